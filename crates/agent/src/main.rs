@@ -1,0 +1,2 @@
+//! skep-agent
+fn main() {}

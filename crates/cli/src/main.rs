@@ -1,0 +1,2 @@
+//! skep-cli
+fn main() {}

@@ -1,0 +1,2 @@
+//! skep-hub
+fn main() {}

@@ -1,0 +1,20 @@
+//! The package standard as types: names, references, digests, the manifest and the OCI documents.
+//!
+//! Pure: no I/O, no async, no `unsafe`. Everything here is built by parsing, so that a value's type says
+//! that it was checked.
+
+pub mod arch;
+pub mod digest;
+pub mod manifest;
+pub mod media;
+pub mod name;
+pub mod param;
+pub mod reference;
+pub mod target;
+
+pub use arch::Arch;
+pub use digest::Digest;
+pub use manifest::Manifest;
+pub use name::{Channel, PackageName, ServiceName, Version};
+pub use reference::PackageRef;
+pub use target::Target;

@@ -1,0 +1,37 @@
+//! Media types, annotations and prefixes of the wire format (design: one constant per spelling).
+
+/// An OCI image index.
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// An OCI image manifest.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// An OCI image config, which is what a package's config is.
+pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The empty config of artifacts that have none: `{}`.
+pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// A layer: a gzipped tar of one file.
+pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// `artifactType` of a package's platform manifest.
+pub const PACKAGE: &str = "application/vnd.skep.package.v1";
+/// A Sigstore bundle, as cosign v3 writes it.
+pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// The payload type of an in-toto statement in a DSSE envelope.
+pub const IN_TOTO: &str = "application/vnd.in-toto+json";
+
+/// The one predicate type that admits a package.
+pub const PREDICATE_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
+/// The predicate type of a channel pointer.
+pub const PREDICATE_CHANNEL: &str = "urn:skep:channel:v1";
+
+/// Annotation: a layer's role (`object`, `manifest`, `btf`, `wasm`, `readme`, `icon`).
+pub const ROLE: &str = "vnd.skep.role";
+/// Annotation and label: the version of the standard, `MAJOR.MINOR`.
+pub const SPEC: &str = "vnd.skep.spec";
+/// Annotation: a layer's file name, or a package's name.
+pub const TITLE: &str = "org.opencontainers.image.title";
+/// Annotation: a package's version.
+pub const VERSION: &str = "org.opencontainers.image.version";
+/// Annotation: a package's licence.
+pub const LICENSES: &str = "org.opencontainers.image.licenses";
+
+/// The version of the standard that this code writes, and the highest that it reads.
+pub const SPEC_VERSION: &str = "1.0";

@@ -1,0 +1,181 @@
+//! Names of packages, versions, channels and services.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is not a {what}: {why}")]
+pub struct NameError {
+    /// What was expected, such as `package name`.
+    pub what: &'static str,
+    /// The text.
+    pub text: String,
+    /// The rule that it breaks.
+    pub why: &'static str,
+}
+
+macro_rules! string_type {
+    ($type:ident) => {
+        impl $type {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl TryFrom<String> for $type {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+        impl From<$type> for String {
+            fn from(name: $type) -> Self {
+                name.0
+            }
+        }
+    };
+}
+
+/// `publisher/name`: each part `[a-z0-9]+(-[a-z0-9]+)*`, at most 64 characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PackageName(String);
+string_type!(PackageName);
+
+impl PackageName {
+    /// The part before the slash.
+    #[must_use]
+    pub fn publisher(&self) -> &str {
+        self.0.split_once('/').map_or("", |(publisher, _)| publisher)
+    }
+
+    /// The part after the slash: the default name of a service.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(_, name)| name)
+    }
+}
+
+impl FromStr for PackageName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let refuse = |why| NameError { what: "package name", text: text.to_owned(), why };
+        let (publisher, name) =
+            text.split_once('/').ok_or_else(|| refuse("it should be publisher/name"))?;
+        if !is_label(publisher) || !is_label(name) {
+            return Err(refuse(
+                "each part is a-z, 0-9 and single hyphens between them, at most 64 characters",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The name of a service on a node: `[a-z0-9]+(-[a-z0-9]+)*`, at most 64 characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServiceName(String);
+string_type!(ServiceName);
+
+impl FromStr for ServiceName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if is_label(text) {
+            return Ok(Self(text.to_owned()));
+        }
+        let why = "it is a-z, 0-9 and single hyphens between them, at most 64 characters";
+        Err(NameError { what: "service name", text: text.to_owned(), why })
+    }
+}
+
+/// A channel, such as `stable`: `[a-z][a-z0-9-]{0,31}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Channel(String);
+string_type!(Channel);
+
+impl FromStr for Channel {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let rest_is_fine = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        if text.len() <= 32
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.bytes().all(rest_is_fine)
+        {
+            return Ok(Self(text.to_owned()));
+        }
+        let why = "it starts with a-z, then a-z, 0-9 and hyphens, at most 32 characters";
+        Err(NameError { what: "channel", text: text.to_owned(), why })
+    }
+}
+
+/// A SemVer 2.0 version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Version(semver::Version);
+
+impl Version {
+    /// The version as an OCI tag: `+`, which tags may not hold, becomes `_`.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        self.0.to_string().replace('+', "_")
+    }
+
+    /// The version that an OCI tag spells.
+    ///
+    /// # Errors
+    /// When the tag is not a version.
+    pub fn from_tag(tag: &str) -> Result<Self, NameError> {
+        tag.replacen('_', "+", 1).parse()
+    }
+}
+
+impl FromStr for Version {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let why = "it should be MAJOR.MINOR.PATCH, as SemVer 2.0 has it";
+        let refuse = |_| NameError { what: "version", text: text.to_owned(), why };
+        semver::Version::parse(text).map(Self).map_err(refuse)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.to_string()
+    }
+}
+
+/// `[a-z0-9]+(-[a-z0-9]+)*`, at most 64 characters.
+fn is_label(text: &str) -> bool {
+    text.len() <= 64
+        && text.split('-').all(|word| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        })
+}

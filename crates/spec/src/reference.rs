@@ -1,0 +1,168 @@
+//! References to packages: `[registry[:port]/[path/]]publisher/name[:version][@sha256:hex | @channel]`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Channel, Digest, PackageName, Version};
+
+/// A checked package reference.
+///
+/// The first component is a registry if it holds `.` or `:` or is `localhost`. After `@`, `alg:hex` is a
+/// digest, anything else a channel. Without a registry the reference means the configured hub, never another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PackageRef {
+    /// `host[:port]`, absent for a short name.
+    pub registry: Option<String>,
+    /// Path components between registry and publisher, without slashes at the ends; often empty.
+    pub path: String,
+    /// `publisher/name`.
+    pub name: PackageName,
+    /// The version after `:`.
+    pub version: Option<Version>,
+    /// The digest after `@`.
+    pub digest: Option<Digest>,
+    /// The channel after `@`.
+    pub channel: Option<Channel>,
+}
+
+/// Why a text is not a reference.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is not a package reference: {why}")]
+pub struct ReferenceError {
+    /// The text.
+    pub text: String,
+    /// What is wrong, with what was expected.
+    pub why: String,
+}
+
+impl PackageRef {
+    /// The repository within its registry: `[path/]publisher/name`.
+    #[must_use]
+    pub fn repository(&self) -> String {
+        if self.path.is_empty() {
+            self.name.to_string()
+        } else {
+            format!("{}/{}", self.path, self.name)
+        }
+    }
+
+    /// The same reference at `digest`, which is then all that counts.
+    #[must_use]
+    pub fn at(&self, digest: Digest) -> Self {
+        Self { digest: Some(digest), channel: None, ..self.clone() }
+    }
+
+    /// The same reference with `registry` filled in where it had none.
+    #[must_use]
+    pub fn or_registry(mut self, registry: &str) -> Self {
+        self.registry.get_or_insert_with(|| registry.to_owned());
+        self
+    }
+}
+
+impl FromStr for PackageRef {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        parse(text).map_err(|why| ReferenceError { text: text.to_owned(), why })
+    }
+}
+
+fn parse(text: &str) -> Result<PackageRef, String> {
+    let (rest, pin) = match text.split_once('@') {
+        Some((rest, pin)) => (rest, Some(pin)),
+        None => (text, None),
+    };
+    let (digest, channel) = match pin {
+        Some(pin) if pin.contains(':') => {
+            (Some(pin.parse::<Digest>().map_err(|e| e.to_string())?), None)
+        }
+        Some(pin) => (None, Some(pin.parse::<Channel>().map_err(|e| e.to_string())?)),
+        None => (None, None),
+    };
+    let (registry, rest) = match rest.split_once('/') {
+        Some((first, rest)) if is_registry(first) => (Some(registry(first)?), rest),
+        _ => (None, rest),
+    };
+    let (repository, version) = match rest.rsplit_once(':') {
+        Some((repository, version)) => {
+            (repository, Some(version.parse::<Version>().map_err(|e| e.to_string())?))
+        }
+        None => (rest, None),
+    };
+    let mut parts: Vec<&str> = repository.split('/').collect();
+    if parts.len() < 2 {
+        return Err("it should be publisher/name, with a registry before it if need be".into());
+    }
+    let name = parts
+        .split_off(parts.len() - 2)
+        .join("/")
+        .parse::<PackageName>()
+        .map_err(|e| e.to_string())?;
+    if registry.is_none() && !parts.is_empty() {
+        return Err(format!(
+            "'{}' is no registry: a registry holds a dot or a port, or is localhost",
+            parts[0]
+        ));
+    }
+    if parts.iter().any(|part| !is_path_component(part)) {
+        return Err("path components are a-z, 0-9 and single . _ - between them".into());
+    }
+    Ok(PackageRef { registry, path: parts.join("/"), name, version, digest, channel })
+}
+
+fn is_registry(first: &str) -> bool {
+    first == "localhost" || first.contains(['.', ':'])
+}
+
+fn registry(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, "443"));
+    let host_is_fine = !host.is_empty()
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-[]:".contains(&b))
+        && !host.starts_with('-');
+    if !host_is_fine || port.parse::<u16>().is_err() {
+        return Err(format!("'{text}' is not host[:port]"));
+    }
+    Ok(text.to_owned())
+}
+
+fn is_path_component(part: &str) -> bool {
+    let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    part.bytes().all(|b| fine(b) || b"._-".contains(&b))
+        && part.bytes().next().is_some_and(fine)
+        && part.bytes().last().is_some_and(fine)
+}
+
+impl fmt::Display for PackageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(registry) = &self.registry {
+            write!(f, "{registry}/")?;
+        }
+        f.write_str(&self.repository())?;
+        if let Some(version) = &self.version {
+            write!(f, ":{version}")?;
+        }
+        match (&self.digest, &self.channel) {
+            (Some(digest), _) => write!(f, "@{digest}"),
+            (None, Some(channel)) => write!(f, "@{channel}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl TryFrom<String> for PackageRef {
+    type Error = ReferenceError;
+
+    fn try_from(text: String) -> Result<Self, ReferenceError> {
+        text.parse()
+    }
+}
+
+impl From<PackageRef> for String {
+    fn from(reference: PackageRef) -> Self {
+        reference.to_string()
+    }
+}
