@@ -1,1 +1,82 @@
-//! skep-hub
+//! The hub: an OCI registry that knows what is in an eBPF package, and pages that show it.
+
+pub mod digest;
+pub mod document;
+mod limits;
+pub mod name;
+mod registry;
+mod server;
+pub mod store;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderMap, header};
+
+pub use limits::Limits;
+pub use server::serve;
+
+use store::{Store, Uploads};
+
+/// Everything that a request needs.
+pub struct Hub {
+    store: Store,
+    uploads: Uploads,
+    limits: Limits,
+    /// The address that clients know the hub by, where it is not the one that they connect to.
+    public_url: Option<String>,
+}
+
+impl Hub {
+    /// A hub over `store`.
+    #[must_use]
+    pub fn new(store: Store, limits: Limits, public_url: Option<String>) -> Self {
+        let uploads = Uploads::new(store.folder(), limits);
+        let public_url = public_url.map(|url| url.trim_end_matches('/').to_owned());
+        Self { store, uploads, limits, public_url }
+    }
+
+    /// Closes the database.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+
+    /// The hub's own URL as the client sees it, without a slash at its end.
+    fn url(&self, headers: &HeaderMap) -> String {
+        if let Some(url) = &self.public_url {
+            return url.clone();
+        }
+        format!("http://{}", self.host(headers))
+    }
+
+    /// `host[:port]` as the client sees it.
+    fn host(&self, headers: &HeaderMap) -> String {
+        if let Some(url) = &self.public_url {
+            return url.split_once("://").map_or(url.as_str(), |(_, host)| host).to_owned();
+        }
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b".:-[]".contains(&b);
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        host.filter(|host| host.bytes().all(plain)).unwrap_or("localhost").to_owned()
+    }
+}
+
+/// All paths of the hub.
+pub fn router(hub: Arc<Hub>) -> Router {
+    Router::new().merge(registry::router()).with_state(hub)
+}
+
+/// An error with its causes on one line, for the log.
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'a));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
