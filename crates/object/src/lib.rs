@@ -1,1 +1,24 @@
-//! skep-object
+//! Facts from untrusted BPF objects: what an ELF and its BTF say, before any kernel sees them.
+//!
+//! Everything here is pure: bytes in, facts or a typed refusal out. Input is hostile, so that each table has
+//! a limit ([`limits`]) and no walk goes on for ever. The kernel's own rules decide what loads; this crate
+//! only reads.
+
+pub mod btf;
+pub mod btf_ext;
+mod calls;
+pub mod carve;
+mod elf;
+mod facts;
+mod global;
+pub mod helper;
+pub mod insn;
+pub mod limits;
+mod map;
+mod program;
+
+pub use btf::{Btf, TypeId};
+pub use facts::{Facts, ObjectError};
+pub use global::Global;
+pub use map::{MapFacts, MapKind};
+pub use program::{CoreRelocation, ProgramFacts, Source};

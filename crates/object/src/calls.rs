@@ -1,0 +1,180 @@
+//! Who calls whom: functions, and what each of their instructions refers to once relocations are applied.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::elf::{Elf, SymbolKind};
+use crate::insn::{self, CALL, INSN_BYTES, Insn, PSEUDO_CALL, PSEUDO_FUNC};
+use crate::map::is_data_section;
+use crate::{ObjectError, limits};
+
+/// The code of an object.
+pub(crate) struct Code<'a> {
+    elf: &'a Elf<'a>,
+    /// Instructions by section.
+    insns: BTreeMap<usize, Vec<Insn>>,
+    /// Sorted by section and start.
+    pub(crate) functions: Vec<Function>,
+    /// Names of maps by their place in `.maps` or `maps`.
+    maps: BTreeMap<(usize, u64), String>,
+}
+
+/// A function symbol.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    pub(crate) name: String,
+    /// ELF section.
+    pub(crate) section: usize,
+    /// First instruction, counted in the section.
+    pub(crate) start: usize,
+    /// One past the last.
+    pub(crate) end: usize,
+    pub(crate) local: bool,
+}
+
+/// What an instruction refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reference {
+    Helper(u32),
+    Kfunc(String),
+    /// A function of the object, by its index in [`Code::functions`].
+    Function(usize),
+    /// A map, and the bytes into its value (of global data).
+    Map {
+        name: String,
+        offset: u64,
+    },
+    /// Something that we cannot tell, such as a call without relocation into nowhere.
+    Unknown,
+}
+
+impl<'a> Code<'a> {
+    pub(crate) fn read(elf: &'a Elf<'a>) -> Result<Self, ObjectError> {
+        let mut insns = BTreeMap::new();
+        let mut total = 0;
+        for (index, section) in elf.sections.iter().enumerate().filter(|(_, s)| s.code) {
+            total += section.data.len() / INSN_BYTES;
+            check("instructions", total, limits::INSNS)?;
+            insns.insert(index, insn::read(section.data, elf.big_endian).collect::<Vec<_>>());
+        }
+        let functions = functions(elf, &insns)?;
+        let maps = map_places(elf);
+        Ok(Self { elf, insns, functions, maps })
+    }
+
+    /// The instructions of a function.
+    pub(crate) fn body(&self, function: &Function) -> &[Insn] {
+        let section = self.insns.get(&function.section).map_or(&[][..], Vec::as_slice);
+        section.get(function.start..function.end).unwrap_or(&[])
+    }
+
+    /// What the instruction at `at` of a function refers to, if anything.
+    pub(crate) fn reference(&self, function: &Function, at: usize) -> Option<Reference> {
+        let insn = *self.body(function).get(at)?;
+        if !insn.is_ld_imm64() && insn.code != CALL {
+            return None;
+        }
+        let place = function.start + at;
+        let section = self.elf.sections.get(function.section)?;
+        let Some(relocation) = section.relocation((place * INSN_BYTES) as u64) else {
+            return self.unrelocated(function, insn, place);
+        };
+        let symbol = self.elf.symbols.get(relocation.symbol)?;
+        let Some(target) = symbol.section else {
+            let kfunc = insn.code == CALL && symbol.undefined;
+            return Some(if kfunc {
+                Reference::Kfunc(symbol.name.to_string())
+            } else {
+                Reference::Unknown
+            });
+        };
+        if insn.code == CALL {
+            let to = i64::try_from(symbol.value / INSN_BYTES as u64).ok()?;
+            return Some(self.function_reference(target, to + i64::from(insn.imm) + 1));
+        }
+        Some(self.loaded(target, symbol.value, insn.imm, symbol.kind))
+    }
+
+    fn unrelocated(&self, function: &Function, insn: Insn, place: usize) -> Option<Reference> {
+        let from = i64::try_from(place).ok()?;
+        match (insn.code, insn.src) {
+            (CALL, 0) => Some(Reference::Helper(insn.imm.cast_unsigned())),
+            (CALL, PSEUDO_CALL) | (insn::LD_IMM64, PSEUDO_FUNC) => {
+                Some(self.function_reference(function.section, from + i64::from(insn.imm) + 1))
+            }
+            (CALL, _) => Some(Reference::Unknown),
+            _ => None,
+        }
+    }
+
+    /// What an `ld_imm64` of a symbol loads.
+    fn loaded(&self, section: usize, value: u64, imm: i32, kind: SymbolKind) -> Reference {
+        // For a section's symbol the place stands in the instruction.
+        let offset = value.wrapping_add_signed(i64::from(imm));
+        if self.insns.contains_key(&section) {
+            let to = i64::try_from(offset / INSN_BYTES as u64).unwrap_or(i64::MAX);
+            return self.function_reference(section, to);
+        }
+        let at = if kind == SymbolKind::Section { offset } else { value };
+        if let Some(name) = self.maps.get(&(section, at)) {
+            return Reference::Map { name: name.clone(), offset: 0 };
+        }
+        match self.elf.sections.get(section).filter(|s| is_data_section(&s.name)) {
+            Some(section) => Reference::Map { name: section.name.to_string(), offset },
+            None => Reference::Unknown,
+        }
+    }
+
+    fn function_reference(&self, section: usize, insn: i64) -> Reference {
+        let Ok(start) = usize::try_from(insn) else { return Reference::Unknown };
+        let found =
+            self.functions.binary_search_by_key(&(section, start), |f| (f.section, f.start));
+        found.map_or(Reference::Unknown, Reference::Function)
+    }
+}
+
+fn functions(
+    elf: &Elf<'_>,
+    insns: &BTreeMap<usize, Vec<Insn>>,
+) -> Result<Vec<Function>, ObjectError> {
+    let mut functions = Vec::new();
+    let mut total = 0;
+    for symbol in elf.symbols.iter().filter(|s| s.kind == SymbolKind::Function && s.size > 0) {
+        let Some((section, code)) =
+            symbol.section.and_then(|s| insns.get(&s).map(|code| (s, code)))
+        else {
+            continue;
+        };
+        let whole = INSN_BYTES as u64;
+        let (start, length) = (symbol.value / whole, symbol.size / whole);
+        let end = start.saturating_add(length);
+        if symbol.value % whole != 0 || symbol.size % whole != 0 || end > code.len() as u64 {
+            return Err(ObjectError::Malformed {
+                what: format!("function '{}'", symbol.name),
+                why: "its symbol does not cover whole instructions of its section".to_owned(),
+            });
+        }
+        let (start, end) = (start as usize, end as usize);
+        // Symbols may overlap, so that their sum is not bounded by the sections.
+        total += end - start;
+        check("instructions in functions", total, 2 * limits::INSNS)?;
+        let name = symbol.name.to_string();
+        functions.push(Function { name, section, start, end, local: symbol.local });
+    }
+    functions.sort_by_key(|f| (f.section, f.start, f.local));
+    Ok(functions)
+}
+
+fn map_places(elf: &Elf<'_>) -> BTreeMap<(usize, u64), String> {
+    let sections: BTreeSet<usize> =
+        [".maps", "maps"].iter().filter_map(|n| elf.section(n)).map(|(index, _)| index).collect();
+    elf.symbols
+        .iter()
+        .filter(|s| s.kind != SymbolKind::Section && !s.name.is_empty())
+        .filter_map(|s| Some((s.section.filter(|at| sections.contains(at))?, s)))
+        .map(|(section, s)| ((section, s.value), s.name.to_string()))
+        .collect()
+}
+
+fn check(what: &'static str, found: usize, most: usize) -> Result<(), ObjectError> {
+    if found > most { Err(ObjectError::Limit { what, found, most }) } else { Ok(()) }
+}

@@ -1,0 +1,296 @@
+//! The parts of a BPF ELF that we read: sections, symbols, relocations.
+
+use std::borrow::Cow;
+
+use object::elf::{self, FileHeader64};
+use object::read::elf::{FileHeader, Rel, SectionHeader, SectionTable, Sym};
+use object::{Endianness, SymbolIndex};
+
+use crate::ObjectError;
+use crate::limits;
+
+/// A BPF ELF whose every section lies inside the file.
+pub(crate) struct Elf<'a> {
+    pub(crate) big_endian: bool,
+    pub(crate) sections: Vec<Section<'a>>,
+    pub(crate) symbols: Vec<Symbol<'a>>,
+}
+
+pub(crate) struct Section<'a> {
+    pub(crate) name: Cow<'a, str>,
+    /// Whether it holds instructions.
+    pub(crate) code: bool,
+    pub(crate) size: u64,
+    /// Empty for a section without bytes in the file (`.bss`).
+    pub(crate) data: &'a [u8],
+    /// Sorted by offset.
+    pub(crate) relocations: Vec<Relocation>,
+}
+
+pub(crate) struct Symbol<'a> {
+    pub(crate) name: Cow<'a, str>,
+    /// Index into `sections`; none for undefined and absolute symbols.
+    pub(crate) section: Option<usize>,
+    pub(crate) undefined: bool,
+    pub(crate) value: u64,
+    pub(crate) size: u64,
+    pub(crate) kind: SymbolKind,
+    pub(crate) local: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SymbolKind {
+    Function,
+    Object,
+    Section,
+    Other,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Relocation {
+    /// Byte offset into the section.
+    pub(crate) offset: u64,
+    /// Index into `symbols`.
+    pub(crate) symbol: usize,
+}
+
+type Header = FileHeader64<Endianness>;
+
+impl<'a> Elf<'a> {
+    pub(crate) fn parse(data: &'a [u8]) -> Result<Self, ObjectError> {
+        let header = header(data)?;
+        let endian = header.endian().map_err(|e| malformed("the ELF header", e))?;
+        let table = section_table(header, endian, data)?;
+        let mut sections = Vec::with_capacity(table.len());
+        for (index, section) in table.iter().enumerate() {
+            sections.push(read_section(&table, section, index, endian, data)?);
+        }
+        let symbols = read_symbols(&table, endian, data, sections.len())?;
+        for section in table.iter() {
+            read_relocations(section, endian, data, &symbols, &mut sections)?;
+        }
+        Ok(Self { big_endian: endian == Endianness::Big, sections, symbols })
+    }
+
+    pub(crate) fn section(&self, name: &str) -> Option<(usize, &Section<'a>)> {
+        self.sections.iter().enumerate().find(|(_, section)| section.name == name)
+    }
+}
+
+impl Section<'_> {
+    /// The relocation at a byte offset.
+    pub(crate) fn relocation(&self, offset: u64) -> Option<Relocation> {
+        let at = self.relocations.binary_search_by_key(&offset, |r| r.offset).ok()?;
+        self.relocations.get(at).copied()
+    }
+}
+
+fn header(data: &[u8]) -> Result<&Header, ObjectError> {
+    if data.len() > limits::OBJECT_BYTES {
+        return Err(ObjectError::Limit {
+            what: "bytes",
+            found: data.len(),
+            most: limits::OBJECT_BYTES,
+        });
+    }
+    if !data.starts_with(b"\x7fELF") {
+        return Err(ObjectError::NotElf { looks: looks_like(data) });
+    }
+    if data.len() < size_of::<Header>() {
+        return Err(truncated("the ELF header", size_of::<Header>() as u64, data));
+    }
+    if data.get(4) != Some(&elf::ELFCLASS64.0) {
+        let machine = data.get(18..20).map_or(0, |b| u16::from(b[0]) | u16::from(b[1]) << 8);
+        return Err(ObjectError::OtherMachine { machine: machine_name(machine), bits: 32 });
+    }
+    let header = Header::parse(data).map_err(|e| malformed("the ELF header", e))?;
+    let endian = header.endian().map_err(|e| malformed("the ELF header", e))?;
+    let machine = header.e_machine(endian).0;
+    if machine != elf::EM_BPF.0 {
+        return Err(ObjectError::OtherMachine { machine: machine_name(machine), bits: 64 });
+    }
+    if header.e_type(endian) != elf::ET_REL {
+        return Err(ObjectError::NotRelocatable { kind: header.e_type(endian).0 });
+    }
+    Ok(header)
+}
+
+fn section_table<'a>(
+    header: &'a Header,
+    endian: Endianness,
+    data: &'a [u8],
+) -> Result<SectionTable<'a, Header>, ObjectError> {
+    let start = header.e_shoff(endian);
+    let count = u64::from(header.e_shnum(endian));
+    let end = start.saturating_add(count.saturating_mul(u64::from(header.e_shentsize(endian))));
+    if start == 0 {
+        return Err(ObjectError::Malformed {
+            what: "the ELF header".to_owned(),
+            why: "it names no section headers".to_owned(),
+        });
+    }
+    if end > data.len() as u64 {
+        return Err(truncated("the section headers", end, data));
+    }
+    let table = header.sections(endian, data).map_err(|e| malformed("the section headers", e))?;
+    if table.len() > limits::SECTIONS {
+        return Err(ObjectError::Limit {
+            what: "sections",
+            found: table.len(),
+            most: limits::SECTIONS,
+        });
+    }
+    Ok(table)
+}
+
+fn read_section<'a>(
+    table: &SectionTable<'a, Header>,
+    section: &'a elf::SectionHeader64<Endianness>,
+    index: usize,
+    endian: Endianness,
+    data: &'a [u8],
+) -> Result<Section<'a>, ObjectError> {
+    let name = table
+        .section_name(endian, section)
+        .map_err(|e| malformed(&format!("the name of section {index}"), e))?;
+    let name = String::from_utf8_lossy(name);
+    let size = section.sh_size(endian);
+    let bytes = match section.file_range(endian) {
+        None => &[][..],
+        Some((offset, length)) => {
+            let end = offset.saturating_add(length);
+            usize::try_from(offset)
+                .ok()
+                .zip(usize::try_from(end).ok())
+                .and_then(|(from, to)| data.get(from..to))
+                .ok_or_else(|| truncated(&format!("section '{name}'"), end, data))?
+        }
+    };
+    let code = section.sh_type(endian) == elf::SHT_PROGBITS
+        && section.sh_flags(endian).0 & elf::SHF_EXECINSTR.0 != 0;
+    Ok(Section { name, code, size, data: bytes, relocations: Vec::new() })
+}
+
+fn read_symbols<'a>(
+    table: &SectionTable<'a, Header>,
+    endian: Endianness,
+    data: &'a [u8],
+    sections: usize,
+) -> Result<Vec<Symbol<'a>>, ObjectError> {
+    let symbols = table
+        .symbols(endian, data, elf::SHT_SYMTAB)
+        .map_err(|e| malformed("the symbol table", e))?;
+    if symbols.len() > limits::SYMBOLS {
+        let found = symbols.len();
+        return Err(ObjectError::Limit { what: "symbols", found, most: limits::SYMBOLS });
+    }
+    let mut out = Vec::with_capacity(symbols.len());
+    // Null symbol included: relocations count from it.
+    for (index, symbol) in symbols.symbols().iter().enumerate() {
+        let name = symbols
+            .symbol_name(endian, symbol)
+            .map_err(|e| malformed(&format!("the name of symbol {index}"), e))?;
+        let place = symbols
+            .symbol_section(endian, symbol, SymbolIndex(index))
+            .map_err(|e| malformed(&format!("the section of symbol {index}"), e))?;
+        out.push(Symbol {
+            name: String::from_utf8_lossy(name),
+            section: place.map(|s| s.0).filter(|s| *s < sections),
+            undefined: symbol.st_shndx(endian) == elf::SHN_UNDEF,
+            value: symbol.st_value(endian),
+            size: symbol.st_size(endian),
+            kind: match symbol.st_type() {
+                elf::STT_FUNC => SymbolKind::Function,
+                elf::STT_OBJECT => SymbolKind::Object,
+                elf::STT_SECTION => SymbolKind::Section,
+                _ => SymbolKind::Other,
+            },
+            local: symbol.st_bind() == elf::STB_LOCAL,
+        });
+    }
+    Ok(out)
+}
+
+fn read_relocations(
+    section: &elf::SectionHeader64<Endianness>,
+    endian: Endianness,
+    data: &[u8],
+    symbols: &[Symbol<'_>],
+    sections: &mut [Section<'_>],
+) -> Result<(), ObjectError> {
+    let Some((entries, _)) =
+        section.rel(endian, data).map_err(|e| malformed("a relocation section", e))?
+    else {
+        return Ok(());
+    };
+    let Some(target) = sections.get_mut(section.sh_info(endian) as usize) else {
+        return Err(ObjectError::Malformed {
+            what: "a relocation section".to_owned(),
+            why: format!("it is for section {}, which is not there", section.sh_info(endian)),
+        });
+    };
+    if target.relocations.len().saturating_add(entries.len()) > limits::RELOCATIONS {
+        return Err(ObjectError::Limit {
+            what: "relocations",
+            found: entries.len(),
+            most: limits::RELOCATIONS,
+        });
+    }
+    for entry in entries {
+        let symbol = entry.r_sym(endian) as usize;
+        if symbol >= symbols.len() {
+            return Err(ObjectError::Malformed {
+                what: format!("a relocation of section '{}'", target.name),
+                why: format!("symbol {symbol} is not there"),
+            });
+        }
+        target.relocations.push(Relocation { offset: entry.r_offset(endian), symbol });
+    }
+    target.relocations.sort_by_key(|r| r.offset);
+    Ok(())
+}
+
+fn truncated(what: &str, reaches: u64, data: &[u8]) -> ObjectError {
+    ObjectError::Truncated { what: what.to_owned(), reaches, has: data.len() as u64 }
+}
+
+fn malformed(what: &str, error: object::read::Error) -> ObjectError {
+    ObjectError::Malformed { what: what.to_owned(), why: error.to_string() }
+}
+
+/// What a file that is no ELF seems to be, for the message.
+fn looks_like(data: &[u8]) -> &'static str {
+    match data {
+        [] => "it is empty",
+        [0x1f, 0x8b, ..] => "it looks like gzip",
+        [b'B', b'C', 0xc0, 0xde, ..] => "it looks like LLVM bitcode",
+        [0x9f, 0xeb, ..] | [0xeb, 0x9f, ..] => "it looks like bare BTF",
+        [b'!', b'<', b'a', ..] => "it looks like an ar archive",
+        [b'{', ..] => "it looks like JSON",
+        _ if data.len() < 4 => "it is shorter than an ELF magic number",
+        _ if data.iter().take(256).all(|b| matches!(b, 9 | 10 | 13 | 32..=126)) => {
+            "it looks like text; build sources with `skep build`"
+        }
+        _ => "its first bytes are not \\x7fELF",
+    }
+}
+
+/// The name of an ELF machine (`e_machine`), or its number.
+fn machine_name(machine: u16) -> String {
+    let name = match machine {
+        3 => "i386",
+        8 => "MIPS",
+        20 => "PowerPC",
+        21 => "PowerPC64",
+        22 => "s390x",
+        40 => "ARM",
+        62 => "x86_64",
+        183 => "aarch64",
+        243 => "RISC-V",
+        247 => "BPF",
+        258 => "LoongArch",
+        263 => "Solana SBF",
+        other => return format!("machine {other}"),
+    };
+    name.to_owned()
+}

@@ -1,0 +1,213 @@
+//! Everything that an object says, read once.
+
+use skep_spec::Arch;
+
+use crate::btf::{BtfError, Kind};
+use crate::btf_ext::BtfExt;
+use crate::calls::Code;
+use crate::elf::Elf;
+use crate::program::{core_relocations, programs};
+use crate::{Btf, CoreRelocation, Global, MapFacts, ProgramFacts, global, map};
+
+/// What a BPF object says about itself. Nothing here was checked by a kernel.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The architecture whose `struct pt_regs` the object reads, if it reads one.
+    pub arch_hint: Option<Arch>,
+    /// Whether it is for big-endian machines (`bpfeb`).
+    pub big_endian: bool,
+    /// What `char LICENSE[] SEC("license")` says; helpers marked GPL-only ask for it.
+    pub license: Option<String>,
+    /// Programs in the order of the ELF.
+    pub programs: Vec<ProgramFacts>,
+    /// Maps by name, global data included.
+    pub maps: Vec<MapFacts>,
+    /// Global variables by section and offset.
+    pub globals: Vec<Global>,
+    /// Types; objects without maps need none.
+    pub btf: Option<Btf>,
+    /// CO-RE relocations.
+    pub core_relocations: Vec<CoreRelocation>,
+}
+
+/// Why bytes are not an object that we can read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectError {
+    /// No ELF magic.
+    #[error("this is not an ELF file: {looks}")]
+    NotElf {
+        /// What it seems to be.
+        looks: &'static str,
+    },
+    /// An ELF for a CPU.
+    #[error(
+        "this is a {bits}-bit ELF for {machine}, not for BPF: compile with `clang -target bpf -g -O2 -c`"
+    )]
+    OtherMachine {
+        /// The machine's name.
+        machine: String,
+        /// 32 or 64.
+        bits: u8,
+    },
+    /// An ELF for BPF that was linked.
+    #[error("this BPF ELF is no relocatable object (e_type {kind}): leave it unlinked, with `-c`")]
+    NotRelocatable {
+        /// `e_type`.
+        kind: u16,
+    },
+    /// A part reaches beyond the end of the file.
+    #[error("the object is truncated: {what} reaches to byte {reaches}, the file ends at {has}")]
+    Truncated {
+        /// The part.
+        what: String,
+        /// Where the part ends.
+        reaches: u64,
+        /// Where the file ends.
+        has: u64,
+    },
+    /// A part contradicts itself.
+    #[error("{what} is malformed: {why}")]
+    Malformed {
+        /// The part.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// More than we are willing to read.
+    #[error("the object has {found} {what}; at most {most} are read")]
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// Types are needed and absent.
+    #[error("the object has no BTF, which its maps and events need: compile with `-g`")]
+    NoBtf,
+    /// `.BTF` or `.BTF.ext` cannot be read.
+    #[error("section '{section}' cannot be read")]
+    Btf {
+        /// The section.
+        section: &'static str,
+        /// Why.
+        source: BtfError,
+    },
+    /// A program that libbpf would refuse to open.
+    #[error("program '{program}' cannot be used: {why}")]
+    Program {
+        /// The function.
+        program: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A map whose definition makes no sense.
+    #[error("map '{map}' cannot be used: {why}")]
+    Map {
+        /// The map.
+        map: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Facts {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// Anything that is not a relocatable BPF ELF, is cut off, contradicts itself, or goes beyond
+    /// [`crate::limits`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
+        let elf = Elf::parse(bytes)?;
+        let btf = match elf.section(".BTF").filter(|(_, s)| !s.data.is_empty()) {
+            None => None,
+            Some((_, section)) => Some(
+                Btf::parse(section.data)
+                    .map_err(|source| ObjectError::Btf { section: ".BTF", source })?,
+            ),
+        };
+        let ext = match (elf.section(".BTF.ext"), &btf) {
+            (Some((_, section)), Some(btf)) if !section.data.is_empty() => {
+                BtfExt::parse(section.data, btf)
+                    .map_err(|source| ObjectError::Btf { section: ".BTF.ext", source })?
+            }
+            _ => BtfExt::default(),
+        };
+        let code = Code::read(&elf)?;
+        Ok(Self {
+            arch_hint: btf.as_ref().and_then(arch_hint),
+            big_endian: elf.big_endian,
+            license: license(&elf),
+            programs: programs(&elf, &code, &ext)?,
+            maps: map::maps(&elf, btf.as_ref())?,
+            globals: global::globals(&elf, btf.as_ref())?,
+            core_relocations: btf.as_ref().map_or_else(Vec::new, |b| core_relocations(b, &ext)),
+            btf,
+        })
+    }
+
+    /// The types, for what cannot do without.
+    ///
+    /// # Errors
+    /// [`ObjectError::NoBtf`].
+    pub fn types(&self) -> Result<&Btf, ObjectError> {
+        self.btf.as_ref().ok_or(ObjectError::NoBtf)
+    }
+
+    /// The program of this name.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<&ProgramFacts> {
+        self.programs.iter().find(|p| p.name == name)
+    }
+
+    /// The map of this name.
+    #[must_use]
+    pub fn map(&self, name: &str) -> Option<&MapFacts> {
+        self.maps.iter().find(|m| m.name == name)
+    }
+
+    /// The variable of this name.
+    #[must_use]
+    pub fn global(&self, name: &str) -> Option<&Global> {
+        self.globals.iter().find(|g| g.name == name)
+    }
+
+    /// Whether the same bytes may not do on another architecture: probes read registers, whose layout differs.
+    #[must_use]
+    pub fn architecture_bound(&self) -> bool {
+        const BOUND: [&str; 10] = [
+            "kprobe",
+            "kretprobe",
+            "uprobe",
+            "uretprobe",
+            "usdt",
+            "perf_event",
+            "raw_tp",
+            "raw_tracepoint",
+            "ksyscall",
+            "kretsyscall",
+        ];
+        self.arch_hint.is_some() || self.programs.iter().any(|p| BOUND.contains(&p.target.kind()))
+    }
+}
+
+fn license(elf: &Elf<'_>) -> Option<String> {
+    let (_, section) = elf.section("license")?;
+    let text = section.data.split(|b| *b == 0).next()?;
+    (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+/// Clang puts only those types into an object's BTF that it uses; which registers are read tells the machine.
+fn arch_hint(btf: &Btf) -> Option<Arch> {
+    let has = |name: &str, member: &str| {
+        let found = btf.find(name, |k| matches!(k, Kind::Struct(c) if !c.members.is_empty()))?;
+        let composite = btf.composite(found)?;
+        composite.members.iter().any(|m| btf.name(m) == member).then_some(())
+    };
+    let x86 = has("pt_regs", "di").or_else(|| has("pt_regs", "rdi"));
+    x86.map(|()| Arch::X86_64)
+        .or_else(|| has("user_pt_regs", "pstate").map(|()| Arch::Aarch64))
+        .or_else(|| has("user_regs_struct", "a0").map(|()| Arch::Riscv64))
+        .or_else(|| has("user_pt_regs", "psw").map(|()| Arch::S390x))
+}

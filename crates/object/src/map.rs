@@ -1,0 +1,413 @@
+//! Maps: what `.maps`, the older `maps` section and the data sections define.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::btf::{Composite, Kind};
+use crate::elf::{Elf, SymbolKind};
+use crate::{Btf, ObjectError, TypeId, limits};
+
+/// One map of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapFacts {
+    /// The ELF symbol, or the section's name for global data (`.rodata`).
+    pub name: String,
+    /// `enum bpf_map_type`.
+    pub kind: MapKind,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value, without libbpf's rounding.
+    pub value_size: u32,
+    /// Entries, or bytes of a ring buffer. 0 where its own loader decides.
+    pub max_entries: u32,
+    /// `BPF_F_*`.
+    pub flags: u32,
+    /// The key's type, where the definition names it.
+    pub key_type: Option<TypeId>,
+    /// The value's type, where the definition names it; of global data its section.
+    pub value_type: Option<TypeId>,
+    /// `LIBBPF_PIN_BY_NAME`.
+    pub pinned: bool,
+    /// For maps of maps: what an inner map looks like.
+    pub inner: Option<Box<Self>>,
+    /// Where the definition stands.
+    pub origin: MapOrigin,
+}
+
+/// Where a map is defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapOrigin {
+    /// A variable in `.maps`.
+    Btf,
+    /// A `struct bpf_map_def` in `maps`, which libbpf 1.x no longer takes.
+    Legacy,
+    /// A section of global data.
+    Data,
+}
+
+const MMAPABLE: u32 = 1 << 10;
+const RDONLY_PROG: u32 = 1 << 7;
+
+impl MapFacts {
+    /// Bytes of all keys and values when the map is full: once, and again for each CPU.
+    ///
+    /// Values count rounded up to eight bytes, as the kernel lays them out; its own bookkeeping does not count.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let round = |bytes: u32| u64::from(bytes).next_multiple_of(8);
+        let entries = u64::from(self.max_entries);
+        let (key, value) = (round(self.key_size), round(self.value_size));
+        let key = if self.kind.is_array() { 0 } else { key.saturating_mul(entries) };
+        match self.kind {
+            MapKind::RingBuf | MapKind::UserRingBuf => Memory { once: entries, per_cpu: 0 },
+            kind if kind.is_per_cpu() => {
+                Memory { once: key, per_cpu: value.saturating_mul(entries) }
+            }
+            _ => Memory { once: value.saturating_mul(entries).saturating_add(key), per_cpu: 0 },
+        }
+    }
+}
+
+/// Memory of maps in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// However many CPUs there are.
+    pub once: u64,
+    /// For each possible CPU.
+    pub per_cpu: u64,
+}
+
+impl Memory {
+    /// All of it on a machine with this many possible CPUs.
+    #[must_use]
+    pub const fn on(self, cpus: u64) -> u64 {
+        self.once.saturating_add(self.per_cpu.saturating_mul(cpus))
+    }
+}
+
+/// All maps of an object, sorted by name.
+pub(crate) fn maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<MapFacts>, ObjectError> {
+    let mut maps = legacy_maps(elf)?;
+    if elf.section(".maps").is_some() {
+        maps.extend(btf_maps(elf, btf.ok_or(ObjectError::NoBtf)?)?);
+    }
+    maps.extend(data_maps(elf, btf));
+    if maps.len() > limits::MAPS {
+        let found = maps.len();
+        return Err(ObjectError::Limit { what: "maps", found, most: limits::MAPS });
+    }
+    maps.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(maps)
+}
+
+fn btf_maps(elf: &Elf<'_>, btf: &Btf) -> Result<Vec<MapFacts>, ObjectError> {
+    let (index, _) = elf.section(".maps").unzip();
+    // The linker leaves variables in the BTF whose symbols another definition replaced.
+    let symbols: BTreeSet<&str> =
+        elf.symbols.iter().filter(|s| s.section == index).map(|s| &*s.name).collect();
+    let mut maps = Vec::new();
+    for variable in btf.data_section(".maps") {
+        let name = btf.name(btf.ty(variable.ty)).to_owned();
+        let Kind::Variable { ty, .. } = btf.kind(variable.ty) else { continue };
+        if !symbols.contains(name.as_str()) {
+            continue;
+        }
+        let Some(definition) = btf.composite(*ty) else {
+            return Err(ObjectError::Map {
+                map: name,
+                why: "its definition is not a struct".into(),
+            });
+        };
+        maps.push(definition_of(btf, name, definition, 0)?);
+    }
+    Ok(maps)
+}
+
+fn definition_of(
+    btf: &Btf,
+    name: String,
+    definition: &Composite,
+    depth: usize,
+) -> Result<MapFacts, ObjectError> {
+    let mut map = MapFacts {
+        name,
+        kind: MapKind::Other(0),
+        key_size: 0,
+        value_size: 0,
+        max_entries: 0,
+        flags: 0,
+        key_type: None,
+        value_type: None,
+        pinned: false,
+        inner: None,
+        origin: MapOrigin::Btf,
+    };
+    for member in &definition.members {
+        let number = || number_of(btf, member.ty);
+        match btf.name(member) {
+            "type" => map.kind = MapKind::from(number().unwrap_or(0)),
+            "max_entries" => map.max_entries = number().unwrap_or(0),
+            "map_flags" => map.flags = number().unwrap_or(0),
+            "key_size" => map.key_size = number().unwrap_or(0),
+            "value_size" => map.value_size = number().unwrap_or(0),
+            "pinning" => map.pinned = number() == Some(1),
+            "key" => (map.key_type, map.key_size) = pointed(btf, &map.name, "key", member.ty)?,
+            "value" => {
+                (map.value_type, map.value_size) = pointed(btf, &map.name, "value", member.ty)?;
+            }
+            "values" => {
+                if let Some(inner) = inner_definition(btf, member.ty).filter(|_| depth == 0) {
+                    let name = format!("{}.inner", map.name);
+                    map.inner = Some(Box::new(definition_of(btf, name, inner, depth + 1)?));
+                }
+                // Maps of maps and prog arrays hold file descriptors.
+                map.value_size = 4;
+                map.key_size = map.key_size.max(4);
+            }
+            _ => {}
+        }
+    }
+    Ok(map)
+}
+
+/// `__uint(name, N)` is a pointer to an array of N ints, `__ulong` an enumeration with one value.
+fn number_of(btf: &Btf, ty: TypeId) -> Option<u32> {
+    match btf.kind(btf.skip_modifiers(ty)) {
+        Kind::Pointer(to) => match btf.kind(btf.skip_modifiers(*to)) {
+            Kind::Array(array) => Some(array.count),
+            _ => None,
+        },
+        Kind::Enum(e) | Kind::Enum64(e) => e.values.first().and_then(|v| v.value.try_into().ok()),
+        _ => None,
+    }
+}
+
+/// `__type(name, T)` is a pointer to T.
+fn pointed(
+    btf: &Btf,
+    map: &str,
+    what: &str,
+    ty: TypeId,
+) -> Result<(Option<TypeId>, u32), ObjectError> {
+    let Kind::Pointer(to) = btf.kind(btf.skip_modifiers(ty)) else {
+        let why = format!("its {what} is not declared with __type()");
+        return Err(ObjectError::Map { map: map.to_owned(), why });
+    };
+    let size = btf.size_of(*to).and_then(|size| u32::try_from(size).ok());
+    let size = size.ok_or_else(|| ObjectError::Map {
+        map: map.to_owned(),
+        why: format!("the size of its {what}, {}, is unknown", btf.describe(*to)),
+    })?;
+    Ok((Some(*to), size))
+}
+
+/// `__array(values, struct …)` is a flexible array of pointers to the inner definition.
+fn inner_definition(btf: &Btf, ty: TypeId) -> Option<&Composite> {
+    match btf.kind(btf.skip_modifiers(ty)) {
+        Kind::Array(array) => btf.composite(btf.pointee(array.element)),
+        _ => None,
+    }
+}
+
+fn legacy_maps(elf: &Elf<'_>) -> Result<Vec<MapFacts>, ObjectError> {
+    let Some((index, section)) = elf.section("maps") else { return Ok(Vec::new()) };
+    let mut maps = Vec::new();
+    for symbol in elf.symbols.iter().filter(|s| s.section == Some(index) && !s.name.is_empty()) {
+        let at = usize::try_from(symbol.value).unwrap_or(usize::MAX);
+        let Some(bytes) = section.data.get(at..).and_then(|rest| rest.first_chunk::<20>()) else {
+            let why = "its definition reaches beyond the section 'maps'".to_owned();
+            return Err(ObjectError::Map { map: symbol.name.to_string(), why });
+        };
+        let mut words = bytes.as_chunks::<4>().0.iter().map(|w| match elf.big_endian {
+            true => u32::from_be_bytes(*w),
+            false => u32::from_le_bytes(*w),
+        });
+        let mut word = || words.next().unwrap_or(0);
+        maps.push(MapFacts {
+            name: symbol.name.to_string(),
+            kind: MapKind::from(word()),
+            key_size: word(),
+            value_size: word(),
+            max_entries: word(),
+            flags: word(),
+            key_type: None,
+            value_type: None,
+            pinned: false,
+            inner: None,
+            origin: MapOrigin::Legacy,
+        });
+    }
+    Ok(maps)
+}
+
+/// Whether libbpf makes a map of a section.
+pub(crate) fn is_data_section(name: &str) -> bool {
+    [".data", ".rodata", ".bss"].iter().any(|base| {
+        name.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
+fn data_maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<MapFacts> {
+    let has_symbol: BTreeSet<usize> = elf
+        .symbols
+        .iter()
+        .filter(|s| matches!(s.kind, SymbolKind::Object | SymbolKind::Section))
+        .filter_map(|s| s.section)
+        .collect();
+    let of_section = |(index, section): (usize, &crate::elf::Section<'_>)| {
+        let wanted = is_data_section(&section.name) && section.size > 0;
+        if !wanted || (section.data.is_empty() && !has_symbol.contains(&index)) {
+            return None;
+        }
+        let read_only = section.name.starts_with(".rodata");
+        let is_section = |k: &Kind| matches!(k, Kind::DataSection { .. });
+        Some(MapFacts {
+            name: section.name.to_string(),
+            kind: MapKind::Array,
+            key_size: 4,
+            value_size: u32::try_from(section.size).unwrap_or(u32::MAX),
+            max_entries: 1,
+            flags: MMAPABLE | if read_only { RDONLY_PROG } else { 0 },
+            key_type: None,
+            value_type: btf.and_then(|btf| btf.find(&section.name, is_section)),
+            pinned: false,
+            inner: None,
+            origin: MapOrigin::Data,
+        })
+    };
+    elf.sections.iter().enumerate().filter_map(of_section).collect()
+}
+
+macro_rules! map_kinds {
+    ($($number:literal $variant:ident $name:literal,)*) => {
+        /// The kinds of maps (`enum bpf_map_type`).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(from = "KindText", into = "String")]
+        pub enum MapKind {
+            $(#[doc = concat!("`", $name, "`.")] $variant,)*
+            /// A kind that no kernel had when this was written.
+            Other(u32),
+        }
+
+        impl From<u32> for MapKind {
+            fn from(number: u32) -> Self {
+                match number {
+                    $($number => Self::$variant,)*
+                    other => Self::Other(other),
+                }
+            }
+        }
+
+        impl MapKind {
+            /// The kernel's number.
+            #[must_use]
+            pub const fn number(self) -> u32 {
+                match self {
+                    $(Self::$variant => $number,)*
+                    Self::Other(number) => number,
+                }
+            }
+
+            /// The kind of this name, as [`fmt::Display`] writes it.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)*
+                    other => other.strip_prefix("map_type_")?.parse().ok().map(Self::Other),
+                }
+            }
+        }
+
+        impl fmt::Display for MapKind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$variant => f.write_str($name),)*
+                    Self::Other(number) => write!(f, "map_type_{number}"),
+                }
+            }
+        }
+    };
+}
+
+map_kinds! {
+    1 Hash "hash",
+    2 Array "array",
+    3 ProgArray "prog_array",
+    4 PerfEventArray "perf_event_array",
+    5 PercpuHash "percpu_hash",
+    6 PercpuArray "percpu_array",
+    7 StackTrace "stack_trace",
+    8 CgroupArray "cgroup_array",
+    9 LruHash "lru_hash",
+    10 LruPercpuHash "lru_percpu_hash",
+    11 LpmTrie "lpm_trie",
+    12 ArrayOfMaps "array_of_maps",
+    13 HashOfMaps "hash_of_maps",
+    14 Devmap "devmap",
+    15 Sockmap "sockmap",
+    16 Cpumap "cpumap",
+    17 Xskmap "xskmap",
+    18 Sockhash "sockhash",
+    19 CgroupStorage "cgroup_storage",
+    20 ReuseportSockarray "reuseport_sockarray",
+    21 PercpuCgroupStorage "percpu_cgroup_storage",
+    22 Queue "queue",
+    23 Stack "stack",
+    24 SkStorage "sk_storage",
+    25 DevmapHash "devmap_hash",
+    26 StructOps "struct_ops",
+    27 RingBuf "ringbuf",
+    28 InodeStorage "inode_storage",
+    29 TaskStorage "task_storage",
+    30 BloomFilter "bloom_filter",
+    31 UserRingBuf "user_ringbuf",
+    32 CgrpStorage "cgrp_storage",
+    33 Arena "arena",
+    34 InsnArray "insn_array",
+}
+
+impl MapKind {
+    /// Whether each CPU has a value of its own.
+    #[must_use]
+    pub const fn is_per_cpu(self) -> bool {
+        matches!(
+            self,
+            Self::PercpuHash | Self::PercpuArray | Self::LruPercpuHash | Self::PercpuCgroupStorage
+        )
+    }
+
+    /// Whether keys are indexes, and take no memory.
+    #[must_use]
+    pub const fn is_array(self) -> bool {
+        matches!(
+            self,
+            Self::Array
+                | Self::PercpuArray
+                | Self::ProgArray
+                | Self::PerfEventArray
+                | Self::CgroupArray
+                | Self::ArrayOfMaps
+                | Self::Devmap
+                | Self::Sockmap
+                | Self::Cpumap
+                | Self::Xskmap
+        )
+    }
+}
+
+#[derive(Deserialize)]
+struct KindText(String);
+
+impl From<KindText> for MapKind {
+    fn from(text: KindText) -> Self {
+        Self::from_name(&text.0).unwrap_or(Self::Other(0))
+    }
+}
+
+impl From<MapKind> for String {
+    fn from(kind: MapKind) -> Self {
+        kind.to_string()
+    }
+}
