@@ -1,0 +1,245 @@
+//! What holds a program on a hook.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::ptr::NonNull;
+
+use super::tc;
+use crate::error::KernelError;
+use crate::program::{Program, open_pinned, pin};
+use crate::sys;
+
+/// An attachment. Dropping it detaches, unless it is pinned, kept, or held by another process.
+#[derive(Debug)]
+pub struct Link(Held);
+
+#[derive(Debug)]
+enum Held {
+    /// A bpf_link.
+    Bpf(OwnedFd),
+    /// A perf event that the program was set on by ioctl (before Linux 5.15): lives as long as the fd.
+    Perf(OwnedFd),
+    /// A filter on a clsact qdisc: lives in the kernel until it is removed.
+    Tc(tc::Filter),
+    /// One that libbpf made and alone knows how to undo.
+    Libbpf(LibbpfLink),
+    /// Detached or given away.
+    Gone,
+}
+
+#[derive(Debug)]
+struct LibbpfLink(NonNull<libbpf_sys::bpf_link>);
+
+// SAFETY: a bpf_link is plain memory with one owner.
+unsafe impl Send for LibbpfLink {}
+
+impl Drop for LibbpfLink {
+    fn drop(&mut self) {
+        // SAFETY: made by libbpf, owned by us, destroyed once.
+        unsafe { libbpf_sys::bpf_link__destroy(self.0.as_ptr()) };
+    }
+}
+
+/// What kind of thing holds an attachment, for the journal and the holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// A bpf_link: can be pinned and has an id.
+    BpfLink,
+    /// A perf event fd: somebody must keep it open.
+    PerfFd,
+    /// A tc filter: stays by itself.
+    Tc(tc::Filter),
+    /// Made by libbpf from a section; pinnable where the kernel made a bpf_link for it.
+    Section,
+}
+
+impl Link {
+    pub(crate) fn from_fd(fd: OwnedFd) -> Self {
+        Self(Held::Bpf(fd))
+    }
+
+    pub(crate) fn from_perf(fd: OwnedFd) -> Self {
+        Self(Held::Perf(fd))
+    }
+
+    pub(crate) fn from_tc(filter: tc::Filter) -> Self {
+        Self(Held::Tc(filter))
+    }
+
+    pub(crate) fn from_libbpf(link: *mut libbpf_sys::bpf_link) -> io::Result<Self> {
+        let link = NonNull::new(link).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self(Held::Libbpf(LibbpfLink(link))))
+    }
+
+    /// Opens the link pinned at `path`.
+    ///
+    /// # Errors
+    /// ENOENT; EINVAL if it is no link.
+    pub fn open_pinned(path: &Path) -> Result<Self, KernelError> {
+        let failed = |e| KernelError::new("open the link", path.display().to_string(), e);
+        let link = Self(Held::Bpf(open_pinned(path).map_err(failed)?));
+        link.info().map(|_| link)
+    }
+
+    /// Opens a link by the id that it has in this kernel.
+    ///
+    /// # Errors
+    /// ENOENT if there is none.
+    pub fn by_id(id: u32) -> Result<Self, KernelError> {
+        // SAFETY: takes an integer.
+        let fd = sys::owned(unsafe { libbpf_sys::bpf_link_get_fd_by_id(id) })
+            .map_err(|e| KernelError::new("open", format!("the link with id {id}"), e))?;
+        Ok(Self(Held::Bpf(fd)))
+    }
+
+    /// The attachment behind a perf event fd that a holder gave back.
+    #[must_use]
+    pub fn from_held_fd(fd: OwnedFd) -> Self {
+        Self(Held::Perf(fd))
+    }
+
+    /// The attachment that a tc filter is.
+    #[must_use]
+    pub fn from_filter(filter: tc::Filter) -> Self {
+        Self(Held::Tc(filter))
+    }
+
+    /// What kind of thing holds it.
+    #[must_use]
+    pub fn kind(&self) -> LinkKind {
+        match &self.0 {
+            Held::Bpf(_) => LinkKind::BpfLink,
+            Held::Perf(_) | Held::Gone => LinkKind::PerfFd,
+            Held::Tc(filter) => LinkKind::Tc(*filter),
+            Held::Libbpf(_) => LinkKind::Section,
+        }
+    }
+
+    /// The link's id in this kernel, for a bpf_link.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.info().ok().map(|info| info.id)
+    }
+
+    /// The id of the program behind it, for a bpf_link.
+    #[must_use]
+    pub fn program_id(&self) -> Option<u32> {
+        self.info().ok().map(|info| info.prog_id)
+    }
+
+    /// Whether [`Self::pin`] can work. What can't be pinned is kept by a holder of its fd, or stays by itself (tc).
+    #[must_use]
+    pub fn pinnable(&self) -> bool {
+        self.info().is_ok()
+    }
+
+    /// Pins it at `path` on a bpffs: it stays when this process ends.
+    ///
+    /// # Errors
+    /// It is no bpf_link; EEXIST; ENOENT for the folder; EPERM for a dot in the name.
+    pub fn pin(&self, path: &Path) -> Result<(), KernelError> {
+        match (self.bpf_fd(), self.pinnable()) {
+            (Some(fd), true) => pin(fd, "pin the link at", path),
+            _ => Err(KernelError::unsupported(
+                "pin",
+                "this attachment",
+                "before Linux 5.15 a perf event has no link; a tc filter has none at all",
+            )),
+        }
+    }
+
+    /// Puts `program` in place of the one that runs, with no event between: xdp, tcx, cgroup, tc.
+    ///
+    /// # Errors
+    /// EINVAL or EOPNOTSUPP for hooks whose program the kernel can't replace (all tracing hooks).
+    pub fn update(&mut self, program: &Program) -> Result<(), KernelError> {
+        let failed = |e| KernelError::new("update the link to", program.name(), e);
+        if let Held::Tc(filter) = &mut self.0 {
+            return filter.replace(program);
+        }
+        let Some(fd) = self.bpf_fd().filter(|_| self.pinnable()) else {
+            return Err(KernelError::unsupported(
+                "update the link to",
+                program.name(),
+                "a perf event keeps its program",
+            ));
+        };
+        let (link, program_fd) = (fd.as_raw_fd(), program.as_fd().as_raw_fd());
+        // SAFETY: two open fds; no options.
+        sys::check(unsafe { libbpf_sys::bpf_link_update(link, program_fd, std::ptr::null()) })
+            .map(drop)
+            .map_err(failed)
+    }
+
+    /// Detaches now, also if it is pinned (where the kernel can: 5.9 for xdp, cgroup, netns; elsewhere the pin must go too).
+    ///
+    /// # Errors
+    /// A tc filter could not be removed.
+    pub fn detach(mut self) -> Result<(), KernelError> {
+        match std::mem::replace(&mut self.0, Held::Gone) {
+            Held::Tc(filter) => filter.remove(),
+            Held::Bpf(fd) => {
+                // SAFETY: an open fd. EOPNOTSUPP where closing is the only way: then closing it is.
+                let _ = unsafe { libbpf_sys::bpf_link_detach(fd.as_raw_fd()) };
+                Ok(())
+            }
+            Held::Perf(_) | Held::Libbpf(_) | Held::Gone => Ok(()),
+        }
+    }
+
+    /// Leaves a tc filter in the kernel, and any other attachment to its pin or holder, when this value goes.
+    pub fn keep(mut self) {
+        if let Held::Tc(_) = self.0 {
+            self.0 = Held::Gone;
+        }
+    }
+
+    /// The fd that holds it, for a holder; `None` for a tc filter, which needs none.
+    #[must_use]
+    pub fn into_fd(mut self) -> Option<OwnedFd> {
+        match std::mem::replace(&mut self.0, Held::Gone) {
+            Held::Bpf(fd) | Held::Perf(fd) => Some(fd),
+            other => {
+                self.0 = other;
+                None
+            }
+        }
+    }
+
+    fn bpf_fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.0 {
+            Held::Bpf(fd) => Some(fd.as_fd()),
+            Held::Libbpf(link) => {
+                // SAFETY: a link of ours.
+                let fd = unsafe { libbpf_sys::bpf_link__fd(link.0.as_ptr()) };
+                // SAFETY: libbpf keeps it open as long as the link, which `self` owns.
+                (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
+            }
+            Held::Perf(_) | Held::Tc(_) | Held::Gone => None,
+        }
+    }
+
+    fn info(&self) -> Result<libbpf_sys::bpf_link_info, KernelError> {
+        let failed = |e| KernelError::new("read the information of", "a link", e);
+        let fd = self.bpf_fd().ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EINVAL)))?;
+        let mut raw = libbpf_sys::bpf_link_info::default();
+        let mut len = size_of::<libbpf_sys::bpf_link_info>() as u32;
+        // SAFETY: `raw` is `len` bytes; its pointers are null, so the kernel writes nowhere else.
+        sys::check(unsafe {
+            libbpf_sys::bpf_obj_get_info_by_fd(fd.as_raw_fd(), (&raw mut raw).cast(), &raw mut len)
+        })
+        .map_err(failed)?;
+        Ok(raw)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Held::Tc(filter) = &self.0
+            && let Err(error) = filter.remove()
+        {
+            tracing::warn!("{error}");
+        }
+    }
+}

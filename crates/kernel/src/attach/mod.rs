@@ -1,0 +1,154 @@
+//! Attaching a loaded program (a package's own, or a stub) to a hook.
+
+pub mod link;
+mod net;
+mod perf;
+pub mod tc;
+mod uprobe;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+pub use link::Link;
+use skep_spec::Target;
+
+use crate::error::KernelError;
+use crate::program::Program;
+use crate::sys;
+
+/// The kernel's ENOTSUPP, which libc has no name for (include/linux/errno.h).
+const ENOTSUPP: i32 = 524;
+
+/// How XDP meets the interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver where it can, else generic.
+    #[default]
+    Auto,
+    /// In the network stack, any interface.
+    Generic,
+    /// In the driver, or not at all.
+    Native,
+}
+
+/// Where and how to attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachPlan {
+    /// The hook. Interfaces are looked up in the calling thread's network namespace.
+    pub target: Target,
+    /// What `bpf_get_attach_cookie` gives the program; needs Linux 5.15 when not 0.
+    pub cookie: u64,
+    /// Only this process, for uprobes.
+    pub pid: Option<u32>,
+    /// For XDP.
+    pub xdp: XdpMode,
+    /// For tc: a clsact filter even where the kernel has tcx, and its place; without it tcx, else clsact with the defaults.
+    pub clsact: Option<tc::Place>,
+}
+
+impl AttachPlan {
+    /// Attach at `target` with no options.
+    #[must_use]
+    pub fn new(target: Target) -> Self {
+        Self { target, cookie: 0, pid: None, xdp: XdpMode::Auto, clsact: None }
+    }
+}
+
+/// Attaches `program` as `plan` says. The link goes with the value that is returned, unless it is pinned.
+///
+/// # Errors
+/// There is no such hook here; EBUSY on XDP says who is there; a target of no known kind
+/// ([`crate::Loaded::attach_by_section`] may know it).
+pub fn attach(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError> {
+    match &plan.target {
+        Target::Tracepoint { category, name } => perf::tracepoint(program, category, name, plan),
+        Target::RawTracepoint(name) => raw_tracepoint(program, Some(name), plan),
+        Target::TpBtf(_) | Target::Fentry(_) | Target::Fexit(_) => trampoline(program, plan),
+        Target::Kprobe { function, offset, ret } => {
+            perf::kprobe(program, function, *offset, *ret, plan)
+        }
+        Target::Uprobe { binary, function, offset, ret } => {
+            uprobe::attach(program, binary, function, *offset, *ret, plan)
+        }
+        Target::Xdp { interface, .. } => net::xdp(program, interface, plan),
+        Target::Tc { egress, interface } => tc::attach(program, interface, *egress, plan),
+        Target::CgroupSkb { egress, cgroup } => net::cgroup_skb(program, cgroup, *egress),
+        Target::Other(text) => Err(KernelError::unsupported(
+            "attach at",
+            text.as_str(),
+            "this kind is attached by its section only",
+        )),
+    }
+}
+
+/// The error of attaching `program` at the plan's target.
+fn failed(program: &Program, plan: &AttachPlan, source: io::Error) -> KernelError {
+    let thing = format!("the program '{}' at {}", program.name(), plan.target);
+    KernelError::new("attach", thing, source)
+}
+
+fn raw_tracepoint(
+    program: &Program,
+    name: Option<&str>,
+    plan: &AttachPlan,
+) -> Result<Link, KernelError> {
+    let refuse = |e: io::Error| match e.raw_os_error() {
+        Some(libc::ENOENT) => {
+            failed(program, plan, e).with_hint("this kernel has no such tracepoint")
+        }
+        _ => failed(program, plan, e),
+    };
+    let name = name.map(sys::cstring).transpose().map_err(refuse)?;
+    let mut opts = libbpf_sys::bpf_raw_tp_opts {
+        sz: sys::size::<libbpf_sys::bpf_raw_tp_opts>(),
+        tp_name: name.as_ref().map_or(std::ptr::null(), |name| name.as_ptr()),
+        cookie: plan.cookie,
+        ..Default::default()
+    };
+    // SAFETY: an open program and options whose string outlives the call.
+    let fd = sys::owned(unsafe {
+        libbpf_sys::bpf_raw_tracepoint_open_opts(program.as_fd().as_raw_fd(), &raw mut opts)
+    });
+    Ok(Link::from_fd(fd.map_err(refuse)?))
+}
+
+/// tp_btf, fentry, fexit: the target is in the program; the oldest call serves every kernel.
+fn trampoline(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError> {
+    if plan.cookie == 0 {
+        return raw_tracepoint(program, None, plan).map_err(|e| match e.errno() {
+            Some(ENOTSUPP) => e.with_hint(
+                "this kernel has no trampolines for such programs (fentry and fexit need ftrace)",
+            ),
+            _ => e,
+        });
+    }
+    let mut opts = link_options();
+    opts.__bindgen_anon_1.tracing.cookie = plan.cookie;
+    let fd = create_link(program, 0, program.kind().expected_attach_type, &opts);
+    Ok(Link::from_fd(fd.map_err(|e| failed(program, plan, e))?))
+}
+
+fn link_options() -> libbpf_sys::bpf_link_create_opts {
+    libbpf_sys::bpf_link_create_opts {
+        sz: sys::size::<libbpf_sys::bpf_link_create_opts>(),
+        ..Default::default()
+    }
+}
+
+/// BPF_LINK_CREATE; `target` is an fd or an interface's index, by `attach_type`.
+fn create_link(
+    program: &Program,
+    target: i32,
+    attach_type: u32,
+    opts: &libbpf_sys::bpf_link_create_opts,
+) -> io::Result<OwnedFd> {
+    // SAFETY: an open program, and options of ours without pointers.
+    sys::owned(unsafe {
+        libbpf_sys::bpf_link_create(
+            program.as_fd().as_raw_fd(),
+            target,
+            attach_type,
+            std::ptr::from_ref(opts),
+        )
+    })
+}

@@ -1,0 +1,91 @@
+//! XDP and cgroup links.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use super::{AttachPlan, Link, XdpMode, create_link, failed, link_options};
+use crate::cgroup;
+use crate::error::KernelError;
+use crate::program::Program;
+use crate::sys;
+
+/// The index of an interface of this thread's network namespace.
+pub(super) fn index_of(interface: &str) -> io::Result<i32> {
+    let name = sys::cstring(interface)?;
+    // SAFETY: a NUL-terminated name that outlives the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index as i32),
+    }
+}
+
+/// The error for an interface that isn't there or isn't named.
+pub(super) fn no_interface(
+    program: &Program,
+    plan: &AttachPlan,
+    interface: &str,
+    e: io::Error,
+) -> KernelError {
+    let hint = if interface.is_empty() {
+        "name an interface: it is part of the attach target".to_owned()
+    } else {
+        format!("there is no interface '{interface}' here: see ip link")
+    };
+    failed(program, plan, e).with_hint(hint)
+}
+
+pub(super) fn xdp(
+    program: &Program,
+    interface: &str,
+    plan: &AttachPlan,
+) -> Result<Link, KernelError> {
+    let index = index_of(interface).map_err(|e| no_interface(program, plan, interface, e))?;
+    let mut opts = link_options();
+    opts.flags = match plan.xdp {
+        XdpMode::Auto => 0,
+        XdpMode::Generic => libbpf_sys::XDP_FLAGS_SKB_MODE,
+        XdpMode::Native => libbpf_sys::XDP_FLAGS_DRV_MODE,
+    };
+    let fd = create_link(program, index, libbpf_sys::BPF_XDP, &opts);
+    let fd = fd.map_err(|e| match e.raw_os_error() {
+        Some(libc::EBUSY) => failed(program, plan, e).with_hint(who_is_on(interface, index)),
+        _ => failed(program, plan, e),
+    })?;
+    Ok(Link::from_fd(fd))
+}
+
+/// For EBUSY: the program that holds the interface.
+fn who_is_on(interface: &str, index: i32) -> String {
+    let mut id = 0;
+    // SAFETY: an index and an integer of ours.
+    let found = unsafe { libbpf_sys::bpf_xdp_query_id(index, 0, &raw mut id) };
+    let name = (found == 0 && id != 0).then(|| Program::by_id(id).ok()).flatten();
+    match name {
+        Some(there) => format!(
+            "the XDP program '{}' (id {id}) is on {interface}: detach it, or see bpftool net",
+            there.name()
+        ),
+        None => format!("another XDP program is on {interface}: see bpftool net"),
+    }
+}
+
+pub(super) fn cgroup_skb(
+    program: &Program,
+    cgroup: &str,
+    egress: bool,
+) -> Result<Link, KernelError> {
+    let folder = cgroup::folder(cgroup)?;
+    let open = File::open(&folder)
+        .map_err(|e| KernelError::new("open the cgroup", folder.display().to_string(), e))?;
+    let kind = if egress {
+        libbpf_sys::BPF_CGROUP_INET_EGRESS
+    } else {
+        libbpf_sys::BPF_CGROUP_INET_INGRESS
+    };
+    let fd = create_link(program, open.as_raw_fd(), kind, &link_options()).map_err(|e| {
+        let thing = format!("the program '{}' to the cgroup {}", program.name(), folder.display());
+        KernelError::new("attach", thing, e)
+    })?;
+    Ok(Link::from_fd(fd))
+}

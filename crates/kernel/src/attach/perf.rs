@@ -1,0 +1,164 @@
+//! Hooks that are perf events: tracepoints, kprobes, uprobes.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use super::{AttachPlan, Link, create_link, failed, link_options};
+use crate::error::KernelError;
+use crate::program::Program;
+use crate::{sys, tracefs};
+
+// linux/perf_event.h
+const PERF_TYPE_TRACEPOINT: u32 = 2;
+const PERF_EVENT_IOC_ENABLE: u64 = 0x2400;
+const PERF_EVENT_IOC_SET_BPF: u64 = 0x4004_2408;
+const PERF_FLAG_FD_CLOEXEC: u64 = 8;
+
+/// What a perf event is opened with: the first 72 bytes of perf_event_attr (PERF_ATTR_SIZE_VER1).
+#[repr(C)]
+#[derive(Default)]
+struct PerfAttr {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    bp_type: u32,
+    config1: u64,
+    config2: u64,
+}
+
+pub(super) fn tracepoint(
+    program: &Program,
+    category: &str,
+    name: &str,
+    plan: &AttachPlan,
+) -> Result<Link, KernelError> {
+    let config = tracefs::tracepoint_id(category, name)?;
+    let attr =
+        PerfAttr { kind: PERF_TYPE_TRACEPOINT, config, sample_period: 1, ..PerfAttr::default() };
+    on_event(program, plan, attr, None)
+}
+
+pub(super) fn kprobe(
+    program: &Program,
+    function: &str,
+    offset: u64,
+    ret: bool,
+    plan: &AttachPlan,
+) -> Result<Link, KernelError> {
+    let refuse = |e| failed(program, plan, e);
+    let symbol = sys::cstring(function).map_err(refuse)?;
+    let attr = PerfAttr {
+        kind: pmu_type("kprobe").map_err(|e| {
+            refuse(e).with_hint("this kernel has no kprobes (CONFIG_KPROBE_EVENTS)")
+        })?,
+        config: if ret { retprobe_bit("kprobe") } else { 0 },
+        config1: symbol.as_ptr() as u64,
+        config2: offset,
+        ..PerfAttr::default()
+    };
+    on_event(program, plan, attr, None).map_err(|e| match e.errno() {
+        Some(libc::ENOENT | libc::EINVAL) => {
+            let why =
+                format!("'{function}' may be no function of this kernel, or not to be probed");
+            e.with_hint(format!("{why}: see /proc/kallsyms"))
+        }
+        _ => e,
+    })
+}
+
+/// A probe at `offset` bytes into the file `path`.
+pub(super) fn uprobe_at(
+    program: &Program,
+    path: &std::path::Path,
+    offset: u64,
+    ret: bool,
+    plan: &AttachPlan,
+) -> Result<Link, KernelError> {
+    let refuse = |e| failed(program, plan, e);
+    let path = sys::cpath(path).map_err(refuse)?;
+    let attr = PerfAttr {
+        kind: pmu_type("uprobe").map_err(|e| {
+            refuse(e).with_hint("this kernel has no uprobes (CONFIG_UPROBE_EVENTS)")
+        })?,
+        config: if ret { retprobe_bit("uprobe") } else { 0 },
+        config1: path.as_ptr() as u64,
+        config2: offset,
+        ..PerfAttr::default()
+    };
+    on_event(program, plan, attr, plan.pid)
+}
+
+/// Opens the event and sets the program on it: by a link where the kernel has it (5.15), else by ioctl.
+fn on_event(
+    program: &Program,
+    plan: &AttachPlan,
+    mut attr: PerfAttr,
+    pid: Option<u32>,
+) -> Result<Link, KernelError> {
+    let refuse = |e| failed(program, plan, e);
+    attr.size = size_of::<PerfAttr>() as u32;
+    // A probe of all processes is opened on one CPU: the program runs on all of them.
+    let (pid, cpu) = pid.map_or((-1, 0), |pid| (pid as i32, -1));
+    // SAFETY: `attr` carries its size; a string in config1 outlives the call (the callers hold it).
+    let fd = sys::errno(unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            &raw const attr,
+            pid,
+            cpu,
+            -1,
+            PERF_FLAG_FD_CLOEXEC,
+        )
+    } as i32)
+    .map_err(refuse)?;
+    // SAFETY: perf_event_open made this fd for us.
+    let event = unsafe { OwnedFd::from_raw_fd(fd) };
+    match link_to(program, &event, plan.cookie) {
+        Ok(link) => {
+            enable(&event).map_err(refuse)?;
+            Ok(Link::from_fd(link))
+        }
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) && plan.cookie == 0 => {
+            let program_fd = program.as_fd().as_raw_fd();
+            // SAFETY: two open fds.
+            sys::errno(unsafe {
+                libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_SET_BPF as _, program_fd)
+            })
+            .map_err(refuse)?;
+            enable(&event).map_err(refuse)?;
+            Ok(Link::from_perf(event))
+        }
+        Err(e) => Err(refuse(e)),
+    }
+}
+
+fn link_to(program: &Program, event: &OwnedFd, cookie: u64) -> io::Result<OwnedFd> {
+    let mut opts = link_options();
+    opts.__bindgen_anon_1.perf_event.bpf_cookie = cookie;
+    create_link(program, event.as_raw_fd(), libbpf_sys::BPF_PERF_EVENT, &opts)
+}
+
+fn enable(event: &OwnedFd) -> io::Result<()> {
+    // SAFETY: an open perf event.
+    sys::errno(unsafe { libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_ENABLE as _, 0) }).map(drop)
+}
+
+/// The number of a dynamic perf unit.
+fn pmu_type(unit: &str) -> io::Result<u32> {
+    let text = fs::read_to_string(format!("/sys/bus/event_source/devices/{unit}/type"))?;
+    text.trim().parse().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// The bit of `config` that means "at return", as the unit describes it ("config:0").
+fn retprobe_bit(unit: &str) -> u64 {
+    let path = format!("/sys/bus/event_source/devices/{unit}/format/retprobe");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let bit = text.trim().strip_prefix("config:").and_then(|bit| bit.parse::<u32>().ok());
+    1 << bit.unwrap_or(0).min(63)
+}

@@ -1,0 +1,108 @@
+//! Uprobes: from a binary and a symbol to an offset in a file.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use object::{Object, ObjectSegment, ObjectSymbol};
+
+use super::{AttachPlan, Link, failed, perf};
+use crate::error::KernelError;
+use crate::program::Program;
+
+/// Largest binary that is read for a symbol, in bytes.
+const MOST: u64 = 1 << 30;
+
+pub(super) fn attach(
+    program: &Program,
+    binary: &str,
+    function: &str,
+    offset: u64,
+    ret: bool,
+    plan: &AttachPlan,
+) -> Result<Link, KernelError> {
+    let refuse = |e| failed(program, plan, e);
+    if binary.is_empty() {
+        let nowhere = io::Error::from_raw_os_error(libc::EINVAL);
+        return Err(
+            refuse(nowhere).with_hint("name a binary and a function: uprobe//path:function")
+        );
+    }
+    let path = find_binary(binary).ok_or_else(|| {
+        let missing = io::Error::from_raw_os_error(libc::ENOENT);
+        refuse(missing).with_hint(format!("there is no file '{binary}'"))
+    })?;
+    let start = if function.is_empty() {
+        0
+    } else {
+        symbol_offset(&path, function).map_err(|e| {
+            let hint = format!("is '{function}' a function of {}? see nm -D", path.display());
+            refuse(e).with_hint(hint)
+        })?
+    };
+    perf::uprobe_at(program, &path, start + offset, ret, plan)
+}
+
+/// An absolute path as it is; a bare name in the usual folders of libraries and programs.
+fn find_binary(name: &str) -> Option<PathBuf> {
+    let path = Path::new(name);
+    if path.is_absolute() {
+        return path.is_file().then(|| path.to_path_buf());
+    }
+    let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let folders = [
+        "/lib",
+        "/usr/lib",
+        "/lib64",
+        "/usr/lib64",
+        "/usr/local/lib",
+        "/usr/bin",
+        "/bin",
+        "/usr/sbin",
+        "/sbin",
+    ];
+    let all = folders.iter().flat_map(|folder| {
+        [Path::new(folder).join(&multiarch).join(name), Path::new(folder).join(name)]
+    });
+    all.into_iter().find(|path| path.is_file())
+}
+
+/// The offset in the file of a function: its address, less where its segment is loaded, plus where that lies.
+fn symbol_offset(path: &Path, function: &str) -> io::Result<u64> {
+    if fs::metadata(path)?.len() > MOST {
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+    }
+    let bytes = fs::read(path)?;
+    let no_elf = |_| io::Error::from_raw_os_error(libc::ENOEXEC);
+    let file = object::File::parse(bytes.as_slice()).map_err(no_elf)?;
+    let symbols = file.symbols().chain(file.dynamic_symbols());
+    let address = symbols
+        .filter(|symbol| symbol.is_definition() && symbol.kind() == object::SymbolKind::Text)
+        .find(|symbol| symbol.name().is_ok_and(|name| name.split('@').next() == Some(function)))
+        .map(|symbol| symbol.address())
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
+    file.segments()
+        .find(|segment| (segment.address()..segment.address() + segment.size()).contains(&address))
+        .map(|segment| address - segment.address() + segment.file_range().0)
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_a_function_of_libc() {
+        let libc = find_binary("libc.so.6").unwrap();
+        assert!(symbol_offset(&libc, "getppid").unwrap() > 0);
+        let error = symbol_offset(&libc, "no_such_function").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
+    }
+
+    #[test]
+    fn what_is_no_binary() {
+        assert_eq!(find_binary("/no/such/file"), None);
+        let error = symbol_offset(Path::new("/etc/passwd"), "main").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOEXEC));
+    }
+}

@@ -1,0 +1,245 @@
+//! Values of array maps as memory: counters, switch words, live settings.
+
+use std::os::fd::AsRawFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use super::{MMAPABLE, MapHandle, kind};
+use crate::error::KernelError;
+
+/// A shared mapping that goes with this value.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    address: NonNull<libc::c_void>,
+    len: usize,
+}
+
+// SAFETY: shared memory has no owner thread; all access goes through atomics.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `len` bytes of `fd` from `offset` on.
+    pub(crate) fn new(
+        fd: &impl AsRawFd,
+        len: usize,
+        offset: usize,
+        write: bool,
+    ) -> std::io::Result<Self> {
+        let access = libc::PROT_READ | if write { libc::PROT_WRITE } else { 0 };
+        // SAFETY: a new mapping at an address that the kernel chooses; nothing of ours lies there.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                access,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                offset as libc::off_t,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error());
+        }
+        let address = NonNull::new(address).ok_or_else(|| std::io::Error::other("mapped at 0"))?;
+        Ok(Self { address, len })
+    }
+
+    /// The first byte.
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.address.as_ptr().cast()
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `new` made, once; whoever borrowed from it is gone.
+        unsafe { libc::munmap(self.address.as_ptr(), self.len) };
+    }
+}
+
+/// An array of u64 in memory that programs write at the same time.
+#[derive(Debug)]
+pub struct MappedU64s {
+    mapping: Mapping,
+    len: usize,
+}
+
+impl MappedU64s {
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: a map has at least one value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Value `index`.
+    ///
+    /// # Panics
+    /// `index` is not below [`Self::len`], as with a slice.
+    #[must_use]
+    pub fn load(&self, index: usize) -> u64 {
+        self.at(index).load(Ordering::SeqCst)
+    }
+
+    /// Stores value `index` with one instruction: every program sees the old or the new one.
+    ///
+    /// # Panics
+    /// As [`Self::load`].
+    pub fn store(&self, index: usize, value: u64) {
+        self.at(index).store(value, Ordering::SeqCst);
+    }
+
+    /// Adds to value `index`, exactly also beside programs that add; gives the value before.
+    ///
+    /// # Panics
+    /// As [`Self::load`].
+    pub fn add(&self, index: usize, value: u64) -> u64 {
+        self.at(index).fetch_add(value, Ordering::SeqCst)
+    }
+
+    fn at(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.len, "value {index} of {}", self.len);
+        // SAFETY: below `len`, so within the mapping, which is page-aligned and lives as long as `self`.
+        unsafe { AtomicU64::from_ptr(self.mapping.start().cast::<u64>().add(index)) }
+    }
+}
+
+/// The one value of a `.data` or `.bss` map, or any mmapable array, as bytes.
+#[derive(Debug)]
+pub struct MappedBytes {
+    mapping: Mapping,
+    len: usize,
+}
+
+impl MappedBytes {
+    /// Copies `out.len()` bytes from `offset` on; `false` if they are not all inside.
+    #[must_use]
+    pub fn read(&self, offset: usize, out: &mut [u8]) -> bool {
+        let inside = self.holds(offset, out.len());
+        if inside {
+            for (i, byte) in out.iter_mut().enumerate() {
+                *byte = self.at(offset + i).load(Ordering::Relaxed);
+            }
+        }
+        inside
+    }
+
+    /// Writes `bytes` at `offset`; `false` if they are not all inside. An aligned value of 8 bytes is stored at once.
+    #[must_use]
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> bool {
+        if !self.holds(offset, bytes.len()) {
+            return false;
+        }
+        if let (0, Ok(word)) = (offset % 8, <[u8; 8]>::try_from(bytes)) {
+            // SAFETY: inside the mapping, as checked, and aligned to 8.
+            let at = unsafe { AtomicU64::from_ptr(self.mapping.start().add(offset).cast()) };
+            at.store(u64::from_ne_bytes(word), Ordering::SeqCst);
+        } else {
+            for (i, byte) in bytes.iter().enumerate() {
+                self.at(offset + i).store(*byte, Ordering::Relaxed);
+            }
+        }
+        true
+    }
+
+    fn holds(&self, offset: usize, len: usize) -> bool {
+        offset.checked_add(len).is_some_and(|end| end <= self.len)
+    }
+
+    fn at(&self, offset: usize) -> &AtomicU8 {
+        // SAFETY: both callers checked that `offset` is inside the mapping.
+        unsafe { AtomicU8::from_ptr(self.mapping.start().add(offset)) }
+    }
+}
+
+impl MapHandle {
+    /// The values of an array of u64 as memory.
+    ///
+    /// # Errors
+    /// It is no mmapable array of 8-byte values; what mmap(2) says.
+    pub fn mmap(&self) -> Result<MappedU64s, KernelError> {
+        let info = self.info();
+        if info.value_size != 8 {
+            let why = format!("its values have {} bytes, not 8", info.value_size);
+            return Err(KernelError::unsupported("map as u64", self.name(), why));
+        }
+        let mapping = self.map_values(true)?;
+        Ok(MappedU64s { mapping, len: info.max_entries as usize })
+    }
+
+    /// The values of an mmapable array as bytes, all of them; writable unless the map is frozen or read-only.
+    ///
+    /// # Errors
+    /// As [`Self::mmap`].
+    pub fn mmap_bytes(&self, write: bool) -> Result<MappedBytes, KernelError> {
+        let mapping = self.map_values(write)?;
+        Ok(MappedBytes { mapping, len: self.value_bytes() })
+    }
+
+    /// Values lie 8-aligned one after the other (kernel/bpf/arraymap.c).
+    fn value_bytes(&self) -> usize {
+        let info = self.info();
+        (info.value_size as usize).next_multiple_of(8) * info.max_entries as usize
+    }
+
+    fn map_values(&self, write: bool) -> Result<Mapping, KernelError> {
+        let info = self.info();
+        if info.kind != kind::ARRAY || info.flags & MMAPABLE == 0 {
+            let why = "it was not made with BPF_F_MMAPABLE";
+            return Err(KernelError::unsupported("map into memory", self.name(), why));
+        }
+        let fd = std::os::fd::AsFd::as_fd(self);
+        Mapping::new(&fd, self.value_bytes(), 0, write)
+            .map_err(|e| KernelError::new("map into memory", self.name(), e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maps::MapSpec;
+
+    #[test]
+    fn two_mappings_are_one_memory() {
+        let map = MapHandle::create_u64s("counters", 600).unwrap();
+        let (a, b) = (map.mmap().unwrap(), map.mmap().unwrap());
+        a.store(599, 41);
+        assert_eq!(b.add(599, 1), 41);
+        assert_eq!((a.load(599), a.load(0), a.len()), (42, 0, 600));
+        assert_eq!(map.lookup(&599u32.to_ne_bytes()).unwrap().unwrap(), 42u64.to_ne_bytes());
+    }
+
+    #[test]
+    fn bytes_stay_inside() {
+        let map = MapHandle::create_u64s("data", 2).unwrap();
+        let bytes = map.mmap_bytes(true).unwrap();
+        assert!(bytes.write(8, &7u64.to_ne_bytes()) && bytes.write(3, b"abc"));
+        let mut out = [0; 16];
+        assert!(bytes.read(0, &mut out));
+        assert_eq!((&out[3..6], out[8]), (&b"abc"[..], 7));
+        assert!(!bytes.write(14, b"abc") && !bytes.write(usize::MAX, b"a"));
+        assert!(!bytes.read(1, &mut out));
+    }
+
+    #[test]
+    fn what_is_not_mmapable_is_refused() {
+        let spec = MapSpec {
+            name: "plain".into(),
+            kind: kind::ARRAY,
+            key_size: 4,
+            value_size: 8,
+            max_entries: 1,
+            flags: 0,
+        };
+        let error = MapHandle::create(&spec).unwrap().mmap().unwrap_err();
+        assert_eq!(error.to_string(), "cannot map into memory plain");
+        assert!(MapHandle::create(&MapSpec { value_size: 4, ..spec }).unwrap().mmap().is_err());
+    }
+}

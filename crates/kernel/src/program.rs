@@ -1,0 +1,318 @@
+//! Loaded programs: their fd, what the kernel says of them, and test runs.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::asm::Insn;
+use crate::error::KernelError;
+use crate::sys;
+
+/// What a program is to the kernel, as far as a stub must be the same (include/uapi/linux/bpf.h).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramKind {
+    /// `BPF_PROG_TYPE_*`.
+    pub prog_type: u32,
+    /// `BPF_*` of enum bpf_attach_type; 0 where the type has none.
+    pub expected_attach_type: u32,
+    /// What of vmlinux's BTF it attaches to, by name (`vfs_read`, `sched_switch`), for tracing types.
+    pub attach_to: Option<String>,
+    /// May sleep (`BPF_F_SLEEPABLE`).
+    pub sleepable: bool,
+    /// Takes multi-buffer XDP frames (`BPF_F_XDP_HAS_FRAGS`).
+    pub xdp_frags: bool,
+}
+
+/// A program in the kernel. It goes with its last fd, pin, link or prog-array slot.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    kind: ProgramKind,
+    fd: OwnedFd,
+}
+
+/// What BPF_OBJ_GET_INFO_BY_FD says of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramInfo {
+    /// Id in this kernel, since boot.
+    pub id: u32,
+    /// `BPF_PROG_TYPE_*`.
+    pub prog_type: u32,
+    /// Name, cut to 15 bytes by the kernel.
+    pub name: String,
+    /// SHA-1 of the instructions, cut.
+    pub tag: [u8; 8],
+    /// Ids of the maps that it uses.
+    pub map_ids: Vec<u32>,
+    /// Id of its own BTF, 0 without.
+    pub btf_id: u32,
+    /// Number of runs and nanoseconds in them; 0 unless statistics are on.
+    pub run_count: u64,
+    /// Nanoseconds of all runs; 0 unless statistics are on.
+    pub run_time_ns: u64,
+    /// BTF type id of the attach target; 0 on kernels that don't say (before 6.0).
+    pub attach_btf_id: u32,
+    /// Id of the BTF object that `attach_btf_id` is in; 0 on kernels that don't say.
+    pub attach_btf_obj_id: u32,
+    /// Size of the program's translated instructions in bytes.
+    pub translated_bytes: u32,
+}
+
+/// What a test run gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestRun {
+    /// The program's return value.
+    pub retval: u32,
+    /// Mean time of one run.
+    pub duration: Duration,
+    /// The packet after the run.
+    pub data: Vec<u8>,
+}
+
+impl Program {
+    pub(crate) fn new(name: String, kind: ProgramKind, fd: OwnedFd) -> Self {
+        Self { name, kind, fd }
+    }
+
+    /// The full name: the ELF symbol, or the name that a stub was given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is to the kernel.
+    #[must_use]
+    pub fn kind(&self) -> &ProgramKind {
+        &self.kind
+    }
+
+    /// What the kernel says of it.
+    ///
+    /// # Errors
+    /// The kernel refuses information (never seen for an open program).
+    pub fn info(&self) -> Result<ProgramInfo, KernelError> {
+        info(self.as_fd())
+    }
+
+    /// Its id in this kernel.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub fn id(&self) -> Result<u32, KernelError> {
+        raw_info(self.as_fd()).map(|raw| raw.id)
+    }
+
+    /// Pins it at `path` on a bpffs.
+    ///
+    /// # Errors
+    /// EEXIST, ENOENT for the folder, EPERM for a dot in the name.
+    pub fn pin(&self, path: &Path) -> Result<(), KernelError> {
+        pin(self.as_fd(), "pin the program at", path)
+    }
+
+    /// Opens the program pinned at `path`. `kind` is what the caller's records say that it is.
+    ///
+    /// # Errors
+    /// ENOENT; EINVAL if it is no program.
+    pub fn open_pinned(path: &Path, kind: ProgramKind) -> Result<Self, KernelError> {
+        let failed = |e| KernelError::new("open the program", path.display().to_string(), e);
+        let fd = open_pinned(path).map_err(failed)?;
+        let info = info(fd.as_fd())?;
+        if kind.prog_type != 0 && kind.prog_type != info.prog_type {
+            return Err(failed(std::io::Error::from_raw_os_error(libc::EINVAL)));
+        }
+        Ok(Self { name: info.name, kind: ProgramKind { prog_type: info.prog_type, ..kind }, fd })
+    }
+
+    /// Opens a program by the id that it has in this kernel.
+    ///
+    /// # Errors
+    /// ENOENT if there is none.
+    pub fn by_id(id: u32) -> Result<Self, KernelError> {
+        // SAFETY: takes an integer.
+        let fd = sys::owned(unsafe { libbpf_sys::bpf_prog_get_fd_by_id(id) })
+            .map_err(|e| KernelError::new("open", format!("the program with id {id}"), e))?;
+        let info = info(fd.as_fd())?;
+        let kind = ProgramKind { prog_type: info.prog_type, ..ProgramKind::default() };
+        Ok(Self { name: info.name, kind, fd })
+    }
+
+    /// Runs the program `repeat` times on `packet` (XDP, tc, cgroup_skb…: BPF_PROG_TEST_RUN, Linux 4.12).
+    ///
+    /// # Errors
+    /// EINVAL for a packet under 14 bytes, ENOTSUPP for a type that can't be test-run.
+    pub fn test_run(&self, packet: &[u8], repeat: u32) -> Result<TestRun, KernelError> {
+        let mut out = vec![0u8; packet.len() + 256];
+        let mut opts = libbpf_sys::bpf_test_run_opts {
+            sz: sys::size::<libbpf_sys::bpf_test_run_opts>(),
+            data_in: packet.as_ptr().cast(),
+            data_size_in: packet.len() as u32,
+            data_out: out.as_mut_ptr().cast(),
+            data_size_out: out.len() as u32,
+            repeat: repeat.max(1) as i32,
+            ..Default::default()
+        };
+        // SAFETY: the options point at `packet` and `out`, whose lengths they carry; both outlive the call.
+        sys::check(unsafe {
+            libbpf_sys::bpf_prog_test_run_opts(self.fd.as_raw_fd(), &raw mut opts)
+        })
+        .map_err(|e| KernelError::new("test-run the program", self.name.as_str(), e))?;
+        out.truncate(opts.data_size_out as usize);
+        let duration = Duration::from_nanos(u64::from(opts.duration));
+        Ok(TestRun { retval: opts.retval, duration, data: out })
+    }
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Loads `insns`, GPL, as a program of `kind`; the verifier's log is in the error.
+pub(crate) fn load_insns(
+    name: &str,
+    kind: &ProgramKind,
+    insns: &[Insn],
+    attach_btf_id: u32,
+    attach_btf_obj_fd: u32,
+) -> Result<Program, KernelError> {
+    let mut flags = 0;
+    if kind.sleepable {
+        flags |= libbpf_sys::BPF_F_SLEEPABLE;
+    }
+    if kind.xdp_frags {
+        flags |= libbpf_sys::BPF_F_XDP_HAS_FRAGS;
+    }
+    let cname = sys::kernel_name(name);
+    let mut log = vec![0u8; 64 << 10];
+    let load = |log: Option<&mut Vec<u8>>| {
+        let mut opts = libbpf_sys::bpf_prog_load_opts {
+            sz: sys::size::<libbpf_sys::bpf_prog_load_opts>(),
+            attempts: 5,
+            expected_attach_type: kind.expected_attach_type,
+            prog_flags: flags,
+            attach_btf_id,
+            attach_btf_obj_fd,
+            ..Default::default()
+        };
+        if let Some(log) = log {
+            opts.log_level = 1;
+            opts.log_size = log.len() as u32;
+            opts.log_buf = log.as_mut_ptr().cast();
+        }
+        // SAFETY: `Insn` has the layout of `bpf_insn`; every pointer outlives the call and carries its length.
+        sys::owned(unsafe {
+            libbpf_sys::bpf_prog_load(
+                kind.prog_type,
+                cname.as_ptr(),
+                c"GPL".as_ptr(),
+                insns.as_ptr().cast(),
+                insns.len() as libbpf_sys::size_t,
+                &raw mut opts,
+            )
+        })
+    };
+    match load(None) {
+        Ok(fd) => Ok(Program::new(name.to_owned(), kind.clone(), fd)),
+        Err(error) => {
+            let _ = load(Some(&mut log));
+            let failed = KernelError::new("load the program", name, error);
+            match last_line(&log) {
+                Some(line) => Err(failed.with_hint(format!("the verifier says: {line}"))),
+                None => Err(failed),
+            }
+        }
+    }
+}
+
+fn last_line(log: &[u8]) -> Option<String> {
+    let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
+    let text = String::from_utf8_lossy(&log[..end]);
+    text.lines()
+        .rev()
+        .find(|line| !line.trim().is_empty() && !line.starts_with("processed "))
+        .map(str::to_owned)
+}
+
+fn raw_info(fd: BorrowedFd<'_>) -> Result<libbpf_sys::bpf_prog_info, KernelError> {
+    let mut raw = libbpf_sys::bpf_prog_info::default();
+    fill_info(fd, &mut raw)?;
+    Ok(raw)
+}
+
+fn fill_info(fd: BorrowedFd<'_>, raw: &mut libbpf_sys::bpf_prog_info) -> Result<(), KernelError> {
+    let mut len = size_of::<libbpf_sys::bpf_prog_info>() as u32;
+    // SAFETY: `raw` is `len` bytes; pointers in it are zero or point at buffers that the caller holds.
+    sys::check(unsafe {
+        libbpf_sys::bpf_obj_get_info_by_fd(
+            fd.as_raw_fd(),
+            std::ptr::from_mut(raw).cast(),
+            &raw mut len,
+        )
+    })
+    .map(drop)
+    .map_err(|e| KernelError::new("read the information of", "a program", e))
+}
+
+fn info(fd: BorrowedFd<'_>) -> Result<ProgramInfo, KernelError> {
+    let first = raw_info(fd)?;
+    let mut map_ids = vec![0u32; first.nr_map_ids as usize];
+    let mut raw = libbpf_sys::bpf_prog_info {
+        nr_map_ids: map_ids.len() as u32,
+        map_ids: map_ids.as_mut_ptr() as u64,
+        ..Default::default()
+    };
+    fill_info(fd, &mut raw)?;
+    map_ids.truncate(raw.nr_map_ids as usize);
+    Ok(ProgramInfo {
+        id: raw.id,
+        prog_type: raw.type_,
+        name: name_of(&raw.name),
+        tag: raw.tag,
+        map_ids,
+        btf_id: raw.btf_id,
+        run_count: raw.run_cnt,
+        run_time_ns: raw.run_time_ns,
+        attach_btf_id: raw.attach_btf_id,
+        attach_btf_obj_id: raw.attach_btf_obj_id,
+        translated_bytes: raw.xlated_prog_len,
+    })
+}
+
+/// A name in one of the kernel's fixed arrays.
+pub(crate) fn name_of(raw: &[std::ffi::c_char]) -> String {
+    let bytes: Vec<u8> = raw.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Pins any BPF fd.
+pub(crate) fn pin(
+    fd: BorrowedFd<'_>,
+    action: &'static str,
+    path: &Path,
+) -> Result<(), KernelError> {
+    let failed = |e: std::io::Error| {
+        let dotted = path.file_name().is_some_and(|n| n.to_string_lossy().contains('.'));
+        let refused = e.raw_os_error() == Some(libc::EPERM) && dotted;
+        let off = e.raw_os_error() == Some(libc::EINVAL);
+        let error = KernelError::new(action, path.display().to_string(), e);
+        match (refused, off) {
+            (true, _) => error.with_hint("bpffs takes no dots in names"),
+            (_, true) => error.with_hint("is a bpffs mounted there? mount -t bpf bpf /sys/fs/bpf"),
+            _ => error,
+        }
+    };
+    let cpath = sys::cpath(path).map_err(failed)?;
+    // SAFETY: an open fd and a NUL-terminated path that outlive the call.
+    sys::check(unsafe { libbpf_sys::bpf_obj_pin(fd.as_raw_fd(), cpath.as_ptr()) })
+        .map(drop)
+        .map_err(failed)
+}
+
+/// Opens any pin.
+pub(crate) fn open_pinned(path: &Path) -> std::io::Result<OwnedFd> {
+    let path = sys::cpath(path)?;
+    // SAFETY: a NUL-terminated path that outlives the call.
+    sys::owned(unsafe { libbpf_sys::bpf_obj_get(path.as_ptr()) })
+}

@@ -1,0 +1,146 @@
+//! The A/B stub: the one decision point of an event on hooks whose program the kernel can't replace.
+//!
+//! `if (switch & 1) tail_call(slots, 1) else tail_call(slots, 2)`. The keys are constants, so that the JIT
+//! patches direct jumps; the switch word is one value of a mapped array, so that a switch of all hooks of a
+//! service is one store. Measured in docs/decisions/0002-stub.md.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use crate::asm::{Assembler, Cond, Insn, Width};
+use crate::error::KernelError;
+use crate::maps::{MMAPABLE, MapHandle, kind};
+use crate::program::{Program, ProgramKind, load_insns};
+use crate::sys;
+
+/// Slots of the prog array that a stub calls: 0 is unused, 1 runs on odd switch words, 2 on even ones.
+pub const SLOTS: u32 = 3;
+
+/// The slot that runs while the switch word is `word`.
+#[must_use]
+pub const fn slot_of(word: u64) -> u32 {
+    if word & 1 == 1 { 1 } else { 2 }
+}
+
+const TAIL_CALL: u32 = 12;
+const GET_FUNC_IP: u32 = 173;
+
+/// Loads the stub for hooks of `payload`'s kind, named `name`; `switch` is a mapped array of u64 whose value 0 is
+/// the switch word, `slots` a prog array of [`SLOTS`]. `uses_func_ip` says whether any version calls
+/// `bpf_get_func_ip`: the stub must then call it too, or the payload gets a stray value.
+///
+/// # Errors
+/// The verifier refuses (a sleepable stub before 7.x: EINVAL); the maps are of the wrong kind; no such function.
+pub fn load(
+    name: &str,
+    payload: &Program,
+    uses_func_ip: bool,
+    switch: &MapHandle,
+    slots: &MapHandle,
+) -> Result<Program, KernelError> {
+    let wrong = |thing: &MapHandle, why: &str| {
+        Err(KernelError::unsupported("make a stub with the map", thing.name(), why))
+    };
+    if switch.info().kind != kind::ARRAY || switch.info().flags & MMAPABLE == 0 {
+        return wrong(switch, "the switch word lies in an mmapable array");
+    }
+    if slots.info().kind != kind::PROG_ARRAY || slots.info().max_entries < SLOTS {
+        return wrong(slots, "the slots are a prog array of 3");
+    }
+    let pass = pass_value(payload.kind());
+    let insns = instructions(uses_func_ip, pass, switch, slots)
+        .ok_or_else(|| KernelError::unsupported("assemble the stub", name, "a label is missing"))?;
+    let target = AttachTarget::of(payload)?;
+    load_insns(name, payload.kind(), &insns, target.btf_id, target.btf_fd())
+}
+
+fn instructions(
+    uses_func_ip: bool,
+    pass_value: i32,
+    switch: &MapHandle,
+    slots: &MapHandle,
+) -> Option<Vec<Insn>> {
+    let mut asm = Assembler::new();
+    let (odd, pass) = (asm.label(), asm.label());
+    let slots = slots.as_fd().as_raw_fd();
+    asm.mov(6, 1);
+    if uses_func_ip {
+        asm.call(GET_FUNC_IP);
+    }
+    asm.map_value(0, switch.as_fd().as_raw_fd(), 0).load(Width::B8, 0, 0, 0);
+    asm.mov(1, 6).map(2, slots).jump_if(Cond::Set, 0, 1, odd);
+    asm.mov_imm(3, 2).call(TAIL_CALL).jump(pass);
+    asm.bind(odd).mov_imm(3, 1).call(TAIL_CALL);
+    asm.bind(pass).mov_imm(0, pass_value).exit();
+    asm.finish()
+}
+
+/// What a hook takes for "as if there was no program", for an empty slot.
+fn pass_value(kind: &ProgramKind) -> i32 {
+    match kind.prog_type {
+        libbpf_sys::BPF_PROG_TYPE_XDP => 2,                // XDP_PASS
+        libbpf_sys::BPF_PROG_TYPE_SCHED_CLS => -1,         // TC_ACT_UNSPEC, TCX_NEXT
+        libbpf_sys::BPF_PROG_TYPE_CGROUP_SKB
+        | libbpf_sys::BPF_PROG_TYPE_CGROUP_SOCK
+        | libbpf_sys::BPF_PROG_TYPE_CGROUP_SOCK_ADDR
+        | libbpf_sys::BPF_PROG_TYPE_CGROUP_DEVICE
+        | libbpf_sys::BPF_PROG_TYPE_CGROUP_SYSCTL
+        | libbpf_sys::BPF_PROG_TYPE_CGROUP_SOCKOPT
+        | libbpf_sys::BPF_PROG_TYPE_SOCK_OPS
+        | libbpf_sys::BPF_PROG_TYPE_SK_LOOKUP              // SK_PASS
+        | libbpf_sys::BPF_PROG_TYPE_SK_SKB
+        | libbpf_sys::BPF_PROG_TYPE_SK_MSG
+        | libbpf_sys::BPF_PROG_TYPE_NETFILTER => 1,        // NF_ACCEPT
+        _ => 0,
+    }
+}
+
+/// What of the kernel's BTF a tracing program is bound to.
+#[derive(Debug, Default)]
+struct AttachTarget {
+    btf_id: u32,
+    module: Option<OwnedFd>,
+}
+
+impl AttachTarget {
+    /// Only tracing and LSM programs have one. The kernel says which (Linux 6.0), for modules too; an older
+    /// one is asked by name, which reads all of its BTF.
+    fn of(program: &Program) -> Result<Self, KernelError> {
+        let kind = program.kind();
+        let bound = matches!(
+            kind.prog_type,
+            libbpf_sys::BPF_PROG_TYPE_TRACING | libbpf_sys::BPF_PROG_TYPE_LSM
+        );
+        if !bound {
+            return Ok(Self::default());
+        }
+        let info = program.info()?;
+        if info.attach_btf_id != 0 {
+            let module = Some(open_btf(info.attach_btf_obj_id)?);
+            return Ok(Self { btf_id: info.attach_btf_id, module });
+        }
+        match kind.attach_to.as_deref() {
+            Some(name) => Ok(Self { btf_id: find_in_vmlinux(name, kind)?, module: None }),
+            None => Ok(Self::default()),
+        }
+    }
+
+    fn btf_fd(&self) -> u32 {
+        self.module.as_ref().map_or(0, |fd| fd.as_raw_fd() as u32)
+    }
+}
+
+fn open_btf(id: u32) -> Result<OwnedFd, KernelError> {
+    // SAFETY: takes an integer.
+    sys::owned(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) })
+        .map_err(|e| KernelError::new("open", format!("the BTF object with id {id}"), e))
+}
+
+fn find_in_vmlinux(name: &str, kind: &ProgramKind) -> Result<u32, KernelError> {
+    let failed = |e| KernelError::new("find in the kernel's BTF", name, e);
+    let cname = sys::cstring(name).map_err(failed)?;
+    // SAFETY: a string that outlives the call.
+    let id = crate::object::quietly(|| unsafe {
+        libbpf_sys::libbpf_find_vmlinux_btf_id(cname.as_ptr(), kind.expected_attach_type)
+    });
+    sys::check(id).map(|id| id as u32).map_err(failed)
+}
