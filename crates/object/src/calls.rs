@@ -80,12 +80,13 @@ impl<'a> Code<'a> {
         };
         let symbol = self.elf.symbols.get(relocation.symbol)?;
         let Some(target) = symbol.section else {
-            let kfunc = insn.code == CALL && symbol.undefined;
-            return Some(if kfunc {
+            // Loads of undefined symbols are kernel variables and configuration, which hide no code.
+            let call = if symbol.undefined {
                 Reference::Kfunc(symbol.name.to_string())
             } else {
                 Reference::Unknown
-            });
+            };
+            return (insn.code == CALL).then_some(call);
         };
         if insn.code == CALL {
             let to = i64::try_from(symbol.value / INSN_BYTES as u64).ok()?;

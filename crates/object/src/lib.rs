@@ -9,6 +9,7 @@ pub mod btf_ext;
 mod calls;
 pub mod carve;
 mod elf;
+pub mod event;
 mod facts;
 mod global;
 pub mod helper;

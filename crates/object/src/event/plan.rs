@@ -1,0 +1,234 @@
+//! From a BTF type to a plan: offsets and shapes, without any more look-ups.
+
+use std::collections::BTreeMap;
+
+use skep_spec::manifest;
+
+use super::DecoderError;
+use super::format::{self, Format};
+use super::scalar::Scalar;
+use crate::btf::{Array, Composite, Int, Kind, Member};
+use crate::limits::{RECORD_FIELDS, TYPE_DEPTH};
+use crate::{Btf, TypeId};
+
+/// How a value looks in memory.
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    Scalar(Scalar),
+    /// `char[N]`: text up to the first NUL. 0 bytes: to the end of the record.
+    Text(usize),
+    Float(usize),
+    /// An array; no count: to the end of the record.
+    Array {
+        element: Box<Shape>,
+        stride: usize,
+        count: Option<usize>,
+    },
+    /// A struct or union.
+    Struct(Vec<Field>),
+    /// Bytes with a format of their own: an address.
+    Address {
+        format: Format,
+        size: usize,
+    },
+    /// A 128-bit integer, or a type that cannot be shown: one number in hex.
+    Bytes(usize),
+    /// All that is left, in hex, in the order of memory.
+    Raw,
+}
+
+impl Shape {
+    /// Whether it takes what is left of the record, which may be nothing.
+    pub(super) const fn is_flexible(&self) -> bool {
+        matches!(self, Self::Raw | Self::Text(0) | Self::Array { count: None, .. })
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Field {
+    pub(super) name: Box<str>,
+    pub(super) offset: usize,
+    pub(super) shape: Shape,
+    pub(super) format: Option<Format>,
+}
+
+/// The shape of a record of which nothing is known.
+pub(super) fn raw() -> Shape {
+    let field = Field { name: "bytes".into(), offset: 0, shape: Shape::Raw, format: None };
+    Shape::Struct(vec![field])
+}
+
+pub(super) fn compile(
+    btf: &Btf,
+    ty: TypeId,
+    formats: &BTreeMap<String, manifest::Field>,
+) -> Result<Shape, DecoderError> {
+    let mut compiler = Compiler { btf, root: ty, formats, used: vec![], fields: 0 };
+    let shape = compiler.shape(ty, "", TYPE_DEPTH)?;
+    if let Some(field) = formats.keys().find(|field| !compiler.used.contains(field)) {
+        let mut paths = Vec::new();
+        name_fields(&shape, "", &mut paths);
+        return Err(DecoderError::NoField {
+            field: field.clone(),
+            ty: btf.describe(ty),
+            fields: paths.join(", "),
+        });
+    }
+    Ok(shape)
+}
+
+struct Compiler<'a> {
+    btf: &'a Btf,
+    root: TypeId,
+    formats: &'a BTreeMap<String, manifest::Field>,
+    used: Vec<&'a String>,
+    fields: usize,
+}
+
+impl<'a> Compiler<'a> {
+    fn shape(&mut self, ty: TypeId, path: &str, depth: usize) -> Result<Shape, DecoderError> {
+        let Some(depth) = depth.checked_sub(1) else {
+            return Err(self.limit("levels", TYPE_DEPTH));
+        };
+        let btf = self.btf;
+        Ok(match btf.kind(btf.skip_modifiers(ty)) {
+            Kind::Struct(composite) | Kind::Union(composite) => {
+                let mut fields = Vec::new();
+                self.members(ty, composite, path, 0, depth, &mut fields)?;
+                Shape::Struct(fields)
+            }
+            Kind::Array(array) => self.array(*array, path, depth)?,
+            Kind::Int(_) if self.is_char(ty) => Shape::Text(1),
+            Kind::Float { size } => Shape::Float(*size as usize),
+            kind => match Scalar::of(btf, kind) {
+                Some(scalar) => Shape::Scalar(scalar),
+                None => Shape::Bytes(self.size(ty)),
+            },
+        })
+    }
+
+    fn array(&mut self, array: Array, path: &str, depth: usize) -> Result<Shape, DecoderError> {
+        if self.is_char(array.element) {
+            return Ok(Shape::Text(array.count as usize));
+        }
+        let stride = self.size(array.element);
+        let element = Box::new(self.shape(array.element, path, depth)?);
+        let count = (array.count > 0).then_some(array.count as usize);
+        Ok(Shape::Array { element, stride, count })
+    }
+
+    /// Adds a composite's members; those of anonymous ones belong to the outer.
+    fn members(
+        &mut self,
+        ty: TypeId,
+        composite: &Composite,
+        path: &str,
+        base: usize,
+        depth: usize,
+        fields: &mut Vec<Field>,
+    ) -> Result<(), DecoderError> {
+        for member in &composite.members {
+            self.fields += 1;
+            if self.fields > RECORD_FIELDS {
+                return Err(self.limit("fields", RECORD_FIELDS));
+            }
+            let name = self.btf.name(member);
+            let offset = base + member.bit_offset as usize / 8;
+            let inside = base + composite.size as usize;
+            let anonymous = self.btf.composite(member.ty).filter(|_| name.is_empty());
+            if offset.saturating_add(self.size(member.ty)) > inside && member.bits == 0 {
+                let field = join(path, name);
+                return Err(DecoderError::Beyond { field, ty: self.btf.describe(ty) });
+            }
+            if let Some(inner) = anonymous {
+                let Some(depth) = depth.checked_sub(1) else {
+                    return Err(self.limit("levels", TYPE_DEPTH));
+                };
+                self.members(member.ty, inner, path, offset, depth, fields)?;
+                continue;
+            }
+            let path = join(path, name);
+            let format = self.format(&path, member.ty)?;
+            let shape = match &format {
+                Some(format) if format.takes_bytes(self.size(member.ty)) => {
+                    self.bytes(format, member.ty)
+                }
+                _ => self.member(member, &path, depth)?,
+            };
+            fields.push(Field { name: name.into(), offset, shape, format });
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, member: &Member, path: &str, depth: usize) -> Result<Shape, DecoderError> {
+        let btf = self.btf;
+        let kind = btf.kind(btf.skip_modifiers(member.ty));
+        let skip = (member.bit_offset % 8) as u8;
+        let bits = match kind {
+            // Old compilers put a bit field's place into a type of its own.
+            Kind::Int(int) if member.bits == 0 && u32::from(int.bits) < int.size * 8 => {
+                Some((skip + int.bit_offset % 8, int.bits))
+            }
+            _ => (member.bits > 0).then_some((skip, member.bits)),
+        };
+        match (bits, Scalar::of(btf, kind)) {
+            (Some((skip, bits)), Some(scalar)) => Ok(Shape::Scalar(scalar.bits(skip, bits))),
+            _ => self.shape(member.ty, path, depth),
+        }
+    }
+
+    fn bytes(&self, format: &Format, ty: TypeId) -> Shape {
+        match format {
+            Format::Text => Shape::Text(self.size(ty)),
+            format => Shape::Address { format: *format, size: self.size(ty) },
+        }
+    }
+
+    fn format(&mut self, path: &str, ty: TypeId) -> Result<Option<Format>, DecoderError> {
+        let Some((key, field)) = self.formats.get_key_value(path) else { return Ok(None) };
+        self.used.push(key);
+        let Some(format) = format::parse(path, field)? else { return Ok(None) };
+        let kind = self.btf.kind(self.btf.skip_modifiers(ty));
+        let fits = format.takes_bytes(self.size(ty))
+            || (format.takes_number() && Scalar::of(self.btf, kind).is_some());
+        if !fits {
+            return Err(DecoderError::Mismatch {
+                field: path.to_owned(),
+                ty: self.btf.describe(ty),
+                format: field.format.clone().unwrap_or_default(),
+                takes: format.takes(),
+            });
+        }
+        Ok(Some(format))
+    }
+
+    /// `char`, by its name: Clang marks it as a plain signed integer.
+    fn is_char(&self, ty: TypeId) -> bool {
+        let ty = self.btf.ty(self.btf.skip_modifiers(ty));
+        matches!(ty.kind, Kind::Int(Int { size: 1, char, bool: false, .. })
+            if char || self.btf.name(ty) == "char")
+    }
+
+    fn size(&self, ty: TypeId) -> usize {
+        self.btf.size_of(ty).and_then(|size| usize::try_from(size).ok()).unwrap_or(0)
+    }
+
+    fn limit(&self, what: &'static str, most: usize) -> DecoderError {
+        DecoderError::Limit { ty: self.btf.describe(self.root), what, most }
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+fn name_fields(shape: &Shape, path: &str, out: &mut Vec<String>) {
+    let Shape::Struct(fields) = shape else { return };
+    for field in fields {
+        let path = join(path, &field.name);
+        match &field.shape {
+            Shape::Struct(_) => name_fields(&field.shape, &path, out),
+            _ => out.push(path),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Records as rows of a table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use skep_spec::manifest;
+
+use super::format::{Clock, Format};
+use super::json::{Hex, Record, float, hex, text};
+use super::plan::Shape;
+use super::scalar::Meaning;
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The manifest's name for it, or the path of the field: `a.b`.
+    pub name: String,
+    /// Whether its cells are numbers, to be aligned at the right.
+    pub number: bool,
+}
+
+/// A column and the way to its field.
+#[derive(Clone, Debug)]
+pub(super) struct Leaf {
+    pub(super) column: Column,
+    /// Index of the field at each level.
+    way: Vec<usize>,
+}
+
+pub(super) fn leaves(shape: &Shape, formats: &BTreeMap<String, manifest::Field>) -> Vec<Leaf> {
+    let mut leaves = Vec::new();
+    collect(shape, "", &[], None, formats, &mut leaves);
+    leaves
+}
+
+fn collect(
+    shape: &Shape,
+    path: &str,
+    way: &[usize],
+    format: Option<Format>,
+    formats: &BTreeMap<String, manifest::Field>,
+    leaves: &mut Vec<Leaf>,
+) {
+    if let Shape::Struct(fields) = shape {
+        for (index, field) in fields.iter().enumerate() {
+            let path = if path.is_empty() {
+                field.name.to_string()
+            } else {
+                format!("{path}.{}", field.name)
+            };
+            let way = [way, &[index]].concat();
+            collect(&field.shape, &path, &way, field.format, formats, leaves);
+        }
+        return;
+    }
+    let name = match formats.get(path).and_then(|field| field.name.clone()) {
+        Some(name) => name,
+        None if path.is_empty() => "value".to_owned(),
+        None => path.to_owned(),
+    };
+    let number = match shape {
+        Shape::Scalar(scalar) => {
+            matches!(scalar.meaning, Meaning::Signed | Meaning::Unsigned)
+                && !matches!(format, Some(Format::Bool | Format::Signal | Format::Errno))
+        }
+        Shape::Float(_) => true,
+        _ => false,
+    };
+    leaves.push(Leaf { column: Column { name, number }, way: way.to_vec() });
+}
+
+impl Leaf {
+    pub(super) fn cell(&self, root: &Shape, data: &[u8], clock: Option<Clock>) -> String {
+        let (mut shape, mut data, mut format) = (root, data, None);
+        for index in &self.way {
+            let Shape::Struct(fields) = shape else { return String::new() };
+            let Some(field) = fields.get(*index) else { return String::new() };
+            let Some(rest) = data.get(field.offset..) else { return String::new() };
+            (shape, data, format) = (&field.shape, rest, field.format);
+        }
+        cell(shape, format, data, clock).unwrap_or_default()
+    }
+}
+
+fn cell(
+    shape: &Shape,
+    format: Option<Format>,
+    data: &[u8],
+    clock: Option<Clock>,
+) -> Option<String> {
+    Some(match shape {
+        Shape::Scalar(scalar) => {
+            let value = scalar.read(data)?;
+            match (format, &scalar.meaning) {
+                (Some(format), _) => format.number(value, scalar.is_signed(), clock),
+                (None, Meaning::Bool) => (value != 0).to_string(),
+                (None, Meaning::Pointer) => format!("{value:#x}"),
+                (None, _) => match scalar.name(value) {
+                    Some(name) => printable(name),
+                    None => value.to_string(),
+                },
+            }
+        }
+        Shape::Text(size) => printable(&text(data, *size)),
+        Shape::Float(size) => float(data, *size)?.to_string(),
+        Shape::Address { format, size } => format.address(data.get(..*size)?),
+        Shape::Raw => Hex(data).to_string(),
+        Shape::Bytes(size) => hex(data.get(..*size)?),
+        Shape::Array { .. } | Shape::Struct(_) => printable(&Record::new(shape, data).to_json()),
+    })
+}
+
+/// Text that a terminal shows as it is: control characters and direction marks are escaped.
+fn printable(text: &str) -> String {
+    let hostile = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(hostile) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if hostile(c) => _ = write!(out, "\\u{{{:x}}}", c as u32),
+            c => out.push(c),
+        }
+    }
+    out
+}
