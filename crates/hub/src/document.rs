@@ -158,6 +158,26 @@ impl Document {
         };
         first.into_iter().chain(rest).map(|part| &part.digest)
     }
+
+    /// The digests of the parts that must be here: all but layers that are meant to be got elsewhere.
+    pub fn required(&self) -> impl Iterator<Item = &Digest> {
+        let elsewhere: Vec<&Digest> = match &self.parts {
+            Parts::Blobs { layers, .. } => layers
+                .iter()
+                .filter(|layer| layer.is_elsewhere())
+                .map(|layer| &layer.digest)
+                .collect(),
+            Parts::Manifests(_) => Vec::new(),
+        };
+        self.references().filter(move |digest| !elsewhere.contains(digest))
+    }
+}
+
+impl Descriptor {
+    /// Whether registries need not have it: OCI's non-distributable layers, Docker's foreign ones.
+    fn is_elsewhere(&self) -> bool {
+        self.media_type.contains(".nondistributable.") || self.media_type.contains(".foreign.")
+    }
 }
 
 fn media_type(header: Option<&str>, field: Option<&str>) -> Result<String, DocumentError> {

@@ -79,8 +79,8 @@ async fn mount(
 ) -> Result<Option<Response>, OciError> {
     let Some(digest) = query(parts, "mount")? else { return Ok(None) };
     let digest: Digest = digest.parse()?;
-    let Some(from) = query(parts, "from")? else { return Ok(None) };
-    if !hub.store.mount_blob(repository, &digest, &from.parse()?).await? {
+    let from: Option<Repository> = query(parts, "from")?.map(|text| text.parse()).transpose()?;
+    if !hub.store.mount_blob(repository, &digest, from.as_ref()).await? {
         return Ok(None);
     }
     created(repository, &digest).map(Some)

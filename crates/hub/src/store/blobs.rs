@@ -56,7 +56,7 @@ impl Store {
         self.show_blob(repository, digest, size).await
     }
 
-    /// Shows in `repository` a blob that `from` has; false if `from` has none.
+    /// Shows in `repository` a blob that `from` has, or any repository where none is named; false if none has.
     ///
     /// # Errors
     /// When the database cannot be used.
@@ -64,11 +64,19 @@ impl Store {
         &self,
         repository: &Repository,
         digest: &Digest,
-        from: &Repository,
+        from: Option<&Repository>,
     ) -> Result<bool, StoreError> {
         let _files = self.blob_files.lock().await;
-        let Some(blob) = self.blob(from, digest).await? else { return Ok(false) };
-        self.show_blob(repository, digest, blob.size).await?;
+        let size: Option<i64> = sqlx::query_scalar(
+            "SELECT size FROM blob WHERE digest = ?1 AND (?2 IS NULL OR repository = ?2) LIMIT 1",
+        )
+        .bind(digest.as_str())
+        .bind(from.map(Repository::as_str))
+        .fetch_optional(&self.read)
+        .await
+        .map_err(database(|| format!("look for the blob {digest}")))?;
+        let Some(size) = size else { return Ok(false) };
+        self.show_blob(repository, digest, size.unsigned_abs()).await?;
         Ok(true)
     }
 

@@ -96,7 +96,7 @@ impl Store {
         if let Some(tag) = push.tag {
             keep_version(&mut change, push, tag).await?;
         }
-        for part in push.document.references() {
+        for part in push.document.required() {
             if !has_part(&mut change, push, part).await? {
                 return Err(PushError::Missing(part.clone()));
             }
