@@ -1,5 +1,6 @@
 //! The hub: an OCI registry that knows what is in an eBPF package, and pages that show it.
 
+pub mod catalogue;
 pub mod digest;
 pub mod document;
 mod limits;
@@ -24,6 +25,8 @@ pub struct Hub {
     store: Store,
     uploads: Uploads,
     limits: Limits,
+    /// Held while a package is read, which may take its size in memory.
+    reading: tokio::sync::Mutex<()>,
     /// The address that clients know the hub by, where it is not the one that they connect to.
     public_url: Option<String>,
 }
@@ -34,7 +37,7 @@ impl Hub {
     pub fn new(store: Store, limits: Limits, public_url: Option<String>) -> Self {
         let uploads = Uploads::new(store.folder(), limits);
         let public_url = public_url.map(|url| url.trim_end_matches('/').to_owned());
-        Self { store, uploads, limits, public_url }
+        Self { store, uploads, limits, reading: tokio::sync::Mutex::default(), public_url }
     }
 
     /// Closes the database.

@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::catalogue::Refusal;
 use crate::digest::DigestError;
 use crate::document::DocumentError;
 use crate::name::NameError;
@@ -152,6 +153,15 @@ impl From<PushError> for OciError {
             PushError::VersionTaken { .. } => {
                 Self::new(Code::Denied, error).with_status(StatusCode::CONFLICT)
             }
+        }
+    }
+}
+
+impl From<Refusal> for OciError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Store(error) => error.into(),
+            refusal => Self::new(Code::ManifestInvalid, refusal),
         }
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::error::{Code, OciError};
 use super::{CONTENT_DIGEST, build, empty};
 use crate::Hub;
+use crate::catalogue;
 use crate::digest::{Algorithm, Digest};
 use crate::document::Document;
 use crate::name::{Reference, Repository};
@@ -52,8 +53,20 @@ pub async fn put(
         Reference::Tag(tag) => Some(tag),
         Reference::Digest(_) => None,
     };
+    let listing = {
+        let _one = hub.reading.lock().await;
+        catalogue::read(&hub.store, repository, tag, &document).await?
+    };
     hub.store
-        .push(&Push { repository, tag, digest: &digest, content: &content, document: &document })
+        .push(&Push {
+            repository,
+            tag,
+            digest: &digest,
+            content: &content,
+            document: &document,
+            listing: listing.as_ref(),
+            signed: None,
+        })
         .await?;
     tracing::info!(%repository, %reference, %digest, "pushed");
     let mut builder = empty(StatusCode::CREATED)

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use sqlx::{Row as _, Sqlite, SqliteConnection};
 
+use super::catalogue::{insert_release, insert_signature};
 use super::{Store, StoreError, database, now};
+use crate::catalogue::Listing;
 use crate::digest::Digest;
 use crate::document::{Document, Parts};
 use crate::name::{Reference, Repository, Tag};
@@ -21,6 +23,19 @@ pub struct Push<'a> {
     pub content: &'a [u8],
     /// What they say.
     pub document: &'a Document,
+    /// What is in it, if it is a package.
+    pub listing: Option<&'a Listing>,
+    /// Who signed, if it is a signature.
+    pub signed: Option<&'a Signed>,
+}
+
+/// What a signature says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The SHA-256 of the key that it names, in hex.
+    pub key_id: String,
+    /// What is signed for.
+    pub predicate_type: String,
 }
 
 /// Why a manifest was not stored.
@@ -104,6 +119,12 @@ impl Store {
         insert_manifest(&mut change, push).await?;
         if let Some(tag) = push.tag {
             set_tag(&mut change, push, tag).await?;
+        }
+        if let (Some(tag), Some(listing)) = (push.tag, push.listing) {
+            insert_release(&mut change, push, tag, listing).await?;
+        }
+        if let (Some(subject), Some(signed)) = (&push.document.subject, push.signed) {
+            insert_signature(&mut change, push, subject, signed).await?;
         }
         let committed = change.commit().await;
         Ok(committed.map_err(database(|| format!("store the manifest {}", push.digest)))?)

@@ -5,6 +5,7 @@
 //! visible; bytes without a row are swept at the next start.
 
 mod blobs;
+mod catalogue;
 mod manifests;
 mod tags;
 mod tokens;
@@ -17,7 +18,8 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub use blobs::BlobFile;
-pub use manifests::{DeleteError, Push, PushError, Referrer, StoredManifest};
+pub use catalogue::{Release, Signature};
+pub use manifests::{DeleteError, Push, PushError, Referrer, Signed, StoredManifest};
 pub use tokens::{Secret, Token};
 pub use uploads::{Lease, UploadError, Uploads};
 
