@@ -66,6 +66,8 @@ pub enum Cond {
     Ne,
     /// Any bit in common.
     Set,
+    /// Unsigned greater.
+    Gt,
     /// Unsigned greater or equal.
     Ge,
     /// Signed greater or equal.
@@ -76,6 +78,7 @@ impl Cond {
     const fn code(self) -> u8 {
         match self {
             Self::Eq => 0x10,
+            Self::Gt => 0x20,
             Self::Ge => 0x30,
             Self::Set => 0x40,
             Self::Ne => 0x50,
@@ -148,6 +151,11 @@ impl Assembler {
     /// `dst <<= bits`.
     pub fn shl(&mut self, dst: Reg, bits: i32) -> &mut Self {
         self.emit(0x67, dst, 0, 0, bits)
+    }
+
+    /// `dst >>= bits`.
+    pub fn shr(&mut self, dst: Reg, bits: i32) -> &mut Self {
+        self.emit(0x77, dst, 0, 0, bits)
     }
 
     /// `dst >>= bits`, keeping the sign.

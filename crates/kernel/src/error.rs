@@ -11,15 +11,26 @@ pub struct KernelError {
     action: &'static str,
     thing: String,
     source: io::Error,
+    errno: Option<i32>,
     hint: Option<String>,
 }
+
+/// The kernel's ENOTSUPP, which no libc has a text for (include/linux/errno.h).
+pub(crate) const ENOTSUPP: i32 = 524;
 
 impl KernelError {
     /// An error of `action` ("pin the map") on `thing` ("/sys/fs/bpf/skep/exec"), for `source`.
     #[must_use]
     pub fn new(action: &'static str, thing: impl Into<String>, source: io::Error) -> Self {
-        let hint = hint_for(&source);
-        Self { action, thing: thing.into(), source, hint }
+        let (hint, errno) = (hint_for(&source), source.raw_os_error());
+        let source = match errno {
+            Some(ENOTSUPP) => io::Error::new(
+                io::ErrorKind::Unsupported,
+                "not supported by this kernel (ENOTSUPP)",
+            ),
+            _ => source,
+        };
+        Self { action, thing: thing.into(), source, errno, hint }
     }
 
     /// An error that is no errno: the kernel was asked for something that it can't be asked for.
@@ -30,7 +41,7 @@ impl KernelError {
         why: impl Into<String>,
     ) -> Self {
         let source = io::Error::new(io::ErrorKind::Unsupported, why.into());
-        Self { action, thing: thing.into(), source, hint: None }
+        Self { action, thing: thing.into(), source, errno: None, hint: None }
     }
 
     /// The same error with a hint of the caller's own.
@@ -43,7 +54,7 @@ impl KernelError {
     /// The errno, where the kernel gave one.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
-        self.source.raw_os_error()
+        self.errno
     }
 
     /// What a person can do about it.

@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod error;
 pub mod file;
 pub mod maps;
+pub mod netns;
 pub mod object;
 pub mod process;
 pub mod program;

@@ -190,11 +190,11 @@ pub fn inherited_fd(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Arranges that `command`'s child finds `fd` as number `number`.
-pub fn pass_fd(command: &mut std::process::Command, fd: &OwnedFd, number: RawFd) {
+/// Arranges that `command`'s child finds `fd` as number `number`; `fd` stays open here until `command` goes.
+pub fn pass_fd(command: &mut std::process::Command, fd: OwnedFd, number: RawFd) {
     use std::os::unix::process::CommandExt;
-    let from = fd.as_raw_fd();
     let set = move || {
+        let from = fd.as_raw_fd();
         if from == number {
             // SAFETY: clears close-on-exec of an fd that is open in the child, as it was in the parent.
             return sys::errno(unsafe { libc::fcntl(from, libc::F_SETFD, 0) }).map(drop);
@@ -378,7 +378,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut command = std::process::Command::new("sh");
         command.args(["-c", "echo hello >&7"]);
-        pass_fd(&mut command, &writer.into(), 7);
+        pass_fd(&mut command, writer.into(), 7);
         child_dies_with_us(&mut command);
         assert!(command.status().unwrap().success());
         drop(command);

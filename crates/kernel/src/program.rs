@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::asm::Insn;
+use crate::attach::target::AttachTarget;
 use crate::error::KernelError;
 use crate::sys;
 
@@ -72,6 +73,14 @@ pub struct TestRun {
 impl Program {
     pub(crate) fn new(name: String, kind: ProgramKind, fd: OwnedFd) -> Self {
         Self { name, kind, fd }
+    }
+
+    /// Loads instructions of our own, GPL; tracing kinds are bound to `kind.attach_to` of vmlinux's BTF.
+    ///
+    /// # Errors
+    /// The verifier refuses: its last message is the hint.
+    pub fn load(name: &str, kind: &ProgramKind, insns: &[Insn]) -> Result<Self, KernelError> {
+        load_insns(name, kind, insns, &AttachTarget::find(kind)?)
     }
 
     /// The full name: the ELF symbol, or the name that a stub was given.
@@ -174,8 +183,7 @@ pub(crate) fn load_insns(
     name: &str,
     kind: &ProgramKind,
     insns: &[Insn],
-    attach_btf_id: u32,
-    attach_btf_obj_fd: u32,
+    target: &AttachTarget,
 ) -> Result<Program, KernelError> {
     let mut flags = 0;
     if kind.sleepable {
@@ -192,8 +200,8 @@ pub(crate) fn load_insns(
             attempts: 5,
             expected_attach_type: kind.expected_attach_type,
             prog_flags: flags,
-            attach_btf_id,
-            attach_btf_obj_fd,
+            attach_btf_id: target.btf_id,
+            attach_btf_obj_fd: target.btf_fd(),
             ..Default::default()
         };
         if let Some(log) = log {

@@ -4,13 +4,13 @@
 //! patches direct jumps; the switch word is one value of a mapped array, so that a switch of all hooks of a
 //! service is one store. Measured in docs/decisions/0002-stub.md.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 use crate::asm::{Assembler, Cond, Insn, Width};
+use crate::attach::target::AttachTarget;
 use crate::error::KernelError;
 use crate::maps::{MMAPABLE, MapHandle, kind};
 use crate::program::{Program, ProgramKind, load_insns};
-use crate::sys;
 
 /// Slots of the prog array that a stub calls: 0 is unused, 1 runs on odd switch words, 2 on even ones.
 pub const SLOTS: u32 = 3;
@@ -40,8 +40,9 @@ pub fn load(
     let wrong = |thing: &MapHandle, why: &str| {
         Err(KernelError::unsupported("make a stub with the map", thing.name(), why))
     };
-    if switch.info().kind != kind::ARRAY || switch.info().flags & MMAPABLE == 0 {
-        return wrong(switch, "the switch word lies in an mmapable array");
+    let info = switch.info();
+    if info.kind != kind::ARRAY || info.max_entries != 1 || info.flags & MMAPABLE == 0 {
+        return wrong(switch, "the switch word lies in an mmapable array of one value");
     }
     if slots.info().kind != kind::PROG_ARRAY || slots.info().max_entries < SLOTS {
         return wrong(slots, "the slots are a prog array of 3");
@@ -50,7 +51,7 @@ pub fn load(
     let insns = instructions(uses_func_ip, pass, switch, slots)
         .ok_or_else(|| KernelError::unsupported("assemble the stub", name, "a label is missing"))?;
     let target = AttachTarget::of(payload)?;
-    load_insns(name, payload.kind(), &insns, target.btf_id, target.btf_fd())
+    load_insns(name, payload.kind(), &insns, &target)
 }
 
 fn instructions(
@@ -92,55 +93,4 @@ fn pass_value(kind: &ProgramKind) -> i32 {
         | libbpf_sys::BPF_PROG_TYPE_NETFILTER => 1,        // NF_ACCEPT
         _ => 0,
     }
-}
-
-/// What of the kernel's BTF a tracing program is bound to.
-#[derive(Debug, Default)]
-struct AttachTarget {
-    btf_id: u32,
-    module: Option<OwnedFd>,
-}
-
-impl AttachTarget {
-    /// Only tracing and LSM programs have one. The kernel says which (Linux 6.0), for modules too; an older
-    /// one is asked by name, which reads all of its BTF.
-    fn of(program: &Program) -> Result<Self, KernelError> {
-        let kind = program.kind();
-        let bound = matches!(
-            kind.prog_type,
-            libbpf_sys::BPF_PROG_TYPE_TRACING | libbpf_sys::BPF_PROG_TYPE_LSM
-        );
-        if !bound {
-            return Ok(Self::default());
-        }
-        let info = program.info()?;
-        if info.attach_btf_id != 0 {
-            let module = Some(open_btf(info.attach_btf_obj_id)?);
-            return Ok(Self { btf_id: info.attach_btf_id, module });
-        }
-        match kind.attach_to.as_deref() {
-            Some(name) => Ok(Self { btf_id: find_in_vmlinux(name, kind)?, module: None }),
-            None => Ok(Self::default()),
-        }
-    }
-
-    fn btf_fd(&self) -> u32 {
-        self.module.as_ref().map_or(0, |fd| fd.as_raw_fd() as u32)
-    }
-}
-
-fn open_btf(id: u32) -> Result<OwnedFd, KernelError> {
-    // SAFETY: takes an integer.
-    sys::owned(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) })
-        .map_err(|e| KernelError::new("open", format!("the BTF object with id {id}"), e))
-}
-
-fn find_in_vmlinux(name: &str, kind: &ProgramKind) -> Result<u32, KernelError> {
-    let failed = |e| KernelError::new("find in the kernel's BTF", name, e);
-    let cname = sys::cstring(name).map_err(failed)?;
-    // SAFETY: a string that outlives the call.
-    let id = crate::object::quietly(|| unsafe {
-        libbpf_sys::libbpf_find_vmlinux_btf_id(cname.as_ptr(), kind.expected_attach_type)
-    });
-    sys::check(id).map(|id| id as u32).map_err(failed)
 }

@@ -3,6 +3,7 @@
 pub mod link;
 mod net;
 mod perf;
+pub(crate) mod target;
 pub mod tc;
 mod uprobe;
 
@@ -12,12 +13,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 pub use link::Link;
 use skep_spec::Target;
 
-use crate::error::KernelError;
+use crate::error::{ENOTSUPP, KernelError};
 use crate::program::Program;
 use crate::sys;
-
-/// The kernel's ENOTSUPP, which libc has no name for (include/linux/errno.h).
-const ENOTSUPP: i32 = 524;
 
 /// How XDP meets the interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,7 +101,6 @@ fn raw_tracepoint(
         sz: sys::size::<libbpf_sys::bpf_raw_tp_opts>(),
         tp_name: name.as_ref().map_or(std::ptr::null(), |name| name.as_ptr()),
         cookie: plan.cookie,
-        ..Default::default()
     };
     // SAFETY: an open program and options whose string outlives the call.
     let fd = sys::owned(unsafe {

@@ -108,7 +108,7 @@ impl Filter {
         let mut hook = self.hook();
         // SAFETY: a hook of ours; EEXIST means that somebody made the qdisc before.
         match sys::check(quietly(|| unsafe { libbpf_sys::bpf_tc_hook_create(&raw mut hook) })) {
-            Err(e) if e.raw_os_error() != Some(libc::EEXIST) => return Err(e),
+            Err(e) if e.raw_os_error() != Some(libc::EEXIST) => Err(e),
             _ => self.set(program, 0),
         }
     }

@@ -160,18 +160,18 @@ impl MappedBytes {
 }
 
 impl MapHandle {
-    /// The values of an array of u64 as memory.
+    /// The values of an array of u64, or of one value of many u64, as memory.
     ///
     /// # Errors
-    /// It is no mmapable array of 8-byte values; what mmap(2) says.
+    /// It is no mmapable array of words; what mmap(2) says.
     pub fn mmap(&self) -> Result<MappedU64s, KernelError> {
         let info = self.info();
-        if info.value_size != 8 {
-            let why = format!("its values have {} bytes, not 8", info.value_size);
+        if !info.value_size.is_multiple_of(8) {
+            let why = format!("its values have {} bytes, no multiple of 8", info.value_size);
             return Err(KernelError::unsupported("map as u64", self.name(), why));
         }
         let mapping = self.map_values(true)?;
-        Ok(MappedU64s { mapping, len: info.max_entries as usize })
+        Ok(MappedU64s { mapping, len: self.value_bytes() / 8 })
     }
 
     /// The values of an mmapable array as bytes, all of them; writable unless the map is frozen or read-only.
@@ -213,7 +213,7 @@ mod tests {
         a.store(599, 41);
         assert_eq!(b.add(599, 1), 41);
         assert_eq!((a.load(599), a.load(0), a.len()), (42, 0, 600));
-        assert_eq!(map.lookup(&599u32.to_ne_bytes()).unwrap().unwrap(), 42u64.to_ne_bytes());
+        assert_eq!(map.lookup(&[0; 4]).unwrap().unwrap()[599 * 8..], 42u64.to_ne_bytes());
     }
 
     #[test]

@@ -158,7 +158,8 @@ impl MapHandle {
         Self::from_fd(fd.map_err(|e| KernelError::new("make the map", spec.name.as_str(), e))?)
     }
 
-    /// An array of `len` counters that can be mapped into memory.
+    /// `len` words of memory that user space maps: one value of 8 × `len` bytes, because instructions can
+    /// address the first value of an array only if it is the only one.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -167,8 +168,8 @@ impl MapHandle {
             name: name.to_owned(),
             kind: kind::ARRAY,
             key_size: 4,
-            value_size: 8,
-            max_entries: len,
+            value_size: len.saturating_mul(8),
+            max_entries: 1,
             flags: MMAPABLE,
         })
     }

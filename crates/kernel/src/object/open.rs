@@ -226,15 +226,15 @@ impl Opened {
             .map_err(failed)
     }
 
-    /// Counts failed ring-buffer output from now on: `counters` is an array of u64 ([`MapHandle::create_u64s`])
-    /// with at least one slot per program; [`super::Loaded::lost_slots`] says which is whose.
+    /// Counts failed ring-buffer output from now on: `counters` is made by [`MapHandle::create_u64s`]
+    /// with at least one word per program; [`super::Loaded::lost_slots`] says which is whose.
     ///
     /// # Errors
     /// The map is no mmapable array of u64, or is too small.
     pub fn count_lost(&mut self, counters: &MapHandle) -> Result<(), KernelError> {
         let info = counters.info();
-        if info.value_size != 8 || info.max_entries < self.raw.programs().len() as u32 {
-            let why = "it needs one value of 8 bytes for each program";
+        if info.value_size < self.raw.programs().len() as u32 * 8 || info.max_entries != 1 {
+            let why = "it needs a word for each program, all in one value";
             return Err(KernelError::unsupported("count lost events in", counters.name(), why));
         }
         self.counters = Some(counters.try_clone()?);

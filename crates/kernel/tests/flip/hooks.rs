@@ -1,0 +1,134 @@
+//! Hooks and how to fire an event on each.
+
+use std::net::UdpSocket;
+
+use skep_kernel::AttachPlan;
+use skep_kernel::program::ProgramKind;
+
+/// Which events are ours.
+#[derive(Clone, Copy)]
+pub enum Filter {
+    /// Those of this process.
+    Process,
+    /// Those of this process with that system call in the second word of the context (sys_enter).
+    Syscall(i32),
+    /// All: the number is in the packet.
+    Packet,
+}
+
+/// A hook under test.
+#[derive(Clone, Copy)]
+pub struct Hook {
+    pub name: &'static str,
+    pub target: &'static str,
+    /// Program type and expected attach type.
+    pub kind: (u32, u32),
+    pub filter: Filter,
+    pub events: u32,
+    pub result: i32,
+    pub uses_func_ip: bool,
+    pub own_netns: bool,
+}
+
+// include/uapi/linux/bpf.h
+const KPROBE: u32 = 2;
+const TRACEPOINT: u32 = 5;
+const XDP: u32 = 6;
+const RAW_TRACEPOINT: u32 = 17;
+const TRACING: u32 = 26;
+const TRACE_RAW_TP: u32 = 23;
+const TRACE_FENTRY: u32 = 24;
+const TRACE_FEXIT: u32 = 25;
+
+#[cfg(target_arch = "x86_64")]
+const GETPPID: &str = "__x64_sys_getppid";
+#[cfg(target_arch = "aarch64")]
+const GETPPID: &str = "__arm64_sys_getppid";
+
+const fn hook(name: &'static str, target: &'static str, kind: (u32, u32)) -> Hook {
+    let filter = Filter::Process;
+    Hook {
+        name,
+        target,
+        kind,
+        filter,
+        events: 300_000,
+        result: 0,
+        uses_func_ip: false,
+        own_netns: false,
+    }
+}
+
+/// Hooks that any kernel of ours has.
+pub const EVERYWHERE: &[Hook] = &[
+    Hook { filter: SYS_ENTER, ..hook("raw_tp", "raw_tp/sys_enter", (RAW_TRACEPOINT, 0)) },
+    Hook { filter: SYS_ENTER, ..hook("tp_btf", "tp_btf/sys_enter", (TRACING, TRACE_RAW_TP)) },
+    hook("tracepoint", "tracepoint/syscalls/sys_enter_getppid", (TRACEPOINT, 0)),
+    hook("uprobe", "uprobe/self:flip_target", (KPROBE, 0)),
+    hook("uretprobe", "uretprobe/self:flip_target", (KPROBE, 0)),
+    Hook {
+        filter: Filter::Packet,
+        result: 1, // XDP_DROP
+        own_netns: true,
+        ..hook("xdp", "xdp/lo", (XDP, 0))
+    },
+];
+
+/// Hooks that need kprobes or ftrace.
+pub const GUESTS: &[Hook] = &[
+    hook("kprobe", "kprobe/getppid", (KPROBE, 0)),
+    hook("kretprobe", "kretprobe/getppid", (KPROBE, 0)),
+    hook("fentry", "fentry/getppid", (TRACING, TRACE_FENTRY)),
+    hook("fexit", "fexit/getppid", (TRACING, TRACE_FEXIT)),
+    Hook { uses_func_ip: true, ..hook("kprobe_ip", "kprobe/getppid", (KPROBE, 0)) },
+    Hook { uses_func_ip: true, ..hook("fentry_ip", "fentry/getppid", (TRACING, TRACE_FENTRY)) },
+];
+
+const SYS_ENTER: Filter = Filter::Syscall(libc::SYS_getppid as i32);
+
+impl Hook {
+    pub fn plan(&self) -> AttachPlan {
+        let own = std::env::current_exe().expect("the path of this test");
+        let target = self
+            .target
+            .replace("self:", &format!("{}:", own.display()))
+            .replace("/getppid", &format!("/{GETPPID}"));
+        AttachPlan::new(target.parse().expect("a target"))
+    }
+
+    /// The kind with what its target is in the kernel's BTF.
+    pub fn bound_kind(&self) -> ProgramKind {
+        let name = self.target.rsplit('/').next().unwrap_or_default();
+        let name = if name == "getppid" { GETPPID } else { name };
+        let (prog_type, expected_attach_type) = self.kind;
+        let attach_to = Some(name.to_owned());
+        ProgramKind { prog_type, expected_attach_type, attach_to, ..ProgramKind::default() }
+    }
+
+    /// What makes one event.
+    pub fn generator(&self) -> Box<dyn FnMut(u32)> {
+        if self.name.starts_with('u') {
+            return Box::new(|number| {
+                std::hint::black_box(flip_target(number));
+            });
+        }
+        if !self.own_netns {
+            return Box::new(|_| {
+                // SAFETY: getppid takes nothing. By number: a library could keep the answer.
+                let _ = unsafe { libc::syscall(libc::SYS_getppid) };
+            });
+        }
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.connect("127.0.0.1:9").expect("a peer");
+        Box::new(move |number| {
+            socket.send(&u64::from(number).to_ne_bytes()).expect("a packet");
+        })
+    }
+}
+
+/// The function that the uprobes are on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flip_target(number: u32) -> u32 {
+    std::hint::black_box(number) + 1
+}
