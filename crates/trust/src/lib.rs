@@ -1,1 +1,21 @@
-//! skep-trust
+//! Who signed a package, and whether that is enough: keys, signature bundles, `trust.toml`, and the one way to
+//! a [`Verified`] package.
+//!
+//! Pure: no I/O, no clock, no environment. The order is digest, signature, parsing: [`verify()`] turns a digest and
+//! its signature bundles into a `Verified<Digest>` by the rules of a [`Policy`]; `admit` follows the digest
+//! chain from there and yields a `Verified<Package>`. Nothing of a package is parsed before that.
+
+pub mod admit;
+pub mod bundle;
+mod json;
+pub mod key;
+pub mod layer;
+pub mod policy;
+pub mod verified;
+pub mod verify;
+
+pub use admit::{Blobs, Package};
+pub use key::{KeyId, PublicKey, SecretKey};
+pub use policy::Policy;
+pub use verified::{Origin, Verified};
+pub use verify::{Asked, TrustError, verify};

@@ -1,0 +1,346 @@
+//! Signature bundles: a Sigstore bundle v0.3 that holds a DSSE envelope over an in-toto Statement v1, byte for
+//! byte what `cosign sign --key` v3 writes and `cosign verify --key` reads.
+//!
+//! DSSE: <https://github.com/secure-systems-lab/dsse/blob/master/protocol.md>; Statement v1:
+//! <https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md>; bundle: sigstore protobuf-specs.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use skep_spec::{Digest, media};
+
+use crate::json;
+use crate::key::{KeyError, KeyId, PublicKey, SecretKey};
+
+/// Largest bundle that is read, in bytes. Ours have about 900.
+pub const BUNDLE_MAX: usize = 1024 * 1024;
+/// Most subjects of a statement that is read.
+pub const SUBJECTS_MAX: usize = 64;
+
+const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+
+/// What a statement is about: a digest, with a name for people. Only digests are ever checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// `index`, or `linux/ARCH` with GOARCH's spelling.
+    pub name: String,
+    /// SHA-256 of an index or manifest.
+    pub digest: Digest,
+}
+
+/// A parsed bundle whose signature nobody checked yet: its statement is still closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    signer: Signer,
+    payload_type: String,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// Who a bundle says signed it. A hint only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signer {
+    /// A key, by the hint in the bundle; cosign's and ours are key ids.
+    Key(String),
+    /// A certificate: a keyless signature.
+    Certificate,
+}
+
+/// A statement whose signature was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// What it is about.
+    pub subjects: Vec<Subject>,
+    /// What it says about them.
+    pub predicate_type: String,
+}
+
+/// Why bytes are not a bundle that we read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct BundleError {
+    what: &'static str,
+    why: String,
+}
+
+/// Signs a statement of `predicate_type` about `subjects`, with an empty predicate, as a bundle.
+///
+/// # Errors
+/// When the key's public half cannot be encoded.
+pub fn sign(
+    key: &SecretKey,
+    subjects: &[Subject],
+    predicate_type: &str,
+) -> Result<Vec<u8>, KeyError> {
+    let encode = |e: serde_json::Error| KeyError::Encode(e.to_string());
+    let payload = statement(subjects, predicate_type).map_err(encode)?;
+    let signature = key.sign(&pae(media::IN_TOTO, &payload));
+    let bundle = BundleOut {
+        media_type: media::BUNDLE,
+        verification_material: MaterialOut {
+            public_key: HintOut { hint: key.public()?.id().hint() },
+        },
+        dsse_envelope: EnvelopeOut {
+            payload_type: media::IN_TOTO,
+            payload: STANDARD.encode(&payload),
+            signatures: [SignatureOut { sig: STANDARD.encode(signature) }],
+        },
+    };
+    serde_json::to_vec(&bundle).map_err(encode)
+}
+
+impl Bundle {
+    /// Reads a bundle: its envelope, not yet the statement in it.
+    ///
+    /// # Errors
+    /// When it is larger than [`BUNDLE_MAX`], is no bundle v0.3 with a DSSE envelope of an in-toto statement, has
+    /// a key twice, or has not exactly one signature.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BundleError> {
+        let fail = |why: String| BundleError { what: "this is not a Sigstore bundle", why };
+        let value = json::parse(bytes, BUNDLE_MAX).map_err(|e| fail(e.to_string()))?;
+        let bundle: BundleIn = serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
+        if bundle.media_type != media::BUNDLE {
+            return Err(fail(format!(
+                "its mediaType is '{}', expected '{}'",
+                bundle.media_type,
+                media::BUNDLE
+            )));
+        }
+        let envelope = bundle.dsse_envelope;
+        if envelope.payload_type != media::IN_TOTO {
+            let found = envelope.payload_type;
+            return Err(fail(format!(
+                "its payloadType is '{found}', expected '{}'",
+                media::IN_TOTO
+            )));
+        }
+        let [signature] = envelope.signatures.as_slice() else {
+            let count = envelope.signatures.len();
+            return Err(fail(format!("it has {count} signatures, expected one")));
+        };
+        let decode = |what: &str, text: &str| {
+            STANDARD.decode(text).map_err(|e| fail(format!("its {what} is not base64: {e}")))
+        };
+        Ok(Self {
+            signer: bundle.verification_material.signer().map_err(fail)?,
+            payload: decode("payload", &envelope.payload)?,
+            signature: decode("signature", &signature.sig)?,
+            payload_type: envelope.payload_type,
+        })
+    }
+
+    /// Who the bundle says signed it.
+    #[must_use]
+    pub fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// Whether `key` signed it.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &PublicKey) -> bool {
+        key.verifies(&pae(&self.payload_type, &self.payload), &self.signature)
+    }
+
+    /// The statement, opened only if `key` signed it; `None` if another did, or the bundle was altered.
+    ///
+    /// # Errors
+    /// When the signed payload is not a statement that we read.
+    pub fn open(&self, key: &PublicKey) -> Result<Option<Statement>, BundleError> {
+        if !self.is_signed_by(key) {
+            return Ok(None);
+        }
+        Statement::parse(&self.payload).map(Some)
+    }
+
+    /// The statement, whoever signed it: for showing, never for trusting.
+    ///
+    /// # Errors
+    /// When the payload is not a statement that we read.
+    pub fn unchecked_statement(&self) -> Result<Statement, BundleError> {
+        Statement::parse(&self.payload)
+    }
+}
+
+impl Signer {
+    /// The key id that the hint spells, if it spells one.
+    #[must_use]
+    pub fn key_id(&self) -> Option<KeyId> {
+        match self {
+            Self::Key(hint) => KeyId::from_hint(hint),
+            Self::Certificate => None,
+        }
+    }
+}
+
+impl Statement {
+    fn parse(payload: &[u8]) -> Result<Self, BundleError> {
+        let fail = |why: String| BundleError { what: "this is not an in-toto statement", why };
+        let value = json::parse(payload, BUNDLE_MAX).map_err(|e| fail(e.to_string()))?;
+        let statement: StatementIn =
+            serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
+        if statement.kind != STATEMENT {
+            return Err(fail(format!("its _type is '{}', expected '{STATEMENT}'", statement.kind)));
+        }
+        if statement.subject.len() > SUBJECTS_MAX {
+            let count = statement.subject.len();
+            return Err(fail(format!("it has {count} subjects, more than {SUBJECTS_MAX}")));
+        }
+        // A subject with another algorithm's digest alone is none that anybody asks us for.
+        let subject = |subject: SubjectIn| {
+            let digest = format!("sha256:{}", subject.digest.sha256?).parse().ok()?;
+            Some(Subject { name: subject.name, digest })
+        };
+        Ok(Self {
+            subjects: statement.subject.into_iter().filter_map(subject).collect(),
+            predicate_type: statement.predicate_type,
+        })
+    }
+}
+
+/// DSSE's pre-authentication encoding: what a signature covers.
+fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
+    out.reserve(payload.len());
+    let mut out = out.into_bytes();
+    out.extend_from_slice(payload);
+    out
+}
+
+fn statement(subjects: &[Subject], predicate_type: &str) -> Result<Vec<u8>, serde_json::Error> {
+    let subject = |subject: &Subject| SubjectOut {
+        name: subject.name.clone(),
+        digest: SubjectDigestOut { sha256: subject.digest.hex() },
+    };
+    serde_json::to_vec(&StatementOut {
+        kind: STATEMENT,
+        subject: subjects.iter().map(subject).collect(),
+        predicate_type,
+        predicate: PredicateOut {},
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatementOut<'a> {
+    #[serde(rename = "_type")]
+    kind: &'static str,
+    subject: Vec<SubjectOut>,
+    predicate_type: &'a str,
+    predicate: PredicateOut,
+}
+
+#[derive(Serialize)]
+struct SubjectOut {
+    name: String,
+    digest: SubjectDigestOut,
+}
+
+#[derive(Serialize)]
+struct SubjectDigestOut {
+    sha256: String,
+}
+
+#[derive(Serialize)]
+struct PredicateOut {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BundleOut {
+    media_type: &'static str,
+    verification_material: MaterialOut,
+    dsse_envelope: EnvelopeOut,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MaterialOut {
+    public_key: HintOut,
+}
+
+#[derive(Serialize)]
+struct HintOut {
+    hint: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EnvelopeOut {
+    payload_type: &'static str,
+    payload: String,
+    signatures: [SignatureOut; 1],
+}
+
+#[derive(Serialize)]
+struct SignatureOut {
+    sig: String,
+}
+
+// What is read. Unknown fields are allowed: the format grows by them, and what is signed is the payload alone.
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BundleIn {
+    media_type: String,
+    verification_material: MaterialIn,
+    dsse_envelope: EnvelopeIn,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MaterialIn {
+    public_key: Option<HintIn>,
+    certificate: Option<Value>,
+    x509_certificate_chain: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct HintIn {
+    #[serde(default)]
+    hint: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EnvelopeIn {
+    payload_type: String,
+    payload: String,
+    signatures: Vec<SignatureIn>,
+}
+
+#[derive(Deserialize)]
+struct SignatureIn {
+    sig: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatementIn {
+    #[serde(rename = "_type")]
+    kind: String,
+    subject: Vec<SubjectIn>,
+    predicate_type: String,
+}
+
+#[derive(Deserialize)]
+struct SubjectIn {
+    #[serde(default)]
+    name: String,
+    digest: SubjectDigestIn,
+}
+
+#[derive(Deserialize)]
+struct SubjectDigestIn {
+    sha256: Option<String>,
+}
+
+impl MaterialIn {
+    fn signer(&self) -> Result<Signer, String> {
+        let certificate = self.certificate.is_some() || self.x509_certificate_chain.is_some();
+        match (&self.public_key, certificate) {
+            (Some(key), false) => Ok(Signer::Key(key.hint.clone())),
+            (None, true) => Ok(Signer::Certificate),
+            _ => Err("its verificationMaterial should hold a publicKey or a certificate".into()),
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! Signing keys: Ed25519 and P-256, as the PKCS#8 and SPKI PEM that openssl and cosign read.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::pkcs8 as ed_pkcs8;
+use p256::ecdsa::signature::{Signer as _, Verifier as _};
+use p256::pkcs8::{
+    DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
+    LineEnding,
+};
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+/// Longest PEM or DER that is read as a key, in bytes. Real ones have 120 to 250.
+const KEY_MAX: usize = 4096;
+
+/// A private key. It never shows in `Debug` and is wiped from memory when dropped.
+pub struct SecretKey(Secret);
+
+enum Secret {
+    Ed25519(ed25519_dalek::SigningKey),
+    P256(p256::ecdsa::SigningKey),
+}
+
+/// A public key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    public: Public,
+    spki: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Public {
+    Ed25519(ed25519_dalek::VerifyingKey),
+    P256(p256::ecdsa::VerifyingKey),
+}
+
+/// A key's id: the SHA-256 of its SPKI DER, written as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyId([u8; 32]);
+
+/// The kinds of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Ed25519 (RFC 8032).
+    Ed25519,
+    /// ECDSA over NIST P-256 with SHA-256, what cosign makes by default.
+    P256,
+}
+
+/// Why a key cannot be made or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The operating system gave no random bytes.
+    #[error("cannot make a key: the operating system gave no random bytes: {0}")]
+    Random(String),
+    /// Not a private key.
+    #[error(
+        "this is not a private key: expected an unencrypted PKCS#8 PEM ('BEGIN PRIVATE KEY') of an Ed25519 or P-256 key"
+    )]
+    NotPrivate,
+    /// A private key in cosign's or openssl's encrypted form.
+    #[error(
+        "this private key is encrypted, which is not supported: make one with 'skep key new', or decrypt it to a PKCS#8 PEM"
+    )]
+    Encrypted,
+    /// A public key where a private one is needed.
+    #[error("this is a public key: signing needs the private one")]
+    PublicGiven,
+    /// A private key where a public one is needed.
+    #[error("this is a private key: checking needs the public one (.pub)")]
+    PrivateGiven,
+    /// Not a public key.
+    #[error(
+        "this is not a public key: expected a PEM ('BEGIN PUBLIC KEY') or SPKI of an Ed25519 or P-256 key"
+    )]
+    NotPublic,
+    /// Not a key id.
+    #[error("'{0}' is not a key id: it should be 64 lower-case hex digits")]
+    NotId(String),
+    /// The key could not be written as PKCS#8.
+    #[error("cannot write the key as PKCS#8: {0}")]
+    Encode(String),
+}
+
+impl SecretKey {
+    /// A new key from the operating system's random bytes.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn generate(kind: KeyKind) -> Result<Self, KeyError> {
+        loop {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).map_err(|e| KeyError::Random(e.to_string()))?;
+            match kind {
+                KeyKind::Ed25519 => {
+                    return Ok(Self(Secret::Ed25519(ed25519_dalek::SigningKey::from_bytes(&seed))));
+                }
+                // A seed above the curve's order is no scalar (one in 2^32): draw again.
+                KeyKind::P256 => {
+                    if let Ok(key) = p256::ecdsa::SigningKey::from_slice(&seed) {
+                        return Ok(Self(Secret::P256(key)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads a PKCS#8 PEM.
+    ///
+    /// # Errors
+    /// When it holds no Ed25519 or P-256 private key, or an encrypted one.
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        if pem.contains("-----BEGIN ENCRYPTED") {
+            return Err(KeyError::Encrypted);
+        }
+        if pem.contains("-----BEGIN PUBLIC KEY") {
+            return Err(KeyError::PublicGiven);
+        }
+        if pem.len() > KEY_MAX {
+            return Err(KeyError::NotPrivate);
+        }
+        if let Ok(key) = ed25519_dalek::SigningKey::from_pkcs8_pem(pem) {
+            return Ok(Self(Secret::Ed25519(key)));
+        }
+        p256::ecdsa::SigningKey::from_pkcs8_pem(pem)
+            .map(|key| Self(Secret::P256(key)))
+            .map_err(|_| KeyError::NotPrivate)
+    }
+
+    /// The key as an unencrypted PKCS#8 PEM.
+    ///
+    /// # Errors
+    /// When it cannot be encoded, which the crates allow for but no key does.
+    pub fn to_pem(&self) -> Result<String, KeyError> {
+        let refuse = |e: &dyn fmt::Display| KeyError::Encode(e.to_string());
+        let pem = match &self.0 {
+            // PKCS#8 version 1, without the public half: openssl 3.0 refuses version 2.
+            Secret::Ed25519(key) => {
+                ed_pkcs8::KeypairBytes { secret_key: key.to_bytes(), public_key: None }
+                    .to_pkcs8_pem(LineEnding::LF)
+                    .map_err(|e| refuse(&e))?
+            }
+            Secret::P256(key) => key.to_pkcs8_pem(LineEnding::LF).map_err(|e| refuse(&e))?,
+        };
+        Ok(pem.to_string())
+    }
+
+    /// The public half.
+    ///
+    /// # Errors
+    /// When it cannot be encoded as SPKI, which the crates allow for but no key does.
+    pub fn public(&self) -> Result<PublicKey, KeyError> {
+        PublicKey::new(match &self.0 {
+            Secret::Ed25519(key) => Public::Ed25519(key.verifying_key()),
+            Secret::P256(key) => Public::P256(*key.verifying_key()),
+        })
+    }
+
+    /// Signs `message`: Ed25519 gives 64 raw bytes, P-256 an ASN.1 DER signature over its SHA-256 (RFC 6979).
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        match &self.0 {
+            Secret::Ed25519(key) => key.sign(message).to_bytes().to_vec(),
+            Secret::P256(key) => {
+                let signature: p256::ecdsa::DerSignature = key.sign(message);
+                signature.as_bytes().to_vec()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(…)")
+    }
+}
+
+impl PublicKey {
+    fn new(public: Public) -> Result<Self, KeyError> {
+        let spki = match &public {
+            Public::Ed25519(key) => key.to_public_key_der(),
+            Public::P256(key) => key.to_public_key_der(),
+        };
+        let spki = spki.map_err(|e| KeyError::Encode(e.to_string()))?.into_vec();
+        Ok(Self { public, spki })
+    }
+
+    /// Reads a `BEGIN PUBLIC KEY` PEM.
+    ///
+    /// # Errors
+    /// When it holds no Ed25519 or P-256 public key.
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        if pem.contains("PRIVATE KEY-----") {
+            return Err(KeyError::PrivateGiven);
+        }
+        if pem.len() > KEY_MAX {
+            return Err(KeyError::NotPublic);
+        }
+        if let Ok(key) = ed25519_dalek::VerifyingKey::from_public_key_pem(pem) {
+            return Self::new(Public::Ed25519(key));
+        }
+        let key = p256::ecdsa::VerifyingKey::from_public_key_pem(pem);
+        Self::new(Public::P256(key.map_err(|_| KeyError::NotPublic)?))
+    }
+
+    /// Reads an SPKI DER.
+    ///
+    /// # Errors
+    /// When it holds no Ed25519 or P-256 public key, or is not DER to the byte: the key id hashes these bytes.
+    pub fn from_spki(der: &[u8]) -> Result<Self, KeyError> {
+        if der.len() > KEY_MAX {
+            return Err(KeyError::NotPublic);
+        }
+        let key = match ed25519_dalek::VerifyingKey::from_public_key_der(der) {
+            Ok(key) => Self::new(Public::Ed25519(key))?,
+            Err(_) => {
+                let key = p256::ecdsa::VerifyingKey::from_public_key_der(der);
+                Self::new(Public::P256(key.map_err(|_| KeyError::NotPublic)?))?
+            }
+        };
+        if key.spki == der { Ok(key) } else { Err(KeyError::NotPublic) }
+    }
+
+    /// Reads the base64 of an SPKI DER, as `trust.toml` writes it.
+    ///
+    /// # Errors
+    /// As [`PublicKey::from_spki`].
+    pub fn from_spki_base64(text: &str) -> Result<Self, KeyError> {
+        Self::from_spki(&STANDARD.decode(text).map_err(|_| KeyError::NotPublic)?)
+    }
+
+    /// The SPKI DER.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// The base64 of the SPKI DER, as `trust.toml` writes it.
+    #[must_use]
+    pub fn spki_base64(&self) -> String {
+        STANDARD.encode(&self.spki)
+    }
+
+    /// The key as a `BEGIN PUBLIC KEY` PEM, which `cosign verify --key` takes.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        let base64 = self.spki_base64();
+        let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
+        for line in base64.as_bytes().chunks(64) {
+            pem.push_str(&String::from_utf8_lossy(line));
+            pem.push('\n');
+        }
+        pem + "-----END PUBLIC KEY-----\n"
+    }
+
+    /// The SHA-256 of the SPKI DER.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        KeyId(sha2::Sha256::digest(&self.spki).into())
+    }
+
+    /// The kind of the key.
+    #[must_use]
+    pub fn kind(&self) -> KeyKind {
+        match self.public {
+            Public::Ed25519(_) => KeyKind::Ed25519,
+            Public::P256(_) => KeyKind::P256,
+        }
+    }
+
+    /// Whether `signature` is this key's over `message`. Ed25519 is strict: no weak keys, one encoding.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match &self.public {
+            Public::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
+            Public::P256(key) => p256::ecdsa::Signature::from_der(signature)
+                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+        }
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({:?} {})", self.kind(), self.id())
+    }
+}
+
+impl KeyId {
+    /// The id as a bundle's key hint spells it: base64 of the 32 bytes.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        STANDARD.encode(self.0)
+    }
+
+    /// The id that a bundle's key hint spells, if it spells one.
+    #[must_use]
+    pub fn from_hint(hint: &str) -> Option<Self> {
+        Some(Self(STANDARD.decode(hint).ok()?.try_into().ok()?))
+    }
+
+    /// The first 12 hex digits, for people.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.to_string()[..12].to_owned()
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let refuse = || KeyError::NotId(text.to_owned());
+        if text.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(refuse());
+        }
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| refuse())?;
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = KeyError;
+
+    fn try_from(text: String) -> Result<Self, KeyError> {
+        text.parse()
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(id: KeyId) -> Self {
+        id.to_string()
+    }
+}
+
+impl FromStr for KeyKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ed25519" => Ok(Self::Ed25519),
+            "p256" => Ok(Self::P256),
+            _ => Err(format!("'{text}' is not a kind of key: use ed25519 or p256")),
+        }
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ed25519 => "Ed25519",
+            Self::P256 => "P-256",
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! Layers: a gzipped tar of exactly one regular file.
+//!
+//! What is written has one form (stored deflate blocks, no times, no owners), so that the same file gives the same
+//! digest everywhere. What is read may come from any packer, and is hostile until its digest says otherwise.
+
+use std::io::Read as _;
+
+use flate2::Crc;
+use flate2::bufread::GzDecoder;
+
+/// Largest file in a layer, in bytes.
+pub const FILE_MAX: u64 = 64 * 1024 * 1024;
+
+/// Room for tar's own blocks, pax headers and padding beside the file.
+const TAR_OVERHEAD: u64 = 1024 * 1024;
+/// The longest stored block that deflate has (RFC 1951 §3.2.4).
+const STORED_MAX: usize = 65_535;
+/// Tar's block size.
+const BLOCK: usize = 512;
+/// Longest file name in the name field of a ustar header.
+const NAME_MAX: usize = 100;
+
+/// The one file of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its path in the tar: for people. Nothing is ever written to it.
+    pub name: String,
+    /// Its bytes.
+    pub data: Vec<u8>,
+}
+
+/// Why bytes are not a layer, or a file cannot be one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LayerError {
+    /// Not gzip, or damaged.
+    #[error("the layer cannot be decompressed: {0}")]
+    Gzip(String),
+    /// Something after the gzip member.
+    #[error("the layer has {0} bytes after its end")]
+    Trailing(usize),
+    /// Not tar, or damaged.
+    #[error("the layer is not a tar archive: {0}")]
+    Tar(String),
+    /// A link, folder, device …
+    #[error("the layer holds '{name}', which is not a regular file: a layer is one regular file")]
+    NotRegular {
+        /// Its path.
+        name: String,
+    },
+    /// No file.
+    #[error("the layer is empty: a layer is one regular file")]
+    Empty,
+    /// More than one file.
+    #[error("the layer holds a second file, '{name}': a layer is one regular file")]
+    Second {
+        /// Its path.
+        name: String,
+    },
+    /// Too large once decompressed.
+    #[error("the layer's file has more than the {max} bytes allowed")]
+    TooLarge {
+        /// Bytes that it may have.
+        max: u64,
+    },
+    /// A name that the tar header has no room for.
+    #[error("'{0}' is no name for a layer's file: 1 to 100 bytes of printable ASCII")]
+    Name(String),
+}
+
+/// Packs one file: the same name and bytes always give the same layer.
+///
+/// # Errors
+/// When the name is not 1 to 100 bytes of printable ASCII, or the file is larger than [`FILE_MAX`].
+pub fn write(name: &str, data: &[u8]) -> Result<Vec<u8>, LayerError> {
+    if data.len() as u64 > FILE_MAX {
+        return Err(LayerError::TooLarge { max: FILE_MAX });
+    }
+    Ok(gzip_stored(&tar_of(name, data)?))
+}
+
+/// The uncompressed tar of [`write`]: what an image config's `diff_ids` hash.
+///
+/// # Errors
+/// When the name is not 1 to 100 bytes of printable ASCII.
+pub fn tar_of(name: &str, data: &[u8]) -> Result<Vec<u8>, LayerError> {
+    let mut tar = Vec::with_capacity(data.len() + 4 * BLOCK);
+    tar.extend_from_slice(&header(name, data.len())?);
+    tar.extend_from_slice(data);
+    tar.resize(tar.len().next_multiple_of(BLOCK), 0);
+    tar.resize(tar.len() + 2 * BLOCK, 0); // the end of an archive
+    Ok(tar)
+}
+
+/// Unpacks one file of at most `max` bytes.
+///
+/// # Errors
+/// When it is not a gzipped tar of exactly one regular file, has bytes after its end, or is larger than `max`:
+/// decompression stops there.
+pub fn read(layer: &[u8], max: u64) -> Result<File, LayerError> {
+    let tar = gunzip(layer, max)?;
+    let mut archive = tar::Archive::new(tar.as_slice());
+    let mut only = None;
+    let broken = |e: std::io::Error| LayerError::Tar(e.to_string());
+    for entry in archive.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).escape_debug().to_string();
+        if entry.header().entry_type() != tar::EntryType::Regular {
+            return Err(LayerError::NotRegular { name });
+        }
+        if only.is_some() {
+            return Err(LayerError::Second { name });
+        }
+        if entry.size() > max {
+            return Err(LayerError::TooLarge { max });
+        }
+        let mut data = Vec::new();
+        entry.read_to_end(&mut data).map_err(broken)?;
+        if data.len() as u64 != entry.size() {
+            return Err(LayerError::Tar(format!("'{name}' is cut off")));
+        }
+        only = Some(File { name, data });
+    }
+    only.ok_or(LayerError::Empty)
+}
+
+fn gunzip(layer: &[u8], max: u64) -> Result<Vec<u8>, LayerError> {
+    let limit = max.saturating_add(TAR_OVERHEAD);
+    let mut rest = layer;
+    let mut tar = Vec::new();
+    let mut decoder = GzDecoder::new(&mut rest).take(limit.saturating_add(1));
+    decoder.read_to_end(&mut tar).map_err(|e| LayerError::Gzip(e.to_string()))?;
+    if tar.len() as u64 > limit {
+        return Err(LayerError::TooLarge { max });
+    }
+    if rest.is_empty() { Ok(tar) } else { Err(LayerError::Trailing(rest.len())) }
+}
+
+/// A ustar header: mode 0644, no owner, no time (POSIX.1-1988, pax(1) "ustar Interchange Format").
+fn header(name: &str, size: usize) -> Result<[u8; BLOCK], LayerError> {
+    let printable = name.bytes().all(|b| b.is_ascii_graphic());
+    if name.is_empty() || name.len() > NAME_MAX || !printable {
+        return Err(LayerError::Name(name.escape_debug().to_string()));
+    }
+    let mut block = [0; BLOCK];
+    let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, name.as_bytes());
+    put(100, b"0000644\0");
+    put(108, b"0000000\0"); // uid
+    put(116, b"0000000\0"); // gid
+    put(124, format!("{size:011o}\0").as_bytes());
+    put(136, b"00000000000\0"); // mtime
+    put(148, b"        "); // the checksum counts itself as spaces
+    put(156, b"0"); // a regular file
+    put(257, b"ustar\x0000");
+    put(329, b"0000000\0"); // devmajor
+    put(337, b"0000000\0"); // devminor
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    Ok(block)
+}
+
+/// A gzip member (RFC 1952) of stored blocks: no name, mtime 0, OS 255 (unknown).
+fn gzip_stored(data: &[u8]) -> Vec<u8> {
+    let blocks = data.len().div_ceil(STORED_MAX).max(1);
+    let mut out = Vec::with_capacity(data.len() + blocks * 5 + 18);
+    out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+    for (number, block) in (1..).zip(data.chunks(STORED_MAX)) {
+        let length = block.len() as u16;
+        out.push(u8::from(number == blocks)); // the last one says so
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&(!length).to_le_bytes());
+        out.extend_from_slice(block);
+    }
+    let mut crc = Crc::new();
+    crc.update(data);
+    out.extend_from_slice(&crc.sum().to_le_bytes());
+    out.extend_from_slice(&crc.amount().to_le_bytes());
+    out
+}

@@ -1,0 +1,334 @@
+//! `trust.toml`: whose signatures let a package in.
+//!
+//! ```toml
+//! [[rule]]
+//! packages = ["acme/*"]
+//! threshold = 1
+//! keys = [{ spki = "MCowBQYDK2VwAyEA…", not_after = 2027-12-31T00:00:00Z }]
+//!
+//! [revoked]
+//! keys = ["5f0c…"]
+//! digests = ["sha256:…"]
+//! ```
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+use skep_spec::{Digest, PackageName};
+
+use crate::key::{KeyId, PublicKey};
+
+/// Largest `trust.toml` that is read, in bytes.
+pub const POLICY_MAX: usize = 1024 * 1024;
+
+/// The rules of a node or of a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    rules: Vec<Rule>,
+    revoked_keys: BTreeSet<KeyId>,
+    revoked_digests: BTreeSet<Digest>,
+}
+
+/// One rule: which packages, how many signatures, whose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    patterns: Vec<Pattern>,
+    registries: Vec<String>,
+    threshold: usize,
+    keys: Vec<TrustedKey>,
+    keyless: bool,
+}
+
+/// A key that a rule trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedKey {
+    /// The key.
+    pub key: PublicKey,
+    /// The last moment at which its signatures count, if there is one.
+    pub not_after: Option<SystemTime>,
+}
+
+/// Which package names a rule speaks of: `acme/exec`, `acme/*`, `acme/net-*` or `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(String);
+
+/// Why a text is no `trust.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Too long.
+    #[error("trust.toml has {0} bytes, more than the {POLICY_MAX} allowed")]
+    TooLarge(usize),
+    /// Not TOML, an unknown key, or a wrong type.
+    #[error("trust.toml is not as it should be: {0}")]
+    Syntax(String),
+    /// A rule that cannot be meant.
+    #[error("trust.toml, rule {rule}: {why}")]
+    Rule {
+        /// Which one, counted from 1.
+        rule: usize,
+        /// What is wrong with it and what to write.
+        why: String,
+    },
+}
+
+impl Policy {
+    /// Reads a `trust.toml`.
+    ///
+    /// # Errors
+    /// When it is too long, not TOML, has an unknown key, or a rule that cannot be meant: no pattern, a threshold
+    /// that its keys cannot reach, a key twice, or the same packages and registry in two rules.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        if text.len() > POLICY_MAX {
+            return Err(PolicyError::TooLarge(text.len()));
+        }
+        let file: PolicyFile =
+            toml::from_str(text).map_err(|e| PolicyError::Syntax(e.to_string()))?;
+        let mut rules = Vec::new();
+        for (number, rule) in (1..).zip(file.rule) {
+            let rule = Rule::new(rule).map_err(|why| PolicyError::Rule { rule: number, why })?;
+            if let Some(pattern) = rules.iter().find_map(|other| rule.clashes_with(other)) {
+                let why = format!(
+                    "another rule speaks of '{}' for the same registries: rules are never merged, so join the two",
+                    pattern.0
+                );
+                return Err(PolicyError::Rule { rule: number, why });
+            }
+            rules.push(rule);
+        }
+        let revoked = file.revoked.unwrap_or_default();
+        Ok(Self { rules, revoked_keys: revoked.keys, revoked_digests: revoked.digests })
+    }
+
+    /// A policy of one rule for every package: `threshold` of `keys`.
+    #[must_use]
+    pub fn of_keys(keys: Vec<PublicKey>, threshold: usize) -> Self {
+        let keys = keys.into_iter().map(|key| TrustedKey { key, not_after: None }).collect();
+        let rule = Rule {
+            patterns: vec![Pattern("*".into())],
+            registries: Vec::new(),
+            threshold: threshold.max(1),
+            keys,
+            keyless: false,
+        };
+        Self { rules: vec![rule], ..Self::default() }
+    }
+
+    /// The one rule for a package: the most specific pattern wins, then the rule that names the registry.
+    #[must_use]
+    pub fn rule(&self, name: &PackageName, registry: Option<&str>) -> Option<(&Rule, &Pattern)> {
+        self.rules
+            .iter()
+            .filter(|rule| rule.is_for_registry(registry))
+            .filter_map(|rule| Some((rule, rule.best_pattern(name)?)))
+            .max_by_key(|(rule, pattern)| (pattern.weight(), !rule.registries.is_empty()))
+    }
+
+    /// Whether signatures of the key count no more, whatever the rules say.
+    #[must_use]
+    pub fn is_key_revoked(&self, key: &KeyId) -> bool {
+        self.revoked_keys.contains(key)
+    }
+
+    /// Whether the digest is refused, whoever signed it.
+    #[must_use]
+    pub fn is_digest_revoked(&self, digest: &Digest) -> bool {
+        self.revoked_digests.contains(digest)
+    }
+}
+
+impl Rule {
+    /// How many different keys must have signed: one or more.
+    #[must_use]
+    pub fn threshold(&self) -> usize {
+        self.threshold
+    }
+
+    /// The trusted keys.
+    #[must_use]
+    pub fn keys(&self) -> &[TrustedKey] {
+        &self.keys
+    }
+
+    /// Whether it names keyless identities, which this version cannot check.
+    #[must_use]
+    pub fn has_keyless(&self) -> bool {
+        self.keyless
+    }
+
+    fn new(file: RuleFile) -> Result<Self, String> {
+        if file.packages.is_empty() {
+            return Err("'packages' is empty: write [\"publisher/*\"], or [\"*\"] for all".into());
+        }
+        let patterns =
+            file.packages.into_iter().map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
+        let mut keys: Vec<TrustedKey> = Vec::new();
+        for key in file.keys {
+            let key = TrustedKey::new(key)?;
+            if keys.iter().any(|other| other.key == key.key) {
+                return Err(format!("the key {} is there twice", key.key.id()));
+            }
+            keys.push(key);
+        }
+        let keyless = !file.keyless.is_empty();
+        if keys.is_empty() && !keyless {
+            return Err("it trusts nobody: give 'keys' (or delete the rule)".into());
+        }
+        if file.threshold == 0 || (!keyless && file.threshold > keys.len()) {
+            return Err(format!(
+                "threshold {} cannot be met with {} keys: it is from 1 to the number of keys",
+                file.threshold,
+                keys.len()
+            ));
+        }
+        if file.registries.as_ref().is_some_and(Vec::is_empty) {
+            return Err("'registries' is empty: leave it out to mean every registry".into());
+        }
+        let registries = file.registries.unwrap_or_default();
+        Ok(Self { patterns, registries, threshold: file.threshold, keys, keyless })
+    }
+
+    fn is_for_registry(&self, registry: Option<&str>) -> bool {
+        self.registries.is_empty()
+            || registry.is_some_and(|asked| self.registries.iter().any(|r| r == asked))
+    }
+
+    fn best_pattern(&self, name: &PackageName) -> Option<&Pattern> {
+        self.patterns.iter().filter(|p| p.matches(name)).max_by_key(|p| p.weight())
+    }
+
+    /// A pattern that both rules hold while neither's registries tell them apart.
+    fn clashes_with(&self, other: &Self) -> Option<&Pattern> {
+        let same_registry = match (self.registries.as_slice(), other.registries.as_slice()) {
+            ([], []) => true,
+            (ours, theirs) => ours.iter().any(|r| theirs.contains(r)),
+        };
+        self.patterns.iter().find(|p| same_registry && other.patterns.contains(p))
+    }
+}
+
+impl TrustedKey {
+    fn new(file: KeyFile) -> Result<Self, String> {
+        let key = PublicKey::from_spki_base64(&file.spki).map_err(|e| format!("'spki': {e}"))?;
+        let not_after = file.not_after.as_ref().map(instant).transpose()?;
+        Ok(Self { key, not_after })
+    }
+}
+
+impl Pattern {
+    fn new(text: String) -> Result<Self, String> {
+        let fits = match text.strip_suffix('*') {
+            // A prefix that some name begins with: fill it up to a name.
+            Some(prefix) => {
+                let filled = if prefix.contains('/') { "x" } else { "x/x" };
+                format!("{prefix}{filled}").parse::<PackageName>().is_ok()
+            }
+            None => text.parse::<PackageName>().is_ok(),
+        };
+        if fits {
+            return Ok(Self(text));
+        }
+        Err(format!(
+            "'{text}' is not a pattern of package names: write publisher/name, publisher/* or *"
+        ))
+    }
+
+    /// The pattern as it is written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn matches(&self, name: &PackageName) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(prefix) => name.as_str().starts_with(prefix),
+            None => name.as_str() == self.0,
+        }
+    }
+
+    /// An exact name outweighs every prefix, a longer prefix a shorter one.
+    fn weight(&self) -> (bool, usize) {
+        (!self.0.ends_with('*'), self.0.len())
+    }
+}
+
+/// The moment of a TOML date-time with an offset; one without would mean another moment on another machine.
+fn instant(when: &toml::value::Datetime) -> Result<SystemTime, String> {
+    let refuse =
+        || format!("not_after = {when}: write date, time and offset, as 2027-12-31T00:00:00Z");
+    let (Some(date), Some(time), Some(offset)) = (when.date, when.time, when.offset) else {
+        return Err(refuse());
+    };
+    let offset_minutes = match offset {
+        toml::value::Offset::Z => 0,
+        toml::value::Offset::Custom { minutes } => i64::from(minutes),
+    };
+    let days = days_since_epoch(i64::from(date.year), i64::from(date.month), i64::from(date.day));
+    let minutes = days * 1440 + i64::from(time.hour) * 60 + i64::from(time.minute) - offset_minutes;
+    let seconds = minutes * 60 + i64::from(time.second.unwrap_or(0));
+    let seconds = u64::try_from(seconds).map_err(|_| refuse())?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// Days from 1970-01-01 to a Gregorian date (Howard Hinnant's `days_from_civil`).
+fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyFile {
+    #[serde(default)]
+    rule: Vec<RuleFile>,
+    revoked: Option<RevokedFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleFile {
+    packages: Vec<String>,
+    registries: Option<Vec<String>>,
+    #[serde(default = "one")]
+    threshold: usize,
+    #[serde(default)]
+    keys: Vec<KeyFile>,
+    #[serde(default)]
+    keyless: Vec<KeylessFile>,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    spki: String,
+    not_after: Option<toml::value::Datetime>,
+}
+
+// Read, so that a file for a later version is no syntax error; nothing is admitted by it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeylessFile {
+    #[serde(rename = "issuer")]
+    _issuer: String,
+    #[serde(rename = "identity")]
+    _identity: String,
+    #[serde(rename = "trusted_root")]
+    _trusted_root: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokedFile {
+    #[serde(default)]
+    keys: BTreeSet<KeyId>,
+    #[serde(default)]
+    digests: BTreeSet<Digest>,
+}

@@ -1,0 +1,92 @@
+//! [`Verified`]: a value whose type says that it was checked, and by whom.
+
+use std::fmt;
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize};
+use skep_spec::Digest;
+
+use crate::admit::Package;
+use crate::key::KeyId;
+
+/// A value that was verified, or let through by an explicit decision that its [`Origin`] keeps.
+///
+/// There is no way to one but [`crate::verify()`], [`crate::admit()`] and the explicit [`Verified::unsigned`] and
+/// [`Verified::local`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified<T> {
+    value: T,
+    origin: Origin,
+}
+
+/// Why a [`Verified`] value was let in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Origin {
+    /// Enough trusted keys signed it.
+    Signed {
+        /// The keys, by id, each once.
+        keys: Vec<KeyId>,
+        /// The pattern of the rule in `trust.toml` that they satisfied.
+        rule: String,
+    },
+    /// Nobody checked a signature: the operator allowed it (`--allow-unsigned`).
+    Unsigned,
+    /// A file of this machine, never a package from elsewhere (`skep run FILE.o`).
+    Local,
+}
+
+impl<T> Verified<T> {
+    pub(crate) fn new(value: T, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+
+    /// Why it was let in.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The value; the proof is gone.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+}
+
+impl Verified<Digest> {
+    /// A digest that the operator lets in without a signature: `--allow-unsigned` and nothing else.
+    #[must_use]
+    pub fn unsigned(digest: Digest) -> Self {
+        Self { value: digest, origin: Origin::Unsigned }
+    }
+}
+
+impl Verified<Package> {
+    /// A package made of local files, for `skep run` and `--allow-unsigned`.
+    #[must_use]
+    pub fn local(package: Package) -> Self {
+        Self { value: package, origin: Origin::Local }
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signed { keys, rule } => {
+                let ids: Vec<String> = keys.iter().map(KeyId::short).collect();
+                write!(f, "signed by {} (rule '{rule}')", ids.join(", "))
+            }
+            Self::Unsigned => f.write_str("unsigned, allowed by --allow-unsigned"),
+            Self::Local => f.write_str("a local file, unsigned"),
+        }
+    }
+}
