@@ -10,6 +10,7 @@ pub mod bpffs;
 pub mod cgroup;
 pub mod error;
 pub mod file;
+pub mod kit;
 pub mod maps;
 pub mod netns;
 pub mod object;

@@ -265,7 +265,9 @@ fn kind_of(program: *const libbpf_sys::bpf_program) -> ProgramKind {
     }
 }
 
+pub(crate) use log::capture;
+
 /// Calls libbpf with its messages dropped: for callers whose errors say what matters.
 pub(crate) fn quietly<T>(call: impl FnOnce() -> T) -> T {
-    log::capture(call).0
+    capture(call).0
 }
