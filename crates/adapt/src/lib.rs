@@ -1,1 +1,11 @@
-//! skep-adapt
+//! What a kernel can do, what an object needs of it, and how a program is changed so that both meet.
+//!
+//! Pure: `skep-kernel` asks the kernel and fills [`KernelFacts`]; decisions are made here, so that the hub and
+//! `skep check` can make them for kernels that they do not run on. Every decision is a [`Change`] of the load report.
+
+mod change;
+mod kernel_facts;
+pub mod lost;
+
+pub use change::{Change, Pass};
+pub use kernel_facts::{Feature, FeatureError, KernelFacts, Support};

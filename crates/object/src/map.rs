@@ -1,12 +1,12 @@
 //! Maps: what `.maps`, the older `maps` section and the data sections define.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::btf::{Composite, Kind};
 use crate::elf::{Elf, SymbolKind};
+use crate::kernel_enum::kernel_enum;
 use crate::{Btf, ObjectError, TypeId, limits};
 
 /// One map of an object.
@@ -280,58 +280,9 @@ fn data_maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<MapFacts> {
     elf.sections.iter().enumerate().filter_map(of_section).collect()
 }
 
-macro_rules! map_kinds {
-    ($($number:literal $variant:ident $name:literal,)*) => {
-        /// The kinds of maps (`enum bpf_map_type`).
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(from = "KindText", into = "String")]
-        pub enum MapKind {
-            $(#[doc = concat!("`", $name, "`.")] $variant,)*
-            /// A kind that no kernel had when this was written.
-            Other(u32),
-        }
-
-        impl From<u32> for MapKind {
-            fn from(number: u32) -> Self {
-                match number {
-                    $($number => Self::$variant,)*
-                    other => Self::Other(other),
-                }
-            }
-        }
-
-        impl MapKind {
-            /// The kernel's number.
-            #[must_use]
-            pub const fn number(self) -> u32 {
-                match self {
-                    $(Self::$variant => $number,)*
-                    Self::Other(number) => number,
-                }
-            }
-
-            /// The kind of this name, as [`fmt::Display`] writes it.
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name {
-                    $($name => Some(Self::$variant),)*
-                    other => other.strip_prefix("map_type_")?.parse().ok().map(Self::Other),
-                }
-            }
-        }
-
-        impl fmt::Display for MapKind {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self {
-                    $(Self::$variant => f.write_str($name),)*
-                    Self::Other(number) => write!(f, "map_type_{number}"),
-                }
-            }
-        }
-    };
-}
-
-map_kinds! {
+kernel_enum! {
+    /// The kinds of maps (`enum bpf_map_type`).
+    MapKind "map_type_"
     1 Hash "hash",
     2 Array "array",
     3 ProgArray "prog_array",
@@ -394,20 +345,5 @@ impl MapKind {
                 | Self::Cpumap
                 | Self::Xskmap
         )
-    }
-}
-
-#[derive(Deserialize)]
-struct KindText(String);
-
-impl From<KindText> for MapKind {
-    fn from(text: KindText) -> Self {
-        Self::from_name(&text.0).unwrap_or(Self::Other(0))
-    }
-}
-
-impl From<MapKind> for String {
-    fn from(kind: MapKind) -> Self {
-        kind.to_string()
     }
 }
