@@ -1,0 +1,303 @@
+//! The journal: an append-only file of [`Record`]s, each with its length, sequence number, type and checksum.
+//!
+//! ```text
+//! file   = "skepjrnl" version:u32 record*
+//! record = length:u32 sequence:u64 type:u16 json[length] crc32c:u32    (little-endian; the checksum covers all before it)
+//! ```
+//!
+//! A torn last record, as a power cut leaves it, is dropped. A bad record with good ones behind it is damage,
+//! and refused. A checkpoint holds the whole state and begins a new file, which takes the old one's place by rename.
+
+mod format;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+pub use format::{MAGIC, VERSION};
+
+use crate::state::{Record, State};
+
+/// Largest file that is read, in bytes.
+pub const MOST_BYTES: u64 = 256 << 20;
+/// Size in bytes from which a checkpoint is worth it.
+const COMPACT_FROM: u64 = 128 << 10;
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// A file operation failed.
+    #[error("cannot {action} the journal {path}", path = path.display())]
+    File {
+        /// Such as "read".
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is something else.
+    #[error("{path} is not a journal of skep's; move it away, and remove the pins of services whose names are lost with it", path = path.display())]
+    NotAJournal {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer version wrote it.
+    #[error("the journal {path} has format {found}; this skepd reads format {VERSION}: use the skepd that wrote it, or a newer one", path = path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// A record is of a type that only a newer version knows.
+    #[error("record {sequence} of the journal {path} has the unknown type {number}: use the skepd that wrote it, or a newer one", path = path.display())]
+    UnknownRecord {
+        /// The file.
+        path: PathBuf,
+        /// Which record.
+        sequence: u64,
+        /// Its type.
+        number: u16,
+    },
+    /// A bad record with good ones behind it.
+    #[error("the journal {path} is damaged at byte {at}: {why}, yet good records follow; restore it from a backup, or move it away and remove what is pinned", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        at: u64,
+        /// What is wrong there.
+        why: &'static str,
+    },
+    /// More than is read.
+    #[error("the journal {path} has {bytes} bytes; at most {MOST_BYTES} are read", path = path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A record cannot be written as JSON.
+    #[error("cannot write the journal's record {record}")]
+    Encode {
+        /// Its name.
+        record: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    next: u64,
+    bytes: u64,
+    broken: bool,
+}
+
+impl Journal {
+    /// Opens or makes the journal at `path` and gives the state that its records lead to.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn open(path: &Path) -> Result<(Self, State), JournalError> {
+        let failed = |action| move |source| JournalError::File { action, path: path.into(), source };
+        if !fs::exists(path).map_err(failed("find"))? {
+            Self::create(path, &[])?;
+        }
+        let bytes = fs::metadata(path).map_err(failed("read"))?.len();
+        if bytes > MOST_BYTES {
+            return Err(JournalError::TooLarge { path: path.to_owned(), bytes });
+        }
+        let content = fs::read(path).map_err(failed("read"))?;
+        let read = format::read(path, &content)?;
+        let file = OpenOptions::new().append(true).open(path).map_err(failed("open"))?;
+        if read.good < content.len() as u64 {
+            tracing::warn!(path = %path.display(), at = read.good, "dropped the journal's torn last record");
+            file.set_len(read.good).map_err(failed("shorten"))?;
+            file.sync_data().map_err(failed("sync"))?;
+        }
+        let mut state = State::default();
+        read.records.into_iter().for_each(|record| state.apply(record));
+        let path = path.to_owned();
+        Ok((Self { path, file, next: read.next, bytes: read.good, broken: false }, state))
+    }
+
+    /// Adds a record; an intent is on the disk when this returns, and so is everything before it.
+    ///
+    /// # Errors
+    /// The disk is full or broken. From then on nothing more is written, since the file may end in half a record.
+    pub fn append(&mut self, record: &Record) -> Result<(), JournalError> {
+        let frame = format::frame(self.next, record)?;
+        let mut write = || {
+            if self.broken {
+                return Err(io::Error::other("an earlier write failed; restart to read it again"));
+            }
+            self.file.write_all(&frame)?;
+            if record.is_intent() { self.file.sync_data() } else { Ok(()) }
+        };
+        if let Err(source) = write() {
+            self.broken = true;
+            return Err(JournalError::File { action: "write", path: self.path.clone(), source });
+        }
+        self.next += 1;
+        self.bytes += frame.len() as u64;
+        Ok(())
+    }
+
+    /// Whether the file has grown so much that a checkpoint is worth it.
+    #[must_use]
+    pub fn wants_checkpoint(&self) -> bool {
+        self.bytes > COMPACT_FROM
+    }
+
+    /// Writes a new file with one checkpoint, which takes the old one's place.
+    ///
+    /// # Errors
+    /// The new file could not be written; the old one stays.
+    pub fn checkpoint(&mut self, state: &State) -> Result<(), JournalError> {
+        let frame = format::frame(self.next, &Record::Checkpoint { state: state.clone() })?;
+        Self::create(&self.path, &frame)?;
+        let opened = OpenOptions::new().append(true).open(&self.path);
+        self.file = opened.map_err(|source| {
+            self.broken = true;
+            JournalError::File { action: "open", path: self.path.clone(), source }
+        })?;
+        self.next += 1;
+        self.bytes = (format::header().len() + frame.len()) as u64;
+        self.broken = false;
+        Ok(())
+    }
+
+    fn create(path: &Path, frame: &[u8]) -> Result<(), JournalError> {
+        let new = path.with_extension("new");
+        let failed = |source| JournalError::File { action: "write", path: new.clone(), source };
+        let mut file = File::create(&new).map_err(failed)?;
+        file.write_all(&format::header()).and_then(|()| file.write_all(frame)).map_err(failed)?;
+        file.sync_all().and_then(|()| fs::rename(&new, path)).map_err(failed)?;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boot(id: &str) -> Record {
+        Record::Boot { boot_id: id.to_owned() }
+    }
+
+    /// A journal with three records, and its bytes.
+    fn three() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (mut journal, state) = Journal::open(&path).unwrap();
+        assert_eq!(state, State::default());
+        ["a", "b", "c"].iter().for_each(|id| journal.append(&boot(id)).unwrap());
+        let bytes = fs::read(&path).unwrap();
+        (folder, path, bytes)
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let (_folder, path, _) = three();
+        let (mut journal, state) = Journal::open(&path).unwrap();
+        assert_eq!(state.boot, "c");
+        journal.append(&boot("d")).unwrap();
+        assert_eq!(Journal::open(&path).unwrap().1.boot, "d");
+    }
+
+    #[test]
+    fn every_torn_tail_is_dropped() {
+        let (_folder, path, bytes) = three();
+        let header = format::header().len();
+        let ends: Vec<usize> = {
+            let one = (bytes.len() - header) / 3;
+            vec![header, header + one, header + 2 * one, bytes.len()]
+        };
+        for cut in header..=bytes.len() {
+            fs::write(&path, &bytes[..cut]).unwrap();
+            let (mut journal, state) = Journal::open(&path).unwrap();
+            let whole = ends.iter().filter(|end| **end <= cut).count() - 1;
+            assert_eq!(state.boot, ["", "a", "b", "c"][whole], "cut at {cut}");
+            journal.append(&boot("next")).unwrap();
+            assert_eq!(Journal::open(&path).unwrap().1.boot, "next");
+        }
+    }
+
+    #[test]
+    fn a_tail_of_zeroes_is_torn() {
+        let (_folder, path, mut bytes) = three();
+        bytes.extend([0; 4096]);
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(Journal::open(&path).unwrap().1.boot, "c");
+    }
+
+    #[test]
+    fn damage_in_the_middle_is_refused_wherever_it_is() {
+        let (_folder, path, bytes) = three();
+        let header = format::header().len();
+        let last = header + (bytes.len() - header) / 3 * 2;
+        for at in header..last {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x41;
+            fs::write(&path, &bad).unwrap();
+            let error = Journal::open(&path).unwrap_err();
+            assert!(matches!(error, JournalError::Damaged { .. }), "{at}: {error}");
+        }
+    }
+
+    #[test]
+    fn other_files_and_newer_formats_are_refused() {
+        let (_folder, path, bytes) = three();
+        for content in [&b"[settings]\n"[..], b"", b"skepjrnX\x01\0\0\0"] {
+            fs::write(&path, content).unwrap();
+            let error = Journal::open(&path).unwrap_err();
+            assert!(matches!(error, JournalError::NotAJournal { .. }), "{error}");
+        }
+        let mut newer = bytes.clone();
+        newer[8] = 2;
+        fs::write(&path, &newer).unwrap();
+        let error = Journal::open(&path).unwrap_err();
+        assert!(error.to_string().contains("has format 2; this skepd reads format 1"), "{error}");
+    }
+
+    #[test]
+    fn a_record_of_the_future_is_refused() {
+        let (_folder, path, mut bytes) = three();
+        bytes.extend(format::frame_of(3, 99, b"{}"));
+        fs::write(&path, &bytes).unwrap();
+        let error = Journal::open(&path).unwrap_err();
+        assert!(matches!(error, JournalError::UnknownRecord { sequence: 3, number: 99, .. }));
+    }
+
+    #[test]
+    fn a_checkpoint_takes_the_place_of_all_before() {
+        let (_folder, path, bytes) = three();
+        let (mut journal, state) = Journal::open(&path).unwrap();
+        journal.checkpoint(&state).unwrap();
+        journal.append(&boot("d")).unwrap();
+        assert_ne!(fs::read(&path).unwrap()[12..40], bytes[12..40]);
+        assert_eq!(Journal::open(&path).unwrap().1.boot, "d");
+        assert!(!path.with_extension("new").exists());
+    }
+
+    #[test]
+    fn a_full_disk_is_said() {
+        let full = Path::new("/dev/full");
+        let mut journal = Journal {
+            path: full.to_owned(),
+            file: OpenOptions::new().append(true).open(full).unwrap(),
+            next: 0,
+            bytes: 0,
+            broken: false,
+        };
+        let error = journal.append(&boot("a")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot write the journal /dev/full");
+        assert!(journal.append(&boot("b")).is_err());
+    }
+}

@@ -1,0 +1,209 @@
+//! How each record changes the state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+
+use skep_spec::ServiceName;
+
+use super::{DeadHook, Generation, Hook, Op, Outcome, Pending, Record, Service, State};
+use crate::plan::MapChange;
+
+impl State {
+    /// Takes one record into account. Records come from a journal that was checked, in its order.
+    pub fn apply(&mut self, record: Record) {
+        match record {
+            Record::Boot { boot_id } => self.boot(boot_id),
+            Record::Begin { txn, service, op, from, to, changes } => {
+                self.begin(txn, service, op, (from, to), changes);
+            }
+            Record::Loaded { incarnation } => {
+                if let Some(to) = self.pending.as_mut().and_then(|p| p.to.as_mut()) {
+                    to.incarnation = Some(incarnation);
+                }
+            }
+            Record::Attach { service, name, hook } | Record::Attached { service, name, hook } => {
+                self.hook(service, name, hook);
+            }
+            Record::Switching { value } => self.with_pending(|p| p.switching = Some(value)),
+            Record::Switched {} => self.switched(),
+            Record::Quiesced {} => self.with_pending(|p| p.quiesced = true),
+            Record::Merged { map, last: true, .. } => {
+                self.with_pending(|p| {
+                    p.merged.insert(map);
+                });
+            }
+            Record::SoakUntil { unix_seconds } => {
+                self.with_service(|service| service.soak_until = Some(unix_seconds));
+            }
+            Record::Committed { generation } => self.committed(generation),
+            Record::RolledBack { .. } => self.rolled_back(),
+            Record::Detached { service, name } => {
+                self.dead.retain(|dead| dead.service != service || dead.name != name);
+            }
+            Record::End { result } => self.end(result),
+            Record::Checkpoint { state } => *self = state,
+            Record::SlotsFilled { .. }
+            | Record::Precopied { .. }
+            | Record::Merged { .. }
+            | Record::Freed { .. } => {}
+        }
+    }
+
+    /// Pins, ids and hooks of another boot are gone; what had not switched never will.
+    fn boot(&mut self, boot_id: String) {
+        if boot_id == self.boot {
+            return;
+        }
+        self.boot = boot_id;
+        self.dead.clear();
+        if let Some(pending) = self.pending.take().filter(|p| p.switched)
+            && let (Some(service), Some(retiring)) =
+                (self.services.get_mut(&pending.service), pending.retiring)
+        {
+            service.forget(retiring);
+        }
+        for service in self.services.values_mut() {
+            service.hooks.clear();
+            service.changes.clear();
+            service.switch = None;
+            for generation in service.generations.values_mut() {
+                generation.incarnation = None;
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        txn: u64,
+        service: ServiceName,
+        op: Op,
+        (from, to): (Option<u64>, Option<Generation>),
+        changes: BTreeMap<String, MapChange>,
+    ) {
+        self.last_txn = txn;
+        let previous = self.services.get(&service).and_then(|s| s.previous);
+        let retiring = match op {
+            Op::Upgrade | Op::Commit => previous,
+            Op::Rollback => from,
+            _ => None,
+        };
+        if op == Op::Remove
+            && let Some(gone) = self.services.remove(&service)
+        {
+            self.bury(&service, gone.hooks);
+        }
+        self.pending = Some(Pending {
+            txn,
+            service,
+            op,
+            from,
+            to,
+            changes,
+            hooks: BTreeMap::new(),
+            switching: None,
+            switched: false,
+            quiesced: false,
+            merged: BTreeSet::new(),
+            retiring,
+        });
+    }
+
+    /// A hook that the service has already changes there; any other belongs to the operation until the switch.
+    fn hook(&mut self, service: ServiceName, name: String, hook: Hook) {
+        let known = self.services.get_mut(&service).and_then(|s| s.hooks.get_mut(&name));
+        match (known, &mut self.pending) {
+            (Some(known), _) => *known = hook,
+            (None, Some(pending)) => {
+                pending.hooks.insert(name, hook);
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn switched(&mut self) {
+        let Some(pending) = &mut self.pending else { return };
+        pending.switched = true;
+        let Some(to) = pending.to.clone() else { return };
+        let service = self.services.entry(pending.service.clone()).or_default();
+        service.switch = pending.switching.flatten();
+        service.active = to.number;
+        service.last_generation = service.last_generation.max(to.number);
+        service.hooks.append(&mut pending.hooks);
+        service.failed = None;
+        match pending.op {
+            Op::Upgrade => {
+                service.previous = pending.from;
+                service.changes = pending.changes.clone();
+            }
+            Op::Rollback => {
+                service.previous = None;
+                service.soak_until = None;
+                service.changes.clear();
+            }
+            _ => {}
+        }
+        service.generations.insert(to.number, to);
+    }
+
+    fn committed(&mut self, generation: u64) {
+        let Some(name) = self.pending.as_ref().map(|p| p.service.clone()) else { return };
+        let Some(service) = self.services.get_mut(&name) else { return };
+        if service.previous == Some(generation) {
+            service.soak_until = None;
+            service.changes.clear();
+        }
+        let unwanted = service.forget(generation);
+        self.bury(&name, unwanted);
+    }
+
+    fn rolled_back(&mut self) {
+        let Some(pending) = &mut self.pending else { return };
+        pending.to = None;
+        let (name, hooks) = (pending.service.clone(), mem::take(&mut pending.hooks));
+        self.bury(&name, hooks);
+    }
+
+    fn end(&mut self, result: Outcome) {
+        let Some(pending) = self.pending.take() else { return };
+        if let (Outcome::Failed(why), Some(service)) =
+            (result, self.services.get_mut(&pending.service))
+        {
+            service.failed = Some(why);
+        }
+    }
+
+    fn bury(&mut self, service: &ServiceName, hooks: BTreeMap<String, Hook>) {
+        let dead = |(name, hook)| DeadHook { service: service.clone(), name, hook };
+        self.dead.extend(hooks.into_iter().map(dead));
+    }
+
+    fn with_pending(&mut self, change: impl FnOnce(&mut Pending)) {
+        if let Some(pending) = &mut self.pending {
+            change(pending);
+        }
+    }
+
+    fn with_service(&mut self, change: impl FnOnce(&mut Service)) {
+        let Some(name) = self.pending.as_ref().map(|p| &p.service) else { return };
+        if let Some(service) = self.services.get_mut(name) {
+            change(service);
+        }
+    }
+}
+
+impl Service {
+    /// Drops a generation and gives back the hooks that none of the others has a program on.
+    fn forget(&mut self, generation: u64) -> BTreeMap<String, Hook> {
+        self.generations.remove(&generation);
+        if self.previous == Some(generation) {
+            self.previous = None;
+        }
+        let generations = &self.generations;
+        let wanted =
+            |name: &str| generations.values().any(|g| g.program_on(name).is_some());
+        let (kept, unwanted) =
+            mem::take(&mut self.hooks).into_iter().partition(|(name, _)| wanted(name));
+        self.hooks = kept;
+        unwanted
+    }
+}

@@ -1,0 +1,118 @@
+//! Hooks: where a service is attached, how, and how its program is replaced there.
+
+use serde::{Deserialize, Serialize};
+use skep_kernel::attach::tc::{Filter, Place};
+use skep_kernel::program::ProgramKind;
+use skep_spec::Target;
+
+/// One place of the kernel that a service is attached to. It outlives generations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Where.
+    pub target: Target,
+    /// How a program is replaced there.
+    pub mechanism: Mechanism,
+    /// What holds it.
+    pub attachment: Attachment,
+    /// What every program on it must be to the kernel.
+    pub kind: Kind,
+}
+
+/// How a program is replaced on a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mechanism {
+    /// A stub that calls the slot which the service's switch word picks.
+    Stub,
+    /// The link's program is replaced (xdp, tcx, cgroup).
+    Update,
+    /// The tc filter's program is replaced, at the same handle and priority.
+    Replace,
+    /// It can't be replaced without a gap or a doubled event.
+    Fixed,
+}
+
+/// What holds a program on its hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Attachment {
+    /// Not yet known: the intent was written, the outcome was not.
+    Intended,
+    /// A link, pinned in the hook's folder.
+    Link {
+        /// Its id in this kernel.
+        id: u32,
+    },
+    /// A tc filter; it stays by itself.
+    Tc {
+        /// Interface.
+        ifindex: i32,
+        /// Egress instead of ingress.
+        egress: bool,
+        /// Order among filters.
+        priority: u16,
+        /// Number among filters of one priority.
+        handle: u32,
+    },
+    /// An fd that can't be pinned; the holder keeps it under this key.
+    Held {
+        /// `<service>/<hook>`.
+        key: String,
+    },
+}
+
+impl Attachment {
+    /// The holder's key, for what it holds.
+    #[must_use]
+    pub fn held_key(&self) -> Option<&str> {
+        match self {
+            Self::Held { key } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The tc filter, for what is one.
+    #[must_use]
+    pub fn filter(&self) -> Option<Filter> {
+        let Self::Tc { ifindex, egress, priority, handle } = *self else { return None };
+        Some(Filter { ifindex, egress, place: Place { priority, handle } })
+    }
+}
+
+impl From<Filter> for Attachment {
+    fn from(filter: Filter) -> Self {
+        let Filter { ifindex, egress, place: Place { priority, handle } } = filter;
+        Self::Tc { ifindex, egress, priority, handle }
+    }
+}
+
+/// What a program is to the kernel; two programs of one hook must agree in all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kind {
+    /// `BPF_PROG_TYPE_*`.
+    pub prog_type: u32,
+    /// `BPF_*` of enum bpf_attach_type; 0 where the type has none.
+    pub expected_attach_type: u32,
+    /// What of the kernel's BTF it attaches to.
+    pub attach_to: Option<String>,
+    /// May sleep.
+    pub sleepable: bool,
+    /// Takes multi-buffer XDP frames.
+    pub xdp_frags: bool,
+}
+
+impl From<&ProgramKind> for Kind {
+    fn from(kind: &ProgramKind) -> Self {
+        let ProgramKind { prog_type, expected_attach_type, attach_to, sleepable, xdp_frags } =
+            kind.clone();
+        Self { prog_type, expected_attach_type, attach_to, sleepable, xdp_frags }
+    }
+}
+
+impl From<&Kind> for ProgramKind {
+    fn from(kind: &Kind) -> Self {
+        let Kind { prog_type, expected_attach_type, attach_to, sleepable, xdp_frags } =
+            kind.clone();
+        Self { prog_type, expected_attach_type, attach_to, sleepable, xdp_frags }
+    }
+}

@@ -1,0 +1,253 @@
+//! What the journal says: services, their generations, hooks and maps, and the operation under way.
+//!
+//! The state is the fold of all [`Record`]s, never changed otherwise.
+
+mod apply;
+mod hook;
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use skep_spec::{Digest, PackageName, ServiceName, Version};
+
+pub use hook::{Attachment, Hook, Kind, Mechanism};
+pub use record::{Outcome, Record};
+
+use crate::pins::Pins;
+use crate::plan::{MapChange, Report};
+
+/// Everything that outlives the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The boot that pins and ids belong to.
+    pub boot: String,
+    /// Number of the last operation.
+    pub last_txn: u64,
+    /// By name.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// The operation under way.
+    pub pending: Option<Pending>,
+    /// Hooks that no generation wants any more and that may still be attached.
+    pub dead: Vec<DeadHook>,
+}
+
+/// A hook to be detached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadHook {
+    /// Whose it was.
+    pub service: ServiceName,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub hook: Hook,
+}
+
+/// A package installed under a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Living generations by number: the active one, and the one that a rollback returns to.
+    pub generations: BTreeMap<u64, Generation>,
+    /// The one whose programs run.
+    pub active: u64,
+    /// The one before, kept for a rollback.
+    pub previous: Option<u64>,
+    /// The highest number ever given.
+    pub last_generation: u64,
+    /// The switch word as last stored; none where no hook has a stub.
+    pub switch: Option<u64>,
+    /// Hooks by name.
+    pub hooks: BTreeMap<String, Hook>,
+    /// What the upgrade to the active generation did with each map, for the way back.
+    pub changes: BTreeMap<String, MapChange>,
+    /// Until when the active generation is on probation, in seconds since 1970.
+    pub soak_until: Option<u64>,
+    /// Why nothing of it runs, if so.
+    pub failed: Option<String>,
+}
+
+/// One (index digest, platform digest, parameters) of a service: immutable but for its incarnation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// From 1, never used twice.
+    pub number: u64,
+    /// The package's name.
+    pub package: PackageName,
+    /// The package's version.
+    pub version: Version,
+    /// Digest of the package's index, by which its bytes are found again.
+    pub index: Digest,
+    /// Digest of the manifest for this machine.
+    pub platform: Digest,
+    /// Parameters as the operator gave them.
+    pub params: BTreeMap<String, String>,
+    /// What it became on this boot.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// What a generation is in the kernel of one boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incarnation {
+    /// Programs by name.
+    pub programs: BTreeMap<String, ProgramRecord>,
+    /// Maps by name.
+    pub maps: BTreeMap<String, MapRecord>,
+    /// What was adapted, skipped or chosen.
+    pub report: Report,
+}
+
+/// A loaded program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramRecord {
+    /// ELF symbol.
+    pub function: String,
+    /// The object that holds it.
+    pub object: String,
+    /// Its id in this kernel.
+    pub id: u32,
+    /// What it is to the kernel.
+    pub kind: Kind,
+    /// Its hook; none for programs that others call.
+    pub hook: Option<String>,
+}
+
+/// A map as one generation uses it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapRecord {
+    /// The object that defines it.
+    pub object: String,
+    /// The ELF symbol or section.
+    pub symbol: String,
+    /// The generation that brought it: `maps/<map>@<made_by>`.
+    pub made_by: u64,
+    /// Its id in this kernel.
+    pub id: u32,
+}
+
+/// An operation on a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Op {
+    /// A new service.
+    Install,
+    /// Another generation.
+    Upgrade,
+    /// Back to the generation before.
+    Rollback,
+    /// The generation before is not needed any more.
+    Commit,
+    /// The service goes.
+    Remove,
+    /// A generation is loaded again after a reboot.
+    Activate,
+    /// Finishing what another process began.
+    Recover,
+}
+
+/// An operation between its `Begin` and its `End`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// The operation's number.
+    pub txn: u64,
+    /// On which service.
+    pub service: ServiceName,
+    /// What it does.
+    pub op: Op,
+    /// The generation that runs when it begins.
+    pub from: Option<u64>,
+    /// The generation that is to run; none for a removal or commit.
+    pub to: Option<Generation>,
+    /// What becomes of each map.
+    pub changes: BTreeMap<String, MapChange>,
+    /// New hooks, and those whose attachment the operation learned.
+    pub hooks: BTreeMap<String, Hook>,
+    /// The switch word to be stored; `Some(None)` where no hook has a stub.
+    pub switching: Option<Option<u64>>,
+    /// The new generation runs.
+    pub switched: bool,
+    /// No run of the old generation is left.
+    pub quiesced: bool,
+    /// Maps whose contents have moved.
+    pub merged: BTreeSet<String>,
+    /// The generation that this operation ends; freed once it is quiet.
+    pub retiring: Option<u64>,
+}
+
+impl Service {
+    /// The generation that runs.
+    #[must_use]
+    pub fn active(&self) -> Option<&Generation> {
+        self.generations.get(&self.active)
+    }
+
+    /// The program that `generation` has on `hook`.
+    #[must_use]
+    pub fn program_on(&self, generation: u64, hook: &str) -> Option<(&str, &ProgramRecord)> {
+        self.generations.get(&generation)?.program_on(hook)
+    }
+}
+
+impl Generation {
+    /// Its program on `hook`, by name.
+    #[must_use]
+    pub fn program_on(&self, hook: &str) -> Option<(&str, &ProgramRecord)> {
+        let mut programs = self.incarnation.as_ref()?.programs.iter();
+        let found = programs.find(|(_, p)| p.hook.as_deref() == Some(hook));
+        found.map(|(name, program)| (name.as_str(), program))
+    }
+}
+
+impl State {
+    /// Every pin that should be there, under `root`.
+    #[must_use]
+    pub fn pins(&self, root: &Path) -> BTreeSet<PathBuf> {
+        self.services.iter().flat_map(|(name, s)| s.pins(&Pins::new(root, name))).collect()
+    }
+
+    /// Every key that the holder should hold.
+    #[must_use]
+    pub fn held_keys(&self) -> BTreeSet<String> {
+        let hooks = self.services.values().flat_map(|service| service.hooks.values());
+        hooks.filter_map(|hook| hook.attachment.held_key().map(str::to_owned)).collect()
+    }
+}
+
+impl Service {
+    fn pins(&self, pins: &Pins) -> BTreeSet<PathBuf> {
+        let mut paths = BTreeSet::new();
+        if self.switch.is_some() {
+            paths.insert(pins.switch());
+        }
+        for (name, hook) in &self.hooks {
+            if hook.mechanism == Mechanism::Stub {
+                paths.extend([pins.stub(name), pins.slots(name)]);
+            }
+            if matches!(hook.attachment, Attachment::Link { .. }) {
+                paths.insert(pins.link(name));
+            }
+        }
+        for (number, generation) in &self.generations {
+            let Some(incarnation) = &generation.incarnation else { continue };
+            paths.insert(pins.lost());
+            paths.extend(incarnation.programs.keys().map(|name| pins.program(*number, name)));
+            paths.extend(incarnation.maps.iter().map(|(name, map)| pins.map(name, map.made_by)));
+        }
+        paths
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Install => "install",
+            Self::Upgrade => "upgrade",
+            Self::Rollback => "rollback",
+            Self::Commit => "commit",
+            Self::Remove => "remove",
+            Self::Activate => "activate",
+            Self::Recover => "recover",
+        })
+    }
+}

@@ -1,0 +1,256 @@
+//! The records of the journal.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use skep_spec::ServiceName;
+
+use super::{Generation, Hook, Incarnation, Op, State};
+use crate::plan::MapChange;
+
+/// One step of an operation: an intent, written and synced before the kernel is asked, or an outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant)] // built, written and dropped
+pub enum Record {
+    /// Pins and ids from here on are of this boot.
+    Boot {
+        /// `/proc/sys/kernel/random/boot_id`.
+        boot_id: String,
+    },
+    /// An operation begins.
+    Begin {
+        /// Its number.
+        txn: u64,
+        /// On which service.
+        service: ServiceName,
+        /// What it does.
+        op: Op,
+        /// The generation that runs.
+        from: Option<u64>,
+        /// The generation that is to run.
+        to: Option<Generation>,
+        /// What becomes of each map.
+        changes: BTreeMap<String, MapChange>,
+    },
+    /// Programs and maps of the new generation are loaded and pinned.
+    Loaded {
+        /// What they are.
+        incarnation: Incarnation,
+    },
+    /// A hook is about to be attached.
+    Attach {
+        /// Whose it is.
+        service: ServiceName,
+        /// Its name.
+        name: String,
+        /// What it will be.
+        hook: Hook,
+    },
+    /// A hook is attached.
+    Attached {
+        /// Whose it is.
+        service: ServiceName,
+        /// Its name.
+        name: String,
+        /// What it is.
+        hook: Hook,
+    },
+    /// The new generation lies in the idle slot of every stub.
+    SlotsFilled {
+        /// 1 or 2.
+        slot: u32,
+    },
+    /// Variables were copied to the generation that does not run yet.
+    Precopied {
+        /// The data section's map.
+        map: String,
+    },
+    /// The switch word is about to be stored.
+    Switching {
+        /// Its new value; none where no hook has a stub.
+        value: Option<u64>,
+    },
+    /// The new generation runs.
+    Switched {},
+    /// No run of the old generation is left.
+    Quiesced {},
+    /// A batch of a map's entries has moved.
+    Merged {
+        /// The map.
+        map: String,
+        /// From 0.
+        batch: u64,
+        /// Whether it was the last.
+        last: bool,
+    },
+    /// The new generation is on probation.
+    SoakUntil {
+        /// Seconds since 1970.
+        unix_seconds: u64,
+    },
+    /// A generation will not be returned to; its pins go now.
+    Committed {
+        /// Which.
+        generation: u64,
+    },
+    /// The operation failed before the switch: everything is as before it.
+    RolledBack {
+        /// Why.
+        cause: String,
+    },
+    /// A hook that nobody wants is detached.
+    Detached {
+        /// Whose it was.
+        service: ServiceName,
+        /// Its name.
+        name: String,
+    },
+    /// A generation's pins are gone.
+    Freed {
+        /// Which.
+        generation: u64,
+    },
+    /// An operation ended.
+    End {
+        /// How.
+        result: Outcome,
+    },
+    /// Everything so far; what came before it may be dropped.
+    Checkpoint {
+        /// The whole state.
+        state: State,
+    },
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Undone.
+    Undone,
+    /// A generation could not be loaded again after a reboot.
+    Failed(String),
+}
+
+/// The numbers and names of records in the file; a number is never used for something else.
+const TYPES: [(u16, &str); 18] = [
+    (1, "Boot"),
+    (2, "Begin"),
+    (3, "Loaded"),
+    (4, "Attach"),
+    (5, "Attached"),
+    (6, "SlotsFilled"),
+    (7, "Precopied"),
+    (8, "Switching"),
+    (9, "Switched"),
+    (10, "Quiesced"),
+    (11, "Merged"),
+    (12, "SoakUntil"),
+    (13, "Committed"),
+    (14, "RolledBack"),
+    (15, "Detached"),
+    (16, "Freed"),
+    (17, "End"),
+    (18, "Checkpoint"),
+];
+
+impl Record {
+    /// The record's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Boot { .. } => "Boot",
+            Self::Begin { .. } => "Begin",
+            Self::Loaded { .. } => "Loaded",
+            Self::Attach { .. } => "Attach",
+            Self::Attached { .. } => "Attached",
+            Self::SlotsFilled { .. } => "SlotsFilled",
+            Self::Precopied { .. } => "Precopied",
+            Self::Switching { .. } => "Switching",
+            Self::Switched {} => "Switched",
+            Self::Quiesced {} => "Quiesced",
+            Self::Merged { .. } => "Merged",
+            Self::SoakUntil { .. } => "SoakUntil",
+            Self::Committed { .. } => "Committed",
+            Self::RolledBack { .. } => "RolledBack",
+            Self::Detached { .. } => "Detached",
+            Self::Freed { .. } => "Freed",
+            Self::End { .. } => "End",
+            Self::Checkpoint { .. } => "Checkpoint",
+        }
+    }
+
+    /// Whether it must be on the disk before the next kernel call.
+    #[must_use]
+    pub const fn is_intent(&self) -> bool {
+        matches!(
+            self,
+            Self::Boot { .. }
+                | Self::Begin { .. }
+                | Self::Attach { .. }
+                | Self::Attached { .. }
+                | Self::Switching { .. }
+                | Self::Switched {}
+                | Self::Committed { .. }
+                | Self::RolledBack { .. }
+                | Self::End { .. }
+                | Self::Checkpoint { .. }
+        )
+    }
+
+    /// The record's number and its JSON.
+    pub(crate) fn encode(&self) -> Result<(u16, Vec<u8>), serde_json::Error> {
+        let name = self.name();
+        let number = TYPES.iter().find(|(_, known)| *known == name).map_or(0, |(n, _)| *n);
+        let whole = serde_json::to_value(self)?;
+        let body = whole.get(name).unwrap_or(&serde_json::Value::Null);
+        Ok((number, serde_json::to_vec(body)?))
+    }
+
+    /// The record of a number and its JSON; `None` for a number that this version does not know.
+    pub(crate) fn decode(number: u16, json: &[u8]) -> Option<Result<Self, serde_json::Error>> {
+        let (_, name) = TYPES.iter().find(|(known, _)| *known == number)?;
+        let body = serde_json::from_slice::<serde_json::Value>(json);
+        Some(body.and_then(|body| {
+            let whole = serde_json::Map::from_iter([((*name).to_owned(), body)]);
+            serde_json::from_value(serde_json::Value::Object(whole))
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique() {
+        for (i, (number, name)) in TYPES.iter().enumerate() {
+            assert_eq!(usize::from(*number), i + 1);
+            assert_eq!(TYPES.iter().filter(|(_, other)| other == name).count(), 1);
+        }
+    }
+
+    #[test]
+    fn every_record_survives_the_way_to_the_disk() {
+        let records = [
+            Record::Boot { boot_id: "b".to_owned() },
+            Record::Switched {},
+            Record::Switching { value: Some(u64::MAX) },
+            Record::Merged { map: "m".to_owned(), batch: 3, last: true },
+            Record::End { result: Outcome::Failed("no".to_owned()) },
+            Record::Checkpoint { state: State::default() },
+        ];
+        for record in records {
+            let (number, json) = record.encode().unwrap();
+            assert_eq!(Record::decode(number, &json).unwrap().unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn an_unknown_number_is_no_record() {
+        assert!(Record::decode(999, b"{}").is_none());
+        assert!(Record::decode(8, b"{\"value\":\"x\"}").unwrap().is_err());
+    }
+}
