@@ -121,7 +121,8 @@ mod tests {
     fn only_points_that_exist_are_armed() {
         assert!(Faults::arm("upgrade.Switching.after").is_ok());
         assert!(Faults::arm("install.pin.before:3").is_ok());
-        for text in ["upgrade.Switching", "upgrade.nothing.after", "install.pin.before:0", ":1", ""] {
+        for text in ["upgrade.Switching", "upgrade.nothing.after", "install.pin.before:0", ":1", ""]
+        {
             assert_eq!(Faults::arm(text).unwrap_err(), UnknownFault(text.to_owned()));
         }
     }

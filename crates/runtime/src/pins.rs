@@ -122,7 +122,10 @@ mod tests {
     fn names_are_escaped() {
         assert_eq!(pins().map(".bss", 3), Path::new("/sys/fs/bpf/skep/exec/maps/%2Ebss@3"));
         assert_eq!(pins().link("a/b"), Path::new("/sys/fs/bpf/skep/exec/hooks/a%2Fb/link"));
-        assert_eq!(pins().program(12, "on_exec"), Path::new("/sys/fs/bpf/skep/exec/progs/12/on_exec"));
+        assert_eq!(
+            pins().program(12, "on_exec"),
+            Path::new("/sys/fs/bpf/skep/exec/progs/12/on_exec")
+        );
     }
 
     #[test]

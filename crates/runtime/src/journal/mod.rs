@@ -104,7 +104,8 @@ impl Journal {
     /// # Errors
     /// See [`JournalError`].
     pub fn open(path: &Path) -> Result<(Self, State), JournalError> {
-        let failed = |action| move |source| JournalError::File { action, path: path.into(), source };
+        let failed =
+            |action| move |source| JournalError::File { action, path: path.into(), source };
         if !fs::exists(path).map_err(failed("find"))? {
             Self::create(path, &[])?;
         }

@@ -199,8 +199,7 @@ impl Service {
             self.previous = None;
         }
         let generations = &self.generations;
-        let wanted =
-            |name: &str| generations.values().any(|g| g.program_on(name).is_some());
+        let wanted = |name: &str| generations.values().any(|g| g.program_on(name).is_some());
         let (kept, unwanted) =
             mem::take(&mut self.hooks).into_iter().partition(|(name, _)| wanted(name));
         self.hooks = kept;
