@@ -1,5 +1,6 @@
 //! The hub: an OCI registry that knows what is in an eBPF package, and pages that show it.
 
+mod api;
 pub mod catalogue;
 pub mod digest;
 pub mod document;
@@ -8,6 +9,7 @@ pub mod name;
 mod registry;
 mod server;
 pub mod store;
+mod web;
 
 use std::fmt;
 use std::sync::Arc;
@@ -66,7 +68,12 @@ impl Hub {
 
 /// All paths of the hub.
 pub fn router(hub: Arc<Hub>) -> Router {
-    Router::new().merge(registry::router()).with_state(hub)
+    Router::new()
+        .merge(registry::router())
+        .merge(api::router())
+        .merge(web::router())
+        .layer(axum::middleware::from_fn(web::security_headers))
+        .with_state(hub)
 }
 
 /// An error with its causes on one line, for the log.

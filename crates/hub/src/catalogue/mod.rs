@@ -2,12 +2,14 @@
 
 mod layer;
 mod listing;
+mod order;
 mod package;
 mod touch;
 
 pub use listing::{
     Listing, MapListing, ObjectListing, OutputListing, ParameterListing, ProgramListing,
 };
+pub use order::{by_version, newest};
 pub use package::{Refusal, read};
 pub use touch::{Severity, Touch, touches};
 
