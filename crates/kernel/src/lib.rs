@@ -12,6 +12,7 @@ pub mod error;
 pub mod file;
 pub mod kit;
 pub mod maps;
+pub mod merge;
 pub mod netns;
 pub mod object;
 pub mod process;

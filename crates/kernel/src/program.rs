@@ -146,6 +146,23 @@ impl Program {
         Ok(Self { name: info.name, kind, fd })
     }
 
+    /// One test run without the packet coming back: what it returns.
+    pub(crate) fn run(&self, packet: &[u8]) -> Result<u32, KernelError> {
+        let mut opts = libbpf_sys::bpf_test_run_opts {
+            sz: sys::size::<libbpf_sys::bpf_test_run_opts>(),
+            data_in: packet.as_ptr().cast(),
+            data_size_in: packet.len() as u32,
+            repeat: 1,
+            ..Default::default()
+        };
+        // SAFETY: the options point at `packet`, whose length they carry, and which outlives the call.
+        sys::check(unsafe {
+            libbpf_sys::bpf_prog_test_run_opts(self.fd.as_raw_fd(), &raw mut opts)
+        })
+        .map_err(|e| KernelError::new("test-run the program", self.name.as_str(), e))?;
+        Ok(opts.retval)
+    }
+
     /// Runs the program `repeat` times on `packet` (XDP, tc, cgroup_skb…: BPF_PROG_TEST_RUN, Linux 4.12).
     ///
     /// # Errors

@@ -223,7 +223,7 @@ impl MapHandle {
     }
 
     /// Bytes that the kernel reads or writes for one value.
-    fn value_bytes_of_one(&self) -> Result<usize, KernelError> {
+    pub(crate) fn value_bytes_of_one(&self) -> Result<usize, KernelError> {
         let info = self.info();
         Ok(if info.is_per_cpu() {
             (info.value_size as usize).next_multiple_of(8) * possible_cpus()?
