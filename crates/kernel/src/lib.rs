@@ -17,9 +17,11 @@ pub mod netns;
 pub mod object;
 pub mod process;
 pub mod program;
+pub mod ring;
 pub mod stub;
 mod sys;
 pub mod tracefs;
+mod wake;
 
 pub use attach::{AttachPlan, Link};
 pub use error::KernelError;

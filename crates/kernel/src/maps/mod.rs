@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 pub use elements::{Entries, Update};
+pub(crate) use mapped::Mapping;
 pub use mapped::{MappedBytes, MappedU64s};
 
 use crate::error::KernelError;

@@ -1,67 +1,19 @@
-//! Full-speed switches of the A/B stub on every kind of hook: no event lost, none doubled.
+//! Full-speed switches of the A/B stub: no event lost, none doubled.
 //!
-//! Without arguments the hooks that any kernel with BTF has; with arguments those named, for guests:
-//! `flip all`, `flip kprobe fexit`. Each version counts every numbered event that reaches it in its own half
-//! of a word per event, so that a lost or doubled event shows by its number.
+//! Each version counts every numbered event that reaches it in its own half of a word per event, so that a lost
+//! or doubled event shows by its number.
 
-// A test program of its own harness: clippy's allowance for tests does not see it.
-#![allow(clippy::expect_used, clippy::print_stdout)]
-
-mod hooks;
-mod payload;
-
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
-use hooks::{EVERYWHERE, GUESTS, Hook};
-use payload::Shared;
 use skep_kernel::maps::prog_array;
 use skep_kernel::{MapHandle, attach, netns, process, stub};
 
-fn main() -> ExitCode {
-    let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let all = asked.iter().any(|name| name == "all");
-    let known = EVERYWHERE.iter().chain(GUESTS);
-    let hooks: Vec<Hook> = match asked.as_slice() {
-        [] => EVERYWHERE.to_vec(),
-        _ => known
-            .filter(|hook| all || asked.iter().any(|name| name == hook.name))
-            .cloned()
-            .collect(),
-    };
-    let mut failed = 0;
-    println!("running {} tests", hooks.len());
-    for hook in &hooks {
-        let (result, us) = timed(|| flip(hook));
-        match result {
-            Ok(seen) => println!("test {} ... ok ({seen}, {} ms)", hook.name, us / 1000),
-            Err(why) => {
-                failed += 1;
-                println!("test {} ... FAILED: {why}", hook.name);
-            }
-        }
-    }
-    let word = if failed == 0 && !hooks.is_empty() { "ok" } else { "FAILED" };
-    println!(
-        "\ntest result: {word}. {} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out\n",
-        hooks.len() - failed
-    );
-    if word == "ok" { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn timed<T>(work: impl FnOnce() -> T) -> (T, u128) {
-    let start = Instant::now();
-    let result = work();
-    (result, start.elapsed().as_micros())
-}
+use crate::hooks::Hook;
+use crate::payload::{self, Shared};
+use crate::text;
 
 /// Attaches a stub with two payloads and switches as fast as it can while `hook.events` events are fired.
-fn flip(hook: &Hook) -> Result<String, String> {
-    let text = |e: skep_kernel::KernelError| {
-        let cause = std::error::Error::source(&e).map(ToString::to_string).unwrap_or_default();
-        format!("{e}: {cause} {}", e.hint().unwrap_or_default())
-    };
+pub fn flip(hook: &Hook) -> Result<String, String> {
     if hook.own_netns {
         netns::enter_new().and_then(|()| netns::up("lo")).map_err(|e| e.to_string())?;
     }
