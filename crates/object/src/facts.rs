@@ -7,6 +7,7 @@ use crate::btf_ext::BtfExt;
 use crate::calls::Code;
 use crate::elf::Elf;
 use crate::program::{core_relocations, programs};
+use crate::writers::Writers;
 use crate::{Btf, CoreRelocation, Global, MapFacts, ProgramFacts, global, map};
 
 /// What a BPF object says about itself. Nothing here was checked by a kernel.
@@ -135,12 +136,13 @@ impl Facts {
             _ => BtfExt::default(),
         };
         let code = Code::read(&elf)?;
+        let maps = map::maps(&elf, btf.as_ref())?;
         Ok(Self {
             arch_hint: btf.as_ref().and_then(arch_hint),
             big_endian: elf.big_endian,
             license: license(&elf),
-            programs: programs(&elf, &code, &ext)?,
-            maps: map::maps(&elf, btf.as_ref())?,
+            programs: programs(&elf, &code, &maps, &ext)?,
+            maps,
             globals: global::globals(&elf, btf.as_ref())?,
             core_relocations: btf.as_ref().map_or_else(Vec::new, |b| core_relocations(b, &ext)),
             btf,
@@ -171,6 +173,12 @@ impl Facts {
     #[must_use]
     pub fn global(&self, name: &str) -> Option<&Global> {
         self.globals.iter().find(|g| g.name == name)
+    }
+
+    /// How the programs of the object write a map, all together.
+    #[must_use]
+    pub fn writers(&self, map: &str) -> Writers {
+        self.programs.iter().filter_map(|p| p.writes.get(map)).max().copied().unwrap_or_default()
     }
 
     /// Whether the same bytes may not do on another architecture: probes read registers, whose layout differs.

@@ -16,9 +16,12 @@ pub mod helper;
 pub mod insn;
 mod kernel_enum;
 mod kind;
+pub mod layout;
 pub mod limits;
 mod map;
+pub mod permissions;
 mod program;
+mod writers;
 
 pub use btf::{Btf, TypeId};
 pub use facts::{Facts, ObjectError};
@@ -26,3 +29,4 @@ pub use global::Global;
 pub use kind::ProgramKind;
 pub use map::{MapFacts, MapKind, MapOrigin, Memory};
 pub use program::{CoreRelocation, ProgramFacts, Source};
+pub use writers::Writers;

@@ -9,7 +9,8 @@ use crate::btf_ext::BtfExt;
 use crate::calls::{Code, Function, Reference};
 use crate::elf::Elf;
 use crate::insn::INSN_BYTES;
-use crate::{Btf, ObjectError, helper, limits};
+use crate::writers::{Analysis, Writers};
+use crate::{Btf, MapFacts, ObjectError, helper, limits};
 
 /// One program of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct ProgramFacts {
     pub kfuncs: BTreeSet<String>,
     /// Maps that it names, global data included, of its subprograms too.
     pub maps: BTreeSet<String>,
+    /// How it writes maps; those that it does not write are left out.
+    pub writes: BTreeMap<String, Writers>,
     /// Instructions, with each subprogram once.
     pub insns: usize,
     /// Whether a call leads where we cannot follow, so that the sets above may lack something.
@@ -64,10 +67,12 @@ pub struct CoreRelocation {
 pub(crate) fn programs(
     elf: &Elf<'_>,
     code: &Code<'_>,
+    maps: &[MapFacts],
     ext: &BtfExt,
 ) -> Result<Vec<ProgramFacts>, ObjectError> {
     let uses = uses_of_functions(code)?;
     let lines = lines_by_section(ext);
+    let mut analysis = Analysis::new(code, maps.iter().map(|m| (m.name.clone(), m.kind)));
     let mut programs = Vec::new();
     for (index, function) in code.functions.iter().enumerate() {
         let Some(section) = elf.sections.get(function.section) else { continue };
@@ -94,6 +99,7 @@ pub(crate) fn programs(
             helpers: gather(|u| &u.helpers),
             kfuncs: gather(|u| &u.kfuncs),
             maps: gather(|u| &u.maps),
+            writes: analysis.writes(index),
             insns: reached.iter().filter_map(|at| uses.get(*at)).map(|u| u.insns).sum(),
             unknown_calls: reached.iter().filter_map(|at| uses.get(*at)).any(|u| u.unknown),
             source: source_of(function, &section.name, &lines),

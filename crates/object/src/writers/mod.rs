@@ -1,0 +1,70 @@
+//! Who writes which map, and how: an abstract interpretation of the bytecode.
+//!
+//! It follows pointers into map values through registers, stack slots, calls and callbacks. What it cannot follow
+//! counts as the worst, so that a class is never better than the truth.
+
+mod state;
+mod walk;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::MapKind;
+use crate::calls::Code;
+
+/// How a map's values are written by programs, the most harmless first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Writers {
+    /// Not at all.
+    #[default]
+    None,
+    /// Only by atomic additions and the like, or by creating entries that are not there.
+    Atomic,
+    /// By plain stores, into values that each CPU has for itself.
+    PlainPerCpu,
+    /// By plain stores that another CPU's, or another writer's, may overtake; or in a way that cannot be told.
+    Plain,
+}
+
+/// How each program writes the maps that it can reach, by the index of its function. Maps that it does not write
+/// are left out.
+pub(crate) struct Analysis<'a> {
+    code: &'a Code<'a>,
+    /// Per-CPU or not, by name.
+    maps: Vec<(String, bool)>,
+    /// Instructions that may still be walked, for all programs together.
+    budget: usize,
+}
+
+/// More maps than this are not told apart.
+const MOST_MAPS: usize = 64;
+/// Real programs need some two walks over each instruction.
+const BUDGET: usize = 8_000_000;
+
+impl<'a> Analysis<'a> {
+    pub(crate) fn new(code: &'a Code<'a>, maps: impl Iterator<Item = (String, MapKind)>) -> Self {
+        let maps = maps.map(|(name, kind)| (name, kind.is_per_cpu())).collect();
+        Self { code, maps, budget: BUDGET }
+    }
+
+    /// How the program that starts with a function writes maps.
+    pub(crate) fn writes(&mut self, function: usize) -> BTreeMap<String, Writers> {
+        let written = if self.maps.len() > MOST_MAPS {
+            None
+        } else {
+            walk::Walk::new(self.code, &self.maps, &mut self.budget).program(function)
+        };
+        let worst = || vec![Writers::Plain; self.maps.len()];
+        let classes = written.unwrap_or_else(worst);
+        self.maps
+            .iter()
+            .zip(classes)
+            .filter(|(_, class)| *class != Writers::None)
+            .map(|((name, _), class)| (name.clone(), class))
+            .collect()
+    }
+}

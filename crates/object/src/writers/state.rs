@@ -1,0 +1,150 @@
+//! What a register may hold.
+
+use std::collections::BTreeMap;
+
+/// What a register or stack slot may hold. Numbers, and pointers that matter to nobody here, are the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    /// Pointers into values of these maps, one bit each.
+    pub(super) values: u64,
+    /// These maps themselves.
+    pub(super) maps: u64,
+    /// A pointer to the stack.
+    pub(super) stack: Stack,
+    /// The address of a function.
+    pub(super) function: Address,
+}
+
+/// A pointer to a stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stack {
+    #[default]
+    No,
+    /// So many bytes from the frame pointer of this function.
+    At(i32),
+    /// To somewhere on it, or on a caller's.
+    Any,
+}
+
+/// The address of a function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Address {
+    #[default]
+    No,
+    /// Of this one.
+    Of(usize),
+    /// Of one or another.
+    Any,
+}
+
+impl Held {
+    /// Anything at all.
+    pub(super) const ANY: Self =
+        Self { values: u64::MAX, maps: u64::MAX, stack: Stack::Any, function: Address::No };
+
+    pub(super) fn value_of(maps: u64) -> Self {
+        Self { values: maps, ..Self::default() }
+    }
+
+    pub(super) fn map(maps: u64) -> Self {
+        Self { maps, ..Self::default() }
+    }
+
+    pub(super) fn join(self, other: Self) -> Self {
+        Self {
+            values: self.values | other.values,
+            maps: self.maps | other.maps,
+            stack: match (self.stack, other.stack) {
+                (a, b) if a == b => a,
+                _ => Stack::Any,
+            },
+            function: match (self.function, other.function) {
+                (a, b) if a == b => a,
+                _ => Address::Any,
+            },
+        }
+    }
+
+    /// The pointer moved by a known distance.
+    pub(super) fn moved(self, by: i32) -> Self {
+        match self.stack {
+            Stack::At(at) => Self { stack: Stack::At(at.wrapping_add(by)), ..self },
+            _ => self,
+        }
+    }
+
+    /// The pointer moved by an unknown distance.
+    pub(super) fn somewhere(self) -> Self {
+        match self.stack {
+            Stack::At(_) => Self { stack: Stack::Any, ..self },
+            _ => self,
+        }
+    }
+}
+
+/// What all registers and stack slots of one function may hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) regs: [Held; 16],
+    /// By distance from the frame pointer; what is not there holds nothing that matters.
+    slots: BTreeMap<i32, Held>,
+}
+
+impl State {
+    /// At the start of a function with these arguments in r1 to r5.
+    pub(super) fn entry(arguments: [Held; 5]) -> Self {
+        let mut state = Self::default();
+        for (reg, held) in state.regs.iter_mut().skip(1).zip(arguments) {
+            *reg = held;
+        }
+        if let Some(frame) = state.regs.get_mut(10) {
+            frame.stack = Stack::At(0);
+        }
+        state
+    }
+
+    pub(super) fn reg(&self, reg: u8) -> Held {
+        self.regs.get(usize::from(reg)).copied().unwrap_or(Held::ANY)
+    }
+
+    pub(super) fn set(&mut self, reg: u8, held: Held) {
+        if let Some(at) = self.regs.get_mut(usize::from(reg)) {
+            *at = held;
+        }
+    }
+
+    pub(super) fn load(&self, at: i32) -> Held {
+        self.slots.get(&at).copied().unwrap_or_default()
+    }
+
+    pub(super) fn store(&mut self, at: i32, held: Held) {
+        // The verifier takes pointers on the stack only whole, in aligned slots of its 512 bytes.
+        let slot = (-512..0).contains(&at) && at % 8 == 0;
+        if !slot {
+            return;
+        }
+        if held == Held::default() {
+            self.slots.remove(&at);
+        } else {
+            self.slots.insert(at, held);
+        }
+    }
+
+    /// After something else may have stored pointers into this stack.
+    pub(super) fn forget_slots(&mut self) {
+        self.slots = (-64..0).map(|slot| (slot * 8, Held::ANY)).collect();
+    }
+
+    /// Takes in another state; whether that changed anything.
+    pub(super) fn join(&mut self, other: &Self) -> bool {
+        let before = self.clone();
+        for (mine, theirs) in self.regs.iter_mut().zip(&other.regs) {
+            *mine = mine.join(*theirs);
+        }
+        let places: Vec<i32> = self.slots.keys().chain(other.slots.keys()).copied().collect();
+        for at in places {
+            self.store(at, before.load(at).join(other.load(at)));
+        }
+        *self != before
+    }
+}

@@ -1,0 +1,410 @@
+//! Walks over a program's functions until nothing new is found.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Writers;
+use super::state::{Address, Held, Stack, State};
+use crate::calls::{Code, Reference};
+use crate::helper;
+use crate::insn::{CALL, EXIT, Insn, JA, JA32, LD_IMM64, class};
+
+/// Helpers that return a pointer into a value of the map in r1.
+const LOOKUPS: [u32; 7] = [1, 81, 107, 145, 156, 195, 210];
+const UPDATE: u32 = 2;
+/// Helpers that remove or append: `map_delete_elem`, `map_push_elem`, `map_pop_elem`, `…_storage_delete`.
+const CHANGES: [u32; 7] = [3, 87, 88, 108, 146, 157, 211];
+const FOR_EACH: u32 = 164;
+const TIMER_SET_CALLBACK: u32 = 170;
+const LOOP: u32 = 181;
+const BPF_NOEXIST: i32 = 1;
+/// What joining two states costs, in instructions.
+const MERGE_COST: usize = 16;
+
+/// One program.
+pub(super) struct Walk<'a> {
+    code: &'a Code<'a>,
+    maps: &'a [(String, bool)],
+    budget: &'a mut usize,
+    written: Vec<Writers>,
+    functions: BTreeMap<usize, Known>,
+    changed: bool,
+}
+
+/// What is known of a function so far.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    arguments: [Held; 5],
+    result: Held,
+    /// Whether it stores pointers into a caller's stack.
+    escapes: bool,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        code: &'a Code<'a>,
+        maps: &'a [(String, bool)],
+        budget: &'a mut usize,
+    ) -> Self {
+        let written = vec![Writers::None; maps.len()];
+        Self { code, maps, budget, written, functions: BTreeMap::new(), changed: false }
+    }
+
+    /// The class of each map; none where the budget ran out or a call leads nowhere.
+    pub(super) fn program(mut self, start: usize) -> Option<Vec<Writers>> {
+        self.functions.insert(start, Known::default());
+        loop {
+            self.changed = false;
+            let round: Vec<usize> = self.functions.keys().copied().collect();
+            for index in round {
+                self.function(index)?;
+            }
+            if !self.changed {
+                return Some(self.written);
+            }
+        }
+    }
+
+    fn function(&mut self, index: usize) -> Option<()> {
+        let code = self.code;
+        let function = code.functions.get(index)?;
+        let body = code.body(function);
+        let targets: BTreeSet<usize> =
+            body.iter().enumerate().filter_map(|(at, insn)| target(*insn, at)).collect();
+        let arguments = self.functions.get(&index)?.arguments;
+        *self.budget = self.budget.checked_sub(body.len())?;
+        let mut states = BTreeMap::from([(0, State::entry(arguments))]);
+        let mut todo = vec![0];
+        while let Some(start) = todo.pop() {
+            let mut state = states.get(&start)?.clone();
+            let mut at = start;
+            while let Some(insn) = body.get(at).copied() {
+                *self.budget = self.budget.checked_sub(1)?;
+                let jump = target(insn, at);
+                if insn.code == EXIT {
+                    self.learn(index, |known| known.result = known.result.join(state.reg(0)));
+                    break;
+                }
+                self.step(index, (body, &targets), at, &mut state)?;
+                if let Some(to) = jump {
+                    *self.budget = self.budget.checked_sub(MERGE_COST)?;
+                    merge(&mut states, &mut todo, to, &state);
+                }
+                if matches!(insn.code, JA | JA32) {
+                    break;
+                }
+                at += if insn.is_ld_imm64() { 2 } else { 1 };
+                if targets.contains(&at) {
+                    *self.budget = self.budget.checked_sub(MERGE_COST)?;
+                    merge(&mut states, &mut todo, at, &state);
+                    break;
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn step(
+        &mut self,
+        index: usize,
+        (body, targets): (&[Insn], &BTreeSet<usize>),
+        at: usize,
+        state: &mut State,
+    ) -> Option<()> {
+        let function = self.code.functions.get(index)?;
+        let insn = *body.get(at)?;
+        match insn.class() {
+            class::LD if insn.code == LD_IMM64 => {
+                let held = self.loaded(self.code.reference(function, at));
+                state.set(insn.dst, held);
+            }
+            class::LD => state.set(0, Held::default()), // loads from packets
+            class::LDX => state.set(insn.dst, read(state, insn)),
+            class::ST | class::STX => self.store(index, insn, state),
+            class::ALU64 => arithmetic(state, insn),
+            class::ALU => state.set(insn.dst, Held::default()),
+            _ if insn.code == CALL => {
+                let reference = self.code.reference(function, at);
+                let creates = sets_noexist(body, targets, at);
+                self.call(reference?, creates, state)?;
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// What an `ld_imm64` leaves in its register.
+    fn loaded(&self, reference: Option<Reference>) -> Held {
+        match reference {
+            Some(Reference::Map { name, .. }) => {
+                let bit = self.bit(&name);
+                let data = name.starts_with('.');
+                if data { Held::value_of(bit) } else { Held::map(bit) }
+            }
+            Some(Reference::Function(index)) => {
+                Held { function: Address::Of(index), ..Held::default() }
+            }
+            _ => Held::default(),
+        }
+    }
+
+    fn bit(&self, name: &str) -> u64 {
+        let at = self.maps.iter().position(|(map, _)| map == name);
+        at.map_or(u64::MAX, |at| 1 << at)
+    }
+
+    fn store(&mut self, index: usize, insn: Insn, state: &mut State) {
+        const ATOMIC: u8 = 0xc0;
+        const XCHG: i32 = 0xe1;
+        const FETCH: i32 = 1;
+        let to = state.reg(insn.dst);
+        let atomic = insn.class() == class::STX && insn.code & 0xe0 == ATOMIC;
+        let class = if atomic && insn.imm != XCHG { Writers::Atomic } else { Writers::Plain };
+        self.write(to.values, class);
+        if atomic {
+            if insn.imm & FETCH != 0 {
+                // What comes back is what was there: a number, or the pointer of a stack slot.
+                let reg = if insn.imm & 0xf0 == 0xf0 { 0 } else { insn.src };
+                let back = if to.stack == Stack::No { Held::default() } else { Held::ANY };
+                state.set(reg, back);
+            }
+            return;
+        }
+        let stored = if insn.class() == class::STX { state.reg(insn.src) } else { Held::default() };
+        match to.stack {
+            Stack::At(at) => state.store(at.wrapping_add(i32::from(insn.off)), stored),
+            Stack::Any if stored != Held::default() => {
+                state.forget_slots();
+                self.learn(index, |known| known.escapes = true);
+            }
+            _ => {}
+        }
+    }
+
+    fn call(&mut self, reference: Reference, creates: bool, state: &mut State) -> Option<()> {
+        let arguments: [Held; 5] = std::array::from_fn(|n| state.reg(n as u8 + 1));
+        let result = match reference {
+            Reference::Helper(id) => self.helper(id, arguments, creates)?,
+            Reference::Function(callee) => {
+                let known = self.pass(callee, arguments);
+                if known.escapes {
+                    state.forget_slots();
+                }
+                known.result.somewhere()
+            }
+            Reference::Kfunc(_) => {
+                self.callbacks(arguments, [Held::ANY; 5])?;
+                self.write(values(arguments), Writers::Plain);
+                Held::default()
+            }
+            Reference::Map { .. } | Reference::Unknown => return None,
+        };
+        state.set(0, result);
+        (1..=5).for_each(|reg| state.set(reg, Held::default()));
+        Some(())
+    }
+
+    fn helper(&mut self, id: u32, arguments: [Held; 5], creates: bool) -> Option<Held> {
+        let [first, _, third, ..] = arguments;
+        let maps = first.maps | first.values; // an inner map stands for the outer
+        match id {
+            UPDATE if creates => self.write(maps, Writers::Atomic),
+            UPDATE => self.write(maps, Writers::Plain),
+            _ if CHANGES.contains(&id) => self.change(maps),
+            FOR_EACH => {
+                let none = Held::default();
+                let value = Held::value_of(maps);
+                self.callbacks(arguments, [first, none, value, third, none])?;
+            }
+            LOOP => {
+                let none = Held::default();
+                self.callbacks(arguments, [none, third, none, none, none])?;
+            }
+            TIMER_SET_CALLBACK => {
+                let (none, map) = (Held::default(), Held::map(first.values));
+                let value = Held::value_of(first.values);
+                self.callbacks(arguments, [map, none, value, none, none])?;
+            }
+            _ => {
+                self.callbacks(arguments, [Held::ANY; 5])?;
+                let filled = filled_argument(helper::name(id)).and_then(|n| arguments.get(n));
+                self.write(filled.map_or(0, |held| held.values), Writers::Plain);
+            }
+        }
+        Some(if LOOKUPS.contains(&id) { Held::value_of(maps) } else { Held::default() })
+    }
+
+    /// Passes arguments to every function whose address is among those of a call.
+    fn callbacks(&mut self, arguments: [Held; 5], passed: [Held; 5]) -> Option<()> {
+        for argument in arguments {
+            match argument.function {
+                Address::No => {}
+                Address::Of(callee) => _ = self.pass(callee, passed),
+                Address::Any => return None,
+            }
+        }
+        Some(())
+    }
+
+    /// Passes arguments to a function and tells what is known of it.
+    fn pass(&mut self, callee: usize, arguments: [Held; 5]) -> Known {
+        if let Entry::Vacant(entry) = self.functions.entry(callee) {
+            let arguments = arguments.map(Held::somewhere);
+            entry.insert(Known { arguments, ..Known::default() });
+            self.changed = true;
+        }
+        self.learn(callee, |known| {
+            for (mine, theirs) in known.arguments.iter_mut().zip(arguments) {
+                *mine = mine.join(theirs.somewhere());
+            }
+        });
+        self.functions.get(&callee).copied().unwrap_or_default()
+    }
+
+    fn learn(&mut self, function: usize, lesson: impl FnOnce(&mut Known)) {
+        let Some(known) = self.functions.get_mut(&function) else { return };
+        let before = *known;
+        lesson(known);
+        self.changed |= before.arguments != known.arguments
+            || before.result != known.result
+            || before.escapes != known.escapes;
+    }
+
+    fn write(&mut self, maps: u64, class: Writers) {
+        for (at, (written, (_, per_cpu))) in self.written.iter_mut().zip(self.maps).enumerate() {
+            let class = match class {
+                Writers::Plain if *per_cpu => Writers::PlainPerCpu,
+                class => class,
+            };
+            if maps >> at & 1 == 1 {
+                *written = class.max(*written);
+            }
+        }
+    }
+
+    /// Entries that go or come as a whole are plain writes on per-CPU maps too.
+    fn change(&mut self, maps: u64) {
+        for (at, written) in self.written.iter_mut().enumerate() {
+            if maps >> at & 1 == 1 {
+                *written = Writers::Plain;
+            }
+        }
+    }
+}
+
+fn values(arguments: [Held; 5]) -> u64 {
+    arguments.iter().fold(0, |all, held| all | held.values)
+}
+
+/// Where an instruction may jump to within its function.
+fn target(insn: Insn, at: usize) -> Option<usize> {
+    let distance = if insn.code == JA32 { i64::from(insn.imm) } else { i64::from(insn.off) };
+    let to = i64::try_from(at).ok()? + 1 + distance;
+    insn.is_jump().then_some(usize::try_from(to).ok()).flatten()
+}
+
+fn merge(states: &mut BTreeMap<usize, State>, todo: &mut Vec<usize>, at: usize, from: &State) {
+    let grown = match states.get_mut(&at) {
+        Some(state) => state.join(from),
+        None => states.insert(at, from.clone()).is_none(),
+    };
+    if grown {
+        todo.push(at);
+    }
+}
+
+fn read(state: &State, insn: Insn) -> Held {
+    match state.reg(insn.src).stack {
+        Stack::No => Held::default(),
+        Stack::At(at) => state.load(at.wrapping_add(i32::from(insn.off))),
+        Stack::Any => Held::ANY,
+    }
+}
+
+fn arithmetic(state: &mut State, insn: Insn) {
+    const MOV: u8 = 0xb0;
+    const ADD: u8 = 0x00;
+    const SUB: u8 = 0x10;
+    let from_reg = insn.code & 8 != 0;
+    let (left, right) = (state.reg(insn.dst), state.reg(insn.src));
+    let held = match insn.code & 0xf0 {
+        MOV if from_reg => right,
+        MOV => Held::default(),
+        ADD if from_reg => left.join(right).somewhere(),
+        ADD => left.moved(insn.imm),
+        SUB if from_reg => left.somewhere(),
+        SUB => left.moved(insn.imm.wrapping_neg()),
+        _ => Held::default(),
+    };
+    state.set(insn.dst, held);
+}
+
+/// Whether the `map_update_elem` at a place only creates: r4 was last set to `BPF_NOEXIST`, with no way in between.
+fn sets_noexist(body: &[Insn], targets: &BTreeSet<usize>, call: usize) -> bool {
+    const MOV64_IMM: u8 = 0xb7;
+    const MOV32_IMM: u8 = 0xb4;
+    const LOOK_BACK: usize = 32;
+    for at in (call.saturating_sub(LOOK_BACK)..call).rev() {
+        let Some(insn) = body.get(at).filter(|_| !targets.contains(&(at + 1))) else {
+            return false;
+        };
+        if insn.is_jump() || matches!(insn.code, CALL | EXIT) {
+            return false;
+        }
+        if insn.dst == 4 && !matches!(insn.class(), class::ST | class::STX) {
+            return matches!(insn.code, MOV64_IMM | MOV32_IMM) && insn.imm == BPF_NOEXIST;
+        }
+    }
+    false
+}
+
+/// The argument, counted from 0, whose memory a helper writes (`include/uapi/linux/bpf.h`).
+fn filled_argument(helper: Option<&str>) -> Option<usize> {
+    match helper? {
+        "probe_read"
+        | "probe_read_str"
+        | "probe_read_user"
+        | "probe_read_kernel"
+        | "probe_read_user_str"
+        | "probe_read_kernel_str"
+        | "get_current_comm"
+        | "snprintf"
+        | "copy_from_user"
+        | "copy_from_user_task"
+        | "timer_init"
+        | "timer_start"
+        | "timer_cancel"
+        | "kptr_xchg"
+        | "dynptr_from_mem"
+        | "dynptr_read" => Some(0),
+        "get_stack"
+        | "get_task_stack"
+        | "perf_prog_read_value"
+        | "fib_lookup"
+        | "skb_get_tunnel_key"
+        | "skb_get_tunnel_opt"
+        | "sysctl_get_name"
+        | "sysctl_get_current_value"
+        | "sysctl_get_new_value"
+        | "d_path"
+        | "read_branch_records"
+        | "load_hdr_opt"
+        | "ima_inode_hash"
+        | "ima_file_hash"
+        | "get_func_ret"
+        | "sys_bpf"
+        | "map_pop_elem"
+        | "map_peek_elem" => Some(1),
+        "skb_load_bytes"
+        | "skb_load_bytes_relative"
+        | "xdp_load_bytes"
+        | "perf_event_read_value"
+        | "skb_get_xfrm_state"
+        | "get_func_arg"
+        | "check_mtu"
+        | "get_ns_current_pid_tgid"
+        | "user_ringbuf_drain" => Some(2),
+        "getsockopt" | "strtol" | "strtoul" | "kallsyms_lookup_name" | "find_vma" => Some(3),
+        _ => None,
+    }
+}
