@@ -5,11 +5,16 @@
 
 pub mod arch;
 pub mod digest;
+pub mod json;
 pub mod manifest;
 pub mod media;
 pub mod name;
+pub mod nearest;
+pub mod oci;
 pub mod param;
 pub mod reference;
+
+pub mod source;
 pub mod target;
 
 pub use arch::Arch;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::param::{ParamType, Value};
-use crate::{Arch, Digest, PackageName, Version};
+use crate::{Arch, Digest, PackageName, Version, media};
 
 /// A resolved manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,18 @@ pub struct Manifest {
     /// `[permissions]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Permissions>,
+    /// `[requirements]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requirements: Option<Requirements>,
+    /// `[health]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// `[limits]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// `[dependencies]`, by package name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dependencies: BTreeMap<PackageName, Dependency>,
 }
 
 /// `[package]`.
@@ -80,6 +92,25 @@ pub struct Program {
     /// Not loaded unless this parameter is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires_param: Option<String>,
+    /// XDP: alone on its interface (the default), or sharing it by libxdp's protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclusive: Option<bool>,
+    /// Place on a shared hook, low first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<u32>,
+    /// What guardrails may do to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_limit: Option<OnLimit>,
+}
+
+/// What guardrails may do to a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLimit {
+    /// Detach it.
+    Detach,
+    /// Never detach it: it fails closed.
+    Keep,
 }
 
 /// `[alternatives.<name>]`: the first member whose programs all load and attach wins.
@@ -126,6 +157,9 @@ pub struct Param {
     /// Lowest and highest value, both allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[Value; 2]>,
+    /// Several values, globs allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub many: Option<bool>,
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doc: Option<String>,
@@ -146,6 +180,31 @@ pub struct Map {
     /// For `migrate`: new field name = old field name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
+    /// How the map is written; derived from the bytecode, shown because exactness depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writers: Option<String>,
+    /// Saved over a reboot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persist: Option<bool>,
+    /// `config`: the contents belong to the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The format of a key of a `config` map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// A stable pin for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<Export>,
+}
+
+/// A stable pin for others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    /// Mode of the pin, octal.
+    pub mode: String,
+    /// Group that owns the pin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// What an upgrade does with a map's contents.
@@ -190,6 +249,44 @@ pub struct Output {
     /// How fields are shown.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Field>,
+    /// For events: which records are of this struct, where several share a ring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+    /// For histograms: what the slots stand for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buckets: Option<Buckets>,
+    /// For metrics: labels from the map's key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Label>,
+}
+
+/// Which records of a ring are of an output's struct.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct When {
+    /// A field that every record has.
+    pub field: String,
+    /// The value that it has in these.
+    pub equals: Value,
+}
+
+/// What a histogram's slots stand for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buckets {
+    /// `log2` or `linear`.
+    pub scale: String,
+    /// The unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+}
+
+/// A metric's label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// The field of the map's key.
+    pub key: String,
+    /// How it is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
 }
 
 /// The kind of an output.
@@ -240,6 +337,145 @@ pub struct Permissions {
     /// Most map memory, such as `16MiB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map_memory: Option<String>,
+}
+
+/// `[requirements]`: only what bytecode cannot show.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requirements {
+    /// Kernel modules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<String>,
+}
+
+/// `[health]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// How long conditions must hold after activation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<String>,
+    /// The conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Limits {
+    /// Share of the CPUs, such as `2%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// Map memory, such as `32MiB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_memory: Option<String>,
+    /// Events per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events_per_second: Option<u64>,
+    /// `warn`, `throttle` or `detach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<String>,
+}
+
+/// A package that another one needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// Range of versions.
+    pub version: String,
+    /// Maps that are shared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maps: Vec<String>,
+}
+
+/// Most bytes of a manifest.
+pub const MAX_MANIFEST: usize = 1 << 20;
+
+/// Why bytes are not a manifest that we read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, or not of this shape.
+    #[error("manifest.json cannot be read")]
+    Json(#[source] crate::json::JsonError),
+    /// Written for a later standard.
+    #[error(
+        "manifest.json is written for version {found} of the standard, this program reads up to {}",
+        media::SPEC_VERSION
+    )]
+    Later {
+        /// The version that it names.
+        found: String,
+    },
+    /// No version of the standard.
+    #[error("manifest.json has spec '{0}', which is not MAJOR.MINOR")]
+    Spec(String),
+    /// It needs a reader that knows this key.
+    #[error("manifest.json says that the key '{0}' is critical, and this program does not know it")]
+    Critical(String),
+}
+
+impl Manifest {
+    /// Reads `manifest.json`: unknown keys are ignored unless they are critical.
+    ///
+    /// # Errors
+    /// Too long, not JSON, a key twice, a wrong type, a later major version, an unknown critical key.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let manifest: Self = crate::json::read(bytes, MAX_MANIFEST).map_err(ManifestError::Json)?;
+        manifest.readable()?;
+        Ok(manifest)
+    }
+
+    /// The bytes that are packed: RFC 8785, so equal manifests have equal digests.
+    #[must_use]
+    pub fn canonical(&self) -> Vec<u8> {
+        // Strings, integers and maps with string keys: nothing in a manifest can fail to serialise.
+        serde_json_canonicalizer::to_vec(self).unwrap_or_default()
+    }
+
+    /// What it declares that this version of skep cannot do: an install must refuse these.
+    #[must_use]
+    pub fn unsupported(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        found.extend(self.dependencies.keys().map(|name| format!("dependencies.\"{name}\"")));
+        let shared = self.program.iter().filter(|(_, program)| program.exclusive == Some(false));
+        found.extend(shared.map(|(name, _)| format!("program.{name}.exclusive = false")));
+        for (name, map) in &self.map {
+            found.extend(map.role.as_ref().map(|role| format!("map.{name}.role = \"{role}\"")));
+            found.extend(map.export.as_ref().map(|_| format!("map.{name}.export")));
+            found.extend(
+                map.persist
+                    .filter(|persist| *persist)
+                    .map(|_| format!("map.{name}.persist = true")),
+            );
+        }
+        let many = self.param.iter().filter(|(_, param)| param.many == Some(true));
+        found.extend(many.map(|(name, _)| format!("param.{name}.many = true")));
+        found
+    }
+
+    /// What it declares that this version of skep does not act on, though the package runs without.
+    #[must_use]
+    pub fn unheeded(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        found.extend(self.health.as_ref().map(|_| "health".to_owned()));
+        found.extend(self.limits.as_ref().map(|_| "limits".to_owned()));
+        let kinds = [OutputKind::Histogram, OutputKind::Snapshot, OutputKind::Stacks];
+        let outputs = self
+            .output
+            .iter()
+            .filter(|(_, output)| kinds.contains(&output.kind) || output.when.is_some());
+        found.extend(outputs.map(|(name, _)| format!("output.{name}")));
+        found
+    }
+
+    fn readable(&self) -> Result<(), ManifestError> {
+        let major =
+            |text: &str| text.split_once('.').and_then(|(major, _)| major.parse::<u32>().ok());
+        let found = major(&self.spec).ok_or_else(|| ManifestError::Spec(self.spec.clone()))?;
+        if Some(found) > major(media::SPEC_VERSION) {
+            return Err(ManifestError::Later { found: self.spec.clone() });
+        }
+        let unknown = self.critical.iter().find(|key| !crate::source::knows(key));
+        unknown.map_or(Ok(()), |key| Err(ManifestError::Critical(key.clone())))
+    }
 }
 
 impl Object {

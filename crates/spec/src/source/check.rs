@@ -1,0 +1,183 @@
+//! What the shape alone cannot tell: names that must be there, defaults that must fit.
+
+use super::shape::Spans;
+use super::{Found, Source};
+use crate::manifest::Upgrade;
+use crate::nearest::nearest;
+use crate::param::{self, Value};
+
+/// Adds every mistake of that kind.
+pub(super) fn references(source: &Source, spans: &Spans, found: &mut Found<'_>) {
+    let mut check = Check { source, spans, found };
+    check.objects();
+    check.programs();
+    check.alternatives();
+    check.params();
+    check.maps();
+}
+
+struct Check<'a, 'f, 't> {
+    source: &'a Source,
+    spans: &'a Spans,
+    found: &'f mut Found<'t>,
+}
+
+impl Check<'_, '_, '_> {
+    fn add(&mut self, path: &str, message: String, hint: Option<String>) {
+        let span = self.spans.get(path).cloned().unwrap_or(0..0);
+        self.found.add(span, message, hint);
+    }
+
+    /// `name` must be a table `[kind.name]`.
+    fn must_be<'k>(
+        &mut self,
+        path: &str,
+        kind: &str,
+        name: &str,
+        keys: impl Iterator<Item = &'k String> + Clone,
+    ) {
+        if keys.clone().any(|key| key == name) {
+            return;
+        }
+        let hint =
+            nearest(name, keys.map(String::as_str)).map(|near| format!("did you mean '{near}'?"));
+        self.add(path, format!("there is no [{kind}.{name}]"), hint);
+    }
+
+    fn objects(&mut self) {
+        let source = self.source;
+        if source.object.is_empty() {
+            self.add(
+                "object",
+                "there is no object: add [object.NAME] with sources or file".to_owned(),
+                None,
+            );
+        }
+        for (name, object) in &source.object {
+            let path = format!("object.{name}");
+            match (object.sources.is_empty(), object.file.is_empty()) {
+                (true, true) => {
+                    self.add(&path, format!("[{path}] has neither sources nor file"), None)
+                }
+                (false, false) => self.add(
+                    &path,
+                    format!("[{path}] has both sources and file: one is enough"),
+                    None,
+                ),
+                (false, true) if object.arch.is_empty() => {
+                    self.add(&path, format!("[{path}] is built for no architecture"), None);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn programs(&mut self) {
+        let source = self.source;
+        for (name, program) in &source.program {
+            let path = format!("program.{name}");
+            match &program.object {
+                Some(object) => {
+                    self.must_be(&format!("{path}.object"), "object", object, source.object.keys())
+                }
+                None if source.object.len() > 1 => {
+                    self.add(
+                        &path,
+                        format!("[{path}] does not say which object it is in: add object = \"…\""),
+                        None,
+                    );
+                }
+                None => {}
+            }
+            if let Some(param) = &program.requires_param {
+                self.must_be(
+                    &format!("{path}.requires-param"),
+                    "param",
+                    param,
+                    source.param.keys(),
+                );
+            }
+            if let Some(target) = &program.target {
+                self.template(&format!("{path}.target"), target);
+            }
+        }
+    }
+
+    fn alternatives(&mut self) {
+        let source = self.source;
+        for (name, alternatives) in &source.alternatives {
+            for (row, member) in alternatives.r#try.iter().enumerate() {
+                for (at, program) in member.iter().enumerate() {
+                    let path = format!("alternatives.{name}.try[{row}][{at}]");
+                    self.must_be(&path, "program", program, source.program.keys());
+                }
+            }
+        }
+    }
+
+    fn params(&mut self) {
+        let source = self.source;
+        for (name, param) in &source.param {
+            let path = format!("param.{name}");
+            if param.rodata.is_some() && param.data.is_some() {
+                self.add(
+                    &path,
+                    format!("[{path}] is bound to both rodata and data: one is enough"),
+                    None,
+                );
+            }
+            if spans_range(self.spans, &path).is_some_and(|len| len != 2) {
+                self.add(&format!("{path}.range"), "a range is [lowest, highest]".to_owned(), None);
+                continue;
+            }
+            if let Some(Err(error)) = param.default.as_ref().map(|value| param.check(value)) {
+                self.add(&format!("{path}.default"), format!("the default {error}"), None);
+            }
+        }
+    }
+
+    fn maps(&mut self) {
+        let source = self.source;
+        for (name, map) in &source.map {
+            let path = format!("map.{name}");
+            if let Some(Value::Text(text)) = &map.max_entries {
+                let path = format!("{path}.max_entries");
+                if text.contains("${") {
+                    self.template(&path, text);
+                } else if param::parse_size(text).is_none() {
+                    self.add(
+                        &path,
+                        format!("'{text}' is not a number or a size, such as 1024 or 1MiB"),
+                        None,
+                    );
+                }
+            }
+            let other = map.upgrade != Some(Upgrade::Migrate);
+            let says_how = !map.fields.is_empty() || !map.rename.is_empty();
+            if other && says_how {
+                self.add(
+                    &path,
+                    format!("[{path}] says how fields migrate, but not upgrade = \"migrate\""),
+                    None,
+                );
+            }
+        }
+    }
+
+    fn template(&mut self, path: &str, text: &str) {
+        let source = self.source;
+        match param::references(text) {
+            Ok(names) => {
+                for name in names {
+                    self.must_be(path, "param", name, source.param.keys());
+                }
+            }
+            Err(error) => self.add(path, error.to_string(), None),
+        }
+    }
+}
+
+fn spans_range(spans: &Spans, path: &str) -> Option<usize> {
+    spans.get(&format!("{path}.range"))?;
+    Some((0..).take_while(|at| spans.contains_key(&format!("{path}.range[{at}]"))).count())
+}

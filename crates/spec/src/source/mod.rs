@@ -1,0 +1,262 @@
+//! `skep.toml`, the source form of a manifest: read with positions, every mistake reported at once.
+
+mod check;
+mod schema;
+mod shape;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use toml::de::DeTable;
+
+use crate::manifest::{
+    Alternatives, Dependency, Health, Limits, Manifest, Map, Object, Output, Package, Param,
+    Permissions, Program, Requirements,
+};
+use crate::{Arch, Digest, PackageName, Version};
+
+/// Most bytes of a `skep.toml`.
+pub const MAX_SOURCE: usize = 256 << 10;
+
+/// A `skep.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Source {
+    /// The standard's version, `MAJOR.MINOR`.
+    pub spec: String,
+    /// `[package]`.
+    pub package: SourcePackage,
+    /// `[build]`.
+    #[serde(default)]
+    pub build: Build,
+    /// `[object.<name>]`.
+    #[serde(default)]
+    pub object: BTreeMap<String, SourceObject>,
+    /// `[program.<name>]`.
+    #[serde(default)]
+    pub program: BTreeMap<String, Program>,
+    /// `[alternatives.<name>]`.
+    #[serde(default)]
+    pub alternatives: BTreeMap<String, Alternatives>,
+    /// `[param.<name>]`.
+    #[serde(default)]
+    pub param: BTreeMap<String, Param>,
+    /// `[map.<name>]`.
+    #[serde(default)]
+    pub map: BTreeMap<String, Map>,
+    /// `[output.<name>]`.
+    #[serde(default)]
+    pub output: BTreeMap<String, Output>,
+    /// `[permissions]`.
+    #[serde(default)]
+    pub permissions: Option<Permissions>,
+    /// `[requirements]`.
+    #[serde(default)]
+    pub requirements: Option<Requirements>,
+    /// `[health]`.
+    #[serde(default)]
+    pub health: Option<Health>,
+    /// `[limits]`.
+    #[serde(default)]
+    pub limits: Option<Limits>,
+    /// `[dependencies]`.
+    #[serde(default)]
+    pub dependencies: BTreeMap<PackageName, Dependency>,
+    /// `[[test]]`.
+    #[serde(default)]
+    pub test: Vec<Test>,
+}
+
+/// `[package]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SourcePackage {
+    /// `publisher/name`.
+    pub name: PackageName,
+    /// SemVer.
+    pub version: Version,
+    /// SPDX expression.
+    pub license: String,
+    /// One line.
+    #[serde(default)]
+    pub summary: Option<String>,
+    /// Path of the README, from the folder of `skep.toml`.
+    #[serde(default)]
+    pub readme: Option<String>,
+}
+
+/// `[build]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Build {
+    /// Where the kernel BTF for `vmlinux.h` comes from: `debian:SERIES`, a file, or `host`.
+    #[serde(default)]
+    pub btf: BTreeMap<Arch, String>,
+    /// More arguments for clang.
+    #[serde(default)]
+    pub cflags: Vec<String>,
+}
+
+/// `[object.<name>]`: compiled from `sources`, or prebuilt as `file`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SourceObject {
+    /// C files, linked in this order.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// Prebuilt ELF files.
+    #[serde(default)]
+    pub file: BTreeMap<Arch, String>,
+    /// Architectures to build for.
+    #[serde(default = "default_arch")]
+    pub arch: Vec<Arch>,
+}
+
+fn default_arch() -> Vec<Arch> {
+    vec![Arch::X86_64]
+}
+
+/// `[[test]]`: what the kit runs in a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Test {
+    /// A shell line.
+    pub run: String,
+    /// What must come out.
+    pub expect: Expect,
+    /// How long it may take.
+    #[serde(default)]
+    pub within: Option<String>,
+}
+
+/// What a test must bring out.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Expect {
+    /// The output.
+    pub output: String,
+    /// At least this many records.
+    #[serde(default)]
+    pub at_least: Option<u64>,
+    /// Of these.
+    #[serde(default, rename = "where")]
+    pub filter: Option<String>,
+}
+
+/// One mistake in a `skep.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {hint}"))
+    }
+}
+
+/// Reads a `skep.toml`.
+///
+/// # Errors
+/// Every mistake, in the order of the text: syntax, unknown keys, wrong types, missing keys, names that are not there.
+pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
+    let mut found = Found { text, list: Vec::new() };
+    if text.len() > MAX_SOURCE {
+        found.add(
+            0..0,
+            format!("it has {} bytes, more than the {MAX_SOURCE} allowed", text.len()),
+            None,
+        );
+        return Err(found.list.into_iter().map(|(_, diagnostic)| diagnostic).collect());
+    }
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        found.add(error.span().unwrap_or(0..0), error.message().to_owned(), None);
+    }
+    if !found.list.is_empty() {
+        return Err(found.sorted());
+    }
+    let (json, spans) = shape::check(table.get_ref(), schema::TOP, &mut found);
+    if !found.list.is_empty() {
+        return Err(found.sorted());
+    }
+    let source: Source = match serde_json::from_value(Json::Object(json)) {
+        Ok(source) => source,
+        Err(error) => {
+            found.add(0..0, error.to_string(), None);
+            return Err(found.sorted());
+        }
+    };
+    check::references(&source, &spans, &mut found);
+    if found.list.is_empty() { Ok(source) } else { Err(found.sorted()) }
+}
+
+/// Whether `key`, such as `map.export`, is a key of this standard; `*` stands for a name that the author chose.
+#[must_use]
+pub fn knows(key: &str) -> bool {
+    shape::knows(schema::TOP, key)
+}
+
+impl Source {
+    /// The manifest, with the digests of the built objects.
+    #[must_use]
+    pub fn resolve(&self, digests: &BTreeMap<String, BTreeMap<Arch, Digest>>) -> Manifest {
+        let object = |digests: &BTreeMap<Arch, Digest>| Object {
+            sha256: digests.iter().map(|(arch, digest)| (*arch, digest.hex())).collect(),
+        };
+        Manifest {
+            spec: self.spec.clone(),
+            critical: Vec::new(),
+            package: Package {
+                name: self.package.name.clone(),
+                version: self.package.version.clone(),
+                license: self.package.license.clone(),
+                summary: self.package.summary.clone(),
+            },
+            objects: digests
+                .iter()
+                .map(|(name, digests)| (name.clone(), object(digests)))
+                .collect(),
+            program: self.program.clone(),
+            alternatives: self.alternatives.clone(),
+            param: self.param.clone(),
+            map: self.map.clone(),
+            output: self.output.clone(),
+            permissions: self.permissions.clone(),
+            requirements: self.requirements.clone(),
+            health: self.health.clone(),
+            limits: self.limits.clone(),
+            dependencies: self.dependencies.clone(),
+        }
+    }
+}
+
+/// The mistakes found so far, with their place in the text.
+struct Found<'a> {
+    text: &'a str,
+    list: Vec<(usize, Diagnostic)>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, span: Range<usize>, message: String, hint: Option<String>) {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = before.matches('\n').count() + 1;
+        let column = before[line_start..].chars().count() + 1;
+        self.list.push((span.start, Diagnostic { line, column, message, hint }));
+    }
+
+    fn sorted(mut self) -> Vec<Diagnostic> {
+        self.list.sort_by_key(|(start, _)| *start);
+        self.list.into_iter().map(|(_, diagnostic)| diagnostic).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! What a value may look like, as data; and the walk that holds a parsed `skep.toml` against it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde_json::{Map, Value as Json};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Found;
+use crate::nearest::nearest;
+use crate::param::Value;
+
+/// What a value may look like.
+pub(super) enum Shape {
+    /// `true` or `false`.
+    Bool,
+    /// An integer from 0 to 2^53 - 1.
+    Count,
+    /// A string that `check` takes; the second says what it should be.
+    Text(fn(&str) -> Result<(), String>),
+    /// One of these strings.
+    Word(&'static [&'static str]),
+    /// A boolean, an integer or a string.
+    Scalar,
+    /// An array of these.
+    List(&'static Shape),
+    /// A table with these keys.
+    Table(&'static [Key]),
+    /// A table whose keys the author chooses and `check` takes.
+    Named(fn(&str) -> Result<(), String>, &'static Shape),
+}
+
+/// A key of a table.
+pub(super) struct Key {
+    pub name: &'static str,
+    pub shape: Shape,
+    pub required: bool,
+}
+
+/// Where each key and value stands: by its path, `program.exec.target`.
+pub(super) type Spans = BTreeMap<String, Range<usize>>;
+
+/// Holds `table` against `keys`; gives the same as JSON, and where everything stands.
+pub(super) fn check(
+    table: &DeTable<'_>,
+    keys: &'static [Key],
+    found: &mut Found<'_>,
+) -> (Map<String, Json>, Spans) {
+    let mut walk = Walk { found, spans: Spans::new() };
+    let json = walk.table("", 0..0, table, keys);
+    (json, walk.spans)
+}
+
+/// Whether a dotted key is known; `*` stands for a chosen name.
+pub(super) fn knows(keys: &'static [Key], path: &str) -> bool {
+    let (first, rest) =
+        path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let Some(key) = keys.iter().find(|key| key.name == first) else { return false };
+    rest.is_none_or(|rest| knows_inside(&key.shape, rest))
+}
+
+fn knows_inside(shape: &'static Shape, path: &str) -> bool {
+    match shape {
+        Shape::Table(keys) => knows(keys, path),
+        Shape::Named(_, inner) => match path.split_once('.') {
+            Some((_, rest)) => knows_inside(inner, rest),
+            None => true,
+        },
+        Shape::List(inner) => knows_inside(inner, path),
+        _ => false,
+    }
+}
+
+struct Walk<'f, 't> {
+    found: &'f mut Found<'t>,
+    spans: Spans,
+}
+
+impl Walk<'_, '_> {
+    fn table(
+        &mut self,
+        path: &str,
+        span: Range<usize>,
+        table: &DeTable<'_>,
+        keys: &'static [Key],
+    ) -> Map<String, Json> {
+        let mut json = Map::new();
+        for (name, value) in table {
+            let text = name.get_ref().as_ref();
+            if path.is_empty() && text.starts_with("x-") {
+                continue; // the author's own, not ours
+            }
+            let Some(key) = keys.iter().find(|key| key.name == text) else {
+                self.unknown(path, name.span(), text, keys);
+                continue;
+            };
+            if let Some(value) = self.value(&join(path, text), value, &key.shape) {
+                json.insert(text.to_owned(), value);
+            }
+        }
+        for key in keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {
+            let place = if path.is_empty() { "the file".to_owned() } else { format!("[{path}]") };
+            self.found.add(span.clone(), format!("{place} has no '{}'", key.name), None);
+        }
+        json
+    }
+
+    fn unknown(&mut self, path: &str, span: Range<usize>, text: &str, keys: &'static [Key]) {
+        let names = keys.iter().map(|key| key.name);
+        let hint = match nearest(text, names.clone()) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => format!("known here: {}", names.collect::<Vec<_>>().join(", ")),
+        };
+        let place = if path.is_empty() { String::new() } else { format!(" in [{path}]") };
+        self.found.add(span, format!("unknown key '{text}'{place}"), Some(hint));
+    }
+
+    fn value(
+        &mut self,
+        path: &str,
+        value: &Spanned<DeValue<'_>>,
+        shape: &'static Shape,
+    ) -> Option<Json> {
+        let span = value.span();
+        self.spans.insert(path.to_owned(), span.clone());
+        match (shape, value.get_ref()) {
+            (Shape::Bool, DeValue::Boolean(value)) => Some(Json::Bool(*value)),
+            (Shape::Scalar, DeValue::Boolean(value)) => Some(Json::Bool(*value)),
+            (Shape::Count, DeValue::Integer(_)) => match integer(value.get_ref()) {
+                Some(Value::Int(number)) if number >= 0 => Some(Json::from(number)),
+                _ => self.refuse(
+                    span,
+                    format!("'{path}' should be an integer from 0 to 2^53 - 1"),
+                    None,
+                ),
+            },
+            (Shape::Scalar, DeValue::Integer(_)) => match integer(value.get_ref()) {
+                Some(Value::Int(number)) => Some(Json::from(number)),
+                Some(number) => Some(Json::String(number.text())),
+                None => self.refuse(span, format!("'{path}' is no integer of 64 bits"), None),
+            },
+            (Shape::Scalar, DeValue::String(text)) => Some(Json::String(text.to_string())),
+            (Shape::Text(check), DeValue::String(text)) => match check(text) {
+                Ok(()) => Some(Json::String(text.to_string())),
+                Err(why) => self.refuse(span, why, None),
+            },
+            (Shape::Word(words), DeValue::String(text)) => {
+                if words.contains(&text.as_ref()) {
+                    return Some(Json::String(text.to_string()));
+                }
+                let hint = nearest(text, words.iter().copied())
+                    .map(|near| format!("did you mean '{near}'?"));
+                self.refuse(
+                    span,
+                    format!("'{path}' is '{text}', it should be one of {}", words.join(", ")),
+                    hint,
+                )
+            }
+            (Shape::List(inner), DeValue::Array(items)) => {
+                let items = items
+                    .iter()
+                    .enumerate()
+                    .map(|(at, item)| self.value(&format!("{path}[{at}]"), item, inner));
+                items.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>().map(Json::Array)
+            }
+            (Shape::Table(keys), DeValue::Table(table)) => {
+                Some(Json::Object(self.table(path, span, table, keys)))
+            }
+            (Shape::Named(check, inner), DeValue::Table(table)) => {
+                Some(self.named(path, table, *check, inner))
+            }
+            (shape, value) => {
+                let message =
+                    format!("'{path}' should be {}, not {}", expected(shape), actual(value));
+                self.refuse(span, message, None)
+            }
+        }
+    }
+
+    fn named(
+        &mut self,
+        path: &str,
+        table: &DeTable<'_>,
+        check: fn(&str) -> Result<(), String>,
+        inner: &'static Shape,
+    ) -> Json {
+        let mut json = Map::new();
+        for (name, value) in table {
+            let text = name.get_ref().as_ref();
+            if let Err(why) = check(text) {
+                self.found.add(name.span(), why, None);
+                continue;
+            }
+            if let Some(value) = self.value(&join(path, text), value, inner) {
+                json.insert(text.to_owned(), value);
+            }
+        }
+        Json::Object(json)
+    }
+
+    fn refuse(
+        &mut self,
+        span: Range<usize>,
+        message: String,
+        hint: Option<String>,
+    ) -> Option<Json> {
+        self.found.add(span, message, hint);
+        None
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+fn integer(value: &DeValue<'_>) -> Option<Value> {
+    let integer = value.as_integer()?;
+    i128::from_str_radix(integer.as_str(), integer.radix())
+        .ok()
+        .filter(|number| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(number))
+        .map(Value::integer)
+}
+
+fn expected(shape: &Shape) -> &'static str {
+    match shape {
+        Shape::Bool => "true or false",
+        Shape::Count => "an integer",
+        Shape::Text(_) | Shape::Word(_) => "a string",
+        Shape::Scalar => "a boolean, an integer or a string",
+        Shape::List(_) => "an array",
+        Shape::Table(_) | Shape::Named(..) => "a table",
+    }
+}
+
+fn actual(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a number with a fraction (write it as a string)",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}

@@ -1,0 +1,142 @@
+use super::*;
+
+fn mistakes(text: &str) -> String {
+    let list = parse(text).expect_err("it should be refused");
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+const LEAST: &str = r#"
+spec = "1.0"
+[package]
+name = "acme/exec"
+version = "1.0.0"
+license = "Apache-2.0"
+[object.exec]
+sources = ["exec.bpf.c"]
+"#;
+
+#[test]
+fn the_least_that_is_a_package() {
+    let source = parse(LEAST).unwrap();
+    assert_eq!(source.object["exec"].arch, [Arch::X86_64]);
+    let digests =
+        BTreeMap::from([("exec".to_owned(), BTreeMap::from([(Arch::X86_64, Digest::of(b""))]))]);
+    let manifest = source.resolve(&digests);
+    insta::assert_snapshot!(String::from_utf8(manifest.canonical()).unwrap(), @r#"{"objects":{"exec":{"sha256":{"x86_64":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}},"package":{"license":"Apache-2.0","name":"acme/exec","version":"1.0.0"},"spec":"1.0"}"#);
+    assert_eq!(Manifest::parse(&manifest.canonical()).unwrap(), manifest);
+}
+
+#[test]
+fn the_whole_of_the_standard_reads_resolves_and_comes_back() {
+    let source = parse(include_str!("../../../../spec/vectors/manifest/whole.toml")).unwrap();
+    let manifest = source.resolve(&BTreeMap::new());
+    let again = Manifest::parse(&manifest.canonical()).unwrap();
+    assert_eq!(again, manifest);
+    let json = include_str!("../../../../spec/vectors/manifest/whole.json");
+    assert_eq!(String::from_utf8(manifest.canonical()).unwrap(), json.trim_end());
+}
+
+#[test]
+fn every_mistake_is_named_at_once_where_it_stands() {
+    let text = r#"
+spec = "1.0"
+colour = "blue"
+[package]
+name = "exec"
+version = "1"
+licence = "Apache-2.0"
+[object.exec]
+sources = "exec.bpf.c"
+[program.on_exec]
+functon = "on_exec"
+optional = "yes"
+[param.limit]
+type = "unit"
+default = 1.5
+[x-mine]
+anything = 1
+"#;
+    insta::assert_snapshot!(mistakes(text), @r#"
+    3:1: unknown key 'colour'; known here: spec, package, build, object, program, alternatives, param, map, output, permissions, requirements, health, limits, dependencies, test
+    4:1: [package] has no 'license'
+    5:8: 'exec' is not a package name: it should be publisher/name
+    6:11: '1' is not a version: it should be MAJOR.MINOR.PATCH, as SemVer 2.0 has it
+    7:1: unknown key 'licence' in [package]; did you mean 'license'?
+    9:11: 'object.exec.sources' should be an array, not a string
+    10:1: [program.on_exec] has no 'function'
+    11:1: unknown key 'functon' in [program.on_exec]; did you mean 'function'?
+    12:12: 'program.on_exec.optional' should be true or false, not a string
+    14:8: 'param.limit.type' is 'unit', it should be one of bool, int, uint, enum, string, duration, size, ip, cidr, mac, device, interface, cgroup, path, pid, function, cpus; did you mean 'uint'?
+    15:11: 'param.limit.default' should be a boolean, an integer or a string, not a number with a fraction (write it as a string)
+    "#);
+}
+
+#[test]
+fn names_must_be_there_and_defaults_must_fit() {
+    let text = format!(
+        "{LEAST}
+[program.exec]
+function = \"on_exec\"
+object = \"exek\"
+target = \"fentry/${{param.functon}}\"
+requires-param = \"function\"
+[alternatives.way]
+try = [[\"exec\"], [\"exce\"]]
+[param.functions]
+type = \"function\"
+[param.small]
+type = \"uint\"
+default = 11
+range = [1, 10]
+[map.events]
+max_entries = \"1 cup\"
+fields = {{ a = \"sum\" }}
+"
+    );
+    insta::assert_snapshot!(mistakes(&text), @r#"
+    12:10: there is no [object.exek]; did you mean 'exec'?
+    13:10: there is no [param.functon]; did you mean 'functions'?
+    14:18: there is no [param.function]; did you mean 'functions'?
+    16:19: there is no [program.exce]; did you mean 'exec'?
+    21:11: the default 11 is outside 1 to 10
+    23:1: [map.events] says how fields migrate, but not upgrade = "migrate"
+    24:15: '1 cup' is not a number or a size, such as 1024 or 1MiB
+    "#);
+}
+
+#[test]
+fn what_is_not_toml_is_refused_where_it_breaks() {
+    insta::assert_snapshot!(mistakes("spec = \n[package"), @"
+    1:8: string values must be quoted, expected literal string
+    2:9: unclosed table, expected `]`
+    ");
+}
+
+#[test]
+fn paths_stay_in_the_folder_and_large_integers_stay_whole() {
+    let escape = LEAST.replace("exec.bpf.c", "../../etc/passwd");
+    insta::assert_snapshot!(mistakes(&escape), @"8:12: '../../etc/passwd' should be a path inside the package's folder, without ..");
+    let large = format!("{LEAST}[param.mask]\ntype = \"uint\"\ndefault = 9007199254740993\n");
+    let default = parse(&large).unwrap().param["mask"].default.clone();
+    assert_eq!(default, Some(crate::param::Value::Text("9007199254740993".into())));
+}
+
+#[test]
+fn later_and_critical_manifests_are_refused() {
+    let read =
+        |text: &str| Manifest::parse(text.as_bytes()).map(drop).map_err(|error| error.to_string());
+    let body = r#""objects":{},"package":{"license":"MIT","name":"a/b","version":"1.0.0"}"#;
+    assert_eq!(read(&format!(r#"{{{body},"spec":"1.7","novel":{{}}}}"#)), Ok(()));
+    insta::assert_snapshot!(read(&format!(r#"{{{body},"spec":"2.0"}}"#)).unwrap_err(), @"manifest.json is written for version 2.0 of the standard, this program reads up to 1.0");
+    insta::assert_snapshot!(read(&format!(r#"{{{body},"spec":"1.1","critical":["novel"]}}"#)).unwrap_err(), @"manifest.json says that the key 'novel' is critical, and this program does not know it");
+    assert_eq!(read(&format!(r#"{{{body},"spec":"1.1","critical":["map.*.export"]}}"#)), Ok(()));
+    assert!(read(&format!(r#"{{{body},"spec":"1.0","spec":"1.0"}}"#)).is_err());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "[ -~\n]{0,200}") {
+        drop(parse(&text));
+        drop(Manifest::parse(text.as_bytes()));
+    }
+}
