@@ -1,9 +1,9 @@
 //! What is in the packages: read when they are pushed, shown on the pages.
 
-mod layer;
 mod listing;
 mod order;
 mod package;
+mod signature;
 mod touch;
 
 pub use listing::{
@@ -11,6 +11,7 @@ pub use listing::{
 };
 pub use order::{by_version, newest};
 pub use package::{Refusal, read};
+pub use signature::signed;
 pub use touch::{Severity, Touch, touches};
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use skep_object::Facts;
 use skep_spec::manifest::{Manifest, Output, Param};
 use skep_spec::{Arch, Digest, media};
+use skep_trust::layer::{self, LayerError};
 
-use super::layer::{LayerError, file_in};
 use super::listing::{
     Listing, MapListing, ObjectListing, OutputListing, ParameterListing, ProgramListing,
 };
@@ -16,6 +16,8 @@ use crate::store::{Store, StoreError};
 
 const MANIFEST_BYTES: u64 = 1 << 20;
 const README_BYTES: u64 = 512 << 10;
+/// What gzip and tar may add to a file.
+const LAYER_OVERHEAD: u64 = 1 << 20;
 const MAX_PLATFORMS: usize = 16;
 
 /// Why a package is not taken.
@@ -44,7 +46,7 @@ pub enum Refusal {
     NoManifest(Arch),
     #[error("the platforms have different manifests: {0} and {1}")]
     Manifests(String, String),
-    #[error("the layer '{0}' cannot be read: {1}")]
+    #[error("'{0}' cannot be read: {1}")]
     Layer(String, LayerError),
     #[error("manifest.json is not readable: {0}")]
     Manifest(String),
@@ -69,6 +71,7 @@ struct Layer {
     title: String,
     digest: String,
     path: PathBuf,
+    size: u64,
 }
 
 /// What is in `document` if it is a package; none if it is something else.
@@ -138,12 +141,8 @@ async fn platform(
         let annotation = |key| descriptor.annotations.get(key).cloned().unwrap_or_default();
         if let Some(blob) = store.blob(repository, &descriptor.digest).await? {
             let (role, title) = (annotation(media::ROLE), annotation(media::TITLE));
-            layers.push(Layer {
-                role,
-                title,
-                digest: descriptor.digest.to_string(),
-                path: blob.path,
-            });
+            let digest = descriptor.digest.to_string();
+            layers.push(Layer { role, title, digest, path: blob.path, size: blob.size });
         }
     }
     Ok(Platform { arch, layers })
@@ -183,7 +182,12 @@ impl Platform {
 impl Layer {
     fn file(&self, most: u64) -> Result<Vec<u8>, Refusal> {
         let refuse = |error| Refusal::Layer(self.title.clone(), error);
-        file_in(&self.path, most).map_err(refuse)
+        if self.size > most + LAYER_OVERHEAD {
+            return Err(refuse(LayerError::TooLarge { max: most }));
+        }
+        let at = |source| StoreError::File { action: "read", path: self.path.clone(), source };
+        let bytes = std::fs::read(&self.path).map_err(at)?;
+        layer::read(&bytes, most).map(|file| file.data).map_err(refuse)
     }
 }
 

@@ -7,7 +7,7 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use super::error::{Code, OciError};
-use super::{CONTENT_DIGEST, build, empty};
+use super::{CONTENT_DIGEST, build, drain, empty};
 use crate::Hub;
 use crate::catalogue;
 use crate::digest::{Algorithm, Digest};
@@ -57,6 +57,7 @@ pub async fn put(
         let _one = hub.reading.lock().await;
         catalogue::read(&hub.store, repository, tag, &document).await?
     };
+    let signed = catalogue::signed(&hub.store, repository, &document).await?;
     hub.store
         .push(&Push {
             repository,
@@ -65,7 +66,7 @@ pub async fn put(
             content: &content,
             document: &document,
             listing: listing.as_ref(),
-            signed: None,
+            signed: signed.as_ref(),
         })
         .await?;
     tracing::info!(%repository, %reference, %digest, "pushed");
@@ -119,6 +120,7 @@ async fn received(hub: &Hub, parts: &Parts, body: Body) -> Result<Bytes, OciErro
     let said = parts.headers.get(header::CONTENT_LENGTH);
     let said = said.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if said.is_some_and(|said| said > most as u64) {
+        drain(body).await;
         return Err(too_large());
     }
     let read = axum::body::to_bytes(body, most);

@@ -10,6 +10,7 @@ mod tags;
 mod uploads;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -18,6 +19,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
+
+use futures_util::StreamExt as _;
 
 pub use error::{Code, OciError};
 use route::Route;
@@ -88,7 +91,10 @@ async fn write(hub: &Hub, route: Route, parts: &Parts, body: Body) -> Result<Res
     else {
         return Err(unsupported());
     };
-    auth::may_push(hub, &parts.headers, repository).await?;
+    if let Err(refusal) = auth::may_push(hub, &parts.headers, repository).await {
+        drain(body).await;
+        return Err(refusal);
+    }
     match (&parts.method, &route) {
         (&Method::POST, Route::Uploads(repository)) => {
             uploads::begin(hub, repository, parts, body).await
@@ -115,6 +121,23 @@ async fn write(hub: &Hub, route: Route, parts: &Parts, body: Body) -> Result<Res
 
 fn unsupported() -> OciError {
     OciError::new(Code::Unsupported, "this method is not for this path")
+}
+
+/// Reads what a refused client still sends, within limits: closing at once could cost it the answer.
+pub(crate) async fn drain(body: Body) {
+    const MOST: usize = 8 << 20;
+    const TIME: Duration = Duration::from_secs(2);
+    let mut left = MOST;
+    let mut chunks = body.into_data_stream();
+    let read = async {
+        while let Some(Ok(chunk)) = chunks.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(TIME, read).await;
 }
 
 /// An answer without a body.

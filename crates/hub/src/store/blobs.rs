@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::Row as _;
 
+use super::manifests::{DeleteError, refuse_in_use};
 use super::{Store, StoreError, database, now};
 use crate::digest::{Algorithm, Digest};
 use crate::name::Repository;
@@ -15,6 +16,21 @@ pub struct BlobFile {
     pub path: PathBuf,
     /// Bytes.
     pub size: u64,
+}
+
+impl BlobFile {
+    /// Its bytes; none if there are more than `most`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn read(&self, most: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.size > most {
+            return Ok(None);
+        }
+        let path = self.path.clone();
+        let at = |source| StoreError::File { action: "read", path: self.path.clone(), source };
+        tokio::fs::read(path).await.map(Some).map_err(at)
+    }
 }
 
 impl Store {
@@ -85,20 +101,23 @@ impl Store {
     /// False if the repository has no such blob.
     ///
     /// # Errors
-    /// When the database or the file cannot be changed.
+    /// When a manifest needs it, or the database or the file cannot be changed.
     pub async fn delete_blob(
         &self,
         repository: &Repository,
         digest: &Digest,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DeleteError> {
         let _files = self.blob_files.lock().await;
         let action = || format!("delete the blob {digest}");
+        let mut change = self.begin().await?;
+        refuse_in_use(&mut change, repository, digest).await?;
         let gone = sqlx::query("DELETE FROM blob WHERE repository = ? AND digest = ?")
             .bind(repository.as_str())
             .bind(digest.as_str())
-            .execute(&self.write)
+            .execute(&mut *change)
             .await
             .map_err(database(action))?;
+        change.commit().await.map_err(database(action))?;
         if gone.rows_affected() == 0 {
             return Ok(false);
         }

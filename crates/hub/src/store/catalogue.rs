@@ -45,7 +45,8 @@ pub struct Signature {
 const RELEASE: &str = "repository, tag, digest, license, summary, architectures, size,
     strftime('%Y-%m-%dT%H:%M:%SZ', pushed, 'unixepoch') AS published,
     (SELECT count(*) FROM signature WHERE signature.repository = release.repository
-     AND subject = release.digest) AS signatures";
+     AND subject = release.digest
+     AND predicate_type = 'https://sigstore.dev/cosign/sign/v1') AS signatures";
 
 impl Store {
     /// Names of the packages in which each word of `query` is found, the newest release first.
@@ -120,7 +121,7 @@ impl Store {
         json.map(parse).transpose().map_err(decode)
     }
 
-    /// The signatures on a manifest.
+    /// The signatures that admit a package, on the manifest `subject`.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -131,10 +132,11 @@ impl Store {
     ) -> Result<Vec<Signature>, StoreError> {
         sqlx::query_as(
             "SELECT key_id, predicate_type, manifest FROM signature
-             WHERE repository = ? AND subject = ? ORDER BY key_id, manifest",
+             WHERE repository = ? AND subject = ? AND predicate_type = ? ORDER BY key_id, manifest",
         )
         .bind(repository.as_str())
         .bind(subject)
+        .bind(skep_spec::media::PREDICATE_SIGN)
         .fetch_all(&self.read)
         .await
         .map_err(database(|| format!("read the signatures of {subject}")))

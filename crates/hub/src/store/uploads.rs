@@ -178,6 +178,7 @@ impl Lease {
     pub async fn append(&mut self, body: Body, said: Option<u64>) -> Result<(), UploadError> {
         let room = self.uploads.limits.blob.saturating_sub(self.size);
         if said.is_some_and(|said| said > room) {
+            crate::registry::drain(body).await;
             return Err(UploadError::TooLarge(self.uploads.limits.blob));
         }
         let came = self.write(body, room).await?;

@@ -1,7 +1,6 @@
 //! Packages as the standard writes them, small.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -80,7 +79,7 @@ impl Package {
             ("manifest.json", "manifest", self.manifest_json()),
             ("README.md", "readme", self.readme.clone().into_bytes()),
         ] {
-            let blob = layer(title, &bytes);
+            let blob = skep_trust::layer::write(title, &bytes).expect("a small file");
             let digest = pusher.blob(repository, &blob).await;
             layers.push(json!({
                 "mediaType": media::LAYER, "digest": digest, "size": blob.len(),
@@ -138,16 +137,4 @@ fn compile(flags: &[&str]) -> Vec<u8> {
         .expect("clang is installed");
     assert!(status.success());
     std::fs::read(object).expect("an object")
-}
-
-/// A gzipped tar of one file.
-pub fn layer(name: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_ustar();
-    header.set_size(bytes.len() as u64);
-    header.set_mode(0o644);
-    tar.append_data(&mut header, name, bytes).expect("in memory");
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
-    gzip.write_all(&tar.into_inner().expect("in memory")).expect("in memory");
-    gzip.finish().expect("in memory")
 }

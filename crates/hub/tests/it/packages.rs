@@ -1,1 +1,116 @@
-//! packages
+//! What the hub makes of packages.
+
+use serde_json::{Value, json};
+use skep_spec::media;
+use skep_trust::SecretKey;
+use skep_trust::bundle::{Subject, sign};
+use skep_trust::key::KeyKind;
+
+use super::package::Package;
+use super::server::{Server, refusal, sha256, token};
+
+#[tokio::test]
+async fn a_package_is_taken_only_under_its_own_name_and_version() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let secret = token(data.path(), "acme");
+    let acme = server.pusher(&secret);
+    let package = Package::new("acme/exec", "1.0.0");
+
+    let index = package.push_parts(&acme, "acme/exec").await;
+    let tagged = async |tag: &str| refusal(acme.manifest("acme/exec", tag, &index).await).await.2;
+    let message = "the package is version 1.0.0: push it as 1.0.0, not as ";
+    assert_eq!(tagged("1.0.1").await, format!("{message}1.0.1"));
+    assert_eq!(tagged("latest").await, format!("{message}latest"));
+
+    let elsewhere = package.push_parts(&acme, "acme/other").await;
+    let answer = acme.manifest("acme/other", "1.0.0", &elsewhere).await;
+    let (status, code, message) = refusal(answer).await;
+    assert_eq!((status, code.as_str()), (400, "MANIFEST_INVALID"));
+    assert_eq!(message, "the package is called acme/exec: push it to acme/exec, not to acme/other");
+
+    let platform = index["manifests"][0]["digest"].as_str().unwrap();
+    let path = format!("/v2/acme/exec/manifests/{platform}");
+    let alone: Value = server.get(&path).await.json().await.unwrap();
+    let answer = acme.manifest("acme/exec", "1.0.0", &alone).await;
+    assert!(refusal(answer).await.2.starts_with("this is one platform of a package"));
+
+    assert_eq!(server.get("/p/acme/exec").await.status(), 404, "nothing was listed");
+    assert_eq!(acme.manifest("acme/exec", "1.0.0", &index).await.status(), 201);
+    assert_eq!(server.get("/p/acme/exec").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_package_whose_parts_contradict_each_other_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let secret = token(data.path(), "acme");
+    let acme = server.pusher(&secret);
+    let push = async |package: &Package| {
+        let index = package.push_parts(&acme, "acme/exec").await;
+        refusal(acme.manifest("acme/exec", "1.0.0", &index).await).await.2
+    };
+    let with = |key: &str, value: Value| {
+        let mut package = Package::new("acme/exec", "1.0.0");
+        package.manifest.insert(key.into(), value);
+        package
+    };
+    let hex = "0".repeat(64);
+    let other = json!({"exec": {"sha256": {"x86_64": hex, "aarch64": hex}}});
+    assert!(push(&with("objects", other)).await.contains("is none that the manifest lists"));
+    assert!(push(&with("spec", json!("2.0"))).await.contains("spec"));
+    assert!(push(&with("package", json!({"name": 7}))).await.contains("manifest.json"));
+    let mut package = Package::new("acme/exec", "1.0.0");
+    package.object = b"\x7fELF, they said".to_vec();
+    assert!(push(&package).await.starts_with("the object 'bpf.o' for x86_64 is not readable"));
+}
+
+#[tokio::test]
+async fn a_version_that_is_deleted_is_listed_no_more() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let secret = token(data.path(), "acme");
+    let acme = server.pusher(&secret);
+    for version in ["1.0.0", "1.1.0+b1"] {
+        Package::new("acme/exec", version).push(&acme).await;
+    }
+    assert_eq!(server.get("/p/acme/exec/1.1.0+b1").await.status(), 200);
+    let path = "/v2/acme/exec/manifests/1.1.0_b1";
+    assert_eq!(acme.request(reqwest::Method::DELETE, path).send().await.unwrap().status(), 202);
+    let page = server.get("/p/acme/exec").await.text().await.unwrap();
+    assert!(page.contains("acme/exec:1.0.0") && !page.contains("1.1.0"));
+}
+
+#[tokio::test]
+async fn signatures_are_shown_by_their_key() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let secret = token(data.path(), "acme");
+    let acme = server.pusher(&secret);
+    let pushed = Package::new("acme/exec", "1.0.0").push(&acme).await;
+    let key = SecretKey::generate(KeyKind::P256).unwrap();
+    let id = key.public().unwrap().id().to_string();
+    let digest: skep_spec::Digest = pushed.digest.parse().unwrap();
+    let subjects = [Subject { name: "index".into(), digest }];
+    acme.blob("acme/exec", b"{}").await;
+    for (predicate, shown) in [("https://cyclonedx.org/bom", false), (media::PREDICATE_SIGN, true)]
+    {
+        let bundle = sign(&key, &subjects, predicate).unwrap();
+        let blob = acme.blob("acme/exec", &bundle).await;
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": media::MANIFEST, "artifactType": media::BUNDLE,
+            "config": {"mediaType": media::EMPTY, "digest": sha256(b"{}"), "size": 2},
+            "layers": [{"mediaType": media::BUNDLE, "digest": blob, "size": bundle.len()}],
+            "subject": {
+                "mediaType": media::INDEX, "digest": pushed.digest,
+                "size": pushed.index.to_string().len(),
+            },
+        });
+        let reference = sha256(manifest.to_string().as_bytes());
+        assert_eq!(acme.manifest("acme/exec", &reference, &manifest).await.status(), 201);
+        let page = server.get("/p/acme/exec").await.text().await.unwrap();
+        assert_eq!(page.contains(&id), shown, "{predicate}");
+        let list = server.get("/api/v1/packages").await.json::<Value>().await.unwrap();
+        assert_eq!(list["packages"][0]["signatures"], i32::from(shown));
+    }
+}
