@@ -1,0 +1,52 @@
+//! Ours against a peer, each pair interleaved in one run: a table for people and `target/bench.json`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run")]
+
+mod idle;
+mod place;
+mod ring;
+mod row;
+mod size;
+mod start;
+mod stub;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use place::Place;
+use row::Row;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether every goal was met.
+fn run() -> Result<bool> {
+    let place = Place::find()?;
+    let mut rows = Vec::new();
+    type Measure = fn(&Place) -> Result<Vec<Row>>;
+    let measures: [(&str, Measure); 5] = [
+        ("size", size::measure),
+        ("start", start::measure),
+        ("ring", ring::measure),
+        ("stub", stub::measure),
+        ("idle", idle::measure),
+    ];
+    for (name, measure) in measures {
+        match measure(&place) {
+            Ok(more) => rows.extend(more),
+            Err(error) => rows.push(Row::failed(name, &error)),
+        }
+    }
+    row::show(&rows);
+    row::write(&rows, &place.results())?;
+    Ok(rows.iter().all(|row| row.met != Some(false)))
+}
