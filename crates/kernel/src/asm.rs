@@ -14,6 +14,22 @@ pub struct Insn {
     pub imm: i32,
 }
 
+impl Insn {
+    /// An instruction of its parts.
+    #[must_use]
+    pub const fn new(code: u8, dst: Reg, src: Reg, off: i16, imm: i32) -> Self {
+        let regs = if cfg!(target_endian = "little") { dst | src << 4 } else { dst << 4 | src };
+        Self { code, regs, off, imm }
+    }
+
+    /// Destination and source register.
+    #[must_use]
+    pub const fn registers(self) -> (Reg, Reg) {
+        let (low, high) = (self.regs & 15, self.regs >> 4);
+        if cfg!(target_endian = "little") { (low, high) } else { (high, low) }
+    }
+}
+
 /// A place to jump to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label(usize);
@@ -106,8 +122,7 @@ impl Assembler {
     }
 
     fn emit(&mut self, code: u8, dst: Reg, src: Reg, off: i16, imm: i32) -> &mut Self {
-        let regs = if cfg!(target_endian = "little") { dst | src << 4 } else { dst << 4 | src };
-        self.insns.push(Insn { code, regs, off, imm });
+        self.insns.push(Insn::new(code, dst, src, off, imm));
         self
     }
 

@@ -125,7 +125,7 @@ impl Program {
     /// ENOENT; EINVAL if it is no program.
     pub fn open_pinned(path: &Path, kind: ProgramKind) -> Result<Self, KernelError> {
         let failed = |e| KernelError::new("open the program", path.display().to_string(), e);
-        let fd = open_pinned(path).map_err(failed)?;
+        let fd = open_pinned(path, fd_kind::PROGRAM).map_err(failed)?;
         let info = info(fd.as_fd())?;
         if kind.prog_type != 0 && kind.prog_type != info.prog_type {
             return Err(failed(std::io::Error::from_raw_os_error(libc::EINVAL)));
@@ -335,9 +335,26 @@ pub(crate) fn pin(
         .map_err(failed)
 }
 
-/// Opens any pin.
-pub(crate) fn open_pinned(path: &Path) -> std::io::Result<OwnedFd> {
+/// What a BPF fd is, as its link under /proc/self/fd names it.
+pub(crate) mod fd_kind {
+    pub(crate) const MAP: &str = "bpf-map";
+    pub(crate) const PROGRAM: &str = "bpf-prog";
+    pub(crate) const LINK: &str = "bpf-link";
+}
+
+/// Opens a pin of one kind; EINVAL for another. (The kernel would give information of any kind of fd.)
+pub(crate) fn open_pinned(path: &Path, kind: &str) -> std::io::Result<OwnedFd> {
     let path = sys::cpath(path)?;
     // SAFETY: a NUL-terminated path that outlives the call.
-    sys::owned(unsafe { libbpf_sys::bpf_obj_get(path.as_ptr()) })
+    let fd = sys::owned(unsafe { libbpf_sys::bpf_obj_get(path.as_ptr()) })?;
+    expect_kind(fd.as_fd(), kind).map(|()| fd)
+}
+
+/// EINVAL if `fd` is of another kind.
+pub(crate) fn expect_kind(fd: BorrowedFd<'_>, kind: &str) -> std::io::Result<()> {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    if link.to_string_lossy().replace('_', "-").contains(kind) {
+        return Ok(());
+    }
+    Err(std::io::Error::from_raw_os_error(libc::EINVAL))
 }

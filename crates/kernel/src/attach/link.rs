@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use super::tc;
 use crate::error::KernelError;
-use crate::program::{Program, open_pinned, pin};
+use crate::program::{Program, fd_kind, open_pinned, pin};
 use crate::sys;
 
 /// An attachment. Dropping it detaches, unless it is pinned, kept, or held by another process.
@@ -78,8 +78,7 @@ impl Link {
     /// ENOENT; EINVAL if it is no link.
     pub fn open_pinned(path: &Path) -> Result<Self, KernelError> {
         let failed = |e| KernelError::new("open the link", path.display().to_string(), e);
-        let link = Self(Held::Bpf(open_pinned(path).map_err(failed)?));
-        link.info().map(|_| link)
+        Ok(Self(Held::Bpf(open_pinned(path, fd_kind::LINK).map_err(failed)?)))
     }
 
     /// Opens a link by the id that it has in this kernel.

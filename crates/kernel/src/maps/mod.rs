@@ -13,7 +13,7 @@ pub(crate) use mapped::Mapping;
 pub use mapped::{MappedBytes, MappedU64s};
 
 use crate::error::KernelError;
-use crate::program::{name_of, open_pinned, pin};
+use crate::program::{expect_kind, fd_kind, name_of, open_pinned, pin};
 use crate::sys;
 
 /// Map types, `BPF_MAP_TYPE_*` of include/uapi/linux/bpf.h.
@@ -180,6 +180,8 @@ impl MapHandle {
     /// # Errors
     /// EINVAL if it is no map.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, KernelError> {
+        expect_kind(fd.as_fd(), fd_kind::MAP)
+            .map_err(|e| KernelError::new("take as a map", "the fd", e))?;
         let info = info(fd.as_fd())?;
         Ok(Self { fd, info })
     }
@@ -189,7 +191,7 @@ impl MapHandle {
     /// # Errors
     /// ENOENT; EINVAL if it is no map.
     pub fn open_pinned(path: &Path) -> Result<Self, KernelError> {
-        let fd = open_pinned(path)
+        let fd = open_pinned(path, fd_kind::MAP)
             .map_err(|e| KernelError::new("open the map", path.display().to_string(), e))?;
         Self::from_fd(fd)
     }
@@ -275,10 +277,6 @@ fn info(fd: BorrowedFd<'_>) -> Result<MapInfo, KernelError> {
         libbpf_sys::bpf_obj_get_info_by_fd(fd.as_raw_fd(), (&raw mut raw).cast(), &raw mut len)
     })
     .map_err(|e| KernelError::new("read the information of", "a map", e))?;
-    if raw.type_ == 0 || raw.max_entries == 0 && raw.key_size == 0 && raw.value_size == 0 {
-        let no_map = std::io::Error::from_raw_os_error(libc::EINVAL);
-        return Err(KernelError::new("read the information of", "what is no map", no_map));
-    }
     Ok(MapInfo {
         id: raw.id,
         name: name_of(&raw.name),

@@ -1,9 +1,129 @@
-//! Counting failed ring-buffer output: the pass runs on the final instructions, between libbpf's prepare and load.
+//! Counting failed ring-buffer output: the pass of `skep_adapt::lost` between libbpf's prepare and load.
+//!
+//! After `bpf_object__prepare` a program is as the kernel would get it: CO-RE applied, maps as fds, subprograms
+//! appended. Its instructions can still be set, and its tables of functions and lines be changed in place.
 
-use super::Raw;
+use std::os::fd::{AsFd, AsRawFd};
+
+use skep_adapt::lost::{self, LostError, Rewritten, Slot};
+use skep_object::insn::Insn;
+
+use super::{Raw, program_name};
+use crate::asm;
 use crate::maps::MapHandle;
+use crate::sys;
 
-/// Rewrites every program that will be loaded; gives the programs in the order of their slots.
-pub(super) fn inject_all(_raw: &Raw, _counters: &MapHandle) -> Result<Vec<String>, i32> {
-    Ok(Vec::new())
+/// What the pass did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Programs with counters, in the order of their words.
+    pub slots: Vec<String>,
+    /// Programs that were left as they are, and why.
+    pub uncounted: Vec<(String, String)>,
+}
+
+/// Rewrites every program that will be loaded and puts something into a ring buffer.
+pub(super) fn inject_all(raw: &Raw, counters: &MapHandle) -> Result<Counted, i32> {
+    let mut counted = Counted::default();
+    for program in raw.programs() {
+        // SAFETY: a program of a prepared object.
+        if !unsafe { libbpf_sys::bpf_program__autoload(program) } {
+            continue;
+        }
+        let name = program_name(program);
+        let offset = counted.slots.len() as u32 * 8;
+        let slot = Slot { map_fd: counters.as_fd().as_raw_fd(), offset };
+        match rewrite(program, slot) {
+            Ok(None) => {}
+            Ok(Some(rewritten)) => {
+                set(program, &rewritten)?;
+                counted.slots.push(name);
+            }
+            Err(why) => counted.uncounted.push((name, why.to_string())),
+        }
+    }
+    Ok(counted)
+}
+
+/// The rewritten program, with both tables moved already; nothing is changed on an error.
+fn rewrite(
+    program: *mut libbpf_sys::bpf_program,
+    slot: Slot,
+) -> Result<Option<Rewritten>, LostError> {
+    let Some(rewritten) = lost::inject(&instructions(program), slot)? else { return Ok(None) };
+    for table in tables(program) {
+        rewritten.move_info(&mut table.bytes.to_vec(), table.record)?; // would it do?
+        rewritten.move_info(table.bytes, table.record)?;
+    }
+    Ok(Some(rewritten))
+}
+
+struct Table<'a> {
+    bytes: &'a mut [u8],
+    record: usize,
+}
+
+/// The tables of functions and of lines, as libbpf will hand them to the kernel.
+fn tables<'a>(program: *mut libbpf_sys::bpf_program) -> Vec<Table<'a>> {
+    // SAFETY: a program of a prepared object; each is null or a table with the count beside it, which libbpf
+    // keeps until it has loaded the program. Nobody else looks at them meanwhile.
+    unsafe {
+        let (functions, lines) = (
+            libbpf_sys::bpf_program__func_info(program),
+            libbpf_sys::bpf_program__line_info(program),
+        );
+        let counts = (
+            libbpf_sys::bpf_program__func_info_cnt(program) as usize,
+            libbpf_sys::bpf_program__line_info_cnt(program) as usize,
+        );
+        [
+            table(functions.cast(), counts.0, size_of::<libbpf_sys::bpf_func_info>()),
+            table(lines.cast(), counts.1, size_of::<libbpf_sys::bpf_line_info>()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// # Safety
+/// `start` is null or points at `count` records of `record` bytes that live and belong to nobody else for `'a`.
+unsafe fn table<'a>(start: *mut u8, count: usize, record: usize) -> Option<Table<'a>> {
+    if start.is_null() || count == 0 {
+        return None;
+    }
+    // SAFETY: not null, and what the caller promises.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(start, count * record) };
+    Some(Table { bytes, record })
+}
+
+fn instructions(program: *mut libbpf_sys::bpf_program) -> Vec<Insn> {
+    // SAFETY: a program of a prepared object: `count` instructions of 8 bytes, laid out as `asm::Insn`.
+    let raw = unsafe {
+        let count = libbpf_sys::bpf_program__insn_cnt(program) as usize;
+        std::slice::from_raw_parts(
+            libbpf_sys::bpf_program__insns(program).cast::<asm::Insn>(),
+            count,
+        )
+    };
+    let unpack = |insn: &asm::Insn| {
+        let (dst, src) = insn.registers();
+        Insn { code: insn.code, dst, src, off: insn.off, imm: insn.imm }
+    };
+    raw.iter().map(unpack).collect()
+}
+
+fn set(program: *mut libbpf_sys::bpf_program, rewritten: &Rewritten) -> Result<(), i32> {
+    let pack = |insn: &Insn| asm::Insn::new(insn.code, insn.dst, insn.src, insn.off, insn.imm);
+    let mut insns: Vec<asm::Insn> = rewritten.insns.iter().map(pack).collect();
+    // SAFETY: a program of a prepared object, and instructions that libbpf copies.
+    sys::check(unsafe {
+        libbpf_sys::bpf_program__set_insns(
+            program,
+            insns.as_mut_ptr().cast(),
+            insns.len() as libbpf_sys::size_t,
+        )
+    })
+    .map(drop)
+    .map_err(|e| e.raw_os_error().unwrap_or(0))
 }

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::ptr::NonNull;
 
 pub use log::LoadError;
+pub use lost::Counted;
 pub use open::{OpenMap, OpenProgram};
 
 use crate::attach::Link;
@@ -90,7 +91,7 @@ pub struct Loaded {
     raw: Raw,
     programs: BTreeMap<String, Program>,
     maps: BTreeMap<String, MapHandle>,
-    lost_slots: Vec<String>,
+    counted: Counted,
 }
 
 /// Opens the ELF object in `bytes`; `name` (letters, digits, `_`) becomes the prefix of its data maps' names.
@@ -109,26 +110,26 @@ impl Opened {
     pub fn load(mut self) -> Result<Loaded, LoadError> {
         let (done, said) = log::capture(|| self.prepare_and_load());
         match done {
-            Ok(lost_slots) => self.into_loaded(lost_slots).map_err(|e| LoadError::of_kernel(&e)),
+            Ok(counted) => self.into_loaded(counted).map_err(|e| LoadError::of_kernel(&e)),
             Err(errno) => Err(LoadError::new(errno, &said, self.log_buffer.text())),
         }
     }
 
-    fn prepare_and_load(&mut self) -> Result<Vec<String>, i32> {
-        let mut slots = Vec::new();
+    fn prepare_and_load(&mut self) -> Result<Counted, i32> {
+        let mut counted = Counted::default();
         if let Some(counters) = &self.counters {
             // SAFETY: the object is open and not yet prepared.
             let prepared = sys::check(unsafe { libbpf_sys::bpf_object__prepare(self.raw.ptr()) });
             prepared.map_err(|e| e.raw_os_error().unwrap_or(0))?;
-            slots = lost::inject_all(&self.raw, counters)?;
+            counted = lost::inject_all(&self.raw, counters)?;
         }
         // SAFETY: the object is open and not yet loaded.
         sys::check(unsafe { libbpf_sys::bpf_object__load(self.raw.ptr()) })
             .map_err(|e| e.raw_os_error().unwrap_or(0))?;
-        Ok(slots)
+        Ok(counted)
     }
 
-    fn into_loaded(self, lost_slots: Vec<String>) -> Result<Loaded, KernelError> {
+    fn into_loaded(self, counted: Counted) -> Result<Loaded, KernelError> {
         let mut programs = BTreeMap::new();
         for program in self.raw.programs() {
             // SAFETY: a program of a loaded object; -1 if it was not loaded.
@@ -157,7 +158,7 @@ impl Opened {
                 .map_err(|e| KernelError::new("copy the fd of the map", name.as_str(), e))?;
             maps.insert(name, MapHandle::from_fd(fd)?);
         }
-        Ok(Loaded { raw: self.raw, programs, maps, lost_slots })
+        Ok(Loaded { raw: self.raw, programs, maps, counted })
     }
 }
 
@@ -184,11 +185,10 @@ impl Loaded {
         self.maps.iter().map(|(name, map)| (name.as_str(), map))
     }
 
-    /// Programs with counters of lost events, in the order of their slots in the map given to
-    /// [`Opened::count_lost`].
+    /// What [`Opened::count_lost`] came to: which program counts in which word, and which does not count.
     #[must_use]
-    pub fn lost_slots(&self) -> &[String] {
-        &self.lost_slots
+    pub fn counted(&self) -> &Counted {
+        &self.counted
     }
 
     /// Gives the programs and maps away and frees the rest of the object.

@@ -227,7 +227,8 @@ impl Opened {
     }
 
     /// Counts failed ring-buffer output from now on: `counters` is made by [`MapHandle::create_u64s`]
-    /// with at least one word per program; [`super::Loaded::lost_slots`] says which is whose.
+    /// with at least one word per program; [`super::Loaded::counted`] says which is whose. Where the verifier takes the program
+    /// only uncounted, load fails: open again and do without.
     ///
     /// # Errors
     /// The map is no mmapable array of u64, or is too small.
