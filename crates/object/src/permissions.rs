@@ -104,7 +104,9 @@ fn memory(facts: &Facts) -> Memory {
     })
 }
 
-fn powers_of_hook(kind: &str) -> Vec<Power> {
+/// What attaching at a kind of hook allows: `xdp`, `tracepoint`.
+#[must_use]
+pub fn powers_of_hook(kind: &str) -> Vec<Power> {
     use Power::{
         ControlsCgroups, ControlsTraffic, DecidesAccess, Observes, OverridesReturns, ReadsTraffic,
         ReplacesKernelCode,
@@ -124,7 +126,9 @@ fn powers_of_hook(kind: &str) -> Vec<Power> {
     }
 }
 
-fn power_of_helper(helper: &str) -> Option<Power> {
+/// What calling a helper allows, if more than keeping state and reporting it.
+#[must_use]
+pub fn power_of_helper(helper: &str) -> Option<Power> {
     Some(match helper {
         "probe_write_user" => Power::WritesUserMemory,
         "override_return" => Power::OverridesReturns,

@@ -1,5 +1,7 @@
 //! What the hub knows of a package: read from its objects when it was pushed, kept as JSON.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use skep_spec::manifest::Permissions;
 use skep_spec::{Arch, Version};
@@ -28,9 +30,6 @@ pub struct Listing {
     /// What the manifest says that the package does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared: Option<Permissions>,
-    /// What the bytecode does and the manifest does not say.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub undeclared: Vec<String>,
 }
 
 /// One BPF object for one architecture.
@@ -51,6 +50,9 @@ pub struct ObjectListing {
     pub programs: Vec<ProgramListing>,
     /// Its maps, those of global data included.
     pub maps: Vec<MapListing>,
+    /// What the bytecode does and the manifest's permissions do not say, where it has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undeclared: Vec<String>,
 }
 
 /// One program.
@@ -138,6 +140,12 @@ impl Listing {
             objects.map(|object| object.size).sum()
         };
         self.architectures().into_iter().map(of).max().unwrap_or(0)
+    }
+
+    /// What the bytecode of any object does and the manifest does not say, each once.
+    #[must_use]
+    pub fn undeclared(&self) -> BTreeSet<String> {
+        self.objects.iter().flat_map(|object| object.undeclared.iter().cloned()).collect()
     }
 
     /// Everything that a search should find it by, in lower case.

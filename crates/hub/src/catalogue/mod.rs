@@ -1,5 +1,6 @@
 //! What is in the packages: read when they are pushed, shown on the pages.
 
+mod describe;
 mod listing;
 mod order;
 mod package;
@@ -43,6 +44,7 @@ pub(crate) fn example() -> Listing {
         license: Some("GPL".into()),
         programs: vec![program],
         maps: vec![map],
+        undeclared: Vec::new(),
     };
     Listing {
         version: "1.0.0".parse().expect("a version"),
@@ -53,6 +55,5 @@ pub(crate) fn example() -> Listing {
         parameters: Vec::new(),
         outputs: Vec::new(),
         declared: None,
-        undeclared: Vec::new(),
     }
 }

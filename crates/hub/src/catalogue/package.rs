@@ -3,18 +3,16 @@
 use std::path::PathBuf;
 
 use skep_object::Facts;
-use skep_spec::manifest::{Manifest, Output, Param};
+use skep_spec::manifest::{self, Manifest};
 use skep_spec::{Arch, Digest, media};
 use skep_trust::layer::{self, LayerError};
 
-use super::listing::{
-    Listing, MapListing, ObjectListing, OutputListing, ParameterListing, ProgramListing,
-};
+use super::describe::{self, Build};
+use super::listing::{Listing, ObjectListing};
 use crate::document::{Descriptor, Document, Parts};
 use crate::name::{Reference, Repository, Tag};
 use crate::store::{Store, StoreError};
 
-const MANIFEST_BYTES: u64 = 1 << 20;
 const README_BYTES: u64 = 512 << 10;
 /// What gzip and tar may add to a file.
 const LAYER_OVERHEAD: u64 = 1 << 20;
@@ -34,8 +32,6 @@ pub enum Refusal {
     Name { is: String, asked: String },
     #[error("the package is version {is}: push it as {is}, not as {asked}")]
     Version { is: String, asked: String },
-    #[error("the package says spec {0}: this hub reads 1.x")]
-    Spec(String),
     #[error("the index lists {0} platforms, at most {MAX_PLATFORMS} are taken")]
     Platforms(usize),
     #[error("the index lists {0} without the platform linux/amd64, arm64, riscv64 or s390x")]
@@ -48,7 +44,7 @@ pub enum Refusal {
     Manifests(String, String),
     #[error("'{0}' cannot be read: {1}")]
     Layer(String, LayerError),
-    #[error("manifest.json is not readable: {0}")]
+    #[error("{0}")]
     Manifest(String),
     #[error("the object '{layer}' ({digest}) is none that the manifest lists for {arch}")]
     UnknownObject { layer: String, digest: Digest, arch: Arch },
@@ -165,10 +161,9 @@ fn listing(repository: &Repository, tag: &Tag, platforms: &[Platform]) -> Result
         summary: manifest.package.summary.clone(),
         readme,
         objects,
-        parameters: manifest.param.iter().map(parameter).collect(),
-        outputs: manifest.output.iter().map(output).collect(),
+        parameters: manifest.param.iter().map(describe::parameter).collect(),
+        outputs: manifest.output.iter().map(describe::output).collect(),
         declared: manifest.permissions.clone(),
-        undeclared: Vec::new(),
     })
 }
 
@@ -204,8 +199,8 @@ fn manifest(platforms: &[Platform]) -> Result<Manifest, Refusal> {
         }
     }
     let layer = first.ok_or(Refusal::Platforms(0))?;
-    let bytes = layer.file(MANIFEST_BYTES)?;
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::Manifest(error.to_string()))
+    let bytes = layer.file(manifest::MAX_MANIFEST as u64)?;
+    Manifest::parse(&bytes).map_err(|error| Refusal::Manifest(crate::Chain(&error).to_string()))
 }
 
 fn check_name(repository: &Repository, tag: &Tag, manifest: &Manifest) -> Result<(), Refusal> {
@@ -218,9 +213,6 @@ fn check_name(repository: &Repository, tag: &Tag, manifest: &Manifest) -> Result
     if package.version.tag() != tag.as_str() {
         let (is, asked) = (package.version.tag(), tag.to_string());
         return Err(Refusal::Version { is, asked });
-    }
-    if manifest.spec.split('.').next() != Some("1") {
-        return Err(Refusal::Spec(manifest.spec.clone()));
     }
     Ok(())
 }
@@ -240,7 +232,8 @@ fn objects_of(platform: &Platform, manifest: &Manifest) -> Result<Vec<ObjectList
         })?;
         let facts = Facts::parse(&bytes)
             .map_err(|error| Refusal::Object(layer.title.clone(), arch, error))?;
-        found.push(object(name, arch, digest, bytes.len() as u64, &facts, manifest));
+        let build = Build { name, arch, digest, size: bytes.len() as u64 };
+        found.push(describe::object(&build, &facts, manifest));
     }
     for (name, listed) in &manifest.objects {
         let is_here = found.iter().any(|object| object.name == *name);
@@ -249,82 +242,4 @@ fn objects_of(platform: &Platform, manifest: &Manifest) -> Result<Vec<ObjectList
         }
     }
     Ok(found)
-}
-
-fn object(
-    name: &str,
-    architecture: Arch,
-    digest: Digest,
-    size: u64,
-    facts: &Facts,
-    manifest: &Manifest,
-) -> ObjectListing {
-    ObjectListing {
-        name: name.to_owned(),
-        architecture,
-        digest: digest.to_string(),
-        size,
-        license: facts.license.clone(),
-        programs: facts.programs.iter().map(|facts| program(name, facts, manifest)).collect(),
-        maps: facts.maps.iter().map(|facts| map(facts, manifest)).collect(),
-    }
-}
-
-/// A program as the manifest attaches it: its target there wins over the section's.
-fn program(object: &str, facts: &skep_object::ProgramFacts, manifest: &Manifest) -> ProgramListing {
-    let named = manifest.program.values().find(|program| {
-        program.function == facts.name && program.object.as_deref().is_none_or(|o| o == object)
-    });
-    let told = named.and_then(|program| program.target.clone());
-    let target = told.unwrap_or_else(|| facts.target.to_string());
-    let hook = target.parse().map_or_else(
-        |_| facts.target.kind().to_owned(),
-        |target: skep_spec::Target| target.kind().to_owned(),
-    );
-    ProgramListing {
-        name: facts.name.clone(),
-        target,
-        hook,
-        helpers: facts.helpers.iter().cloned().collect(),
-        kfuncs: facts.kfuncs.iter().cloned().collect(),
-        instructions: facts.insns,
-        unknown_calls: facts.unknown_calls,
-    }
-}
-
-fn map(facts: &skep_object::MapFacts, manifest: &Manifest) -> MapListing {
-    let told = manifest.map.get(&facts.name);
-    let memory = facts.memory();
-    MapListing {
-        name: facts.name.clone(),
-        kind: facts.kind.to_string(),
-        key_size: facts.key_size,
-        value_size: facts.value_size,
-        max_entries: facts.max_entries.into(),
-        memory: memory.once,
-        memory_per_cpu: memory.per_cpu,
-        upgrade: told.and_then(|map| map.upgrade).map(|upgrade| word(&upgrade)),
-    }
-}
-
-fn parameter((name, param): (&String, &Param)) -> ParameterListing {
-    ParameterListing {
-        name: name.clone(),
-        kind: word(&param.r#type),
-        default: param.default.as_ref().map(word),
-        doc: param.doc.clone(),
-    }
-}
-
-fn output((name, output): (&String, &Output)) -> OutputListing {
-    OutputListing { name: name.clone(), kind: word(&output.kind) }
-}
-
-/// A value as JSON writes it, without quotes.
-fn word(value: &impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(text)) => text,
-        Ok(other) => other.to_string(),
-        Err(_) => String::new(),
-    }
 }

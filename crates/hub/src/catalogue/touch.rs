@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use skep_object::permissions::{Power, power_of_helper, powers_of_hook};
 
 use super::{Listing, ProgramListing};
 
@@ -44,148 +45,71 @@ impl Severity {
 /// What the bytecode of `listing` can do, the deepest first.
 #[must_use]
 pub fn touches(listing: &Listing) -> Vec<Touch> {
-    let mut found: BTreeMap<(Severity, &'static str), BTreeSet<String>> = BTreeMap::new();
+    let mut found: BTreeMap<Reach, BTreeSet<String>> = BTreeMap::new();
     for program in listing.objects.iter().flat_map(|object| &object.programs) {
-        let (severity, what) = hook(&program.hook);
-        found.entry((severity, what)).or_default().insert(program.target.clone());
-        for (severity, what, by) in calls(program) {
-            found.entry((severity, what)).or_default().insert(by);
+        for (reach, shown_by) in reaches(program) {
+            found.entry(reach).or_default().insert(shown_by);
         }
     }
-    let touch = |((severity, what), by): ((Severity, &str), BTreeSet<String>)| Touch {
-        severity,
-        what: what.to_owned(),
-        shown_by: by.into_iter().collect(),
+    let touch = |(reach, by): (Reach, BTreeSet<String>)| {
+        let (severity, what) = in_words(reach);
+        Touch { severity, what: what.to_owned(), shown_by: by.into_iter().collect() }
     };
-    found.into_iter().rev().map(touch).collect()
+    found.into_iter().map(touch).collect()
 }
 
-fn calls(program: &ProgramListing) -> Vec<(Severity, &'static str, String)> {
+/// A power that the code shows, or code that does not show its powers; the deepest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    Unseen,
+    Power(Power),
+}
+
+fn reaches(program: &ProgramListing) -> Vec<(Reach, String)> {
     let mut found = Vec::new();
+    for power in powers_of_hook(&program.hook) {
+        found.push((Reach::Power(power), program.target.clone()));
+    }
     for name in &program.helpers {
-        if let Some((severity, what)) = helper(name) {
-            found.push((severity, what, format!("bpf_{name}")));
+        if let Some(power) = power_of_helper(name) {
+            found.push((Reach::Power(power), format!("bpf_{name}")));
         }
     }
     for name in &program.kfuncs {
-        let what = "Calls functions of the kernel that are not part of its fixed interface";
-        found.push((Severity::Changes, what, name.clone()));
+        found.push((Reach::Power(Power::CallsKernelFunctions), name.clone()));
     }
     if program.unknown_calls {
-        let what = "Calls code that cannot be seen in the package";
-        found.push((Severity::Changes, what, program.name.clone()));
+        found.push((Reach::Unseen, program.name.clone()));
     }
     found
 }
 
-/// What attaching at a kind of hook allows (the kernel's Documentation/bpf/libbpf/program_types.rst).
-fn hook(kind: &str) -> (Severity, &'static str) {
-    use Severity::{Changes, Watches};
-    match kind {
-        "tracepoint" | "tp" | "raw_tp" | "raw_tracepoint" | "tp_btf" => {
-            (Watches, "Watches events that the kernel announces")
-        }
-        "kprobe" | "kretprobe" | "fentry" | "fexit" | "ksyscall" | "kretsyscall" => {
-            (Watches, "Watches calls of kernel functions")
-        }
-        "uprobe" | "uretprobe" | "usdt" => (Watches, "Watches calls of functions in programs"),
-        "perf_event" => (Watches, "Samples what runs on the CPUs"),
-        "iter" => (Watches, "Lists objects of the kernel when it is asked"),
-        "socket" => (Watches, "Sees packets of the sockets that it is attached to"),
-        "xdp" => (
-            Changes,
-            "Sees every packet that arrives on a network interface; may change, redirect or drop it",
-        ),
-        "tcx" | "tc" | "classifier" | "action" | "netkit" => (
-            Changes,
-            "Sees every packet that passes a network interface; may change, redirect or drop it",
-        ),
-        "cgroup_skb" => (Changes, "Sees the packets of a group of processes; may drop them"),
-        "netfilter" => (Changes, "Sees packets in the firewall; may drop them"),
-        "flow_dissector" => (Changes, "Decides how packets are taken apart"),
-        "cgroup" | "sockops" | "sk_msg" | "sk_skb" | "sk_lookup" | "sk_reuseport" => {
-            (Changes, "Decides about sockets and connections of processes")
-        }
-        "lsm" | "lsm_cgroup" => (Changes, "May forbid what processes ask the kernel to do"),
-        "fmod_ret" => (Changes, "May change what kernel functions return"),
-        "struct_ops" => (Changes, "Takes the place of a part of the kernel"),
-        "freplace" => (Changes, "Takes the place of a function in another BPF program"),
-        "syscall" => (Changes, "Runs when it is told to, with the kernel's own BPF calls"),
-        _ => (Changes, "Attaches where this hub does not know what that allows"),
-    }
-}
-
-/// What a helper allows beyond keeping state and reporting it (bpf-helpers(7)).
-fn helper(name: &str) -> Option<(Severity, &'static str)> {
+/// For people who see such a list for the first time.
+const fn in_words(reach: Reach) -> (Severity, &'static str) {
     use Severity::{Changes, Reads, Watches};
-    Some(match name {
-        "override_return" => (Changes, "May make functions of the kernel fail"),
-        "probe_write_user" => (Changes, "Writes into the memory of processes"),
-        "send_signal" | "send_signal_thread" => {
-            (Changes, "Sends signals to processes, may end them")
+    let Reach::Power(power) = reach else {
+        return (Changes, "Calls code that cannot be seen in the package");
+    };
+    match power {
+        Power::WritesUserMemory => (Changes, "Writes into the memory of processes"),
+        Power::OverridesReturns => {
+            (Changes, "Changes what functions of the kernel return, may make them fail")
         }
-        "set_retval" => (Changes, "May change what system calls return"),
-        "sys_bpf" | "sys_close" | "btf_find_by_name_kind" => {
-            (Changes, "Loads other BPF programs and maps")
+        Power::ReplacesKernelCode => {
+            (Changes, "Takes the place of code of the kernel or of other programs")
         }
-        "setsockopt"
-        | "bind"
-        | "sk_assign"
-        | "sock_ops_cb_flags_set"
-        | "store_hdr_opt"
-        | "reserve_hdr_opt"
-        | "sk_redirect_map"
-        | "sk_redirect_hash"
-        | "msg_redirect_map"
-        | "msg_redirect_hash"
-        | "sk_select_reuseport"
-        | "tcp_send_ack" => (Changes, "Changes sockets and connections"),
-        "probe_read"
-        | "probe_read_str"
-        | "probe_read_kernel"
-        | "probe_read_kernel_str"
-        | "d_path"
-        | "get_stack"
-        | "get_stackid"
-        | "get_task_stack"
-        | "snprintf_btf"
-        | "seq_printf_btf" => (Reads, "Reads the kernel's memory"),
-        "probe_read_user" | "probe_read_user_str" | "copy_from_user" | "copy_from_user_task" => {
-            (Reads, "Reads the memory of processes")
+        Power::DecidesAccess => (Changes, "May forbid what processes ask the kernel to do"),
+        Power::SendsSignals => (Changes, "Sends signals to processes, may end them"),
+        Power::ControlsTraffic => (Changes, "May drop, change or redirect network traffic"),
+        Power::ControlsCgroups => (Changes, "May refuse what the processes of a group ask for"),
+        Power::ReadsUserMemory => (Reads, "Reads the memory of processes"),
+        Power::ReadsKernelMemory => (Reads, "Reads any memory of the kernel"),
+        Power::CallsKernelFunctions => {
+            (Reads, "Calls functions of the kernel that are not part of its fixed interface")
         }
-        "skb_load_bytes"
-        | "skb_load_bytes_relative"
-        | "xdp_load_bytes"
-        | "skb_output"
-        | "xdp_output"
-        | "skb_pull_data"
-        | "msg_pull_data"
-        | "load_hdr_opt" => (Reads, "Reads what packets carry"),
-        "trace_printk" | "trace_vprintk" => (Watches, "Writes into the kernel's trace log"),
-        "csum_update" | "set_hash" | "set_hash_invalid" => {
-            (Changes, "Changes or redirects packets")
-        }
-        _ if changes_packets(name) => (Changes, "Changes or redirects packets"),
-        _ => return None,
-    })
-}
-
-fn changes_packets(name: &str) -> bool {
-    const STARTS: [&str; 12] = [
-        "skb_store_bytes",
-        "skb_change_",
-        "skb_adjust_room",
-        "skb_vlan_",
-        "skb_set_",
-        "l3_csum_replace",
-        "l4_csum_replace",
-        "clone_redirect",
-        "redirect",
-        "xdp_adjust_",
-        "xdp_store_bytes",
-        "lwt_",
-    ];
-    STARTS.iter().any(|start| name.starts_with(start))
+        Power::ReadsTraffic => (Reads, "Sees network traffic, with what it carries"),
+        Power::Observes => (Watches, "Watches what the system does"),
+    }
 }
 
 #[cfg(test)]
@@ -205,9 +129,9 @@ mod tests {
             .collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
         changes: Sends signals to processes, may end them [bpf_send_signal]
-        changes: Calls functions of the kernel that are not part of its fixed interface [bpf_task_release]
-        reads: Reads the kernel's memory [bpf_probe_read_kernel_str]
-        watches: Watches events that the kernel announces [tracepoint/sched/sched_process_exec]
+        reads: Reads any memory of the kernel [bpf_probe_read_kernel_str]
+        reads: Calls functions of the kernel that are not part of its fixed interface [bpf_task_release]
+        watches: Watches what the system does [tracepoint/sched/sched_process_exec]
         ");
     }
 }

@@ -12,7 +12,7 @@ use clap::Parser;
 #[command(name = "skep-hub", version)]
 pub enum Command {
     /// Serve the registry and its pages.
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Make, list and revoke the tokens that publishers push with.
     #[command(subcommand)]
     Token(token::TokenCommand),

@@ -19,7 +19,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
-
 use futures_util::StreamExt as _;
 
 pub use error::{Code, OciError};

@@ -1,5 +1,6 @@
 //! `/p/publisher/name[/version]`: all about a package.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use askama::Template;
@@ -35,7 +36,7 @@ struct Package {
     size: String,
     memory: String,
     touches: Vec<Touch>,
-    undeclared: Vec<String>,
+    undeclared: BTreeSet<String>,
     readme: String,
     objects: Vec<Object>,
     outputs: Vec<OutputListing>,
@@ -162,9 +163,9 @@ fn package(
         touches: touches(&listing),
         readme: listing.readme.as_deref().map(readme::render).unwrap_or_default(),
         objects,
+        undeclared: listing.undeclared(),
         outputs: listing.outputs,
         parameters: listing.parameters,
-        undeclared: listing.undeclared,
         signatures,
         versions: releases.iter().map(|other| row(other, release)).collect(),
     }

@@ -1,5 +1,7 @@
 //! The hub as its clients meet it: a real process on a loopback port.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where it surprises")]
+
 mod browser;
 mod clients;
 mod crash;

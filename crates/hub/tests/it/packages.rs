@@ -58,7 +58,7 @@ async fn a_package_whose_parts_contradict_each_other_is_refused() {
     let hex = "0".repeat(64);
     let other = json!({"exec": {"sha256": {"x86_64": hex, "aarch64": hex}}});
     assert!(push(&with("objects", other)).await.contains("is none that the manifest lists"));
-    assert!(push(&with("spec", json!("2.0"))).await.contains("spec"));
+    assert!(push(&with("spec", json!("2.0"))).await.contains("version 2.0 of the standard"));
     assert!(push(&with("package", json!({"name": 7}))).await.contains("manifest.json"));
     let mut package = Package::new("acme/exec", "1.0.0");
     package.object = b"\x7fELF, they said".to_vec();
@@ -113,4 +113,39 @@ async fn signatures_are_shown_by_their_key() {
         let list = server.get("/api/v1/packages").await.json::<Value>().await.unwrap();
         assert_eq!(list["packages"][0]["signatures"], i32::from(shown));
     }
+}
+
+#[tokio::test]
+async fn what_the_manifest_says_is_held_against_the_bytecode() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let secret = token(data.path(), "acme");
+    let mut package = Package::new("acme/exec", "1.0.0");
+    package
+        .manifest
+        .insert("permissions".into(), json!({"hooks": ["tracepoint"], "helpers": ["map_*"]}));
+    let size = json!({"type": "uint", "default": 4096, "doc": "Most programs to count"});
+    package.manifest.insert("param".into(), json!({"size": size}));
+    package.manifest.insert(
+        "map".into(),
+        json!({"counts": {"max_entries": "${param.size}", "upgrade": "reset"}, "events": {"max_entries": "1MiB"}}),
+    );
+    package.push(&server.pusher(&secret)).await;
+    let answer = server.get("/api/v1/packages/acme/exec").await.json::<Value>().await.unwrap();
+    let object = &answer["newest"]["objects"][0];
+    let undeclared = object["undeclared"].to_string();
+    assert!(undeclared.contains("helpers lacks 'ringbuf_output'"), "{undeclared}");
+    assert!(
+        !undeclared.contains("tracepoint") && !undeclared.contains("map_lookup"),
+        "{undeclared}"
+    );
+    let map = |name: &str| {
+        let maps = object["maps"].as_array().unwrap();
+        maps.iter().find(|map| map["name"] == name).unwrap().clone()
+    };
+    assert_eq!(map("counts")["max_entries"], 4096);
+    assert_eq!(map("counts")["upgrade"], "reset");
+    assert_eq!(map("events")["memory"], 1 << 20);
+    let page = server.get("/p/acme/exec").await.text().await.unwrap();
+    assert!(page.contains("The manifest does not declare all of this"));
 }

@@ -1,0 +1,111 @@
+//! From what the bytecode shows and the manifest says to what the pages list.
+
+use skep_object::permissions::uncovered;
+use skep_object::{Facts, MapFacts, ProgramFacts};
+use skep_spec::manifest::{Manifest, Output, Param};
+use skep_spec::param::{self, Value};
+use skep_spec::{Arch, Digest};
+
+use super::listing::{MapListing, ObjectListing, OutputListing, ParameterListing, ProgramListing};
+
+/// Which object, built for what.
+pub struct Build<'a> {
+    /// Its name in the manifest.
+    pub name: &'a str,
+    /// What it is for.
+    pub arch: Arch,
+    /// Of the ELF.
+    pub digest: Digest,
+    /// Bytes of the ELF.
+    pub size: u64,
+}
+
+/// An object as `manifest` uses it.
+pub fn object(build: &Build<'_>, facts: &Facts, manifest: &Manifest) -> ObjectListing {
+    let declared = manifest.permissions.as_ref();
+    ObjectListing {
+        name: build.name.to_owned(),
+        architecture: build.arch,
+        digest: build.digest.to_string(),
+        size: build.size,
+        license: facts.license.clone(),
+        programs: facts.programs.iter().map(|facts| program(build.name, facts, manifest)).collect(),
+        maps: facts.maps.iter().map(|facts| map(facts, manifest)).collect(),
+        undeclared: declared.map_or_else(Vec::new, |declared| uncovered(declared, facts)),
+    }
+}
+
+/// A program as the manifest attaches it: its target there wins over the section's.
+fn program(object: &str, facts: &ProgramFacts, manifest: &Manifest) -> ProgramListing {
+    let named = manifest.program.values().find(|program| {
+        program.function == facts.name && program.object.as_deref().is_none_or(|o| o == object)
+    });
+    let told = named.and_then(|program| program.target.clone());
+    let target = told.unwrap_or_else(|| facts.target.to_string());
+    let hook = target.parse().map_or_else(
+        |_| facts.target.kind().to_owned(),
+        |target: skep_spec::Target| target.kind().to_owned(),
+    );
+    ProgramListing {
+        name: facts.name.clone(),
+        target,
+        hook,
+        helpers: facts.helpers.iter().cloned().collect(),
+        kfuncs: facts.kfuncs.iter().cloned().collect(),
+        instructions: facts.insns,
+        unknown_calls: facts.unknown_calls,
+    }
+}
+
+/// A map as the manifest sizes it.
+fn map(facts: &MapFacts, manifest: &Manifest) -> MapListing {
+    let told = manifest.map.get(&facts.name);
+    let mut sized = facts.clone();
+    let entries = told.and_then(|map| map.max_entries.as_ref());
+    if let Some(entries) = entries.and_then(|value| entries_of(value, manifest)) {
+        sized.max_entries = entries;
+    }
+    let memory = sized.memory();
+    MapListing {
+        name: facts.name.clone(),
+        kind: facts.kind.to_string(),
+        key_size: facts.key_size,
+        value_size: facts.value_size,
+        max_entries: sized.max_entries.into(),
+        memory: memory.once,
+        memory_per_cpu: memory.per_cpu,
+        upgrade: told.and_then(|map| map.upgrade).map(|upgrade| word(&upgrade)),
+    }
+}
+
+/// A number, a size, or a parameter that has one by default.
+fn entries_of(value: &Value, manifest: &Manifest) -> Option<u32> {
+    let default = |(name, param): (&String, &Param)| Some((name.clone(), param.default.clone()?));
+    let defaults = manifest.param.iter().filter_map(default).collect();
+    let text = param::substitute(&value.text(), &defaults).ok()?;
+    u32::try_from(param::parse_size(&text)?).ok()
+}
+
+/// A parameter of the manifest.
+pub fn parameter((name, param): (&String, &Param)) -> ParameterListing {
+    ParameterListing {
+        name: name.clone(),
+        kind: word(&param.r#type),
+        default: param.default.as_ref().map(word),
+        doc: param.doc.clone(),
+    }
+}
+
+/// An output of the manifest.
+pub fn output((name, output): (&String, &Output)) -> OutputListing {
+    OutputListing { name: name.clone(), kind: word(&output.kind) }
+}
+
+/// A value as JSON writes it, without quotes.
+fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(text)) => text,
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
+    }
+}
