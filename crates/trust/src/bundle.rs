@@ -103,13 +103,13 @@ impl Bundle {
         if bundle.media_type != media::BUNDLE {
             return Err(fail(format!(
                 "its mediaType is '{}', expected '{}'",
-                bundle.media_type,
+                bundle.media_type.escape_debug(),
                 media::BUNDLE
             )));
         }
         let envelope = bundle.dsse_envelope;
         if envelope.payload_type != media::IN_TOTO {
-            let found = envelope.payload_type;
+            let found = envelope.payload_type.escape_debug();
             return Err(fail(format!(
                 "its payloadType is '{found}', expected '{}'",
                 media::IN_TOTO
@@ -180,7 +180,7 @@ impl Statement {
         let statement: StatementIn =
             serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
         if statement.kind != STATEMENT {
-            return Err(fail(format!("its _type is '{}', expected '{STATEMENT}'", statement.kind)));
+            return Err(fail(format!("its _type is '{}', expected '{STATEMENT}'", statement.kind.escape_debug())));
         }
         if statement.subject.len() > SUBJECTS_MAX {
             let count = statement.subject.len();
@@ -341,6 +341,119 @@ impl MaterialIn {
             (Some(key), false) => Ok(Signer::Key(key.hint.clone())),
             (None, true) => Ok(Signer::Certificate),
             _ => Err("its verificationMaterial should hold a publicKey or a certificate".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyKind;
+    use proptest::prelude::*;
+
+    fn subjects() -> Vec<Subject> {
+        vec![
+            Subject { name: "index".into(), digest: Digest::of(b"index") },
+            Subject { name: "linux/amd64".into(), digest: Digest::of(b"amd64") },
+        ]
+    }
+
+    /// A fixed key, so that the bytes below are fixed too: Ed25519 signatures are deterministic.
+    fn key() -> SecretKey {
+        let pem = "-----BEGIN PRIVATE KEY-----\n\
+                   MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+                   -----END PRIVATE KEY-----\n"; // RFC 8032 §7.1, test 1
+        SecretKey::from_pem(pem).unwrap()
+    }
+
+    #[test]
+    fn writes_these_bytes() {
+        let bytes = sign(&key(), &subjects(), media::PREDICATE_SIGN).unwrap();
+        insta::assert_snapshot!(String::from_utf8(bytes).unwrap());
+        let payload = statement(&subjects(), media::PREDICATE_SIGN).unwrap();
+        insta::assert_snapshot!(String::from_utf8(payload).unwrap());
+    }
+
+    #[test]
+    fn pae_is_as_in_the_dsse_protocol() {
+        let expected = b"DSSEv1 29 http://example.com/HelloWorld 11 hello world";
+        assert_eq!(pae("http://example.com/HelloWorld", b"hello world"), expected);
+    }
+
+    #[test]
+    fn opens_for_its_signer_only() {
+        for kind in [KeyKind::Ed25519, KeyKind::P256] {
+            let secret = SecretKey::generate(kind).unwrap();
+            let bytes = sign(&secret, &subjects(), "urn:other").unwrap();
+            let bundle = Bundle::parse(&bytes).unwrap();
+            let public = secret.public().unwrap();
+            let statement = bundle.open(&public).unwrap().unwrap();
+            assert_eq!(statement, bundle.unchecked_statement().unwrap());
+            assert_eq!(statement.subjects, subjects());
+            assert_eq!(statement.predicate_type, "urn:other");
+            assert_eq!(bundle.signer().key_id(), Some(public.id()));
+            let other = SecretKey::generate(kind).unwrap().public().unwrap();
+            assert_eq!(bundle.open(&other).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn says_why_bytes_are_no_bundle() {
+        let good = String::from_utf8(sign(&key(), &subjects(), "urn:x").unwrap()).unwrap();
+        let with = |from: &str, to: &str| {
+            let text = good.replacen(from, to, 1);
+            assert_ne!(text, good);
+            Bundle::parse(text.as_bytes()).unwrap_err().to_string()
+        };
+        let errors = [
+            with("bundle.v0.3", "bundle.v0.2"),
+            with("vnd.in-toto+json", "vnd.\u{1b}[31mred"),
+            with(r#""signatures":["#, r#""signatures":[{"sig":""},"#),
+            with(r#""payload":""#, r#""payload":"!"#),
+            with(r#""sig":""#, r#""sig":"!"#),
+            with(r#""publicKey""#, r#""nothing""#),
+            with(r#"{"publicKey":"#, r#"{"certificate":{},"publicKey":"#),
+            with(r#""dsseEnvelope""#, r#""messageSignature""#),
+            with(r#"{"mediaType""#, r#"{"mediaType":"x","mediaType""#),
+            Bundle::parse(b"").unwrap_err().to_string(),
+            Bundle::parse(&vec![b' '; BUNDLE_MAX + 1]).unwrap_err().to_string(),
+        ];
+        insta::assert_snapshot!(errors.join("\n"));
+    }
+
+    #[test]
+    fn says_why_a_payload_is_no_statement() {
+        let many = format!(
+            r#"{{"_type":"{STATEMENT}","predicateType":"x","subject":[{}]}}"#,
+            vec![r#"{"digest":{}}"#; SUBJECTS_MAX + 1].join(",")
+        );
+        let errors = [
+            Statement::parse(br#"{"_type":"x","subject":[],"predicateType":""}"#).unwrap_err(),
+            Statement::parse(br#"{"_type":"x","_type":"x"}"#).unwrap_err(),
+            Statement::parse(many.as_bytes()).unwrap_err(),
+            Statement::parse(b"[]").unwrap_err(),
+        ];
+        insta::assert_snapshot!(errors.map(|e| e.to_string()).join("\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert!(Bundle::parse(&bytes).is_err());
+            prop_assert!(Statement::parse(&bytes).is_err());
+        }
+
+        #[test]
+        fn one_altered_byte_never_verifies(at in 0usize..900, to in any::<u8>()) {
+            let mut bytes = sign(&key(), &subjects(), media::PREDICATE_SIGN).unwrap();
+            let at = at % bytes.len();
+            let before = Bundle::parse(&bytes).unwrap();
+            bytes[at] = to;
+            if let Ok(bundle) = Bundle::parse(&bytes) {
+                // Bytes that are not signed (hint, white space) may change; what is signed may not.
+                let same = bundle.payload == before.payload && bundle.signature == before.signature;
+                prop_assert_eq!(bundle.is_signed_by(&key().public().unwrap()), same);
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) enum JsonError {
     Syntax(String),
 }
 
-/// Parses `bytes`, at most `max` of them.
+/// Parses an object from `bytes`, at most `max` of them.
 pub(crate) fn parse(bytes: &[u8], max: usize) -> Result<Value, JsonError> {
     if bytes.len() > max {
         return Err(JsonError::TooLarge { size: bytes.len(), max });
@@ -31,7 +31,8 @@ pub(crate) fn parse(bytes: &[u8], max: usize) -> Result<Value, JsonError> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Strict.deserialize(&mut reader).map_err(|e| JsonError::Syntax(e.to_string()))?;
     reader.end().map_err(|e| JsonError::Syntax(e.to_string()))?;
-    Ok(value)
+    // serde would also read a struct from an array of its fields.
+    if value.is_object() { Ok(value) } else { Err(JsonError::Syntax("expected an object".into())) }
 }
 
 struct Strict;

@@ -371,3 +371,59 @@ impl fmt::Display for KeyKind {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_survive_their_pem_and_sign() {
+        for kind in [KeyKind::Ed25519, KeyKind::P256] {
+            let secret = SecretKey::generate(kind).unwrap();
+            let again = SecretKey::from_pem(&secret.to_pem().unwrap()).unwrap();
+            let public = secret.public().unwrap();
+            assert_eq!(again.public().unwrap(), public);
+            assert_eq!(public.kind(), kind);
+            assert_eq!(PublicKey::from_pem(&public.to_pem()).unwrap(), public);
+            assert_eq!(PublicKey::from_spki_base64(&public.spki_base64()).unwrap(), public);
+
+            let signature = again.sign(b"message");
+            assert!(public.verifies(b"message", &signature));
+            assert!(!public.verifies(b"massage", &signature));
+            assert!(!public.verifies(b"message", &signature[..signature.len() - 1]));
+            assert!(!public.verifies(b"message", b""));
+        }
+    }
+
+    #[test]
+    fn an_id_is_the_hash_of_the_spki_in_hex_and_base64() {
+        let public = SecretKey::generate(KeyKind::Ed25519).unwrap().public().unwrap();
+        let id = public.id();
+        assert_eq!(format!("sha256:{id}"), skep_spec::Digest::of(public.spki()).to_string());
+        assert_eq!(id.to_string().parse::<KeyId>().unwrap(), id);
+        assert_eq!(KeyId::from_hint(&id.hint()), Some(id));
+        assert_eq!(KeyId::from_hint("AAAA"), None);
+        assert!("ABCD".parse::<KeyId>().is_err());
+    }
+
+    #[test]
+    fn says_what_was_given_instead_of_a_key() {
+        let secret = SecretKey::generate(KeyKind::P256).unwrap();
+        let private = secret.to_pem().unwrap();
+        let public = secret.public().unwrap().to_pem();
+        assert_eq!(SecretKey::from_pem(&public).unwrap_err(), KeyError::PublicGiven);
+        assert_eq!(PublicKey::from_pem(&private).unwrap_err(), KeyError::PrivateGiven);
+        assert_eq!(SecretKey::from_pem("x").unwrap_err(), KeyError::NotPrivate);
+        assert_eq!(PublicKey::from_pem("x").unwrap_err(), KeyError::NotPublic);
+        let encrypted = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n";
+        assert_eq!(SecretKey::from_pem(encrypted).unwrap_err(), KeyError::Encrypted);
+        assert_eq!(PublicKey::from_spki(&[0; 5000]).unwrap_err(), KeyError::NotPublic);
+        assert_eq!(PublicKey::from_spki_base64("!").unwrap_err(), KeyError::NotPublic);
+    }
+
+    #[test]
+    fn a_secret_never_shows() {
+        let secret = SecretKey::generate(KeyKind::Ed25519).unwrap();
+        assert_eq!(format!("{secret:?}"), "SecretKey(…)");
+    }
+}

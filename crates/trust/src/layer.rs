@@ -177,3 +177,131 @@ fn gzip_stored(data: &[u8]) -> Vec<u8> {
     out.extend_from_slice(&crc.amount().to_le_bytes());
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write as _;
+
+    fn deflated(tar: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(tar).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn tar_with(build: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        build(&mut builder);
+        deflated(&builder.into_inner().unwrap())
+    }
+
+    fn add(builder: &mut tar::Builder<Vec<u8>>, path: &str, data: &[u8]) {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(data.len() as u64);
+        builder.append_data(&mut header, path, data).unwrap();
+    }
+
+    #[test]
+    fn the_same_file_gives_the_same_digest_for_ever() {
+        let digest = skep_spec::Digest::of(&write("bpf.o", &[7; 70_000]).unwrap());
+        insta::assert_snapshot!(digest, @"sha256:3bcf917d455477d489921eb5199adeef0e01b2cc35ce98db2a5634929a8badb7");
+    }
+
+    #[test]
+    fn what_is_written_is_what_tar_and_gzip_read() {
+        for size in [0, 1, 511, 512, 513, STORED_MAX, STORED_MAX + 1, 200_000] {
+            let data = vec![b'x'; size];
+            let layer = write("bpf.o", &data).unwrap();
+            assert_eq!(read(&layer, FILE_MAX).unwrap(), File { name: "bpf.o".into(), data });
+            assert_eq!(layer[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+        }
+    }
+
+    #[test]
+    fn other_packers_layers_are_read() {
+        let long = "a/".repeat(90) + "bpf.o"; // needs a GNU long name
+        let file = read(&tar_with(|b| add(b, &long, b"ELF")), 100).unwrap();
+        assert_eq!(file, File { name: long, data: b"ELF".to_vec() });
+        let pax = tar_with(|b| {
+            b.append_pax_extensions([("mtime", b"1.5".as_slice())]).unwrap();
+            add(b, "bpf.o", b"ELF");
+        });
+        assert_eq!(read(&pax, 100).unwrap().data, b"ELF");
+    }
+
+    #[test]
+    fn refuses_what_is_not_one_regular_file() {
+        let link = tar_with(|b| {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            b.append_link(&mut header, "bpf.o", "/etc/passwd").unwrap();
+        });
+        let folder = tar_with(|b| {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(tar::EntryType::Directory);
+            header.set_size(0);
+            b.append_data(&mut header, "x\u{1b}[2J/", std::io::empty()).unwrap();
+        });
+        let two = tar_with(|b| {
+            add(b, "one", b"1");
+            add(b, "two", b"2");
+        });
+        let mut trailing = write("bpf.o", b"ELF").unwrap();
+        trailing.push(0);
+        let mut cut = write("bpf.o", b"ELF").unwrap();
+        cut.truncate(400);
+        let mut checksum = write("bpf.o", b"ELF").unwrap();
+        let end = checksum.len();
+        checksum[end - 6] ^= 1;
+        let errors = [
+            read(&link, 100).unwrap_err(),
+            read(&folder, 100).unwrap_err(),
+            read(&two, 100).unwrap_err(),
+            read(&tar_with(|_| ()), 100).unwrap_err(),
+            read(&deflated(b"not tar"), 100).unwrap_err(),
+            read(&deflated(&[b'x'; 2000]), 100).unwrap_err(),
+            read(&trailing, 100).unwrap_err(),
+            read(&cut, 100).unwrap_err(),
+            read(&checksum, 100).unwrap_err(),
+            read(b"", 100).unwrap_err(),
+            read(&write("bpf.o", &[0; 101]).unwrap(), 100).unwrap_err(),
+            write("two words", b"").unwrap_err(),
+            write(&"x".repeat(101), b"").unwrap_err(),
+        ];
+        insta::assert_snapshot!(errors.map(|e| e.to_string()).join("\n"));
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        let bomb = deflated(&vec![0; 32 * 1024 * 1024]); // 32 KiB that want to be 32 MiB
+        assert!(bomb.len() < 64 * 1024);
+        assert_eq!(read(&bomb, 1000).unwrap_err(), LayerError::TooLarge { max: 1000 });
+        let mut header = header("bpf.o", 5).unwrap();
+        header[124..136].copy_from_slice(b"77777777777\0"); // lies about its size
+        let sum: u32 = header.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        assert_eq!(read(&deflated(&header), 1000).unwrap_err(), LayerError::TooLarge { max: 1000 });
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_comes_back(data in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            prop_assert_eq!(read(&write("f", &data).unwrap(), FILE_MAX).unwrap().data, data);
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..1500)) {
+            prop_assert!(read(&bytes, 1000).is_err());
+            let _ = read(&deflated(&bytes), 1000);
+        }
+
+        #[test]
+        fn a_damaged_tar_never_panics(at in 0usize..1024, to in any::<u8>()) {
+            let mut tar = tar_of("bpf.o", &[9; 600]).unwrap();
+            tar[at] = to;
+            let _ = read(&deflated(&tar), 1000);
+        }
+    }
+}

@@ -332,3 +332,86 @@ struct RevokedFile {
     #[serde(default)]
     digests: BTreeSet<Digest>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{KeyKind, SecretKey};
+
+    const SPKI: &str = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
+    fn rule_for(policy: &Policy, name: &str, registry: Option<&str>) -> Option<usize> {
+        let (rule, _) = policy.rule(&name.parse().unwrap(), registry)?;
+        Some(rule.threshold())
+    }
+
+    #[test]
+    fn the_most_specific_rule_wins_alone() {
+        let spkis: Vec<String> = (0..5)
+            .map(|_| SecretKey::generate(KeyKind::Ed25519).unwrap().public().unwrap().spki_base64())
+            .map(|spki| format!("{{ spki = \"{spki}\" }}"))
+            .collect();
+        let keys = spkis.join(", ");
+        // Each rule is known by its threshold.
+        let text = [
+            (1, r#"["*"]"#, ""),
+            (2, r#"["acme/*", "other/one"]"#, ""),
+            (3, r#"["acme/net-*"]"#, ""),
+            (4, r#"["acme/net-flow"]"#, ""),
+            (5, r#"["acme/*"]"#, r#"registries = ["hub.example.com:5000"]"#),
+        ]
+        .map(|(threshold, packages, more)| {
+            format!("[[rule]]\npackages = {packages}\nthreshold = {threshold}\nkeys = [{keys}]\n{more}\n")
+        })
+        .join("");
+        let policy = Policy::parse(&text).unwrap();
+        assert_eq!(rule_for(&policy, "zeta/exec", None), Some(1));
+        assert_eq!(rule_for(&policy, "acme/exec", None), Some(2));
+        assert_eq!(rule_for(&policy, "other/one", None), Some(2));
+        assert_eq!(rule_for(&policy, "acme/net-drop", None), Some(3));
+        assert_eq!(rule_for(&policy, "acme/net-flow", Some("hub.example.com:5000")), Some(4));
+        assert_eq!(rule_for(&policy, "acme/exec", Some("hub.example.com:5000")), Some(5));
+        assert_eq!(rule_for(&policy, "acme/exec", Some("hub.example.com")), Some(2));
+        assert_eq!(rule_for(&Policy::default(), "acme/exec", None), None);
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_meant() {
+        let rule = |lines: &str| format!("[[rule]]\n{lines}\n");
+        let with_key = |lines: &str| rule(&format!("keys = [{{ spki = \"{SPKI}\" }}]\n{lines}"));
+        let twice = with_key(r#"packages = ["a/*"]"#) + &with_key(r#"packages = ["b/b", "a/*"]"#);
+        let key_twice = format!("packages = [\"*\"]\nkeys = [{{spki='{SPKI}'}}, {{spki='{SPKI}'}}]");
+        let errors = [
+            with_key("packages = []"),
+            with_key(r#"packages = ["acme"]"#),
+            with_key(r#"packages = ["*/exec"]"#),
+            with_key(r#"packages = ["Acme/*"]"#),
+            with_key("packages = [\"*\"]\nthreshold = 0"),
+            with_key("packages = [\"*\"]\nthreshold = 2"),
+            with_key("packages = [\"*\"]\nregistries = []"),
+            with_key("package = [\"*\"]"),
+            twice,
+            rule("packages = [\"*\"]"),
+            rule(&key_twice),
+            rule("packages = [\"*\"]\nkeys = [{ spki = \"AAAA\" }]"),
+            rule(&format!("packages = [\"*\"]\nkeys = [{{spki='{SPKI}', not_after = 2027-01-01}}]")),
+            "[revoked]\nkeys = [\"x\"]".into(),
+            "[revoked]\ndigests = [\"x\"]".into(),
+            "#".repeat(POLICY_MAX + 1),
+        ]
+        .map(|text| Policy::parse(&text).unwrap_err().to_string());
+        insta::assert_snapshot!(errors.join("\n---\n"));
+    }
+
+    #[test]
+    fn not_after_is_a_moment() {
+        let at = |text: &str| {
+            let when: toml::value::Datetime = text.parse().unwrap();
+            instant(&when).unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+        };
+        assert_eq!(at("1970-01-01T00:00:00Z"), 0);
+        assert_eq!(at("2000-02-29T12:34:56Z"), 951_827_696);
+        assert_eq!(at("2027-12-31T23:59:59+02:00"), 1_830_290_399);
+        assert_eq!(at("2100-03-01T00:00:00Z"), 4_107_542_400);
+    }
+}

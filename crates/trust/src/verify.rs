@@ -48,7 +48,7 @@ pub enum TrustError {
     },
     /// The rule asks for what this version cannot check.
     #[error(
-        "{name} is refused: its rule '{rule}' in trust.toml names keyless identities only, which are not supported yet; give the publisher's 'keys'"
+        "{name} is refused: its rule '{rule}' names keyless identities only, which are not supported yet; give the publisher's 'keys'"
     )]
     Keyless {
         /// The package.
@@ -58,7 +58,7 @@ pub enum TrustError {
     },
     /// No signature at all.
     #[error(
-        "{name} ({digest}) is refused: it is unsigned, and rule '{rule}' in trust.toml asks for {needed} trusted signature(s); ask its publisher to sign it, or sign it yourself with 'skep sign'"
+        "{name} ({digest}) is refused: it is unsigned, and rule '{rule}' asks for {needed} trusted signature(s); ask its publisher to sign it, or sign it yourself with 'skep sign'"
     )]
     Unsigned {
         /// The package.
@@ -72,7 +72,7 @@ pub enum TrustError {
     },
     /// Signatures, but not enough that count.
     #[error(
-        "{name} ({digest}) is refused: {found} of {needed} trusted signature(s) that rule '{rule}' in trust.toml asks for; {}",
+        "{name} ({digest}) is refused: {found} of {needed} trusted signature(s) that rule '{rule}' asks for; {}",
         list(refusals)
     )]
     NotEnough {
@@ -242,5 +242,131 @@ fn list(refusals: &[Refusal]) -> String {
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.name, self.digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bundle::{Subject, sign};
+    use crate::key::{KeyKind, PublicKey, SecretKey};
+
+    /// RFC 8032 §7.1, tests 1 and 2: fixed, so that the messages below are fixed.
+    const KEYS: [&str; 2] = [
+        "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g",
+        "MC4CAQAwBQYDK2VwBCIEIEzNCJso/5baidbwkTbP+KpvIdHMFpVpTgz8aaaKb6b7",
+    ];
+
+    fn key(number: usize) -> SecretKey {
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", KEYS[number]);
+        SecretKey::from_pem(&pem).unwrap()
+    }
+
+    fn public(number: usize) -> PublicKey {
+        key(number).public().unwrap()
+    }
+
+    fn digest() -> Digest {
+        Digest::of(b"the index")
+    }
+
+    fn bundle(key: &SecretKey, digest: Digest, predicate: &str) -> Vec<u8> {
+        sign(key, &[Subject { name: "index".into(), digest }], predicate).unwrap()
+    }
+
+    fn good(number: usize) -> Vec<u8> {
+        bundle(&key(number), digest(), media::PREDICATE_SIGN)
+    }
+
+    fn check(bundles: &[Vec<u8>], policy: &Policy) -> Result<Origin, TrustError> {
+        let name = "acme/exec".parse().unwrap();
+        let asked = Asked { name: &name, registry: None, digest: digest() };
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let verified = verify(&asked, bundles, policy, now)?;
+        assert_eq!(*verified, digest());
+        Ok(verified.origin().clone())
+    }
+
+    fn refusal(bundles: &[Vec<u8>], policy: &Policy) -> String {
+        check(bundles, policy).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_trusted_signature_admits_also_beside_worthless_ones() {
+        let policy = Policy::of_keys(vec![public(0)], 1);
+        let bundles = [b"junk".to_vec(), good(1), good(0)];
+        let origin = check(&bundles, &policy).unwrap();
+        assert_eq!(origin, Origin::Signed { keys: vec![public(0).id()], rule: "*".into() });
+    }
+
+    #[test]
+    fn either_kind_of_key_admits() {
+        for kind in [KeyKind::Ed25519, KeyKind::P256] {
+            let key = SecretKey::generate(kind).unwrap();
+            let policy = Policy::of_keys(vec![key.public().unwrap()], 1);
+            check(&[bundle(&key, digest(), media::PREDICATE_SIGN)], &policy).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_threshold_counts_keys_not_bundles() {
+        let policy = Policy::of_keys(vec![public(0), public(1)], 2);
+        check(&[good(0), good(1)], &policy).unwrap();
+        let error = check(&[good(0), good(0)], &policy).unwrap_err();
+        assert!(matches!(error, TrustError::NotEnough { found: 1, needed: 2, .. }));
+    }
+
+    #[test]
+    fn each_refusal_says_why() {
+        let policy = Policy::of_keys(vec![public(0)], 1);
+        let mut altered = good(0);
+        let at = String::from_utf8(altered.clone()).unwrap().find(r#""payload":""#).unwrap() + 30;
+        altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+        let keyless = String::from_utf8(good(0)).unwrap();
+        let keyless = keyless.replace(&format!(r#""publicKey":{{"hint":"{}"}}"#, public(0).id().hint()), r#""certificate":{"rawBytes":""}"#);
+        let anonymous = String::from_utf8(good(1)).unwrap().replace(&public(1).id().hint(), "");
+        let errors = [
+            ("unsigned", refusal(&[], &policy)),
+            ("altered signature", refusal(&[altered], &policy)),
+            ("another key", refusal(&[good(1)], &policy)),
+            ("another key without hint", refusal(&[anonymous.into_bytes()], &policy)),
+            ("another predicate", refusal(&[bundle(&key(0), digest(), "https://cyclonedx.org/bom")], &policy)),
+            ("altered package", refusal(&[bundle(&key(0), Digest::of(b"x"), media::PREDICATE_SIGN)], &policy)),
+            ("keyless bundle", refusal(&[keyless.into_bytes()], &policy)),
+            ("not a bundle", refusal(&[b"{}".to_vec()], &policy)),
+            ("no rule", refusal(&[good(0)], &Policy::default())),
+        ];
+        let texts: Vec<String> = errors.iter().map(|(case, e)| format!("{case}: {e}")).collect();
+        insta::assert_snapshot!(texts.join("\n"));
+    }
+
+    #[test]
+    fn revocation_expiry_and_keyless_rules_are_read_from_trust_toml() {
+        let rule = |more: &str| {
+            format!(
+                "[[rule]]\npackages = [\"acme/*\"]\nkeys = [{{ spki = \"{}\"{more} }}]\n",
+                public(0).spki_base64()
+            )
+        };
+        let parse = |text: String| Policy::parse(&text).unwrap();
+        check(&[good(0)], &parse(rule(", not_after = 2027-01-15T08:00:00Z"))).unwrap();
+        let errors = [
+            refusal(&[good(0)], &parse(rule(", not_after = 2027-01-15T07:59:59Z"))),
+            refusal(&[good(0)], &parse(rule("") + &format!("[revoked]\nkeys = [\"{}\"]\n", public(0).id()))),
+            refusal(&[good(1)], &parse(rule("") + &format!("[revoked]\nkeys = [\"{}\"]\n", public(1).id()))),
+            refusal(&[good(0)], &parse(rule("") + &format!("[revoked]\ndigests = [\"{}\"]\n", digest()))),
+            refusal(&[good(0)], &parse("[[rule]]\npackages = [\"*\"]\nkeyless = [{ issuer = \"i\", identity = \"me\" }]".into())),
+        ];
+        insta::assert_snapshot!(errors.join("\n"));
+    }
+
+    #[test]
+    fn a_flood_of_bundles_is_cut() {
+        let policy = Policy::of_keys(vec![public(0)], 1);
+        let mut bundles = vec![b"junk".to_vec(); BUNDLES_MAX];
+        bundles.push(good(0));
+        assert!(check(&bundles, &policy).is_err());
     }
 }
