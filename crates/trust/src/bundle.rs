@@ -8,9 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use skep_spec::{Digest, media};
+use skep_spec::{Digest, json, media};
 
-use crate::json;
 use crate::key::{KeyError, KeyId, PublicKey, SecretKey};
 
 /// Largest bundle that is read, in bytes. Ours have about 900.
@@ -180,7 +179,10 @@ impl Statement {
         let statement: StatementIn =
             serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
         if statement.kind != STATEMENT {
-            return Err(fail(format!("its _type is '{}', expected '{STATEMENT}'", statement.kind.escape_debug())));
+            return Err(fail(format!(
+                "its _type is '{}', expected '{STATEMENT}'",
+                statement.kind.escape_debug()
+            )));
         }
         if statement.subject.len() > SUBJECTS_MAX {
             let count = statement.subject.len();

@@ -280,7 +280,11 @@ mod tests {
         assert_eq!(read(&bomb, 1000).unwrap_err(), LayerError::TooLarge { max: 1000 });
         let mut header = header("bpf.o", 5).unwrap();
         header[124..136].copy_from_slice(b"77777777777\0"); // lies about its size
-        let sum: u32 = header.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
+        let sum: u32 = header
+            .iter()
+            .enumerate()
+            .map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) })
+            .sum();
         header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         assert_eq!(read(&deflated(&header), 1000).unwrap_err(), LayerError::TooLarge { max: 1000 });
     }

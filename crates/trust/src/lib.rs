@@ -7,7 +7,6 @@
 
 pub mod admit;
 pub mod bundle;
-mod json;
 pub mod key;
 pub mod layer;
 pub mod policy;

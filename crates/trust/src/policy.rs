@@ -380,7 +380,8 @@ mod tests {
         let rule = |lines: &str| format!("[[rule]]\n{lines}\n");
         let with_key = |lines: &str| rule(&format!("keys = [{{ spki = \"{SPKI}\" }}]\n{lines}"));
         let twice = with_key(r#"packages = ["a/*"]"#) + &with_key(r#"packages = ["b/b", "a/*"]"#);
-        let key_twice = format!("packages = [\"*\"]\nkeys = [{{spki='{SPKI}'}}, {{spki='{SPKI}'}}]");
+        let key_twice =
+            format!("packages = [\"*\"]\nkeys = [{{spki='{SPKI}'}}, {{spki='{SPKI}'}}]");
         let errors = [
             with_key("packages = []"),
             with_key(r#"packages = ["acme"]"#),
@@ -394,7 +395,9 @@ mod tests {
             rule("packages = [\"*\"]"),
             rule(&key_twice),
             rule("packages = [\"*\"]\nkeys = [{ spki = \"AAAA\" }]"),
-            rule(&format!("packages = [\"*\"]\nkeys = [{{spki='{SPKI}', not_after = 2027-01-01}}]")),
+            rule(&format!(
+                "packages = [\"*\"]\nkeys = [{{spki='{SPKI}', not_after = 2027-01-01}}]"
+            )),
             "[revoked]\nkeys = [\"x\"]".into(),
             "[revoked]\ndigests = [\"x\"]".into(),
             "#".repeat(POLICY_MAX + 1),

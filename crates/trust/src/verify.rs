@@ -260,7 +260,8 @@ mod tests {
     ];
 
     fn key(number: usize) -> SecretKey {
-        let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", KEYS[number]);
+        let pem =
+            format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", KEYS[number]);
         SecretKey::from_pem(&pem).unwrap()
     }
 
@@ -325,15 +326,24 @@ mod tests {
         let at = String::from_utf8(altered.clone()).unwrap().find(r#""payload":""#).unwrap() + 30;
         altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
         let keyless = String::from_utf8(good(0)).unwrap();
-        let keyless = keyless.replace(&format!(r#""publicKey":{{"hint":"{}"}}"#, public(0).id().hint()), r#""certificate":{"rawBytes":""}"#);
+        let keyless = keyless.replace(
+            &format!(r#""publicKey":{{"hint":"{}"}}"#, public(0).id().hint()),
+            r#""certificate":{"rawBytes":""}"#,
+        );
         let anonymous = String::from_utf8(good(1)).unwrap().replace(&public(1).id().hint(), "");
         let errors = [
             ("unsigned", refusal(&[], &policy)),
             ("altered signature", refusal(&[altered], &policy)),
             ("another key", refusal(&[good(1)], &policy)),
             ("another key without hint", refusal(&[anonymous.into_bytes()], &policy)),
-            ("another predicate", refusal(&[bundle(&key(0), digest(), "https://cyclonedx.org/bom")], &policy)),
-            ("altered package", refusal(&[bundle(&key(0), Digest::of(b"x"), media::PREDICATE_SIGN)], &policy)),
+            (
+                "another predicate",
+                refusal(&[bundle(&key(0), digest(), "https://cyclonedx.org/bom")], &policy),
+            ),
+            (
+                "altered package",
+                refusal(&[bundle(&key(0), Digest::of(b"x"), media::PREDICATE_SIGN)], &policy),
+            ),
             ("keyless bundle", refusal(&[keyless.into_bytes()], &policy)),
             ("not a bundle", refusal(&[b"{}".to_vec()], &policy)),
             ("no rule", refusal(&[good(0)], &Policy::default())),
