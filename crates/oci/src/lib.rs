@@ -1,1 +1,8 @@
-//! skep-oci
+//! Packages at rest and on the wire: an OCI layout as a content-addressed store, packing, and a registry client whose
+//! every read is capped.
+//!
+//! Nothing here trusts: digests are checked, signatures are `skep-trust`'s matter.
+
+pub mod store;
+
+pub use store::{Store, StoreError};

@@ -3,7 +3,25 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use skep_spec::{Digest, Manifest};
+use skep_spec::manifest::ManifestError;
+use skep_spec::oci::{Descriptor, DocumentError, ImageManifest, Index, MAX_DOCUMENT};
+use skep_spec::{Arch, Digest, Manifest, PackageName, PackageRef, Version, media};
+
+use crate::layer::{self, LayerError};
+use crate::verified::Verified;
+
+/// Most objects of one package.
+pub const OBJECTS_MAX: usize = 64;
+/// Largest compressed layer, in bytes.
+pub const LAYER_MAX: u64 = 64 * 1024 * 1024;
+/// Largest object, in bytes, uncompressed.
+pub const OBJECT_MAX: u64 = layer::FILE_MAX;
+/// Largest README, in bytes, uncompressed.
+pub const README_MAX: u64 = 1024 * 1024;
+/// Largest `manifest.json`, in bytes, uncompressed.
+pub const MANIFEST_MAX: u64 = 1024 * 1024;
+/// Most bytes of all objects of one platform together, uncompressed.
+pub const OBJECTS_TOTAL_MAX: u64 = 128 * 1024 * 1024;
 
 /// A package for one platform, in memory. As `Verified<Package>` its digests were followed from a verified index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,4 +48,344 @@ pub trait Blobs {
     /// # Errors
     /// When it cannot be read.
     fn blob(&self, digest: &Digest, limit: u64) -> io::Result<Option<Vec<u8>>>;
+}
+
+/// Why a verified digest is not a package that may be used here.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmitError {
+    /// A blob cannot be read.
+    #[error("cannot read the {what} {digest} of the package")]
+    Read {
+        /// `index`, `manifest`, `object layer` …
+        what: &'static str,
+        /// Which.
+        digest: Digest,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A blob is not there.
+    #[error("the {what} {digest} of the package is missing: pull it again")]
+    Missing {
+        /// What it is.
+        what: &'static str,
+        /// Which.
+        digest: Digest,
+    },
+    /// A blob has other bytes than its digest says.
+    #[error("the {what} {digest} of the package was altered: its bytes have the digest {found}")]
+    Altered {
+        /// What it is.
+        what: &'static str,
+        /// Which.
+        digest: Digest,
+        /// The digest of what is there.
+        found: Digest,
+    },
+    /// A blob has another size than its descriptor says, or a descriptor names one that is too large.
+    #[error("the {what} {digest} of the package has {found} bytes, and {expected} were to be")]
+    Size {
+        /// What it is.
+        what: &'static str,
+        /// Which.
+        digest: Digest,
+        /// What its descriptor says.
+        expected: u64,
+        /// What it has.
+        found: u64,
+    },
+    /// A blob is larger than packages may have.
+    #[error("the {what} of the package has {size} bytes, more than the {limit} allowed")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// Bytes that it has.
+        size: u64,
+        /// Bytes that it may have.
+        limit: u64,
+    },
+    /// The index or platform manifest is no OCI document.
+    #[error("the {what} {digest} is no part of a package")]
+    Document {
+        /// What it is.
+        what: &'static str,
+        /// Which.
+        digest: Digest,
+        /// What is wrong.
+        source: Box<DocumentError>,
+    },
+    /// The platform manifest is of something else.
+    #[error(
+        "{digest} is not a skep package: its artifactType is '{found}', expected '{}'",
+        media::PACKAGE
+    )]
+    NotAPackage {
+        /// The manifest.
+        digest: Digest,
+        /// What it says.
+        found: String,
+    },
+    /// Nothing for this architecture.
+    #[error("the package has nothing for {arch}: it has {}", has.join(", "))]
+    NoPlatform {
+        /// The architecture.
+        arch: Arch,
+        /// What it has, as OCI spells platforms.
+        has: Vec<String>,
+    },
+    /// A layer is not one file.
+    #[error("the {what} {digest} of the package cannot be unpacked")]
+    Layer {
+        /// What it is.
+        what: &'static str,
+        /// Which.
+        digest: Digest,
+        /// What is wrong.
+        source: LayerError,
+    },
+    /// The manifest layer is not there exactly once, or there are too many objects.
+    #[error("the package has {found} {what} layers, expected {expected}")]
+    Layers {
+        /// The role.
+        what: &'static str,
+        /// How many.
+        found: usize,
+        /// How many should be.
+        expected: String,
+    },
+    /// `manifest.json` is not one.
+    #[error("the package's manifest.json cannot be used")]
+    Manifest(#[source] ManifestError),
+    /// Another package than was asked for.
+    #[error(
+        "asked for {asked} and got {found}: the package is not what its reference says, refused"
+    )]
+    Name {
+        /// What was asked for.
+        asked: PackageName,
+        /// What the manifest says.
+        found: PackageName,
+    },
+    /// Another version than was asked for.
+    #[error(
+        "asked for {name} {asked} and got {found}: the package is not what its reference says, refused"
+    )]
+    Version {
+        /// The package.
+        name: PackageName,
+        /// What was asked for.
+        asked: Version,
+        /// What the manifest says.
+        found: Version,
+    },
+    /// An object that manifest.json names and no layer holds.
+    #[error(
+        "manifest.json names the object '{name}' with {digest} for {arch}, and no layer holds it"
+    )]
+    NoObject {
+        /// Its name.
+        name: String,
+        /// The architecture.
+        arch: Arch,
+        /// Its digest, uncompressed.
+        digest: Digest,
+    },
+    /// An object without a digest for this architecture.
+    #[error("manifest.json has no digest of the object '{name}' for {arch}")]
+    NoDigest {
+        /// Its name.
+        name: String,
+        /// The architecture.
+        arch: Arch,
+    },
+    /// An object layer that manifest.json does not name.
+    #[error("the package holds an object {digest} that manifest.json does not name for {arch}")]
+    Unnamed {
+        /// The architecture.
+        arch: Arch,
+        /// Its digest, uncompressed.
+        digest: Digest,
+    },
+    /// The README is not text.
+    #[error("the package's README is not UTF-8")]
+    Readme,
+}
+
+/// Follows the digests from a verified index to the package for `arch`.
+///
+/// Each size and digest on the way is checked; layers are one regular file within limits; the name and, where the
+/// reference has one, the version are what was asked for; each object's bytes are what `manifest.json` says.
+///
+/// # Errors
+/// When anything of that does not hold. Nothing is kept then.
+pub fn admit(
+    verified: Verified<Digest>,
+    blobs: &dyn Blobs,
+    arch: Arch,
+    asked: &PackageRef,
+) -> Result<Verified<Package>, AdmitError> {
+    let origin = verified.origin().clone();
+    let reader = Reader { blobs, arch };
+    let index = *verified;
+    let (platform, parts) = reader.platform(index)?;
+    let manifest_bytes = reader.the_manifest(&parts)?;
+    let manifest = Manifest::parse(&manifest_bytes).map_err(AdmitError::Manifest)?;
+    is_what_was_asked(&manifest, asked)?;
+    let objects = reader.objects(&manifest, &parts)?;
+    let readme = reader.readme(&parts)?;
+    let package = Package { index, platform, manifest, manifest_bytes, objects, readme };
+    Ok(Verified::new(package, origin))
+}
+
+fn is_what_was_asked(manifest: &Manifest, asked: &PackageRef) -> Result<(), AdmitError> {
+    let found = &manifest.package;
+    if found.name != asked.name {
+        return Err(AdmitError::Name { asked: asked.name.clone(), found: found.name.clone() });
+    }
+    match &asked.version {
+        Some(version) if *version != found.version => Err(AdmitError::Version {
+            name: found.name.clone(),
+            asked: version.clone(),
+            found: found.version.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn document(what: &'static str, digest: Digest, source: DocumentError) -> AdmitError {
+    AdmitError::Document { what, digest, source: Box::new(source) }
+}
+
+struct Reader<'a> {
+    blobs: &'a dyn Blobs,
+    arch: Arch,
+}
+
+impl Reader<'_> {
+    fn platform(&self, digest: Digest) -> Result<(Digest, ImageManifest), AdmitError> {
+        let what = "index";
+        let bytes = self.whole(what, digest, MAX_DOCUMENT as u64)?;
+        let index = Index::parse(&bytes);
+        let index = index.map_err(|source| document(what, digest, source))?;
+        let Some(entry) = index.platform(self.arch) else {
+            let platforms = index.manifests.iter().filter_map(|entry| entry.platform.as_ref());
+            let has = platforms.map(|p| format!("{}/{}", p.os, p.architecture)).collect();
+            return Err(AdmitError::NoPlatform { arch: self.arch, has });
+        };
+        let (what, digest) = ("platform manifest", entry.digest);
+        let bytes = self.part(what, entry, MAX_DOCUMENT as u64)?;
+        let manifest = ImageManifest::parse(&bytes);
+        let manifest = manifest.map_err(|source| document(what, digest, source))?;
+        if manifest.artifact_type.as_deref() != Some(media::PACKAGE) {
+            let found = manifest.artifact_type.unwrap_or_default().escape_debug().to_string();
+            return Err(AdmitError::NotAPackage { digest, found });
+        }
+        Ok((digest, manifest))
+    }
+
+    fn the_manifest(&self, parts: &ImageManifest) -> Result<Vec<u8>, AdmitError> {
+        let layers: Vec<_> = parts.layers_with_role("manifest").collect();
+        let [layer] = layers.as_slice() else {
+            let (what, found) = ("manifest", layers.len());
+            return Err(AdmitError::Layers { what, found, expected: "exactly one".into() });
+        };
+        Ok(self.file("manifest layer", layer, MANIFEST_MAX)?.data)
+    }
+
+    fn objects(
+        &self,
+        manifest: &Manifest,
+        parts: &ImageManifest,
+    ) -> Result<BTreeMap<String, Vec<u8>>, AdmitError> {
+        let arch = self.arch;
+        let mut held = self.object_layers(parts)?;
+        let mut objects = BTreeMap::new();
+        let mut named = Vec::new();
+        for (name, object) in &manifest.objects {
+            let none = || AdmitError::NoDigest { name: name.clone(), arch };
+            let digest = object.digest(arch).ok_or_else(none)?;
+            let none = || AdmitError::NoObject { name: name.clone(), arch, digest };
+            let bytes = held.get(&digest).ok_or_else(none)?;
+            objects.insert(name.clone(), bytes.clone());
+            named.push(digest);
+        }
+        held.retain(|digest, _| !named.contains(digest));
+        match held.into_keys().next() {
+            Some(digest) => Err(AdmitError::Unnamed { arch, digest }),
+            None => Ok(objects),
+        }
+    }
+
+    /// The objects by their uncompressed digest.
+    fn object_layers(
+        &self,
+        parts: &ImageManifest,
+    ) -> Result<BTreeMap<Digest, Vec<u8>>, AdmitError> {
+        let layers: Vec<_> = parts.layers_with_role("object").collect();
+        if layers.is_empty() || layers.len() > OBJECTS_MAX {
+            let expected = format!("1 to {OBJECTS_MAX}");
+            return Err(AdmitError::Layers { what: "object", found: layers.len(), expected });
+        }
+        let mut room = OBJECTS_TOTAL_MAX;
+        let mut objects = BTreeMap::new();
+        for layer in layers {
+            let data = self.file("object layer", layer, OBJECT_MAX.min(room))?.data;
+            room -= data.len() as u64;
+            objects.insert(Digest::of(&data), data);
+        }
+        Ok(objects)
+    }
+
+    fn readme(&self, parts: &ImageManifest) -> Result<Option<String>, AdmitError> {
+        let Some(layer) = parts.layers_with_role("readme").next() else { return Ok(None) };
+        let what = "readme layer";
+        // Nodes need no README and may not have fetched it.
+        let there = self
+            .blobs
+            .blob(&layer.digest, LAYER_MAX)
+            .map_err(|source| AdmitError::Read { what, digest: layer.digest, source })?;
+        if there.is_none() {
+            return Ok(None);
+        }
+        let file = self.file(what, layer, README_MAX)?;
+        String::from_utf8(file.data).map(Some).map_err(|_| AdmitError::Readme)
+    }
+
+    fn file(
+        &self,
+        what: &'static str,
+        layer: &Descriptor,
+        max: u64,
+    ) -> Result<layer::File, AdmitError> {
+        let bytes = self.part(what, layer, LAYER_MAX)?;
+        let digest = layer.digest;
+        layer::read(&bytes, max).map_err(|source| AdmitError::Layer { what, digest, source })
+    }
+
+    /// What a descriptor points at, with the size that it says.
+    fn part(
+        &self,
+        what: &'static str,
+        entry: &Descriptor,
+        limit: u64,
+    ) -> Result<Vec<u8>, AdmitError> {
+        let (digest, expected) = (entry.digest, entry.size);
+        if expected > limit {
+            return Err(AdmitError::TooLarge { what, size: expected, limit });
+        }
+        let bytes = self.whole(what, digest, expected)?;
+        let found = bytes.len() as u64;
+        if found != expected {
+            return Err(AdmitError::Size { what, digest, expected, found });
+        }
+        Ok(bytes)
+    }
+
+    /// A blob whose bytes are what its digest says.
+    fn whole(&self, what: &'static str, digest: Digest, limit: u64) -> Result<Vec<u8>, AdmitError> {
+        let bytes = self.blobs.blob(&digest, limit);
+        let bytes = bytes.map_err(|source| AdmitError::Read { what, digest, source })?;
+        let bytes = bytes.ok_or(AdmitError::Missing { what, digest })?;
+        let found = Digest::of(&bytes);
+        if found == digest { Ok(bytes) } else { Err(AdmitError::Altered { what, digest, found }) }
+    }
 }

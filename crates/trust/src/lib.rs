@@ -2,7 +2,7 @@
 //! a [`Verified`] package.
 //!
 //! Pure: no I/O, no clock, no environment. The order is digest, signature, parsing: [`verify()`] turns a digest and
-//! its signature bundles into a `Verified<Digest>` by the rules of a [`Policy`]; `admit` follows the digest
+//! its signature bundles into a `Verified<Digest>` by the rules of a [`Policy`]; [`admit()`] follows the digest
 //! chain from there and yields a `Verified<Package>`. Nothing of a package is parsed before that.
 
 pub mod admit;
@@ -13,7 +13,7 @@ pub mod policy;
 pub mod verified;
 pub mod verify;
 
-pub use admit::{Blobs, Package};
+pub use admit::{AdmitError, Blobs, Package, admit};
 pub use key::{KeyId, PublicKey, SecretKey};
 pub use policy::Policy;
 pub use verified::{Origin, Verified};

@@ -1,0 +1,397 @@
+//! A content-addressed store in the form of an OCI image layout (image-spec, image-layout.md).
+//!
+//! Two processes may use one store at once: blobs appear by rename, and `index.json` is replaced under a lock. After
+//! a crash each blob is whole or absent; a temporary file may stay, and the next [`Store::create`] removes it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use skep_spec::oci::{Descriptor, DocumentError, Index};
+use skep_spec::{Digest, PackageName, PackageRef, Version, media};
+use skep_trust::Blobs;
+
+/// Largest `index.json` that is read, in bytes.
+const INDEX_MAX: u64 = 4 * 1024 * 1024;
+/// The annotation by which layouts name their entries (image-spec, annotations.md).
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+const TEMPORARY: &str = ".tmp-";
+
+/// A store in a folder.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// Why a store did not give or keep something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not a layout.
+    #[error(
+        "'{}' is not an OCI layout: it has no oci-layout file of version 1; 'skep pack' and 'skep pull' make layouts", .0.display()
+    )]
+    NotALayout(PathBuf),
+    /// The file system.
+    #[error("cannot {action} '{}'{}", path.display(), hint(source))]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A blob whose bytes are not what its name says.
+    #[error(
+        "the blob {digest} in '{}' is damaged: its bytes have the digest {found}; delete it and pull again", root.display()
+    )]
+    Damaged {
+        /// The store.
+        root: PathBuf,
+        /// Its name.
+        digest: Digest,
+        /// The digest of its bytes.
+        found: Digest,
+    },
+    /// A blob longer than the reader takes.
+    #[error("the blob {digest} has {size} bytes, more than the {limit} allowed")]
+    TooLarge {
+        /// Its name.
+        digest: Digest,
+        /// Bytes that it has.
+        size: u64,
+        /// Bytes that it may have.
+        limit: u64,
+    },
+    /// A blob that should be there.
+    #[error("'{}' holds no blob {digest}: the layout is not whole; pull or pack it again", root.display())]
+    Missing {
+        /// The store.
+        root: PathBuf,
+        /// Its name.
+        digest: Digest,
+    },
+    /// An `index.json` that is not one.
+    #[error("'{}' is not an OCI index", path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<DocumentError>,
+    },
+}
+
+impl Store {
+    /// Opens the store in `root`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or holds something else.
+    pub fn create(root: &Path) -> Result<Self, StoreError> {
+        let store = Self { root: root.to_owned() };
+        let blobs = store.blobs();
+        fs::create_dir_all(&blobs).map_err(io_error("make the folder", &blobs))?;
+        let marker = root.join("oci-layout");
+        if !marker.exists() {
+            store.replace(&marker, LAYOUT.as_bytes())?;
+        }
+        let store = Self::open(root)?;
+        store.change_index(|_| ())?;
+        store.remove_leftovers()?;
+        Ok(store)
+    }
+
+    /// Opens a store that is there.
+    ///
+    /// # Errors
+    /// When `root` is not an OCI layout.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let marker = root.join("oci-layout");
+        let mut text = String::new();
+        let read = File::open(&marker).and_then(|file| file.take(4096).read_to_string(&mut text));
+        match read {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::NotALayout(root.to_owned()));
+            }
+            Err(e) if e.kind() != io::ErrorKind::InvalidData => {
+                return Err(io_error("read", &marker)(e));
+            }
+            _ => (),
+        }
+        let layout: Option<Layout> = serde_json::from_str(&text).ok();
+        if layout.is_none_or(|layout| layout.image_layout_version != "1.0.0") {
+            return Err(StoreError::NotALayout(root.to_owned()));
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// The store's folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a blob is, or would be.
+    #[must_use]
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.hex())
+    }
+
+    /// Whether a blob is there.
+    #[must_use]
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.path(digest).is_file()
+    }
+
+    /// Keeps `bytes`, on disk before this returns, and tells their digest.
+    ///
+    /// # Errors
+    /// When they cannot be written: nothing is kept then.
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let digest = Digest::of(bytes);
+        let path = self.path(&digest);
+        // A blob of this name but another length was cut by something else: write it again.
+        let whole = fs::metadata(&path).is_ok_and(|meta| meta.len() == bytes.len() as u64);
+        if !whole {
+            self.replace(&path, bytes)?;
+        }
+        Ok(digest)
+    }
+
+    /// A blob of at most `limit` bytes, its digest checked; `None` if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be read, is too large, or is damaged.
+    pub fn read(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path(digest);
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(io_error("read", &path))?,
+        };
+        let size = file.metadata().map_err(io_error("read", &path))?.len();
+        if size > limit {
+            return Err(StoreError::TooLarge { digest: *digest, size, limit });
+        }
+        let mut bytes = Vec::new();
+        let mut file = file.take(limit.saturating_add(1));
+        file.read_to_end(&mut bytes).map_err(io_error("read", &path))?;
+        let found = Digest::of(&bytes);
+        if found != *digest {
+            return Err(StoreError::Damaged { root: self.root.clone(), digest: *digest, found });
+        }
+        Ok(Some(bytes))
+    }
+
+    /// A blob that must be there: [`Store::read`], with its absence an error.
+    ///
+    /// # Errors
+    /// As [`Store::read`], and when it is not there.
+    pub fn require(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let missing = || StoreError::Missing { root: self.root.clone(), digest: *digest };
+        self.read(digest, limit)?.ok_or_else(missing)
+    }
+
+    /// Removes a blob, if it is there.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// `index.json`: the packages and signatures that the layout lists.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no index.
+    pub fn index(&self) -> Result<Index, StoreError> {
+        let path = self.index_path();
+        let mut bytes = Vec::new();
+        let file = File::open(&path).map_err(io_error("read", &path))?;
+        file.take(INDEX_MAX + 1).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
+        Index::parse(&bytes).map_err(|source| StoreError::Index { path, source: Box::new(source) })
+    }
+
+    /// Lists a package's index under `publisher/name:version`, in place of what had that name.
+    ///
+    /// # Errors
+    /// When `index.json` cannot be read or written.
+    pub fn list_package(
+        &self,
+        name: &PackageName,
+        version: &Version,
+        index: Digest,
+        size: u64,
+    ) -> Result<(), StoreError> {
+        let ref_name = ref_name(name, version);
+        let mut entry = descriptor(media::INDEX, index, size);
+        entry.annotations.insert(REF_NAME.into(), ref_name.clone());
+        self.change_index(|list| {
+            list.manifests.retain(|other| other.annotations.get(REF_NAME) != Some(&ref_name));
+            list.manifests.push(entry);
+        })
+    }
+
+    /// Lists a referrer (a signature's manifest), once.
+    ///
+    /// # Errors
+    /// When `index.json` cannot be read or written.
+    pub fn list_referrer(
+        &self,
+        artifact_type: &str,
+        manifest: Digest,
+        size: u64,
+    ) -> Result<(), StoreError> {
+        let mut entry = descriptor(media::MANIFEST, manifest, size);
+        entry.artifact_type = Some(artifact_type.to_owned());
+        self.change_index(|list| {
+            list.manifests.retain(|other| other.digest != manifest);
+            list.manifests.push(entry);
+        })
+    }
+
+    /// Takes entries off the list: `keep` says which stay. Blobs stay.
+    ///
+    /// # Errors
+    /// When `index.json` cannot be read or written.
+    pub fn unlist(&self, keep: impl Fn(&Descriptor) -> bool) -> Result<(), StoreError> {
+        self.change_index(|list| list.manifests.retain(keep))
+    }
+
+    /// The packages that the layout lists, by the name and version of each index.
+    ///
+    /// # Errors
+    /// When `index.json` cannot be read.
+    pub fn packages(&self) -> Result<Vec<(String, Digest)>, StoreError> {
+        let entries = self.index()?.manifests.into_iter();
+        let named = entries.filter(|entry| entry.media_type == media::INDEX).map(|entry| {
+            let name = entry.annotations.get(REF_NAME).cloned().unwrap_or_default();
+            (name, entry.digest)
+        });
+        Ok(named.collect())
+    }
+
+    /// The index digest that `reference` means in this layout, if it is listed.
+    ///
+    /// # Errors
+    /// When `index.json` cannot be read.
+    pub fn find(&self, reference: &PackageRef) -> Result<Option<Digest>, StoreError> {
+        if let Some(digest) = reference.digest {
+            return Ok(self.has(&digest).then_some(digest));
+        }
+        let Some(version) = &reference.version else { return Ok(None) };
+        let wanted = ref_name(&reference.name, version);
+        let packages = self.packages()?;
+        Ok(packages.into_iter().find(|(name, _)| *name == wanted).map(|(_, digest)| digest))
+    }
+
+    fn change_index(&self, change: impl FnOnce(&mut Index)) -> Result<(), StoreError> {
+        let lock_path = self.root.join(".index.lock");
+        let lock = File::options().create(true).append(true).open(&lock_path);
+        let lock = lock.map_err(io_error("open", &lock_path))?;
+        lock.lock().map_err(io_error("lock", &lock_path))?; // until `lock` is dropped
+        let path = self.index_path();
+        let is_there = path.exists();
+        let before = if is_there { self.index()? } else { empty_index() };
+        let mut after = before.clone();
+        change(&mut after);
+        if is_there && after == before {
+            return Ok(());
+        }
+        self.replace(&path, &after.to_bytes())
+    }
+
+    /// Writes a file so that others see all of it or nothing, also after a power cut.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let folder = path.parent().unwrap_or(&self.root);
+        let temporary = folder.join(format!("{TEMPORARY}{}", unique()));
+        let written = write_durably(&temporary, bytes)
+            .and_then(|()| fs::rename(&temporary, path))
+            .and_then(|()| File::open(folder)?.sync_all());
+        written.map_err(|e| {
+            let _ = fs::remove_file(&temporary); // it may never have been made
+            io_error("write", path)(e)
+        })
+    }
+
+    /// Removes temporary files of processes that are gone.
+    fn remove_leftovers(&self) -> Result<(), StoreError> {
+        for folder in [self.root.clone(), self.blobs()] {
+            let entries = fs::read_dir(&folder).map_err(io_error("list", &folder))?;
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY)) else {
+                    continue;
+                };
+                let writer = rest.split('-').next().unwrap_or_default();
+                if !Path::new("/proc").join(writer).exists() {
+                    let _ = fs::remove_file(entry.path()); // another process may have been faster
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.root.join("blobs/sha256")
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.root.join("index.json")
+    }
+}
+
+impl Blobs for Store {
+    fn blob(&self, digest: &Digest, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        self.read(digest, limit).map_err(io::Error::other)
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Layout {
+    image_layout_version: String,
+}
+
+fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+    Descriptor { digest, size, ..Descriptor::of(media_type, b"") }
+}
+
+fn empty_index() -> Index {
+    Index::new(Vec::new(), BTreeMap::new())
+}
+
+fn ref_name(name: &PackageName, version: &Version) -> String {
+    format!("{name}:{}", version.tag())
+}
+
+/// A name that no other writer has: its process, for the one that cleans up, and 64 random bits.
+fn unique() -> String {
+    format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { action, path, source }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space and do it again: nothing half written was kept"
+        }
+        io::ErrorKind::PermissionDenied => "; run it as a user who may, or choose another folder",
+        _ => "",
+    }
+}
