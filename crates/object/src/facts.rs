@@ -42,7 +42,7 @@ pub enum ObjectError {
     },
     /// An ELF for a CPU.
     #[error(
-        "this is a {bits}-bit ELF for {machine}, not for BPF: compile with `clang -target bpf -g -O2 -c`"
+        "this is a {bits}-bit ELF for {machine}, not a 64-bit ELF for BPF: compile with `clang -target bpf -g -O2 -c`"
     )]
     OtherMachine {
         /// The machine's name.
@@ -57,7 +57,9 @@ pub enum ObjectError {
         kind: u16,
     },
     /// A part reaches beyond the end of the file.
-    #[error("the object is truncated: {what} reaches to byte {reaches}, the file ends at {has}")]
+    #[error(
+        "the object is truncated in {what}: that would end at byte {reaches}, the file ends at {has}"
+    )]
     Truncated {
         /// The part.
         what: String,

@@ -112,6 +112,7 @@ fn pair(before: Leaves<'_>, after: Leaves<'_>, renames: &BTreeMap<String, String
     let removed: Vec<String> = removed.map(|leaf| leaf.name.clone()).collect();
     if common.is_empty() {
         let why = match blocked.first() {
+            Some(blocked) if blocked.name.is_empty() => format!("the value: {}", blocked.why),
             Some(blocked) => format!("field '{}': {}", blocked.name, blocked.why),
             None => "no field is in both versions".to_owned(),
         };
@@ -132,10 +133,11 @@ fn carried(old: &Leaf, new: &Leaf) -> Result<FieldPair, String> {
     };
     match (&old.content, &new.content) {
         (Content::Number { signed: a }, Content::Number { signed: b }) if a != b => {
-            Err(format!("it was {}, it is {} now", old.ty, new.ty))
+            let word = |signed: &bool| if *signed { "signed" } else { "unsigned" };
+            Err(format!("it was {}, it is {} now", word(a), word(b)))
         }
         (Content::Number { .. }, Content::Number { .. }) if old.span.size > new.span.size => {
-            Err(format!("it was {}, which does not fit {}", old.ty, new.ty))
+            Err(format!("it had {} bytes, it has {} now", old.span.size, new.span.size))
         }
         (Content::Number { signed }, Content::Number { .. }) => Ok(pair(true, *signed)),
         (Content::Bytes, Content::Bytes) if old.ty == new.ty && old.span.size == new.span.size => {

@@ -167,7 +167,8 @@ pub fn uncovered(permissions: &Permissions, facts: &Facts) -> Vec<String> {
         ("kfuncs", &permissions.kfuncs, &summary.kfuncs),
     ] {
         for name in used.iter().filter(|name| !list.iter().any(|p| matches(p, name))) {
-            missing.push(format!("{what} lacks '{name}': {} call it", users(facts, name)));
+            missing
+                .push(format!("{what} lacks '{name}', which is called by {}", users(facts, name)));
         }
     }
     for program in &summary.unknown_calls {

@@ -1,0 +1,34 @@
+//! Test objects from C.
+
+use std::path::Path;
+use std::process::Command;
+
+use skep_object::Facts;
+
+/// Compiles a file of `tests/c`.
+pub fn object(file: &str, flags: &[&str]) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c");
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("out.o");
+    let output = Command::new("clang")
+        .args(["-target", "bpf", "-O2", "-mcpu=v3", "-c", "-Wall", "-Wno-unused-function"])
+        .args(["-Wno-missing-declarations", "-o"])
+        .arg(&path)
+        .args(if flags.contains(&"no-debug") {
+            vec![]
+        } else {
+            vec!["-g", "-fdebug-compilation-dir=."]
+        })
+        .args(flags.iter().filter(|flag| **flag != "no-debug"))
+        .arg(file)
+        .current_dir(folder)
+        .output()
+        .expect("clang runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read(path).unwrap()
+}
+
+/// Compiles a file of `tests/c` and reads it.
+pub fn facts(file: &str, flags: &[&str]) -> Facts {
+    Facts::parse(&object(file, flags)).unwrap()
+}

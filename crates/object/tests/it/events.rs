@@ -1,0 +1,240 @@
+use std::collections::BTreeMap;
+
+use skep_object::event::{Clock, Decoder, DecoderError, event_type};
+use skep_object::{Facts, TypeId};
+use skep_spec::manifest::Field;
+
+use crate::build::facts;
+
+fn records() -> Facts {
+    facts("records.c", &[])
+}
+
+fn decoder(facts: &Facts, ty: &str, formats: &[(&str, Field)]) -> Result<Decoder, DecoderError> {
+    let btf = facts.btf.as_ref().unwrap();
+    let formats = formats.iter().map(|(name, field)| ((*name).to_owned(), field.clone())).collect();
+    Decoder::new(btf, btf.type_by_name(ty).unwrap(), &formats)
+}
+
+fn format(name: &str) -> Field {
+    Field { format: Some(name.to_owned()), ..Field::default() }
+}
+
+/// `struct record` of `records.c` as a BPF program would write it.
+fn record() -> Vec<u8> {
+    let mut out = vec![0u8; 128];
+    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &u64::MAX.to_le_bytes());
+    put(8, &i64::MIN.to_le_bytes());
+    put(16, &77u32.to_le_bytes());
+    put(20, &[0xfe, 1, b'R']);
+    put(23, b"b\xffa\x1bsh\0x");
+    put(32, &(-3i32).to_le_bytes());
+    put(36, &9u32.to_le_bytes());
+    put(40, &0.5f32.to_le_bytes());
+    put(48, &0.25f64.to_le_bytes());
+    put(56, &0xffff_8880_dead_beefu64.to_le_bytes());
+    put(64, &[1, 0, 2, 0, 3, 0]);
+    put(70, &[0xff, 0xff, 5, 0]);
+    put(74, &[1, 0, 2, 0, 3, 0, 4, 0]);
+    put(84, &[1, 2, 3, 4]);
+    put(88, &[10, 0, 0, 0]);
+    put(92, &[5 | 0b10001 << 3]);
+    put(96, &0xab_cdef_0123u64.to_le_bytes());
+    put(104, &7u32.to_le_bytes());
+    put(108, &[21, 0, 22, 0]);
+    out.truncate(112);
+    out
+}
+
+#[test]
+fn every_kind_of_field_becomes_json_in_order() {
+    let facts = records();
+    let decoder = decoder(&facts, "record", &[]).unwrap();
+    assert_eq!(decoder.size(), 112);
+    insta::assert_snapshot!(decoder.decode(&record()).to_json(), @r#"{"id":18446744073709551615,"balance":-9223372036854775808,"pid":77,"tiny":-2,"alive":true,"letter":"R","comm":"b\\xffa\u001bsh","state":"BROKEN","wide":9,"ratio":0.5,"share":0.25,"address":"0xffff8880deadbeef","ports":[1,2,3],"at":{"x":-1,"y":5},"path":[{"x":1,"y":2},{"x":3,"y":4}],"whole":67305985,"parts":[1,2,3,4],"either":{"number":10,"point":{"x":10,"y":0}},"low":5,"middle":-15,"high":737894400291,"last":7,"tail":[21,22]}"#);
+}
+
+#[test]
+fn what_a_short_record_lacks_is_null() {
+    let facts = records();
+    let decoder = decoder(&facts, "record", &[]).unwrap();
+    insta::assert_snapshot!(decoder.decode(&record()[..67]).to_json(), @r#"{"id":18446744073709551615,"balance":-9223372036854775808,"pid":77,"tiny":-2,"alive":true,"letter":"R","comm":"b\\xffa\u001bsh","state":"BROKEN","wide":9,"ratio":0.5,"share":0.25,"address":"0xffff8880deadbeef","ports":[1],"at":null,"path":null,"whole":null,"parts":null,"either":null,"low":null,"middle":null,"high":null,"last":null,"tail":null}"#);
+    let row = decoder.row(&record()[..20]);
+    assert_eq!(row[..4], ["18446744073709551615", "-9223372036854775808", "77", ""]);
+    for length in 0..record().len() {
+        let json = decoder.decode(&record()[..length]).to_json();
+        serde_json::from_str::<serde_json::Value>(&json).unwrap();
+        assert_eq!(decoder.row(&record()[..length]).len(), decoder.columns().count());
+    }
+}
+
+#[test]
+fn a_table_flattens_structs() {
+    let facts = records();
+    let decoder = decoder(&facts, "record", &[]).unwrap();
+    let row = decoder.row(&record());
+    let lines: Vec<String> = decoder
+        .columns()
+        .zip(row)
+        .map(|(c, cell)| format!("{}{} = {cell}", c.name, if c.number { " #" } else { "" }))
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    id # = 18446744073709551615
+    balance # = -9223372036854775808
+    pid # = 77
+    tiny # = -2
+    alive = true
+    letter = R
+    comm = b\xffa\u{1b}sh
+    state = BROKEN
+    wide = 9
+    ratio # = 0.5
+    share # = 0.25
+    address = 0xffff8880deadbeef
+    ports = [1,2,3]
+    at.x # = -1
+    at.y # = 5
+    path = [{"x":1,"y":2},{"x":3,"y":4}]
+    whole # = 67305985
+    parts = [1,2,3,4]
+    either.number # = 10
+    either.point.x # = 10
+    either.point.y # = 0
+    low # = 5
+    middle # = -15
+    high # = 737894400291
+    last # = 7
+    tail = [21,22]
+    "#);
+}
+
+#[test]
+fn formats_show_what_numbers_mean() {
+    let facts = records();
+    let unit = |name: &str, unit: &str| Field { unit: Some(unit.into()), ..format(name) };
+    let named = Field { name: Some("latency".into()), ..unit("duration", "us") };
+    let formats = [
+        ("when", format("ktime")),
+        ("took", named),
+        ("address", format("ip")),
+        ("address6", format("ip")),
+        ("mac", format("mac")),
+        ("result", format("errno")),
+        ("error", format("errno")),
+        ("signal", format("signal")),
+        ("bytes", unit("size", "KiB")),
+        ("path", format("path")),
+        ("flag", format("bool")),
+        ("mask", format("hex")),
+    ];
+    let decoder = decoder(&facts, "shown", &formats).unwrap();
+    let mut data = Vec::new();
+    data.extend(1_234_567_890_123u64.to_le_bytes());
+    data.extend(1_500u64.to_le_bytes());
+    data.extend([10, 1, 2, 3]);
+    data.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    data.extend([2, 0, 0, 0xaa, 0xbb, 0xcc]);
+    data.resize(44, 0); // padding before result
+    data.splice(42..44, [0, 0]);
+    data.extend((-2i32).to_le_bytes());
+    data.extend(13u32.to_le_bytes());
+    data.extend(9u32.to_le_bytes());
+    data.extend(1536u64.to_le_bytes());
+    data.extend(*b"/etc/passwd\0\0\0\0\0");
+    data.extend(1u32.to_le_bytes());
+    data.extend(0xff00u32.to_le_bytes());
+    let show = |decoder: &Decoder| {
+        let row = decoder.row(&data);
+        let cells = decoder.columns().zip(row).map(|(c, cell)| format!("{}={cell}", c.name));
+        cells.collect::<Vec<_>>().join(" ")
+    };
+    let json = decoder.decode(&data).to_json();
+    let clock = Clock { unix_ns_at_zero: 86_400_000_000_000 * 365, offset_seconds: 3600 };
+    let lines = [show(&decoder), show(&decoder.with_clock(clock)), json];
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    when=1234.567890 latency=1.50ms address=10.1.2.3 address6=2001:db8::1 mac=02:00:00:aa:bb:cc result=-ENOENT error=EACCES signal=SIGKILL bytes=1.50MiB path=/etc/passwd flag=true mask=0xff00
+    when=01:20:34.567890 latency=1.50ms address=10.1.2.3 address6=2001:db8::1 mac=02:00:00:aa:bb:cc result=-ENOENT error=EACCES signal=SIGKILL bytes=1.50MiB path=/etc/passwd flag=true mask=0xff00
+    {"when":1234567890123,"took":1500,"address":"10.1.2.3","address6":"2001:db8::1","mac":"02:00:00:aa:bb:cc","result":-2,"error":13,"signal":9,"bytes":1536,"path":"/etc/passwd","flag":1,"mask":65280}
+    "#);
+}
+
+#[test]
+fn formats_that_do_not_fit_are_refused() {
+    let facts = records();
+    let refused =
+        |field: &str, f: Field| decoder(&facts, "record", &[(field, f)]).unwrap_err().to_string();
+    let unit = Field { unit: Some("h".into()), ..format("duration") };
+    let all = [
+        refused("idd", format("hex")),
+        refused("id", format("colour")),
+        refused("id", format("mac")),
+        refused("comm", format("hex")),
+        refused("id", unit),
+        decoder(&facts, "record", &[("at.z", format("hex"))]).unwrap_err().to_string(),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @r"
+    there is no field 'idd' in struct record; it has id, balance, pid, tiny, alive, letter, comm, state, wide, ratio, share, address, ports, at.x, at.y, path, whole, parts, either.number, either.point.x, either.point.y, low, middle, high, last, tail
+    field 'id': there is no format 'colour'; use one of ktime, comm, duration, hex, ip, mac, errno, signal, size, path, bool
+    field 'id' is a u64: format 'mac' takes 6 bytes
+    field 'comm' is a char[8]: format 'hex' takes a number
+    field 'id': there is no unit 'h' for duration; use ns, us, ms or s
+    there is no field 'at.z' in struct record; it has id, balance, pid, tiny, alive, letter, comm, state, wide, ratio, share, address, ports, at.x, at.y, path, whole, parts, either.number, either.point.x, either.point.y, low, middle, high, last, tail
+    ");
+    assert!(decoder(&facts, "record", &[("at.x", format("hex"))]).is_ok());
+}
+
+#[test]
+fn numbers_are_found_by_path() {
+    let facts = records();
+    let decoder = decoder(&facts, "record", &[]).unwrap();
+    let data = record();
+    assert_eq!(decoder.number("id", &data), Some(i128::from(u64::MAX)));
+    assert_eq!(decoder.number("at.x", &data), Some(-1));
+    assert_eq!(decoder.number("middle", &data), Some(-15));
+    assert_eq!(decoder.number("comm", &data), None);
+    assert_eq!(decoder.number("id", &data[..4]), None);
+    let place = decoder.place("pid").unwrap();
+    assert_eq!(place.number(&data), Some(77));
+}
+
+#[test]
+fn values_of_maps_may_be_plain_numbers() {
+    let facts = records();
+    let decoder = decoder(&facts, "u64", &[]).unwrap();
+    assert_eq!(decoder.decode(&5u64.to_le_bytes()).to_json(), "5");
+    assert_eq!(decoder.number("", &5u64.to_le_bytes()), Some(5));
+    assert_eq!(decoder.columns().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["value"]);
+    assert_eq!(decoder.row(&5u64.to_le_bytes()), ["5"]);
+}
+
+#[test]
+fn records_of_unknown_type_are_shown_in_hex() {
+    let decoder = Decoder::raw();
+    assert_eq!(decoder.decode(&[1, 0xab]).to_json(), r#"{"bytes":"01ab"}"#);
+    assert_eq!(decoder.row(&[1, 0xab]), ["01ab"]);
+}
+
+#[test]
+fn the_type_of_records_is_found_in_a_fixed_order() {
+    let facts = records();
+    let name = |ty: Option<TypeId>| ty.map(|ty| facts.btf.as_ref().unwrap().describe(ty));
+    assert_eq!(name(event_type(&facts, "typed", Some("point"))).as_deref(), Some("struct point"));
+    assert_eq!(
+        name(event_type(&facts, "typed", Some("struct point"))).as_deref(),
+        Some("struct point")
+    );
+    assert_eq!(event_type(&facts, "typed", Some("absent")), None);
+    assert_eq!(name(event_type(&facts, "typed", None)).as_deref(), Some("struct shown"));
+    assert_eq!(name(event_type(&facts, "untyped", None)).as_deref(), Some("struct record"));
+    let other = crate::build::facts("facts.c", &[]);
+    assert_eq!(event_type(&other, "ring", None), None);
+}
+
+#[test]
+fn a_type_without_size_is_refused() {
+    let facts = records();
+    let btf = facts.btf.as_ref().unwrap();
+    let error = Decoder::new(btf, TypeId(0), &BTreeMap::new()).unwrap_err();
+    insta::assert_snapshot!(error, @"a record cannot be a void: it has no size");
+}

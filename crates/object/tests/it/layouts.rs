@@ -1,0 +1,137 @@
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use skep_object::layout::{LayoutChange, compare};
+use skep_object::{Btf, TypeId};
+
+use crate::build::facts;
+
+fn version(number: u32) -> (Btf, TypeId) {
+    let facts = facts("layouts.c", &[&format!("-DVERSION={number}")]);
+    let value = facts.map("map").unwrap().value_type.unwrap();
+    (facts.btf.unwrap(), value)
+}
+
+fn change(old: u32, new: u32, renames: &[(&str, &str)]) -> LayoutChange {
+    let ((old, a), (new, b)) = (version(old), version(new));
+    let renames = renames.iter().map(|(n, o)| ((*n).to_owned(), (*o).to_owned())).collect();
+    compare(&old, a, &new, b, &renames)
+}
+
+fn show(change: &LayoutChange) -> String {
+    let LayoutChange::Fields { common, added, removed, blocked } = change else {
+        return format!("{change:?}");
+    };
+    let mut out = String::new();
+    for f in common {
+        let (o, n) = (f.old, f.new);
+        writeln!(
+            out,
+            "{} {}:{} -> {}:{} x{} number={} signed={}",
+            f.name, o.offset, o.size, n.offset, n.size, f.count, f.number, f.signed
+        )
+        .unwrap();
+    }
+    writeln!(out, "added {added:?} removed {removed:?}").unwrap();
+    for b in blocked {
+        writeln!(out, "blocked {}: {}", b.name, b.why).unwrap();
+    }
+    out
+}
+
+#[test]
+fn a_field_that_came_at_the_end() {
+    insta::assert_snapshot!(show(&change(1, 2, &[])), @r#"
+    count 0:8 -> 0:8 x1 number=true signed=false
+    added ["bytes"] removed []
+    "#);
+    insta::assert_snapshot!(show(&change(2, 1, &[])), @r#"
+    count 0:8 -> 0:8 x1 number=true signed=false
+    added [] removed ["bytes"]
+    "#);
+}
+
+#[test]
+fn the_same_layout_is_equal_whatever_its_names() {
+    assert_eq!(change(1, 1, &[]), LayoutChange::Equal);
+    assert_eq!(change(3, 3, &[]), LayoutChange::Equal, "with a struct that points to itself");
+    assert_eq!(change(1, 8, &[]), LayoutChange::Equal, "qualifiers and typedefs");
+    assert_eq!(change(6, 6, &[]), LayoutChange::Equal);
+}
+
+#[test]
+fn fields_moved_resized_retyped_and_nested() {
+    insta::assert_snapshot!(show(&change(3, 4, &[])), @r#"
+    small 4:4 -> 0:8 x1 number=true signed=false
+    comm 88:16 -> 8:16 x1 number=false signed=false
+    slots 8:8 -> 24:8 x4 number=true signed=false
+    part.a 40:4 -> 88:4 x1 number=true signed=false
+    part.b 48:8 -> 96:8 x1 number=true signed=false
+    parts[0].a 56:4 -> 104:4 x1 number=true signed=false
+    parts[0].b 64:8 -> 112:8 x1 number=true signed=false
+    parts[1].a 72:4 -> 120:4 x1 number=true signed=false
+    parts[1].b 80:8 -> 128:8 x1 number=true signed=false
+    node.self 144:8 -> 168:8 x1 number=true signed=false
+    added [] removed ["gone"]
+    blocked sign: it was signed, it is unsigned now
+    blocked flag: bit fields cannot be moved
+    blocked timer: a bpf_timer belongs to the kernel and cannot be moved
+    blocked node.next: a pointer belongs to the kernel and cannot be moved
+    "#);
+    insta::assert_snapshot!(show(&change(4, 5, &[])), @r#"
+    small 0:8 -> 0:8 x1 number=true signed=false
+    comm 8:16 -> 8:16 x1 number=false signed=false
+    slots 24:8 -> 24:8 x8 number=true signed=false
+    part.a 88:4 -> 88:4 x1 number=true signed=false
+    part.b 96:8 -> 96:8 x1 number=true signed=false
+    parts[0].a 104:4 -> 104:4 x1 number=true signed=false
+    parts[0].b 112:8 -> 112:8 x1 number=true signed=false
+    parts[1].a 120:4 -> 120:4 x1 number=true signed=false
+    parts[1].b 128:8 -> 128:8 x1 number=true signed=false
+    sign 136:4 -> 136:4 x1 number=true signed=false
+    node.self 168:8 -> 168:8 x1 number=true signed=false
+    added ["part.added", "parts[0].added", "parts[1].added"] removed []
+    blocked flag: bit fields cannot be moved
+    blocked timer: a bpf_timer belongs to the kernel and cannot be moved
+    blocked node.next: a pointer belongs to the kernel and cannot be moved
+    "#);
+}
+
+#[test]
+fn narrowing_is_blocked_and_renames_are_followed() {
+    insta::assert_snapshot!(show(&change(4, 3, &[("gone", "small")])), @r#"
+    slots 24:8 -> 8:8 x4 number=true signed=false
+    part.a 88:4 -> 40:4 x1 number=true signed=false
+    part.b 96:8 -> 48:8 x1 number=true signed=false
+    parts[0].a 104:4 -> 56:4 x1 number=true signed=false
+    parts[0].b 112:8 -> 64:8 x1 number=true signed=false
+    parts[1].a 120:4 -> 72:4 x1 number=true signed=false
+    parts[1].b 128:8 -> 80:8 x1 number=true signed=false
+    comm 8:16 -> 88:16 x1 number=false signed=false
+    node.self 168:8 -> 144:8 x1 number=true signed=false
+    added ["gone"] removed []
+    blocked small: it had 8 bytes, it has 4 now
+    blocked sign: it was unsigned, it is signed now
+    blocked flag: bit fields cannot be moved
+    blocked timer: a bpf_timer belongs to the kernel and cannot be moved
+    blocked node.next: a pointer belongs to the kernel and cannot be moved
+    "#);
+}
+
+#[test]
+fn numbers_and_structs() {
+    insta::assert_snapshot!(show(&change(7, 6, &[])), @r"
+     0:4 -> 0:8 x1 number=true signed=false
+    added [] removed []
+    ");
+    insta::assert_snapshot!(show(&change(6, 7, &[])), @r#"Incompatible("the value: it had 8 bytes, it has 4 now")"#);
+    insta::assert_snapshot!(show(&change(6, 1, &[])), @r#"Incompatible("the value was value_t, it is struct value now")"#);
+    insta::assert_snapshot!(show(&change(1, 3, &[])), @r#"Incompatible("no field is in both versions")"#);
+}
+
+#[test]
+fn a_type_that_is_not_there_compares_to_nothing() {
+    let (old, value) = version(1);
+    let change = compare(&old, value, &old, TypeId(0), &BTreeMap::new());
+    assert!(matches!(change, LayoutChange::Incompatible(_)));
+}

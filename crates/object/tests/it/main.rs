@@ -1,0 +1,11 @@
+//! Objects built with the system's clang, read back.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod build;
+mod events;
+mod facts;
+mod hostile;
+mod layouts;
+mod permissions;
+mod types;
+mod writers;
