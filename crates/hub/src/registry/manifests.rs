@@ -120,7 +120,7 @@ async fn received(hub: &Hub, parts: &Parts, body: Body) -> Result<Bytes, OciErro
     let said = parts.headers.get(header::CONTENT_LENGTH);
     let said = said.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if said.is_some_and(|said| said > most as u64) {
-        drain(body).await;
+        drain(body.into_data_stream()).await;
         return Err(too_large());
     }
     let read = axum::body::to_bytes(body, most);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -91,7 +91,7 @@ async fn write(hub: &Hub, route: Route, parts: &Parts, body: Body) -> Result<Res
         return Err(unsupported());
     };
     if let Err(refusal) = auth::may_push(hub, &parts.headers, repository).await {
-        drain(body).await;
+        drain(body.into_data_stream()).await;
         return Err(refusal);
     }
     match (&parts.method, &route) {
@@ -123,13 +123,12 @@ fn unsupported() -> OciError {
 }
 
 /// Reads what a refused client still sends, within limits: closing at once could cost it the answer.
-pub(crate) async fn drain(body: Body) {
+pub(crate) async fn drain(mut body: BodyDataStream) {
     const MOST: usize = 8 << 20;
     const TIME: Duration = Duration::from_secs(2);
     let mut left = MOST;
-    let mut chunks = body.into_data_stream();
     let read = async {
-        while let Some(Ok(chunk)) = chunks.next().await {
+        while let Some(Ok(chunk)) = body.next().await {
             left = left.saturating_sub(chunk.len());
             if left == 0 {
                 break;

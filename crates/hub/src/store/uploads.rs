@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
@@ -177,16 +177,21 @@ impl Lease {
     /// When the body is too large, breaks off or is not `said` bytes long, or the file cannot be written.
     pub async fn append(&mut self, body: Body, said: Option<u64>) -> Result<(), UploadError> {
         let room = self.uploads.limits.blob.saturating_sub(self.size);
-        if said.is_some_and(|said| said > room) {
-            crate::registry::drain(body).await;
-            return Err(UploadError::TooLarge(self.uploads.limits.blob));
-        }
-        let came = self.write(body, room).await?;
-        match said {
-            Some(said) if said != came => Err(UploadError::Length { said, came }),
-            _ => {
+        let mut chunks = body.into_data_stream();
+        let written = match said {
+            Some(said) if said > room => Err(UploadError::TooLarge(self.uploads.limits.blob)),
+            _ => self.write(&mut chunks, room).await,
+        };
+        match written {
+            Ok(came) if said.is_none_or(|said| said == came) => {
                 self.size += came;
                 Ok(())
+            }
+            Ok(came) => Err(UploadError::Length { said: said.unwrap_or(came), came }),
+            Err(error @ UploadError::Body(_)) => Err(error),
+            Err(error) => {
+                crate::registry::drain(chunks).await;
+                Err(error)
             }
         }
     }
@@ -206,7 +211,7 @@ impl Lease {
         self.ended = true;
     }
 
-    async fn write(&self, body: Body, room: u64) -> Result<u64, UploadError> {
+    async fn write(&self, chunks: &mut BodyDataStream, room: u64) -> Result<u64, UploadError> {
         let at = |action| move |source| self.uploads.file_error(action, &self.id, source);
         let mut file = tokio::fs::OpenOptions::new()
             .write(true)
@@ -215,9 +220,8 @@ impl Lease {
             .map_err(at("open"))?;
         file.set_len(self.size).await.map_err(at("shorten"))?; // what a broken chunk left
         file.seek(std::io::SeekFrom::Start(self.size)).await.map_err(at("seek in"))?;
-        let mut chunks = body.into_data_stream();
         let mut came = 0;
-        while let Some(chunk) = self.next(&mut chunks).await? {
+        while let Some(chunk) = self.next(chunks).await? {
             came += chunk.len() as u64;
             if came > room {
                 return Err(UploadError::TooLarge(self.uploads.limits.blob));
@@ -228,10 +232,7 @@ impl Lease {
         Ok(came)
     }
 
-    async fn next(
-        &self,
-        chunks: &mut axum::body::BodyDataStream,
-    ) -> Result<Option<bytes::Bytes>, UploadError> {
+    async fn next(&self, chunks: &mut BodyDataStream) -> Result<Option<bytes::Bytes>, UploadError> {
         let wait: Duration = self.uploads.limits.body_idle;
         match tokio::time::timeout(wait, chunks.next()).await {
             Ok(chunk) => chunk.transpose().map_err(|error| UploadError::Body(error.to_string())),
@@ -275,4 +276,62 @@ fn digest_of(path: &Path, size: u64, mut hasher: Hasher) -> Result<Digest, Store
     std::io::copy(&mut std::io::BufReader::with_capacity(1 << 18, file), &mut hasher)
         .map_err(at)?;
     Ok(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Algorithm;
+
+    fn uploads(folder: &Path, limits: Limits) -> Uploads {
+        std::fs::create_dir_all(folder.join("uploads")).unwrap();
+        Uploads::new(folder, limits)
+    }
+
+    fn repository() -> Repository {
+        "acme/exec".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn limits_hold_and_a_refused_chunk_leaves_the_session_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { blob: 8, uploads: 1, ..Limits::default() };
+        let uploads = uploads(folder.path(), limits);
+        let mut lease = uploads.begin(&repository()).unwrap();
+        assert!(matches!(uploads.begin(&repository()), Err(UploadError::TooMany(1))));
+        assert!(matches!(uploads.take(&repository(), &lease.id), Err(UploadError::Busy)));
+
+        lease.append("12345".into(), Some(5)).await.unwrap();
+        let too_large = lease.append("6789".into(), None).await;
+        assert!(matches!(too_large, Err(UploadError::TooLarge(8))));
+        let short = lease.append("67".into(), Some(3)).await;
+        assert!(matches!(short, Err(UploadError::Length { said: 3, came: 2 })));
+        assert_eq!(lease.size(), 5);
+        lease.append("678".into(), None).await.unwrap();
+        lease.verify(&Algorithm::Sha512.digest(b"12345678")).await.unwrap();
+        let wrong = lease.verify(&Algorithm::Sha256.digest(b"12345")).await;
+        assert!(matches!(wrong, Err(UploadError::Digest { .. })));
+        lease.end();
+        assert_eq!(std::fs::read_dir(folder.path().join("uploads")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_unused_session_expires_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { upload_idle: Duration::ZERO, ..Limits::default() };
+        let uploads = uploads(folder.path(), limits);
+        let id = uploads.begin(&repository()).unwrap().id.clone();
+        assert!(matches!(uploads.take(&repository(), &id), Err(UploadError::Unknown)));
+        assert_eq!(std::fs::read_dir(folder.path().join("uploads")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_hangs_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { body_idle: Duration::from_millis(20), ..Limits::default() };
+        let mut lease = uploads(folder.path(), limits).begin(&repository()).unwrap();
+        let hanging = futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+        let given_up = lease.append(Body::from_stream(hanging), None).await;
+        assert!(matches!(given_up, Err(UploadError::Body(_))));
+    }
 }

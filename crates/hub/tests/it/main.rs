@@ -5,6 +5,7 @@
 mod browser;
 mod clients;
 mod crash;
+mod full;
 mod package;
 mod packages;
 mod pages;
