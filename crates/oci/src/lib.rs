@@ -3,6 +3,11 @@
 //!
 //! Nothing here trusts: digests are checked, signatures are `skep-trust`'s matter.
 
+pub mod pack;
+pub mod registry;
+pub mod signatures;
 pub mod store;
 
+pub use pack::pack;
+pub use registry::{Credentials, Registry, RegistryError};
 pub use store::{Store, StoreError};

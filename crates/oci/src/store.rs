@@ -145,6 +145,12 @@ impl Store {
         self.path(digest).is_file()
     }
 
+    /// Whether the blob that a descriptor points at is there with the size that it says.
+    #[must_use]
+    pub fn holds(&self, entry: &Descriptor) -> bool {
+        fs::metadata(self.path(&entry.digest)).is_ok_and(|meta| meta.len() == entry.size)
+    }
+
     /// Keeps `bytes`, on disk before this returns, and tells their digest.
     ///
     /// # Errors

@@ -1,0 +1,263 @@
+//! Who asks: the distribution spec's challenges, and Docker's token flow under our own limits.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+use reqwest::{Method, StatusCode, Url};
+use serde::Deserialize;
+
+use super::credentials::Credentials;
+use super::error::RegistryError;
+use super::http::{Answer, Body, Get, Http};
+
+/// Largest answer with a token, in bytes.
+const TOKEN_MAX: u64 = 64 * 1024;
+
+/// What a request is for: the actions of a token's scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Access {
+    /// Read.
+    Pull,
+    /// Read and write.
+    Push,
+}
+
+/// An answer to a challenge.
+#[derive(Clone)]
+pub(super) enum Authorization {
+    /// Name and password on each request.
+    Basic(String, String),
+    /// A token.
+    Bearer(String),
+}
+
+/// The credentials for one registry and the tokens that they gave so far.
+pub(super) struct Auth {
+    credentials: Credentials,
+    known: Mutex<HashMap<(String, Access), Authorization>>,
+}
+
+impl Authorization {
+    /// The header's value.
+    pub(super) fn header(&self) -> String {
+        match self {
+            Self::Basic(user, password) => {
+                format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+            }
+            Self::Bearer(token) => format!("Bearer {token}"),
+        }
+    }
+}
+
+impl Auth {
+    pub(super) fn new(credentials: Credentials) -> Self {
+        Self { credentials, known: Mutex::new(HashMap::new()) }
+    }
+
+    /// What earlier challenges for this repository were answered with.
+    pub(super) fn known(&self, repository: &str, access: Access) -> Option<Authorization> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(repository.to_owned(), access)).cloned()
+    }
+
+    /// Asks `/v2/` whether it challenges, and answers: what a push needs before its first request.
+    pub(super) async fn before_push(
+        &self,
+        http: &Http,
+        repository: &str,
+        action: &str,
+    ) -> Result<Option<Authorization>, RegistryError> {
+        if let Some(known) = self.known(repository, Access::Push) {
+            return Ok(Some(known));
+        }
+        let ping = Get {
+            action,
+            url: http.url("/v2/")?,
+            method: Method::GET,
+            accept: "",
+            authorization: None,
+            body: Body::AtMost(TOKEN_MAX),
+            time: http.limits().document,
+        };
+        let answer = http.get(&ping).await?;
+        match answer.status {
+            StatusCode::UNAUTHORIZED => {
+                self.answer(http, repository, Access::Push, action, &answer).await.map(Some)
+            }
+            StatusCode::NOT_FOUND => {
+                Err(http.misbehaves(action, "there is no /v2/: this is not an OCI registry".into()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Answers the challenge of a 401.
+    pub(super) async fn answer(
+        &self,
+        http: &Http,
+        repository: &str,
+        access: Access,
+        action: &str,
+        refused: &Answer,
+    ) -> Result<Authorization, RegistryError> {
+        let credentials = self.credentials.for_registry(http.registry()).await?;
+        let unauthorized = || http.refused(action, StatusCode::UNAUTHORIZED, &refused.body);
+        let authorization = match (Challenge::find(&refused.headers), credentials) {
+            (Some(Challenge::Bearer { realm, service }), credentials) => {
+                let token = token_url(http, action, &realm, &service, repository, access)?;
+                Authorization::Bearer(token_from(http, action, token, credentials).await?)
+            }
+            (Some(Challenge::Basic), Some((user, password))) => {
+                Authorization::Basic(user, password)
+            }
+            _ => return Err(unauthorized()),
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((repository.to_owned(), access), authorization.clone());
+        Ok(authorization)
+    }
+}
+
+async fn token_from(
+    http: &Http,
+    action: &str,
+    url: Url,
+    credentials: Option<(String, String)>,
+) -> Result<String, RegistryError> {
+    let basic = credentials.map(|(user, password)| Authorization::Basic(user, password).header());
+    let action = format!("{action}: ask {} for a token", url.host_str().unwrap_or_default());
+    let get = Get {
+        action: &action,
+        url,
+        method: Method::GET,
+        accept: "application/json",
+        authorization: basic.as_deref(),
+        body: Body::AtMost(TOKEN_MAX),
+        time: http.limits().document,
+    };
+    let answer = http.get(&get).await?;
+    if !answer.status.is_success() {
+        return Err(http.refused(&action, answer.status, &answer.body));
+    }
+    let token: Token = serde_json::from_slice(&answer.body)
+        .map_err(|_| http.misbehaves(&action, "its token is not JSON as it should be".into()))?;
+    let token = token.token.or(token.access_token).unwrap_or_default();
+    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(http.misbehaves(&action, "it gives no token".into()));
+    }
+    Ok(token)
+}
+
+/// The token server's address with the scope that is needed. It gets the password, so it must speak https too.
+fn token_url(
+    http: &Http,
+    action: &str,
+    realm: &str,
+    service: &str,
+    repository: &str,
+    access: Access,
+) -> Result<Url, RegistryError> {
+    let mut url = Url::parse(realm)
+        .map_err(|e| http.misbehaves(action, format!("its token server has no address: {e}")))?;
+    if url.scheme() != "https" && !(http.is_plain() && url.scheme() == "http") {
+        let why =
+            "it sends us to a token server without https, where a password would be read".into();
+        return Err(http.misbehaves(action, why));
+    }
+    let actions = match access {
+        Access::Pull => "pull",
+        Access::Push => "pull,push",
+    };
+    let mut query = url.query_pairs_mut();
+    if !service.is_empty() {
+        query.append_pair("service", service);
+    }
+    query.append_pair("scope", &format!("repository:{repository}:{actions}"));
+    drop(query);
+    Ok(url)
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+/// What a `WWW-Authenticate` header asks for (RFC 9110 §11.6.1, distribution's token specification).
+#[derive(Debug, PartialEq, Eq)]
+enum Challenge {
+    Basic,
+    Bearer { realm: String, service: String },
+}
+
+impl Challenge {
+    /// A Bearer challenge where there is one, else a Basic one.
+    fn find(headers: &HeaderMap) -> Option<Self> {
+        let values = headers.get_all(WWW_AUTHENTICATE);
+        let challenges = values.iter().filter_map(|v| Self::parse(v.to_str().ok()?));
+        challenges.max_by_key(|challenge| matches!(challenge, Self::Bearer { .. }))
+    }
+
+    fn parse(value: &str) -> Option<Self> {
+        let (scheme, rest) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
+        if scheme.eq_ignore_ascii_case("basic") {
+            return Some(Self::Basic);
+        }
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        let mut realm = None;
+        let mut service = String::new();
+        let mut rest = rest.trim();
+        while let Some((name, after)) = rest.split_once('=') {
+            let (value, after) = match after.strip_prefix('"') {
+                Some(quoted) => quoted.split_once('"')?,
+                None => after.split_at(after.find(',').unwrap_or(after.len())),
+            };
+            match name.trim_matches([' ', ',']) {
+                "realm" => realm = Some(value.to_owned()),
+                "service" => value.clone_into(&mut service),
+                _ => (),
+            }
+            rest = after;
+        }
+        Some(Self::Bearer { realm: realm?, service })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn challenges_are_read_as_servers_write_them() {
+        let bearer = |realm: &str, service: &str| {
+            Some(Challenge::Bearer { realm: realm.into(), service: service.into() })
+        };
+        let docker = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="a:b:pull,push""#;
+        assert_eq!(
+            Challenge::parse(docker),
+            bearer("https://auth.docker.io/token", "registry.docker.io")
+        );
+        assert_eq!(
+            Challenge::parse(r#"bearer service=x, realm=https://a/?b"#),
+            bearer("https://a/?b", "x")
+        );
+        assert_eq!(Challenge::parse(r#"Basic realm="x""#), Some(Challenge::Basic));
+        assert_eq!(Challenge::parse("basic"), Some(Challenge::Basic));
+        for broken in ["", "Negotiate x", "Bearer", r#"Bearer service="x""#, r#"Bearer realm="x"#] {
+            assert_eq!(Challenge::parse(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_challenge_goes_before_a_basic_one() {
+        let mut headers = HeaderMap::new();
+        headers.append(WWW_AUTHENTICATE, "Bearer realm=\"https://a\"".parse().unwrap());
+        headers.append(WWW_AUTHENTICATE, "Basic".parse().unwrap());
+        assert!(matches!(Challenge::find(&headers), Some(Challenge::Bearer { .. })));
+    }
+}

@@ -1,0 +1,194 @@
+//! What can go wrong with a registry, said so that a person knows what to do next.
+
+use std::time::Duration;
+
+use skep_spec::Digest;
+
+use crate::store::StoreError;
+
+/// Why a registry did not give, or did not take, what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The reference names no registry.
+    #[error("'{0}' names no registry: write host[:port]/publisher/name, or configure a hub")]
+    NoRegistry(String),
+    /// The reference names neither version nor digest.
+    #[error("'{0}' names no version: write publisher/name:VERSION or @sha256:DIGEST")]
+    NoVersion(String),
+    /// The HTTP client could not be built.
+    #[error("cannot prepare an HTTP client for {registry}: {why}")]
+    Client {
+        /// `host[:port]`.
+        registry: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// No connection.
+    #[error(
+        "cannot {action}: no connection to {registry}: {why}; check the name, the network and whether the registry runs"
+    )]
+    Connect {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The registry answered too slowly or not at all.
+    #[error("cannot {action}: {registry} did not answer within {limit:?}; try again later")]
+    Hangs {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// The time limit that passed.
+        limit: Duration,
+    },
+    /// 401, and there are no credentials or they do not count.
+    #[error("cannot {action}: {registry} wants to know who asks (401){}; log in with 'docker login {registry}' or give a token", quoted(.said.as_ref()))]
+    Unauthorized {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// What the registry said.
+        said: Option<String>,
+    },
+    /// 403.
+    #[error("cannot {action}: {registry} does not allow it (403){}; use credentials that may", quoted(.said.as_ref()))]
+    Forbidden {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// What the registry said.
+        said: Option<String>,
+    },
+    /// 404.
+    #[error("cannot {action}: {registry} does not have it (404); check the name and the version")]
+    NotFound {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+    },
+    /// 429.
+    #[error("cannot {action}: {registry} is asked too often (429); try again later")]
+    TooMany {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+    },
+    /// Any other status.
+    #[error("cannot {action}: {registry} answered {status}{}; {}", quoted(.said.as_ref()), next(*.status))]
+    Status {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the registry said.
+        said: Option<String>,
+    },
+    /// More bytes than a document of this kind may have.
+    #[error(
+        "cannot {action}: {registry} sends more than the {limit} bytes allowed; nothing was kept"
+    )]
+    TooLarge {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// Most bytes.
+        limit: u64,
+    },
+    /// Another length than the descriptor or the header said.
+    #[error(
+        "cannot {action}: {registry} lies about its length: {expected} bytes were announced, {found} came; nothing was kept"
+    )]
+    Length {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// Bytes announced.
+        expected: u64,
+        /// Bytes that came (or were about to).
+        found: u64,
+    },
+    /// Other bytes than the digest says.
+    #[error(
+        "cannot {action}: {registry} sent other bytes, whose digest is {found}; nothing was kept: the package was altered on the way or in the registry"
+    )]
+    Digest {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// The digest of what came.
+        found: Digest,
+    },
+    /// An answer that the distribution spec does not allow, or that we refuse to follow.
+    #[error("cannot {action}: {registry} answers what it should not: {why}")]
+    Misbehaves {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// What it did.
+        why: String,
+    },
+    /// The package in the layout is not the one that the reference names.
+    #[error("cannot push as {reference}: the layout holds {found}; a push never renames")]
+    AnotherPackage {
+        /// The reference.
+        reference: String,
+        /// The package's own name and version.
+        found: String,
+    },
+    /// The layout holds something that is no package.
+    #[error("cannot {action}: the layout is not a package's: {why}")]
+    Layout {
+        /// What was being done, on what.
+        action: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Credentials that cannot be read.
+    #[error("cannot read the credentials for {registry}: {why}")]
+    Credentials {
+        /// `host[:port]`.
+        registry: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The local store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl RegistryError {
+    /// Whether trying again soon may help.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::TooMany { .. } => true,
+            Self::Status { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+}
+
+fn quoted(said: Option<&String>) -> String {
+    said.map(|said| format!(", saying '{said}'")).unwrap_or_default()
+}
+
+fn next(status: u16) -> &'static str {
+    if status >= 500 {
+        "the fault is on its side: try again later"
+    } else {
+        "check the reference, and that this is an OCI registry"
+    }
+}

@@ -1,0 +1,312 @@
+//! Requests whose every answer is capped: bytes, time, redirects, and where credentials go.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, LOCATION};
+use reqwest::{Method, StatusCode, Url};
+use tokio::time::Instant;
+
+use super::error::RegistryError;
+
+/// Most redirects that are followed for one request.
+const REDIRECTS_MAX: usize = 5;
+/// Bytes of an error's body that are looked at for what the registry says.
+const SAID_MAX: u64 = 16 * 1024;
+/// Characters of it that are shown.
+const SAID_SHOWN: usize = 200;
+
+/// How long a registry may take.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimits {
+    /// For a connection.
+    pub connect: Duration,
+    /// Between two pieces of an answer.
+    pub idle: Duration,
+    /// For a whole request about a document: a manifest, a token, a list of referrers.
+    pub document: Duration,
+    /// For a whole request about a blob.
+    pub blob: Duration,
+    /// Before the second try of what may pass (5xx, 429, no connection); doubles for the third, the last.
+    pub back_off: Duration,
+}
+
+impl Default for TimeLimits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            document: Duration::from_secs(60),
+            blob: Duration::from_secs(900),
+            back_off: Duration::from_millis(300),
+        }
+    }
+}
+
+/// An HTTP client for one registry, without credentials of its own.
+pub(super) struct Http {
+    client: reqwest::Client,
+    registry: String,
+    plain: bool,
+    limits: TimeLimits,
+}
+
+/// A request that changes nothing on the other side.
+pub(super) struct Get<'a> {
+    /// What is being done, on what: for errors.
+    pub action: &'a str,
+    /// Where.
+    pub url: Url,
+    /// `GET` or `HEAD`.
+    pub method: Method,
+    /// Media types, or empty.
+    pub accept: &'a str,
+    /// The `Authorization` header, sent to the first host only.
+    pub authorization: Option<&'a str>,
+    /// Most bytes of the body.
+    pub body: Body,
+    /// For the whole request.
+    pub time: Duration,
+}
+
+/// How many bytes an answer may have.
+#[derive(Clone, Copy)]
+pub(super) enum Body {
+    /// At most so many.
+    AtMost(u64),
+    /// Exactly so many.
+    Exactly(u64),
+}
+
+/// A whole answer.
+pub(super) struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Http {
+    pub(super) fn new(
+        registry: &str,
+        plain: bool,
+        limits: TimeLimits,
+    ) -> Result<Self, RegistryError> {
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("skep/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(limits.connect)
+            .read_timeout(limits.idle)
+            // Followed by hand below: each hop is checked and goes without credentials.
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .build()
+            .map_err(|e| RegistryError::Client { registry: registry.into(), why: chain(&e) })?;
+        Ok(Self { client, registry: registry.to_owned(), plain, limits })
+    }
+
+    pub(super) fn limits(&self) -> &TimeLimits {
+        &self.limits
+    }
+
+    pub(super) fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// Whether the registry is spoken to without TLS.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// A URL at the registry. `path` begins with a slash.
+    pub(super) fn url(&self, path: &str) -> Result<Url, RegistryError> {
+        let scheme = if self.plain { "http" } else { "https" };
+        Url::parse(&format!("{scheme}://{}{path}", self.registry)).map_err(|e| {
+            RegistryError::Client { registry: self.registry.clone(), why: e.to_string() }
+        })
+    }
+
+    /// Sends a request, tries again what may pass, and reads the answer whole within its limits.
+    ///
+    /// 401 and 404 come back as answers: what they mean depends on the question.
+    pub(super) async fn get(&self, get: &Get<'_>) -> Result<Answer, RegistryError> {
+        let mut pause = self.limits.back_off;
+        for _ in 0..2 {
+            match self.get_once(get).await {
+                Err(error) if error.is_passing() => tokio::time::sleep(pause).await,
+                result => return result,
+            }
+            pause *= 2;
+        }
+        self.get_once(get).await
+    }
+
+    async fn get_once(&self, get: &Get<'_>) -> Result<Answer, RegistryError> {
+        let hangs = |_| RegistryError::Hangs {
+            action: get.action.to_owned(),
+            registry: self.registry.clone(),
+            limit: get.time,
+        };
+        tokio::time::timeout_at(Instant::now() + get.time, self.follow(get)).await.map_err(hangs)?
+    }
+
+    async fn follow(&self, get: &Get<'_>) -> Result<Answer, RegistryError> {
+        let mut url = get.url.clone();
+        for hop in 0..=REDIRECTS_MAX {
+            let authorization = get.authorization.filter(|_| hop == 0);
+            let mut request = self.client.request(get.method.clone(), url.clone());
+            if !get.accept.is_empty() {
+                request = request.header(ACCEPT, get.accept);
+            }
+            if let Some(authorization) = authorization {
+                request = request.header(AUTHORIZATION, authorization);
+            }
+            let answer = request.send().await.map_err(|e| self.failed(get.action, &e))?;
+            if !answer.status().is_redirection() || !answer.headers().contains_key(LOCATION) {
+                return self.read(get, answer).await;
+            }
+            url = self.next_hop(get.action, &url, answer.headers())?;
+        }
+        Err(self.misbehaves(get.action, format!("it redirects more than {REDIRECTS_MAX} times")))
+    }
+
+    fn next_hop(&self, action: &str, from: &Url, to: &HeaderMap) -> Result<Url, RegistryError> {
+        let location = to.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let url = from.join(location);
+        let url =
+            url.map_err(|e| self.misbehaves(action, format!("a redirect to nowhere: {e}")))?;
+        match (url.scheme(), self.plain) {
+            ("https", _) | ("http", true) => Ok(url),
+            (scheme, _) => Err(self.misbehaves(
+                action,
+                format!("a redirect to {}:, which is not https", scheme.escape_debug()),
+            )),
+        }
+    }
+
+    async fn read(
+        &self,
+        get: &Get<'_>,
+        answer: reqwest::Response,
+    ) -> Result<Answer, RegistryError> {
+        let status = answer.status();
+        let headers = answer.headers().clone();
+        if !status.is_success() {
+            // Only words for people are in it: a broken or endless one is no error of its own.
+            let body = self.capped(get, answer, Body::AtMost(SAID_MAX)).await.unwrap_or_default();
+            if status == StatusCode::UNAUTHORIZED || status == StatusCode::NOT_FOUND {
+                return Ok(Answer { status, headers, body });
+            }
+            return Err(self.refused(get.action, status, &body));
+        }
+        if get.method == Method::HEAD {
+            return Ok(Answer { status, headers, body: Vec::new() });
+        }
+        let body = self.capped(get, answer, get.body).await?;
+        Ok(Answer { status, headers, body })
+    }
+
+    async fn capped(
+        &self,
+        get: &Get<'_>,
+        answer: reqwest::Response,
+        limit: Body,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let announced = announced(answer.headers());
+        if let Some(announced) = announced {
+            self.fits(get.action, announced, limit)?;
+        }
+        let mut body = Vec::new();
+        let mut stream = answer.bytes_stream();
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(|e| match announced {
+                // The connection ended before the announced length: hyper's own check.
+                Some(expected) if !e.is_timeout() => {
+                    self.lies(get.action, expected, body.len() as u64)
+                }
+                _ => self.failed(get.action, &e),
+            })?;
+            let size = (body.len() + piece.len()) as u64;
+            match limit {
+                Body::AtMost(limit) if size > limit => {
+                    return Err(self.too_large(get.action, limit));
+                }
+                Body::Exactly(expected) if size > expected => {
+                    return Err(self.lies(get.action, expected, size));
+                }
+                _ => body.extend_from_slice(&piece),
+            }
+        }
+        if let Body::Exactly(expected) = limit {
+            self.fits(get.action, body.len() as u64, Body::Exactly(expected))?;
+        }
+        Ok(body)
+    }
+
+    fn fits(&self, action: &str, size: u64, limit: Body) -> Result<(), RegistryError> {
+        match limit {
+            Body::AtMost(limit) if size > limit => Err(self.too_large(action, limit)),
+            Body::Exactly(expected) if size != expected => Err(self.lies(action, expected, size)),
+            _ => Ok(()),
+        }
+    }
+
+    fn too_large(&self, action: &str, limit: u64) -> RegistryError {
+        RegistryError::TooLarge { action: action.into(), registry: self.registry.clone(), limit }
+    }
+
+    fn lies(&self, action: &str, expected: u64, found: u64) -> RegistryError {
+        let registry = self.registry.clone();
+        RegistryError::Length { action: action.into(), registry, expected, found }
+    }
+
+    pub(super) fn misbehaves(&self, action: &str, why: String) -> RegistryError {
+        RegistryError::Misbehaves { action: action.into(), registry: self.registry.clone(), why }
+    }
+
+    /// The error for a status that is no success.
+    pub(super) fn refused(&self, action: &str, status: StatusCode, body: &[u8]) -> RegistryError {
+        let action = action.to_owned();
+        let registry = self.registry.clone();
+        let said = what_it_says(body);
+        match status {
+            StatusCode::UNAUTHORIZED => RegistryError::Unauthorized { action, registry, said },
+            StatusCode::FORBIDDEN => RegistryError::Forbidden { action, registry, said },
+            StatusCode::NOT_FOUND => RegistryError::NotFound { action, registry },
+            StatusCode::TOO_MANY_REQUESTS => RegistryError::TooMany { action, registry },
+            _ => RegistryError::Status { action, registry, status: status.as_u16(), said },
+        }
+    }
+
+    /// The error for a request that got no answer.
+    pub(super) fn failed(&self, action: &str, error: &reqwest::Error) -> RegistryError {
+        let action = action.to_owned();
+        let registry = self.registry.clone();
+        if error.is_timeout() {
+            let limit = if error.is_connect() { self.limits.connect } else { self.limits.idle };
+            return RegistryError::Hangs { action, registry, limit };
+        }
+        RegistryError::Connect { action, registry, why: chain(error) }
+    }
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The message of an OCI error document, or nothing: on one line, without control characters, cut.
+fn what_it_says(body: &[u8]) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let message = document.pointer("/errors/0/message")?.as_str()?;
+    let message: String = message.chars().filter(|c| !c.is_control()).take(SAID_SHOWN).collect();
+    (!message.is_empty()).then_some(message)
+}
+
+/// An error with its causes, the last of which is what people need ("connection refused").
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

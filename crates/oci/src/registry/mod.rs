@@ -1,0 +1,249 @@
+//! A client for OCI registries (distribution-spec 1.1) that no registry can make do more than was asked.
+//!
+//! Every answer that is read is read here, within limits of bytes and time; `oci-client` only pushes
+//! (`docs/decisions/0006`). Nothing that comes from a registry is trusted: digests are checked, signatures are
+//! `skep-trust`'s matter.
+
+mod auth;
+mod credentials;
+mod error;
+mod http;
+mod pull;
+mod push;
+mod referrers;
+
+use reqwest::{Method, StatusCode};
+use skep_spec::oci::MAX_DOCUMENT;
+use skep_spec::{Digest, PackageRef, media};
+
+use self::auth::{Access, Auth};
+pub use self::credentials::Credentials;
+pub use self::error::RegistryError;
+pub use self::http::TimeLimits;
+use self::http::{Answer, Body, Get, Http};
+
+/// How to speak to a registry.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Who asks.
+    pub credentials: Credentials,
+    /// Speak HTTP without TLS. Registries on a loopback address are always spoken to so.
+    pub plain_http: bool,
+    /// How long it may take.
+    pub time: TimeLimits,
+}
+
+/// A registry.
+pub struct Registry {
+    http: Http,
+    auth: Auth,
+}
+
+/// A read of one repository, before credentials.
+struct Read<'a> {
+    action: &'a str,
+    repository: &'a str,
+    path: String,
+    accept: &'a str,
+    body: Body,
+    method: Method,
+}
+
+impl Registry {
+    /// The registry that `reference` names.
+    ///
+    /// # Errors
+    /// When it names none, or no HTTP client can be made for it.
+    pub fn of(reference: &PackageRef, options: Options) -> Result<Self, RegistryError> {
+        let registry = reference.registry.as_deref();
+        Self::new(
+            registry.ok_or_else(|| RegistryError::NoRegistry(reference.to_string()))?,
+            options,
+        )
+    }
+
+    /// The registry at `host[:port]`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made for it.
+    pub fn new(registry: &str, options: Options) -> Result<Self, RegistryError> {
+        let plain = options.plain_http || is_loopback(registry);
+        let http = Http::new(registry, plain, options.time)?;
+        Ok(Self { http, auth: Auth::new(options.credentials) })
+    }
+
+    /// Its `host[:port]`.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.http.registry()
+    }
+
+    /// The digest that a reference means: the one that it pins, or that of what its version's tag points at.
+    ///
+    /// # Errors
+    /// When the reference has neither version nor digest, or the registry does not give the tag.
+    pub async fn resolve(&self, reference: &PackageRef) -> Result<Digest, RegistryError> {
+        if let Some(digest) = reference.digest {
+            return Ok(digest);
+        }
+        let version = reference.version.as_ref().filter(|_| reference.channel.is_none());
+        let version = version.ok_or_else(|| RegistryError::NoVersion(reference.to_string()))?;
+        let action = format!("look up {reference}");
+        let repository = reference.repository();
+        let found = self.manifest(&action, &repository, &version.tag()).await?;
+        Ok(Digest::of(&found.ok_or_else(|| self.not_found(&action))?))
+    }
+
+    /// A manifest or index by tag or digest; `None` where the registry has none.
+    async fn manifest(
+        &self,
+        action: &str,
+        repository: &str,
+        tag_or_digest: &str,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let accept = [media::INDEX, media::MANIFEST].join(", ");
+        let answer = self.read(Read {
+            action,
+            repository,
+            path: format!("/v2/{repository}/manifests/{tag_or_digest}"),
+            accept: &accept,
+            body: Body::AtMost(MAX_DOCUMENT as u64),
+            method: Method::GET,
+        });
+        let answer = answer.await?;
+        Ok((answer.status != StatusCode::NOT_FOUND).then_some(answer.body))
+    }
+
+    /// A manifest or index whose bytes are what `digest` says.
+    async fn manifest_by_digest(
+        &self,
+        action: &str,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let bytes = self.manifest(action, repository, &digest.to_string()).await?;
+        match bytes {
+            Some(bytes) => self.has_digest(action, digest, bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A blob of exactly `size` bytes whose bytes are what `digest` says.
+    async fn blob(
+        &self,
+        action: &str,
+        repository: &str,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let answer = self.read(Read {
+            action,
+            repository,
+            path: format!("/v2/{repository}/blobs/{digest}"),
+            accept: "",
+            body: Body::Exactly(size),
+            method: Method::GET,
+        });
+        let answer = answer.await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        self.has_digest(action, digest, answer.body).map(Some)
+    }
+
+    async fn has_blob(
+        &self,
+        action: &str,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let answer = self.read(Read {
+            action,
+            repository,
+            path: format!("/v2/{repository}/blobs/{digest}"),
+            accept: "",
+            body: Body::AtMost(0),
+            method: Method::HEAD,
+        });
+        Ok(answer.await?.status != StatusCode::NOT_FOUND)
+    }
+
+    fn has_digest(
+        &self,
+        action: &str,
+        digest: &Digest,
+        bytes: Vec<u8>,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let found = Digest::of(&bytes);
+        if found == *digest {
+            return Ok(bytes);
+        }
+        let registry = self.host().to_owned();
+        Err(RegistryError::Digest { action: action.to_owned(), registry, found })
+    }
+
+    /// Reads; a challenge is answered once. Success and 404 come back.
+    async fn read(&self, read: Read<'_>) -> Result<Answer, RegistryError> {
+        let known = self.auth.known(read.repository, Access::Push);
+        let known = known.or_else(|| self.auth.known(read.repository, Access::Pull));
+        let first = self.read_as(&read, known.map(|known| known.header())).await?;
+        if first.status != StatusCode::UNAUTHORIZED {
+            return Ok(first);
+        }
+        let (http, repository) = (&self.http, read.repository);
+        let answer = self.auth.answer(http, repository, Access::Pull, read.action, &first).await?;
+        let second = self.read_as(&read, Some(answer.header())).await?;
+        if second.status == StatusCode::UNAUTHORIZED {
+            return Err(self.http.refused(read.action, second.status, &second.body));
+        }
+        Ok(second)
+    }
+
+    async fn read_as(
+        &self,
+        read: &Read<'_>,
+        authorization: Option<String>,
+    ) -> Result<Answer, RegistryError> {
+        let limits = self.http.limits();
+        let get = Get {
+            action: read.action,
+            url: self.http.url(&read.path)?,
+            method: read.method.clone(),
+            accept: read.accept,
+            authorization: authorization.as_deref(),
+            body: read.body,
+            time: if matches!(read.body, Body::Exactly(_)) { limits.blob } else { limits.document },
+        };
+        self.http.get(&get).await
+    }
+
+    fn not_found(&self, action: &str) -> RegistryError {
+        let registry = self.host().to_owned();
+        RegistryError::NotFound { action: action.to_owned(), registry }
+    }
+}
+
+/// Whether a registry is on this machine, where nobody is in between.
+fn is_loopback(registry: &str) -> bool {
+    let host = match registry.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => registry,
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for host in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["localhost.example.com", "127.0.0.1.example.com:5000", "10.0.0.1", "[::2]:1"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

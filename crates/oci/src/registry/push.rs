@@ -1,0 +1,324 @@
+//! Pushing a package: blobs, platform manifests, the index, its signatures, and the tag last, so that whoever follows
+//! the tag finds everything.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::errors::OciDistributionError;
+use oci_client::secrets::RegistryAuth;
+use reqwest::StatusCode;
+use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
+use skep_spec::{Digest, PackageRef, media};
+use skep_trust::admit::LAYER_MAX;
+
+use super::Registry;
+use super::auth::Authorization;
+use super::error::RegistryError;
+use super::referrers::fallback_tag;
+use crate::signatures::{EMPTY, referrer, referrers, subject_descriptors};
+use crate::store::Store;
+
+/// How often the fallback tag is written until it keeps what was written: others may write it at the same time.
+const TAG_TRIES: usize = 8;
+
+/// What a push did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Blobs that the registry did not have.
+    pub blobs: usize,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Signatures.
+    pub signatures: usize,
+}
+
+impl Registry {
+    /// Pushes the package whose index has `digest` in `store`, with its signatures, and tags it with the reference's
+    /// version.
+    ///
+    /// # Errors
+    /// When the reference names no version or another name or version than the package has, the layout is not whole,
+    /// or the registry does not take something. The tag is not moved then.
+    pub async fn push(
+        &self,
+        store: &Store,
+        digest: Digest,
+        reference: &PackageRef,
+    ) -> Result<Pushed, RegistryError> {
+        let action = format!("push {reference}");
+        let version = reference.version.as_ref();
+        let version = version.ok_or_else(|| RegistryError::NoVersion(reference.to_string()))?;
+        let bytes = store.require(&digest, MAX_DOCUMENT as u64)?;
+        let index = self.own_index(&action, &bytes, reference)?;
+        let repository = reference.repository();
+        let push = self.pusher(&repository, &action).await?;
+        let mut pushed = Pushed::default();
+        for entry in &index.manifests {
+            push.platform(store, entry, &mut pushed).await?;
+        }
+        push.manifest(&digest.to_string(), media::INDEX, bytes.clone()).await?;
+        for subject in subject_descriptors(store, digest).map_err(|e| self.layout(&action, &e))? {
+            for (manifest, bytes) in referrers(store, subject.digest)? {
+                push.referrer(store, &manifest, bytes, &mut pushed).await?;
+                pushed.signatures += usize::from(subject.digest == digest);
+            }
+        }
+        push.manifest(&version.tag(), media::INDEX, bytes).await?;
+        Ok(pushed)
+    }
+
+    /// Attaches a bundle to an index and each of its platform manifests, which are all in the registry and whose
+    /// index is in `store`.
+    ///
+    /// # Errors
+    /// When the index is not in the store, or the registry does not take something.
+    pub async fn attach_bundle(
+        &self,
+        store: &Store,
+        reference: &PackageRef,
+        index: Digest,
+        bundle: &[u8],
+    ) -> Result<(), RegistryError> {
+        let action = format!("attach a signature to {}", reference.at(index));
+        let repository = reference.repository();
+        let push = self.pusher(&repository, &action).await?;
+        push.blob(&Digest::of(EMPTY), EMPTY.to_vec(), &mut Pushed::default()).await?;
+        push.blob(&Digest::of(bundle), bundle.to_vec(), &mut Pushed::default()).await?;
+        for subject in subject_descriptors(store, index).map_err(|e| self.layout(&action, &e))? {
+            push.refer(referrer(bundle, &subject), &subject).await?;
+        }
+        Ok(())
+    }
+
+    /// The index, if it is of the package that the reference names: a push never renames.
+    fn own_index(
+        &self,
+        action: &str,
+        bytes: &[u8],
+        reference: &PackageRef,
+    ) -> Result<Index, RegistryError> {
+        let index = Index::parse(bytes).map_err(|e| self.layout(action, &e))?;
+        let title = index.annotations.get(media::TITLE).map(String::as_str);
+        let version = index.annotations.get(media::VERSION).map(String::as_str);
+        let asked = reference.version.as_ref().map(ToString::to_string);
+        if title != Some(reference.name.as_str()) || version != asked.as_deref() {
+            let found = format!("{}:{}", title.unwrap_or("?"), version.unwrap_or("?"));
+            let reference = reference.to_string();
+            return Err(RegistryError::AnotherPackage { reference, found });
+        }
+        Ok(index)
+    }
+
+    fn layout(&self, action: &str, error: &dyn std::error::Error) -> RegistryError {
+        RegistryError::Layout { action: action.to_owned(), why: super::http::chain(error) }
+    }
+
+    async fn pusher<'a>(
+        &'a self,
+        repository: &'a str,
+        action: &'a str,
+    ) -> Result<Pusher<'a>, RegistryError> {
+        let auth = match self.auth.before_push(&self.http, repository, action).await? {
+            None => RegistryAuth::Anonymous,
+            Some(Authorization::Basic(user, password)) => RegistryAuth::Basic(user, password),
+            Some(Authorization::Bearer(token)) => RegistryAuth::Bearer(token),
+        };
+        let plain = self.http.is_plain();
+        let limits = self.http.limits();
+        let config = ClientConfig {
+            protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
+            // One PUT for each blob. The other way falls back by a path that panics on a bad Location.
+            use_monolithic_push: true,
+            connect_timeout: Some(limits.connect),
+            read_timeout: Some(limits.idle),
+            user_agent: concat!("skep/", env!("CARGO_PKG_VERSION")),
+            ..ClientConfig::default()
+        };
+        let client = oci_client::Client::try_from(config).map_err(|e| RegistryError::Client {
+            registry: self.host().to_owned(),
+            why: e.to_string(),
+        })?;
+        client.store_auth_if_needed(self.host(), &auth).await;
+        Ok(Pusher { registry: self, client, repository, action })
+    }
+}
+
+struct Pusher<'a> {
+    registry: &'a Registry,
+    client: oci_client::Client,
+    repository: &'a str,
+    action: &'a str,
+}
+
+/// One upload, which may be tried again.
+enum Upload {
+    Blob { digest: Digest, bytes: Bytes },
+    Manifest { tag: String, media_type: &'static str, bytes: Bytes },
+}
+
+impl Pusher<'_> {
+    async fn platform(
+        &self,
+        store: &Store,
+        entry: &Descriptor,
+        pushed: &mut Pushed,
+    ) -> Result<(), RegistryError> {
+        let bytes = store.require(&entry.digest, MAX_DOCUMENT as u64)?;
+        let manifest =
+            ImageManifest::parse(&bytes).map_err(|e| self.registry.layout(self.action, &e))?;
+        self.blobs(store, &manifest, pushed).await?;
+        self.manifest(&entry.digest.to_string(), media::MANIFEST, bytes).await
+    }
+
+    async fn referrer(
+        &self,
+        store: &Store,
+        manifest: &ImageManifest,
+        bytes: Vec<u8>,
+        pushed: &mut Pushed,
+    ) -> Result<(), RegistryError> {
+        self.blobs(store, manifest, pushed).await?;
+        let Some(subject) = &manifest.subject else { return Ok(()) };
+        self.refer(bytes, subject).await
+    }
+
+    async fn blobs(
+        &self,
+        store: &Store,
+        manifest: &ImageManifest,
+        pushed: &mut Pushed,
+    ) -> Result<(), RegistryError> {
+        for entry in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            let bytes = store.require(&entry.digest, LAYER_MAX)?;
+            self.blob(&entry.digest, bytes, pushed).await?;
+        }
+        Ok(())
+    }
+
+    async fn blob(
+        &self,
+        digest: &Digest,
+        bytes: Vec<u8>,
+        pushed: &mut Pushed,
+    ) -> Result<(), RegistryError> {
+        if self.registry.has_blob(self.action, self.repository, digest).await? {
+            return Ok(());
+        }
+        pushed.blobs += 1;
+        pushed.bytes += bytes.len() as u64;
+        self.upload(&Upload::Blob { digest: *digest, bytes: bytes.into() }).await
+    }
+
+    async fn manifest(
+        &self,
+        tag: &str,
+        media_type: &'static str,
+        bytes: Vec<u8>,
+    ) -> Result<(), RegistryError> {
+        let tag = tag.to_owned();
+        self.upload(&Upload::Manifest { tag, media_type, bytes: bytes.into() }).await
+    }
+
+    /// Puts a manifest that refers to `subject`, and where there is no referrers API its entry in the fallback tag.
+    async fn refer(&self, manifest: Vec<u8>, subject: &Descriptor) -> Result<(), RegistryError> {
+        let entry = Descriptor {
+            artifact_type: Some(media::BUNDLE.to_owned()),
+            ..Descriptor::of(media::MANIFEST, &manifest)
+        };
+        self.manifest(&entry.digest.to_string(), media::MANIFEST, manifest).await?;
+        let subject = subject.digest;
+        let listed = self.registry.referrers(self.action, self.repository, subject).await?;
+        if listed.is_some() { Ok(()) } else { self.list_in_fallback(entry, subject).await }
+    }
+
+    /// Nothing locks a tag: write, look, and write again until the entry stays.
+    async fn list_in_fallback(
+        &self,
+        entry: Descriptor,
+        subject: Digest,
+    ) -> Result<(), RegistryError> {
+        for _ in 0..TAG_TRIES {
+            let mut list = self.registry.fallback(self.action, self.repository, subject).await?;
+            if list.manifests.iter().any(|other| other.digest == entry.digest) {
+                return Ok(());
+            }
+            list.manifests.push(entry.clone());
+            self.manifest(&fallback_tag(&subject), media::INDEX, list.to_bytes()).await?;
+        }
+        let why = "others write the list of signatures at the same time, and ours does not stay";
+        Err(self.registry.http.misbehaves(self.action, why.into()))
+    }
+
+    async fn upload(&self, upload: &Upload) -> Result<(), RegistryError> {
+        let mut pause = self.registry.http.limits().back_off;
+        for _ in 0..2 {
+            match self.upload_once(upload).await {
+                Err(error) if error.is_passing() => tokio::time::sleep(pause).await,
+                result => return result,
+            }
+            pause *= 2;
+        }
+        self.upload_once(upload).await
+    }
+
+    async fn upload_once(&self, upload: &Upload) -> Result<(), RegistryError> {
+        let limits = self.registry.http.limits();
+        match upload {
+            Upload::Blob { digest, bytes } => {
+                let size = bytes.len() as u64;
+                let digest = digest.to_string();
+                let body = stream::iter([Ok(bytes.clone())]);
+                let target = self.target("");
+                let sent = self.client.push_blob_stream(&target, body, &digest, Some(size));
+                self.within(limits.blob, sent).await
+            }
+            Upload::Manifest { tag, media_type, bytes } => {
+                let media_type = reqwest::header::HeaderValue::from_static(media_type);
+                let target = self.target(tag);
+                let sent = self.client.push_manifest_raw(&target, bytes.clone(), media_type);
+                self.within(limits.document, sent).await
+            }
+        }
+    }
+
+    /// A digest goes in as a tag, which makes the same URL: by digest, oci-client panics where a registry sends no
+    /// Location.
+    fn target(&self, tag_or_digest: &str) -> oci_client::Reference {
+        oci_client::Reference::with_tag(
+            self.registry.host().to_owned(),
+            self.repository.to_owned(),
+            tag_or_digest.to_owned(),
+        )
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        sent: impl Future<Output = Result<T, OciDistributionError>>,
+    ) -> Result<(), RegistryError> {
+        let hangs = |_| RegistryError::Hangs {
+            action: self.action.to_owned(),
+            registry: self.registry.host().to_owned(),
+            limit,
+        };
+        let sent = tokio::time::timeout(limit, sent).await.map_err(hangs)?;
+        sent.map(drop).map_err(|error| self.refused(error))
+    }
+
+    fn refused(&self, error: OciDistributionError) -> RegistryError {
+        let http = &self.registry.http;
+        let status = |code| StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
+        match error {
+            OciDistributionError::RequestError(error) => http.failed(self.action, &error),
+            OciDistributionError::ServerError { code, message, .. } => {
+                http.refused(self.action, status(code), message.as_bytes())
+            }
+            OciDistributionError::UnauthorizedError { .. } => {
+                http.refused(self.action, StatusCode::UNAUTHORIZED, b"")
+            }
+            other => http.misbehaves(self.action, other.to_string().escape_debug().to_string()),
+        }
+    }
+}

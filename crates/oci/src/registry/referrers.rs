@@ -1,0 +1,170 @@
+//! Signature bundles in a registry: the referrers API, or the fallback tag where there is none.
+
+use reqwest::header::LINK;
+use reqwest::{Method, StatusCode};
+use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
+use skep_spec::{Digest, PackageRef, media};
+use skep_trust::bundle::BUNDLE_MAX;
+
+use super::error::RegistryError;
+use super::http::{Body, chain};
+use super::{Read, Registry};
+use crate::signatures::{BUNDLES_MAX, is_bundle_of};
+
+/// Most pages of a list of referrers that are followed.
+const PAGES_MAX: usize = 16;
+/// Most bytes of all bundles of one digest together.
+const BUNDLES_TOTAL_MAX: u64 = BUNDLE_MAX as u64;
+
+impl Registry {
+    /// The signature bundles that refer to `subject`, an index's or manifest's digest. None is no error; any other
+    /// answer than "none" is.
+    ///
+    /// At most 64 candidates are looked at and 1 MiB of bundles taken: the rest is left, so that nobody who may write
+    /// to the registry can make a node read without end.
+    ///
+    /// # Errors
+    /// When the registry does not answer as it should.
+    pub async fn bundles(
+        &self,
+        reference: &PackageRef,
+        subject: Digest,
+    ) -> Result<Vec<Vec<u8>>, RegistryError> {
+        let action = format!("look for signatures of {}", reference.at(subject));
+        let repository = reference.repository();
+        let listed = match self.referrers(&action, &repository, subject).await? {
+            Some(listed) => listed,
+            None => self.fallback(&action, &repository, subject).await?.manifests,
+        };
+        let mut bundles = Vec::new();
+        let mut room = BUNDLES_TOTAL_MAX;
+        for entry in listed.iter().filter(|entry| may_be_bundle(entry)).take(BUNDLES_MAX) {
+            let bundle = self.bundle(&action, &repository, entry, subject, room).await?;
+            room -= bundle.as_ref().map_or(0, |bundle| bundle.len() as u64);
+            bundles.extend(bundle);
+        }
+        Ok(bundles)
+    }
+
+    /// What the referrers API lists; `None` where the registry has no such API.
+    pub(super) async fn referrers(
+        &self,
+        action: &str,
+        repository: &str,
+        subject: Digest,
+    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
+        let mut path = format!("/v2/{repository}/referrers/{subject}");
+        let mut listed = Vec::new();
+        for page in 0..PAGES_MAX {
+            let answer = self.read(Read {
+                action,
+                repository,
+                path: path.clone(),
+                accept: media::INDEX,
+                body: Body::AtMost(MAX_DOCUMENT as u64),
+                method: Method::GET,
+            });
+            let answer = answer.await?;
+            if answer.status == StatusCode::NOT_FOUND && page == 0 {
+                return Ok(None);
+            }
+            if answer.status == StatusCode::NOT_FOUND {
+                return Err(self.not_found(action));
+            }
+            let index = self.list_of(action, &answer.body)?;
+            listed.extend(index.manifests);
+            match answer.headers.get(LINK).and_then(|link| next_page(link.to_str().ok()?)) {
+                Some(next) if listed.len() < BUNDLES_MAX => {
+                    path = self.same_registry(action, &next)?
+                }
+                _ => return Ok(Some(listed)),
+            }
+        }
+        Ok(Some(listed))
+    }
+
+    /// The list under the fallback tag; empty where there is no such tag.
+    pub(super) async fn fallback(
+        &self,
+        action: &str,
+        repository: &str,
+        subject: Digest,
+    ) -> Result<Index, RegistryError> {
+        match self.manifest(action, repository, &fallback_tag(&subject)).await? {
+            Some(bytes) => self.list_of(action, &bytes),
+            None => Ok(Index::new(Vec::new(), Default::default())),
+        }
+    }
+
+    fn list_of(&self, action: &str, bytes: &[u8]) -> Result<Index, RegistryError> {
+        let refuse =
+            |e| self.http.misbehaves(action, format!("its list of referrers: {}", chain(&e)));
+        Index::parse(bytes).map_err(refuse)
+    }
+
+    /// A `Link` may name another path, never another registry.
+    fn same_registry(&self, action: &str, link: &str) -> Result<String, RegistryError> {
+        let base = self.http.url("/")?;
+        let next = base.join(link).ok().filter(|url| url.origin() == base.origin());
+        let why = || "its list of referrers goes on at another registry".to_owned();
+        let next = next.ok_or_else(|| self.http.misbehaves(action, why()))?;
+        Ok(next
+            .query()
+            .map_or_else(|| next.path().into(), |query| format!("{}?{query}", next.path())))
+    }
+
+    async fn bundle(
+        &self,
+        action: &str,
+        repository: &str,
+        entry: &Descriptor,
+        subject: Digest,
+        room: u64,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let manifest = self.manifest_by_digest(action, repository, &entry.digest).await?;
+        // A list may name what is gone or is something else: then it is no signature.
+        let Some(manifest) = manifest.and_then(|bytes| ImageManifest::parse(&bytes).ok()) else {
+            return Ok(None);
+        };
+        match manifest.layers.first() {
+            Some(layer) if is_bundle_of(&manifest, subject) && layer.size <= room => {
+                self.blob(action, repository, &layer.digest, layer.size).await
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Descriptors say the artifact type, or nothing (older registries), or the config's type: the manifest decides.
+fn may_be_bundle(entry: &Descriptor) -> bool {
+    entry.media_type == media::MANIFEST
+        && matches!(entry.artifact_type.as_deref(), None | Some("" | media::BUNDLE))
+}
+
+/// The tag that lists referrers where there is no API (distribution-spec, "Referrers Tag Schema").
+pub(super) fn fallback_tag(subject: &Digest) -> String {
+    format!("sha256-{}", subject.hex())
+}
+
+/// The address in `<…>; rel="next"` (RFC 8288).
+fn next_page(link: &str) -> Option<String> {
+    link.split(',').find_map(|link| {
+        let (address, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let is_next =
+            parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
+        is_next.then(|| address.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_in_a_link() {
+        assert_eq!(next_page(r#"</v2/a?n=1>; rel="next""#).as_deref(), Some("/v2/a?n=1"));
+        assert_eq!(next_page(r#"</a>; rel="prev", </b>; rel=next"#).as_deref(), Some("/b"));
+        assert_eq!(next_page(r#"</a>; rel="prev""#), None);
+        assert_eq!(next_page("nothing"), None);
+    }
+}

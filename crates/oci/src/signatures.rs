@@ -1,0 +1,138 @@
+//! Signatures in a layout: a bundle's blob, and one referrer of the index and of each platform manifest.
+
+use skep_spec::oci::{Annotations, Descriptor, ImageManifest, Index, MAX_DOCUMENT};
+use skep_spec::{Digest, media};
+use skep_trust::bundle::{BUNDLE_MAX, Bundle, Subject};
+
+use crate::store::{Store, StoreError};
+
+/// The empty config of a referrer.
+pub(crate) const EMPTY: &[u8] = b"{}";
+/// Most bundles of one digest that are looked at, and most bytes of all of them.
+pub(crate) const BUNDLES_MAX: usize = 64;
+
+/// Why a package in a layout cannot be signed or its signatures not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SignatureError {
+    /// The package's index cannot be read.
+    #[error("cannot read the index {digest}")]
+    Index {
+        /// Which.
+        digest: Digest,
+        /// What is wrong.
+        source: Box<skep_spec::oci::DocumentError>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a signature of the package with this index speaks of: the index, and each platform's manifest, so that a copy
+/// of one platform still verifies.
+///
+/// # Errors
+/// When the index is not there or is none.
+pub fn subjects(store: &Store, index: Digest) -> Result<Vec<Subject>, SignatureError> {
+    let parsed = read_index(store, index)?;
+    let platforms = parsed.manifests.iter().filter_map(|entry| {
+        let platform = entry.platform.as_ref()?;
+        let name = format!("{}/{}", platform.os, platform.architecture);
+        Some(Subject { name, digest: entry.digest })
+    });
+    Ok(std::iter::once(Subject { name: "index".into(), digest: index }).chain(platforms).collect())
+}
+
+/// Keeps a bundle as a referrer of the index and of each platform manifest, and lists those in `index.json`.
+///
+/// # Errors
+/// When the index is not there or is none, or the store cannot be written.
+pub fn attach(store: &Store, index: Digest, bundle: &[u8]) -> Result<(), SignatureError> {
+    store.put(EMPTY)?;
+    store.put(bundle)?;
+    for subject in subject_descriptors(store, index)? {
+        let manifest = referrer(bundle, &subject);
+        let digest = store.put(&manifest)?;
+        store.list_referrer(media::BUNDLE, digest, manifest.len() as u64)?;
+    }
+    Ok(())
+}
+
+/// The bundles that refer to `subject` in this layout, in the order of `index.json`.
+///
+/// # Errors
+/// When `index.json` or a listed referrer cannot be read.
+pub fn bundles(store: &Store, subject: Digest) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut found = Vec::new();
+    for (manifest, _) in referrers(store, subject)? {
+        let Some(layer) = manifest.layers.first() else { continue };
+        if let Some(bundle) = store.read(&layer.digest, BUNDLE_MAX as u64)? {
+            found.push(bundle);
+        }
+    }
+    Ok(found)
+}
+
+/// The manifests of bundles that refer to `subject`, each with its bytes.
+pub(crate) fn referrers(
+    store: &Store,
+    subject: Digest,
+) -> Result<Vec<(ImageManifest, Vec<u8>)>, StoreError> {
+    let mut found = Vec::new();
+    for entry in store.index()?.manifests {
+        if entry.artifact_type.as_deref() != Some(media::BUNDLE) || found.len() == BUNDLES_MAX {
+            continue;
+        }
+        let bytes = store.require(&entry.digest, MAX_DOCUMENT as u64)?;
+        let Ok(manifest) = ImageManifest::parse(&bytes) else { continue };
+        if is_bundle_of(&manifest, subject) {
+            found.push((manifest, bytes));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a fetched manifest is a bundle's and refers to `subject`: descriptors that lead here may say anything.
+pub(crate) fn is_bundle_of(manifest: &ImageManifest, subject: Digest) -> bool {
+    let layer = manifest.layers.first();
+    manifest.artifact_type.as_deref() == Some(media::BUNDLE)
+        && manifest.subject.as_ref().is_some_and(|found| found.digest == subject)
+        && layer.is_some_and(|layer| layer.media_type == media::BUNDLE)
+}
+
+/// The manifest that makes a bundle a referrer of `subject`, as cosign v3 writes it.
+pub(crate) fn referrer(bundle: &[u8], subject: &Descriptor) -> Vec<u8> {
+    let mut annotations = Annotations::new();
+    annotations.insert("dev.sigstore.bundle.content".into(), "dsse-envelope".into());
+    let statement = Bundle::parse(bundle).and_then(|bundle| bundle.unchecked_statement());
+    if let Ok(statement) = statement {
+        annotations.insert("dev.sigstore.bundle.predicateType".into(), statement.predicate_type);
+    }
+    let mut manifest = ImageManifest::new(
+        media::BUNDLE,
+        Descriptor::of(media::EMPTY, EMPTY),
+        vec![Descriptor::of(media::BUNDLE, bundle)],
+        annotations,
+    );
+    manifest.subject = Some(subject.clone());
+    manifest.to_bytes()
+}
+
+/// The index and each platform manifest, as subjects: type, digest and size only.
+pub(crate) fn subject_descriptors(
+    store: &Store,
+    index: Digest,
+) -> Result<Vec<Descriptor>, SignatureError> {
+    let bytes = store.require(&index, MAX_DOCUMENT as u64)?;
+    let platforms = read_index(store, index)?.manifests.into_iter().map(bare);
+    Ok(std::iter::once(Descriptor::of(media::INDEX, &bytes)).chain(platforms).collect())
+}
+
+fn bare(entry: Descriptor) -> Descriptor {
+    Descriptor { digest: entry.digest, size: entry.size, ..Descriptor::of(&entry.media_type, b"") }
+}
+
+pub(crate) fn read_index(store: &Store, digest: Digest) -> Result<Index, SignatureError> {
+    let bytes = store.require(&digest, MAX_DOCUMENT as u64)?;
+    Index::parse(&bytes)
+        .map_err(|source| SignatureError::Index { digest, source: Box::new(source) })
+}
