@@ -4,8 +4,10 @@
 //! `skep check` can make them for kernels that they do not run on. Every decision is a [`Change`] of the load report.
 
 mod change;
+pub mod decide;
 mod kernel_facts;
 pub mod lost;
+pub mod need;
 
 pub use change::{Change, Pass};
 pub use kernel_facts::{Feature, FeatureError, KernelFacts, Support};

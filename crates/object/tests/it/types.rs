@@ -36,14 +36,14 @@ impl Builder {
         rest: &[u32],
     ) -> u32 {
         let name = if name.is_empty() { 0 } else { self.name(name) };
-        self.types.extend([name, kind << 24 | u32::from(flag) << 31 | n, size]);
+        self.types.extend([name, (kind << 24) | (u32::from(flag) << 31) | n, size]);
         self.types.extend(rest);
         self.count += 1;
         self.count
     }
 
     pub fn int(&mut self, name: &str, size: u32, encoding: u32) -> u32 {
-        self.ty(name, 1, false, 0, size, &[encoding << 24 | size * 8])
+        self.ty(name, 1, false, 0, size, &[(encoding << 24) | (size * 8)])
     }
 
     pub fn bytes(&self, big_endian: bool) -> Vec<u8> {

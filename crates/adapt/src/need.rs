@@ -1,0 +1,182 @@
+//! What an object needs of a kernel, read from its code, and whether a kernel has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use skep_object::{Facts, ProgramFacts, ProgramKind};
+use skep_spec::Target;
+
+use crate::{Feature, KernelFacts, Support};
+
+/// Something that a kernel must have for a program to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// Any one of these serves; the first is the best.
+    pub any_of: Vec<Feature>,
+    /// The programs that need it.
+    pub by: BTreeSet<String>,
+}
+
+/// What a kernel answers to a need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The need.
+    pub need: Need,
+    /// Yes if the kernel has any of its features, no if it is known to lack all.
+    pub support: Support,
+    /// The feature that serves, where one does.
+    pub with: Option<Feature>,
+}
+
+/// Whether an object runs on a kernel, as far as can be told without loading it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every need is met.
+    Runs,
+    /// Needs that are not met, one sentence each.
+    Refuses(Vec<String>),
+    /// Nothing is known to lack, but these needs could not be answered.
+    Unknown(Vec<String>),
+}
+
+/// What the programs of an object need that load by themselves, each at the target of its section.
+#[must_use]
+pub fn of_object(facts: &Facts) -> Vec<Need> {
+    let programs = facts.programs.iter().filter(|program| program.autoload);
+    of_programs(facts, programs.map(|program| (program, &program.target)))
+}
+
+/// What these programs need at these targets.
+#[must_use]
+pub fn of_programs<'a>(
+    facts: &Facts,
+    programs: impl Iterator<Item = (&'a ProgramFacts, &'a Target)>,
+) -> Vec<Need> {
+    let mut needs: BTreeMap<Vec<Feature>, BTreeSet<String>> = BTreeMap::new();
+    for (program, target) in programs {
+        let features = of_code(facts, program).into_iter().chain(of_target(target));
+        for any_of in features {
+            needs.entry(any_of).or_default().insert(program.name.clone());
+        }
+    }
+    needs.into_iter().map(|(any_of, by)| Need { any_of, by }).collect()
+}
+
+/// What a kernel answers to each need.
+#[must_use]
+pub fn ask(needs: &[Need], kernel: &KernelFacts) -> Vec<Answer> {
+    needs.iter().map(|need| answer(need, kernel)).collect()
+}
+
+/// All answers together.
+#[must_use]
+pub fn verdict(answers: &[Answer]) -> Verdict {
+    let said = |wanted: fn(&Support) -> bool| -> Vec<String> {
+        answers.iter().filter(|a| wanted(&a.support)).map(ToString::to_string).collect()
+    };
+    let (lacking, open) = (said(Support::is_no), said(|s| matches!(s, Support::Unknown(_))));
+    match (lacking.is_empty(), open.is_empty()) {
+        (false, _) => Verdict::Refuses(lacking),
+        (true, false) => Verdict::Unknown(open),
+        (true, true) => Verdict::Runs,
+    }
+}
+
+fn answer(need: &Need, kernel: &KernelFacts) -> Answer {
+    let mut support = Support::No;
+    for feature in &need.any_of {
+        match kernel.support(feature) {
+            Support::Yes => {
+                let (need, with) = (need.clone(), Some(feature.clone()));
+                return Answer { need, support: Support::Yes, with };
+            }
+            Support::Unknown(why) if support.is_no() => support = Support::Unknown(why),
+            _ => {}
+        }
+    }
+    Answer { need: need.clone(), support, with: None }
+}
+
+fn of_code(facts: &Facts, program: &ProgramFacts) -> Vec<Vec<Feature>> {
+    let mut features = Vec::new();
+    features.extend(ProgramKind::of_section(&program.section).map(Feature::Program));
+    features.extend(program.helpers.iter().cloned().map(Feature::Helper));
+    features.extend(program.kfuncs.iter().cloned().map(Feature::Kfunc));
+    let maps = program.maps.iter().filter_map(|name| facts.map(name));
+    features.extend(maps.map(|map| Feature::Map(map.kind)));
+    // Relocations of shared functions stand in .text.
+    let relocated = |section: &str| section == program.section || section == ".text";
+    if facts.core_relocations.iter().any(|r| relocated(&r.section)) || !program.kfuncs.is_empty() {
+        features.push(Feature::Btf);
+    }
+    features.into_iter().map(|feature| vec![feature]).collect()
+}
+
+fn of_target(target: &Target) -> Vec<Vec<Feature>> {
+    let attach = |kind: &str| Feature::Attach(kind.to_owned());
+    let mut features = vec![match target {
+        Target::Tc { .. } => vec![attach("tcx"), attach("tc")],
+        target => vec![attach(target.kind())],
+    }];
+    match target {
+        Target::Tracepoint { category, name } => {
+            features.push(vec![Feature::Tracepoint(format!("{category}/{name}"))]);
+        }
+        Target::RawTracepoint(name) => features.push(vec![Feature::Tracepoint(name.clone())]),
+        Target::TpBtf(name) => {
+            features.extend([vec![Feature::Tracepoint(name.clone())], vec![Feature::Btf]]);
+        }
+        Target::Fentry(function) | Target::Fexit(function) => {
+            features.extend([vec![Feature::Function(function.clone())], vec![Feature::Btf]]);
+        }
+        Target::Kprobe { function, .. } => {
+            features.push(vec![Feature::Function(function.clone())]);
+        }
+        Target::Uprobe { .. }
+        | Target::Xdp { .. }
+        | Target::Tc { .. }
+        | Target::CgroupSkb { .. }
+        | Target::Other(_) => {}
+    }
+    features
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let features: Vec<String> = self.any_of.iter().map(describe).collect();
+        let by: Vec<String> = self.by.iter().map(|program| format!("'{program}'")).collect();
+        write!(f, "{} for {}", features.join(" or "), by.join(", "))
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.support {
+            Support::Yes => write!(f, "the kernel has {}", self.need),
+            Support::No => write!(f, "the kernel lacks {}", self.need),
+            Support::Unknown(why) => {
+                write!(f, "it is not known whether the kernel has {}: {why}", self.need)
+            }
+        }
+    }
+}
+
+fn describe(feature: &Feature) -> String {
+    match feature {
+        Feature::Btf => "BTF of its own".to_owned(),
+        Feature::Program(kind) => format!("{kind} programs"),
+        Feature::Map(kind) => format!("{kind} maps"),
+        Feature::Helper(name) => format!("the helper bpf_{name}"),
+        Feature::Kfunc(name) => format!("the kfunc {name}"),
+        Feature::Function(name) => format!("the function {name}"),
+        Feature::Tracepoint(name) => format!("the tracepoint {name}"),
+        Feature::Attach(kind) => format!("attaching by {kind}"),
+        Feature::Link(kind) => format!("links for {kind}"),
+    }
+}
+
+#[cfg(test)]
+#[path = "need_tests.rs"]
+mod tests;
