@@ -1,1 +1,9 @@
-//! skep-kit
+//! From C to a package: projects, clang, kernel types, the lock file, linking; and kernels for tests.
+//!
+//! A project goes [`project::Project::read`] → [`build::build`] → [`pack::pack`].
+
+pub mod build;
+pub mod kernels;
+pub mod pack;
+pub mod project;
+pub mod template;

@@ -1,0 +1,41 @@
+//! One command a file; its doc comment is its help.
+
+mod new;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::output::{Global, Output};
+
+/// Package, publish, install and warm-upgrade eBPF software
+#[derive(Debug, Parser)]
+#[command(name = "skep", version, propagate_version = true, max_term_width = 100)]
+pub struct Skep {
+    /// Options that every command has.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(flatten_help = true)]
+    New(new::New),
+}
+
+impl Command {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn run(self, output: &Output) -> Result<()> {
+        let config = Config::from_environment();
+        match self {
+            Self::New(command) => command.run(output),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Where the command line's settings come from. The only place that reads the environment; docs/reference/environment.md
+//! lists it all.
+
+use std::path::PathBuf;
+
+/// Settings of this run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `SKEP_SOCKET`, or `/run/skep/skepd.sock`: where skepd listens.
+    pub socket: PathBuf,
+    /// `SKEP_HUB`: the registry that short names mean, `host[:port]`.
+    pub hub: Option<String>,
+    /// `SKEP_CONFIG_DIR`, or `/etc/skep`: where trust.toml lies.
+    pub config_dir: PathBuf,
+    /// `DOCKER_CONFIG`, or `~/.docker`: where registry credentials lie.
+    pub docker_config: Option<PathBuf>,
+    /// `XDG_CACHE_HOME/skep`, or `~/.cache/skep`: kernel types and other downloads.
+    pub cache_dir: PathBuf,
+}
+
+impl Config {
+    /// Reads the environment.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = path("HOME");
+        let cache = path("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")));
+        Self {
+            socket: path("SKEP_SOCKET").unwrap_or_else(|| "/run/skep/skepd.sock".into()),
+            hub: std::env::var("SKEP_HUB").ok().filter(|hub| !hub.is_empty()),
+            config_dir: path("SKEP_CONFIG_DIR").unwrap_or_else(|| "/etc/skep".into()),
+            docker_config: path("DOCKER_CONFIG").or_else(|| home.map(|home| home.join(".docker"))),
+            cache_dir: cache.unwrap_or_else(|| "/var/cache".into()).join("skep"),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Errors as people see them: what failed, on what, why, and what to do next. Converted here and nowhere else.
+
+use std::error::Error as StdError;
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use crate::output::Output;
+
+/// What kind of failure it is, which is the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It was tried and failed: 1.
+    Failed,
+    /// The command line or a file that it names is wrong: 2.
+    Usage,
+    /// No daemon, or no permission to talk to it: 3.
+    NoDaemon,
+    /// Refused: not signed as this machine's policy asks: 4.
+    Refused,
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    causes: Vec<String>,
+    hints: Vec<String>,
+}
+
+/// What a command gives.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure with a message of its own.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), causes: Vec::new(), hints: Vec::new() }
+    }
+
+    /// A failure that another error caused.
+    pub fn caused(kind: Kind, message: impl Into<String>, cause: &dyn StdError) -> Self {
+        let mut error = Self::new(kind, message);
+        error.add_causes(cause);
+        error
+    }
+
+    /// A wrong command line.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// The same with what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The same with one more reason.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.causes.push(cause.into());
+        self
+    }
+
+    /// The kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The text, as it is printed.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!("error: {}\n", self.message);
+        for cause in &self.causes {
+            text.push_str(&format!("  because {}\n", cause.trim_end().replace('\n', "\n          ")));
+        }
+        for hint in &self.hints {
+            text.push_str(&format!("hint: {}\n", hint.trim_end().replace('\n', "\n      ")));
+        }
+        text
+    }
+
+    /// Prints it and gives the exit status.
+    #[must_use]
+    pub fn report(&self, output: &Output) -> ExitCode {
+        output.error(&self.text());
+        ExitCode::from(match self.kind {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            Kind::NoDaemon => 3,
+            Kind::Refused => 4,
+        })
+    }
+
+    fn add_causes(&mut self, cause: &dyn StdError) {
+        let mut next = Some(cause);
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            // Some libraries repeat their source in their own text.
+            if self.causes.last().is_none_or(|last| !last.contains(&text)) {
+                self.causes.push(text);
+            }
+            next = cause.source();
+        }
+    }
+}
+
+/// Says what was tried when an error comes up.
+pub trait Context<T> {
+    /// `message` becomes what failed, the error its cause.
+    ///
+    /// # Errors
+    /// The same, converted.
+    fn context<M: Display>(self, message: impl FnOnce() -> M) -> Result<T>;
+}
+
+impl<T, E: StdError> Context<T> for std::result::Result<T, E> {
+    fn context<M: Display>(self, message: impl FnOnce() -> M) -> Result<T> {
+        self.map_err(|error| Error::caused(Kind::Failed, message().to_string(), &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_why_and_what_next() {
+        let cause = std::io::Error::from_raw_os_error(2);
+        let error = Error::caused(Kind::Failed, "can't read skep.toml", &cause).hint("skep new NAME makes one");
+        insta::assert_snapshot!(error.text(), @r"
+        error: can't read skep.toml
+          because No such file or directory (os error 2)
+        hint: skep new NAME makes one
+        ");
+    }
+}

@@ -1,0 +1,117 @@
+//! Everything that is printed: tables for people, JSON for programs, nothing but errors when quiet.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+/// Options that every command has.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// What to print: a table for people, or JSON (a stream prints one object a line)
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Print nothing but errors and what was asked for
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// What to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns
+    Table,
+    /// One JSON document
+    Json,
+    /// One JSON object a line
+    Ndjson,
+}
+
+/// Where a command prints.
+#[derive(Clone, Debug)]
+pub struct Output {
+    format: Format,
+    quiet: bool,
+    terminal: bool,
+}
+
+impl Output {
+    /// As the command line asks.
+    #[must_use]
+    pub fn new(global: &Global) -> Self {
+        Self { format: global.output, quiet: global.quiet, terminal: std::io::stdout().is_terminal() }
+    }
+
+    /// Whether a program reads the output.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.format != Format::Table
+    }
+
+    /// Whether a person watches.
+    #[must_use]
+    pub const fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// The answer: `text` for people, `value` for programs.
+    pub fn answer<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
+        match self.format {
+            Format::Table => self.line(&text()),
+            Format::Json => self.line(&serde_json::to_string_pretty(value).unwrap_or_default()),
+            Format::Ndjson => self.line(&serde_json::to_string(value).unwrap_or_default()),
+        }
+    }
+
+    /// Something that was done, for people only; left out when quiet or for programs.
+    pub fn done(&self, text: &str) {
+        if !self.quiet && !self.is_json() {
+            self.line(text);
+        }
+    }
+
+    /// Something beside the answer, on standard error; left out when quiet.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            // A closed standard error is no reason to fail.
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+
+    /// One line of output. A reader that went away (`| head`) ends the program in silence, as for other tools.
+    pub fn line(&self, text: &str) {
+        if writeln!(std::io::stdout(), "{text}").is_err() {
+            std::process::exit(0);
+        }
+    }
+
+    /// An error's text.
+    pub fn error(&self, text: &str) {
+        let _ = write!(std::io::stderr(), "{text}");
+    }
+}
+
+/// Rows under a header, aligned, without borders.
+#[must_use]
+pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    let text = table.to_string();
+    let lines = text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A number of bytes as people read it: `512 B`, `1.5 KiB`, `12 MiB`.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let Some((size, unit)) = units.into_iter().find(|(size, _)| count >= *size) else {
+        return format!("{count} B");
+    };
+    let value = count as f64 / size as f64;
+    if value >= 10.0 || count % size == 0 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
+}

@@ -1,0 +1,193 @@
+//! `skep.lock`: what the objects are made from, so that others get the same bytes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use skep_spec::{Arch, Digest};
+
+use super::clang::Clang;
+
+/// The lock of a project.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// Version of this file's form.
+    version: u32,
+    /// clang's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clang: Option<String>,
+    /// Arguments for clang, the same on every machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    flags: Vec<String>,
+    /// Digest of libbpf's headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    headers: Option<Digest>,
+    /// Kernel types by architecture.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    btf: BTreeMap<Arch, Pin>,
+    #[serde(skip)]
+    locked: bool,
+    #[serde(skip)]
+    changed: bool,
+}
+
+/// The kernel types that `vmlinux.h` is made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pin {
+    /// As `[build] btf` names it.
+    pub source: String,
+    /// The kernel's release, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// Digest of the BTF.
+    pub digest: Digest,
+}
+
+/// Why the lock refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Not readable or writable.
+    #[error("can't {action} {}", path.display())]
+    File {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not a lock file.
+    #[error("{} is no lock file: remove it and build again", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// `--locked`, and something else than what is pinned.
+    #[error(
+        "--locked: skep.lock has {what} {pinned}, here it is {found}; build without --locked to pin that instead"
+    )]
+    Differs {
+        /// What differs.
+        what: String,
+        /// What is pinned.
+        pinned: String,
+        /// What is here.
+        found: String,
+    },
+}
+
+const FILE: &str = "skep.lock";
+const HEAD: &str =
+    "# Written by `skep build`: what the objects are made from. Keep it with the source.\n";
+
+impl Lock {
+    /// Reads the lock of the project in `folder`.
+    ///
+    /// # Errors
+    /// Not readable, no lock file, or none though `locked` asks for one.
+    pub fn read(folder: &Path, locked: bool) -> Result<Self, LockError> {
+        let path = folder.join(FILE);
+        let lock = match std::fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text)
+                .map_err(|source| LockError::Parse { path, source: Box::new(source) })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !locked => Self::default(),
+            Err(source) => return Err(LockError::File { action: "read", path, source }),
+        };
+        Ok(Self { version: 1, locked, ..lock })
+    }
+
+    /// Holds the compiler against the lock.
+    pub(super) fn compiler(
+        &mut self,
+        clang: &Clang,
+        cflags: &[String],
+        headers: Digest,
+    ) -> Result<(), LockError> {
+        let mut flags = Clang::flags(Arch::X86_64);
+        flags.retain(|flag| !flag.starts_with("-D__TARGET_ARCH"));
+        flags.extend(cflags.iter().cloned());
+        let locked = self.locked;
+        let mut changed =
+            replace(locked, "clang", &mut self.clang, Some(clang.version.clone()), Option::clone)?;
+        changed |= replace(locked, "flags", &mut self.flags, flags, |flags| Some(flags.join(" ")))?;
+        changed |= replace(locked, "headers", &mut self.headers, Some(headers), |d| {
+            d.map(|d| d.to_string())
+        })?;
+        self.changed |= changed;
+        Ok(())
+    }
+
+    /// What is pinned for `arch`.
+    pub(super) fn pin(&self, arch: Arch) -> Option<&Pin> {
+        self.btf.get(&arch)
+    }
+
+    /// Pins `found` for `arch`.
+    pub(super) fn set_pin(&mut self, arch: Arch, found: Pin) -> Result<(), LockError> {
+        let old = self.btf.get(&arch);
+        if old == Some(&found) {
+            return Ok(());
+        }
+        self.allow_pin(arch, found.digest)?;
+        self.btf.insert(arch, found);
+        self.changed = true;
+        Ok(())
+    }
+
+    /// Whether a build may use a BTF with this digest, pinned or not.
+    pub(super) fn allow_pin(&self, arch: Arch, digest: Digest) -> Result<(), LockError> {
+        let old = self.btf.get(&arch).map(|pin| pin.digest);
+        if !self.locked || old == Some(digest) {
+            return Ok(());
+        }
+        let pinned = old.map_or_else(|| "nothing".to_owned(), |digest| digest.to_string());
+        Err(LockError::Differs {
+            what: format!("kernel types for {arch}:"),
+            pinned,
+            found: digest.to_string(),
+        })
+    }
+
+    /// Writes the lock if it changed.
+    pub(super) fn write(&self, folder: &Path) -> Result<(), LockError> {
+        if !self.changed {
+            return Ok(());
+        }
+        let path = folder.join(FILE);
+        let text = HEAD.to_owned() + &toml::to_string(self).unwrap_or_default();
+        std::fs::write(&path, text).map_err(|source| LockError::File {
+            action: "write",
+            path,
+            source,
+        })
+    }
+}
+
+/// Puts `found` in the place of `old`, unless the lock is closed. Whether that changed something.
+fn replace<T: PartialEq>(
+    locked: bool,
+    what: &str,
+    old: &mut T,
+    found: T,
+    text: impl Fn(&T) -> Option<String>,
+) -> Result<bool, LockError> {
+    if *old == found {
+        return Ok(false);
+    }
+    if locked {
+        let say = |value: &T| text(value).unwrap_or_else(|| "nothing".to_owned());
+        return Err(LockError::Differs {
+            what: what.to_owned(),
+            pinned: say(old),
+            found: say(&found),
+        });
+    }
+    *old = found;
+    Ok(true)
+}

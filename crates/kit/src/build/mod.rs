@@ -1,0 +1,255 @@
+//! Compiles a project's objects, the same bytes for the same input in any folder.
+
+mod clang;
+mod lock;
+mod types;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use skep_kernel::{KernelError, kit};
+use skep_spec::source::SourceObject;
+use skep_spec::{Arch, Digest};
+
+pub use clang::{Clang, ClangError};
+pub use lock::{Lock, LockError};
+pub use types::TypesError;
+
+use crate::project::Project;
+
+/// How to build.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// This clang instead of the newest that is found.
+    pub clang: Option<PathBuf>,
+    /// `host`, or a file: the kernel's types instead of `[build] btf`.
+    pub btf: Option<String>,
+    /// Refuse whatever differs from `skep.lock`.
+    pub locked: bool,
+    /// Only this architecture.
+    pub arch: Option<Arch>,
+    /// Where downloads are kept.
+    pub cache: PathBuf,
+}
+
+/// What was built.
+#[derive(Clone, Debug, Default)]
+pub struct Built {
+    /// The ELF objects by name and architecture.
+    pub objects: BTreeMap<String, BTreeMap<Arch, Vec<u8>>>,
+    /// What the compiler said without failing.
+    pub warnings: String,
+}
+
+/// Why a project could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No usable clang.
+    #[error("can't build without clang")]
+    Clang(#[from] ClangError),
+    /// No kernel types.
+    #[error("can't make vmlinux.h for {arch}")]
+    Types {
+        /// The architecture.
+        arch: Arch,
+        /// Why.
+        #[source]
+        source: Box<TypesError>,
+    },
+    /// The lock file.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// clang refused the source: its own words.
+    #[error("{source_file} does not compile for {arch}\n{said}")]
+    Compile {
+        /// The C file.
+        source_file: String,
+        /// The architecture.
+        arch: Arch,
+        /// What clang printed.
+        said: String,
+    },
+    /// libbpf's linker refused the objects.
+    #[error("can't link the object '{object}' for {arch}")]
+    Link {
+        /// The object.
+        object: String,
+        /// The architecture.
+        arch: Arch,
+        /// Why.
+        source: KernelError,
+    },
+    /// A file.
+    #[error("can't {action} {}", path.display())]
+    File {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Builds every object of `project` into its `build` folder and brings `skep.lock` up to date.
+///
+/// # Errors
+/// No clang, no kernel types, the lock refuses, clang or the linker refuse, files cannot be written.
+pub fn build(project: &Project, options: &Options) -> Result<Built, BuildError> {
+    let mut build = Build::new(project, options)?;
+    let mut built = Built::default();
+    for (name, object) in &project.source.object {
+        let mut arches = BTreeMap::new();
+        for arch in wanted(object, options.arch) {
+            let bytes = build.object(name, object, arch)?;
+            let path = project.built(name, arch);
+            write(&path, &bytes)?;
+            arches.insert(arch, bytes);
+        }
+        built.objects.insert(name.clone(), arches);
+    }
+    built.warnings = std::mem::take(&mut build.warnings);
+    build.finish()?;
+    Ok(built)
+}
+
+fn wanted(object: &SourceObject, only: Option<Arch>) -> Vec<Arch> {
+    let all: Vec<Arch> = if object.file.is_empty() {
+        object.arch.clone()
+    } else {
+        object.file.keys().copied().collect()
+    };
+    all.into_iter().filter(|arch| only.is_none_or(|only| only == *arch)).collect()
+}
+
+struct Build<'a> {
+    project: &'a Project,
+    options: &'a Options,
+    clang: Option<Clang>,
+    lock: Lock,
+    /// Architectures whose `vmlinux.h` lies ready.
+    types: BTreeMap<Arch, PathBuf>,
+    warnings: String,
+}
+
+impl<'a> Build<'a> {
+    fn new(project: &'a Project, options: &'a Options) -> Result<Self, BuildError> {
+        let compiles = project.source.object.values().any(|object| object.file.is_empty());
+        let clang = compiles.then(|| Clang::find(options.clang.as_deref())).transpose()?;
+        let mut lock = Lock::read(&project.folder, options.locked)?;
+        if let Some(clang) = &clang {
+            lock.compiler(clang, &project.source.build.cflags, headers_digest())?;
+        }
+        Ok(Self { project, options, clang, lock, types: BTreeMap::new(), warnings: String::new() })
+    }
+
+    fn object(
+        &mut self,
+        name: &str,
+        object: &SourceObject,
+        arch: Arch,
+    ) -> Result<Vec<u8>, BuildError> {
+        if let Some(file) = object.file.get(&arch) {
+            let path = self.project.folder.join(file);
+            return std::fs::read(&path).map_err(|source| BuildError::File {
+                action: "read",
+                path,
+                source,
+            });
+        }
+        let parts: Vec<Vec<u8>> = object
+            .sources
+            .iter()
+            .map(|source| self.compile(source, arch))
+            .collect::<Result<_, _>>()?;
+        // One source goes through the linker too: it drops DWARF and keeps BTF.
+        kit::link(&parts).map_err(|source| BuildError::Link {
+            object: name.to_owned(),
+            arch,
+            source,
+        })
+    }
+
+    fn compile(&mut self, source: &str, arch: Arch) -> Result<Vec<u8>, BuildError> {
+        let include = self.include(arch)?;
+        let folder = &self.project.folder;
+        let path = folder.join(source);
+        if !path.exists() {
+            let source = io::Error::from(io::ErrorKind::NotFound);
+            return Err(BuildError::File { action: "read", path, source });
+        }
+        let out = folder
+            .join("build")
+            .join(arch.as_str())
+            .join(source.replace('/', "%"))
+            .with_extension("o");
+        let Some(clang) = &self.clang else { return Ok(Vec::new()) };
+        let cflags = &self.project.source.build.cflags;
+        let said = clang.compile(folder, source, arch, &include, cflags, &out)?;
+        let said = said.map_err(|said| BuildError::Compile {
+            source_file: source.to_owned(),
+            arch,
+            said,
+        })?;
+        self.warnings.push_str(&said);
+        let bytes = std::fs::read(&out).map_err(|source| BuildError::File {
+            action: "read",
+            path: out.clone(),
+            source,
+        })?;
+        std::fs::remove_file(&out).map_err(|source| BuildError::File {
+            action: "write",
+            path: out,
+            source,
+        })?;
+        Ok(bytes)
+    }
+
+    /// The folder, relative to the project's, with `vmlinux.h` for `arch` and libbpf's headers.
+    fn include(&mut self, arch: Arch) -> Result<PathBuf, BuildError> {
+        if let Some(path) = self.types.get(&arch) {
+            return Ok(path.clone());
+        }
+        let include = Path::new("build").join(arch.as_str()).join("include");
+        let folder = self.project.folder.join(&include);
+        let types = |source| BuildError::Types { arch, source: Box::new(source) };
+        let named = self.project.source.build.btf.get(&arch).map(String::as_str);
+        let btf = types::find(&self.project.folder, arch, named, self.options, &mut self.lock)
+            .map_err(types)?;
+        let header = types::header(&btf, &self.options.cache).map_err(types)?;
+        write(&folder.join("vmlinux.h"), header.as_bytes())?;
+        for (name, text) in kit::headers() {
+            write(&folder.join("bpf").join(name), text.as_bytes())?;
+        }
+        self.types.insert(arch, include.clone());
+        Ok(include)
+    }
+
+    fn finish(self) -> Result<(), BuildError> {
+        Ok(self.lock.write(&self.project.folder)?)
+    }
+}
+
+/// One digest over libbpf's headers, which objects include.
+fn headers_digest() -> Digest {
+    let mut all = Vec::new();
+    for (name, text) in kit::headers() {
+        all.extend_from_slice(name.as_bytes());
+        all.push(0);
+        all.extend_from_slice(text.as_bytes());
+        all.push(0);
+    }
+    Digest::of(&all)
+}
+
+/// Writes a file whole or not at all; leaves it alone if it is the same.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
+    if std::fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let failed = |source| BuildError::File { action: "write", path: path.to_owned(), source };
+    path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(failed)?;
+    let part = path.with_extension(format!("part{}", std::process::id()));
+    std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path)).map_err(failed)
+}

@@ -1,0 +1,1 @@
+//! From a built project to a package.

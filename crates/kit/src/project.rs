@@ -1,0 +1,66 @@
+//! A project: a folder with a `skep.toml`.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use skep_spec::source::{self, Diagnostic, Source};
+
+/// A project that was read and checked.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its `skep.toml`.
+    pub source: Source,
+}
+
+/// Why a project could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    /// No such file, or not readable.
+    #[error("can't read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Mistakes, all of them.
+    #[error("{} has {} mistake{}:\n{}", path.display(), list.len(), if list.len() == 1 { "" } else { "s" }, lines(path, list))]
+    Mistakes {
+        /// The file.
+        path: PathBuf,
+        /// Each mistake.
+        list: Vec<Diagnostic>,
+    },
+}
+
+impl Project {
+    /// Reads `folder/skep.toml`.
+    ///
+    /// # Errors
+    /// It cannot be read, or has mistakes.
+    pub fn read(folder: &Path) -> Result<Self, ProjectError> {
+        let path = folder.join("skep.toml");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ProjectError::Read { path: path.clone(), source })?;
+        let source = source::parse(&text).map_err(|list| ProjectError::Mistakes { path, list })?;
+        Ok(Self { folder: folder.to_owned(), source })
+    }
+
+    /// Where `skep build` puts an object.
+    #[must_use]
+    pub fn built(&self, object: &str, arch: skep_spec::Arch) -> PathBuf {
+        self.folder.join("build").join(arch.as_str()).join(format!("{object}.bpf.o"))
+    }
+}
+
+fn lines(path: &Path, list: &[Diagnostic]) -> String {
+    let mut text = String::new();
+    for mistake in list {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}:{mistake}", path.display());
+    }
+    text.trim_end().to_owned()
+}
