@@ -22,9 +22,12 @@ impl Config {
     /// Reads the environment.
     #[must_use]
     pub fn from_environment() -> Self {
-        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let path = |name: &str| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
         let home = path("HOME");
-        let cache = path("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")));
+        let cache =
+            path("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")));
         Self {
             socket: path("SKEP_SOCKET").unwrap_or_else(|| "/run/skep/skepd.sock".into()),
             hub: std::env::var("SKEP_HUB").ok().filter(|hub| !hub.is_empty()),

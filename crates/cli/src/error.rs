@@ -74,7 +74,10 @@ impl Error {
     pub fn text(&self) -> String {
         let mut text = format!("error: {}\n", self.message);
         for cause in &self.causes {
-            text.push_str(&format!("  because {}\n", cause.trim_end().replace('\n', "\n          ")));
+            text.push_str(&format!(
+                "  because {}\n",
+                cause.trim_end().replace('\n', "\n          ")
+            ));
         }
         for hint in &self.hints {
             text.push_str(&format!("hint: {}\n", hint.trim_end().replace('\n', "\n      ")));
@@ -129,7 +132,8 @@ mod tests {
     #[test]
     fn an_error_says_what_why_and_what_next() {
         let cause = std::io::Error::from_raw_os_error(2);
-        let error = Error::caused(Kind::Failed, "can't read skep.toml", &cause).hint("skep new NAME makes one");
+        let error = Error::caused(Kind::Failed, "can't read skep.toml", &cause)
+            .hint("skep new NAME makes one");
         insta::assert_snapshot!(error.text(), @r"
         error: can't read skep.toml
           because No such file or directory (os error 2)

@@ -39,7 +39,11 @@ impl Output {
     /// As the command line asks.
     #[must_use]
     pub fn new(global: &Global) -> Self {
-        Self { format: global.output, quiet: global.quiet, terminal: std::io::stdout().is_terminal() }
+        Self {
+            format: global.output,
+            quiet: global.quiet,
+            terminal: std::io::stdout().is_terminal(),
+        }
     }
 
     /// Whether a program reads the output.
@@ -93,7 +97,10 @@ impl Output {
 
 /// Rows under a header, aligned, without borders.
 #[must_use]
-pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(header);
@@ -113,5 +120,9 @@ pub fn bytes(count: u64) -> String {
         return format!("{count} B");
     };
     let value = count as f64 / size as f64;
-    if value >= 10.0 || count % size == 0 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
+    if value >= 10.0 || count % size == 0 {
+        format!("{value:.0} {unit}")
+    } else {
+        format!("{value:.1} {unit}")
+    }
 }

@@ -1,5 +1,6 @@
 //! One command a file; its doc comment is its help.
 
+mod build;
 mod new;
 
 use clap::{Parser, Subcommand};
@@ -23,7 +24,7 @@ pub struct Skep {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    #[command(flatten_help = true)]
+    Build(build::Build),
     New(new::New),
 }
 
@@ -35,6 +36,7 @@ impl Command {
     pub fn run(self, output: &Output) -> Result<()> {
         let config = Config::from_environment();
         match self {
+            Self::Build(command) => command.run(output, &config),
             Self::New(command) => command.run(output),
         }
     }

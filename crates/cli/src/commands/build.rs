@@ -1,0 +1,125 @@
+//! `skep build`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use skep_kit::build::{self, BuildError, Built, Options};
+use skep_kit::project::{Project, ProjectError};
+use skep_spec::{Arch, Digest};
+
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::output::{Output, bytes};
+
+/// Compile a package's objects for every architecture that it names
+///
+/// The same input gives the same bytes, in any folder and for any user: skep.lock pins clang's version, its arguments,
+/// and the kernel types that vmlinux.h is made from.
+#[derive(Debug, Args)]
+pub struct Build {
+    /// The folder with skep.toml
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+    /// Kernel types instead of those that [build] btf names: host, or a file
+    #[arg(long, value_name = "host|FILE")]
+    btf: Option<String>,
+    /// This clang instead of the newest in PATH
+    #[arg(long, value_name = "PATH")]
+    clang: Option<PathBuf>,
+    /// Build for one architecture only
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<Arch>,
+    /// Refuse a compiler, arguments or kernel types that skep.lock does not pin
+    #[arg(long)]
+    locked: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    object: String,
+    arch: Arch,
+    path: PathBuf,
+    digest: Digest,
+    size: usize,
+}
+
+impl Build {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Mistakes in skep.toml, no clang, no kernel types, sources that do not compile.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let project = read(&self.folder)?;
+        let Self { btf, clang, arch, locked, .. } = self;
+        let options = Options { btf, clang, arch, locked, cache: config.cache_dir.clone() };
+        let built = run(&project, &options, output)?;
+        let rows = rows(&project, &built);
+        output.answer(&rows, || {
+            let line = |row: &Row| {
+                format!(
+                    "{}  {}  {}",
+                    row.path.display(),
+                    bytes(row.size as u64),
+                    row.digest.short()
+                )
+            };
+            rows.iter().map(line).collect::<Vec<_>>().join("\n")
+        });
+        Ok(())
+    }
+}
+
+/// Reads the project in `folder`; every mistake in its skep.toml is said.
+///
+/// # Errors
+/// It cannot be read, or has mistakes.
+pub fn read(folder: &Path) -> Result<Project> {
+    Project::read(folder).map_err(|error| match error {
+        ProjectError::Mistakes { .. } => Error::usage(error.to_string()),
+        ProjectError::Read { .. } => {
+            Error::caused(Kind::Usage, format!("{} is no package", folder.display()), &error)
+                .hint("skep new NAME starts one; skep build DIR takes the folder with skep.toml")
+        }
+    })
+}
+
+/// Builds `project`, passing on what the compiler says.
+///
+/// # Errors
+/// As [`build::build`].
+pub fn run(project: &Project, options: &Options, output: &Output) -> Result<Built> {
+    let built = build::build(project, options).map_err(|error| match &error {
+        // clang's words come as they are, so that editors find the places.
+        BuildError::Compile { source_file, arch, said } => {
+            output.error(said);
+            Error::new(Kind::Failed, format!("{source_file} does not compile for {arch}"))
+        }
+        _ => Error::caused(
+            Kind::Failed,
+            format!("can't build {}", project.source.package.name),
+            &error,
+        ),
+    })?;
+    if !built.warnings.is_empty() {
+        output.note(built.warnings.trim_end());
+    }
+    Ok(built)
+}
+
+fn rows(project: &Project, built: &Built) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (object, arches) in &built.objects {
+        for (arch, bytes) in arches {
+            let path = project.built(object, *arch);
+            rows.push(Row {
+                object: object.clone(),
+                arch: *arch,
+                path,
+                digest: Digest::of(bytes),
+                size: bytes.len(),
+            });
+        }
+    }
+    rows
+}
