@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// What to print: a table for people, or JSON (a stream prints one object a line)
-    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,
     /// Print nothing but errors and what was asked for
     #[arg(long, short, global = true)]
@@ -120,7 +120,7 @@ pub fn bytes(count: u64) -> String {
         return format!("{count} B");
     };
     let value = count as f64 / size as f64;
-    if value >= 10.0 || count % size == 0 {
+    if value >= 10.0 || count.is_multiple_of(size) {
         format!("{value:.0} {unit}")
     } else {
         format!("{value:.1} {unit}")

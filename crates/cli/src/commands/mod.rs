@@ -12,16 +12,18 @@ use crate::output::{Global, Output};
 /// Package, publish, install and warm-upgrade eBPF software
 #[derive(Debug, Parser)]
 #[command(name = "skep", version, propagate_version = true, max_term_width = 100)]
+#[allow(missing_docs, reason = "a doc comment here would replace the help")]
 pub struct Skep {
     /// Options that every command has.
     #[command(flatten)]
     pub global: Global,
-    /// The command.
+
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands.
+/// The commands; their help is the doc comment of each one.
+#[allow(missing_docs, reason = "a doc comment here would replace the help")]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Build(build::Build),
