@@ -15,12 +15,14 @@ pub mod maps;
 pub mod merge;
 pub mod netns;
 pub mod object;
+pub mod probe;
 pub mod process;
 pub mod program;
 pub mod ring;
 pub mod stub;
 mod sys;
 pub mod tracefs;
+pub mod vmlinux;
 mod wake;
 
 pub use attach::{AttachPlan, Link};

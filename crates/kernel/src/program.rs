@@ -210,7 +210,6 @@ pub(crate) fn load_insns(
         flags |= libbpf_sys::BPF_F_XDP_HAS_FRAGS;
     }
     let cname = sys::kernel_name(name);
-    let mut log = vec![0u8; 64 << 10];
     let load = |log: Option<&mut Vec<u8>>| {
         let mut opts = libbpf_sys::bpf_prog_load_opts {
             sz: sys::size::<libbpf_sys::bpf_prog_load_opts>(),
@@ -241,6 +240,7 @@ pub(crate) fn load_insns(
     match load(None) {
         Ok(fd) => Ok(Program::new(name.to_owned(), kind.clone(), fd)),
         Err(error) => {
+            let mut log = vec![0u8; 64 << 10];
             let _ = load(Some(&mut log));
             let failed = KernelError::new("load the program", name, error);
             match last_line(&log) {

@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use crate::error::KernelError;
 use crate::program::{Program, ProgramKind};
 use crate::sys;
+use crate::vmlinux::{self, BtfKind};
 
 /// What of the kernel's BTF a tracing program is bound to.
 #[derive(Debug, Default)]
@@ -54,12 +55,18 @@ fn open_btf(id: u32) -> Result<OwnedFd, KernelError> {
         .map_err(|e| KernelError::new("open", format!("the BTF object with id {id}"), e))
 }
 
+/// As libbpf names what each attach type binds to (`find_kernel_btf_id`).
 fn find_in_vmlinux(name: &str, kind: &ProgramKind) -> Result<u32, KernelError> {
-    let failed = |e| KernelError::new("find in the kernel's BTF", name, e);
-    let cname = sys::cstring(name).map_err(failed)?;
-    // SAFETY: a string that outlives the call.
-    let id = crate::object::quietly(|| unsafe {
-        libbpf_sys::libbpf_find_vmlinux_btf_id(cname.as_ptr(), kind.expected_attach_type)
-    });
-    sys::check(id).map(|id| id as u32).map_err(failed)
+    use libbpf_sys::{BPF_LSM_MAC, BPF_TRACE_ITER, BPF_TRACE_RAW_TP};
+    let (full, btf_kind) = match kind.expected_attach_type {
+        BPF_TRACE_RAW_TP => (format!("btf_trace_{name}"), BtfKind::Typedef),
+        BPF_TRACE_ITER => (format!("bpf_iter_{name}"), BtfKind::Func),
+        BPF_LSM_MAC => (format!("bpf_lsm_{name}"), BtfKind::Func),
+        _ => (name.to_owned(), BtfKind::Func),
+    };
+    let found = vmlinux::ids(&[(&full, btf_kind)])?;
+    found.first().copied().flatten().ok_or_else(|| {
+        let missing = std::io::Error::from_raw_os_error(libc::ESRCH);
+        KernelError::new("find in the kernel's BTF", full, missing)
+    })
 }

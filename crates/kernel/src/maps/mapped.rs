@@ -20,12 +20,27 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `len` bytes of `fd` from `offset` on.
+    /// Maps `len` bytes of `fd` from `offset` on, shared with everybody who maps or writes them.
     pub(crate) fn new(
         fd: &impl AsRawFd,
         len: usize,
         offset: usize,
         write: bool,
+    ) -> std::io::Result<Self> {
+        Self::with_flags(fd, len, offset, write, libc::MAP_SHARED)
+    }
+
+    /// Maps the first `len` bytes of `fd` for reading only, by a private mapping.
+    pub(crate) fn private(fd: &impl AsRawFd, len: usize) -> std::io::Result<Self> {
+        Self::with_flags(fd, len, 0, false, libc::MAP_PRIVATE)
+    }
+
+    fn with_flags(
+        fd: &impl AsRawFd,
+        len: usize,
+        offset: usize,
+        write: bool,
+        flags: libc::c_int,
     ) -> std::io::Result<Self> {
         let access = libc::PROT_READ | if write { libc::PROT_WRITE } else { 0 };
         // SAFETY: a new mapping at an address that the kernel chooses; nothing of ours lies there.
@@ -34,7 +49,7 @@ impl Mapping {
                 std::ptr::null_mut(),
                 len,
                 access,
-                libc::MAP_SHARED,
+                flags,
                 fd.as_raw_fd(),
                 offset as libc::off_t,
             )
@@ -44,6 +59,12 @@ impl Mapping {
         }
         let address = NonNull::new(address).ok_or_else(|| std::io::Error::other("mapped at 0"))?;
         Ok(Self { address, len })
+    }
+
+    /// All bytes, of a file that does not change.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: `len` readable bytes that stay mapped as long as `self`; only for mappings of constant files.
+        unsafe { std::slice::from_raw_parts(self.start(), self.len) }
     }
 
     /// The first byte.
