@@ -29,6 +29,8 @@ pub enum Pass {
     LegacyAttach,
     /// Failed ring-buffer output is counted, or is not.
     LostEvents,
+    /// A map whose size its own loader would have set was given one.
+    Sizes,
 }
 
 impl fmt::Display for Pass {
@@ -39,6 +41,7 @@ impl fmt::Display for Pass {
             Self::Tcx => "tcx",
             Self::LegacyAttach => "legacy-attach",
             Self::LostEvents => "lost-events",
+            Self::Sizes => "sizes",
         })
     }
 }

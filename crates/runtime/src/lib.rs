@@ -1,11 +1,43 @@
 //! The life of services on one kernel: plan, load, attach, switch, migrate, events, journal, recovery.
 //!
-//! [`journal`] keeps what [`state`] is folded from; [`pins`] lays out what the kernel keeps for us.
+//! [`Runtime`] is the way in. [`journal`] keeps what [`state`] is folded from; [`pins`] lays out what the kernel
+//! keeps for us. One generation comes up in [`bring_up`], and once it runs [`finish`] moves the old one's state;
+//! [`converge`] makes the kernel what the state says, which is how everything is undone and cleaned up.
 
+mod bring_up;
+mod choose;
+mod converge;
+mod error;
+pub mod events;
 pub mod faults;
+mod finish;
+mod held;
+mod hooks;
+mod install;
 pub mod journal;
+mod load;
+mod migrate;
+mod params;
 pub mod pins;
 pub mod plan;
+mod recover;
+mod remove;
+mod rollback;
+mod runtime;
 pub mod state;
+pub mod status;
+mod upgrade;
 
-pub use faults::Faults;
+pub use choose::ChooseError;
+pub use error::{Cause, RuntimeError};
+pub use events::{Event, EventCounts, EventStream, Next};
+pub use faults::{Faults, UnknownFault};
+pub use held::Holder;
+pub use install::Install;
+pub use migrate::MigrateError;
+pub use params::ParamsError;
+pub use plan::Plan;
+pub use recover::{Interrupted, Recovery};
+pub use runtime::{Dirs, Packages, Runtime};
+pub use status::{Detail, Status};
+pub use upgrade::Upgraded;

@@ -1,4 +1,4 @@
-//! The layout of pins: `<root>/<service>/{switch,lost,hooks/<hook>/{link,stub,slots},maps/<map>@<n>,progs/<n>/<program>}`.
+//! The layout of pins: `<root>/<service>/{switch,hooks/<hook>/{link,stub,slots},maps/<map>@<n>,progs/<n>/<program>}`.
 //!
 //! bpffs refuses dots in names, so that every name is escaped (`.` is `%2E`). A pin's name also has at most
 //! 255 bytes; longer ones are cut and told apart by a checksum.
@@ -34,12 +34,6 @@ impl Pins {
     #[must_use]
     pub fn switch(&self) -> PathBuf {
         self.folder.join("switch")
-    }
-
-    /// The counters of lost events: an array of u64, one for each ring.
-    #[must_use]
-    pub fn lost(&self) -> PathBuf {
-        self.folder.join("lost")
     }
 
     /// The folder of all hooks.

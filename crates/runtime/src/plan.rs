@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use skep_adapt::{Change, Pass};
 use skep_spec::manifest::Merge;
 use skep_spec::{Digest, PackageName, ServiceName, Target, Version};
 
@@ -113,18 +114,25 @@ pub enum MapChange {
 pub struct FieldMove {
     /// The new name.
     pub name: String,
-    /// Bytes into the old value.
-    pub old_offset: u32,
-    /// Bytes in the old value.
-    pub old_size: u32,
-    /// Bytes into the new value.
-    pub new_offset: u32,
-    /// Bytes in the new value.
-    pub new_size: u32,
+    /// In the old value.
+    pub old: Place,
+    /// In the new value.
+    pub new: Place,
+    /// Number of elements: more than 1 for arrays.
+    pub count: u32,
     /// Whether it is a signed number.
     pub signed: bool,
     /// How the two values become one.
     pub merge: Merge,
+}
+
+/// Where a field's elements lie in a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Bytes from the start of the value.
+    pub offset: u32,
+    /// Bytes of one element.
+    pub width: u32,
 }
 
 /// How exact a map's contents are after an upgrade.
@@ -150,18 +158,9 @@ pub struct Report {
     pub changes: Vec<Change>,
 }
 
-/// One thing that was adapted, chosen, skipped or lost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// Which pass did it: "alternatives", "optional", "tcx", "holder", "lost-events", "migrate".
-    pub pass: String,
-    /// One sentence for people.
-    pub what: String,
-}
-
 impl Report {
-    pub(crate) fn add(&mut self, pass: &str, what: impl Into<String>) {
-        self.changes.push(Change { pass: pass.to_owned(), what: what.into() });
+    pub(crate) fn add(&mut self, pass: Pass, on: impl Into<String>, what: impl Into<String>) {
+        self.changes.push(Change { pass, on: on.into(), what: what.into() });
     }
 }
 
@@ -184,14 +183,7 @@ impl MapChange {
 
 impl FieldMove {
     fn reversed(&self) -> Self {
-        Self {
-            name: self.name.clone(),
-            old_offset: self.new_offset,
-            old_size: self.new_size,
-            new_offset: self.old_offset,
-            new_size: self.old_size,
-            ..*self
-        }
+        Self { name: self.name.clone(), old: self.new, new: self.old, ..*self }
     }
 }
 
@@ -203,16 +195,15 @@ mod tests {
     fn a_change_reversed_twice_is_itself() {
         let field = FieldMove {
             name: "count".to_owned(),
-            old_offset: 0,
-            old_size: 4,
-            new_offset: 8,
-            new_size: 8,
+            old: Place { offset: 0, width: 4 },
+            new: Place { offset: 8, width: 8 },
+            count: 1,
             signed: false,
             merge: Merge::Sum,
         };
         let change = MapChange::Migrate { fields: vec![field] };
         let MapChange::Migrate { fields } = change.reversed() else { panic!() };
-        assert_eq!((fields[0].old_offset, fields[0].new_size), (8, 4));
+        assert_eq!((fields[0].old.offset, fields[0].new.width), (8, 4));
         assert_eq!(change.reversed().reversed(), change);
         assert_eq!(MapChange::New.reversed(), MapChange::Gone);
     }

@@ -5,7 +5,7 @@ use std::mem;
 
 use skep_spec::ServiceName;
 
-use super::{DeadHook, Generation, Hook, Op, Outcome, Pending, Record, Service, State};
+use super::{DeadHook, Generation, Hook, Op, Pending, Record, Service, State};
 use crate::plan::MapChange;
 
 impl State {
@@ -40,7 +40,7 @@ impl State {
             Record::Detached { service, name } => {
                 self.dead.retain(|dead| dead.service != service || dead.name != name);
             }
-            Record::End { result } => self.end(result),
+            Record::End { .. } => self.pending = None,
             Record::Checkpoint { state } => *self = state,
             Record::SlotsFilled { .. }
             | Record::Precopied { .. }
@@ -129,7 +129,6 @@ impl State {
         service.active = to.number;
         service.last_generation = service.last_generation.max(to.number);
         service.hooks.append(&mut pending.hooks);
-        service.failed = None;
         match pending.op {
             Op::Upgrade => {
                 service.previous = pending.from;
@@ -139,6 +138,11 @@ impl State {
                 service.previous = None;
                 service.soak_until = None;
                 service.changes.clear();
+            }
+            // After a reboot the active generation did not start, the one before did.
+            Op::Activate if service.previous == Some(to.number) => {
+                service.previous = None;
+                service.generations.clear();
             }
             _ => {}
         }
@@ -161,15 +165,6 @@ impl State {
         pending.to = None;
         let (name, hooks) = (pending.service.clone(), mem::take(&mut pending.hooks));
         self.bury(&name, hooks);
-    }
-
-    fn end(&mut self, result: Outcome) {
-        let Some(pending) = self.pending.take() else { return };
-        if let (Outcome::Failed(why), Some(service)) =
-            (result, self.services.get_mut(&pending.service))
-        {
-            service.failed = Some(why);
-        }
     }
 
     fn bury(&mut self, service: &ServiceName, hooks: BTreeMap<String, Hook>) {

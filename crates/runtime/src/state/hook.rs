@@ -1,5 +1,7 @@
 //! Hooks: where a service is attached, how, and how its program is replaced there.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use skep_kernel::attach::tc::{Filter, Place};
 use skep_kernel::program::ProgramKind;
@@ -16,6 +18,8 @@ pub struct Hook {
     pub attachment: Attachment,
     /// What every program on it must be to the kernel.
     pub kind: Kind,
+    /// Whether its stub calls `bpf_get_func_ip`, so that programs behind it may.
+    pub func_ip: bool,
 }
 
 /// How a program is replaced on a hook.
@@ -79,6 +83,19 @@ impl Attachment {
     }
 }
 
+impl fmt::Display for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Intended => f.write_str("nothing yet"),
+            Self::Link { id } => write!(f, "link {id}"),
+            Self::Tc { ifindex, priority, handle, .. } => {
+                write!(f, "tc filter on interface {ifindex}, pref {priority}, handle {handle}")
+            }
+            Self::Held { .. } => f.write_str("the holder"),
+        }
+    }
+}
+
 impl From<Filter> for Attachment {
     fn from(filter: Filter) -> Self {
         let Filter { ifindex, egress, place: Place { priority, handle } } = filter;
@@ -99,6 +116,20 @@ pub struct Kind {
     pub sleepable: bool,
     /// Takes multi-buffer XDP frames.
     pub xdp_frags: bool,
+}
+
+impl Kind {
+    /// Whether a program of kind `other` may take the place of one of this kind.
+    #[must_use]
+    pub fn serves(&self, other: &Self) -> bool {
+        const TRACING: u32 = 26; // BPF_PROG_TYPE_*, include/uapi/linux/bpf.h
+        const LSM: u32 = 29;
+        let bound = matches!(self.prog_type, TRACING | LSM);
+        let rest = |kind: &Self| {
+            (kind.prog_type, kind.expected_attach_type, kind.sleepable, kind.xdp_frags)
+        };
+        rest(self) == rest(other) && (!bound || self.attach_to == other.attach_to)
+    }
 }
 
 impl From<&ProgramKind> for Kind {

@@ -16,6 +16,7 @@ use skep_spec::{Digest, PackageName, ServiceName, Version};
 pub use hook::{Attachment, Hook, Kind, Mechanism};
 pub use record::{Outcome, Record};
 
+use crate::load::LOST;
 use crate::pins::Pins;
 use crate::plan::{MapChange, Report};
 
@@ -64,8 +65,6 @@ pub struct Service {
     pub changes: BTreeMap<String, MapChange>,
     /// Until when the active generation is on probation, in seconds since 1970.
     pub soak_until: Option<u64>,
-    /// Why nothing of it runs, if so.
-    pub failed: Option<String>,
 }
 
 /// One (index digest, platform digest, parameters) of a service: immutable but for its incarnation.
@@ -124,6 +123,17 @@ pub struct MapRecord {
     pub made_by: u64,
     /// Its id in this kernel.
     pub id: u32,
+    /// Of a map that counts lost events: the function that each counter is for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<String>,
+}
+
+impl MapRecord {
+    /// Whether it counts lost events.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.symbol == LOST
+    }
 }
 
 /// An operation on a service.
@@ -230,7 +240,6 @@ impl Service {
         }
         for (number, generation) in &self.generations {
             let Some(incarnation) = &generation.incarnation else { continue };
-            paths.insert(pins.lost());
             paths.extend(incarnation.programs.keys().map(|name| pins.program(*number, name)));
             paths.extend(incarnation.maps.iter().map(|(name, map)| pins.map(name, map.made_by)));
         }

@@ -123,15 +123,13 @@ pub enum Record {
 }
 
 /// How an operation ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Done.
     Done,
     /// Undone.
     Undone,
-    /// A generation could not be loaded again after a reboot.
-    Failed(String),
 }
 
 /// The numbers and names of records in the file; a number is never used for something else.
@@ -239,7 +237,7 @@ mod tests {
             Record::Switched {},
             Record::Switching { value: Some(u64::MAX) },
             Record::Merged { map: "m".to_owned(), batch: 3, last: true },
-            Record::End { result: Outcome::Failed("no".to_owned()) },
+            Record::End { result: Outcome::Undone },
             Record::Checkpoint { state: State::default() },
         ];
         for record in records {

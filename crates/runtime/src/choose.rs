@@ -1,0 +1,285 @@
+//! Which programs of a package run here, and where each attaches.
+
+use std::collections::BTreeMap;
+
+use skep_adapt::Pass;
+use skep_object::Facts;
+use skep_spec::manifest::{Alternatives, Otherwise, Program};
+use skep_spec::param::ParamError;
+use skep_spec::target::TargetError;
+use skep_spec::{Manifest, Target};
+
+use crate::params::Params;
+use crate::plan::Report;
+
+/// What the objects of a package say, by the object's name.
+pub(crate) type Objects = BTreeMap<String, Facts>;
+
+/// A program that is to be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    /// Its name in the manifest; without a manifest, its function.
+    pub(crate) name: String,
+    pub(crate) object: String,
+    pub(crate) function: String,
+    pub(crate) target: Target,
+}
+
+/// Programs that this kernel refused, with the reason.
+pub(crate) type Refused = BTreeMap<String, String>;
+
+/// Why no set of programs can be chosen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChooseError {
+    /// The manifest names a function that no object has.
+    #[error(
+        "program '{program}' names the function '{function}', which no object has; there are: {there}"
+    )]
+    NoFunction {
+        /// The program.
+        program: String,
+        /// The function.
+        function: String,
+        /// The functions that there are.
+        there: String,
+    },
+    /// Several objects have it.
+    #[error(
+        "program '{program}': several objects have a function '{function}'; say which with object = \"…\""
+    )]
+    Ambiguous {
+        /// The program.
+        program: String,
+        /// The function.
+        function: String,
+    },
+    /// An attach target is not one.
+    #[error("program '{program}' has a bad target")]
+    Target {
+        /// The program.
+        program: String,
+        /// Why.
+        source: TargetError,
+    },
+    /// A target refers to a parameter without a value.
+    #[error("the target of program '{program}' can't be known")]
+    Substitute {
+        /// The program.
+        program: String,
+        /// Why.
+        source: ParamError,
+    },
+    /// The target needs something that nobody named.
+    #[error(
+        "program '{program}' attaches at '{target}', which names no {lacks}: add target = \"{example}\" to [program.{program}]"
+    )]
+    Incomplete {
+        /// The program.
+        program: String,
+        /// The target.
+        target: Target,
+        /// What is missing.
+        lacks: &'static str,
+        /// A whole target.
+        example: &'static str,
+    },
+    /// Alternatives name a program that is not in the manifest.
+    #[error("[alternatives.{group}] names the program '{program}', which is not in [program]")]
+    NoMember {
+        /// The group.
+        group: String,
+        /// The program.
+        program: String,
+    },
+    /// No alternative works.
+    #[error("no alternative of '{group}' works on this kernel: {why}")]
+    NoAlternative {
+        /// The group.
+        group: String,
+        /// Each member and what was wrong with it.
+        why: String,
+    },
+    /// A program that must run was refused; the reason is the error before.
+    #[error("program '{program}' was refused: {why}")]
+    Refused {
+        /// The program.
+        program: String,
+        /// Why.
+        why: String,
+    },
+    /// A package without programs.
+    #[error("the package has no program to run")]
+    Nothing,
+}
+
+/// Chooses the programs of a package, without those that this kernel refused before.
+pub(crate) fn choose(
+    manifest: &Manifest,
+    objects: &Objects,
+    params: &Params,
+    refused: &Refused,
+    report: &mut Report,
+) -> Result<Vec<Chosen>, ChooseError> {
+    let chosen = if manifest.program.is_empty() {
+        by_section(objects)?
+    } else {
+        by_manifest(manifest, objects, params, refused, report)?
+    };
+    if chosen.is_empty() {
+        return Err(ChooseError::Nothing);
+    }
+    chosen.iter().try_for_each(check_complete)?;
+    Ok(chosen)
+}
+
+/// Whether a package can do without a program: it is optional, or one of several alternatives.
+pub(crate) fn can_do_without(manifest: &Manifest, program: &str) -> bool {
+    let in_group = |group: &Alternatives| group.r#try.iter().flatten().any(|name| name == program);
+    manifest.program.get(program).is_some_and(|p| p.optional)
+        || manifest.alternatives.values().any(in_group)
+}
+
+fn by_section(objects: &Objects) -> Result<Vec<Chosen>, ChooseError> {
+    let mut chosen = Vec::new();
+    for (object, facts) in objects {
+        for program in facts.programs.iter().filter(|p| p.autoload) {
+            if chosen.iter().any(|c: &Chosen| c.name == program.name) {
+                let (program, function) = (program.name.clone(), program.name.clone());
+                return Err(ChooseError::Ambiguous { program, function });
+            }
+            chosen.push(Chosen {
+                name: program.name.clone(),
+                object: object.clone(),
+                function: program.name.clone(),
+                target: program.target.clone(),
+            });
+        }
+    }
+    Ok(chosen)
+}
+
+fn by_manifest(
+    manifest: &Manifest,
+    objects: &Objects,
+    params: &Params,
+    refused: &Refused,
+    report: &mut Report,
+) -> Result<Vec<Chosen>, ChooseError> {
+    let mut skipped = Vec::new();
+    for (name, group) in &manifest.alternatives {
+        skipped.extend(losers(name, group, manifest, refused, report)?);
+    }
+    let mut chosen = Vec::new();
+    for (name, program) in &manifest.program {
+        let needs = program.requires_param.as_deref();
+        if skipped.contains(&name.as_str()) || needs.is_some_and(|param| !params.is_given(param)) {
+            continue;
+        }
+        if let Some(why) = refused.get(name) {
+            if !program.optional {
+                return Err(ChooseError::Refused { program: name.clone(), why: why.clone() });
+            }
+            report.add(Pass::Optional, name, format!("left out: {why}"));
+            continue;
+        }
+        chosen.push(resolve(name, program, objects, params)?);
+    }
+    Ok(chosen)
+}
+
+/// The programs of a group that do not run: all but those of the first member that nobody refused.
+fn losers<'a>(
+    name: &str,
+    group: &'a Alternatives,
+    manifest: &Manifest,
+    refused: &Refused,
+    report: &mut Report,
+) -> Result<Vec<&'a str>, ChooseError> {
+    let all = group.r#try.iter().flatten().map(String::as_str);
+    if let Some(program) = all.clone().find(|p| !manifest.program.contains_key(*p)) {
+        let (group, program) = (name.to_owned(), program.to_owned());
+        return Err(ChooseError::NoMember { group, program });
+    }
+    let reason = |member: &Vec<String>| {
+        let found = member.iter().find_map(|p| refused.get(p).map(|why| (p, why)));
+        found.map(|(program, why)| format!("{program}: {why}"))
+    };
+    let winner = group.r#try.iter().find(|member| reason(member).is_none());
+    let reasons: Vec<String> = group.r#try.iter().map_while(reason).collect();
+    match winner {
+        None if group.otherwise == Otherwise::Refuse => {
+            let (group, why) = (name.to_owned(), reasons.join("; "));
+            return Err(ChooseError::NoAlternative { group, why });
+        }
+        None => report.add(Pass::Alternatives, name, format!("skipped: {}", reasons.join("; "))),
+        Some(winner) if !reasons.is_empty() => {
+            let what = format!("took {} ({})", winner.join(" and "), reasons.join("; "));
+            report.add(Pass::Alternatives, name, what);
+        }
+        Some(_) => {}
+    }
+    let lost = |program: &&str| !winner.is_some_and(|w| w.iter().any(|name| name == program));
+    Ok(all.filter(lost).collect())
+}
+
+fn resolve(
+    name: &str,
+    program: &Program,
+    objects: &Objects,
+    params: &Params,
+) -> Result<Chosen, ChooseError> {
+    let function = &program.function;
+    let wanted = |object: &String| program.object.as_ref().is_none_or(|told| told == object);
+    let mut found = objects
+        .iter()
+        .filter(|(object, _)| wanted(object))
+        .filter_map(|(object, facts)| facts.program(function).map(|program| (object, program)));
+    let Some((object, facts)) = found.next() else {
+        let there = objects.values().flat_map(|facts| &facts.programs);
+        let there: Vec<&str> = there.map(|p| p.name.as_str()).collect();
+        return Err(ChooseError::NoFunction {
+            program: name.to_owned(),
+            function: function.clone(),
+            there: there.join(", "),
+        });
+    };
+    if found.next().is_some() {
+        let (program, function) = (name.to_owned(), function.clone());
+        return Err(ChooseError::Ambiguous { program, function });
+    }
+    let target = match &program.target {
+        None => facts.target.clone(),
+        Some(text) => {
+            let text = params
+                .substitute(text)
+                .map_err(|source| ChooseError::Substitute { program: name.to_owned(), source })?;
+            let bad = |source| ChooseError::Target { program: name.to_owned(), source };
+            text.parse().map_err(bad)?
+        }
+    };
+    let (name, object, function) = (name.to_owned(), object.clone(), function.clone());
+    Ok(Chosen { name, object, function, target })
+}
+
+/// Whether a target names all that attaching needs; what it lacks, and an example.
+pub(crate) fn lacks(target: &Target) -> Option<(&'static str, &'static str)> {
+    match target {
+        Target::Uprobe { binary, .. } if binary.is_empty() => {
+            Some(("binary", "uprobe//usr/bin/bash:readline"))
+        }
+        Target::Xdp { interface, .. } if interface.is_empty() => Some(("interface", "xdp/eth0")),
+        Target::Tc { interface, .. } if interface.is_empty() => {
+            Some(("interface", "tcx/ingress/eth0"))
+        }
+        Target::CgroupSkb { cgroup, .. } if cgroup.is_empty() => {
+            Some(("cgroup", "cgroup_skb/ingress:/system.slice"))
+        }
+        _ => None,
+    }
+}
+
+fn check_complete(chosen: &Chosen) -> Result<(), ChooseError> {
+    let Some((lacks, example)) = lacks(&chosen.target) else { return Ok(()) };
+    let (program, target) = (chosen.name.clone(), chosen.target.clone());
+    Err(ChooseError::Incomplete { program, target, lacks, example })
+}

@@ -1,0 +1,242 @@
+//! Why an operation of the runtime failed.
+
+use skep_kernel::{KernelError, LoadError};
+use skep_object::ObjectError;
+use skep_spec::{Digest, ServiceName};
+
+use crate::choose::ChooseError;
+use crate::journal::JournalError;
+use crate::migrate::MigrateError;
+use crate::params::ParamsError;
+
+/// An error of another crate behind one of our seams.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// Another daemon works on the state folder.
+    #[error("another skepd{} works on {folder}: two at once would undo each other's work", pid.map_or(String::new(), |pid| format!(" (process {pid})")))]
+    Busy {
+        /// The state folder.
+        folder: String,
+        /// The other process, where it said.
+        pid: Option<u32>,
+    },
+    /// A file operation failed.
+    #[error("cannot {action} {path}")]
+    File {
+        /// Such as "make the folder".
+        action: &'static str,
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// An object was not loaded.
+    #[error("object '{object}' of {service} was not loaded")]
+    Load {
+        /// Whose.
+        service: ServiceName,
+        /// The object.
+        object: String,
+        /// Why.
+        source: LoadError,
+    },
+    /// A program was not attached.
+    #[error("program '{program}' of {service} was not attached")]
+    Attach {
+        /// Whose.
+        service: ServiceName,
+        /// The program.
+        program: String,
+        /// Why.
+        source: KernelError,
+    },
+    /// An object cannot be read.
+    #[error("object '{object}' cannot be read")]
+    Object {
+        /// The object.
+        object: String,
+        /// Why.
+        source: ObjectError,
+    },
+    /// What the manifest asks for is not there.
+    #[error(transparent)]
+    Choose(#[from] ChooseError),
+    /// A parameter is wrong.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
+    /// An upgrade would lose state.
+    #[error("{service} cannot be upgraded as it is: {source}")]
+    Migrate {
+        /// The service.
+        service: ServiceName,
+        /// Why.
+        source: MigrateError,
+    },
+    /// An upgrade cannot replace a program without a gap.
+    #[error("{service} cannot be upgraded warm: {why}")]
+    Hooks {
+        /// The service.
+        service: ServiceName,
+        /// Why.
+        why: String,
+    },
+    /// There is such a service.
+    #[error(
+        "there is a service {service} already: upgrade it, or install under another name with --as"
+    )]
+    Exists {
+        /// The service.
+        service: ServiceName,
+    },
+    /// There is no such service.
+    #[error("there is no service {service}{}", known(there))]
+    NoService {
+        /// The service.
+        service: ServiceName,
+        /// Those that there are.
+        there: Vec<ServiceName>,
+    },
+    /// Nothing to return to.
+    #[error(
+        "{service} has no generation to roll back to: only the one before the last upgrade is kept, until it is committed"
+    )]
+    NoPrevious {
+        /// The service.
+        service: ServiceName,
+    },
+    /// The service failed to start after a reboot.
+    #[error(
+        "{service} does not run, so that nothing can be carried over: {why}; remove it and install it again"
+    )]
+    NotRunning {
+        /// The service.
+        service: ServiceName,
+        /// Why not.
+        why: String,
+    },
+    /// A package's bytes are gone.
+    #[error("the package {index} is not in the store any more")]
+    Package {
+        /// Its index.
+        index: Digest,
+        /// Why.
+        source: Cause,
+    },
+    /// The holder failed.
+    #[error("the holder (skepd --hold) cannot {action} '{key}'")]
+    Holder {
+        /// Such as "keep".
+        action: &'static str,
+        /// The attachment.
+        key: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The new generation runs, but its state is not all there yet.
+    #[error(
+        "{service} runs its new generation, but moving its state did not end; it is taken up again by the next operation or start"
+    )]
+    Unfinished {
+        /// The service.
+        service: ServiceName,
+        /// Why.
+        #[source]
+        source: Box<RuntimeError>,
+    },
+    /// A map or output that the service does not have.
+    #[error("{service} has no {what} '{name}'; it has: {there}")]
+    NoSuch {
+        /// The service.
+        service: ServiceName,
+        /// "map", "output".
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        there: String,
+    },
+    /// The service has no events.
+    #[error("{service} has no event output: its objects hold no ring or perf buffer")]
+    NoEvents {
+        /// The service.
+        service: ServiceName,
+    },
+}
+
+impl RuntimeError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Busy { .. } => "busy",
+            Self::File { .. } => "file",
+            Self::Journal(_) => "journal",
+            Self::Kernel(_) => "kernel",
+            Self::Load { .. } => "load",
+            Self::Attach { .. } => "attach",
+            Self::Object { .. } => "object",
+            Self::Choose(_) => "manifest",
+            Self::Params(_) => "parameter",
+            Self::Migrate { .. } => "state-would-be-lost",
+            Self::Hooks { .. } => "hooks-differ",
+            Self::Exists { .. } => "service-exists",
+            Self::NoService { .. } => "no-service",
+            Self::NoPrevious { .. } => "no-previous-generation",
+            Self::NotRunning { .. } => "not-running",
+            Self::Package { .. } => "package-gone",
+            Self::Holder { .. } => "holder",
+            Self::Unfinished { .. } => "unfinished",
+            Self::NoSuch { .. } => "no-such",
+            Self::NoEvents { .. } => "no-events",
+        }
+    }
+
+    /// What a person can do, where the message does not say.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Kernel(error) | Self::Attach { source: error, .. } => error.hint(),
+            Self::Load { source, .. } => source.hint.as_deref(),
+            Self::Unfinished { source, .. } => source.hint(),
+            Self::Busy { .. } => Some("stop the other one, or give this one its own --state-dir"),
+            Self::Package { .. } => {
+                Some("pull it again: skep install or skep upgrade with its digest")
+            }
+            Self::Holder { .. } => Some("is skepd --hold running?"),
+            _ => None,
+        }
+    }
+}
+
+fn known(there: &[ServiceName]) -> String {
+    match there {
+        [] => ": none is installed".to_owned(),
+        names => {
+            let names: Vec<&str> = names.iter().map(ServiceName::as_str).collect();
+            format!("; there are: {}", names.join(", "))
+        }
+    }
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,57 @@
+//! After the switch: wait until the old generation is quiet, move its state, free what is not kept.
+//!
+//! Everything here may be done twice, by this process or the next: it works from the journal's state alone.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use skep_kernel::maps::rcu;
+
+use crate::bring_up::listed;
+use crate::error::RuntimeError;
+use crate::runtime::Runtime;
+use crate::state::{Generation, Op, Outcome, Pending, Record};
+
+/// How long an upgrade counts as on probation, in seconds.
+const SOAK_SECONDS: u64 = 30;
+
+impl Runtime {
+    /// Finishes the operation under way, which has switched.
+    pub(crate) fn finish(&mut self) -> Result<(), RuntimeError> {
+        let Some(pending) = self.state.pending.clone() else { return Ok(()) };
+        self.quiesce(&pending)?;
+        self.rings_changed(&pending.service)?;
+        if let Some((from, to)) = self.both_generations(&pending) {
+            self.move_entries(&pending.service, &from, &to, &listed(&pending.changes))?;
+        }
+        if pending.op == Op::Upgrade {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+            self.record(Record::SoakUntil { unix_seconds: now + SOAK_SECONDS })?;
+        }
+        self.retire(&pending)?;
+        self.end(Outcome::Done)
+    }
+
+    /// Waits until no run of the old generation is left.
+    fn quiesce(&mut self, pending: &Pending) -> Result<(), RuntimeError> {
+        if pending.from.is_none() || pending.quiesced || pending.op == Op::Commit {
+            return Ok(());
+        }
+        self.call("wait", || rcu::Wait::new().and_then(|wait| wait.wait()))?;
+        self.record(Record::Quiesced {})
+    }
+
+    fn both_generations(&self, pending: &Pending) -> Option<(Generation, Generation)> {
+        let service = self.state.services.get(&pending.service)?;
+        let from = service.generations.get(&pending.from?)?.clone();
+        let to = service.generations.get(&pending.to.as_ref()?.number)?.clone();
+        (from.number != to.number).then_some((from, to))
+    }
+
+    /// Frees the generation that the operation ends.
+    fn retire(&mut self, pending: &Pending) -> Result<(), RuntimeError> {
+        let Some(generation) = pending.retiring else { return Ok(()) };
+        self.record(Record::Committed { generation })?;
+        self.converge(&pending.service)?;
+        self.record(Record::Freed { generation })
+    }
+}

@@ -1,0 +1,286 @@
+//! Hooks: which of a service's hooks a program goes to, how it is attached there, and how it is taken off.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use skep_adapt::Pass;
+use skep_kernel::attach::link::LinkKind;
+use skep_kernel::maps::prog_array;
+use skep_kernel::stub::{self, SLOTS};
+use skep_kernel::{AttachPlan, KernelError, Link, MapHandle, Program, attach};
+use skep_spec::{ServiceName, Target};
+
+use crate::choose::Chosen;
+use crate::error::RuntimeError;
+use crate::plan::Report;
+use crate::runtime::Runtime;
+use crate::state::{Attachment, DeadHook, Hook, Kind, Mechanism, Record};
+
+/// A program and the hook that it runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) chosen: Chosen,
+    /// The hook's name.
+    pub(crate) hook: String,
+    /// Whether the service has the hook already.
+    pub(crate) there: bool,
+    /// How the program is replaced there; of a new hook the first choice.
+    pub(crate) mechanism: Mechanism,
+}
+
+/// Gives each program a hook: one that the service has at the same target, else a new one.
+pub(crate) fn place(hooks: &BTreeMap<String, Hook>, chosen: &[Chosen]) -> Vec<Placed> {
+    let mut taken = BTreeSet::new();
+    let at = |c: &Chosen, name: &str| hooks.get(name).is_some_and(|h| h.target == c.target);
+    let mut found: Vec<Option<String>> = Vec::new();
+    for c in chosen {
+        let same_name = at(c, &c.name).then(|| c.name.clone());
+        taken.extend(same_name.clone());
+        found.push(same_name);
+    }
+    for (c, found) in chosen.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+        let same_target = hooks.keys().find(|name| at(c, name) && !taken.contains(*name)).cloned();
+        taken.extend(same_target.clone());
+        *found = same_target;
+    }
+    let alone = chosen.len() == 1 && hooks.len() <= 1;
+    let mut placed = Vec::new();
+    for (c, found) in chosen.iter().zip(found) {
+        let known = found.as_ref().and_then(|name| hooks.get(name));
+        let mechanism = known.map_or_else(|| first_choice(&c.target, alone), |h| h.mechanism);
+        let there = known.is_some();
+        let hook = found.unwrap_or_else(|| free_name(&c.name, hooks, &taken));
+        taken.insert(hook.clone());
+        placed.push(Placed { chosen: c.clone(), hook, there, mechanism });
+    }
+    placed
+}
+
+fn free_name(wanted: &str, hooks: &BTreeMap<String, Hook>, taken: &BTreeSet<String>) -> String {
+    let free = |name: &String| !hooks.contains_key(name) && !taken.contains(name);
+    let numbered = (2..).map(|n| format!("{wanted}-{n}"));
+    std::iter::once(wanted.to_owned()).chain(numbered).find(free).unwrap_or_default()
+}
+
+/// Hooks whose program the kernel replaces by itself need no stub while they are alone; all others get one.
+fn first_choice(target: &Target, alone: bool) -> Mechanism {
+    match target {
+        Target::Tc { .. } | Target::CgroupSkb { .. } if alone => Mechanism::Update,
+        Target::Other(_) => Mechanism::Fixed,
+        _ => Mechanism::Stub,
+    }
+}
+
+/// What is left where a stub can't be used.
+fn without_stub(target: &Target) -> Mechanism {
+    match target {
+        Target::Xdp { .. } | Target::Tc { .. } | Target::CgroupSkb { .. } => Mechanism::Update,
+        _ => Mechanism::Fixed,
+    }
+}
+
+/// A stub and its slots.
+struct Stubbed {
+    program: Program,
+    slots: MapHandle,
+}
+
+impl Runtime {
+    /// Attaches a new hook; with a stub, `program` waits in `slot` for the switch.
+    pub(crate) fn attach_hook(
+        &mut self,
+        service: &ServiceName,
+        placed: &mut Placed,
+        program: &Program,
+        calls_func_ip: bool,
+        (switch, slot): (&MapHandle, u32),
+        report: &mut Report,
+    ) -> Result<(), RuntimeError> {
+        let mut hook = Hook {
+            target: placed.chosen.target.clone(),
+            mechanism: placed.mechanism,
+            attachment: Attachment::Intended,
+            kind: Kind::from(program.kind()),
+            func_ip: calls_func_ip,
+        };
+        let mut stubbed = None;
+        if hook.mechanism == Mechanism::Stub {
+            match self.make_stub(service, &placed.hook, program, calls_func_ip, (switch, slot)) {
+                Ok(made) => stubbed = Some(made),
+                Err(error) => {
+                    hook.mechanism = without_stub(&hook.target);
+                    let why = error.hint().unwrap_or("the kernel refuses the stub");
+                    let what =
+                        format!("attached without a stub, so that it switches by itself: {why}");
+                    report.add(Pass::LegacyAttach, &placed.hook, what);
+                }
+            }
+        }
+        placed.mechanism = hook.mechanism;
+        let (service, name) = (service.clone(), placed.hook.clone());
+        let intent = hook.clone();
+        self.record(Record::Attach { service: service.clone(), name: name.clone(), hook: intent })?;
+        if let Some(stubbed) = &stubbed {
+            self.pin_stub(&service, &name, stubbed)?;
+        }
+        let attached = stubbed.as_ref().map_or(program, |stubbed| &stubbed.program);
+        let link =
+            self.call("attach", || attach::attach(attached, &AttachPlan::new(hook.target.clone())));
+        let link = link.map_err(|source| RuntimeError::Attach {
+            service: service.clone(),
+            program: placed.chosen.name.clone(),
+            source,
+        })?;
+        self.settle(&service, &name, &mut hook, link, report)?;
+        placed.mechanism = hook.mechanism;
+        self.record(Record::Attached { service, name, hook })
+    }
+
+    /// The stub with `program` in `slot`. A refusal here is no error of the operation: there are other ways.
+    fn make_stub(
+        &self,
+        service: &ServiceName,
+        hook: &str,
+        program: &Program,
+        calls_func_ip: bool,
+        (switch, slot): (&MapHandle, u32),
+    ) -> Result<Stubbed, KernelError> {
+        let slots = prog_array::create("skep_slots", SLOTS)?;
+        let name = format!("skep_{service}_{hook}");
+        let stub =
+            self.call("stub", || stub::load(&name, program, calls_func_ip, switch, &slots))?;
+        prog_array::set(&slots, slot, program)?;
+        Ok(Stubbed { program: stub, slots })
+    }
+
+    /// Sees to it that an attachment outlives this process: a pin, the holder, or nothing for a tc filter.
+    pub(crate) fn settle(
+        &mut self,
+        service: &ServiceName,
+        name: &str,
+        hook: &mut Hook,
+        link: Link,
+        report: &mut Report,
+    ) -> Result<(), RuntimeError> {
+        if let LinkKind::Tc(filter) = link.kind() {
+            hook.attachment = filter.into();
+            if hook.mechanism == Mechanism::Update {
+                hook.mechanism = Mechanism::Replace;
+            }
+            link.keep();
+            report.add(Pass::Tcx, name, "a filter on a clsact qdisc, since this kernel has no tcx");
+        } else if link.pinnable() {
+            self.make_hook_folder(service, name)?;
+            let path = self.pins(service).link(name);
+            self.call("pin", || link.pin(&path))?;
+            hook.attachment = Attachment::Link { id: link.id().unwrap_or(0) };
+        } else if let Some(fd) = link.into_fd() {
+            let key = format!("{service}/{name}");
+            self.held.keep(&key, fd)?;
+            hook.attachment = Attachment::Held { key };
+            let keeper = if self.held.outlives_us() { "the holder" } else { "this process alone" };
+            let what = format!("this kernel can't pin it: {keeper} keeps it");
+            report.add(Pass::LegacyAttach, name, what);
+        }
+        Ok(())
+    }
+
+    fn pin_stub(
+        &self,
+        service: &ServiceName,
+        name: &str,
+        stubbed: &Stubbed,
+    ) -> Result<(), RuntimeError> {
+        self.make_hook_folder(service, name)?;
+        let pins = self.pins(service);
+        self.call("pin", || stubbed.slots.pin(&pins.slots(name)))?;
+        self.call("pin", || stubbed.program.pin(&pins.stub(name)))?;
+        Ok(())
+    }
+
+    fn make_hook_folder(&self, service: &ServiceName, name: &str) -> Result<(), RuntimeError> {
+        make_folder(&self.pins(service).hook(name))
+    }
+
+    /// Takes a hook off the kernel; one that is not attached any more is no error.
+    pub(crate) fn detach_hook(&mut self, dead: &DeadHook) -> Result<(), RuntimeError> {
+        let DeadHook { service, name, hook } = dead;
+        let pins = self.pins(service);
+        self.faults.point(self.op, "detach", crate::faults::Side::Before);
+        if let Some(filter) = hook.attachment.filter() {
+            filter.remove()?;
+        }
+        self.held.release(&format!("{service}/{name}"))?;
+        if let Ok(link) = Link::open_pinned(&pins.link(name)) {
+            skep_kernel::bpffs::unpin(&pins.link(name))?;
+            link.detach()?;
+        }
+        self.faults.point(self.op, "detach", crate::faults::Side::After);
+        let (service, name) = (service.clone(), name.clone());
+        self.record(Record::Detached { service, name })
+    }
+}
+
+pub(crate) fn make_folder(path: &std::path::Path) -> Result<(), RuntimeError> {
+    fs::create_dir_all(path).map_err(|source| RuntimeError::File {
+        action: "make the folder",
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(name: &str, target: &str) -> Chosen {
+        let target = target.parse().unwrap();
+        Chosen { name: name.into(), object: "o".into(), function: name.into(), target }
+    }
+
+    fn hook(target: &str) -> Hook {
+        Hook {
+            target: target.parse().unwrap(),
+            mechanism: Mechanism::Stub,
+            attachment: Attachment::Link { id: 1 },
+            kind: Kind::default(),
+            func_ip: false,
+        }
+    }
+
+    fn places(hooks: &[(&str, &str)], programs: &[(&str, &str)]) -> Vec<(String, bool, Mechanism)> {
+        let hooks = hooks.iter().map(|(name, target)| ((*name).to_owned(), hook(target))).collect();
+        let programs: Vec<Chosen> = programs.iter().map(|(n, t)| chosen(n, t)).collect();
+        place(&hooks, &programs).into_iter().map(|p| (p.hook, p.there, p.mechanism)).collect()
+    }
+
+    #[test]
+    fn a_renamed_program_keeps_its_hook() {
+        let placed = places(&[("on_exec", "tp/sched/x")], &[("handle", "tracepoint/sched/x")]);
+        assert_eq!(placed, [("on_exec".to_owned(), true, Mechanism::Stub)]);
+    }
+
+    #[test]
+    fn two_programs_at_one_target_keep_theirs_by_name() {
+        let placed = places(
+            &[("a", "raw_tp/x"), ("b", "raw_tp/x")],
+            &[("b", "raw_tp/x"), ("c", "raw_tp/x")],
+        );
+        assert_eq!(placed[0].0, "b");
+        assert_eq!(placed[1].0, "a");
+    }
+
+    #[test]
+    fn a_new_target_is_a_new_hook_with_a_free_name() {
+        let placed = places(&[("a", "raw_tp/x")], &[("a", "raw_tp/y")]);
+        assert_eq!(placed, [("a-2".to_owned(), false, Mechanism::Stub)]);
+    }
+
+    #[test]
+    fn a_hook_alone_switches_by_its_link_where_it_can() {
+        assert_eq!(places(&[], &[("a", "tcx/ingress/lo")])[0].2, Mechanism::Update);
+        assert_eq!(places(&[], &[("a", "xdp/lo")])[0].2, Mechanism::Stub);
+        let two = places(&[], &[("a", "tcx/ingress/lo"), ("b", "cgroup_skb/egress:/x")]);
+        assert!(two.iter().all(|(_, _, mechanism)| *mechanism == Mechanism::Stub));
+    }
+}

@@ -1,0 +1,65 @@
+//! Installing a package as a service.
+
+use std::collections::BTreeMap;
+
+use skep_spec::ServiceName;
+use skep_trust::{Package, Verified};
+
+use crate::bring_up::BringUp;
+use crate::error::RuntimeError;
+use crate::runtime::Runtime;
+use crate::state::{Generation, Op};
+use crate::status::Detail;
+
+/// What the operator says at install and upgrade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Install {
+    /// The service's name.
+    pub service: ServiceName,
+    /// Values of parameters, as text. An upgrade keeps those of the running generation that are not given anew.
+    pub params: BTreeMap<String, String>,
+}
+
+impl Runtime {
+    /// Loads and attaches a package. Where that fails half-way, everything is undone.
+    ///
+    /// # Errors
+    /// There is such a service; the manifest asks for what is not there; the kernel refuses.
+    pub fn install(
+        &mut self,
+        package: &Verified<Package>,
+        install: &Install,
+    ) -> Result<Detail, RuntimeError> {
+        self.take_up()?;
+        let service = &install.service;
+        if self.state.services.contains_key(service) {
+            return Err(RuntimeError::Exists { service: service.clone() });
+        }
+        self.bring_up(&BringUp {
+            op: Op::Install,
+            service: service.clone(),
+            package,
+            generation: generation(package, 1, install.params.clone()),
+            from: None,
+            changes: BTreeMap::new(),
+        })?;
+        self.service(service)
+    }
+}
+
+/// A generation that is not in the kernel yet.
+pub(crate) fn generation(
+    package: &Package,
+    number: u64,
+    params: BTreeMap<String, String>,
+) -> Generation {
+    Generation {
+        number,
+        package: package.manifest.package.name.clone(),
+        version: package.manifest.package.version.clone(),
+        index: package.index,
+        platform: package.platform,
+        params,
+        incarnation: None,
+    }
+}

@@ -1,0 +1,189 @@
+//! Loading a package's objects: sizes, constants and shared maps first, then the kernel, then pins.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skep_adapt::Pass;
+use skep_kernel::maps::possible_cpus;
+use skep_kernel::object::{self, OpenOptions};
+use skep_kernel::{KernelError, LoadError, MapHandle, Opened, Program};
+use skep_object::Facts;
+use skep_object::MapKind;
+use skep_spec::ServiceName;
+use skep_trust::Package;
+
+use crate::choose::{Chosen, Objects};
+use crate::error::RuntimeError;
+use crate::params::Params;
+use crate::plan::Report;
+
+/// The map that counts lost events; no symbol has a dot in front and a space in it.
+pub(crate) const LOST: &str = ".skep lost";
+
+/// Where a map of a package is defined.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MapPlace {
+    pub(crate) object: String,
+    pub(crate) symbol: String,
+}
+
+/// What one object needs before it is loaded.
+pub(crate) struct Preparation<'a> {
+    pub(crate) service: &'a ServiceName,
+    pub(crate) object: &'a str,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) facts: &'a Facts,
+    pub(crate) chosen: &'a [Chosen],
+    pub(crate) params: &'a Params,
+    /// Maps of the running generation to use again, by symbol.
+    pub(crate) reuse: &'a BTreeMap<String, MapHandle>,
+}
+
+/// An object in the kernel.
+pub(crate) struct LoadedObject {
+    pub(crate) programs: BTreeMap<String, Program>,
+    pub(crate) maps: BTreeMap<String, MapHandle>,
+    /// Functions in the order of their counters of lost events.
+    pub(crate) lost_slots: Vec<String>,
+}
+
+/// The name of every map of a package: its symbol, with the object in front where several objects have it.
+pub(crate) fn map_names(objects: &Objects) -> BTreeMap<String, MapPlace> {
+    let mut count = BTreeMap::<&str, usize>::new();
+    for map in objects.values().flat_map(|facts| &facts.maps) {
+        *count.entry(&map.name).or_default() += 1;
+    }
+    let mut names = BTreeMap::new();
+    for (object, facts) in objects {
+        let symbols = facts.maps.iter().map(|map| map.name.as_str()).chain([LOST]);
+        for symbol in symbols {
+            let shared = if symbol == LOST { objects.len() } else { count[symbol] } > 1;
+            let name = if shared { format!("{object}/{symbol}") } else { symbol.to_owned() };
+            let place = MapPlace { object: object.clone(), symbol: symbol.to_owned() };
+            names.insert(name, place);
+        }
+    }
+    names
+}
+
+impl Preparation<'_> {
+    /// Loads the object; once more without counting lost events if the kernel refuses it with them.
+    pub(crate) fn load(&self, report: &mut Report) -> Result<LoadedObject, RuntimeError> {
+        let mut counters = self.counters()?;
+        let loaded = match self.opened(counters.as_ref(), report)?.load() {
+            Ok(loaded) => loaded,
+            Err(error) if counters.is_some() => {
+                counters = None;
+                let again = self.opened(None, report)?.load();
+                let loaded = again.map_err(|_| self.failed(error.clone()))?;
+                let what = format!("not counted: {}", error.summary);
+                report.add(Pass::LostEvents, self.object, what);
+                loaded
+            }
+            Err(error) => return Err(self.failed(error)),
+        };
+        let lost_slots = loaded.lost_slots().to_vec();
+        let (programs, mut maps) = loaded.into_parts();
+        if let Some(counters) = counters.filter(|_| !lost_slots.is_empty()) {
+            report.add(Pass::LostEvents, self.object, "counted where a ring buffer is full");
+            maps.insert(LOST.to_owned(), counters);
+        }
+        Ok(LoadedObject { programs, maps, lost_slots })
+    }
+
+    fn failed(&self, source: LoadError) -> RuntimeError {
+        let (service, object) = (self.service.clone(), self.object.to_owned());
+        RuntimeError::Load { service, object, source }
+    }
+
+    fn opened(
+        &self,
+        counters: Option<&MapHandle>,
+        report: &mut Report,
+    ) -> Result<Opened, RuntimeError> {
+        let options = OpenOptions::default();
+        let opened = object::open(self.bytes, "skep", &options);
+        let mut opened = opened.map_err(|e| self.failed(e))?;
+        self.choose_programs(&mut opened)?;
+        self.size_maps(&mut opened, report)?;
+        self.params.write(self.facts, &mut opened)?;
+        for (symbol, map) in self.reuse {
+            opened.reuse_map(symbol, map)?;
+        }
+        if let Some(counters) = counters {
+            opened.count_lost(counters)?;
+        }
+        Ok(opened)
+    }
+
+    fn choose_programs(&self, opened: &mut Opened) -> Result<(), KernelError> {
+        let mut wanted = BTreeMap::new();
+        for chosen in self.chosen.iter().filter(|c| c.object == self.object) {
+            wanted.insert(chosen.function.as_str(), &chosen.target);
+        }
+        for program in opened.programs() {
+            let target = wanted.get(program.name.as_str());
+            opened.set_autoload(&program.name, target.is_some())?;
+            if let Some(target) = target {
+                opened.set_attach_target(&program.name, target)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn size_maps(&self, opened: &mut Opened, report: &mut Report) -> Result<(), RuntimeError> {
+        for map in &self.facts.maps {
+            if let Some(entries) = self.params.max_entries(&map.name)? {
+                opened.set_max_entries(&map.name, entries)?;
+            } else if let Some(entries) = default_entries(map.kind, map.max_entries) {
+                opened.set_max_entries(&map.name, entries)?;
+                let what =
+                    format!("given {entries} entries, since the object leaves its size open");
+                report.add(Pass::Sizes, &map.name, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// An array with a counter for each program, where a program writes to a ring buffer.
+    fn counters(&self) -> Result<Option<MapHandle>, KernelError> {
+        let functions: BTreeSet<&str> = self.chosen.iter().map(|c| c.function.as_str()).collect();
+        let writes = self.facts.programs.iter().any(|program| {
+            functions.contains(program.name.as_str())
+                && program.helpers.iter().any(|helper| helper.starts_with("ringbuf_"))
+        });
+        if !writes {
+            return Ok(None);
+        }
+        let slots = u32::try_from(self.facts.programs.len()).unwrap_or(u32::MAX);
+        MapHandle::create_u64s("skep_lost", slots).map(Some)
+    }
+}
+
+/// The size of a map that its own loader would have set; none where the object says one or the kernel takes none.
+pub(crate) fn default_entries(kind: MapKind, declared: u32) -> Option<u32> {
+    if declared != 0 {
+        return None;
+    }
+    match kind {
+        MapKind::RingBuf | MapKind::UserRingBuf => Some(256 << 10),
+        MapKind::PerfEventArray => possible_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()),
+        MapKind::SkStorage
+        | MapKind::InodeStorage
+        | MapKind::TaskStorage
+        | MapKind::CgrpStorage
+        | MapKind::CgroupStorage
+        | MapKind::PercpuCgroupStorage
+        | MapKind::StructOps
+        | MapKind::Arena => None,
+        _ => Some(10_240),
+    }
+}
+
+/// The objects of a package that have a chosen program.
+pub(crate) fn wanted_objects<'a>(
+    package: &'a Package,
+    chosen: &'a [Chosen],
+) -> impl Iterator<Item = (&'a String, &'a Vec<u8>)> {
+    let wanted = |object: &String| chosen.iter().any(|c| c.object == *object);
+    package.objects.iter().filter(move |(object, _)| wanted(object))
+}

@@ -1,0 +1,377 @@
+//! What an upgrade does with each map, from the layouts of both versions and the new version's manifest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skep_object::event::event_type;
+use skep_object::layout::{FieldPair, LayoutChange, compare};
+use skep_object::{Btf, Facts, Global, MapFacts, MapKind, MapOrigin, TypeId, Writers};
+use skep_spec::Manifest;
+use skep_spec::manifest::{Map, Merge, Upgrade};
+
+use super::{MigrateError, explain};
+use crate::choose::Objects;
+use crate::load::{LOST, map_names};
+use crate::params::Params;
+use crate::plan::{Exactness, FieldMove, MapChange, MapPlan, Place};
+
+/// One version: its objects and its manifest.
+#[derive(Clone, Copy)]
+pub(crate) struct Side<'a> {
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) objects: &'a Objects,
+    pub(crate) params: &'a Params,
+}
+
+/// A map of both versions.
+struct Pair<'a> {
+    name: &'a str,
+    policy: Option<&'a Map>,
+    old: Version<'a>,
+    new: Version<'a>,
+}
+
+#[derive(Clone, Copy)]
+struct Version<'a> {
+    facts: &'a Facts,
+    map: &'a MapFacts,
+    side: Side<'a>,
+}
+
+/// Decides for every map of both versions.
+pub(crate) fn decide(
+    old: Side<'_>,
+    new: Side<'_>,
+) -> Result<BTreeMap<String, MapPlan>, MigrateError> {
+    let (old_maps, new_maps) = (versions(old), versions(new));
+    let names: BTreeSet<&String> = old_maps.keys().chain(new_maps.keys()).collect();
+    let (mut plans, mut problems) = (BTreeMap::new(), Vec::new());
+    for name in names {
+        let plan = match (old_maps.get(name), new_maps.get(name)) {
+            (Some(old), Some(map)) => {
+                let policy = new.manifest.map.get(&map.map.name);
+                Pair { name, policy, old: *old, new: *map }.plan()
+            }
+            (None, _) => Ok(plan(MapChange::New, "only the new version has it", Exactness::Exact)),
+            (_, None) => {
+                Ok(plan(MapChange::Gone, "only the old version has it", Exactness::Dropped))
+            }
+        };
+        match plan {
+            Ok(plan) => drop(plans.insert(name.clone(), plan)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(plans) } else { Err(MigrateError { problems }) }
+}
+
+fn versions(side: Side<'_>) -> BTreeMap<String, Version<'_>> {
+    let mut versions = BTreeMap::new();
+    for (name, place) in map_names(side.objects) {
+        let facts = side.objects.get(&place.object);
+        if let Some((facts, map)) = facts.and_then(|f| f.map(&place.symbol).map(|map| (f, map))) {
+            versions.insert(name, Version { facts, map, side });
+        }
+    }
+    versions
+}
+
+fn plan(change: MapChange, why: impl Into<String>, exactness: Exactness) -> MapPlan {
+    MapPlan { change, why: why.into(), exactness }
+}
+
+impl Pair<'_> {
+    fn plan(&self) -> Result<MapPlan, String> {
+        let reset = self.upgrade() == Some(Upgrade::Reset);
+        match self.new.map.kind {
+            _ if self.new.map.origin == MapOrigin::Data => Ok(self.variables(reset)),
+            MapKind::RingBuf | MapKind::PerfEventArray | MapKind::UserRingBuf => Ok(self.ring()),
+            _ if reset => Ok(plan(MapChange::Reset, "the manifest says reset", Exactness::Dropped)),
+            kind if holds_objects(kind) => {
+                let why = format!("a {kind} holds the version's own programs or maps");
+                Ok(plan(MapChange::Reset, why, Exactness::Dropped))
+            }
+            _ => self.entries(),
+        }
+    }
+
+    fn upgrade(&self) -> Option<Upgrade> {
+        self.policy.and_then(|policy| policy.upgrade)
+    }
+
+    /// Constants are the version's own; variables are copied, or moved where the manifest says how.
+    fn variables(&self, reset: bool) -> MapPlan {
+        if self.name.contains(".rodata") {
+            let why = "constants are each version's own";
+            return plan(MapChange::Reset, why, Exactness::Exact);
+        }
+        if reset {
+            return plan(MapChange::Reset, "the manifest says reset", Exactness::Dropped);
+        }
+        let (mut copied, mut moved, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        for new in self.globals(self.new) {
+            let Some(old) = self.globals(self.old).find(|old| old.name == new.name) else {
+                continue;
+            };
+            match self.variable(old, new) {
+                Some(found) if self.merge_of(&new.name).is_some() => moved.extend(found),
+                Some(found) => copied.extend(found),
+                None => left.push(new.name.as_str()),
+            }
+        }
+        let exactness = match (copied.is_empty(), moved.is_empty()) {
+            (true, true) => Exactness::Dropped,
+            (true, false) => self.exactness(&moved),
+            _ => Exactness::Copied,
+        };
+        let mut why = format!("{} variables are carried over by name", copied.len() + moved.len());
+        if !left.is_empty() {
+            why += &format!("; not those whose type changed: {}", left.join(", "));
+        }
+        plan(MapChange::Variables { copied, moved }, why, exactness)
+    }
+
+    fn globals<'a>(&self, of: Version<'a>) -> impl Iterator<Item = &'a Global> {
+        of.facts.globals.iter().filter(move |global| global.section == of.map.name)
+    }
+
+    /// How one variable is carried over; none if its type changed. One that the operator set is not touched.
+    fn variable(&self, old: &Global, new: &Global) -> Option<Vec<FieldMove>> {
+        if self.new.side.params.is_set_live(&new.name) {
+            return Some(Vec::new());
+        }
+        let place = |global: &Global| {
+            let offset = u32::try_from(global.offset).ok()?;
+            Some(Place { offset, width: u32::try_from(global.size).ok()? })
+        };
+        let (from, to) = (place(old)?, place(new)?);
+        let types = self.types().and_then(|(a, b)| Some((a, old.ty?, b, new.ty?)));
+        let same = types.is_none_or(|(a, old_ty, b, new_ty)| a.layout_eq(old_ty, b, new_ty));
+        if let (Some(merge), Some((a, old_ty, b, new_ty))) = (self.merge_of(&new.name), types) {
+            let pairs = fields(a, old_ty, b, new_ty, &BTreeMap::new());
+            let LayoutChange::Fields { common, .. } = pairs else { return None };
+            let inside = |pair: FieldPair| {
+                let mut field = field_move(&pair, merge);
+                field.old.offset += from.offset;
+                field.new.offset += to.offset;
+                FieldMove { name: new.name.clone(), ..field }
+            };
+            return Some(common.into_iter().map(inside).collect());
+        }
+        if !same || from.width != to.width {
+            return None;
+        }
+        let name = new.name.clone();
+        Some(vec![FieldMove {
+            name,
+            old: from,
+            new: to,
+            count: 1,
+            signed: false,
+            merge: Merge::Last,
+        }])
+    }
+
+    /// A ring serves both versions if their records are the same; otherwise each has its own.
+    fn ring(&self) -> MapPlan {
+        let record = |version: Version<'_>| {
+            let outputs = version.side.manifest.output.values();
+            let told =
+                outputs.filter(|o| o.map == version.map.name).find_map(|o| o.r#struct.as_deref());
+            event_type(version.facts, &version.map.name, told)
+        };
+        let same_records = match (record(self.old), record(self.new), self.types()) {
+            (Some(old), Some(new), Some((a, b))) => a.layout_eq(old, b, new),
+            _ => false,
+        };
+        if same_records && self.same_map() {
+            let why = "its records are the same in both versions";
+            return plan(MapChange::Keep, why, Exactness::Exact);
+        }
+        let why = "its records or its size differ: each version has its own, and the old one is read to its end first";
+        plan(MapChange::Ring, why, Exactness::Exact)
+    }
+
+    /// A map of keys and values.
+    fn entries(&self) -> Result<MapPlan, String> {
+        if self.same_map() && self.same_key() && self.same_value() {
+            let why = "its layout is the same in both versions";
+            return Ok(plan(MapChange::Keep, why, Exactness::Exact));
+        }
+        let change = self.value_change();
+        if self.upgrade() != Some(Upgrade::Migrate) {
+            return Err(explain::not_allowed(
+                self.name,
+                self.upgrade(),
+                &self.difference(),
+                &change,
+            ));
+        }
+        if !self.same_key() || self.shape(self.old) != self.shape(self.new) {
+            let why =
+                "entries can only move between hash tables, or between arrays, with the same key";
+            return Err(explain::impossible(self.name, why));
+        }
+        match change {
+            LayoutChange::Equal => Err(explain::impossible(self.name, "its fields can't be told")),
+            LayoutChange::Incompatible(why) => Err(explain::impossible(self.name, &why)),
+            LayoutChange::Fields { common, removed, blocked, .. } => {
+                if let Some(blocked) = blocked.first() {
+                    let why = format!("field '{}': {}", blocked.name, blocked.why);
+                    return Err(explain::impossible(self.name, &why));
+                }
+                self.migration(&common, &removed)
+            }
+        }
+    }
+
+    fn migration(&self, common: &[FieldPair], removed: &[String]) -> Result<MapPlan, String> {
+        let unsaid: Vec<&str> = common
+            .iter()
+            .filter(|pair| pair.number && self.merge_of(&pair.name).is_none())
+            .map(|pair| pair.name.as_str())
+            .collect();
+        if !unsaid.is_empty() {
+            return Err(explain::no_merge(self.name, &unsaid));
+        }
+        let merge = |pair: &FieldPair| match self.merge_of(&pair.name) {
+            Some(merge) if pair.number => merge,
+            _ => Merge::Last,
+        };
+        let fields: Vec<FieldMove> = common.iter().map(|p| field_move(p, merge(p))).collect();
+        let exactness = self.exactness(&fields);
+        let mut why = "the manifest says migrate".to_owned();
+        if !removed.is_empty() {
+            why += &format!("; what the old version has in {} is lost", removed.join(", "));
+        }
+        Ok(plan(MapChange::Migrate { fields }, why, exactness))
+    }
+
+    /// The merge of a field, said for itself or for what it is in.
+    fn merge_of(&self, field: &str) -> Option<Merge> {
+        let fields = &self.policy?.fields;
+        let mut path = field;
+        loop {
+            if let Some(merge) = fields.get(path) {
+                return Some(*merge);
+            }
+            path = path.rsplit_once('.')?.0;
+        }
+    }
+
+    fn exactness(&self, fields: &[FieldMove]) -> Exactness {
+        let writers = |version: Version<'_>| version.facts.writers(&version.map.name);
+        let atomic = |field: &FieldMove| {
+            let aligned = |p: Place| matches!(p.width, 4 | 8) && p.offset.is_multiple_of(p.width);
+            field.merge == Merge::Sum && aligned(field.old) && aligned(field.new)
+        };
+        match writers(self.old).max(writers(self.new)) {
+            Writers::None => Exactness::Exact,
+            Writers::Atomic if fields.iter().all(atomic) => Exactness::Exact,
+            Writers::PlainPerCpu => Exactness::PerCpu,
+            Writers::Atomic | Writers::Plain => Exactness::Plain,
+        }
+    }
+
+    fn types(&self) -> Option<(&Btf, &Btf)> {
+        Some((self.old.facts.btf.as_ref()?, self.new.facts.btf.as_ref()?))
+    }
+
+    /// Everything but the types: what the kernel itself compares.
+    fn same_map(&self) -> bool {
+        let entries = |v: Version<'_>| {
+            let told = v.side.params.max_entries(&v.map.name).ok().flatten();
+            told.unwrap_or(v.map.max_entries)
+        };
+        let rest = |v: Version<'_>| (v.map.kind, v.map.key_size, v.map.value_size, v.map.flags);
+        rest(self.old) == rest(self.new) && entries(self.old) == entries(self.new)
+    }
+
+    fn same_key(&self) -> bool {
+        self.same_type(|map| map.key_type) && self.old.map.key_size == self.new.map.key_size
+    }
+
+    fn same_value(&self) -> bool {
+        self.same_type(|map| map.value_type) && self.old.map.value_size == self.new.map.value_size
+    }
+
+    /// Whether a type is the same; where neither version says one, its size must do.
+    fn same_type(&self, of: fn(&MapFacts) -> Option<TypeId>) -> bool {
+        match (of(self.old.map), of(self.new.map), self.types()) {
+            (Some(old), Some(new), Some((a, b))) => a.layout_eq(old, b, new),
+            (None, None, _) => true,
+            _ => false,
+        }
+    }
+
+    fn shape(&self, version: Version<'_>) -> (bool, bool) {
+        (version.map.kind.is_array(), version.map.kind.is_per_cpu())
+    }
+
+    fn value_change(&self) -> LayoutChange {
+        let types = (self.old.map.value_type, self.new.map.value_type, self.types());
+        let (Some(old), Some(new), Some((a, b))) = types else {
+            return LayoutChange::Incompatible("its value has no type in BTF".to_owned());
+        };
+        let renames = self.policy.map(|policy| policy.rename.clone()).unwrap_or_default();
+        fields(a, old, b, new, &renames)
+    }
+
+    fn difference(&self) -> String {
+        let (old, new) = (self.old.map, self.new.map);
+        if old.kind != new.kind {
+            return format!("it was a {}, it is a {} now", old.kind, new.kind);
+        }
+        if !self.same_key() {
+            return "its key has another layout".to_owned();
+        }
+        if !self.same_value() {
+            return "its value has another layout".to_owned();
+        }
+        "its size or flags differ".to_owned()
+    }
+}
+
+/// The fields of two types, also where the types are equal.
+fn fields(
+    a: &Btf,
+    old: TypeId,
+    b: &Btf,
+    new: TypeId,
+    renames: &BTreeMap<String, String>,
+) -> LayoutChange {
+    let mut renames = renames.clone();
+    renames.entry(LOST.to_owned()).or_default(); // no field has that name: compare() looks at every field
+    compare(a, old, b, new, &renames)
+}
+
+fn field_move(pair: &FieldPair, merge: Merge) -> FieldMove {
+    let place = |span: skep_object::layout::Span| Place { offset: span.offset, width: span.size };
+    FieldMove {
+        name: pair.name.clone(),
+        old: place(pair.old),
+        new: place(pair.new),
+        count: pair.count,
+        signed: pair.signed,
+        merge,
+    }
+}
+
+/// Maps whose values are programs, maps or sockets.
+fn holds_objects(kind: MapKind) -> bool {
+    matches!(
+        kind,
+        MapKind::ProgArray
+            | MapKind::ArrayOfMaps
+            | MapKind::HashOfMaps
+            | MapKind::CgroupArray
+            | MapKind::Sockmap
+            | MapKind::Sockhash
+            | MapKind::ReuseportSockarray
+            | MapKind::Xskmap
+            | MapKind::Devmap
+            | MapKind::DevmapHash
+            | MapKind::Cpumap
+            | MapKind::StructOps
+            | MapKind::StackTrace
+    )
+}

@@ -1,0 +1,133 @@
+//! Moving state: variables before the switch, entries after it.
+
+use skep_kernel::maps::Update;
+use skep_kernel::merge::{Field, Merger, Op as MergeOp, Span};
+use skep_kernel::{KernelError, MapHandle};
+use skep_spec::ServiceName;
+use skep_spec::manifest::Merge;
+
+use crate::error::RuntimeError;
+use crate::plan::{FieldMove, MapChange};
+use crate::runtime::Runtime;
+use crate::state::{Generation, Record};
+
+/// Entries moved between two records of the journal.
+const BATCH: usize = 4096;
+
+impl Runtime {
+    /// Copies variables into the generation that does not run yet.
+    pub(crate) fn copy_variables(
+        &mut self,
+        service: &ServiceName,
+        from: &Generation,
+        to: &Generation,
+        changes: &[(String, MapChange)],
+    ) -> Result<(), RuntimeError> {
+        for (map, change) in changes {
+            let MapChange::Variables { copied, .. } = change else { continue };
+            if copied.is_empty() {
+                continue;
+            }
+            let (old, new) = self.both(service, from, to, map)?;
+            self.call("copy", || copy(&old, &new, copied))?;
+            self.record(Record::Precopied { map: map.clone() })?;
+        }
+        Ok(())
+    }
+
+    /// Moves the entries of a quiet generation's maps into those of the one that runs, batch by batch.
+    pub(crate) fn move_entries(
+        &mut self,
+        service: &ServiceName,
+        from: &Generation,
+        to: &Generation,
+        changes: &[(String, MapChange)],
+    ) -> Result<(), RuntimeError> {
+        for (map, change) in changes {
+            let fields = match change {
+                MapChange::Migrate { fields } => fields,
+                MapChange::Variables { moved, .. } if !moved.is_empty() => moved,
+                _ => continue,
+            };
+            if self.state.pending.as_ref().is_some_and(|p| p.merged.contains(map)) {
+                continue;
+            }
+            let (old, new) = self.both(service, from, to, map)?;
+            let fields: Vec<Field> = fields.iter().map(field).collect();
+            let merger = Merger::new(&old, &new, &fields)?;
+            let keys = old.keys()?;
+            let batches = keys.len().div_ceil(BATCH).max(1);
+            for number in 0..batches {
+                let end = keys.len().min((number + 1) * BATCH);
+                self.call("merge", || merger.merge_keys(&keys[number * BATCH..end]))?;
+                let (map, batch) = (map.clone(), number as u64);
+                self.record(Record::Merged { map, batch, last: number + 1 == batches })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn both(
+        &self,
+        service: &ServiceName,
+        from: &Generation,
+        to: &Generation,
+        map: &str,
+    ) -> Result<(MapHandle, MapHandle), RuntimeError> {
+        Ok((self.open_map(service, from, map)?, self.open_map(service, to, map)?))
+    }
+
+    /// A map of a generation, by its pin.
+    pub(crate) fn open_map(
+        &self,
+        service: &ServiceName,
+        generation: &Generation,
+        map: &str,
+    ) -> Result<MapHandle, RuntimeError> {
+        let maps = generation.incarnation.as_ref().map(|i| &i.maps);
+        let Some(record) = maps.and_then(|maps| maps.get(map)) else {
+            let there = maps.map(|maps| maps.keys().cloned().collect::<Vec<_>>().join(", "));
+            return Err(RuntimeError::NoSuch {
+                service: service.clone(),
+                what: "map",
+                name: map.to_owned(),
+                there: there.unwrap_or_default(),
+            });
+        };
+        Ok(MapHandle::open_pinned(&self.pins(service).map(map, record.made_by))?)
+    }
+}
+
+/// Puts the old version's bytes over the new one's; nobody runs the new version.
+fn copy(old: &MapHandle, new: &MapHandle, fields: &[FieldMove]) -> Result<(), KernelError> {
+    let key = 0u32.to_ne_bytes();
+    let (Some(from), Some(mut to)) = (old.lookup(&key)?, new.lookup(&key)?) else { return Ok(()) };
+    for field in fields {
+        let range = |offset: u32, width: u32| offset as usize..(offset + width) as usize;
+        let source = from.get(range(field.old.offset, field.old.width));
+        let target = to.get_mut(range(field.new.offset, field.new.width));
+        if let (Some(source), Some(target)) = (source, target) {
+            target.copy_from_slice(source);
+        }
+    }
+    new.update(&key, &to, Update::Any)
+}
+
+fn field(field: &FieldMove) -> Field {
+    let span = |place: crate::plan::Place| Span {
+        offset: place.offset as usize,
+        width: place.width as usize,
+    };
+    Field {
+        old: span(field.old),
+        new: span(field.new),
+        count: field.count as usize,
+        signed: field.signed,
+        op: match field.merge {
+            Merge::Sum => MergeOp::Sum,
+            Merge::Max => MergeOp::Max,
+            Merge::Min => MergeOp::Min,
+            Merge::Last => MergeOp::Last,
+        },
+    }
+}

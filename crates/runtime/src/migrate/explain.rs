@@ -1,0 +1,68 @@
+//! What a person is told when an upgrade would lose state, with the manifest's lines that would allow it.
+
+use skep_object::layout::LayoutChange;
+use skep_spec::manifest::Upgrade;
+
+/// The layout changed, and the manifest does not say what to do.
+pub(super) fn not_allowed(
+    map: &str,
+    policy: Option<Upgrade>,
+    difference: &str,
+    change: &LayoutChange,
+) -> String {
+    let said = match policy {
+        Some(Upgrade::Keep) => "the manifest says keep",
+        _ => "the manifest does not say what becomes of its contents",
+    };
+    let mut text = format!("map '{map}': {difference}, and {said}");
+    if let LayoutChange::Fields { common, added, removed, .. } = change {
+        let list = |text: &mut String, what: &str, names: &[String]| {
+            if !names.is_empty() {
+                *text += &format!("\n  {what}: {}", names.join(", "));
+            }
+        };
+        list(&mut text, "new fields", added);
+        list(&mut text, "fields that went", removed);
+        let merges: Vec<String> = common
+            .iter()
+            .filter(|pair| pair.number)
+            .map(|pair| format!("{} = \"sum\"", key(&pair.name)))
+            .collect();
+        let key = key(map);
+        text += &format!(
+            "\n  to move the entries:  [map.{key}]\n                        upgrade = \"migrate\""
+        );
+        if !merges.is_empty() {
+            text += &format!("\n                        fields = {{ {} }}", merges.join(", "));
+        }
+    }
+    let key = key(map);
+    text + &format!(
+        "\n  to start empty:       [map.{key}]\n                        upgrade = \"reset\""
+    )
+}
+
+/// The manifest says migrate, and it can't be done.
+pub(super) fn impossible(map: &str, why: &str) -> String {
+    let key = key(map);
+    format!(
+        "map '{map}': its entries can't be moved: {why}\n  to start empty:       [map.{key}]\n                        upgrade = \"reset\""
+    )
+}
+
+/// The manifest says migrate, but not how.
+pub(super) fn no_merge(map: &str, fields: &[&str]) -> String {
+    let merges: Vec<String> = fields.iter().map(|f| format!("{} = \"sum\"", key(f))).collect();
+    format!(
+        "map '{map}': the manifest says migrate, but not how these fields meet: {}\n  say it under [map.{}]: fields = {{ {} }}    # or max, min, last",
+        fields.join(", "),
+        key(map),
+        merges.join(", ")
+    )
+}
+
+/// A key of TOML, quoted where it must be.
+fn key(name: &str) -> String {
+    let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if !name.is_empty() && name.bytes().all(bare) { name.to_owned() } else { format!("{name:?}") }
+}

@@ -1,0 +1,93 @@
+//! Back to the generation before the last upgrade, and giving that way back up.
+
+use skep_spec::ServiceName;
+
+use crate::bring_up::listed;
+use crate::error::RuntimeError;
+use crate::install::Install;
+use crate::runtime::Runtime;
+use crate::state::{Generation, Op, Record};
+use crate::status::Detail;
+
+impl Runtime {
+    /// Makes the generation before the last upgrade run again, by the same store the other way, and moves the
+    /// state back. What was kept stays; what only the newer version knows is lost. The newer generation goes.
+    ///
+    /// # Errors
+    /// There is no generation to return to; the kernel refuses.
+    pub fn rollback(&mut self, service: &ServiceName) -> Result<Detail, RuntimeError> {
+        self.take_up()?;
+        let from = self.active(service)?;
+        let to = self.previous(service)?;
+        if to.incarnation.is_none() {
+            return self.load_previous_again(service, &to);
+        }
+        self.op = Op::Rollback;
+        let changes = &self.service_state(service)?.changes;
+        let changes =
+            changes.iter().map(|(map, change)| (map.clone(), change.reversed())).collect();
+        self.record(Record::Begin {
+            txn: self.state.last_txn + 1,
+            service: service.clone(),
+            op: Op::Rollback,
+            from: Some(from.number),
+            to: Some(to.clone()),
+            changes,
+        })?;
+        if let Err(error) = self.switch_back(service, &from, &to) {
+            self.undo(&crate::error::chain(&error))?;
+            return Err(error);
+        }
+        self.finish().map_err(|source| self.unfinished(service, source))?;
+        self.service(service)
+    }
+
+    /// Gives up the way back: the generation before the last upgrade goes.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn commit(&mut self, service: &ServiceName) -> Result<Detail, RuntimeError> {
+        self.take_up()?;
+        let from = self.active(service)?.number;
+        self.previous(service)?;
+        self.op = Op::Commit;
+        self.record(Record::Begin {
+            txn: self.state.last_txn + 1,
+            service: service.clone(),
+            op: Op::Commit,
+            from: Some(from),
+            to: None,
+            changes: Default::default(),
+        })?;
+        self.finish().map_err(|source| self.unfinished(service, source))?;
+        self.service(service)
+    }
+
+    fn switch_back(
+        &mut self,
+        service: &ServiceName,
+        from: &Generation,
+        to: &Generation,
+    ) -> Result<(), RuntimeError> {
+        let changes = self.state.pending.as_ref().map(|p| listed(&p.changes)).unwrap_or_default();
+        self.copy_variables(service, from, to, &changes)?;
+        self.switch(service, to)
+    }
+
+    fn previous(&self, service: &ServiceName) -> Result<Generation, RuntimeError> {
+        let state = self.service_state(service)?;
+        let previous = state.previous.and_then(|n| state.generations.get(&n)).cloned();
+        previous.ok_or_else(|| RuntimeError::NoPrevious { service: service.clone() })
+    }
+
+    /// After a reboot the kernel has nothing of the previous generation: an upgrade to its package leads back.
+    fn load_previous_again(
+        &mut self,
+        service: &ServiceName,
+        to: &Generation,
+    ) -> Result<Detail, RuntimeError> {
+        let package = self.package(&to.index)?;
+        let install = Install { service: service.clone(), params: to.params.clone() };
+        Ok(self.upgrade(&package, &install)?.detail)
+    }
+}

@@ -1,0 +1,169 @@
+//! The runtime: one state folder, one folder of pins, the services in them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use skep_kernel::{bpffs, file};
+use skep_object::Facts;
+use skep_spec::{Digest, ServiceName};
+use skep_trust::{Package, Verified};
+
+use crate::choose::Objects;
+use crate::error::{Cause, RuntimeError};
+use crate::events::Consumers;
+use crate::faults::{Faults, Side};
+use crate::held::{Held, Holder};
+use crate::journal::Journal;
+use crate::pins::Pins;
+use crate::recover::Recovery;
+use crate::state::{Op, Record, Service, State};
+
+/// Where the runtime keeps what outlives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dirs {
+    /// The journal and the lock, such as `/var/lib/skep`.
+    pub state: PathBuf,
+    /// Pins, such as `/sys/fs/bpf/skep`; nothing else may lie there.
+    pub bpffs: PathBuf,
+}
+
+/// Where the bytes of verified packages come from: the agent's store.
+pub trait Packages: Send {
+    /// The package of an index digest, checked again as at its import.
+    ///
+    /// # Errors
+    /// It is not there, or not trusted any more.
+    fn package(&self, index: &Digest) -> Result<Verified<Package>, Cause>;
+}
+
+/// The life of services on this kernel.
+///
+/// One at a time may work on a state folder. Everything that it does is journaled first, so that it may be killed
+/// at any point: the next [`Runtime::open`] finishes or undoes what was under way.
+pub struct Runtime {
+    pub(crate) dirs: Dirs,
+    pub(crate) packages: Box<dyn Packages>,
+    pub(crate) held: Held,
+    pub(crate) faults: Faults,
+    pub(crate) journal: Journal,
+    pub(crate) state: State,
+    pub(crate) consumers: Consumers,
+    /// Services that did not start after a reboot, with the reason. Each start tries again.
+    pub(crate) failures: BTreeMap<ServiceName, String>,
+    /// What fault points are named by.
+    pub(crate) op: Op,
+    _lock: File,
+}
+
+impl Runtime {
+    /// Opens the state folder and brings the kernel and the journal to one state: what runs is adopted, what was
+    /// half done is finished or undone, and after a reboot the active generations are loaded again.
+    ///
+    /// # Errors
+    /// Another process has the folder open; no bpffs; the journal is damaged; the kernel refuses.
+    pub fn open(
+        dirs: Dirs,
+        packages: Box<dyn Packages>,
+        holder: Option<Box<dyn Holder>>,
+        faults: Faults,
+    ) -> Result<(Self, Recovery), RuntimeError> {
+        let failed = |action, path: &Path| {
+            let path = path.display().to_string();
+            move |source| RuntimeError::File { action, path, source }
+        };
+        fs::create_dir_all(&dirs.state).map_err(failed("make the folder", &dirs.state))?;
+        let lock = lock(&dirs.state)?;
+        bpffs::ensure_mounted(&dirs.bpffs)?;
+        let (journal, state) = Journal::open(&dirs.state.join("journal"))?;
+        let mut runtime = Self {
+            dirs,
+            packages,
+            held: Held::new(holder),
+            faults,
+            journal,
+            state,
+            consumers: Consumers::default(),
+            failures: BTreeMap::new(),
+            op: Op::Recover,
+            _lock: lock,
+        };
+        let recovery = runtime.recover()?;
+        Ok((runtime, recovery))
+    }
+
+    /// Names of all services.
+    #[must_use]
+    pub fn names(&self) -> Vec<ServiceName> {
+        self.state.services.keys().cloned().collect()
+    }
+
+    pub(crate) fn pins(&self, service: &ServiceName) -> Pins {
+        Pins::new(&self.dirs.bpffs, service)
+    }
+
+    pub(crate) fn service_state(&self, name: &ServiceName) -> Result<&Service, RuntimeError> {
+        self.state
+            .services
+            .get(name)
+            .ok_or_else(|| RuntimeError::NoService { service: name.clone(), there: self.names() })
+    }
+
+    /// Writes a record and takes it into account.
+    pub(crate) fn record(&mut self, record: Record) -> Result<(), RuntimeError> {
+        self.faults.point(self.op, record.name(), Side::Before);
+        self.journal.append(&record)?;
+        self.faults.point(self.op, record.name(), Side::After);
+        self.state.apply(record);
+        Ok(())
+    }
+
+    /// Does something in the kernel, between its two fault points.
+    pub(crate) fn call<T>(&self, step: &str, call: impl FnOnce() -> T) -> T {
+        self.faults.point(self.op, step, Side::Before);
+        let result = call();
+        self.faults.point(self.op, step, Side::After);
+        result
+    }
+
+    pub(crate) fn package(&self, index: &Digest) -> Result<Verified<Package>, RuntimeError> {
+        let gone = |source| RuntimeError::Package { index: *index, source };
+        self.packages.package(index).map_err(gone)
+    }
+}
+
+/// Reads the objects of a package.
+pub(crate) fn facts_of(package: &Package) -> Result<Objects, RuntimeError> {
+    let read = |(name, bytes): (&String, &Vec<u8>)| {
+        let bad = |source| RuntimeError::Object { object: name.clone(), source };
+        Ok((name.clone(), Facts::parse(bytes).map_err(bad)?))
+    };
+    package.objects.iter().map(read).collect()
+}
+
+/// Takes the lock of the state folder; its file says who has it.
+fn lock(folder: &Path) -> Result<File, RuntimeError> {
+    let path = folder.join("lock");
+    let failed = |source| {
+        let path = path.display().to_string();
+        RuntimeError::File { action: "lock", path, source }
+    };
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+    let mut lock = options.open(&path).map_err(failed)?;
+    match file::lock(&lock) {
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+            let mut text = String::new();
+            let _ = (&lock).take(20).read_to_string(&mut text); // only for the message
+            let folder = folder.display().to_string();
+            return Err(RuntimeError::Busy { folder, pid: text.trim().parse().ok() });
+        }
+        other => other.map_err(failed)?,
+    }
+    let pid = std::process::id().to_string();
+    lock.set_len(0)
+        .and_then(|()| lock.rewind())
+        .and_then(|()| lock.write_all(pid.as_bytes()))
+        .map_err(failed)?;
+    Ok(lock)
+}

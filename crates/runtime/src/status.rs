@@ -1,0 +1,287 @@
+//! What people see of services: states, generations, hooks, maps, lost events.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use skep_kernel::maps::kind;
+use skep_kernel::{MapHandle, Program};
+use skep_spec::{Digest, PackageName, ServiceName, Target, Version};
+
+use crate::error::RuntimeError;
+use crate::plan::Report;
+use crate::runtime::Runtime;
+use crate::state::{Generation, Mechanism, Service};
+
+/// One line of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The service.
+    pub service: ServiceName,
+    /// Its package.
+    pub package: PackageName,
+    /// The version that runs.
+    pub version: Version,
+    /// Digest of the index that runs.
+    pub index: Digest,
+    /// The generation that runs.
+    pub generation: u64,
+    /// What it is doing.
+    pub state: ServiceState,
+    /// Why nothing of it runs, if so.
+    pub failed: Option<String>,
+}
+
+/// What a service is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceState {
+    /// It runs.
+    Running,
+    /// It runs a new generation, and the one before is kept for a rollback.
+    Soaking,
+    /// Nothing of it runs.
+    Failed,
+}
+
+/// Everything about one service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// The line of the list.
+    pub status: Status,
+    /// The switch word: how often it switched; its parity picks the slot.
+    pub switch: Option<u64>,
+    /// Generations that are in the kernel, the running one last.
+    pub generations: Vec<GenerationDetail>,
+    /// Where it is attached.
+    pub hooks: Vec<HookDetail>,
+    /// Maps of the running generation.
+    pub maps: Vec<MapDetail>,
+    /// Bytes of kernel memory of all maps.
+    pub map_memory: u64,
+    /// Events that programs had no room for in their ring buffers, by program; where it is counted.
+    pub lost: BTreeMap<String, u64>,
+    /// Records read from the buffers by this process.
+    pub events_read: u64,
+    /// Records that no reader took in time.
+    pub events_dropped: u64,
+    /// What was adapted for this kernel.
+    pub report: Report,
+    /// Until when it is on probation, in seconds since 1970.
+    pub soak_until: Option<u64>,
+}
+
+/// One generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationDetail {
+    /// Its number.
+    pub number: u64,
+    /// Whether it runs.
+    pub active: bool,
+    /// Its version.
+    pub version: Version,
+    /// Digest of its index.
+    pub index: Digest,
+    /// Parameters as they were given.
+    pub params: BTreeMap<String, String>,
+    /// Its programs.
+    pub programs: Vec<ProgramDetail>,
+}
+
+/// One program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramDetail {
+    /// Its name in the manifest.
+    pub name: String,
+    /// Its function.
+    pub function: String,
+    /// Its id in this kernel.
+    pub id: u32,
+    /// Its hook.
+    pub hook: Option<String>,
+    /// Runs, where the kernel counts them (`sysctl kernel.bpf_stats_enabled=1`); behind a stub they count there.
+    pub runs: u64,
+    /// Nanoseconds of all runs.
+    pub run_time_ns: u64,
+}
+
+/// One hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookDetail {
+    /// Its name.
+    pub name: String,
+    /// Where.
+    pub target: Target,
+    /// How its program is replaced.
+    pub mechanism: Mechanism,
+    /// The program that runs on it.
+    pub program: Option<String>,
+    /// What holds it: "link 12", "tc filter", "held".
+    pub held_by: String,
+    /// Runs of the stub, where the kernel counts them.
+    pub runs: u64,
+    /// Nanoseconds of all runs of the stub.
+    pub run_time_ns: u64,
+}
+
+/// One map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapDetail {
+    /// Its name.
+    pub name: String,
+    /// Its id in this kernel.
+    pub id: u32,
+    /// `enum bpf_map_type`'s number.
+    pub kind: u32,
+    /// Most entries, or bytes of a ring.
+    pub max_entries: u32,
+    /// Bytes of kernel memory.
+    pub memory: u64,
+    /// The generation that brought it.
+    pub made_by: u64,
+}
+
+impl Runtime {
+    /// A line for every service, by name.
+    #[must_use]
+    pub fn services(&self) -> Vec<Status> {
+        self.state.services.iter().filter_map(|(name, s)| self.status(name, s)).collect()
+    }
+
+    fn status(&self, name: &ServiceName, service: &Service) -> Option<Status> {
+        let active = service.active()?;
+        let failed = self.failures.get(name).cloned();
+        let state = match (&failed, service.previous) {
+            (Some(_), _) => ServiceState::Failed,
+            (None, Some(_)) => ServiceState::Soaking,
+            (None, None) => ServiceState::Running,
+        };
+        Some(Status {
+            service: name.clone(),
+            package: active.package.clone(),
+            version: active.version.clone(),
+            index: active.index,
+            generation: active.number,
+            state,
+            failed,
+        })
+    }
+
+    /// Everything about one service.
+    ///
+    /// # Errors
+    /// There is no such service.
+    pub fn service(&self, name: &ServiceName) -> Result<Detail, RuntimeError> {
+        let service = self.service_state(name)?;
+        let gone = || RuntimeError::NotRunning {
+            service: name.clone(),
+            why: "its generation is gone".to_owned(),
+        };
+        let (status, active) = self.status(name, service).zip(service.active()).ok_or_else(gone)?;
+        let generations = service.generations.values().map(|g| self.generation(name, service, g));
+        let maps = self.maps(name, active);
+        let counts = self.event_counts(name);
+        Ok(Detail {
+            status,
+            switch: service.switch,
+            generations: generations.collect(),
+            hooks: self.hook_details(name, service),
+            map_memory: maps.iter().map(|map| map.memory).sum(),
+            maps,
+            lost: self.lost(name, service),
+            events_read: counts.read,
+            events_dropped: counts.dropped,
+            report: active.incarnation.as_ref().map(|i| i.report.clone()).unwrap_or_default(),
+            soak_until: service.soak_until,
+        })
+    }
+
+    fn generation(
+        &self,
+        name: &ServiceName,
+        service: &Service,
+        generation: &Generation,
+    ) -> GenerationDetail {
+        let programs = generation.incarnation.iter().flat_map(|i| &i.programs);
+        let detail = |(program, record): (&String, &crate::state::ProgramRecord)| {
+            let path = self.pins(name).program(generation.number, program);
+            let opened = Program::open_pinned(&path, (&record.kind).into());
+            let (runs, run_time_ns) = runs(opened.ok());
+            ProgramDetail {
+                name: program.clone(),
+                function: record.function.clone(),
+                id: record.id,
+                hook: record.hook.clone(),
+                runs,
+                run_time_ns,
+            }
+        };
+        GenerationDetail {
+            number: generation.number,
+            active: generation.number == service.active,
+            version: generation.version.clone(),
+            index: generation.index,
+            params: generation.params.clone(),
+            programs: programs.map(detail).collect(),
+        }
+    }
+
+    fn hook_details(&self, name: &ServiceName, service: &Service) -> Vec<HookDetail> {
+        let detail = |(hook_name, hook): (&String, &crate::state::Hook)| {
+            let stub = Program::open_pinned(&self.pins(name).stub(hook_name), (&hook.kind).into());
+            let (runs, run_time_ns) = runs(stub.ok());
+            HookDetail {
+                name: hook_name.clone(),
+                target: hook.target.clone(),
+                mechanism: hook.mechanism,
+                program: service.program_on(service.active, hook_name).map(|(p, _)| p.to_owned()),
+                held_by: hook.attachment.to_string(),
+                runs,
+                run_time_ns,
+            }
+        };
+        service.hooks.iter().map(detail).collect()
+    }
+
+    fn maps(&self, name: &ServiceName, generation: &Generation) -> Vec<MapDetail> {
+        let maps = generation.incarnation.iter().flat_map(|i| &i.maps);
+        let visible = maps.filter(|(_, record)| !record.is_lost());
+        let detail = |(map, record): (&String, &crate::state::MapRecord)| {
+            let opened = MapHandle::open_pinned(&self.pins(name).map(map, record.made_by)).ok()?;
+            let info = opened.info();
+            Some(MapDetail {
+                name: map.clone(),
+                id: record.id,
+                kind: info.kind,
+                max_entries: info.max_entries,
+                memory: opened.memory().unwrap_or(0),
+                made_by: record.made_by,
+            })
+        };
+        visible.filter_map(detail).collect()
+    }
+
+    /// The counters of lost events of all living generations, by function.
+    fn lost(&self, name: &ServiceName, service: &Service) -> BTreeMap<String, u64> {
+        let mut lost = BTreeMap::new();
+        for generation in service.generations.values() {
+            let maps = generation.incarnation.iter().flat_map(|i| &i.maps);
+            for (map, record) in maps.filter(|(_, record)| record.is_lost()) {
+                let path = self.pins(name).map(map, record.made_by);
+                let Ok(counters) = MapHandle::open_pinned(&path) else { continue };
+                if counters.info().kind != kind::ARRAY {
+                    continue;
+                }
+                let Ok(counters) = counters.mmap() else { continue };
+                for (slot, function) in record.counts.iter().enumerate() {
+                    *lost.entry(function.clone()).or_default() += counters.load(slot);
+                }
+            }
+        }
+        lost
+    }
+}
+
+fn runs(program: Option<Program>) -> (u64, u64) {
+    let info = program.and_then(|program| program.info().ok());
+    info.map_or((0, 0), |info| (info.run_count, info.run_time_ns))
+}

@@ -1,0 +1,181 @@
+//! Upgrading a service warm: no event lost, none counted twice, state kept or moved.
+
+use std::collections::BTreeMap;
+
+use skep_spec::ServiceName;
+use skep_trust::{Package, Verified};
+
+use crate::bring_up::BringUp;
+use crate::choose::{Objects, Refused, choose};
+use crate::error::RuntimeError;
+use crate::hooks::{Placed, place};
+use crate::install::{Install, generation};
+use crate::migrate::{Side, decide};
+use crate::params::Params;
+use crate::plan::{HookChange, HookPlan, Identity, MapPlan, Plan, Report};
+use crate::runtime::{Runtime, facts_of};
+use crate::state::{Generation, Mechanism, Op, Service};
+use crate::status::Detail;
+
+/// What an upgrade did.
+#[derive(Clone, Debug)]
+pub struct Upgraded {
+    /// What was planned; `already` means that nothing was done.
+    pub plan: Plan,
+    /// The service now.
+    pub detail: Detail,
+}
+
+impl Runtime {
+    /// What [`Self::upgrade`] would do. Nothing is touched.
+    ///
+    /// # Errors
+    /// What would make the upgrade refuse, but for what only the kernel can say.
+    pub fn plan_upgrade(
+        &self,
+        package: &Verified<Package>,
+        install: &Install,
+    ) -> Result<Plan, RuntimeError> {
+        let service = self.running(&install.service)?;
+        let from = self.active(&install.service)?;
+        let number = service.last_generation.max(service.active) + 1;
+        let mut to = generation(package, number, from.params.clone());
+        to.params.retain(|name, _| package.manifest.param.contains_key(name));
+        to.params.extend(install.params.clone());
+        let already =
+            (to.index, to.platform, &to.params) == (from.index, from.platform, &from.params);
+        let objects = facts_of(package)?;
+        let params = Params::resolve(&package.manifest, &to.params)?;
+        params.check_variables(objects.values())?;
+        let mut report = Report::default();
+        let chosen = choose(&package.manifest, &objects, &params, &Refused::new(), &mut report)?;
+        let placed = place(&service.hooks, &chosen);
+        let hooks = hook_plans(service, &placed);
+        let maps = match already {
+            true => BTreeMap::new(),
+            false => self.decide_maps(&install.service, &from, package, &objects, &params)?,
+        };
+        Ok(Plan {
+            service: install.service.clone(),
+            separately: separately(&hooks),
+            notes: report.changes.iter().map(ToString::to_string).collect(),
+            from: Some(identity(&from)),
+            to: identity(&to),
+            already,
+            hooks,
+            maps,
+        })
+    }
+
+    /// Replaces the running generation by another package or other parameters. The running one is kept for
+    /// [`Self::rollback`]; the one before it goes.
+    ///
+    /// # Errors
+    /// State would be lost that the manifest does not give up; a hook can't be switched; the kernel refuses. Then
+    /// nothing has changed. [`RuntimeError::Unfinished`] alone comes after the switch.
+    pub fn upgrade(
+        &mut self,
+        package: &Verified<Package>,
+        install: &Install,
+    ) -> Result<Upgraded, RuntimeError> {
+        self.take_up()?;
+        let plan = self.plan_upgrade(package, install)?;
+        if plan.already {
+            return Ok(Upgraded { plan, detail: self.service(&install.service)? });
+        }
+        let from = self.active(&install.service)?;
+        let mut params = from.params.clone();
+        params.retain(|name, _| package.manifest.param.contains_key(name));
+        params.extend(install.params.clone());
+        let changes = plan.maps.iter().map(|(map, plan)| (map.clone(), plan.change.clone()));
+        self.bring_up(&BringUp {
+            op: Op::Upgrade,
+            service: install.service.clone(),
+            package,
+            generation: generation(package, plan.to.generation, params),
+            from: Some(from),
+            changes: changes.collect(),
+        })?;
+        Ok(Upgraded { plan, detail: self.service(&install.service)? })
+    }
+
+    fn decide_maps(
+        &self,
+        service: &ServiceName,
+        from: &Generation,
+        package: &Package,
+        objects: &Objects,
+        params: &Params,
+    ) -> Result<BTreeMap<String, MapPlan>, RuntimeError> {
+        let old = self.package(&from.index)?;
+        let old_objects = facts_of(&old)?;
+        let old_params = Params::resolve(&old.manifest, &from.params)?;
+        let before = Side { manifest: &old.manifest, objects: &old_objects, params: &old_params };
+        let after = Side { manifest: &package.manifest, objects, params };
+        let refuse = |source| RuntimeError::Migrate { service: service.clone(), source };
+        decide(before, after).map_err(refuse)
+    }
+
+    /// A service that runs.
+    pub(crate) fn running(&self, name: &ServiceName) -> Result<&Service, RuntimeError> {
+        let service = self.service_state(name)?;
+        match self.failures.get(name) {
+            None => Ok(service),
+            Some(why) => Err(RuntimeError::NotRunning { service: name.clone(), why: why.clone() }),
+        }
+    }
+
+    /// The generation of a service that runs.
+    pub(crate) fn active(&self, name: &ServiceName) -> Result<Generation, RuntimeError> {
+        let active = self.running(name)?.active().cloned();
+        active.ok_or_else(|| RuntimeError::NotRunning {
+            service: name.clone(),
+            why: "its generation is gone".to_owned(),
+        })
+    }
+}
+
+fn identity(generation: &Generation) -> Identity {
+    Identity {
+        generation: generation.number,
+        package: generation.package.clone(),
+        version: generation.version.clone(),
+        index: generation.index,
+    }
+}
+
+fn hook_plans(service: &Service, placed: &[Placed]) -> Vec<HookPlan> {
+    let coming = placed.iter().map(|p| HookPlan {
+        hook: p.hook.clone(),
+        target: p.chosen.target.clone(),
+        program: Some(p.chosen.name.clone()),
+        mechanism: p.mechanism,
+        change: if p.there { HookChange::Kept } else { HookChange::Added },
+    });
+    let goes = |name: &String| !placed.iter().any(|p| p.hook == *name);
+    let going = service.hooks.iter().filter(|(name, _)| goes(name)).map(|(name, hook)| HookPlan {
+        hook: name.clone(),
+        target: hook.target.clone(),
+        program: None,
+        mechanism: hook.mechanism,
+        change: HookChange::Removed,
+    });
+    coming.chain(going).collect()
+}
+
+/// Hooks that the one store of the switch word does not switch.
+fn separately(hooks: &[HookPlan]) -> Vec<String> {
+    let stubs = hooks.iter().filter(|hook| hook.mechanism == Mechanism::Stub).count();
+    let by_itself = |hook: &&HookPlan| hook.mechanism != Mechanism::Stub;
+    if stubs == 0 && hooks.len() <= 1 {
+        return Vec::new(); // a link update of the only hook is one store as well
+    }
+    let words = |hook: &HookPlan| match hook.mechanism {
+        Mechanism::Update => format!("{} at {}: by a link update", hook.hook, hook.target),
+        Mechanism::Replace => {
+            format!("{} at {}: by replacing its tc filter", hook.hook, hook.target)
+        }
+        _ => format!("{} at {}: can't be replaced at all", hook.hook, hook.target),
+    };
+    hooks.iter().filter(by_itself).map(words).collect()
+}
