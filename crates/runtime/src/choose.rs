@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skep_adapt::Pass;
+use skep_adapt::Change;
 use skep_object::Facts;
 use skep_spec::manifest::{Alternatives, Otherwise, Program};
 use skep_spec::param::ParamError;
@@ -179,7 +179,7 @@ fn by_manifest(
             if !program.optional {
                 return Err(ChooseError::Refused { program: name.clone(), why: why.clone() });
             }
-            report.add(Pass::Optional, name, format!("left out: {why}"));
+            report.changes.push(Change::optional(name, why));
             continue;
         }
         chosen.push(resolve(name, program, objects, params)?);
@@ -202,21 +202,18 @@ fn losers<'a>(
     }
     let reason = |member: &Vec<String>| {
         let found = member.iter().find_map(|p| refused.get(p).map(|why| (p, why)));
-        found.map(|(program, why)| format!("{program}: {why}"))
+        found.map(|(program, why)| (program.clone(), why.clone()))
     };
     let winner = group.r#try.iter().find(|member| reason(member).is_none());
-    let reasons: Vec<String> = group.r#try.iter().map_while(reason).collect();
+    let reasons: Vec<(String, String)> = group.r#try.iter().map_while(reason).collect();
     match winner {
         None if group.otherwise == Otherwise::Refuse => {
-            let (group, why) = (name.to_owned(), reasons.join("; "));
-            return Err(ChooseError::NoAlternative { group, why });
+            let each = reasons.iter().map(|(program, why)| format!("{program}: {why}"));
+            let why = each.collect::<Vec<_>>().join("; ");
+            return Err(ChooseError::NoAlternative { group: name.to_owned(), why });
         }
-        None => report.add(Pass::Alternatives, name, format!("skipped: {}", reasons.join("; "))),
-        Some(winner) if !reasons.is_empty() => {
-            let what = format!("took {} ({})", winner.join(" and "), reasons.join("; "));
-            report.add(Pass::Alternatives, name, what);
-        }
-        Some(_) => {}
+        None => report.changes.push(Change::no_alternative(name, &reasons)),
+        Some(winner) => report.changes.push(Change::alternative(name, winner, &reasons)),
     }
     let lost = |program: &&str| !winner.is_some_and(|w| w.iter().any(|name| name == program));
     Ok(all.filter(lost).collect())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use skep_adapt::Pass;
+use skep_adapt::{Change, Pass};
 use skep_kernel::attach::link::LinkKind;
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::{self, SLOTS};
@@ -168,7 +168,7 @@ impl Runtime {
                 hook.mechanism = Mechanism::Replace;
             }
             link.keep();
-            report.add(Pass::Tcx, name, "a filter on a clsact qdisc, since this kernel has no tcx");
+            report.changes.push(Change::clsact(name));
         } else if link.pinnable() {
             self.make_hook_folder(service, name)?;
             let path = self.pins(service).link(name);
@@ -178,9 +178,11 @@ impl Runtime {
             let key = format!("{service}/{name}");
             self.held.keep(&key, fd)?;
             hook.attachment = Attachment::Held { key };
-            let keeper = if self.held.outlives_us() { "the holder" } else { "this process alone" };
-            let what = format!("this kernel can't pin it: {keeper} keeps it");
-            report.add(Pass::LegacyAttach, name, what);
+            report.changes.push(Change::held(name, &hook.target));
+            if !self.held.outlives_us() {
+                let what = "there is no holder: it goes with this process";
+                report.add(Pass::LegacyAttach, name, what);
+            }
         }
         Ok(())
     }

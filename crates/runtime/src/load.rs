@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skep_adapt::Pass;
 use skep_kernel::maps::possible_cpus;
-use skep_kernel::object::{self, OpenOptions};
+use skep_kernel::object::{self, Counted, OpenOptions};
 use skep_kernel::{KernelError, LoadError, MapHandle, Opened, Program};
 use skep_object::Facts;
 use skep_object::MapKind;
@@ -81,7 +81,10 @@ impl Preparation<'_> {
             }
             Err(error) => return Err(self.failed(error)),
         };
-        let lost_slots = loaded.lost_slots().to_vec();
+        let Counted { slots: lost_slots, uncounted } = loaded.counted().clone();
+        for (program, why) in uncounted {
+            report.add(Pass::LostEvents, program, format!("lost events are not counted: {why}"));
+        }
         let (programs, mut maps) = loaded.into_parts();
         if let Some(counters) = counters.filter(|_| !lost_slots.is_empty()) {
             report.add(Pass::LostEvents, self.object, "counted where a ring buffer is full");

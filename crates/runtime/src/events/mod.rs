@@ -145,7 +145,7 @@ impl Runtime {
                 continue;
             };
             let map: MapHandle = self.open_map(service, generation, name)?;
-            sources.push(Source { name: name.clone(), map, decodings: decodings.into() });
+            sources.push(Source { map, decodings: decodings.into() });
         }
         Ok(sources)
     }

@@ -15,8 +15,6 @@ use skep_spec::param::Value;
 /// A ring or perf buffer.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// The map's name in the package.
-    pub(crate) name: String,
     pub(crate) map: MapHandle,
     /// The first whose condition holds reads a record.
     pub(crate) decodings: Arc<[Decoding]>,
