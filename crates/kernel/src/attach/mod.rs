@@ -149,3 +149,89 @@ fn create_link(
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asm::Assembler;
+    use crate::netns;
+    use crate::program::ProgramKind;
+
+    fn nothing(prog_type: u32, result: i32) -> Program {
+        let mut asm = Assembler::new();
+        asm.mov_imm(0, result).exit();
+        let kind = ProgramKind { prog_type, ..ProgramKind::default() };
+        Program::load("attach_test", &kind, &asm.finish().unwrap()).unwrap()
+    }
+
+    fn plan(target: &str) -> AttachPlan {
+        AttachPlan::new(target.parse().unwrap())
+    }
+
+    /// Runs `test` on the loopback of a namespace of its own.
+    fn on_lo(test: impl FnOnce() + Send + 'static) {
+        let work = || {
+            netns::enter_new().unwrap();
+            netns::up("lo").unwrap();
+            test();
+        };
+        std::thread::spawn(work).join().unwrap();
+    }
+
+    #[test]
+    fn a_taken_interface_says_who_is_there() {
+        on_lo(|| {
+            let program = nothing(libbpf_sys::BPF_PROG_TYPE_XDP, 2);
+            let first = attach(&program, &plan("xdp/lo")).unwrap();
+            let error = attach(&program, &plan("xdp/lo")).unwrap_err();
+            assert_eq!(error.errno(), Some(libc::EBUSY));
+            assert_eq!(error.to_string(), "cannot attach the program 'attach_test' at xdp/lo");
+            assert!(error.hint().is_some_and(|hint| hint.contains("'attach_test'")), "{error:?}");
+            first.detach().unwrap();
+            attach(&program, &plan("xdp/lo")).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_filter_goes_with_its_link_unless_it_is_kept() {
+        on_lo(|| {
+            let program = nothing(libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, -1);
+            let place = tc::Place { priority: 5, handle: 3 };
+            let plan = AttachPlan { clsact: Some(place), ..plan("tcx/egress/lo") };
+            let filter = tc::Filter { ifindex: 1, egress: true, place };
+            let link = attach(&program, &plan).unwrap();
+            assert!(!link.pinnable() && link.kind() == link::LinkKind::Tc(filter));
+            assert_eq!(filter.program_id().unwrap(), Some(program.id().unwrap()));
+            assert_eq!(attach(&program, &plan).unwrap_err().errno(), Some(libc::EEXIST));
+            drop(link);
+            assert_eq!(filter.program_id().unwrap(), None);
+            attach(&program, &plan).unwrap().keep();
+            assert_eq!(filter.program_id().unwrap(), Some(program.id().unwrap()));
+            Link::from_filter(filter).detach().unwrap();
+            assert_eq!(filter.program_id().unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn hooks_that_are_not_there() {
+        let refused = |prog_type, target: &str| {
+            attach(&nothing(prog_type, 0), &plan(target)).map(|_| ()).unwrap_err()
+        };
+        let error = refused(libbpf_sys::BPF_PROG_TYPE_XDP, "xdp/no-such-if");
+        assert_eq!(error.hint(), Some("there is no interface 'no-such-if' here: see ip link"));
+        let error = refused(libbpf_sys::BPF_PROG_TYPE_XDP, "xdp");
+        assert!(error.hint().is_some_and(|hint| hint.starts_with("name an interface")));
+        let error = refused(libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT, "raw_tp/no_such");
+        assert_eq!(error.errno(), Some(libc::ENOENT));
+        let error = refused(libbpf_sys::BPF_PROG_TYPE_KPROBE, "uprobe//no/such:main");
+        assert_eq!(error.hint(), Some("there is no file '/no/such'"));
+        let error = refused(libbpf_sys::BPF_PROG_TYPE_KPROBE, "uprobe");
+        assert!(error.hint().is_some_and(|hint| hint.starts_with("name a binary")));
+        let error = refused(libbpf_sys::BPF_PROG_TYPE_CGROUP_SKB, "cgroup_skb/egress:/no-such");
+        assert_eq!(error.errno(), Some(libc::ENOENT));
+        let error = refused(libbpf_sys::BPF_PROG_TYPE_TRACEPOINT, "tp/sched/no_such");
+        assert!(error.hint().is_some_and(|hint| hint.contains("no such tracepoint")));
+        let error = refused(libbpf_sys::BPF_PROG_TYPE_SOCK_OPS, "sockops");
+        assert_eq!(error.errno(), None);
+    }
+}

@@ -49,7 +49,7 @@ pub fn flip(hook: &Hook) -> Result<String, String> {
     verdict(&shared, hook.events, flips.into_inner())
 }
 
-fn verdict(shared: &Shared, events: u32, flips: u64) -> Result<String, String> {
+pub fn verdict(shared: &Shared, events: u32, flips: u64) -> Result<String, String> {
     let (mut lost, mut doubled, mut by) = (0u64, 0u64, [0u64; 2]);
     for number in 0..events {
         let (one, two) = shared.seen(number);

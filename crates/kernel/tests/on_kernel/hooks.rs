@@ -12,8 +12,9 @@ pub enum Filter {
     Process,
     /// Those of this process with that system call in the second word of the context (sys_enter).
     Syscall(i32),
-    /// All: the number is in the packet.
-    Packet,
+    /// All: the number is in the packet, `at` bytes into it; `data` is where the context has the packet's
+    /// start, and 4 bytes on its end.
+    Packet { data: i16, at: i16 },
 }
 
 /// A hook under test.
@@ -33,12 +34,15 @@ pub struct Hook {
 // include/uapi/linux/bpf.h
 const KPROBE: u32 = 2;
 const TRACEPOINT: u32 = 5;
+const SCHED_CLS: u32 = 3;
 const XDP: u32 = 6;
+const CGROUP_SKB: u32 = 8;
 const RAW_TRACEPOINT: u32 = 17;
 const TRACING: u32 = 26;
 const TRACE_RAW_TP: u32 = 23;
 const TRACE_FENTRY: u32 = 24;
 const TRACE_FEXIT: u32 = 25;
+const TRACE_XDP: u32 = 37;
 
 #[cfg(target_arch = "x86_64")]
 const GETPPID: &str = "__x64_sys_getppid";
@@ -67,7 +71,7 @@ pub const EVERYWHERE: &[Hook] = &[
     hook("uprobe", "uprobe/self:flip_target", (KPROBE, 0)),
     hook("uretprobe", "uretprobe/self:flip_target", (KPROBE, 0)),
     Hook {
-        filter: Filter::Packet,
+        filter: XDP_PACKET,
         result: 1, // XDP_DROP
         own_netns: true,
         ..hook("xdp", "xdp/lo", (XDP, 0))
@@ -84,6 +88,34 @@ pub const GUESTS: &[Hook] = &[
     Hook { uses_func_ip: true, ..hook("fentry_ip", "fentry/getppid", (TRACING, TRACE_FENTRY)) },
 ];
 
+/// Hooks whose program the kernel replaces itself; fewer events, since a replacement takes its time.
+pub const UPDATES: &[Hook] = &[
+    Hook { filter: XDP_PACKET, result: 1, ..on_network("xdp_update", "xdp/lo", (XDP, TRACE_XDP)) },
+    Hook {
+        filter: TC_PACKET,
+        result: 2,
+        ..on_network("tcx_update", "tcx/ingress/lo", (SCHED_CLS, 0))
+    },
+    Hook {
+        filter: TC_PACKET,
+        result: 2,
+        ..on_network("tc_replace", "tcx/ingress/lo", (SCHED_CLS, 0))
+    },
+    Hook {
+        filter: IP_PACKET,
+        ..on_network("cgroup_update", "cgroup_skb/ingress", (CGROUP_SKB, 0))
+    },
+];
+
+const fn on_network(name: &'static str, target: &'static str, kind: (u32, u32)) -> Hook {
+    Hook { events: 100_000, own_netns: true, ..hook(name, target, kind) }
+}
+
+// Ethernet 14, IPv4 20, UDP 8, then the number. struct xdp_md has data at 0, struct __sk_buff at 76; programs on
+// cgroups see the packet from its IP header on.
+const XDP_PACKET: Filter = Filter::Packet { data: 0, at: 42 };
+const TC_PACKET: Filter = Filter::Packet { data: 76, at: 42 };
+const IP_PACKET: Filter = Filter::Packet { data: 76, at: 28 };
 const SYS_ENTER: Filter = Filter::Syscall(libc::SYS_getppid as i32);
 
 impl Hook {
@@ -119,8 +151,10 @@ impl Hook {
             });
         }
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket.connect("127.0.0.1:9").expect("a peer");
+        let receiver = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.connect(receiver.local_addr().expect("an address")).expect("a peer");
         Box::new(move |number| {
+            let _open = &receiver;
             socket.send(&u64::from(number).to_ne_bytes()).expect("a packet");
         })
     }

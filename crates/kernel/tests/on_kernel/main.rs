@@ -10,11 +10,12 @@ mod flip;
 mod hooks;
 mod moving;
 mod payload;
+mod update;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use hooks::{EVERYWHERE, GUESTS};
+use hooks::{EVERYWHERE, GUESTS, UPDATES};
 
 /// A test: what was seen, or what was wrong.
 type Test = Box<dyn Fn() -> Result<String, String>>;
@@ -49,6 +50,9 @@ fn tests() -> Vec<(&'static str, bool, Test)> {
         for hook in hooks {
             tests.push((hook.name, everywhere, Box::new(move || flip::flip(hook))));
         }
+    }
+    for hook in UPDATES {
+        tests.push((hook.name, true, Box::new(move || update::update(hook))));
     }
     tests.push(("moving_merge", true, Box::new(moving::under_load)));
     tests

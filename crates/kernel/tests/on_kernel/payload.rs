@@ -55,11 +55,10 @@ pub fn load(hook: &Hook, shared: &Shared, version: u64) -> Result<Program, Kerne
     let out = asm.label();
     asm.mov(6, 1);
     match hook.filter {
-        Filter::Packet => {
-            // struct xdp_md: data, data_end. Ethernet 14, IPv4 20, UDP 8, then the number.
-            asm.load(Width::B4, 2, 6, 0).load(Width::B4, 3, 6, 4);
-            asm.mov(4, 2).add_imm(4, 50).jump_if_reg(Cond::Gt, 4, 3, out);
-            asm.load(Width::B8, 7, 2, 42);
+        Filter::Packet { data, at } => {
+            asm.load(Width::B4, 2, 6, data).load(Width::B4, 3, 6, data + 4);
+            asm.mov(4, 2).add_imm(4, i32::from(at) + 8).jump_if_reg(Cond::Gt, 4, 3, out);
+            asm.load(Width::B8, 7, 2, at);
         }
         Filter::Process | Filter::Syscall(_) => {
             if let Filter::Syscall(number) = hook.filter {
