@@ -15,6 +15,7 @@ pub mod maps;
 pub mod merge;
 pub mod netns;
 pub mod object;
+pub mod perf;
 pub mod probe;
 pub mod process;
 pub mod program;

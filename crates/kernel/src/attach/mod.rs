@@ -2,7 +2,7 @@
 
 pub mod link;
 mod net;
-mod perf;
+pub(crate) mod perf;
 pub(crate) mod target;
 pub mod tc;
 mod uprobe;

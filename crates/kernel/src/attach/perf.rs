@@ -11,25 +11,25 @@ use crate::{sys, tracefs};
 
 // linux/perf_event.h
 const PERF_TYPE_TRACEPOINT: u32 = 2;
-const PERF_EVENT_IOC_ENABLE: u64 = 0x2400;
+pub(crate) const PERF_EVENT_IOC_ENABLE: u64 = 0x2400;
 const PERF_EVENT_IOC_SET_BPF: u64 = 0x4004_2408;
-const PERF_FLAG_FD_CLOEXEC: u64 = 8;
+pub(crate) const PERF_FLAG_FD_CLOEXEC: u64 = 8;
 
 /// What a perf event is opened with: the first 72 bytes of perf_event_attr (PERF_ATTR_SIZE_VER1).
 #[repr(C)]
 #[derive(Default)]
-struct PerfAttr {
-    kind: u32,
-    size: u32,
-    config: u64,
-    sample_period: u64,
-    sample_type: u64,
-    read_format: u64,
-    flags: u64,
-    wakeup_events: u32,
-    bp_type: u32,
-    config1: u64,
-    config2: u64,
+pub(crate) struct PerfAttr {
+    pub(crate) kind: u32,
+    pub(crate) size: u32,
+    pub(crate) config: u64,
+    pub(crate) sample_period: u64,
+    pub(crate) sample_type: u64,
+    pub(crate) read_format: u64,
+    pub(crate) flags: u64,
+    pub(crate) wakeup_events: u32,
+    pub(crate) bp_type: u32,
+    pub(crate) config1: u64,
+    pub(crate) config2: u64,
 }
 
 pub(super) fn tracepoint(
