@@ -92,11 +92,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_a_function_of_libc() {
-        let libc = find_binary("libc.so.6").unwrap();
-        assert!(symbol_offset(&libc, "getppid").unwrap() > 0);
-        let error = symbol_offset(&libc, "no_such_function").unwrap_err();
+    fn finds_a_function() {
+        let own = std::env::current_exe().unwrap();
+        assert!(symbol_offset(&own, "main").unwrap() > 0);
+        let error = symbol_offset(&own, "no_such_function").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
+        assert_eq!(find_binary(own.to_str().unwrap()), Some(own));
     }
 
     #[test]

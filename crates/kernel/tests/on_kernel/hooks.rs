@@ -44,10 +44,11 @@ const TRACE_FENTRY: u32 = 24;
 const TRACE_FEXIT: u32 = 25;
 const TRACE_XDP: u32 = 37;
 
+/// A system call whose function is in the kernel's BTF (that of getppid, which has no arguments, is not everywhere).
 #[cfg(target_arch = "x86_64")]
-const GETPPID: &str = "__x64_sys_getppid";
+const GETPGID: &str = "__x64_sys_getpgid";
 #[cfg(target_arch = "aarch64")]
-const GETPPID: &str = "__arm64_sys_getppid";
+const GETPGID: &str = "__arm64_sys_getpgid";
 
 const fn hook(name: &'static str, target: &'static str, kind: (u32, u32)) -> Hook {
     let filter = Filter::Process;
@@ -80,12 +81,12 @@ pub const EVERYWHERE: &[Hook] = &[
 
 /// Hooks that need kprobes or ftrace.
 pub const GUESTS: &[Hook] = &[
-    hook("kprobe", "kprobe/getppid", (KPROBE, 0)),
-    hook("kretprobe", "kretprobe/getppid", (KPROBE, 0)),
-    hook("fentry", "fentry/getppid", (TRACING, TRACE_FENTRY)),
-    hook("fexit", "fexit/getppid", (TRACING, TRACE_FEXIT)),
-    Hook { uses_func_ip: true, ..hook("kprobe_ip", "kprobe/getppid", (KPROBE, 0)) },
-    Hook { uses_func_ip: true, ..hook("fentry_ip", "fentry/getppid", (TRACING, TRACE_FENTRY)) },
+    hook("kprobe", "kprobe/getpgid", (KPROBE, 0)),
+    hook("kretprobe", "kretprobe/getpgid", (KPROBE, 0)),
+    hook("fentry", "fentry/getpgid", (TRACING, TRACE_FENTRY)),
+    hook("fexit", "fexit/getpgid", (TRACING, TRACE_FEXIT)),
+    Hook { uses_func_ip: true, ..hook("kprobe_ip", "kprobe/getpgid", (KPROBE, 0)) },
+    Hook { uses_func_ip: true, ..hook("fentry_ip", "fentry/getpgid", (TRACING, TRACE_FENTRY)) },
 ];
 
 /// Hooks whose program the kernel replaces itself; fewer events, since a replacement takes its time.
@@ -124,14 +125,14 @@ impl Hook {
         let target = self
             .target
             .replace("self:", &format!("{}:", own.display()))
-            .replace("/getppid", &format!("/{GETPPID}"));
+            .replace("/getpgid", &format!("/{GETPGID}"));
         AttachPlan::new(target.parse().expect("a target"))
     }
 
     /// The kind with what its target is in the kernel's BTF.
     pub fn bound_kind(&self) -> ProgramKind {
         let name = self.target.rsplit('/').next().unwrap_or_default();
-        let name = if name == "getppid" { GETPPID } else { name };
+        let name = if name == "getpgid" { GETPGID } else { name };
         let (prog_type, expected_attach_type) = self.kind;
         let attach_to = Some(name.to_owned());
         ProgramKind { prog_type, expected_attach_type, attach_to, ..ProgramKind::default() }
@@ -142,6 +143,12 @@ impl Hook {
         if self.name.starts_with('u') {
             return Box::new(|number| {
                 std::hint::black_box(flip_target(number));
+            });
+        }
+        if self.target.ends_with("/getpgid") {
+            return Box::new(|_| {
+                // SAFETY: getpgid takes a number.
+                let _ = unsafe { libc::syscall(libc::SYS_getpgid, 0) };
             });
         }
         if !self.own_netns {
