@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::asm::Insn;
 use crate::attach::target::AttachTarget;
 use crate::error::KernelError;
+use crate::pin::{fd_kind, open_pinned, pin};
 use crate::sys;
 
 /// What a program is to the kernel, as far as a stub must be the same (include/uapi/linux/bpf.h).
@@ -195,60 +196,63 @@ impl AsFd for Program {
     }
 }
 
-/// Loads `insns`, GPL, as a program of `kind`; the verifier's log is in the error.
+/// Loads `insns`, GPL, as a program of `kind`; the verifier's last message is in the error's hint.
 pub(crate) fn load_insns(
     name: &str,
     kind: &ProgramKind,
     insns: &[Insn],
     target: &AttachTarget,
 ) -> Result<Program, KernelError> {
-    let mut flags = 0;
-    if kind.sleepable {
-        flags |= libbpf_sys::BPF_F_SLEEPABLE;
-    }
-    if kind.xdp_frags {
-        flags |= libbpf_sys::BPF_F_XDP_HAS_FRAGS;
-    }
-    let cname = sys::kernel_name(name);
-    let load = |log: Option<&mut Vec<u8>>| {
-        let mut opts = libbpf_sys::bpf_prog_load_opts {
-            sz: sys::size::<libbpf_sys::bpf_prog_load_opts>(),
-            attempts: 5,
-            expected_attach_type: kind.expected_attach_type,
-            prog_flags: flags,
-            attach_btf_id: target.btf_id,
-            attach_btf_obj_fd: target.btf_fd(),
-            ..Default::default()
-        };
-        if let Some(log) = log {
-            opts.log_level = 1;
-            opts.log_size = log.len() as u32;
-            opts.log_buf = log.as_mut_ptr().cast();
-        }
-        // SAFETY: `Insn` has the layout of `bpf_insn`; every pointer outlives the call and carries its length.
-        sys::owned(unsafe {
-            libbpf_sys::bpf_prog_load(
-                kind.prog_type,
-                cname.as_ptr(),
-                c"GPL".as_ptr(),
-                insns.as_ptr().cast(),
-                insns.len() as libbpf_sys::size_t,
-                &raw mut opts,
-            )
-        })
+    let load = |log: &mut [u8]| try_load(name, kind, insns, target, log);
+    let error = match load(&mut []) {
+        Ok(fd) => return Ok(Program::new(name.to_owned(), kind.clone(), fd)),
+        Err(error) => error,
     };
-    match load(None) {
-        Ok(fd) => Ok(Program::new(name.to_owned(), kind.clone(), fd)),
-        Err(error) => {
-            let mut log = vec![0u8; 64 << 10];
-            let _ = load(Some(&mut log));
-            let failed = KernelError::new("load the program", name, error);
-            match last_line(&log) {
-                Some(line) => Err(failed.with_hint(format!("the verifier says: {line}"))),
-                None => Err(failed),
-            }
-        }
+    let mut log = vec![0u8; 64 << 10];
+    let _ = load(&mut log);
+    let failed = KernelError::new("load the program", name, error);
+    Err(match last_line(&log) {
+        Some(line) => failed.with_hint(format!("the verifier says: {line}")),
+        None => failed,
+    })
+}
+
+/// BPF_PROG_LOAD; the verifier writes into `log` unless it is empty.
+fn try_load(
+    name: &str,
+    kind: &ProgramKind,
+    insns: &[Insn],
+    target: &AttachTarget,
+    log: &mut [u8],
+) -> std::io::Result<OwnedFd> {
+    let name = sys::kernel_name(name);
+    let sleepable = if kind.sleepable { libbpf_sys::BPF_F_SLEEPABLE } else { 0 };
+    let frags = if kind.xdp_frags { libbpf_sys::BPF_F_XDP_HAS_FRAGS } else { 0 };
+    let mut opts = libbpf_sys::bpf_prog_load_opts {
+        sz: sys::size::<libbpf_sys::bpf_prog_load_opts>(),
+        attempts: 5,
+        expected_attach_type: kind.expected_attach_type,
+        prog_flags: sleepable | frags,
+        attach_btf_id: target.btf_id,
+        attach_btf_obj_fd: target.btf_fd(),
+        ..Default::default()
+    };
+    if !log.is_empty() {
+        opts.log_level = 1;
+        opts.log_size = log.len() as u32;
+        opts.log_buf = log.as_mut_ptr().cast();
     }
+    // SAFETY: `Insn` has the layout of `bpf_insn`; every pointer outlives the call and carries its length.
+    sys::owned(unsafe {
+        libbpf_sys::bpf_prog_load(
+            kind.prog_type,
+            name.as_ptr(),
+            c"GPL".as_ptr(),
+            insns.as_ptr().cast(),
+            insns.len() as libbpf_sys::size_t,
+            &raw mut opts,
+        )
+    })
 }
 
 fn last_line(log: &[u8]) -> Option<String> {
@@ -309,52 +313,4 @@ fn info(fd: BorrowedFd<'_>) -> Result<ProgramInfo, KernelError> {
 pub(crate) fn name_of(raw: &[std::ffi::c_char]) -> String {
     let bytes: Vec<u8> = raw.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Pins any BPF fd.
-pub(crate) fn pin(
-    fd: BorrowedFd<'_>,
-    action: &'static str,
-    path: &Path,
-) -> Result<(), KernelError> {
-    let failed = |e: std::io::Error| {
-        let dotted = path.file_name().is_some_and(|n| n.to_string_lossy().contains('.'));
-        let refused = e.raw_os_error() == Some(libc::EPERM) && dotted;
-        let off = e.raw_os_error() == Some(libc::EINVAL);
-        let error = KernelError::new(action, path.display().to_string(), e);
-        match (refused, off) {
-            (true, _) => error.with_hint("bpffs takes no dots in names"),
-            (_, true) => error.with_hint("is a bpffs mounted there? mount -t bpf bpf /sys/fs/bpf"),
-            _ => error,
-        }
-    };
-    let cpath = sys::cpath(path).map_err(failed)?;
-    // SAFETY: an open fd and a NUL-terminated path that outlive the call.
-    sys::check(unsafe { libbpf_sys::bpf_obj_pin(fd.as_raw_fd(), cpath.as_ptr()) })
-        .map(drop)
-        .map_err(failed)
-}
-
-/// What a BPF fd is, as its link under /proc/self/fd names it.
-pub(crate) mod fd_kind {
-    pub(crate) const MAP: &str = "bpf-map";
-    pub(crate) const PROGRAM: &str = "bpf-prog";
-    pub(crate) const LINK: &str = "bpf-link";
-}
-
-/// Opens a pin of one kind; EINVAL for another. (The kernel would give information of any kind of fd.)
-pub(crate) fn open_pinned(path: &Path, kind: &str) -> std::io::Result<OwnedFd> {
-    let path = sys::cpath(path)?;
-    // SAFETY: a NUL-terminated path that outlives the call.
-    let fd = sys::owned(unsafe { libbpf_sys::bpf_obj_get(path.as_ptr()) })?;
-    expect_kind(fd.as_fd(), kind).map(|()| fd)
-}
-
-/// EINVAL if `fd` is of another kind.
-pub(crate) fn expect_kind(fd: BorrowedFd<'_>, kind: &str) -> std::io::Result<()> {
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
-    if link.to_string_lossy().replace('_', "-").contains(kind) {
-        return Ok(());
-    }
-    Err(std::io::Error::from_raw_os_error(libc::EINVAL))
 }

@@ -7,7 +7,8 @@ use std::ptr::NonNull;
 
 use super::tc;
 use crate::error::KernelError;
-use crate::program::{Program, fd_kind, open_pinned, pin};
+use crate::pin::{fd_kind, open_pinned, pin};
+use crate::program::Program;
 use crate::sys;
 
 /// An attachment. Dropping it detaches, unless it is pinned, kept, or held by another process.
@@ -139,7 +140,11 @@ impl Link {
     /// It is no bpf_link; EEXIST; ENOENT for the folder; EPERM for a dot in the name.
     pub fn pin(&self, path: &Path) -> Result<(), KernelError> {
         match (self.bpf_fd(), self.pinnable()) {
-            (Some(fd), true) => pin(fd, "pin the link at", path),
+            (Some(fd), true) => {
+                pin(fd, "pin the link at", path)?;
+                self.leave_to_pin();
+                Ok(())
+            }
             _ => Err(KernelError::unsupported(
                 "pin",
                 "this attachment",
@@ -176,14 +181,13 @@ impl Link {
     /// # Errors
     /// A tc filter could not be removed.
     pub fn detach(mut self) -> Result<(), KernelError> {
+        if let Some(fd) = self.bpf_fd() {
+            // SAFETY: an open fd. EOPNOTSUPP where closing is the only way: then closing it is.
+            let _ = unsafe { libbpf_sys::bpf_link_detach(fd.as_raw_fd()) };
+        }
         match std::mem::replace(&mut self.0, Held::Gone) {
             Held::Tc(filter) => filter.remove(),
-            Held::Bpf(fd) => {
-                // SAFETY: an open fd. EOPNOTSUPP where closing is the only way: then closing it is.
-                let _ = unsafe { libbpf_sys::bpf_link_detach(fd.as_raw_fd()) };
-                Ok(())
-            }
-            Held::Perf(_) | Held::Libbpf(_) | Held::Gone => Ok(()),
+            Held::Bpf(_) | Held::Perf(_) | Held::Libbpf(_) | Held::Gone => Ok(()),
         }
     }
 
@@ -203,6 +207,14 @@ impl Link {
                 self.0 = other;
                 None
             }
+        }
+    }
+
+    /// libbpf would disable the perf event behind a link that it destroys, pinned or not.
+    fn leave_to_pin(&self) {
+        if let Held::Libbpf(link) = &self.0 {
+            // SAFETY: a link of ours.
+            unsafe { libbpf_sys::bpf_link__disconnect(link.0.as_ptr()) };
         }
     }
 

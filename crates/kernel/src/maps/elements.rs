@@ -21,6 +21,16 @@ pub enum Update {
 /// Keys with their values as the kernel gives them.
 pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// Where a walk in batches stands.
+struct Batch {
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    /// Entries for which there is room.
+    room: usize,
+    /// What the kernel gave to go on from; `None` at the start.
+    token: Option<Vec<u8>>,
+}
+
 impl MapHandle {
     /// The value of `key`: `value_size` bytes; for a per-CPU map the values of all possible CPUs, each padded to 8 bytes.
     ///
@@ -168,49 +178,62 @@ impl MapHandle {
         if key_size == 0 || value_size == 0 {
             return Ok(None);
         }
-        let mut room = 1024usize.min(self.info().max_entries as usize).max(64);
-        let mut token = vec![0u8; key_size.max(8)];
-        let (mut entries, mut first) = (Entries::new(), true);
+        let room = (self.info().max_entries as usize).clamp(64, 1024);
+        let mut batch = Batch { keys: vec![], values: vec![], room, token: None };
+        let mut entries = Entries::new();
         loop {
-            let (mut keys, mut values) = (vec![0u8; room * key_size], vec![0u8; room * value_size]);
-            let mut next = token.clone();
-            let mut count = room as u32;
-            // SAFETY: keys and values have room for `count` entries; the tokens for a key or a bucket number.
-            let ret = sys::check(unsafe {
-                libbpf_sys::bpf_map_lookup_batch(
-                    self.as_fd().as_raw_fd(),
-                    if first { std::ptr::null_mut() } else { token.as_mut_ptr().cast() },
-                    next.as_mut_ptr().cast(),
-                    keys.as_mut_ptr().cast(),
-                    values.as_mut_ptr().cast(),
-                    &raw mut count,
-                    std::ptr::null(),
-                )
-            });
-            let end = match ret.as_ref().map_err(|e| e.raw_os_error()) {
-                Ok(_) => false,
-                Err(Some(libc::ENOENT)) => true,
-                Err(Some(libc::ENOSPC)) if room < 1 << 22 => {
-                    room *= 2; // one bucket holds more than the room
+            let (count, end) = match self.next_batch(&mut batch, key_size, value_size) {
+                Ok(next) => next,
+                // one bucket holds more than the room
+                Err(e) if e.raw_os_error() == Some(libc::ENOSPC) && batch.room < 1 << 22 => {
+                    batch.room *= 2;
                     continue;
                 }
-                Err(_) if first => return Ok(None),
-                Err(_) => {
-                    return ret
-                        .map(|_| None)
-                        .map_err(|e| KernelError::new("read the map", self.name(), e));
-                }
+                Err(_) if batch.token.is_none() => return Ok(None),
+                Err(e) => return Err(KernelError::new("read the map", self.name(), e)),
             };
-            let pairs = keys.chunks_exact(key_size).zip(values.chunks_exact(value_size));
-            entries.extend(pairs.take(count as usize).map(|(k, v)| (k.to_vec(), v.to_vec())));
+            let values = batch.values.chunks_exact(value_size).map(<[u8]>::to_vec);
+            let keys = batch.keys.chunks_exact(key_size).map(<[u8]>::to_vec);
+            entries.extend(keys.zip(values).take(count));
             if end {
                 entries.sort();
                 entries.dedup_by(|a, b| a.0 == b.0);
                 return Ok(Some(entries));
             }
-            token = next;
-            first = false;
         }
+    }
+
+    /// The next entries and whether they are the last ones; nothing is changed on an error.
+    fn next_batch(
+        &self,
+        batch: &mut Batch,
+        key_size: usize,
+        value_size: usize,
+    ) -> std::io::Result<(usize, bool)> {
+        batch.keys.resize(batch.room * key_size, 0);
+        batch.values.resize(batch.room * value_size, 0);
+        let mut next = vec![0u8; key_size.max(8)];
+        let mut count = batch.room as u32;
+        let token = batch.token.as_mut().map_or(std::ptr::null_mut(), |token| token.as_mut_ptr());
+        // SAFETY: keys and values have room for `count` entries, the tokens for a key or a bucket's number.
+        let ret = sys::check(unsafe {
+            libbpf_sys::bpf_map_lookup_batch(
+                self.as_fd().as_raw_fd(),
+                token.cast(),
+                next.as_mut_ptr().cast(),
+                batch.keys.as_mut_ptr().cast(),
+                batch.values.as_mut_ptr().cast(),
+                &raw mut count,
+                std::ptr::null(),
+            )
+        });
+        let end = match ret {
+            Ok(_) => false,
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(e) => return Err(e),
+        };
+        batch.token = Some(next);
+        Ok((count as usize, end))
     }
 
     fn check_key(&self, action: &'static str, key: &[u8]) -> Result<(), KernelError> {

@@ -13,7 +13,8 @@ pub(crate) use mapped::Mapping;
 pub use mapped::{MappedBytes, MappedU64s};
 
 use crate::error::KernelError;
-use crate::program::{expect_kind, fd_kind, name_of, open_pinned, pin};
+use crate::pin::{expect_kind, fd_kind, open_pinned, pin};
+use crate::program::name_of;
 use crate::sys;
 
 /// Map types, `BPF_MAP_TYPE_*` of include/uapi/linux/bpf.h.

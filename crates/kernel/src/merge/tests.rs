@@ -1,0 +1,128 @@
+use super::*;
+use crate::maps::{MapSpec, kind};
+
+fn map(kind: u32, value_size: u32) -> MapHandle {
+    let name = "merge_test".to_owned();
+    MapHandle::create(&MapSpec { name, kind, key_size: 4, value_size, max_entries: 8, flags: 0 })
+        .unwrap()
+}
+
+fn field(old: (usize, usize), new: (usize, usize), signed: bool, op: Op) -> Field {
+    let span = |(offset, width)| Span { offset, width };
+    Field { old: span(old), new: span(new), count: 1, signed, op }
+}
+
+/// Merges one entry and gives the new and the old value after it; then again, which must change nothing.
+fn one(old: &[u8], new: &[u8], fields: &[Field]) -> (Vec<u8>, Vec<u8>) {
+    let (from, to) = (map(kind::HASH, old.len() as u32), map(kind::HASH, new.len() as u32));
+    from.update(&[1; 4], old, Update::Any).unwrap();
+    if new.iter().any(|byte| *byte != 0) {
+        to.update(&[1; 4], new, Update::Any).unwrap();
+    }
+    let merger = Merger::new(&from, &to, fields).unwrap();
+    assert_eq!(merger.merge_all().unwrap(), 1);
+    let after = to.lookup(&[1; 4]).unwrap().unwrap();
+    assert_eq!(merger.merge_all().unwrap(), 1);
+    assert_eq!(to.lookup(&[1; 4]).unwrap().unwrap(), after, "doing it again adds nothing");
+    (after, from.lookup(&[1; 4]).unwrap().unwrap())
+}
+
+#[test]
+fn a_sum_of_each_width() {
+    let old =
+        [&5u64.to_ne_bytes()[..], &(-3i32).to_ne_bytes(), &7u16.to_ne_bytes(), &[9, 0]].concat();
+    let new =
+        [&1u64.to_ne_bytes()[..], &10i64.to_ne_bytes(), &1u16.to_ne_bytes(), &[1; 6]].concat();
+    let fields = [
+        field((0, 8), (0, 8), false, Op::Sum),
+        field((8, 4), (8, 8), true, Op::Sum),
+        field((12, 2), (16, 2), false, Op::Sum),
+        field((14, 1), (18, 1), false, Op::Sum),
+    ];
+    let (new, old) = one(&old, &new, &fields);
+    let expected =
+        [&6u64.to_ne_bytes()[..], &7i64.to_ne_bytes(), &8u16.to_ne_bytes(), &[10, 1, 1, 1, 1, 1]]
+            .concat();
+    assert_eq!(new, expected);
+    assert_eq!(old, [0; 16]);
+}
+
+#[test]
+fn a_sum_of_an_unaligned_field() {
+    let (new, old) =
+        one(&[0, 0, 1, 0, 0, 0, 0, 0, 0, 0], &[0; 8], &[field((2, 8), (0, 8), false, Op::Sum)]);
+    assert_eq!((new, old), (1u64.to_ne_bytes().to_vec(), vec![0; 10]));
+}
+
+#[test]
+fn the_smallest_and_the_largest() {
+    let pair = |a: i32, b: i32| [a.to_ne_bytes(), b.to_ne_bytes()].concat();
+    let fields =
+        |signed| [field((0, 4), (0, 4), signed, Op::Min), field((4, 4), (4, 4), signed, Op::Max)];
+    assert_eq!(one(&pair(3, 9), &pair(5, 7), &fields(false)).0, pair(3, 9));
+    assert_eq!(one(&pair(5, 7), &pair(3, 9), &fields(false)).0, pair(3, 9));
+    assert_eq!(one(&pair(-5, -7), &pair(3, -9), &fields(true)).0, pair(-5, -7));
+    assert_eq!(one(&pair(4, 4), &pair(0, 0), &fields(false)).0, pair(4, 4), "zero is nothing yet");
+    assert_eq!(one(&pair(0, 0), &pair(4, 4), &fields(false)).0, pair(4, 4));
+}
+
+#[test]
+fn the_last_one_may_be_text() {
+    let last = [field((0, 13), (4, 13), false, Op::Last)];
+    let (new, old) = one(b"hello, world!", &[0; 17], &last);
+    assert_eq!((&new[4..], old), (&b"hello, world!"[..], vec![0; 13]));
+    let (new, _) = one(b"hello, world!", b"....later        ", &last);
+    assert_eq!(&new[4..], b"later        ");
+    let (new, _) = one(&7u32.to_ne_bytes(), &[0; 8], &[field((0, 4), (0, 8), false, Op::Last)]);
+    assert_eq!(new, 7u64.to_ne_bytes());
+}
+
+#[test]
+fn the_slots_of_a_histogram() {
+    let slots = |x: u64| (0..16).flat_map(|i| (i * x).to_ne_bytes()).collect::<Vec<u8>>();
+    let span = Span { offset: 0, width: 8 };
+    let fields = [Field { old: span, new: span, count: 16, signed: false, op: Op::Sum }];
+    assert_eq!(one(&slots(1), &slots(10), &fields).0, slots(11));
+}
+
+#[test]
+fn arrays_and_values_per_cpu() {
+    let cpus = possible_cpus().unwrap();
+    let sum = [field((0, 8), (8, 8), false, Op::Sum)];
+    for kind in [kind::PERCPU_ARRAY, kind::PERCPU_HASH] {
+        let (from, to) = (map(kind, 8), map(kind, 16));
+        let old: Vec<u8> = (0..cpus as u64).flat_map(|cpu| (cpu + 1).to_ne_bytes()).collect();
+        from.update(&3u32.to_ne_bytes(), &old, Update::Any).unwrap();
+        let merger = Merger::new(&from, &to, &sum).unwrap();
+        merger.merge_all().unwrap();
+        merger.merge_all().unwrap();
+        let values = to.lookup_per_cpu(&3u32.to_ne_bytes()).unwrap().unwrap();
+        for (cpu, value) in values.iter().enumerate() {
+            assert_eq!(value[8..], (cpu as u64 + 1).to_ne_bytes(), "CPU {cpu}");
+        }
+    }
+    let (from, to) = (map(kind::ARRAY, 8), map(kind::ARRAY, 16));
+    from.update(&[0; 4], &4u64.to_ne_bytes(), Update::Any).unwrap();
+    assert_eq!(Merger::new(&from, &to, &sum).unwrap().merge_all().unwrap(), 8);
+    assert_eq!(to.lookup(&[0; 4]).unwrap().unwrap()[8..], 4u64.to_ne_bytes());
+}
+
+#[test]
+fn what_can_not_be_merged() {
+    let sum = [field((0, 8), (0, 8), false, Op::Sum)];
+    let hash = map(kind::HASH, 8);
+    assert!(Merger::new(&hash, &map(kind::ARRAY, 8), &sum).is_err(), "kinds differ");
+    assert!(Merger::new(&hash, &map(kind::HASH, 4), &sum).is_err(), "outside");
+    let odd = [field((0, 3), (0, 3), false, Op::Sum)];
+    assert!(Merger::new(&hash, &map(kind::HASH, 8), &odd).is_err(), "3 bytes have no sum");
+    for i in 0..8u32 {
+        hash.update(&i.to_ne_bytes(), &[1; 8], Update::Any).unwrap();
+    }
+    let full = map(kind::HASH, 8);
+    for i in 8..16u32 {
+        full.update(&i.to_ne_bytes(), &[1; 8], Update::Any).unwrap();
+    }
+    let error = Merger::new(&hash, &full, &sum).unwrap().merge_all().unwrap_err();
+    assert_eq!(error.errno(), Some(libc::E2BIG));
+    assert!(error.hint().is_some_and(|hint| hint.contains("full")));
+}
