@@ -21,6 +21,8 @@ pub use self::credentials::Credentials;
 pub use self::error::RegistryError;
 pub use self::http::TimeLimits;
 use self::http::{Answer, Body, Get, Http};
+pub use self::pull::Part;
+pub use self::push::Pushed;
 
 /// How to speak to a registry.
 #[derive(Clone, Debug, Default)]
