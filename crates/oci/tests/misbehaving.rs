@@ -1,0 +1,467 @@
+//! Registries that refuse, lie or hang: each ends as its own error, in bounded time, with nothing kept.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use skep_oci::Store;
+use skep_oci::registry::{Credentials, Options, Part, Registry, RegistryError, TimeLimits};
+use skep_spec::oci::{Descriptor, Index};
+use skep_spec::{Digest, PackageRef, media};
+use support::Fixture;
+
+/// What the server does with a request, given its head.
+type Answer = dyn Fn(&str, &mut TcpStream) + Send + Sync;
+
+/// An HTTP server of one answer a connection, which keeps the head of each request.
+struct Server {
+    host: String,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn new(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let (seen, answer): (_, Arc<Answer>) = (heads.clone(), Arc::new(answer));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, seen, answer) = (stream.unwrap(), seen.clone(), answer.clone());
+                std::thread::spawn(move || {
+                    let head = head(&mut stream);
+                    seen.lock().unwrap().push(head.clone());
+                    answer(&head, &mut stream);
+                });
+            }
+        });
+        Self { host, heads }
+    }
+
+    /// A server that answers everything with these bytes.
+    fn saying(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Self::new(move |_, stream| drop(stream.write_all(&bytes)))
+    }
+
+    fn registry(&self) -> Registry {
+        self.registry_with(Credentials::Anonymous)
+    }
+
+    fn registry_with(&self, credentials: Credentials) -> Registry {
+        let time = TimeLimits {
+            connect: Duration::from_millis(500),
+            idle: Duration::from_millis(300),
+            document: Duration::from_millis(900),
+            blob: Duration::from_millis(900),
+            back_off: Duration::from_millis(5),
+        };
+        let options = Options { credentials, time, ..Options::default() };
+        Registry::new(&self.host, options).unwrap()
+    }
+
+    fn reference(&self) -> PackageRef {
+        format!("{}/acme/exec:1.0.0", self.host).parse().unwrap()
+    }
+
+    async fn resolve(&self) -> Result<Digest, RegistryError> {
+        self.registry().resolve(&self.reference()).await
+    }
+
+    fn requests(&self) -> usize {
+        self.heads.lock().unwrap().len()
+    }
+
+    /// An error's text with the server's port taken out.
+    fn said(&self, error: &RegistryError) -> String {
+        error.to_string().replace(&self.host, "REGISTRY")
+    }
+}
+
+fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+        head.push(byte[0]);
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    );
+    [head.as_bytes(), body].concat()
+}
+
+#[tokio::test]
+async fn each_status_has_its_own_error() {
+    let body = br#"{"errors":[{"code":"X","message":"because \u001b[31m I say so"}]}"#;
+    let mut texts = Vec::new();
+    for status in ["401 x", "403 x", "404 x", "429 x", "500 x", "503 x", "418 x"] {
+        let server = Server::saying(answer(status, "", body));
+        let error = server.resolve().await.unwrap_err();
+        texts.push(server.said(&error));
+        // What may pass is tried three times, the rest once.
+        let expected = if matches!(&status[..1], "5") || status.starts_with("429") { 3 } else { 1 };
+        assert_eq!(server.requests(), expected, "{status}");
+    }
+    insta::assert_snapshot!(texts.join("\n"));
+}
+
+#[tokio::test]
+async fn what_passes_is_tried_again() {
+    let count = Mutex::new(0);
+    let server = Server::new(move |_, stream| {
+        *count.lock().unwrap() += 1;
+        let status = if *count.lock().unwrap() < 3 { "502 x" } else { "200 OK" };
+        drop(stream.write_all(&answer(status, "", b"{}")));
+    });
+    assert_eq!(server.resolve().await.unwrap(), Digest::of(b"{}"));
+}
+
+#[tokio::test]
+async fn nobody_there_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let reference: PackageRef = format!("{host}/acme/exec:1.0.0").parse().unwrap();
+    let time = TimeLimits { back_off: Duration::from_millis(1), ..TimeLimits::default() };
+    let registry = Registry::of(&reference, Options { time, ..Options::default() }).unwrap();
+    let error = registry.resolve(&reference).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Connect { .. }), "{error}");
+    assert!(error.to_string().contains("onnection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_registry_that_hangs_is_left() {
+    let pause = Duration::from_secs(30);
+    let never = Server::new(move |_, _| std::thread::sleep(pause));
+    let midway = Server::new(move |_, stream| {
+        drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin"));
+        std::thread::sleep(pause);
+    });
+    let drip = Server::new(move |_, stream| {
+        drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"));
+        while stream.write_all(b" ").is_ok() {
+            std::thread::sleep(Duration::from_millis(50)); // the server's pace, not a wait for something
+        }
+    });
+    for server in [never, midway, drip] {
+        let start = Instant::now();
+        let error = server.resolve().await.unwrap_err();
+        assert!(matches!(error, RegistryError::Hangs { .. }), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut() {
+    let endless = Server::new(|_, stream| {
+        drop(stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"));
+        let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
+        while stream.write_all(&chunk).is_ok() {}
+    });
+    let error = endless.resolve().await.unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { limit: 4_194_304, .. }), "{error}");
+    let announced = Server::saying("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n");
+    let error = announced.resolve().await.unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+    let error_page = Server::new(|_, stream| {
+        drop(stream.write_all(b"HTTP/1.1 403 x\r\n\r\n"));
+        while stream.write_all(&[b' '; 0x10000]).is_ok() {}
+    });
+    let error = error_page.resolve().await.unwrap_err();
+    assert!(matches!(error, RegistryError::Forbidden { .. }), "{error}");
+}
+
+/// A registry that holds a package, but answers one path as `bad` says.
+fn holding(fixture: &Fixture, path: String, bad: Vec<u8>) -> Server {
+    let store = fixture.store.clone();
+    Server::new(move |head, stream| {
+        let digest = head.split_whitespace().nth(1).and_then(|path| path.rsplit('/').next());
+        let blob = digest.and_then(|digest| digest.parse().ok());
+        let blob = blob.and_then(|digest| store.read(&digest, u64::MAX).unwrap());
+        let bytes = match blob {
+            _ if head.contains(&path) => bad.clone(),
+            Some(blob) => answer("200 OK", "", &blob),
+            None => answer("404 x", "", b""),
+        };
+        drop(stream.write_all(&bytes));
+    })
+}
+
+#[tokio::test]
+async fn lies_about_blobs_are_found_and_nothing_is_listed() {
+    let fixture = Fixture::new("1.0.0");
+    let index = Index::parse(&fixture.store.require(&fixture.index, 1 << 20).unwrap()).unwrap();
+    let platform = index.manifests[0].digest;
+    let manifest = fixture.store.require(&platform, 1 << 20).unwrap();
+    let manifest = skep_spec::oci::ImageManifest::parse(&manifest).unwrap();
+    let layer = &manifest.layers[0];
+    let good = fixture.store.require(&layer.digest, 1 << 20).unwrap();
+    let mut altered = good.clone();
+    altered[500] ^= 1;
+    let longer = [good.as_slice(), b"x"].concat();
+    let cut = [answer("200 OK", "", &good)[..].to_vec()].concat();
+    let chunked = [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".as_slice(),
+        format!("{:x}\r\n", longer.len()).as_bytes(),
+        &longer,
+        b"\r\n0\r\n\r\n",
+    ]
+    .concat();
+    let layer_path = layer.digest.to_string();
+    let cases = [
+        ("shorter", &layer_path, answer("200 OK", "", &good[..10])),
+        ("longer", &layer_path, answer("200 OK", "", &longer)),
+        ("longer, unannounced", &layer_path, chunked),
+        ("cut off", &layer_path, cut[..cut.len() - 100].to_vec()),
+        ("altered", &layer_path, answer("200 OK", "", &altered)),
+        ("gone", &layer_path, answer("404 x", "", b"")),
+        ("another manifest", &platform.to_string(), answer("200 OK", "", b"{}")),
+        ("no index", &fixture.index.to_string(), answer("200 OK", "", b"hello")),
+    ];
+    let mut texts = Vec::new();
+    for (case, path, bad) in cases {
+        let server = holding(&fixture, path.clone(), bad);
+        let store = Store::create(&fixture.path(&case.replace([' ', ','], "-"))).unwrap();
+        let reference = server.reference();
+        let pulled = server.registry().pull(&reference, fixture.index, Part::Whole, &store).await;
+        texts.push(format!("{case}: {}", server.said(&pulled.unwrap_err())));
+        assert!(store.packages().unwrap().is_empty(), "{case}");
+        assert!(!store.has(&fixture.index) && !store.has(&layer.digest), "{case}");
+    }
+    insta::assert_snapshot!(texts.join("\n"));
+}
+
+#[tokio::test]
+async fn a_descriptor_of_a_huge_layer_is_not_followed() {
+    let fixture = Fixture::new("1.0.0");
+    let mut manifest = skep_spec::oci::ImageManifest::new(
+        media::PACKAGE,
+        Descriptor::of(media::CONFIG, b"{}"),
+        vec![Descriptor { size: 1 << 40, ..Descriptor::of(media::LAYER, b"x") }],
+        Default::default(),
+    );
+    manifest.layers[0].annotations.insert(media::ROLE.into(), "object".into());
+    let bytes = manifest.to_bytes();
+    let entry = Descriptor {
+        platform: Some(skep_spec::oci::Platform::linux(skep_spec::Arch::X86_64)),
+        ..Descriptor::of(media::MANIFEST, &bytes)
+    };
+    let index = Index::new(vec![entry], Default::default()).to_bytes();
+    for blob in [bytes.as_slice(), &index, b"{}"] {
+        fixture.store.put(blob).unwrap();
+    }
+    let server = holding(&fixture, "nothing".into(), Vec::new());
+    let store = Store::create(&fixture.path("into")).unwrap();
+    let (registry, reference) = (server.registry(), server.reference());
+    let pulled = registry.pull(&reference, Digest::of(&index), Part::Whole, &store).await;
+    let error = pulled.unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+}
+
+fn secret() -> Credentials {
+    Credentials::Basic { user: "me".into(), password: "secret".into() }
+}
+
+#[tokio::test]
+async fn redirects_go_without_credentials() {
+    let target = Server::saying(answer("200 OK", "", b"{}"));
+    let to = target.host.clone();
+    let server = Server::new(move |head, stream| {
+        let bytes = if head.contains("authorization: Basic") {
+            answer("307 x", &format!("Location: http://{to}/elsewhere\r\n"), b"")
+        } else {
+            answer("401 x", "WWW-Authenticate: Basic realm=\"x\"\r\n", b"")
+        };
+        drop(stream.write_all(&bytes));
+    });
+    let registry = server.registry_with(secret());
+    assert_eq!(registry.resolve(&server.reference()).await.unwrap(), Digest::of(b"{}"));
+    let heads = target.heads.lock().unwrap();
+    assert!(heads[0].starts_with("GET /elsewhere"), "{heads:?}");
+    assert!(!heads[0].to_lowercase().contains("authorization"), "{heads:?}");
+}
+
+#[tokio::test]
+async fn redirects_without_end_or_to_other_schemes_are_refused() {
+    let host = Arc::new(Mutex::new(String::new()));
+    let own = host.clone();
+    let server = Server::new(move |_, stream| {
+        let location = format!("Location: http://{}/x\r\n", own.lock().unwrap());
+        drop(stream.write_all(&answer("302 x", &location, b"")));
+    });
+    host.lock().unwrap().clone_from(&server.host);
+    let error = server.resolve().await.unwrap_err();
+    assert!(error.to_string().contains("redirects more than 5 times"), "{error}");
+    let server = Server::saying(answer("302 x", "Location: file:///etc/passwd\r\n", b""));
+    let error = server.resolve().await.unwrap_err();
+    assert!(matches!(error, RegistryError::Misbehaves { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_token_flow_works_and_its_lies_are_refused() {
+    let with_token = |token: &'static [u8]| {
+        let host = Arc::new(Mutex::new(String::new()));
+        let own = host.clone();
+        let server = Server::new(move |head, stream| {
+            let realm = format!("http://{}/token", own.lock().unwrap());
+            let challenge = format!("WWW-Authenticate: Bearer realm=\"{realm}\",service=\"s\"\r\n");
+            let bytes = if head
+                .starts_with("GET /token?service=s&scope=repository%3Aacme%2Fexec%3Apull ")
+            {
+                answer("200 OK", "", token)
+            } else if head.contains("authorization: Bearer abc\r\n") {
+                answer("200 OK", "", b"{}")
+            } else {
+                answer("401 x", &challenge, b"")
+            };
+            drop(stream.write_all(&bytes));
+        });
+        host.lock().unwrap().clone_from(&server.host);
+        server
+    };
+    for token in [br#"{"token":"abc"}"#.as_slice(), br#"{"access_token":"abc","expires_in":1}"#] {
+        let server = with_token(token);
+        let registry = server.registry_with(secret());
+        assert_eq!(registry.resolve(&server.reference()).await.unwrap(), Digest::of(b"{}"));
+        assert_eq!(server.requests(), 3);
+        registry.resolve(&server.reference()).await.unwrap();
+        assert_eq!(server.requests(), 4, "the token is kept");
+    }
+    let mut texts = Vec::new();
+    for token in
+        [br#"{"token":"wrong"}"#.as_slice(), br#"{"token":""}"#, b"<html>", &[b' '; 70_000]]
+    {
+        let server = with_token(token);
+        texts.push(server.said(&server.resolve().await.unwrap_err()).replace("127.0.0.1", "HOST"));
+    }
+    insta::assert_snapshot!(texts.join("\n"));
+}
+
+#[tokio::test]
+async fn a_token_server_that_is_not_there_is_said() {
+    let challenge = "WWW-Authenticate: Bearer realm=\"ftp://example.com/\"\r\n";
+    let server = Server::saying(answer("401 x", challenge, b""));
+    let error = server.registry_with(secret()).resolve(&server.reference()).await.unwrap_err();
+    assert!(error.to_string().contains("without https"), "{error}");
+}
+
+#[tokio::test]
+async fn an_error_is_not_no_signature() {
+    for status in ["500 x", "403 x", "200 OK"] {
+        let server = Server::saying(answer(status, "", b"<html>"));
+        let found = server.registry().bundles(&server.reference(), Digest::of(b"x")).await;
+        assert!(found.is_err(), "{status}");
+    }
+    let server = Server::saying(answer("404 x", "", b""));
+    let found = server.registry().bundles(&server.reference(), Digest::of(b"x")).await;
+    assert!(found.unwrap().is_empty());
+    assert_eq!(server.requests(), 2, "the API, then the fallback tag");
+}
+
+#[tokio::test]
+async fn pages_of_referrers_are_followed_but_never_elsewhere_or_for_ever() {
+    let fixture = Fixture::new("1.0.0");
+    let key = skep_trust::SecretKey::generate(skep_trust::key::KeyKind::Ed25519).unwrap();
+    let bundle = fixture.sign_well(&key);
+    let entries = fixture.store.index().unwrap().manifests;
+    let ours = entries.into_iter().filter(|entry| entry.artifact_type.is_some()).collect();
+    let second = Index::new(ours, Default::default()).to_bytes();
+    let empty = Index::new(Vec::new(), Default::default()).to_bytes();
+    let store = fixture.store.clone();
+    let paged = Server::new(move |head, stream| {
+        let path = head.split_whitespace().nth(1).unwrap();
+        let bytes = if path.contains("page=2") {
+            answer("200 OK", "", &second)
+        } else if path.contains("/referrers/") {
+            answer("200 OK", "Link: <?page=2>; rel=\"next\"\r\n", &empty)
+        } else {
+            let digest = path.rsplit('/').next().unwrap().parse().unwrap();
+            answer("200 OK", "", &store.require(&digest, 1 << 20).unwrap())
+        };
+        drop(stream.write_all(&bytes));
+    });
+    let found = paged.registry().bundles(&paged.reference(), fixture.index).await.unwrap();
+    assert_eq!(found, [bundle]);
+
+    let empty = Index::new(Vec::new(), Default::default()).to_bytes();
+    let endless = Server::saying(answer("200 OK", "Link: <?page=2>; rel=\"next\"\r\n", &empty));
+    let found = endless.registry().bundles(&endless.reference(), fixture.index).await.unwrap();
+    assert!(found.is_empty());
+    assert_eq!(endless.requests(), 16);
+
+    let link = "Link: <http://example.com/>; rel=\"next\"\r\n";
+    let elsewhere = Server::saying(answer("200 OK", link, &empty));
+    let error =
+        elsewhere.registry().bundles(&elsewhere.reference(), fixture.index).await.unwrap_err();
+    assert!(error.to_string().contains("another registry"), "{error}");
+}
+
+#[tokio::test]
+async fn pushes_end_as_typed_errors_too() {
+    let fixture = Fixture::new("1.0.0");
+    let post = |status: &'static str, headers: &'static str| {
+        Server::new(move |head, stream| {
+            let bytes = match head.split_whitespace().next().unwrap() {
+                "HEAD" => answer("404 x", "", b""),
+                "GET" => answer("200 OK", "", b"{}"),
+                _ => answer(status, headers, b"{\"errors\":[{\"message\":\"no\"}]}"),
+            };
+            drop(stream.write_all(&bytes));
+        })
+    };
+    let hangs = Server::new(|head, stream| {
+        match head.split_whitespace().next().unwrap() {
+            "HEAD" => drop(stream.write_all(&answer("404 x", "", b""))),
+            "GET" => drop(stream.write_all(&answer("200 OK", "", b"{}"))),
+            _ => std::thread::sleep(Duration::from_secs(30)),
+        };
+    });
+    let servers = [
+        ("401", post("401 x", "")),
+        ("403", post("403 x", "")),
+        ("500", post("500 x", "")),
+        ("no Location", post("202 x", "")),
+        ("a broken Location", post("202 x", "Location: ht!tp//\r\n")),
+        ("hangs", hangs),
+    ];
+    let mut texts = Vec::new();
+    for (case, server) in servers {
+        let reference = server.reference();
+        let pushed = server.registry().push(&fixture.store, fixture.index, &reference).await;
+        texts.push(format!("{case}: {}", server.said(&pushed.unwrap_err())));
+    }
+    insta::assert_snapshot!(texts.join("\n"));
+}
+
+#[tokio::test]
+async fn credentials_come_from_dockers_config() {
+    let server = Server::new(|head, stream| {
+        let fine = head.contains("authorization: Basic bWU6c2VjcmV0\r\n");
+        let challenge = "WWW-Authenticate: Basic realm=\"x\"\r\n";
+        let bytes =
+            if fine { answer("200 OK", "", b"{}") } else { answer("401 x", challenge, b"") };
+        drop(stream.write_all(&bytes));
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.json");
+    let resolve = || async {
+        let credentials = Credentials::DockerConfig(config.clone());
+        server.registry_with(credentials).resolve(&server.reference()).await
+    };
+    assert!(matches!(resolve().await, Err(RegistryError::Unauthorized { .. })), "no file: nobody");
+    let auth = format!(r#"{{"auths":{{"{}":{{"auth":"bWU6c2VjcmV0"}}}}}}"#, server.host);
+    std::fs::write(&config, auth).unwrap();
+    resolve().await.unwrap();
+    std::fs::write(&config, "{").unwrap();
+    assert!(matches!(resolve().await, Err(RegistryError::Credentials { .. })));
+    assert!(!format!("{:?}", secret()).contains("secret"));
+}
