@@ -9,6 +9,7 @@
 mod flip;
 mod hooks;
 mod moving;
+mod nobody;
 mod payload;
 mod update;
 
@@ -26,6 +27,10 @@ fn main() -> ExitCode {
         && command == "merge-and-die"
     {
         moving::merge_and_die(old, new, keys);
+    }
+    if asked == ["as-nobody"] {
+        nobody::tries_in_vain();
+        return ExitCode::SUCCESS;
     }
     let all = asked.iter().any(|name| name == "all");
     let wanted = |name: &str, here: bool| {
@@ -55,6 +60,7 @@ fn tests() -> Vec<(&'static str, bool, Test)> {
         tests.push((hook.name, true, Box::new(move || update::update(hook))));
     }
     tests.push(("moving_merge", true, Box::new(moving::under_load)));
+    tests.push(("nobody", true, Box::new(nobody::is_told_what_to_do)));
     tests
 }
 
