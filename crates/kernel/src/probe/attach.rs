@@ -174,7 +174,7 @@ fn on_interfaces(open: &dyn Fn(&Feature) -> bool) -> Answers {
 fn clsact() -> Support {
     let work = || {
         let here = |e| KernelError::new("enter", "a network namespace", e);
-        netns::enter_new().and_then(|()| netns::up("lo")).map_err(here)?;
+        netns::enter_new().map_err(here)?;
         let program = nothing(libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, 0, None, -1)?;
         let target = Target::Tc { egress: false, interface: "lo".to_owned() };
         let clsact = Some(tc::Place { priority: 1, handle: 1 });

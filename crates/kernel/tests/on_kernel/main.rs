@@ -10,6 +10,7 @@ mod flip;
 mod hooks;
 mod moving;
 mod nobody;
+mod outlives;
 mod payload;
 mod update;
 
@@ -60,6 +61,7 @@ fn tests() -> Vec<(&'static str, bool, Test)> {
         tests.push((hook.name, true, Box::new(move || update::update(hook))));
     }
     tests.push(("moving_merge", true, Box::new(moving::under_load)));
+    tests.push(("outlives_its_maker", true, Box::new(outlives::its_maker)));
     tests.push(("nobody", true, Box::new(nobody::is_told_what_to_do)));
     tests
 }
