@@ -8,6 +8,8 @@ const HEADER: usize = 64;
 const SECTION_HEADER: usize = 64;
 const EM_BPF: u16 = 247;
 const SHT_NOBITS: u32 = 8;
+/// Most headers that are followed, so that a file full of false ones ends soon.
+const TRIES: usize = 1024;
 
 /// Finds the BPF objects in a file, in order, none inside another.
 ///
@@ -17,9 +19,16 @@ const SHT_NOBITS: u32 = 8;
 pub fn objects(binary: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut from = 0;
+    let mut tries = TRIES;
     while let Some(start) = next_magic(binary, from) {
         from = start + 4;
-        if let Some(length) = binary.get(start..).and_then(object_length) {
+        let bytes = binary.get(start..).unwrap_or(&[]);
+        let Some(header) = bytes.get(..HEADER).filter(|header| is_bpf(header)) else { continue };
+        if tries == 0 {
+            break;
+        }
+        tries -= 1;
+        if let Some(length) = object_length(bytes, header) {
             found.push(start..start + length);
             from = start + length;
             if found.len() == limits::CARVED {
@@ -35,13 +44,12 @@ fn next_magic(binary: &[u8], from: usize) -> Option<usize> {
     rest.windows(4).position(|w| w == b"\x7fELF").map(|at| from + at)
 }
 
-fn object_length(bytes: &[u8]) -> Option<usize> {
-    let header = bytes.get(..HEADER)?;
-    let class_and_order = header.get(4..7)?;
-    let relocatable = u16_at(header, 16)? == 1;
-    if class_and_order != [2, 1, 1] || !relocatable || u16_at(header, 18)? != EM_BPF {
-        return None;
-    }
+fn is_bpf(header: &[u8]) -> bool {
+    let relocatable = u16_at(header, 16) == Some(1);
+    header.get(4..7) == Some(&[2, 1, 1]) && relocatable && u16_at(header, 18) == Some(EM_BPF)
+}
+
+fn object_length(bytes: &[u8], header: &[u8]) -> Option<usize> {
     let table = usize::try_from(u64_at(header, 40)?).ok()?;
     let count = usize::from(u16_at(header, 60)?);
     if usize::from(u16_at(header, 58)?) != SECTION_HEADER || table == 0 || count == 0 {

@@ -51,6 +51,22 @@ const MMAPABLE: u32 = 1 << 10;
 const RDONLY_PROG: u32 = 1 << 7;
 
 impl MapFacts {
+    const fn empty(name: String, origin: MapOrigin) -> Self {
+        Self {
+            name,
+            kind: MapKind::Other(0),
+            key_size: 0,
+            value_size: 0,
+            max_entries: 0,
+            flags: 0,
+            key_type: None,
+            value_type: None,
+            pinned: false,
+            inner: None,
+            origin,
+        }
+    }
+
     /// Bytes of all keys and values when the map is full: once, and again for each CPU.
     ///
     /// Values count rounded up to eight bytes, as the kernel lays them out; its own bookkeeping does not count.
@@ -131,19 +147,7 @@ fn definition_of(
     definition: &Composite,
     depth: usize,
 ) -> Result<MapFacts, ObjectError> {
-    let mut map = MapFacts {
-        name,
-        kind: MapKind::Other(0),
-        key_size: 0,
-        value_size: 0,
-        max_entries: 0,
-        flags: 0,
-        key_type: None,
-        value_type: None,
-        pinned: false,
-        inner: None,
-        origin: MapOrigin::Btf,
-    };
+    let mut map = MapFacts::empty(name, MapOrigin::Btf);
     for member in &definition.members {
         let number = || number_of(btf, member.ty);
         match btf.name(member) {
@@ -226,17 +230,12 @@ fn legacy_maps(elf: &Elf<'_>) -> Result<Vec<MapFacts>, ObjectError> {
         });
         let mut word = || words.next().unwrap_or(0);
         maps.push(MapFacts {
-            name: symbol.name.to_string(),
             kind: MapKind::from(word()),
             key_size: word(),
             value_size: word(),
             max_entries: word(),
             flags: word(),
-            key_type: None,
-            value_type: None,
-            pinned: false,
-            inner: None,
-            origin: MapOrigin::Legacy,
+            ..MapFacts::empty(symbol.name.to_string(), MapOrigin::Legacy)
         });
     }
     Ok(maps)
@@ -264,7 +263,6 @@ fn data_maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<MapFacts> {
         let read_only = section.name.starts_with(".rodata");
         let is_section = |k: &Kind| matches!(k, Kind::DataSection { .. });
         Some(MapFacts {
-            name: section.name.to_string(),
             kind: MapKind::Array,
             key_size: 4,
             value_size: u32::try_from(section.size).unwrap_or(u32::MAX),
@@ -272,9 +270,7 @@ fn data_maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<MapFacts> {
             flags: MMAPABLE | if read_only { RDONLY_PROG } else { 0 },
             key_type: None,
             value_type: btf.and_then(|btf| btf.find(&section.name, is_section)),
-            pinned: false,
-            inner: None,
-            origin: MapOrigin::Data,
+            ..MapFacts::empty(section.name.to_string(), MapOrigin::Data)
         })
     };
     elf.sections.iter().enumerate().filter_map(of_section).collect()

@@ -155,7 +155,8 @@ pub fn uncovered(permissions: &Permissions, facts: &Facts) -> Vec<String> {
     let mut missing = Vec::new();
     for program in &facts.programs {
         let (hook, kind) = (program.target.to_string(), program.target.kind());
-        if !permissions.hooks.iter().any(|p| matches(p, &hook) || p == kind) {
+        let covers = |p: &String| matches(p, &hook) || p == kind || (p == "tc" && kind == "tcx");
+        if !permissions.hooks.iter().any(covers) {
             missing.push(format!(
                 "hooks lacks '{kind}': program '{}' attaches to {hook}",
                 program.name

@@ -88,20 +88,17 @@ pub(crate) fn programs(
         let target =
             section.name.parse().unwrap_or_else(|_| Target::Other(section.name.to_string()));
         let reached = reached(&uses, index);
-        let gather = |of: fn(&Uses) -> &BTreeSet<String>| -> BTreeSet<String> {
-            reached.iter().filter_map(|at| uses.get(*at)).flat_map(of).cloned().collect()
-        };
         programs.push(ProgramFacts {
             name: function.name.clone(),
             section: section.name.to_string(),
             target,
             autoload: !section.name.starts_with('?'),
-            helpers: gather(|u| &u.helpers),
-            kfuncs: gather(|u| &u.kfuncs),
-            maps: gather(|u| &u.maps),
+            helpers: gather(&reached, |u| &u.helpers),
+            kfuncs: gather(&reached, |u| &u.kfuncs),
+            maps: gather(&reached, |u| &u.maps),
             writes: analysis.writes(index),
-            insns: reached.iter().filter_map(|at| uses.get(*at)).map(|u| u.insns).sum(),
-            unknown_calls: reached.iter().filter_map(|at| uses.get(*at)).any(|u| u.unknown),
+            insns: reached.iter().map(|u| u.insns).sum(),
+            unknown_calls: reached.iter().any(|u| u.unknown),
             source: source_of(function, &section.name, &lines),
         });
         if programs.len() > limits::PROGRAMS {
@@ -147,15 +144,20 @@ fn uses_of_functions(code: &Code<'_>) -> Result<Vec<Uses>, ObjectError> {
     Ok(all)
 }
 
-/// The functions that a call of `from` can reach, itself included.
-fn reached(uses: &[Uses], from: usize) -> BTreeSet<usize> {
+/// What the functions use that a call of `from` can reach, itself included.
+fn reached(uses: &[Uses], from: usize) -> Vec<&Uses> {
     let mut seen = BTreeSet::from([from]);
     let mut todo = vec![from];
-    while let Some(at) = todo.pop() {
-        let Some(uses) = uses.get(at) else { continue };
+    let mut found = Vec::new();
+    while let Some(uses) = todo.pop().and_then(|at| uses.get(at)) {
         todo.extend(uses.calls.iter().filter(|to| seen.insert(**to)));
+        found.push(uses);
     }
-    seen
+    found
+}
+
+fn gather(reached: &[&Uses], of: fn(&Uses) -> &BTreeSet<String>) -> BTreeSet<String> {
+    reached.iter().flat_map(|uses| of(uses)).cloned().collect()
 }
 
 type Lines<'a> = BTreeMap<&'a str, BTreeMap<u32, (&'a str, u32)>>;

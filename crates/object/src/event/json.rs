@@ -33,18 +33,7 @@ impl Serialize for Record<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let data = self.data;
         match self.shape {
-            Shape::Struct(fields) => {
-                let mut map = serializer.serialize_map(Some(fields.len()))?;
-                for Field { name, offset, shape, .. } in fields {
-                    let field =
-                        data.get(*offset..).filter(|rest| !rest.is_empty() || shape.is_flexible());
-                    match field {
-                        Some(data) => map.serialize_entry(&**name, &Record { shape, data })?,
-                        None => map.serialize_entry(&**name, &())?,
-                    }
-                }
-                map.end()
-            }
+            Shape::Struct(fields) => serialize_fields(fields, data, serializer),
             Shape::Scalar(scalar) => match scalar.read(data) {
                 Some(value) => serialize_number(scalar, value, serializer),
                 None => serializer.serialize_none(),
@@ -73,6 +62,22 @@ impl Serialize for Record<'_> {
             Shape::Raw => serializer.collect_str(&Hex(data)),
         }
     }
+}
+
+fn serialize_fields<S: Serializer>(
+    fields: &[Field],
+    data: &[u8],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(fields.len()))?;
+    for Field { name, offset, shape, .. } in fields {
+        let there = data.get(*offset..).filter(|rest| !rest.is_empty() || shape.is_flexible());
+        match there {
+            Some(data) => map.serialize_entry(&**name, &Record { shape, data })?,
+            None => map.serialize_entry(&**name, &())?,
+        }
+    }
+    map.end()
 }
 
 /// Bytes in hex, in the order of memory.
