@@ -164,7 +164,8 @@ pub fn pass_fd(command: &mut std::process::Command, fd: OwnedFd, number: RawFd) 
     unsafe { command.pre_exec(set) };
 }
 
-/// Arranges that `command`'s child is killed when this thread's process ends.
+/// Arranges that `command`'s child is killed when the thread that starts it ends, at the latest with this process.
+/// Start it from a thread that stays: the kernel counts the thread as the parent.
 pub fn child_dies_with_us(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
     let parent = std::process::id();
@@ -209,5 +210,18 @@ mod tests {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "hello\n");
+    }
+
+    #[test]
+    fn a_child_goes_with_the_thread_that_started_it() {
+        use std::os::unix::process::ExitStatusExt;
+        let start = || {
+            let mut command = std::process::Command::new("sleep");
+            command.arg("600");
+            child_dies_with_us(&mut command);
+            command.spawn().unwrap()
+        };
+        let mut child = std::thread::spawn(start).join().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
 }

@@ -94,3 +94,71 @@ fn pass_value(kind: &ProgramKind) -> i32 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maps::{MapSpec, prog_array};
+
+    fn returns(prog_type: u32, value: i32) -> Program {
+        let mut asm = Assembler::new();
+        asm.mov_imm(0, value).exit();
+        let kind = ProgramKind { prog_type, ..ProgramKind::default() };
+        Program::load("stub_test", &kind, &asm.finish().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn parity_picks_the_slot_and_an_empty_one_passes() {
+        let (one, two) =
+            (returns(libbpf_sys::BPF_PROG_TYPE_XDP, 0), returns(libbpf_sys::BPF_PROG_TYPE_XDP, 1));
+        let switch = MapHandle::create_u64s("switch", 1).unwrap();
+        let slots = prog_array::create("slots", SLOTS).unwrap();
+        let stub = load("stub", &one, false, &switch, &slots).unwrap();
+        let word = switch.mmap().unwrap();
+        let run = |value| {
+            word.store(0, value);
+            stub.test_run(&[0; 64], 1).unwrap().retval
+        };
+        assert_eq!((run(0), run(1)), (2, 2), "XDP_PASS without a program");
+        prog_array::set(&slots, slot_of(7), &one).unwrap();
+        prog_array::set(&slots, slot_of(8), &two).unwrap();
+        assert_eq!((run(7), run(8), run(u64::MAX)), (0, 1, 0));
+        assert_eq!(prog_array::program_id(&slots, 1).unwrap(), Some(one.id().unwrap()));
+        assert!(prog_array::clear(&slots, 1).unwrap() && !prog_array::clear(&slots, 1).unwrap());
+        assert_eq!((run(7), prog_array::program_id(&slots, 1).unwrap()), (2, None));
+    }
+
+    #[test]
+    fn a_payload_of_another_kind_is_refused() {
+        let switch = MapHandle::create_u64s("switch", 1).unwrap();
+        let slots = prog_array::create("slots", SLOTS).unwrap();
+        let xdp = returns(libbpf_sys::BPF_PROG_TYPE_XDP, 0);
+        load("stub", &xdp, false, &switch, &slots).unwrap();
+        prog_array::set(&slots, 1, &xdp).unwrap();
+        let tc = returns(libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, 0);
+        let error = prog_array::set(&slots, 2, &tc).unwrap_err();
+        assert!(error.hint().is_some_and(|hint| hint.contains("another kind")), "{error:?}");
+    }
+
+    #[test]
+    fn the_wrong_maps_are_refused() {
+        let xdp = returns(libbpf_sys::BPF_PROG_TYPE_XDP, 0);
+        let (switch, slots) = (
+            MapHandle::create_u64s("switch", 1).unwrap(),
+            prog_array::create("slots", SLOTS).unwrap(),
+        );
+        let small = prog_array::create("small", 2).unwrap();
+        let spec = MapSpec {
+            name: "plain".into(),
+            kind: kind::ARRAY,
+            key_size: 4,
+            value_size: 8,
+            max_entries: 1,
+            flags: 0,
+        };
+        let plain = MapHandle::create(&spec).unwrap();
+        assert!(load("stub", &xdp, false, &plain, &slots).is_err());
+        assert!(load("stub", &xdp, false, &switch, &small).is_err());
+        assert!(load("stub", &xdp, false, &switch, &switch).is_err());
+    }
+}

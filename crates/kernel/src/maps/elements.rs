@@ -121,7 +121,11 @@ impl MapHandle {
     /// The type has no keys to walk.
     pub fn keys(&self) -> Result<Vec<Vec<u8>>, KernelError> {
         if self.info().key_size == 0 {
-            return Err(KernelError::unsupported("walk", self.name(), "it has no keys"));
+            return Err(KernelError::unsupported(
+                "walk the keys of the map",
+                self.name(),
+                "it has none",
+            ));
         }
         if self.info().is_array() {
             return Ok((0..self.info().max_entries).map(|i| i.to_ne_bytes().to_vec()).collect());
@@ -313,5 +317,27 @@ mod tests {
         assert!(map.update(&[0; 4], &[0; 11], Update::Any).is_err());
         assert!(map.lookup_per_cpu(&[0; 4]).is_err());
         assert!(map.memory().unwrap() > 0);
+    }
+
+    #[test]
+    fn a_frozen_map_is_only_read() {
+        let map = map(kind::ARRAY);
+        map.update(&[0; 4], &[1; 12], Update::Existing).unwrap();
+        map.freeze().unwrap();
+        assert_eq!(
+            map.update(&[0; 4], &[2; 12], Update::Any).unwrap_err().errno(),
+            Some(libc::EPERM)
+        );
+        assert!(map.freeze().is_err());
+        assert_eq!(map.lookup(&[0; 4]).unwrap().unwrap(), [1; 12]);
+        assert_eq!(map.entries().unwrap().len(), 5000);
+    }
+
+    #[test]
+    fn a_ring_has_no_keys() {
+        let spec = MapSpec { kind: kind::RINGBUF, max_entries: 4096, ..MapSpec::default() };
+        let ring = MapHandle::create(&spec).unwrap();
+        assert_eq!(ring.keys().unwrap_err().to_string(), "cannot walk the keys of the map ");
+        assert!(ring.entries().is_err() && ring.lookup(&[]).is_err());
     }
 }

@@ -219,7 +219,7 @@ impl MapHandle {
     /// Forbids changes from user space for good (`.rodata`).
     ///
     /// # Errors
-    /// EBUSY while it is mapped writable or already frozen.
+    /// EBUSY while it is mapped writable; an error too if it is frozen already.
     pub fn freeze(&self) -> Result<(), KernelError> {
         // SAFETY: takes an open fd.
         sys::check(unsafe { libbpf_sys::bpf_map_freeze(self.fd.as_raw_fd()) })
