@@ -61,10 +61,13 @@ impl Scalar {
     /// The value at the start of `data`.
     pub(super) fn read(&self, data: &[u8]) -> Option<i128> {
         let bytes = data.get(..self.size())?;
-        let fold = |value: u128, byte: &u8| value << 8 | u128::from(*byte);
-        let raw = match self.big_endian {
-            true => bytes.iter().fold(0, fold),
-            false => bytes.iter().rev().fold(0, fold),
+        let mut word = [0; 16];
+        let raw = if self.big_endian {
+            word.get_mut(16 - bytes.len()..)?.copy_from_slice(bytes);
+            u128::from_be_bytes(word)
+        } else {
+            word.get_mut(..bytes.len())?.copy_from_slice(bytes);
+            u128::from_le_bytes(word)
         };
         let (raw, bits) = match self.width {
             Width::Bytes(bytes) => (raw, u32::from(bytes) * 8),

@@ -20,6 +20,8 @@ const LOOP: u32 = 181;
 const BPF_NOEXIST: i32 = 1;
 /// What joining two states costs, in instructions.
 const MERGE_COST: usize = 16;
+/// Most jump targets of one function whose states are kept.
+const MOST_STATES: usize = 20_000;
 
 /// One program.
 pub(super) struct Walk<'a> {
@@ -89,6 +91,9 @@ impl<'a> Walk<'a> {
                 if let Some(to) = jump {
                     *self.budget = self.budget.checked_sub(MERGE_COST)?;
                     merge(&mut states, &mut todo, to, &state);
+                    if states.len() > MOST_STATES {
+                        return None;
+                    }
                 }
                 if matches!(insn.code, JA | JA32) {
                     break;

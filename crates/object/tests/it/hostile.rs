@@ -122,3 +122,57 @@ fn every_truncation_is_refused() {
         use_all(bytes);
     }
 }
+
+/// An object whose only program is `insns`, put together by hand.
+fn program(insns: &[[u8; 8]]) -> Vec<u8> {
+    let code = insns.concat();
+    let names = b"\0xdp\0main\0.symtab\0.strtab\0";
+    let mut symbols = vec![0u8; 24];
+    symbols.extend(5u32.to_le_bytes());
+    symbols.extend([0x12, 0, 1, 0]);
+    symbols.extend(0u64.to_le_bytes());
+    symbols.extend((code.len() as u64).to_le_bytes());
+    let parts = [&code[..], &symbols, names];
+    let mut out = vec![0u8; 64];
+    let mut headers = vec![0u8; 64];
+    // Name, type, flags, link, info, entry size.
+    let kinds = [(1, 1, 6u64, 0, 0, 0), (10, 2, 0, 3, 1, 24), (18, 3, 0, 0, 0, 0)];
+    for (part, (name, kind, flags, link, info, entry)) in parts.iter().zip(kinds) {
+        for word in [name, kind] {
+            headers.extend((word as u32).to_le_bytes());
+        }
+        for word in [flags, 0, out.len() as u64, part.len() as u64] {
+            headers.extend(word.to_le_bytes());
+        }
+        for word in [link as u32, info] {
+            headers.extend(word.to_le_bytes());
+        }
+        headers.extend(8u64.to_le_bytes());
+        headers.extend((entry as u64).to_le_bytes());
+        out.extend(*part);
+    }
+    let table = out.len() as u64;
+    out.extend(headers);
+    out[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\xf7\0");
+    out[20] = 1;
+    out[40..48].copy_from_slice(&table.to_le_bytes());
+    out[52..54].copy_from_slice(&64u16.to_le_bytes());
+    out[58..64].copy_from_slice(&[64, 0, 4, 0, 3, 0]);
+    out
+}
+
+#[test]
+fn a_program_of_only_jumps_ends_soon() {
+    // Every instruction is a conditional jump: to the next, to the one after, or far back.
+    for jump in [0i16, 1, -300, 300] {
+        let mut insns = vec![[0x15, 1, 0, 0, 0, 0, 0, 0]; 400_000];
+        for insn in &mut insns {
+            insn[2..4].copy_from_slice(&jump.to_le_bytes());
+        }
+        insns.push([0x95, 0, 0, 0, 0, 0, 0, 0]);
+        let bytes = program(&insns);
+        let facts = Facts::parse(&bytes).unwrap();
+        assert_eq!(facts.programs[0].insns, 400_001);
+        use_all(&bytes);
+    }
+}
