@@ -27,19 +27,27 @@ pub enum SignatureError {
     Store(#[from] StoreError),
 }
 
-/// What a signature of the package with this index speaks of: the index, and each platform's manifest, so that a copy
-/// of one platform still verifies.
+/// What a signature of the package with this index, given by its bytes, speaks of: the index, and each platform's
+/// manifest, so that a copy of one platform still verifies.
+///
+/// # Errors
+/// When the bytes are no index.
+pub fn subjects_of(index: &[u8]) -> Result<Vec<Subject>, SignatureError> {
+    let digest = Digest::of(index);
+    let platforms = parse(index)?.manifests.into_iter().filter_map(|entry| {
+        let platform = entry.platform?;
+        let name = format!("{}/{}", platform.os, platform.architecture);
+        Some(Subject { name, digest: entry.digest })
+    });
+    Ok(std::iter::once(Subject { name: "index".into(), digest }).chain(platforms).collect())
+}
+
+/// [`subjects_of`] an index in a layout.
 ///
 /// # Errors
 /// When the index is not there or is none.
 pub fn subjects(store: &Store, index: Digest) -> Result<Vec<Subject>, SignatureError> {
-    let parsed = read_index(store, index)?;
-    let platforms = parsed.manifests.iter().filter_map(|entry| {
-        let platform = entry.platform.as_ref()?;
-        let name = format!("{}/{}", platform.os, platform.architecture);
-        Some(Subject { name, digest: entry.digest })
-    });
-    Ok(std::iter::once(Subject { name: "index".into(), digest: index }).chain(platforms).collect())
+    subjects_of(&store.require(&index, MAX_DOCUMENT as u64)?)
 }
 
 /// Keeps a bundle as a referrer of the index and of each platform manifest, and lists those in `index.json`.
@@ -47,9 +55,10 @@ pub fn subjects(store: &Store, index: Digest) -> Result<Vec<Subject>, SignatureE
 /// # Errors
 /// When the index is not there or is none, or the store cannot be written.
 pub fn attach(store: &Store, index: Digest, bundle: &[u8]) -> Result<(), SignatureError> {
+    let index = store.require(&index, MAX_DOCUMENT as u64)?;
     store.put(EMPTY)?;
     store.put(bundle)?;
-    for subject in subject_descriptors(store, index)? {
+    for subject in subject_descriptors(&index)? {
         let manifest = referrer(bundle, &subject);
         let digest = store.put(&manifest)?;
         store.list_referrer(media::BUNDLE, digest, manifest.len() as u64)?;
@@ -118,21 +127,16 @@ pub(crate) fn referrer(bundle: &[u8], subject: &Descriptor) -> Vec<u8> {
 }
 
 /// The index and each platform manifest, as subjects: type, digest and size only.
-pub(crate) fn subject_descriptors(
-    store: &Store,
-    index: Digest,
-) -> Result<Vec<Descriptor>, SignatureError> {
-    let bytes = store.require(&index, MAX_DOCUMENT as u64)?;
-    let platforms = read_index(store, index)?.manifests.into_iter().map(bare);
-    Ok(std::iter::once(Descriptor::of(media::INDEX, &bytes)).chain(platforms).collect())
+pub(crate) fn subject_descriptors(index: &[u8]) -> Result<Vec<Descriptor>, SignatureError> {
+    let platforms = parse(index)?.manifests.into_iter().map(bare);
+    Ok(std::iter::once(Descriptor::of(media::INDEX, index)).chain(platforms).collect())
 }
 
 fn bare(entry: Descriptor) -> Descriptor {
     Descriptor { digest: entry.digest, size: entry.size, ..Descriptor::of(&entry.media_type, b"") }
 }
 
-pub(crate) fn read_index(store: &Store, digest: Digest) -> Result<Index, SignatureError> {
-    let bytes = store.require(&digest, MAX_DOCUMENT as u64)?;
-    Index::parse(&bytes)
-        .map_err(|source| SignatureError::Index { digest, source: Box::new(source) })
+fn parse(index: &[u8]) -> Result<Index, SignatureError> {
+    let digest = Digest::of(index);
+    Index::parse(index).map_err(|source| SignatureError::Index { digest, source: Box::new(source) })
 }

@@ -1,7 +1,13 @@
 //! One command a file; its doc comment is its help.
 
 mod build;
+mod key;
 mod new;
+mod place;
+mod pull;
+mod push;
+mod sign;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -27,7 +33,12 @@ pub struct Skep {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Build(build::Build),
+    Key(key::Key),
     New(new::New),
+    Pull(pull::Pull),
+    Push(push::Push),
+    Sign(sign::Sign),
+    Verify(verify::Verify),
 }
 
 impl Command {
@@ -39,7 +50,12 @@ impl Command {
         let config = Config::from_environment();
         match self {
             Self::Build(command) => command.run(output, &config),
+            Self::Key(command) => command.run(output, &config),
             Self::New(command) => command.run(output),
+            Self::Pull(command) => command.run(output, &config),
+            Self::Push(command) => command.run(output, &config),
+            Self::Sign(command) => command.run(output, &config),
+            Self::Verify(command) => command.run(output, &config),
         }
     }
 }

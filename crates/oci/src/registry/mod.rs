@@ -85,15 +85,26 @@ impl Registry {
     /// # Errors
     /// When the reference has neither version nor digest, or the registry does not give the tag.
     pub async fn resolve(&self, reference: &PackageRef) -> Result<Digest, RegistryError> {
-        if let Some(digest) = reference.digest {
-            return Ok(digest);
+        match reference.digest {
+            Some(digest) => Ok(digest),
+            None => Ok(Digest::of(&self.index(reference).await?)),
         }
-        let version = reference.version.as_ref().filter(|_| reference.channel.is_none());
-        let version = version.ok_or_else(|| RegistryError::NoVersion(reference.to_string()))?;
+    }
+
+    /// The bytes of the index that a reference means. Nobody parsed them, let alone trusts them.
+    ///
+    /// # Errors
+    /// When the reference has neither version nor digest, or the registry does not give it.
+    pub async fn index(&self, reference: &PackageRef) -> Result<Vec<u8>, RegistryError> {
         let action = format!("look up {reference}");
         let repository = reference.repository();
-        let found = self.manifest(&action, &repository, &version.tag()).await?;
-        Ok(Digest::of(&found.ok_or_else(|| self.not_found(&action))?))
+        let version = reference.version.as_ref().filter(|_| reference.channel.is_none());
+        let found = match (&reference.digest, version) {
+            (Some(digest), _) => self.manifest_by_digest(&action, &repository, digest).await?,
+            (None, Some(version)) => self.manifest(&action, &repository, &version.tag()).await?,
+            (None, None) => return Err(RegistryError::NoVersion(reference.to_string())),
+        };
+        found.ok_or_else(|| self.not_found(&action))
     }
 
     /// A manifest or index by tag or digest; `None` where the registry has none.

@@ -59,7 +59,7 @@ impl Registry {
             push.platform(store, entry, &mut pushed).await?;
         }
         push.manifest(&digest.to_string(), media::INDEX, bytes.clone()).await?;
-        for subject in subject_descriptors(store, digest).map_err(|e| self.layout(&action, &e))? {
+        for subject in subject_descriptors(&bytes).map_err(|e| self.layout(&action, &e))? {
             for (manifest, bytes) in referrers(store, subject.digest)? {
                 push.referrer(store, &manifest, bytes, &mut pushed).await?;
                 pushed.signatures += usize::from(subject.digest == digest);
@@ -69,24 +69,23 @@ impl Registry {
         Ok(pushed)
     }
 
-    /// Attaches a bundle to an index and each of its platform manifests, which are all in the registry and whose
-    /// index is in `store`.
+    /// Attaches a bundle to an index, given by its bytes, and each of its platform manifests, which are all in the
+    /// registry.
     ///
     /// # Errors
-    /// When the index is not in the store, or the registry does not take something.
+    /// When the bytes are no index, or the registry does not take something.
     pub async fn attach_bundle(
         &self,
-        store: &Store,
         reference: &PackageRef,
-        index: Digest,
+        index: &[u8],
         bundle: &[u8],
     ) -> Result<(), RegistryError> {
-        let action = format!("attach a signature to {}", reference.at(index));
+        let action = format!("attach a signature to {}", reference.at(Digest::of(index)));
         let repository = reference.repository();
         let push = self.pusher(&repository, &action).await?;
         push.blob(&Digest::of(EMPTY), EMPTY.to_vec(), &mut Pushed::default()).await?;
         push.blob(&Digest::of(bundle), bundle.to_vec(), &mut Pushed::default()).await?;
-        for subject in subject_descriptors(store, index).map_err(|e| self.layout(&action, &e))? {
+        for subject in subject_descriptors(index).map_err(|e| self.layout(&action, &e))? {
             push.refer(referrer(bundle, &subject), &subject).await?;
         }
         Ok(())

@@ -1,0 +1,165 @@
+//! `skep key`.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use skep_trust::key::KeyKind;
+use skep_trust::{KeyId, PublicKey, SecretKey};
+
+use super::place;
+use crate::config::Config;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::output::Output;
+
+/// Make keys that sign packages, and the rules that trust them
+#[derive(Debug, Args)]
+pub struct Key {
+    #[command(subcommand)]
+    command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    New(New),
+    Trust(Trust),
+}
+
+/// Make a key pair: PREFIX.key, readable by you alone, and PREFIX.pub for everybody
+///
+/// Both are PEM files that openssl and cosign read. Prints the key's id and a rule for trust.toml.
+#[derive(Debug, Args)]
+struct New {
+    /// ed25519, or p256 where cosign itself is to sign with it
+    #[arg(long, value_name = "ed25519|p256", default_value = "ed25519")]
+    r#type: KeyKind,
+    /// Where to write PREFIX.key and PREFIX.pub
+    #[arg(long, short = 'o', value_name = "PREFIX", default_value = "skep")]
+    out: PathBuf,
+}
+
+/// Print a rule for trust.toml that trusts a public key
+#[derive(Debug, Args)]
+struct Trust {
+    /// The public key (.pub)
+    public: PathBuf,
+    /// Whose packages: publisher/name, publisher/* or *
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    packages: String,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    id: KeyId,
+    r#type: String,
+    spki: String,
+    private: Option<PathBuf>,
+    public: PathBuf,
+}
+
+impl Key {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// A key file is there already, cannot be written, or is no key.
+    pub fn run(self, output: &Output, _config: &Config) -> Result<()> {
+        match self.command {
+            KeyCommand::New(new) => new.run(output),
+            KeyCommand::Trust(trust) => trust.run(output),
+        }
+    }
+}
+
+impl New {
+    fn run(self, output: &Output) -> Result<()> {
+        let secret = SecretKey::generate(self.r#type).map_err(place::failed)?;
+        let public = secret.public().map_err(place::failed)?;
+        let (private_file, public_file) = (with(&self.out, "key"), with(&self.out, "pub"));
+        let pem = secret.to_pem().map_err(place::failed)?;
+        write_new(&private_file, 0o600, &pem)?;
+        write_new(&public_file, 0o644, &public.to_pem()).inspect_err(|_| {
+            // Half a pair is worse than none.
+            let _ = std::fs::remove_file(&private_file);
+        })?;
+        let answer = answer(&public, Some(private_file.clone()), public_file.clone());
+        output.answer(&answer, || {
+            format!(
+                "Made an {} key: {} (keep it secret), {}\nkey id {}\n\nTo trust it for your packages, in trust.toml:\n{}",
+                answer.r#type,
+                private_file.display(),
+                public_file.display(),
+                answer.id,
+                rule(&public, "PUBLISHER/*"),
+            )
+        });
+        Ok(())
+    }
+}
+
+impl Trust {
+    fn run(self, output: &Output) -> Result<()> {
+        let public = public(&self.public)?;
+        let rule = rule(&public, &self.packages);
+        skep_trust::Policy::parse(&rule).map_err(|e| Error::usage(e.to_string()))?;
+        output.answer(&answer(&public, None, self.public), || rule.trim_end().to_owned());
+        Ok(())
+    }
+}
+
+fn answer(key: &PublicKey, private: Option<PathBuf>, public: PathBuf) -> Answer {
+    let (id, spki) = (key.id(), key.spki_base64());
+    Answer { id, r#type: key.kind().to_string(), spki, private, public }
+}
+
+fn rule(key: &PublicKey, packages: &str) -> String {
+    let spki = key.spki_base64();
+    format!("[[rule]]\npackages = [\"{packages}\"]\nkeys = [{{ spki = \"{spki}\" }}]\n")
+}
+
+/// The prefix may hold dots: they are no extension.
+fn with(prefix: &Path, extension: &str) -> PathBuf {
+    let mut name = prefix.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    name.into()
+}
+
+/// A file that was not there: a key is never written over.
+fn write_new(path: &Path, mode: u32, text: &str) -> Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let mut file = file.map_err(|e| {
+        let shown = path.display();
+        let error = Error::caused(Kind::Failed, format!("can't write the key '{shown}'"), &e);
+        match e.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                error.hint("a key is never written over: choose another prefix with -o")
+            }
+            _ => error,
+        }
+    })?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    written.context(|| format!("can't write the key '{}'", path.display()))
+}
+
+/// Reads a private key.
+///
+/// # Errors
+/// The file cannot be read or holds none.
+pub fn secret(path: &Path) -> Result<SecretKey> {
+    let pem = std::fs::read_to_string(path);
+    let pem = pem.context(|| format!("can't read the key '{}'", path.display()))?;
+    SecretKey::from_pem(&pem).context(|| format!("can't sign with '{}'", path.display()))
+}
+
+/// Reads a public key.
+///
+/// # Errors
+/// The file cannot be read or holds none.
+pub fn public(path: &Path) -> Result<PublicKey> {
+    let pem = std::fs::read_to_string(path);
+    let pem = pem.context(|| format!("can't read the key '{}'", path.display()))?;
+    PublicKey::from_pem(&pem).context(|| format!("can't use '{}'", path.display()))
+}

@@ -1,0 +1,128 @@
+//! Where a package is: an OCI layout on disk, or a reference to a registry.
+
+use std::path::{Path, PathBuf};
+
+use skep_oci::registry::{Options, Registry};
+use skep_oci::{Credentials, Store};
+use skep_spec::{Digest, PackageRef};
+
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+
+/// A package's place, as it was typed.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A folder.
+    Layout(PathBuf),
+    /// A registry, filled in from the configured hub where the text had none.
+    Registry(PackageRef),
+}
+
+impl Place {
+    /// A folder that exists is a layout, anything else a reference.
+    ///
+    /// # Errors
+    /// The text is neither, or names no registry and no hub is configured.
+    pub fn parse(text: &str, config: &Config) -> Result<Self> {
+        if Path::new(text).is_dir() {
+            return Ok(Self::Layout(text.into()));
+        }
+        reference(text, config).map(Self::Registry).map_err(|error| {
+            error.hint(format!("there is no folder '{text}' either, which would be a layout"))
+        })
+    }
+}
+
+/// A reference with its registry.
+///
+/// # Errors
+/// It is none, or names no registry and no hub is configured.
+pub fn reference(text: &str, config: &Config) -> Result<PackageRef> {
+    let reference: PackageRef = text.parse().map_err(|e| Error::usage(format!("{e}")))?;
+    match (&reference.registry, &config.hub) {
+        (None, None) => Err(Error::usage(format!("'{text}' names no registry, and no hub is set"))
+            .hint("write host[:port]/publisher/name:version, or set SKEP_HUB=host[:port]")),
+        (None, Some(hub)) => Ok(reference.or_registry(hub)),
+        (Some(_), _) => Ok(reference),
+    }
+}
+
+/// The registry of a reference, with docker's credentials.
+///
+/// # Errors
+/// No HTTP client can be made.
+pub fn registry(reference: &PackageRef, plain_http: bool, config: &Config) -> Result<Registry> {
+    let file = config.docker_config.as_ref().map(|folder| folder.join("config.json"));
+    let credentials = file.map_or(Credentials::Anonymous, Credentials::DockerConfig);
+    let options = Options { credentials, plain_http, ..Options::default() };
+    Registry::of(reference, options).map_err(failed)
+}
+
+/// A layout that is there.
+///
+/// # Errors
+/// The folder holds none.
+pub fn layout(path: &Path) -> Result<Store> {
+    Store::open(path).map_err(failed)
+}
+
+/// The one package of a layout, or the one of several that `wanted` names, with its own name and version.
+///
+/// # Errors
+/// There is none, or there are several and none is named.
+pub fn package(store: &Store, wanted: Option<&PackageRef>) -> Result<(PackageRef, Digest)> {
+    let mut packages = store.packages().map_err(failed)?;
+    let named =
+        |text: &str| wanted.is_none_or(|wanted| text == format!("{}:{}", wanted.name, tag(wanted)));
+    packages.retain(|(name, _)| named(name));
+    let shown = store.root().display();
+    let names: Vec<&str> = packages.iter().map(|(name, _)| name.as_str()).collect();
+    match (packages.as_slice(), wanted) {
+        ([(name, digest)], _) => {
+            let reference: PackageRef = name.replace('_', "+").parse().map_err(|_| {
+                Error::new(Kind::Failed, format!("'{shown}' lists '{name}', which is no package"))
+            })?;
+            Ok((reference, *digest))
+        }
+        ([], Some(wanted)) => {
+            Err(Error::usage(format!("'{shown}' holds no {}:{}", wanted.name, tag(wanted))))
+        }
+        ([], None) => Err(Error::usage(format!("'{shown}' holds no package"))
+            .hint("skep pack and skep pull put packages into layouts")),
+        _ => Err(Error::usage(format!("'{shown}' holds several packages: {}", names.join(", ")))
+            .hint("say which with --package NAME:VERSION")),
+    }
+}
+
+fn tag(reference: &PackageRef) -> String {
+    reference.version.as_ref().map(|version| version.tag()).unwrap_or_default()
+}
+
+/// A library's error, which says it all, as the command's.
+pub fn failed(error: impl std::error::Error) -> Error {
+    with_causes(Kind::Failed, &error)
+}
+
+/// A refusal by trust or by what a package holds.
+pub fn refused(error: impl std::error::Error) -> Error {
+    with_causes(Kind::Refused, &error)
+}
+
+fn with_causes(kind: Kind, error: &dyn std::error::Error) -> Error {
+    let mut converted = Error::new(kind, error.to_string());
+    let mut next = error.source();
+    while let Some(cause) = next {
+        converted = converted.because(cause.to_string());
+        next = cause.source();
+    }
+    converted
+}
+
+/// Runs what talks to registries.
+///
+/// # Errors
+/// As `work`, or when the machine gives no threads.
+pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(failed)?.block_on(work)
+}

@@ -1,0 +1,69 @@
+//! `skep pull`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use skep_oci::registry::Part;
+use skep_oci::{Store, signatures};
+use skep_spec::Digest;
+
+use super::place;
+use crate::config::Config;
+use crate::error::Result;
+use crate::output::Output;
+
+/// Pull a package and its signatures from a registry into a layout
+///
+/// Every digest is checked; signatures are not: skep verify LAYOUT does that, and skepd before it installs.
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// What: [registry/]publisher/name:version, or @sha256:… instead of the version
+    reference: String,
+    /// The folder of the layout; it is made if need be
+    #[arg(long, short = 'o', value_name = "LAYOUT")]
+    out: PathBuf,
+    /// Speak HTTP without TLS (loopback addresses always do)
+    #[arg(long)]
+    plain_http: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    reference: String,
+    digest: Digest,
+    layout: PathBuf,
+    signatures: usize,
+}
+
+impl Pull {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The registry does not give it whole, or the layout cannot be written.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let reference = place::reference(&self.reference, config)?;
+        let registry = place::registry(&reference, self.plain_http, config)?;
+        let store = Store::create(&self.out).map_err(place::failed)?;
+        let (digest, bundles) = place::block_on(async {
+            let digest = registry.resolve(&reference).await.map_err(place::failed)?;
+            let pulled = registry.pull(&reference, digest, Part::Whole, &store).await;
+            pulled.map_err(place::failed)?;
+            let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
+            Ok((digest, bundles))
+        })?;
+        for bundle in &bundles {
+            signatures::attach(&store, digest, bundle).map_err(place::failed)?;
+        }
+        let (reference, layout) = (reference.to_string(), self.out);
+        let answer = Answer { reference, digest, layout, signatures: bundles.len() };
+        output.answer(&answer, || {
+            let Answer { reference, layout, signatures, .. } = &answer;
+            let shown = layout.display();
+            format!(
+                "Pulled {reference} into {shown}\n{digest}\n{signatures} signature(s), not yet checked: skep verify {shown}"
+            )
+        });
+        Ok(())
+    }
+}

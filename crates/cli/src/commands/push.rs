@@ -1,0 +1,68 @@
+//! `skep push`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use skep_spec::Digest;
+
+use super::place;
+use crate::config::Config;
+use crate::error::Result;
+use crate::output::{Output, bytes};
+
+/// Push a package and its signatures from a layout to a registry
+///
+/// The tag moves last: whoever follows it finds everything. Credentials come from docker's config and its helpers.
+#[derive(Debug, Args)]
+pub struct Push {
+    /// The OCI layout that skep pack or skep pull made
+    layout: PathBuf,
+    /// Where to: [registry/]publisher/name:version, the package's own name and version
+    reference: String,
+    /// Speak HTTP without TLS (loopback addresses always do)
+    #[arg(long)]
+    plain_http: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    reference: String,
+    digest: Digest,
+    blobs: usize,
+    bytes: u64,
+    signatures: usize,
+}
+
+impl Push {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The layout does not hold the package, or the registry does not take it.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let store = place::layout(&self.layout)?;
+        let reference = place::reference(&self.reference, config)?;
+        let (_, digest) = place::package(&store, Some(&reference))?;
+        let registry = place::registry(&reference, self.plain_http, config)?;
+        let pushed = place::block_on(async {
+            registry.push(&store, digest, &reference).await.map_err(place::failed)
+        })?;
+        let answer = Answer {
+            reference: reference.to_string(),
+            digest,
+            blobs: pushed.blobs,
+            bytes: pushed.bytes,
+            signatures: pushed.signatures,
+        };
+        output.answer(&answer, || {
+            let sent = format!("{} new blobs, {}", pushed.blobs, bytes(pushed.bytes));
+            let signed = match pushed.signatures {
+                0 => "unsigned".to_owned(),
+                1 => "1 signature".to_owned(),
+                several => format!("{several} signatures"),
+            };
+            format!("Pushed {reference}\n{digest}\n{sent}, {signed}")
+        });
+        Ok(())
+    }
+}

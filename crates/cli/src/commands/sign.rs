@@ -1,0 +1,89 @@
+//! `skep sign`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use skep_oci::signatures;
+use skep_spec::{Digest, PackageRef, media};
+use skep_trust::{KeyId, SecretKey, bundle};
+
+use super::key;
+use super::place::{self, Place};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::output::Output;
+
+/// Sign a package in a layout or in a registry
+///
+/// The signature is what cosign v3 writes and checks: 'cosign verify --key PREFIX.pub --insecure-ignore-tlog' accepts
+/// it. In a layout it stays beside the package until skep push sends both.
+#[derive(Debug, Args)]
+pub struct Sign {
+    /// The private key that skep key new made
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// An OCI layout, or [registry/]publisher/name:version
+    place: String,
+    /// Which package of a layout that holds several
+    #[arg(long, value_name = "NAME:VERSION")]
+    package: Option<PackageRef>,
+    /// Speak HTTP without TLS (loopback addresses always do)
+    #[arg(long)]
+    plain_http: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    package: String,
+    digest: Digest,
+    key: KeyId,
+}
+
+impl Sign {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No key, no package, or the layout or registry cannot be written.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let key = key::secret(&self.key)?;
+        let (reference, digest) = match Place::parse(&self.place, config)? {
+            Place::Layout(path) => self.in_layout(&key, &path)?,
+            Place::Registry(reference) => self.in_registry(&key, reference, config)?,
+        };
+        let id = key.public().map_err(place::failed)?.id();
+        let answer = Answer { package: reference.to_string(), digest, key: id };
+        output.answer(&answer, || format!("Signed {reference}\n{digest}\nby key {id}"));
+        Ok(())
+    }
+
+    fn in_layout(&self, key: &SecretKey, path: &std::path::Path) -> Result<(PackageRef, Digest)> {
+        let store = place::layout(path)?;
+        let (reference, digest) = place::package(&store, self.package.as_ref())?;
+        let subjects = signatures::subjects(&store, digest).map_err(place::failed)?;
+        let bundle = bundle::sign(key, &subjects, media::PREDICATE_SIGN).map_err(place::failed)?;
+        signatures::attach(&store, digest, &bundle).map_err(place::failed)?;
+        Ok((reference, digest))
+    }
+
+    fn in_registry(
+        &self,
+        key: &SecretKey,
+        reference: PackageRef,
+        config: &Config,
+    ) -> Result<(PackageRef, Digest)> {
+        if self.package.is_some() {
+            return Err(Error::usage("--package is for layouts: a reference names its package"));
+        }
+        let registry = place::registry(&reference, self.plain_http, config)?;
+        place::block_on(async {
+            let index = registry.index(&reference).await.map_err(place::failed)?;
+            let subjects = signatures::subjects_of(&index).map_err(place::failed)?;
+            let bundle = bundle::sign(key, &subjects, media::PREDICATE_SIGN);
+            let bundle = bundle.map_err(place::failed)?;
+            let attached = registry.attach_bundle(&reference, &index, &bundle).await;
+            attached.map_err(place::failed)?;
+            Ok((reference, Digest::of(&index)))
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! `skep verify`.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use clap::Args;
+use serde::Serialize;
+use skep_oci::registry::Part;
+use skep_oci::{Store, signatures};
+use skep_spec::oci::{Index, MAX_DOCUMENT};
+use skep_spec::{Arch, Digest, PackageRef};
+use skep_trust::{Asked, Origin, Policy, Verified, admit, verify};
+
+use super::key;
+use super::place::{self, Place};
+use crate::config::Config;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::output::Output;
+
+/// Check who signed a package, and that every byte of it is what they signed
+///
+/// Digest first, then signature, then content, as skepd does before it installs. Exit status 4: refused.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// An OCI layout, or [registry/]publisher/name:version
+    place: String,
+    /// Trust this public key alone
+    #[arg(long, value_name = "PUB", conflicts_with = "policy")]
+    key: Option<PathBuf>,
+    /// Trust as this file says, instead of /etc/skep/trust.toml
+    #[arg(long, value_name = "trust.toml")]
+    policy: Option<PathBuf>,
+    /// Which package of a layout that holds several
+    #[arg(long, value_name = "NAME:VERSION")]
+    package: Option<PackageRef>,
+    /// Speak HTTP without TLS (loopback addresses always do)
+    #[arg(long)]
+    plain_http: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    package: String,
+    digest: Digest,
+    origin: Origin,
+    platforms: Vec<Checked>,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    arch: Arch,
+    manifest: Digest,
+    objects: Vec<String>,
+}
+
+impl Verify {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Refused, or the package cannot be read.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let policy = self.policy(config)?;
+        let answer = match Place::parse(&self.place, config)? {
+            Place::Layout(path) => self.in_layout(&path, &policy)?,
+            Place::Registry(reference) => self.in_registry(&reference, &policy, config)?,
+        };
+        output.answer(&answer, || answer.text());
+        Ok(())
+    }
+
+    fn policy(&self, config: &Config) -> Result<Policy> {
+        if let Some(file) = &self.key {
+            return Ok(Policy::of_keys(vec![key::public(file)?], 1));
+        }
+        let file = self.policy.clone().unwrap_or_else(|| config.config_dir.join("trust.toml"));
+        let shown = file.display();
+        let text = std::fs::read_to_string(&file).context(|| format!("can't read '{shown}'"));
+        let text = text.map_err(|e| e.hint("name a key with --key, or rules with --policy"))?;
+        Policy::parse(&text).map_err(|e| Error::caused(Kind::Usage, format!("'{shown}'"), &e))
+    }
+
+    fn in_layout(&self, path: &Path, policy: &Policy) -> Result<Answer> {
+        let store = place::layout(path)?;
+        let (reference, digest) = place::package(&store, self.package.as_ref())?;
+        let bundles = signatures::bundles(&store, digest).map_err(place::failed)?;
+        let verified = checked(&reference, digest, &bundles, policy)?;
+        content(&store, &reference, &verified)
+    }
+
+    fn in_registry(
+        &self,
+        reference: &PackageRef,
+        policy: &Policy,
+        config: &Config,
+    ) -> Result<Answer> {
+        let registry = place::registry(reference, self.plain_http, config)?;
+        let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
+        let store = Store::create(folder.path()).map_err(place::failed)?;
+        let verified = place::block_on(async {
+            let digest = registry.resolve(reference).await.map_err(place::failed)?;
+            let bundles = registry.bundles(reference, digest).await.map_err(place::failed)?;
+            let verified = checked(reference, digest, &bundles, policy)?;
+            let pulled = registry.pull(reference, digest, Part::Whole, &store).await;
+            pulled.map_err(place::failed)?;
+            Ok(verified)
+        })?;
+        content(&store, reference, &verified)
+    }
+}
+
+fn checked(
+    reference: &PackageRef,
+    digest: Digest,
+    bundles: &[Vec<u8>],
+    policy: &Policy,
+) -> Result<Verified<Digest>> {
+    let registry = reference.registry.as_deref();
+    let asked = Asked { name: &reference.name, registry, digest };
+    verify(&asked, bundles, policy, SystemTime::now()).map_err(place::refused)
+}
+
+/// Follows the digests to every platform's objects.
+fn content(store: &Store, reference: &PackageRef, verified: &Verified<Digest>) -> Result<Answer> {
+    let digest = **verified;
+    let bytes = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::failed)?;
+    let index = Index::parse(&bytes).map_err(place::refused)?;
+    let arches = index.manifests.iter().filter_map(|entry| entry.platform.as_ref()?.arch());
+    let mut platforms = Vec::new();
+    for arch in arches {
+        let package = admit(verified.clone(), store, arch, reference).map_err(place::refused)?;
+        let objects = package.objects.keys().cloned().collect();
+        platforms.push(Checked { arch, manifest: package.platform, objects });
+    }
+    if platforms.is_empty() {
+        return Err(Error::new(Kind::Refused, format!("{reference} has nothing for Linux")));
+    }
+    let origin = verified.origin().clone();
+    Ok(Answer { package: reference.to_string(), digest, origin, platforms })
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        let mut lines = vec![format!("Verified {}", self.package), self.digest.to_string()];
+        if let Origin::Signed { keys, rule } = &self.origin {
+            lines.extend(keys.iter().map(|key| format!("signed by key {key}")));
+            lines.push(format!("by the rule for '{rule}'"));
+        }
+        for Checked { arch, manifest, objects } in &self.platforms {
+            let objects = objects.join(", ");
+            lines.push(format!("{arch}: manifest {}, objects {objects}", manifest.short()));
+        }
+        lines.push("checked: signatures, name and version, every size and digest".to_owned());
+        lines.join("\n")
+    }
+}
