@@ -401,3 +401,111 @@ fn hint(error: &io::Error) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    fn package(store: &Store, version: &str, bytes: &[u8]) -> Digest {
+        let digest = store.put(bytes).unwrap();
+        let (name, version) = ("acme/exec".parse().unwrap(), version.parse().unwrap());
+        store.list_package(&name, &version, digest, bytes.len() as u64).unwrap();
+        digest
+    }
+
+    #[test]
+    fn blobs_come_back_checked() {
+        let (_folder, store) = store();
+        let digest = store.put(b"hello").unwrap();
+        assert!(store.has(&digest));
+        assert_eq!(store.read(&digest, 5).unwrap().unwrap(), b"hello");
+        assert!(matches!(store.read(&digest, 4), Err(StoreError::TooLarge { .. })));
+        assert_eq!(store.read(&Digest::of(b"x"), 5).unwrap(), None);
+        assert!(matches!(store.require(&Digest::of(b"x"), 5), Err(StoreError::Missing { .. })));
+        fs::write(store.path(&digest), "hullo").unwrap();
+        assert!(matches!(store.read(&digest, 5), Err(StoreError::Damaged { .. })));
+        fs::write(store.path(&digest), "hel").unwrap();
+        store.put(b"hello").unwrap(); // a cut blob is written again
+        assert_eq!(store.require(&digest, 5).unwrap(), b"hello");
+        store.remove(&digest).unwrap();
+        store.remove(&digest).unwrap();
+        assert!(!store.has(&digest));
+    }
+
+    #[test]
+    fn the_list_names_each_version_once() {
+        let (_folder, store) = store();
+        package(&store, "1.0.0", b"old");
+        let new = package(&store, "1.0.0", b"new");
+        let plus = package(&store, "1.1.0+b.1", b"plus");
+        let packages = store.packages().unwrap();
+        assert_eq!(packages.len(), 2);
+        assert_eq!(store.find(&"acme/exec:1.0.0".parse().unwrap()).unwrap(), Some(new));
+        assert_eq!(store.find(&"acme/exec:1.1.0+b.1".parse().unwrap()).unwrap(), Some(plus));
+        assert_eq!(store.find(&"acme/exec:2.0.0".parse().unwrap()).unwrap(), None);
+        store.list_referrer(media::BUNDLE, Digest::of(b"r"), 1).unwrap();
+        store.list_referrer(media::BUNDLE, Digest::of(b"r"), 1).unwrap();
+        assert_eq!(store.index().unwrap().manifests.len(), 3);
+        store.unlist(|entry| entry.digest != new).unwrap();
+        assert_eq!(store.index().unwrap().manifests.len(), 2);
+    }
+
+    #[test]
+    fn many_writers_lose_nothing() {
+        let (folder, _) = store();
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let root = folder.path();
+                scope.spawn(move || {
+                    let store = Store::create(root).unwrap();
+                    for number in 0..8 {
+                        package(&store, &format!("{writer}.{number}.0"), b"same bytes from all");
+                    }
+                });
+            }
+        });
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.packages().unwrap().len(), 32);
+        assert_eq!(fs::read_dir(store.blobs()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_dead_writer_left_is_removed_and_a_living_ones_stays() {
+        let (folder, store) = store();
+        let dead = store.blobs().join(format!("{TEMPORARY}4194304-x")); // above the largest pid
+        let living = store.blobs().join(format!("{TEMPORARY}{}-x", std::process::id()));
+        for file in [&dead, &living] {
+            fs::write(file, "half").unwrap();
+        }
+        Store::create(folder.path()).unwrap();
+        assert!(!dead.exists() && living.exists());
+    }
+
+    #[test]
+    fn other_folders_are_no_stores() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Store::open(folder.path());
+        assert!(matches!(open(), Err(StoreError::NotALayout(_))));
+        fs::write(folder.path().join("oci-layout"), "\u{fffd}").unwrap();
+        assert!(matches!(open(), Err(StoreError::NotALayout(_))));
+        fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
+        assert!(matches!(open(), Err(StoreError::NotALayout(_))));
+        fs::write(folder.path().join("oci-layout"), LAYOUT).unwrap();
+        fs::write(folder.path().join("index.json"), "{").unwrap();
+        assert!(matches!(open().unwrap().index(), Err(StoreError::Index { .. })));
+    }
+
+    /// `/dev/full` answers every write with ENOSPC, as a full disk does.
+    #[test]
+    fn a_full_disk_keeps_nothing_and_says_what_to_do() {
+        let full = fs::write("/dev/full", "x").unwrap_err();
+        let error = io_error("write", Path::new("/store/blob"))(full).to_string();
+        assert!(error.contains("free some space"), "{error}");
+    }
+}
