@@ -85,8 +85,11 @@ fn another_package_than_asked_for_is_refused() {
     insta::assert_snapshot!(errors.join("\n"));
 }
 
+/// A role, the layer's bytes, and by how much its descriptor lies about their number.
+type Layer = (&'static str, Vec<u8>, i64);
+
 /// A package of one platform whose layers are made by hand.
-fn forged(store: &Store, artifact_type: &str, layers: &[(&str, Vec<u8>, i64)]) -> Digest {
+fn forged(store: &Store, artifact_type: &str, layers: &[Layer]) -> Digest {
     let layers = layers.iter().map(|(role, bytes, more)| {
         store.put(bytes).unwrap();
         let mut layer = Descriptor::of(media::LAYER, bytes);
@@ -115,7 +118,7 @@ fn forged_packages_are_refused_with_their_reason() {
     );
     let elf = file(b"ELF");
     let bomb = file(&vec![0; 2 * 1024 * 1024]);
-    let cases: [(&str, &str, Vec<(&str, Vec<u8>, i64)>); 12] = [
+    let cases: [(&str, &str, Vec<Layer>); 12] = [
         ("another artifact", "application/x", vec![]),
         ("no manifest", media::PACKAGE, vec![("object", elf.clone(), 0)]),
         (
