@@ -1,6 +1,7 @@
 //! Pushing a package: blobs, platform manifests, the index, its signatures, and the tag last, so that whoever follows
 //! the tag finds everything.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -232,7 +233,8 @@ impl Pusher<'_> {
         if listed.is_some() { Ok(()) } else { self.list_in_fallback(entry, subject).await }
     }
 
-    /// Nothing locks a tag: write, look, and write again until the entry stays.
+    /// Nothing locks a tag: write, wait until whoever read it before that has written too, look, and write again until
+    /// the entry stays.
     async fn list_in_fallback(
         &self,
         entry: Descriptor,
@@ -245,6 +247,10 @@ impl Pusher<'_> {
             }
             list.manifests.push(entry.clone());
             self.manifest(&fallback_tag(&subject), media::INDEX, list.to_bytes()).await?;
+            let pause = self.registry.http.limits().back_off;
+            // Writers that met once are not to meet again: each waits for another time.
+            let share = (RandomState::new().build_hasher().finish() % 256) as u32;
+            tokio::time::sleep(pause / 2 + pause * share / 256).await;
         }
         let why = "others write the list of signatures at the same time, and ours does not stay";
         Err(self.registry.http.misbehaves(self.action, why.into()))
