@@ -58,7 +58,7 @@ pub enum StoreError {
         source: sqlx::Error,
     },
     /// The database was made by a newer version, or a migration failed.
-    #[error("cannot bring the database up to date")]
+    #[error("cannot bring the database up to date: was it made by a newer skep-hub?")]
     Migrate(#[source] sqlx::migrate::MigrateError),
 }
 
@@ -98,7 +98,10 @@ impl Store {
         let opened = |source| StoreError::Database { action: "open hub.sqlite".into(), source };
         let pool = |most| SqlitePoolOptions::new().min_connections(0).max_connections(most);
         let write = pool(1).connect_with(options.clone()).await.map_err(opened)?;
-        sqlx::migrate!().run(&write).await.map_err(StoreError::Migrate)?;
+        {
+            let _alone = migrating(folder)?; // SQLite has no lock that spans several statements of sqlx
+            sqlx::migrate!().run(&write).await.map_err(StoreError::Migrate)?;
+        }
         let read = pool(4).connect_with(options.read_only(true)).await.map_err(opened)?;
         Ok(Self { folder: folder.to_owned(), read, write, blob_files: tokio::sync::Mutex::new(()) })
     }
@@ -152,6 +155,18 @@ impl Store {
 /// Wraps an error of SQLite with what was being done.
 fn database<S: Into<String>>(action: impl FnOnce() -> S) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |source| StoreError::Database { action: action().into(), source }
+}
+
+/// Held by the process that brings the database up to date; others wait.
+fn migrating(folder: &Path) -> Result<std::fs::File, StoreError> {
+    let path = folder.join("migrating");
+    let at = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| StoreError::File { action, path, source }
+    };
+    let file = std::fs::File::create(&path).map_err(at("create", &path))?;
+    file.lock().map_err(at("lock", &path))?;
+    Ok(file)
 }
 
 fn make_folder(path: &Path) -> Result<(), StoreError> {

@@ -80,6 +80,32 @@ async fn a_second_hub_on_the_same_folder_is_refused() {
 }
 
 #[tokio::test]
+async fn processes_that_meet_in_a_new_folder_do_not_stumble() {
+    let data = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| token(data.path(), "acme"));
+        }
+    });
+    let listed = command(&["token", "list"], data.path());
+    assert_eq!(String::from_utf8(listed.stdout).unwrap().matches("acme").count(), 6);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_hub_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    token(data.path(), "acme");
+    let database = format!("{}/hub.sqlite", data.path().display());
+    let row =
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+               VALUES (9999, 'later', TRUE, x'00', 0)";
+    assert!(Command::new("sqlite3").args([&database, row]).status().unwrap().success());
+    let out = command(&["token", "list"], data.path());
+    let message = String::from_utf8(out.stderr).unwrap();
+    assert!(!out.status.success() && message.contains("made by a newer skep-hub"), "{message}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_opened_is_said() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let out = command(&["serve"], file.path());
