@@ -15,6 +15,21 @@ async fn furnish(server: &Server, data: &Path) {
     let mut newer = Package::new("acme/exec", "1.1.0");
     newer.object = object(&["-DWITH_XDP"]);
     newer.push(&acme).await;
+    for (name, summary, flags) in [
+        ("acme/blockstat", "Latency, errors and size of block requests, by device", &[][..]),
+        (
+            "acme/dropwatch",
+            "Why the kernel drops packets, with the place in its code",
+            &["-DWITH_XDP"],
+        ),
+        ("acme/runq", "How long programs wait for a CPU", &[]),
+        ("acme/tcplife", "Each TCP connection with its bytes and how long it lived", &[]),
+    ] {
+        let mut package = Package::new(name, "0.9.1");
+        package.summary = summary.into();
+        package.object = object(flags);
+        package.push(&acme).await;
+    }
     let long = "a-publisher-whose-name-is-as-long-as-the-standard-lets-it-be-0064";
     let long_token = token(data, &long[..64]);
     let mut wide =
@@ -119,12 +134,12 @@ async fn the_catalogue_is_json_too() {
     let server = Server::start(data.path());
     furnish(&server, data.path()).await;
     let json = async |path: &str| server.get(path).await.json::<Value>().await.unwrap();
-    let list = json("/api/v1/packages?q=XDP").await;
+    let list = json("/api/v1/packages?q=XDP%20starts").await;
     assert_eq!(list["packages"].as_array().unwrap().len(), 1);
     assert_eq!(list["packages"][0]["name"], "acme/exec");
     assert_eq!(list["packages"][0]["version"], "1.1.0");
     assert_eq!(json("/api/v1/packages?limit=1").await["next"], 1);
-    assert_eq!(json("/api/v1/packages?limit=1&offset=1").await["next"], Value::Null);
+    assert_eq!(json("/api/v1/packages?limit=1&offset=5").await["next"], Value::Null);
     let package = json("/api/v1/packages/acme/exec").await;
     assert_eq!(package["versions"].as_array().unwrap().len(), 2);
     assert_eq!(package["newest"]["touches"][0]["severity"], "changes");
