@@ -1,11 +1,21 @@
 //! Clients that others wrote.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::SystemTime;
 
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Reference, manifest::OciDescriptor};
+
+use skep_oci::pack::{Input, Labels, pack};
+use skep_oci::registry::{Credentials, Options, Part, Registry};
+use skep_oci::{Store, signatures};
+use skep_spec::{Arch, Manifest, PackageRef};
+use skep_trust::bundle::sign;
+use skep_trust::key::KeyKind;
+use skep_trust::{Asked, Policy, SecretKey, admit, verify};
 
 use super::package::Package;
 use super::server::{Server, refusal, token};
@@ -86,4 +96,46 @@ async fn oci_client_pushes_by_the_token_flow_and_pulls() {
     assert!(client.auth(&reference, &wrong, oci_client::RegistryOperation::Push).await.is_err());
     let answer = server.pusher("skep_wrong").request(reqwest::Method::GET, "/token").send().await;
     assert_eq!(refusal(answer.unwrap()).await.2, "this token is unknown or revoked");
+}
+
+#[tokio::test]
+async fn skeps_own_client_publishes_a_signed_package_that_a_node_admits() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let secret = token(data.path(), "acme");
+    let package = Package::new("acme/exec", "1.0.0");
+    let layout = Store::create(&data.path().join("layout")).unwrap();
+    let manifest = Manifest::parse(&package.manifest_json()).unwrap();
+    let builds = [Arch::X86_64, Arch::Aarch64].map(|arch| (arch, package.object.clone()));
+    let objects = BTreeMap::from([("exec".to_owned(), BTreeMap::from(builds))]);
+    let readme = Some(package.readme.as_str());
+    let input =
+        Input { manifest: &manifest, objects: &objects, readme, labels: &Labels::default() };
+    let index = pack(&layout, &input).unwrap();
+    let key = SecretKey::generate(KeyKind::Ed25519).unwrap();
+    let subjects = signatures::subjects(&layout, index).unwrap();
+    let bundle = sign(&key, &subjects, skep_spec::media::PREDICATE_SIGN).unwrap();
+    signatures::attach(&layout, index, &bundle).unwrap();
+
+    let reference: PackageRef = format!("{}/acme/exec:1.0.0", server.address).parse().unwrap();
+    let credentials = Credentials::Basic { user: "acme".into(), password: secret };
+    let options = Options { credentials, plain_http: true, ..Options::default() };
+    let pushed = Registry::of(&reference, options).unwrap().push(&layout, index, &reference).await;
+    assert_eq!(pushed.unwrap().signatures, 1);
+    let public = key.public().unwrap();
+    let page = server.get("/p/acme/exec/1.0.0").await.text().await.unwrap();
+    assert!(page.contains(&format!("Signed by key <code>{}</code>", public.id())), "{page}");
+
+    let options = Options { plain_http: true, ..Options::default() };
+    let client = Registry::of(&reference, options).unwrap();
+    let resolved = client.resolve(&reference).await.unwrap();
+    assert_eq!(resolved, index);
+    let bundles = client.bundles(&reference, index).await.unwrap();
+    let policy = Policy::of_keys(vec![public], 1);
+    let asked = Asked { name: &reference.name, registry: None, digest: index };
+    let verified = verify(&asked, &bundles, &policy, SystemTime::now()).unwrap();
+    let node = Store::create(&data.path().join("node")).unwrap();
+    client.pull(&reference, index, Part::Node(Arch::X86_64), &node).await.unwrap();
+    let admitted = admit(verified, &node, Arch::X86_64, &reference).unwrap();
+    assert_eq!(admitted.objects["exec"], package.object);
 }
