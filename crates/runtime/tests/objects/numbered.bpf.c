@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+// Numbered events of one process, seen once by exactly one version: what the tests of the runtime count.
+//
+// -DVERSION=1|2 picks the version, -DON_<HOOK> the hooks. Version 2's counter has one more field.
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define BASE 0x5eed00000000ULL // numbers are offsets that nobody else seeks to
+#define NUMBERS (1 << 18)
+#define MAGIC 0x6e756d6265726564ULL // "numbered", in a packet
+#define UDP 17
+
+#if defined(__TARGET_ARCH_x86)
+#define NR_LSEEK 8
+#elif defined(__TARGET_ARCH_arm64)
+#define NR_LSEEK 62
+#endif
+
+const volatile __u32 own_pid = 0;
+
+struct event {
+	__u64 number;
+	__u32 version;
+	__u32 cpu;
+};
+
+// Keeps the record's type in BTF, where readers find it.
+const struct event *unused_event __attribute__((unused));
+
+struct count {
+	__u64 events;
+#if VERSION == 2
+	__u64 bytes;
+#endif
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, RING);
+} events SEC(".maps");
+
+// How often each number was seen: one map for each version.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, NUMBERS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} seen SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, struct count);
+} counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} kept SEC(".maps");
+
+__u64 total = 0;
+__u64 last_number = 0;
+
+static __always_inline void note(__u64 number)
+{
+	__u32 index = number, group = number % 64, zero = 0;
+	struct count none = {}, *count;
+	struct event *event;
+	__u64 *all, *times;
+
+	times = bpf_map_lookup_elem(&seen, &index);
+	if (!times)
+		return;
+	__sync_fetch_and_add(times, 1);
+	__sync_fetch_and_add(&total, 1);
+	last_number = number;
+	all = bpf_map_lookup_elem(&kept, &zero);
+	if (all)
+		__sync_fetch_and_add(all, 1);
+
+	count = bpf_map_lookup_elem(&counts, &group);
+	if (!count) {
+		bpf_map_update_elem(&counts, &group, &none, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&counts, &group);
+	}
+	if (count) {
+		__sync_fetch_and_add(&count->events, 1);
+#if VERSION == 2
+		__sync_fetch_and_add(&count->bytes, 10);
+#endif
+	}
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event)
+		return;
+	event->number = number;
+	event->version = VERSION;
+	event->cpu = bpf_get_smp_processor_id();
+	bpf_ringbuf_submit(event, 0);
+}
+
+static __always_inline int seeks(__u64 offset)
+{
+	return bpf_get_current_pid_tgid() >> 32 == own_pid && offset >= BASE && offset < BASE + NUMBERS;
+}
+
+static __always_inline int seek(__u64 offset)
+{
+	if (seeks(offset))
+		note(offset - BASE);
+	return 0;
+}
+
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long di;
+	unsigned long si;
+} __attribute__((preserve_access_index));
+#define SECOND(regs) BPF_CORE_READ(regs, si)
+#elif defined(__TARGET_ARCH_arm64)
+struct user_pt_regs {
+	__u64 regs[31];
+} __attribute__((preserve_access_index));
+struct pt_regs;
+#define SECOND(regs) BPF_CORE_READ((struct user_pt_regs *)(regs), regs[1])
+#endif
+
+#ifdef ON_RAW_TP
+SEC("raw_tp/sys_enter")
+int on_raw_tp(__u64 *ctx)
+{
+	return ctx[1] == NR_LSEEK ? seek(SECOND((struct pt_regs *)ctx[0])) : 0;
+}
+#endif
+
+#ifdef ON_TP_BTF
+SEC("tp_btf/sys_enter")
+int on_tp_btf(__u64 *ctx)
+{
+	return ctx[1] == NR_LSEEK ? seek(SECOND((struct pt_regs *)ctx[0])) : 0;
+}
+#endif
+
+#ifdef ON_TRACEPOINT
+struct sys_enter {
+	__u64 common;
+	long id;
+	unsigned long args[6];
+};
+SEC("tp/raw_syscalls/sys_enter")
+int on_tracepoint(struct sys_enter *ctx)
+{
+	return ctx->id == NR_LSEEK ? seek(ctx->args[1]) : 0;
+}
+#endif
+
+#ifdef ON_UPROBE
+SEC("uprobe")
+int on_uprobe(struct pt_regs *ctx)
+{
+	return seek(SECOND(ctx));
+}
+#endif
+
+#ifdef ON_KPROBE
+SEC("kprobe/vfs_llseek")
+int on_kprobe(struct pt_regs *ctx)
+{
+	return seek(SECOND(ctx));
+}
+#endif
+
+#ifdef ON_FENTRY
+SEC("fentry/vfs_llseek")
+int on_fentry(__u64 *ctx)
+{
+	return seek(ctx[1]);
+}
+#endif
+
+#ifdef ON_FEXIT
+SEC("fexit/vfs_llseek")
+int on_fexit(__u64 *ctx)
+{
+	return seek(ctx[1]);
+}
+#endif
+
+// A packet of ours: IPv4 at `at`, UDP, the magic number and the number.
+static __always_inline void packet(struct __sk_buff *skb, int at)
+{
+	__u64 body[2];
+	__u8 protocol;
+
+	if (bpf_skb_load_bytes(skb, at + 9, &protocol, 1) || protocol != UDP)
+		return;
+	if (bpf_skb_load_bytes(skb, at + 28, body, sizeof(body)) || body[0] != MAGIC)
+		return;
+	if (body[1] < NUMBERS)
+		note(body[1]);
+}
+
+#ifdef ON_TC
+SEC("tc")
+int on_tc(struct __sk_buff *skb)
+{
+	packet(skb, 14);
+	return -1;
+}
+#endif
+
+#ifdef ON_CGROUP_SKB
+SEC("cgroup_skb/egress")
+int on_cgroup_skb(struct __sk_buff *skb)
+{
+	packet(skb, 0);
+	return 1;
+}
+#endif
+
+#ifdef ON_XDP
+SEC("xdp")
+int on_xdp(struct xdp_md *ctx)
+{
+	__u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u64 *body = (void *)(data + 14 + 28);
+
+	if ((void *)(body + 2) <= (void *)end && data[23] == UDP && body[0] == MAGIC && body[1] < NUMBERS)
+		note(body[1]);
+	return XDP_PASS;
+}
+#endif
+
+// Other hooks of the same package, which come or go with a version.
+#ifdef AND_EXTRA_OLD
+SEC("tp/raw_syscalls/sys_exit")
+int extra_old(void *ctx)
+{
+	return 0;
+}
+#endif
+
+#ifdef AND_EXTRA_NEW
+SEC("raw_tp/sys_exit")
+int extra_new(void *ctx)
+{
+	return 0;
+}
+#endif

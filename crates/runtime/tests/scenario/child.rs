@@ -1,0 +1,41 @@
+//! The daemon's part, in a process of its own: opens the runtime and does one thing.
+
+use std::error::Error;
+use std::time::Duration;
+
+use skep_runtime::Next;
+
+use crate::place::{Job, Reply};
+
+/// Does what `job` says and gives the answer.
+pub fn run(job: &str) -> Result<Reply, Box<dyn Error>> {
+    let job: Job = serde_json::from_str(job)?;
+    let (mut runtime, mut reply) = job.open()?;
+    let service = Job::service();
+    match job.op.as_str() {
+        "install" => drop(runtime.install(&job.package(1)?, &job.install())?),
+        "upgrade" => drop(runtime.upgrade(&job.package(2)?, &job.install())?),
+        "upgrade-back" => drop(runtime.upgrade(&job.package(1)?, &job.install())?),
+        "rollback" => drop(runtime.rollback(&service)?),
+        "commit" => drop(runtime.commit(&service)?),
+        "remove" => drop(runtime.remove(&service)?),
+        "events" => reply.events = events(&mut runtime)?,
+        "open" => {}
+        other => return Err(format!("no such job: {other}").into()),
+    }
+    reply.detail = runtime.service(&service).ok();
+    Ok(reply)
+}
+
+fn events(runtime: &mut skep_runtime::Runtime) -> Result<Vec<u64>, Box<dyn Error>> {
+    let stream = runtime.events(&Job::service())?;
+    let mut numbers = Vec::new();
+    while let Next::Event(event) = stream.next(Duration::from_millis(200)) {
+        let number = event.number("number").ok_or("an event without a number")?;
+        numbers.push(u64::try_from(number)?);
+    }
+    if stream.dropped() > 0 {
+        return Err(format!("{} events dropped", stream.dropped()).into());
+    }
+    Ok(numbers)
+}

@@ -1,0 +1,111 @@
+//! What only a kernel can prove of the runtime, as one static program that also runs in a guest.
+//!
+//! `scenario` builds the objects with clang and runs what every kernel of ours has; `scenario NAME…` runs those
+//! named, `scenario all` everything (kprobe, fentry and fexit, which some hosts lack). `--build FOLDER` only
+//! builds the objects; `--objects FOLDER` takes them from there, so that a guest needs no clang.
+
+// A test program of its own harness: clippy's allowance for tests does not see it.
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+
+mod child;
+mod crash;
+mod generator;
+mod holder;
+mod objects;
+mod place;
+mod tally;
+mod tests;
+mod warm;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use objects::Objects;
+use tests::{Test, tests};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [child, job] = arguments.as_slice()
+        && child == "child"
+    {
+        return answer(job);
+    }
+    let (mut folder, mut build_only, mut asked) = (None, false, Vec::new());
+    let mut rest = arguments.into_iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--objects" => folder = rest.next(),
+            "--build" => (folder, build_only) = (rest.next(), true),
+            word if word.starts_with('-') => {} // cargo's own
+            _ => asked.push(argument),
+        }
+    }
+    let own = tempfile::tempdir().expect("a folder");
+    let path = folder.as_deref().map_or(own.path(), Path::new);
+    let made =
+        if folder.is_some() && !build_only { Ok(Objects::at(path)) } else { Objects::build(path) };
+    match made {
+        Err(why) => {
+            println!("the objects were not built: {why}");
+            ExitCode::FAILURE
+        }
+        Ok(_) if build_only => ExitCode::SUCCESS,
+        Ok(objects) => run(&objects, &asked),
+    }
+}
+
+/// What a child process does: one line of JSON, or an error.
+fn answer(job: &str) -> ExitCode {
+    match child::run(job) {
+        Ok(reply) => {
+            println!("{}", serde_json::to_string(&reply).expect("JSON"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn run(objects: &Objects, asked: &[String]) -> ExitCode {
+    let all = asked.iter().any(|name| name == "all");
+    let wanted = |test: &Test| {
+        all || (asked.is_empty() && test.everywhere) || asked.iter().any(|name| *name == test.name)
+    };
+    let chosen: Vec<Test> = tests().into_iter().filter(wanted).collect();
+    println!("running {} tests", chosen.len());
+    let failed = chosen.iter().filter(|test| !passes(objects, test)).count();
+    let passed = chosen.len() - failed;
+    let word = if failed == 0 && passed > 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out\n"
+    );
+    if word == "ok" { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Each test has a thread of its own, which may change its network namespace.
+fn passes(objects: &Objects, test: &Test) -> bool {
+    let start = Instant::now();
+    let result = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| (test.run)(objects));
+        thread.join().unwrap_or_else(|_| Err("it panicked".to_owned()))
+    });
+    let ms = start.elapsed().as_millis();
+    match &result {
+        Ok(seen) => println!("test {} ... ok ({seen}; {ms} ms)", test.name),
+        Err(why) => println!("test {} ... FAILED ({ms} ms)\n    {why}", test.name),
+    }
+    result.is_ok()
+}

@@ -1,0 +1,139 @@
+//! The objects of the tests: built by clang where there is one, read from a folder in a guest.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use skep_spec::{Digest, Manifest};
+use skep_trust::{Package, Verified};
+
+const SOURCE: &str = include_str!("../objects/numbered.bpf.c");
+
+/// Hooks by the name of their test: what is defined for version 1 and for version 2.
+pub const SETS: &[(&str, [&[&str]; 2])] = &[
+    ("raw_tp", [&["ON_RAW_TP"], &["ON_RAW_TP"]]),
+    ("tp_btf", [&["ON_TP_BTF"], &["ON_TP_BTF"]]),
+    ("tracepoint", [&["ON_TRACEPOINT"], &["ON_TRACEPOINT"]]),
+    ("uprobe", [&["ON_UPROBE"], &["ON_UPROBE"]]),
+    ("kprobe", [&["ON_KPROBE"], &["ON_KPROBE"]]),
+    ("fentry", [&["ON_FENTRY"], &["ON_FENTRY"]]),
+    ("fexit", [&["ON_FEXIT"], &["ON_FEXIT"]]),
+    ("xdp", [&["ON_XDP"], &["ON_XDP"]]),
+    ("tc", [&["ON_TC"], &["ON_TC"]]),
+    ("cgroup_skb", [&["ON_CGROUP_SKB"], &["ON_CGROUP_SKB"]]),
+    ("two", [&["ON_RAW_TP", "AND_EXTRA_OLD"], &["ON_RAW_TP", "AND_EXTRA_NEW"]]),
+    ("net", [&["ON_TC", "AND_EXTRA_OLD"], &["ON_TC", "AND_EXTRA_OLD"]]),
+];
+
+/// Where the objects lie.
+pub struct Objects(PathBuf);
+
+impl Objects {
+    /// Builds all into `folder`.
+    pub fn build(folder: &Path) -> Result<Self, String> {
+        let headers = folder.join("include/bpf");
+        fs::create_dir_all(&headers).map_err(|e| e.to_string())?;
+        for (name, text) in skep_kernel::kit::headers() {
+            fs::write(headers.join(name), text).map_err(|e| e.to_string())?;
+        }
+        let source = folder.join("numbered.bpf.c");
+        fs::write(&source, SOURCE).map_err(|e| e.to_string())?;
+        let objects = Self(folder.to_path_buf());
+        for (set, versions) in SETS {
+            for (version, hooks) in (1..).zip(versions) {
+                compile(&source, &objects.file(set, version), version, hooks)?;
+            }
+        }
+        Ok(objects)
+    }
+
+    /// Those that were built before.
+    pub fn at(folder: &Path) -> Self {
+        Self(folder.to_path_buf())
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn file(&self, set: &str, version: u32) -> PathBuf {
+        self.0.join(format!("{set}.{version}.o"))
+    }
+
+    /// A version of a set as a package; `target` overrides where its main program attaches.
+    pub fn package(
+        &self,
+        set: &str,
+        version: u32,
+        target: Option<&str>,
+    ) -> Result<Package, String> {
+        let file = self.file(set, version);
+        let object = fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let manifest: Manifest =
+            serde_json::from_value(manifest(set, version, target)).map_err(|e| e.to_string())?;
+        let digest = Digest::of(&object);
+        Ok(Package {
+            index: digest,
+            platform: digest,
+            manifest_bytes: Vec::new(),
+            manifest,
+            objects: BTreeMap::from([("numbered".to_owned(), object)]),
+            readme: None,
+        })
+    }
+}
+
+/// A package as the runtime takes it.
+pub fn verified(package: Package) -> Verified<Package> {
+    Verified::local(package)
+}
+
+fn manifest(set: &str, version: u32, target: Option<&str>) -> Value {
+    let (_, hooks) = SETS.iter().find(|(name, _)| *name == set).expect("a set");
+    let mut programs = serde_json::Map::new();
+    for hook in hooks[version as usize - 1] {
+        let function = hook.strip_prefix("AND_").unwrap_or(hook).to_lowercase();
+        let mut program = json!({ "function": function });
+        if let Some(target) = target.filter(|_| hook.starts_with("ON_")) {
+            program["target"] = json!(target);
+        }
+        programs.insert(function, program);
+    }
+    json!({
+        "spec": "1.0",
+        "package": { "name": "test/numbered", "version": format!("{version}.0.0"), "license": "Apache-2.0" },
+        "objects": {},
+        "program": programs,
+        "param": { "pid": { "type": "uint", "rodata": "own_pid" } },
+        "map": {
+            "seen": { "upgrade": "reset" },
+            "counts": { "upgrade": "migrate", "fields": { "events": "sum", "bytes": "sum" } },
+            ".bss": { "upgrade": "migrate", "fields": { "total": "sum" } },
+        },
+        "output": { "numbered": { "kind": "event", "map": "events", "struct": "event" } },
+    })
+}
+
+fn compile(source: &Path, object: &Path, version: u32, hooks: &[&str]) -> Result<(), String> {
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86" };
+    let machine = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
+    let mut clang = Command::new("clang");
+    clang
+        .args(["-g", "-O2", "-target", "bpf", "-Wall", "-Wno-visibility"])
+        .arg(format!("-D__TARGET_ARCH_{arch}"))
+        .arg(format!("-DVERSION={version}"))
+        .arg("-DRING=4194304")
+        .args(hooks.iter().map(|hook| format!("-D{hook}")))
+        .arg("-I")
+        .arg(source.with_file_name("include"))
+        .arg(format!("-I/usr/include/{machine}-linux-gnu"))
+        .arg("-c")
+        .args([source, Path::new("-o"), object]);
+    let done = clang.output().map_err(|e| format!("clang: {e}"))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&done.stderr).into_owned())
+}

@@ -1,0 +1,171 @@
+//! One test's own folders, pins and packages, and the child processes that are the daemon.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde::{Deserialize, Serialize};
+use skep_kernel::MapHandle;
+use skep_kernel::bpffs;
+use skep_runtime::{Cause, Detail, Dirs, Faults, Install, Packages, Runtime};
+use skep_spec::{Digest, ServiceName};
+use skep_trust::{Package, Verified};
+
+use crate::objects::{Objects, verified};
+
+/// Where one test works. Everything goes with it.
+pub struct Place {
+    folder: tempfile::TempDir,
+    bpffs: PathBuf,
+    pub set: String,
+    pub target: Option<String>,
+    objects: PathBuf,
+}
+
+/// What a child needs to know.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Job {
+    pub state: PathBuf,
+    pub bpffs: PathBuf,
+    pub objects: PathBuf,
+    pub set: String,
+    pub target: Option<String>,
+    /// Of the process that makes the events.
+    pub pid: u32,
+    /// "install", "upgrade", "rollback", "commit", "remove", "open", "events".
+    pub op: String,
+    pub fault: Option<String>,
+}
+
+/// How a child ended.
+#[derive(Debug)]
+pub enum Ended {
+    Done(Reply),
+    Failed(String),
+    Killed,
+}
+
+/// What a child says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Reply {
+    pub detail: Option<Detail>,
+    /// "finished" or "undone", of an operation that was interrupted.
+    pub interrupted: Option<String>,
+    /// Numbers of the events that were read, in order.
+    pub events: Vec<u64>,
+}
+
+struct Shelf(BTreeMap<Digest, Package>);
+
+impl Packages for Shelf {
+    fn package(&self, index: &Digest) -> Result<Verified<Package>, Cause> {
+        self.0.get(index).cloned().map(verified).ok_or_else(|| "it is not there".into())
+    }
+}
+
+impl Place {
+    pub fn new(objects: &Objects, set: &str, target: Option<String>) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let unique = folder.path().file_name().unwrap_or_default().to_string_lossy();
+        let name = bpffs::escape(&format!("skep-test-{unique}"));
+        let bpffs = Path::new(bpffs::DEFAULT).join(name);
+        let objects = objects.folder().to_path_buf();
+        Ok(Self { folder, bpffs, set: set.to_owned(), target, objects })
+    }
+
+    pub fn dirs(&self) -> Dirs {
+        Dirs { state: self.folder.path().join("state"), bpffs: self.bpffs.clone() }
+    }
+
+    fn job(&self, op: &str, fault: Option<&str>) -> Job {
+        let Dirs { state, bpffs } = self.dirs();
+        Job {
+            state,
+            bpffs,
+            objects: self.objects.clone(),
+            set: self.set.clone(),
+            target: self.target.clone(),
+            pid: std::process::id(),
+            op: op.to_owned(),
+            fault: fault.map(str::to_owned),
+        }
+    }
+
+    /// Runs `op` in a child, which the fault kills.
+    pub fn child(&self, op: &str, fault: Option<&str>) -> Result<Ended, String> {
+        let job = serde_json::to_string(&self.job(op, fault)).map_err(|e| e.to_string())?;
+        let me = std::env::current_exe().map_err(|e| e.to_string())?;
+        let Output { status, stdout, stderr } =
+            Command::new(me).args(["child", &job]).output().map_err(|e| e.to_string())?;
+        let said = || String::from_utf8_lossy(&stderr).trim().to_owned();
+        match status.code() {
+            Some(0) => {
+                let reply = serde_json::from_slice(&stdout);
+                Ok(Ended::Done(reply.map_err(|e| format!("{e}: {}", said()))?))
+            }
+            Some(_) => Ok(Ended::Failed(said())),
+            None => Ok(Ended::Killed),
+        }
+    }
+
+    /// Runs `op` in a child, which must do it.
+    pub fn does(&self, op: &str) -> Result<Reply, String> {
+        match self.child(op, None)? {
+            Ended::Done(reply) => Ok(reply),
+            Ended::Failed(why) => Err(format!("{op}: {why}")),
+            Ended::Killed => Err(format!("{op}: killed")),
+        }
+    }
+
+    /// A map of a generation, by its pin.
+    pub fn map(&self, map: &str, made_by: u64) -> Result<MapHandle, String> {
+        let service = "numbered".parse().expect("a name");
+        let pins = skep_runtime::pins::Pins::new(&self.bpffs, &service);
+        MapHandle::open_pinned(&pins.map(map, made_by)).map_err(|e| e.to_string())
+    }
+
+    /// All pins that are there.
+    pub fn pins(&self) -> Vec<PathBuf> {
+        bpffs::pins(&self.bpffs).unwrap_or_default()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = bpffs::unpin_tree(&self.bpffs);
+    }
+}
+
+impl Job {
+    pub fn service() -> ServiceName {
+        "numbered".parse().expect("a name")
+    }
+
+    pub fn open(&self) -> Result<(Runtime, Reply), Box<dyn Error>> {
+        let objects = Objects::at(&self.objects);
+        let mut shelf = BTreeMap::new();
+        for version in [1, 2] {
+            let package = objects.package(&self.set, version, self.target.as_deref())?;
+            shelf.insert(package.index, package);
+        }
+        let faults = self.fault.as_deref().map_or(Ok(Faults::none()), Faults::arm)?;
+        let dirs = Dirs { state: self.state.clone(), bpffs: self.bpffs.clone() };
+        let holder = crate::holder::connect(&self.state)?;
+        let (runtime, recovery) = Runtime::open(dirs, Box::new(Shelf(shelf)), holder, faults)?;
+        let interrupted = recovery.interrupted.map(|interrupted| {
+            if interrupted.finished { "finished".to_owned() } else { "undone".to_owned() }
+        });
+        Ok((runtime, Reply { interrupted, ..Reply::default() }))
+    }
+
+    pub fn package(&self, version: u32) -> Result<Verified<Package>, String> {
+        let objects = Objects::at(&self.objects);
+        objects.package(&self.set, version, self.target.as_deref()).map(verified)
+    }
+
+    pub fn install(&self) -> Install {
+        let params = BTreeMap::from([("pid".to_owned(), self.pid.to_string())]);
+        Install { service: Self::service(), params }
+    }
+}

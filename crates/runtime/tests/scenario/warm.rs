@@ -1,0 +1,54 @@
+//! A warm upgrade and the way back, under events that never stop, on one kind of hook.
+
+use std::time::Duration;
+
+use crate::generator::{Generator, Kind};
+use crate::place::Place;
+use crate::tally::{Seen, equal, once, sum};
+
+/// Between two events, so that the ring holds all of a test.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// Install, upgrade, roll back and remove; every number is seen once, every counter is exact.
+pub fn there_and_back(place: &Place, kind: Kind) -> Result<String, String> {
+    place.does("install")?;
+    let before = place.map("seen", 1)?;
+    let generator = Generator::start(kind, 1, PAUSE);
+    generator.wait(200);
+    let reply = place.does("upgrade")?;
+    let detail = reply.detail.ok_or("no detail")?;
+    equal("generation", detail.status.generation, 2)?;
+    let after = place.map("seen", 2)?;
+    generator.wait(200);
+    let detail = place.does("rollback")?.detail.ok_or("no detail")?;
+    equal("generation", detail.status.generation, 1)?;
+    generator.wait(200);
+    let end = generator.stop();
+    once(&Seen::new(&[&before, &after])?, 1, end)?;
+    equal("counts", sum(&place.map("counts", 1)?)?, end - 1)?;
+    equal("kept", sum(&place.map("kept", 1)?)?, end - 1)?;
+    equal("total", sum(&place.map(".bss", 1)?)?, end - 1)?;
+    let events = place.does("events")?.events;
+    equal("events in the ring", events.len() as u64, end - 1)?;
+    equal("in order", events.iter().copied().eq(1..end), true)?;
+    let programs: Vec<u32> =
+        detail.generations.iter().flat_map(|g| &g.programs).map(|p| p.id).collect();
+    place.does("remove")?;
+    equal("pins", place.pins(), Vec::new())?;
+    gone(&programs)?;
+    Ok(format!("{} events, 0 lost, 0 doubled", end - 1))
+}
+
+/// That the kernel has none of these programs any more; it frees them a moment later.
+pub fn gone(programs: &[u32]) -> Result<(), String> {
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    for id in programs {
+        while skep_kernel::Program::by_id(*id).is_ok() {
+            if std::time::Instant::now() > deadline {
+                return Err(format!("program {id} is still there"));
+            }
+            std::thread::yield_now();
+        }
+    }
+    Ok(())
+}
