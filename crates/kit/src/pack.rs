@@ -1,1 +1,260 @@
-//! From a built project to a package.
+//! From a built project to a package in an OCI layout.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use skep_object::{Facts, ObjectError, ProgramFacts, permissions};
+use skep_oci::pack::{Input, Labels, PackError};
+use skep_oci::{Store, StoreError};
+use skep_spec::manifest::{Manifest, Permissions};
+use skep_spec::nearest::nearest;
+use skep_spec::{Arch, Digest, PackageRef, Target};
+
+use crate::build::Built;
+use crate::project::Project;
+
+/// What was packed.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// `publisher/name:version`.
+    pub reference: PackageRef,
+    /// Digest of the index.
+    pub digest: Digest,
+    /// The manifest.
+    pub manifest: Manifest,
+}
+
+/// Why a project could not be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackingError {
+    /// An object that cannot be read.
+    #[error("the object '{object}' for {arch} cannot be read")]
+    Object {
+        /// The object.
+        object: String,
+        /// The architecture.
+        arch: Arch,
+        /// Why.
+        source: ObjectError,
+    },
+    /// The manifest names what no object has.
+    #[error("skep.toml names the {what} '{name}', which no object has{}", near.as_ref().map_or(String::new(), |near| format!("; did you mean '{near}'?")))]
+    Absent {
+        /// `program`, `map` or `variable`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// The nearest that there is.
+        near: Option<String>,
+    },
+    /// The manifest names a program without saying where it attaches, and its section does not either.
+    #[error(
+        "the program '{program}' says nowhere what it attaches to: give [program.{program}] a target"
+    )]
+    NoTarget {
+        /// The program.
+        program: String,
+    },
+    /// The code does more than `[permissions]` say.
+    #[error("[permissions] do not cover what the code does:\n{}", missing.join("\n"))]
+    Permissions {
+        /// What is not covered.
+        missing: Vec<String>,
+        /// Permissions that cover all of it.
+        needed: String,
+    },
+    /// The README.
+    #[error("can't read the README {}", path.display())]
+    Readme {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The layout.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The package.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+}
+
+/// Packs `built` into the layout at `layout`, which is made where it is not there.
+///
+/// # Errors
+/// The manifest names what is not there, permissions do not cover the code, a file cannot be read or written.
+pub fn pack(project: &Project, built: &Built, layout: &Path) -> Result<Packed, PackingError> {
+    let digest_of = |arches: &BTreeMap<Arch, Vec<u8>>| {
+        arches.iter().map(|(arch, elf)| (*arch, Digest::of(elf))).collect()
+    };
+    let digests =
+        built.objects.iter().map(|(name, arches)| (name.clone(), digest_of(arches))).collect();
+    let manifest = project.source.resolve(&digests);
+    let facts = facts(built)?;
+    check(&manifest, &facts)?;
+    let readme = readme(project)?;
+    let labels = labels(&facts);
+    let input = Input {
+        manifest: &manifest,
+        objects: &built.objects,
+        readme: readme.as_deref(),
+        labels: &labels,
+    };
+    let store = Store::create(layout)?;
+    let digest = skep_oci::pack(&store, &input)?;
+    let package = &manifest.package;
+    let reference = PackageRef {
+        registry: None,
+        path: String::new(),
+        name: package.name.clone(),
+        version: Some(package.version.clone()),
+        digest: None,
+        channel: None,
+    };
+    Ok(Packed { reference, digest, manifest })
+}
+
+fn facts(built: &Built) -> Result<Vec<Facts>, PackingError> {
+    let mut all = Vec::new();
+    for (object, arches) in &built.objects {
+        for (arch, elf) in arches {
+            let failed =
+                |source| PackingError::Object { object: object.clone(), arch: *arch, source };
+            all.push(Facts::parse(elf).map_err(failed)?);
+        }
+    }
+    Ok(all)
+}
+
+/// Holds the manifest against what the objects are.
+fn check(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
+    for (name, program) in &manifest.program {
+        let functions =
+            || facts.iter().flat_map(|facts| &facts.programs).map(|program| program.name.as_str());
+        let found = facts.iter().find_map(|facts| facts.program(&program.function));
+        let found = found.ok_or_else(|| absent("program", &program.function, functions()))?;
+        if program.target.is_none()
+            && matches!(&found.target, Target::Other(section) if section.is_empty())
+        {
+            return Err(PackingError::NoTarget { program: name.clone() });
+        }
+    }
+    let maps = || facts.iter().flat_map(|facts| &facts.maps).map(|map| map.name.as_str());
+    let outputs = manifest.output.values().map(|output| &output.map);
+    for name in manifest.map.keys().chain(outputs) {
+        if !facts.iter().any(|facts| facts.map(name).is_some()) {
+            return Err(absent("map", name, maps()));
+        }
+    }
+    let globals =
+        || facts.iter().flat_map(|facts| &facts.globals).map(|global| global.name.as_str());
+    let bound = manifest
+        .param
+        .values()
+        .flat_map(|param| param.rodata.iter().chain(&param.data).chain(param.set.keys()));
+    for name in bound {
+        if !facts.iter().any(|facts| facts.global(name).is_some()) {
+            return Err(absent("variable", name, globals()));
+        }
+    }
+    covered(manifest, facts)
+}
+
+fn absent<'a>(
+    what: &'static str,
+    name: &str,
+    there: impl Iterator<Item = &'a str>,
+) -> PackingError {
+    PackingError::Absent {
+        what,
+        name: name.to_owned(),
+        near: nearest(name, there).map(str::to_owned),
+    }
+}
+
+/// Permissions are judged with the targets that the manifest gives.
+fn covered(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
+    let mut missing = Vec::new();
+    let none = Permissions::default();
+    let declared = manifest.permissions.as_ref().unwrap_or(&none);
+    let mut needed = permissions::Summary::default();
+    for facts in facts {
+        let facts = with_targets(manifest, facts);
+        missing.extend(permissions::uncovered(declared, &facts));
+        let summary = permissions::derive(&facts);
+        needed.hooks.extend(summary.hooks);
+        needed.helpers.extend(summary.helpers);
+        needed.kfuncs.extend(summary.kfuncs);
+        needed.map_memory = summary.map_memory;
+    }
+    missing.sort();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(PackingError::Permissions { missing, needed: table(&needed) })
+}
+
+/// The facts with a program for each target that the manifest gives it; parameters stay open.
+fn with_targets(manifest: &Manifest, facts: &Facts) -> Facts {
+    let mut facts = facts.clone();
+    let programs = std::mem::take(&mut facts.programs);
+    for program in programs {
+        let own = manifest.program.values().filter(|own| own.function == program.name);
+        let targets: Vec<Target> =
+            own.filter_map(|own| own.target.as_ref()?.parse().ok()).collect();
+        if targets.is_empty() {
+            facts.programs.push(program);
+            continue;
+        }
+        facts
+            .programs
+            .extend(targets.into_iter().map(|target| ProgramFacts { target, ..program.clone() }));
+    }
+    facts
+}
+
+fn table(needed: &permissions::Summary) -> String {
+    let list = |items: &std::collections::BTreeSet<String>| {
+        let quoted: Vec<String> = items.iter().map(|item| format!("\"{item}\"")).collect();
+        quoted.join(", ")
+    };
+    let mut text = format!(
+        "[permissions]\nhooks = [{}]\nhelpers = [{}]\n",
+        list(&needed.hooks),
+        list(&needed.helpers)
+    );
+    if !needed.kfuncs.is_empty() {
+        text.push_str(&format!("kfuncs = [{}]\n", list(&needed.kfuncs)));
+    }
+    let memory = needed.map_memory.once.saturating_add(needed.map_memory.per_cpu);
+    text.push_str(&format!("map-memory = \"{}KiB\"\n", memory.div_ceil(1024)));
+    text
+}
+
+fn readme(project: &Project) -> Result<Option<String>, PackingError> {
+    let Some(name) = &project.source.package.readme else { return Ok(None) };
+    let path = project.folder.join(name);
+    std::fs::read_to_string(&path).map(Some).map_err(|source| PackingError::Readme { path, source })
+}
+
+/// What bpfman reads from an image's labels.
+fn labels(facts: &[Facts]) -> Labels {
+    let mut labels = Labels::default();
+    for facts in facts {
+        for program in &facts.programs {
+            let kind = match program.target.kind() {
+                "kretprobe" => "kprobe",
+                "uretprobe" => "uprobe",
+                "tcx" | "tc" | "classifier" => "tcx",
+                kind => kind,
+            };
+            labels.programs.insert(program.name.clone(), kind.to_owned());
+        }
+        for map in facts.maps.iter().filter(|map| map.origin != skep_object::MapOrigin::Data) {
+            labels.maps.insert(map.name.clone(), map.kind.to_string());
+        }
+    }
+    labels
+}

@@ -1,8 +1,10 @@
 //! One command a file; its doc comment is its help.
 
 mod build;
+mod inspect;
 mod key;
 mod new;
+mod pack;
 mod place;
 mod pull;
 mod push;
@@ -33,8 +35,10 @@ pub struct Skep {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Build(build::Build),
+    Inspect(inspect::Inspect),
     Key(key::Key),
     New(new::New),
+    Pack(pack::Pack),
     Pull(pull::Pull),
     Push(push::Push),
     Sign(sign::Sign),
@@ -50,8 +54,10 @@ impl Command {
         let config = Config::from_environment();
         match self {
             Self::Build(command) => command.run(output, &config),
+            Self::Inspect(command) => command.run(output, &config),
             Self::Key(command) => command.run(output, &config),
             Self::New(command) => command.run(output),
+            Self::Pack(command) => command.run(output, &config),
             Self::Pull(command) => command.run(output, &config),
             Self::Push(command) => command.run(output, &config),
             Self::Sign(command) => command.run(output, &config),

@@ -1,0 +1,78 @@
+//! `skep pack`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use skep_kit::build::Options;
+use skep_kit::pack::{self, PackingError};
+use skep_spec::{Arch, Digest, PackageRef};
+
+use super::build;
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::output::Output;
+
+/// Build a package and put it into an OCI layout, ready to sign and push
+///
+/// The manifest is held against the objects: programs, maps and variables that it names must be there, and its
+/// [permissions] must cover what the code does.
+#[derive(Debug, Args)]
+pub struct Pack {
+    /// The folder with skep.toml
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+    /// The layout to make or add to, instead of FOLDER/build/package
+    #[arg(short = 'o', long = "layout", value_name = "LAYOUT")]
+    layout: Option<PathBuf>,
+    /// Kernel types instead of those that [build] btf names: host, or a file
+    #[arg(long, value_name = "host|FILE")]
+    btf: Option<String>,
+    /// This clang instead of the newest in PATH
+    #[arg(long, value_name = "PATH")]
+    clang: Option<PathBuf>,
+    /// Pack for one architecture only
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<Arch>,
+    /// Refuse what skep.lock does not pin
+    #[arg(long)]
+    locked: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    package: PackageRef,
+    digest: Digest,
+    layout: PathBuf,
+}
+
+impl Pack {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// It does not build, the manifest does not fit the objects, the layout cannot be written.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let project = build::read(&self.folder)?;
+        let Self { btf, clang, arch, locked, .. } = self;
+        let options = Options { btf, clang, arch, locked, cache: config.cache_dir.clone() };
+        let built = build::run(&project, &options, output)?;
+        let layout = self.layout.unwrap_or_else(|| self.folder.join("build/package"));
+        let packed =
+            pack::pack(&project, &built, &layout).map_err(|error| refused(&self.folder, &error))?;
+        let answer = Answer { package: packed.reference, digest: packed.digest, layout };
+        output.answer(&answer, || {
+            format!("Packed {} in {}\n{}", answer.package, answer.layout.display(), answer.digest)
+        });
+        Ok(())
+    }
+}
+
+fn refused(folder: &Path, error: &PackingError) -> Error {
+    let converted = Error::caused(Kind::Failed, format!("can't pack {}", folder.display()), error);
+    match error {
+        PackingError::Permissions { needed, .. } => {
+            converted.hint(format!("what covers all of it:\n\n{needed}"))
+        }
+        _ => converted,
+    }
+}
