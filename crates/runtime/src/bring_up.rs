@@ -149,7 +149,7 @@ impl Runtime {
             let Some(facts) = objects.get(object) else { continue };
             let reuse = self.maps_to_keep(up, object)?;
             let preparation = Preparation {
-                service: &up.service,
+                service: up.service.as_str(),
                 object,
                 bytes,
                 facts,

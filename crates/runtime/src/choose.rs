@@ -107,6 +107,12 @@ pub enum ChooseError {
         /// Why.
         why: String,
     },
+    /// Every program was skipped.
+    #[error("no program could be attached:\n  {why}")]
+    NothingAttached {
+        /// Each program and what was wrong with it.
+        why: String,
+    },
     /// A package without programs.
     #[error("the package has no program to run")]
     Nothing,
@@ -120,16 +126,26 @@ pub(crate) fn choose(
     refused: &Refused,
     report: &mut Report,
 ) -> Result<Vec<Chosen>, ChooseError> {
-    let chosen = if manifest.program.is_empty() {
-        by_section(objects)?
-    } else {
-        by_manifest(manifest, objects, params, refused, report)?
-    };
+    let chosen = select(manifest, objects, params, refused, report)?;
     if chosen.is_empty() {
         return Err(ChooseError::Nothing);
     }
     chosen.iter().try_for_each(check_complete)?;
     Ok(chosen)
+}
+
+/// Chooses programs whose targets may still lack something.
+pub(crate) fn select(
+    manifest: &Manifest,
+    objects: &Objects,
+    params: &Params,
+    refused: &Refused,
+    report: &mut Report,
+) -> Result<Vec<Chosen>, ChooseError> {
+    if manifest.program.is_empty() {
+        return by_section(objects);
+    }
+    by_manifest(manifest, objects, params, refused, report)
 }
 
 /// Whether a package can do without a program: it is optional, or one of several alternatives.

@@ -43,7 +43,7 @@ pub enum RuntimeError {
     #[error("object '{object}' of {service} was not loaded")]
     Load {
         /// Whose.
-        service: ServiceName,
+        service: String,
         /// The object.
         object: String,
         /// Why.

@@ -49,9 +49,9 @@ impl Faults {
         "upgrade": "Begin" "load" "pin" "Loaded" "Attach" "stub" "attach" "Attached" "fill" "SlotsFilled"
             "copy" "Precopied" "Switching" "switch" "update" "Switched" "wait" "Quiesced" "merge" "Merged"
             "SoakUntil" "Committed" "detach" "Detached" "unpin" "Freed" "End";
-        "rollback": "Begin" "fill" "SlotsFilled" "copy" "Precopied" "Switching" "switch" "update" "Switched"
-            "wait" "Quiesced" "merge" "Merged" "Committed" "detach" "Detached" "unpin" "Freed" "End";
-        "commit": "Begin" "Committed" "detach" "Detached" "unpin" "Freed" "End";
+        "rollback": "Begin" "copy" "Precopied" "Switching" "switch" "update" "Switched"
+            "wait" "Quiesced" "merge" "Merged" "Committed" "fill" "detach" "Detached" "unpin" "Freed" "End";
+        "commit": "Begin" "Committed" "fill" "detach" "Detached" "unpin" "Freed" "End";
         "remove": "Begin" "detach" "Detached" "unpin" "End";
         "activate": "Begin" "load" "pin" "Loaded" "Attach" "stub" "attach" "Attached" "fill" "SlotsFilled"
             "Switching" "switch" "Switched" "End";

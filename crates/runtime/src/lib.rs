@@ -7,6 +7,7 @@
 mod bring_up;
 mod choose;
 mod converge;
+pub mod ephemeral;
 mod error;
 pub mod events;
 pub mod faults;
@@ -29,6 +30,7 @@ pub mod status;
 mod upgrade;
 
 pub use choose::ChooseError;
+pub use ephemeral::Session;
 pub use error::{Cause, RuntimeError};
 pub use events::{Event, EventCounts, EventStream, Next};
 pub use faults::{Faults, UnknownFault};

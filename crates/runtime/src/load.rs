@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skep_adapt::Pass;
 use skep_kernel::maps::possible_cpus;
-use skep_kernel::object::{self, Counted, OpenOptions};
-use skep_kernel::{KernelError, LoadError, MapHandle, Opened, Program};
+use skep_kernel::object::{self, OpenOptions};
+use skep_kernel::{KernelError, LoadError, Loaded, MapHandle, Opened, Program};
 use skep_object::Facts;
 use skep_object::MapKind;
-use skep_spec::ServiceName;
 use skep_trust::Package;
 
 use crate::choose::{Chosen, Objects};
@@ -16,8 +15,8 @@ use crate::error::RuntimeError;
 use crate::params::Params;
 use crate::plan::Report;
 
-/// The map that counts lost events; no symbol has a dot in front and a space in it.
-pub(crate) const LOST: &str = ".skep lost";
+/// The map that counts lost events; no symbol or data section has such a name.
+pub(crate) const LOST: &str = ".skep-lost";
 
 /// Where a map of a package is defined.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +27,7 @@ pub(crate) struct MapPlace {
 
 /// What one object needs before it is loaded.
 pub(crate) struct Preparation<'a> {
-    pub(crate) service: &'a ServiceName,
+    pub(crate) service: &'a str,
     pub(crate) object: &'a str,
     pub(crate) bytes: &'a [u8],
     pub(crate) facts: &'a Facts,
@@ -66,35 +65,46 @@ pub(crate) fn map_names(objects: &Objects) -> BTreeMap<String, MapPlace> {
 }
 
 impl Preparation<'_> {
-    /// Loads the object; once more without counting lost events if the kernel refuses it with them.
+    /// Loads the object, and gives its programs and maps.
     pub(crate) fn load(&self, report: &mut Report) -> Result<LoadedObject, RuntimeError> {
+        let (loaded, counters) = self.load_whole(report)?;
+        let lost_slots = loaded.counted().slots.clone();
+        let (programs, mut maps) = loaded.into_parts();
+        maps.extend(counters.map(|counters| (LOST.to_owned(), counters)));
+        Ok(LoadedObject { programs, maps, lost_slots })
+    }
+
+    /// Loads the object; once more without counting lost events if the kernel refuses it with them. Gives the
+    /// counters too, where something counts.
+    pub(crate) fn load_whole(
+        &self,
+        report: &mut Report,
+    ) -> Result<(Loaded, Option<MapHandle>), RuntimeError> {
         let mut counters = self.counters()?;
         let loaded = match self.opened(counters.as_ref(), report)?.load() {
             Ok(loaded) => loaded,
             Err(error) if counters.is_some() => {
                 counters = None;
-                let again = self.opened(None, report)?.load();
+                let again = self.opened(None, &mut Report::default())?.load();
                 let loaded = again.map_err(|_| self.failed(error.clone()))?;
-                let what = format!("not counted: {}", error.summary);
+                let what = format!("lost events are not counted: {}", error.summary);
                 report.add(Pass::LostEvents, self.object, what);
                 loaded
             }
             Err(error) => return Err(self.failed(error)),
         };
-        let Counted { slots: lost_slots, uncounted } = loaded.counted().clone();
-        for (program, why) in uncounted {
+        for (program, why) in &loaded.counted().uncounted {
             report.add(Pass::LostEvents, program, format!("lost events are not counted: {why}"));
         }
-        let (programs, mut maps) = loaded.into_parts();
-        if let Some(counters) = counters.filter(|_| !lost_slots.is_empty()) {
+        let counts = !loaded.counted().slots.is_empty();
+        if counts && counters.is_some() {
             report.add(Pass::LostEvents, self.object, "counted where a ring buffer is full");
-            maps.insert(LOST.to_owned(), counters);
         }
-        Ok(LoadedObject { programs, maps, lost_slots })
+        Ok((loaded, counters.filter(|_| counts)))
     }
 
     fn failed(&self, source: LoadError) -> RuntimeError {
-        let (service, object) = (self.service.clone(), self.object.to_owned());
+        let (service, object) = (self.service.to_owned(), self.object.to_owned());
         RuntimeError::Load { service, object, source }
     }
 

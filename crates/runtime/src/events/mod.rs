@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use skep_kernel::MapHandle;
 use skep_spec::ServiceName;
 
-pub(crate) use source::{Source, decodings};
+pub(crate) use source::{Source, choose as choose_decoding, decodings};
 pub use stream::{Event, EventStream, Next};
 
 use crate::error::RuntimeError;

@@ -48,7 +48,10 @@ fn at(place: &Place, kind: Kind, op: &str, point: &str) -> Result<bool, String> 
     };
     if op == "remove" {
         generator.stop();
-        place.does("open")?;
+        if place.does("open")?.detail.is_some() {
+            equal("killed before the journal knew", point, "remove.Begin.before")?;
+            place.does("remove")?;
+        }
         equal("pins", place.pins(), Vec::new())?;
         return Ok(killed);
     }

@@ -1,0 +1,346 @@
+//! Running a package or a bare object for as long as a value lives: nothing pinned, nothing journaled, no stub.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use skep_kernel::ring::{self, Waker};
+use skep_kernel::{AttachPlan, KernelError, Link, Loaded, MapHandle, attach, perf};
+use skep_object::MapKind;
+use skep_object::event::Decoder;
+use skep_spec::Target;
+use skep_trust::{Package, Verified};
+
+use crate::choose::{ChooseError, Chosen, Objects, Refused, lacks, select};
+use crate::error::{RuntimeError, chain};
+use crate::events::{Source, choose_decoding, decodings};
+use crate::load::{Preparation, wanted_objects};
+use crate::params::Params;
+use crate::plan::Report;
+use crate::runtime::facts_of;
+
+/// Pages of a perf buffer for each CPU, as libbpf's tools have it.
+const PERF_PAGES: usize = 64;
+/// One wait, where ring and perf buffers are read in turn.
+const TURN: Duration = Duration::from_millis(10);
+
+/// What `skep run` was told beside the object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Values of the package's parameters.
+    pub params: BTreeMap<String, String>,
+    /// The interface for XDP and tc programs whose section names none.
+    pub interface: Option<String>,
+    /// The cgroup for cgroup programs whose section names none.
+    pub cgroup: Option<String>,
+    /// Targets by program, in place of the section's.
+    pub targets: BTreeMap<String, Target>,
+}
+
+/// A package that runs until this value goes.
+#[derive(Debug)]
+pub struct Session {
+    // Links first: what is detached last would run without its maps.
+    links: Vec<Link>,
+    attached: Vec<(String, Target)>,
+    skipped: Vec<(String, String)>,
+    report: Report,
+    rings: ring::Reader,
+    ring_sources: Vec<Source>,
+    perfs: Vec<(perf::Reader, Source)>,
+    perf_lost: u64,
+    counters: Vec<MapHandle>,
+    _loaded: Vec<Loaded>,
+}
+
+/// One record, as it lies in the buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The output; without a manifest the buffer's name.
+    pub output: &'a str,
+    /// How it is read.
+    pub decoder: &'a Decoder,
+    /// Its bytes.
+    pub data: &'a [u8],
+}
+
+/// Loads and attaches every program that can attach.
+///
+/// # Errors
+/// The package cannot be read, a parameter is wrong, or not one program could be loaded and attached.
+pub fn run(package: &Verified<Package>, options: &Options) -> Result<Session, RuntimeError> {
+    let objects = facts_of(package)?;
+    let params = Params::resolve(&package.manifest, &options.params)?;
+    params.check_variables(objects.values())?;
+    let mut refused = Refused::new();
+    loop {
+        let attempt = Attempt { package, objects: &objects, params: &params, options };
+        match attempt.run(&refused) {
+            Err(RuntimeError::Load { source, .. })
+                if source.program.as_ref().is_some_and(|p| !refused.contains_key(p)) =>
+            {
+                let program = source.program.clone().unwrap_or_default();
+                refused.insert(program, source.to_string());
+                if attempt.chosen(&refused)?.0.is_empty() {
+                    let object = package.objects.keys().next().cloned().unwrap_or_default();
+                    return Err(RuntimeError::Load {
+                        service: package.manifest.package.name.short().to_owned(),
+                        object,
+                        source,
+                    });
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+struct Attempt<'a> {
+    package: &'a Package,
+    objects: &'a Objects,
+    params: &'a Params,
+    options: &'a Options,
+}
+
+impl Attempt<'_> {
+    fn run(&self, refused: &Refused) -> Result<Session, RuntimeError> {
+        let (chosen, skipped) = self.chosen(refused)?;
+        let mut session = Session {
+            links: Vec::new(),
+            attached: Vec::new(),
+            skipped,
+            report: Report::default(),
+            rings: ring::Reader::new()?,
+            ring_sources: Vec::new(),
+            perfs: Vec::new(),
+            perf_lost: 0,
+            counters: Vec::new(),
+            _loaded: Vec::new(),
+        };
+        let service = self.package.manifest.package.name.short().to_owned();
+        for (object, bytes) in wanted_objects(self.package, &chosen) {
+            let Some(facts) = self.objects.get(object) else { continue };
+            let reuse = BTreeMap::new();
+            let preparation = Preparation {
+                service: &service,
+                object,
+                bytes,
+                facts,
+                chosen: &chosen,
+                params: self.params,
+                reuse: &reuse,
+            };
+            let (loaded, counters) = preparation.load_whole(&mut session.report)?;
+            session.counters.extend(counters);
+            session.read_buffers(self.package, facts, &loaded)?;
+            let here: Vec<&Chosen> = chosen.iter().filter(|c| c.object == *object).collect();
+            session.attach_all(&here, &loaded);
+            session._loaded.push(loaded);
+        }
+        match session.attached.is_empty() {
+            false => Ok(session),
+            true => Err(nothing_attached(session.skipped).into()),
+        }
+    }
+
+    /// Programs that can attach, and those that cannot with the reason.
+    #[allow(clippy::type_complexity)]
+    fn chosen(
+        &self,
+        refused: &Refused,
+    ) -> Result<(Vec<Chosen>, Vec<(String, String)>), RuntimeError> {
+        let (mut chosen, mut skipped) = (Vec::new(), Vec::new());
+        let manifest = &self.package.manifest;
+        let by_name = |function: &String| {
+            let program = manifest.program.iter().find(|(_, p)| p.function == *function);
+            program.map_or(function.clone(), |(name, _)| name.clone())
+        };
+        let known: Refused = refused.iter().map(|(f, why)| (by_name(f), why.clone())).collect();
+        let mut report = Report::default();
+        let all = match manifest.program.is_empty() {
+            true => select(manifest, self.objects, self.params, &Refused::new(), &mut report)?,
+            false => select(manifest, self.objects, self.params, &known, &mut report)?,
+        };
+        for mut one in all {
+            self.complete(&mut one);
+            if let Some(why) = refused.get(&one.function) {
+                skipped.push((one.name, why.clone()));
+            } else if let Some((lacks, example)) = lacks(&one.target) {
+                let why = format!("'{}' names no {lacks}; a whole one is {example}", one.target);
+                skipped.push((one.name, why));
+            } else {
+                chosen.push(one);
+            }
+        }
+        Ok((chosen, skipped))
+    }
+
+    /// Puts what the command line said into a target that lacks it.
+    fn complete(&self, one: &mut Chosen) {
+        let options = self.options;
+        if let Some(target) = options.targets.get(&one.name) {
+            one.target = target.clone();
+        }
+        let fill = |place: &mut String, with: &Option<String>| {
+            if let (true, Some(with)) = (place.is_empty(), with) {
+                place.clone_from(with);
+            }
+        };
+        match &mut one.target {
+            Target::Xdp { interface, .. } | Target::Tc { interface, .. } => {
+                fill(interface, &options.interface);
+            }
+            Target::CgroupSkb { cgroup, .. } => fill(cgroup, &options.cgroup),
+            _ => {}
+        }
+    }
+}
+
+impl Session {
+    fn read_buffers(
+        &mut self,
+        package: &Package,
+        facts: &skep_object::Facts,
+        loaded: &Loaded,
+    ) -> Result<(), KernelError> {
+        for map in &facts.maps {
+            let Some(decodings) = decodings(&package.manifest, facts, &map.name) else { continue };
+            let Some(handle) = loaded.map(&map.name) else { continue };
+            let source = Source { map: handle.try_clone()?, decodings: decodings.into() };
+            if map.kind == MapKind::RingBuf {
+                self.rings.add(&source.map)?;
+                self.ring_sources.push(source);
+            } else {
+                self.perfs.push((perf::Reader::new(&source.map, PERF_PAGES)?, source));
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_all(&mut self, chosen: &[&Chosen], loaded: &Loaded) {
+        for one in chosen {
+            let Some(program) = loaded.program(&one.function) else { continue };
+            let link = match &one.target {
+                Target::Other(_) => loaded.attach_by_section(&one.function),
+                target => attach::attach(program, &AttachPlan::new(target.clone())),
+            };
+            match link {
+                Ok(link) => {
+                    self.links.push(link);
+                    self.attached.push((one.name.clone(), one.target.clone()));
+                }
+                Err(error) => {
+                    let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                    self.skipped.push((one.name.clone(), chain(&error) + &hint));
+                }
+            }
+        }
+    }
+
+    /// Programs that run, and where.
+    #[must_use]
+    pub fn attached(&self) -> &[(String, Target)] {
+        &self.attached
+    }
+
+    /// Programs that do not run, and why.
+    #[must_use]
+    pub fn skipped(&self) -> &[(String, String)] {
+        &self.skipped
+    }
+
+    /// What was adapted for this kernel.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Whether there is anything to read.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.ring_sources.is_empty() || !self.perfs.is_empty()
+    }
+
+    /// The readers of its outputs, for the head of a table.
+    pub fn outputs(&self) -> impl Iterator<Item = (&str, &Decoder)> {
+        let perfs = self.perfs.iter().map(|(_, source)| source);
+        let decodings = self.ring_sources.iter().chain(perfs).flat_map(|s| s.decodings.iter());
+        decodings.map(|decoding| (&*decoding.output, &decoding.decoder))
+    }
+
+    /// Events that were lost so far because a buffer was full.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let words = self.counters.iter().filter_map(|map| map.mmap().ok());
+        let counted: u64 = words.map(|w| (0..w.len()).map(|i| w.load(i)).sum::<u64>()).sum();
+        counted + self.perf_lost
+    }
+
+    /// Ends [`Self::poll`]'s wait from another thread.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.rings.waker()
+    }
+
+    /// Hands at most `most` records to `each`, after waiting for the first one up to `timeout`; gives their number.
+    ///
+    /// # Errors
+    /// A buffer is damaged.
+    pub fn poll(
+        &mut self,
+        timeout: Duration,
+        most: usize,
+        mut each: impl FnMut(Record<'_>),
+    ) -> Result<usize, KernelError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let mut records = self.poll_perf(most, &mut each)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = match (records > 0, self.perfs.is_empty()) {
+                (true, _) => Duration::ZERO,
+                (false, true) => left,
+                (false, false) => left.min(TURN),
+            };
+            let sources = &self.ring_sources;
+            let polled = self.rings.poll(Some(wait), most - records, |number, data| {
+                if let Some(source) = sources.get(number) {
+                    hand_on(source, data, &mut each);
+                }
+            })?;
+            records += polled.records;
+            if records > 0 || polled.woken || left <= wait {
+                return Ok(records);
+            }
+        }
+    }
+
+    fn poll_perf(
+        &mut self,
+        most: usize,
+        each: &mut impl FnMut(Record<'_>),
+    ) -> Result<usize, KernelError> {
+        let (mut records, lost) = (0, &mut self.perf_lost);
+        for (reader, source) in &mut self.perfs {
+            let left = most - records;
+            reader.poll(Some(Duration::ZERO), left, |_, record| match record {
+                perf::Record::Sample(data) => {
+                    records += 1;
+                    hand_on(source, data, each);
+                }
+                perf::Record::Lost(more) => *lost += more,
+            })?;
+        }
+        Ok(records.min(most))
+    }
+}
+
+fn hand_on(source: &Source, data: &[u8], each: &mut impl FnMut(Record<'_>)) {
+    if let Some(decoding) = choose_decoding(&source.decodings, data) {
+        each(Record { output: &decoding.output, decoder: &decoding.decoder, data });
+    }
+}
+
+fn nothing_attached(skipped: Vec<(String, String)>) -> ChooseError {
+    let why = skipped.into_iter().map(|(program, why)| format!("{program}: {why}"));
+    let why = why.collect::<Vec<_>>().join("\n  ");
+    if why.is_empty() { ChooseError::Nothing } else { ChooseError::NothingAttached { why } }
+}
