@@ -1,2 +1,34 @@
-//! xtask
-fn main() {}
+//! What `make` and CI run, the same at home.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run")]
+
+mod arrows;
+mod sysroot;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "cargo xtask arrows | sysroot | test";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["arrows"] => arrows::check(),
+        ["sysroot"] => sysroot::make(),
+        ["test"] => test::everything(),
+        _ => bail!("{HELP}"),
+    }
+}

@@ -1,0 +1,34 @@
+# Everything that people and CI run. `make setup` installs what is missing and says each step; the rest calls xtask.
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+CARGO := cargo
+
+.PHONY: help setup build test demo bench proof clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t12
+
+setup: ## install what building and testing need (Debian 12, root)
+	@scripts/setup.sh build
+
+build: setup ## release binaries: skep, skepd, skep-hub
+	$(CARGO) build --release --locked --package skep-cli --package skep-agent --package skep-hub --package testkit
+
+test: ## everything: format, clippy, arrows, licences, unit, end to end, real kernels
+	@scripts/setup.sh test
+	@$(CARGO) xtask test
+
+demo: build ## the whole way once, on this machine's kernel
+	@exec target/x86_64-unknown-linux-musl/release/demo
+
+bench: build ## ours against peers; a table and target/bench.json
+	@scripts/setup.sh bench
+	$(CARGO) build --release --locked --package bench
+	@exec target/x86_64-unknown-linux-musl/release/bench
+
+proof: build ## what takes longer; results go to docs/reference/proof.md
+	@scripts/setup.sh test
+	@$(CARGO) xtask proof
+
+clean: ## remove what was built
+	$(CARGO) clean

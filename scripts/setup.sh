@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# setup.sh build|test|bench: installs what is missing on Debian 12, as root, and says each step.
+# Does nothing, quickly, where all is there. Downloads that no package manager keeps go to $XDG_CACHE_HOME/skep.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+what=${1:-build}
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/skep
+export PATH=$HOME/.cargo/bin:$cache/bin:/usr/local/go/bin:$PATH
+mkdir -p "$cache/bin"
+
+say() { echo "setup: $*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+installed() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^ii'; }
+
+# packages FROM NAME...: apt packages, from a suite or - for the usual one
+packages() {
+	local from=$1 missing=() name
+	shift
+	for name; do installed "$name" || missing+=("$name"); done
+	((${#missing[@]})) || return 0
+	say "apt install ${missing[*]}"
+	apt_update
+	local suite=()
+	[[ $from = - ]] || suite=(-t "$from")
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends \
+		"${suite[@]}" "${missing[@]}" >"$cache/apt.log" 2>&1 || {
+		tail -5 "$cache/apt.log" >&2
+		echo "setup: apt could not install ${missing[*]}; the whole log is $cache/apt.log" >&2
+		exit 1
+	}
+}
+
+updated=
+apt_update() {
+	[[ -z $updated ]] || return 0
+	apt-get -qq -o DPkg::Lock::Timeout=600 update >"$cache/apt.log" 2>&1 || { tail -5 "$cache/apt.log" >&2; exit 1; }
+	updated=1
+}
+
+# Debian's backports, from the mirror that apt already uses
+backports() {
+	apt-get indextargets --format '$(CODENAME)' 'Created-By: Packages' | grep -qx bookworm-backports && return
+	local mirror
+	mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' | awk '$1=="bookworm"{print $2; exit}')
+	[[ -n $mirror ]] || { echo "setup: apt has no source for bookworm" >&2; exit 1; }
+	say "add bookworm-backports to apt"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror bookworm-backports main" \
+		>/etc/apt/sources.list.d/skep-backports.list
+	updated=
+	apt_update
+}
+
+rust() {
+	local channel target=x86_64-unknown-linux-musl
+	channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+	if ! have cargo; then
+		say "install Rust $channel with rustup"
+		curl -fsSL --proto '=https' https://sh.rustup.rs | sh -s -- -y -q --no-modify-path \
+			--profile minimal --component clippy,rustfmt --default-toolchain "$channel"
+	fi
+	if ! rustup toolchain list 2>/dev/null | grep -q "^$channel"; then
+		say "rustup toolchain install $channel"
+		rustup -q toolchain install "$channel" --profile minimal --component clippy,rustfmt --no-self-update
+	fi
+	rustup target list --installed --toolchain "$channel" | grep -qx $target || {
+		say "rustup target add $target"
+		rustup -q target add $target --toolchain "$channel"
+	}
+}
+
+# libelf.a, libz.a and a compiler for musl, where .cargo/config.toml looks for them
+sysroot() {
+	[[ -e target/sysroot/x86_64/done ]] || {
+		say "build libelf and zlib for musl"
+		cargo xtask sysroot
+	}
+}
+
+# cosign, built from the Go module proxy: what signatures are held against
+cosign() {
+	! have cosign || return 0
+	if ! have go; then
+		backports
+		packages bookworm-backports golang-go
+	fi
+	say "go install cosign (some minutes)"
+	GOFLAGS=-p=2 GOTOOLCHAIN=auto GOBIN=$cache/bin go install github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3
+}
+
+cargo_deny() {
+	have cargo-deny || {
+		say "cargo install cargo-deny (some minutes)"
+		(cd / && CARGO_BUILD_TARGET='' cargo install --quiet --locked --root "$cache" cargo-deny)
+	}
+}
+
+packages - ca-certificates clang curl gcc git kmod libc6-dev linux-libc-dev lld make musl-tools pkg-config xz-utils zstd
+rust
+sysroot
+case $what in
+test | bench)
+	backports
+	packages bookworm-backports bpftool qemu-system-x86
+	packages - chromium docker-registry iproute2 llvm openssl skopeo sqlite3 util-linux
+	;;&
+test)
+	cosign
+	cargo_deny
+	;;
+bench) packages - bpftrace python3-bpfcc ;;
+esac

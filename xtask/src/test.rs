@@ -1,0 +1,123 @@
+//! `make test`: every check, one after the other, then the counts.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::arrows;
+
+/// What was counted so far.
+#[derive(Default)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    failures: Vec<String>,
+}
+
+/// Runs everything. The last line is the counts; a skip fails.
+pub fn everything() -> Result<()> {
+    let mut counts = Counts::default();
+    counts.step("format", cargo(&["fmt", "--all", "--check"]));
+    counts.step(
+        "clippy",
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    );
+    counts.outcome("arrows", arrows::check());
+    let mut deny = Command::new("cargo-deny");
+    deny.args(["--log-level", "error", "check", "bans", "licenses", "sources"]);
+    counts.step("licences", deny);
+    // Tests look for the binaries beside their own.
+    counts.step("build", cargo(&["build", "--workspace", "--locked", "--quiet"]));
+    counts.tests(cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+    for failure in &counts.failures {
+        println!("FAILED {failure}");
+    }
+    println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
+    if counts.failed + counts.skipped > 0 {
+        bail!("not everything passed");
+    }
+    Ok(())
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(args);
+    command
+}
+
+impl Counts {
+    fn outcome(&mut self, name: &str, outcome: Result<()>) {
+        match outcome {
+            Ok(()) => self.passed += 1,
+            Err(error) => {
+                println!("{error:#}");
+                self.failed += 1;
+                self.failures.push(name.to_owned());
+            }
+        }
+    }
+
+    fn step(&mut self, name: &str, mut command: Command) {
+        println!("--- {name}");
+        let clock = Instant::now();
+        let status =
+            command.stdin(Stdio::null()).status().with_context(|| format!("run {command:?}"));
+        let outcome = status
+            .and_then(|status| if status.success() { Ok(()) } else { bail!("{name}: {status}") });
+        self.outcome(name, outcome);
+        println!("    {name} took {:.0} s", clock.elapsed().as_secs_f64());
+    }
+
+    /// Runs `cargo test` and adds up what its runners say.
+    fn tests(&mut self, mut command: Command) -> Result<()> {
+        println!("--- tests");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("run cargo test")?;
+        let output = child.stdout.take().context("no output of cargo test")?;
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            println!("{line}");
+            self.line(&line);
+        }
+        let status = child.wait()?;
+        if !status.success() && self.failed == 0 {
+            self.outcome("cargo test", Err(anyhow::anyhow!("cargo test: {status}")));
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &str) {
+        if let Some(name) =
+            line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
+        {
+            self.failures.push(name.to_owned());
+        }
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let number = |what: &str| {
+            let before = result.split(what).next().unwrap_or_default().trim_end();
+            before
+                .rsplit([' ', ';'])
+                .next()
+                .and_then(|number| number.parse::<usize>().ok())
+                .unwrap_or(0)
+        };
+        self.passed += number(" passed");
+        self.failed += number(" failed");
+        self.skipped += number(" ignored");
+    }
+}
