@@ -388,7 +388,7 @@ impl Runtime {
 fn refused_program(error: &RuntimeError, manifest: &Manifest) -> Option<(String, String)> {
     let (program, why) = match error {
         RuntimeError::Attach { program, source, .. } => {
-            (program.clone(), crate::error::chain(source))
+            (program.clone(), crate::error::chain(source.as_ref()))
         }
         RuntimeError::Load { source, .. } => {
             let function = source.program.as_ref()?;

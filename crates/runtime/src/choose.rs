@@ -77,7 +77,7 @@ pub enum ChooseError {
         /// The program.
         program: String,
         /// The target.
-        target: Target,
+        target: String,
         /// What is missing.
         lacks: &'static str,
         /// A whole target.
@@ -293,6 +293,6 @@ pub(crate) fn lacks(target: &Target) -> Option<(&'static str, &'static str)> {
 
 fn check_complete(chosen: &Chosen) -> Result<(), ChooseError> {
     let Some((lacks, example)) = lacks(&chosen.target) else { return Ok(()) };
-    let (program, target) = (chosen.name.clone(), chosen.target.clone());
+    let (program, target) = (chosen.name.clone(), chosen.target.to_string());
     Err(ChooseError::Incomplete { program, target, lacks, example })
 }

@@ -47,7 +47,7 @@ pub enum RuntimeError {
         /// The object.
         object: String,
         /// Why.
-        source: LoadError,
+        source: Box<LoadError>,
     },
     /// A program was not attached.
     #[error("program '{program}' of {service} was not attached")]
@@ -57,7 +57,7 @@ pub enum RuntimeError {
         /// The program.
         program: String,
         /// Why.
-        source: KernelError,
+        source: Box<KernelError>,
     },
     /// An object cannot be read.
     #[error("object '{object}' cannot be read")]
@@ -204,7 +204,8 @@ impl RuntimeError {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Kernel(error) | Self::Attach { source: error, .. } => error.hint(),
+            Self::Kernel(error) => error.hint(),
+            Self::Attach { source, .. } => source.hint(),
             Self::Load { source, .. } => source.hint.as_deref(),
             Self::Unfinished { source, .. } => source.hint(),
             Self::Busy { .. } => Some("stop the other one, or give this one its own --state-dir"),

@@ -129,7 +129,7 @@ impl Runtime {
         let link = link.map_err(|source| RuntimeError::Attach {
             service: service.clone(),
             program: placed.chosen.name.clone(),
-            source,
+            source: Box::new(source),
         })?;
         self.settle(&service, &name, &mut hook, link, report)?;
         placed.mechanism = hook.mechanism;

@@ -6,6 +6,7 @@
 
 mod bring_up;
 mod choose;
+pub mod contents;
 mod converge;
 pub mod ephemeral;
 mod error;
@@ -30,6 +31,7 @@ pub mod status;
 mod upgrade;
 
 pub use choose::ChooseError;
+pub use contents::Contents;
 pub use ephemeral::Session;
 pub use error::{Cause, RuntimeError};
 pub use events::{Event, EventCounts, EventStream, Next};

@@ -105,7 +105,7 @@ impl Preparation<'_> {
 
     fn failed(&self, source: LoadError) -> RuntimeError {
         let (service, object) = (self.service.to_owned(), self.object.to_owned());
-        RuntimeError::Load { service, object, source }
+        RuntimeError::Load { service, object, source: Box::new(source) }
     }
 
     fn opened(

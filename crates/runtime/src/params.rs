@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skep_kernel::{KernelError, Opened};
+use skep_kernel::Opened;
 use skep_object::btf::Kind;
 use skep_object::{Facts, Global};
 use skep_spec::Manifest;
@@ -164,7 +164,7 @@ impl Params {
                 source,
             })?;
             let offset = usize::try_from(global.offset).unwrap_or(usize::MAX);
-            opened.set_global(&global.section, offset, &bytes).map_err(KernelError::from)?;
+            opened.set_global(&global.section, offset, &bytes)?;
         }
         Ok(())
     }

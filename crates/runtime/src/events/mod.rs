@@ -78,11 +78,9 @@ impl Runtime {
             return Ok(());
         }
         let freed = pending.and_then(|p| p.retiring);
-        if !self.consumers.0.contains_key(service) {
-            if !self.has_unread(service, freed)? {
-                return Ok(());
-            }
-            // The ring is about to go: what is in it waits in the thread's backlog for the first reader.
+        // Without a reader a ring keeps its events; one that is about to go hands them to the thread's backlog.
+        if !self.consumers.0.contains_key(service) && !self.has_unread(service, freed)? {
+            return Ok(());
         }
         let (retiring, active) = self.sources(service)?;
         match self.consumers.0.get_mut(service) {

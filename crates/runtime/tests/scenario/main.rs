@@ -81,9 +81,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn run(objects: &Objects, asked: &[String]) -> ExitCode {
     let all = asked.iter().any(|name| name == "all");
-    let wanted = |test: &Test| {
-        all || (asked.is_empty() && test.everywhere) || asked.iter().any(|name| *name == test.name)
-    };
+    let wanted =
+        |test: &Test| all || (asked.is_empty() && test.everywhere) || asked.contains(&test.name);
     let chosen: Vec<Test> = tests().into_iter().filter(wanted).collect();
     println!("running {} tests", chosen.len());
     let failed = chosen.iter().filter(|test| !passes(objects, test)).count();

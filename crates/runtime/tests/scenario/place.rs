@@ -41,7 +41,7 @@ pub struct Job {
 /// How a child ended.
 #[derive(Debug)]
 pub enum Ended {
-    Done(Reply),
+    Done(Box<Reply>),
     Failed(String),
     Killed,
 }
@@ -102,7 +102,7 @@ impl Place {
         match status.code() {
             Some(0) => {
                 let reply = serde_json::from_slice(&stdout);
-                Ok(Ended::Done(reply.map_err(|e| format!("{e}: {}", said()))?))
+                Ok(Ended::Done(reply.map(Box::new).map_err(|e| format!("{e}: {}", said()))?))
             }
             Some(_) => Ok(Ended::Failed(said())),
             None => Ok(Ended::Killed),
@@ -110,7 +110,7 @@ impl Place {
     }
 
     /// Runs `op` in a child, which must do it.
-    pub fn does(&self, op: &str) -> Result<Reply, String> {
+    pub fn does(&self, op: &str) -> Result<Box<Reply>, String> {
         match self.child(op, None)? {
             Ended::Done(reply) => Ok(reply),
             Ended::Failed(why) => Err(format!("{op}: {why}")),

@@ -1,0 +1,244 @@
+//! What is in a service's maps, decoded through BTF: counters for people.
+//!
+//! Values per CPU are added up. While the generation before is kept, entries that its map still holds are added
+//! too, field by field as the manifest has them merged: during a move the sum is right at every moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use skep_kernel::{KernelError, MapHandle};
+use skep_object::event::Decoder;
+use skep_object::layout::{LayoutChange, compare};
+use skep_object::{Btf, Facts, TypeId};
+use skep_spec::ServiceName;
+use skep_spec::manifest::Merge;
+
+use crate::error::RuntimeError;
+use crate::plan::{FieldMove, MapChange, Place};
+use crate::runtime::{Runtime, facts_of};
+
+/// Most entries that are given at once.
+const MOST: usize = 10_000;
+
+/// The contents of one map.
+#[derive(Debug, Serialize)]
+pub struct Contents {
+    /// The map.
+    pub map: String,
+    /// Its entries; of an array those whose value is not zero.
+    pub entries: Vec<Entry>,
+    /// Whether there are more than are given.
+    pub cut: bool,
+}
+
+/// One entry.
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    /// The key, by its BTF type.
+    pub key: Box<RawValue>,
+    /// The value, by its BTF type.
+    pub value: Box<RawValue>,
+}
+
+/// How a map's bytes become JSON, and how values of several CPUs are added.
+struct Reading {
+    key: Decoder,
+    value: Decoder,
+    /// Numbers of the value; empty where nothing can be added.
+    numbers: Vec<Place>,
+}
+
+impl Runtime {
+    /// What is in the map of this name.
+    ///
+    /// # Errors
+    /// There is no such service or map, or its type can't be read.
+    pub fn contents(&self, service: &ServiceName, map: &str) -> Result<Contents, RuntimeError> {
+        let active = self.active(service)?;
+        let handle = self.open_map(service, &active, map)?;
+        let records = active.incarnation.as_ref().map(|i| &i.maps);
+        let record = records.and_then(|maps| maps.get(map));
+        let package = self.package(&active.index)?;
+        let objects = facts_of(&package)?;
+        let facts = record.and_then(|record| Some((objects.get(&record.object)?, record)));
+        let reading = Reading::new(facts.map(|(facts, record)| (facts, record.symbol.as_str())));
+        let mut values = read(&handle, &reading.numbers)?;
+        self.add_rest(service, map, &mut values)?;
+        let array = handle.info().is_array();
+        let shown = |(_, value): &(&Vec<u8>, &Vec<u8>)| !array || value.iter().any(|b| *b != 0);
+        let wanted: Vec<_> = values.iter().filter(shown).take(MOST + 1).collect();
+        let cut = wanted.len() > MOST;
+        let entry = |(key, value): &(&Vec<u8>, &Vec<u8>)| {
+            let json = |decoder: &Decoder, bytes: &[u8]| {
+                RawValue::from_string(decoder.decode(bytes).to_json()).unwrap_or_default()
+            };
+            Entry { key: json(&reading.key, key), value: json(&reading.value, value) }
+        };
+        let entries = wanted.iter().take(MOST).map(entry).collect();
+        Ok(Contents { map: map.to_owned(), entries, cut })
+    }
+
+    /// Names of the running generation's maps, without those that only skep knows.
+    ///
+    /// # Errors
+    /// There is no such service.
+    pub fn map_names(&self, service: &ServiceName) -> Result<Vec<String>, RuntimeError> {
+        let active = self.active(service)?;
+        let maps = active.incarnation.iter().flat_map(|i| &i.maps);
+        Ok(maps.filter(|(_, map)| !map.is_lost()).map(|(name, _)| name.clone()).collect())
+    }
+
+    /// Adds what the kept generation's map has not given up yet.
+    fn add_rest(
+        &self,
+        name: &ServiceName,
+        map: &str,
+        values: &mut BTreeMap<Vec<u8>, Vec<u8>>,
+    ) -> Result<(), RuntimeError> {
+        let service = self.service_state(name)?;
+        let change = service.changes.get(map);
+        let (Some(MapChange::Migrate { fields }), Some(previous)) = (change, service.previous)
+        else {
+            return Ok(());
+        };
+        let Some(previous) = service.generations.get(&previous) else { return Ok(()) };
+        let old = self.open_map(name, previous, map)?;
+        let places: Vec<Place> = fields.iter().flat_map(|f| elements(f.old, f.count)).collect();
+        for (key, rest) in read(&old, &places)? {
+            if rest.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            let size = self.open_map(name, &self.active(name)?, map)?.info().value_size as usize;
+            let value = values.entry(key).or_insert_with(|| vec![0; size]);
+            fields
+                .iter()
+                .filter(|f| f.merge == Merge::Sum)
+                .for_each(|f| add_field(value, &rest, f));
+        }
+        Ok(())
+    }
+}
+
+impl Reading {
+    fn new(map: Option<(&Facts, &str)>) -> Self {
+        let found = map.and_then(|(facts, symbol)| Some((facts.btf.as_ref()?, facts.map(symbol)?)));
+        let decoder = |ty: Option<TypeId>| {
+            let made = found
+                .zip(ty)
+                .and_then(|((btf, _), ty)| Decoder::new(btf, ty, &BTreeMap::new()).ok());
+            made.unwrap_or_else(Decoder::raw)
+        };
+        let key = decoder(found.and_then(|(_, map)| map.key_type));
+        let value_type = found.and_then(|(_, map)| map.value_type);
+        let numbers = found.zip(value_type).map(|((btf, _), ty)| numbers(btf, ty));
+        Self { key, value: decoder(value_type), numbers: numbers.unwrap_or_default() }
+    }
+}
+
+/// The integers of a type.
+fn numbers(btf: &Btf, ty: TypeId) -> Vec<Place> {
+    let renames = BTreeMap::from([(".".to_owned(), ".".to_owned())]); // every field, also of equal types
+    let LayoutChange::Fields { common, .. } = compare(btf, ty, btf, ty, &renames) else {
+        return Vec::new();
+    };
+    let numbers = common.iter().filter(|pair| pair.number);
+    numbers
+        .flat_map(|pair| {
+            elements(Place { offset: pair.new.offset, width: pair.new.size }, pair.count)
+        })
+        .collect()
+}
+
+fn elements(first: Place, count: u32) -> impl Iterator<Item = Place> {
+    (0..count).map(move |i| Place { offset: first.offset + i * first.width, ..first })
+}
+
+/// All entries; values per CPU added up, number by number, other bytes from the first CPU that has any.
+fn read(map: &MapHandle, numbers: &[Place]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, KernelError> {
+    let mut values = BTreeMap::new();
+    let size = map.info().value_size as usize;
+    let per_cpu = map.info().is_per_cpu();
+    for (key, value) in map.entries()? {
+        let value = if per_cpu { add_up(&value, size, numbers) } else { value };
+        values.insert(key, value);
+    }
+    Ok(values)
+}
+
+fn add_up(all: &[u8], size: usize, numbers: &[Place]) -> Vec<u8> {
+    let mut cpus = all.chunks_exact(size.next_multiple_of(8)).map(|value| &value[..size]);
+    let first = cpus.clone().find(|value| value.iter().any(|b| *b != 0));
+    let mut total = first.or_else(|| cpus.next()).map_or_else(|| vec![0; size], <[u8]>::to_vec);
+    let places: BTreeSet<(u32, u32)> = numbers.iter().map(|p| (p.offset, p.width)).collect();
+    for (offset, width) in places {
+        let place = Place { offset, width };
+        let values = all.chunks_exact(size.next_multiple_of(8));
+        let sum = values.fold(0u64, |sum, value| sum.wrapping_add(load(value, place)));
+        store(&mut total, place, sum);
+    }
+    total
+}
+
+fn add_field(value: &mut [u8], rest: &[u8], field: &FieldMove) {
+    for (old, new) in elements(field.old, field.count).zip(elements(field.new, field.count)) {
+        let more = sign_extended(load(rest, old), old.width, field.signed);
+        let sum = load(value, new).wrapping_add(more);
+        store(value, new, sum);
+    }
+}
+
+fn sign_extended(number: u64, width: u32, signed: bool) -> u64 {
+    let shift = 64 - (width * 8).clamp(1, 64);
+    if signed { ((number << shift).cast_signed() >> shift).cast_unsigned() } else { number }
+}
+
+fn load(value: &[u8], place: Place) -> u64 {
+    let (at, width) = (place.offset as usize, place.width.min(8) as usize);
+    let mut bytes = [0; 8];
+    if let Some(source) = value.get(at..at + width) {
+        let from = if cfg!(target_endian = "big") { 8 - width } else { 0 };
+        bytes[from..from + width].copy_from_slice(source);
+    }
+    u64::from_ne_bytes(bytes)
+}
+
+fn store(value: &mut [u8], place: Place, number: u64) {
+    let (at, width) = (place.offset as usize, place.width.min(8) as usize);
+    let bytes = number.to_ne_bytes();
+    let from = if cfg!(target_endian = "big") { 8 - width } else { 0 };
+    if let Some(target) = value.get_mut(at..at + width) {
+        target.copy_from_slice(&bytes[from..from + width]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_all_cpus_are_added_number_by_number() {
+        let one = |a: u64, b: u32| [&a.to_ne_bytes()[..], &b.to_ne_bytes()].concat();
+        let all: Vec<u8> = [(1, 2), (10, 20)]
+            .iter()
+            .flat_map(|(a, b)| [one(*a, *b), vec![0; 4]].concat())
+            .collect();
+        let numbers = [Place { offset: 0, width: 8 }, Place { offset: 8, width: 4 }];
+        assert_eq!(add_up(&all, 12, &numbers), one(11, 22));
+    }
+
+    #[test]
+    fn a_signed_field_is_widened_with_its_sign() {
+        let field = FieldMove {
+            name: "n".to_owned(),
+            old: Place { offset: 0, width: 4 },
+            new: Place { offset: 0, width: 8 },
+            count: 1,
+            signed: true,
+            merge: Merge::Sum,
+        };
+        let mut value = 5i64.to_ne_bytes();
+        add_field(&mut value, &(-7i32).to_ne_bytes(), &field);
+        assert_eq!(i64::from_ne_bytes(value), -2);
+    }
+}
