@@ -56,8 +56,11 @@ rust() {
 	channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 	if ! have cargo; then
 		say "install Rust $channel with rustup"
-		curl -fsSL --proto '=https' https://sh.rustup.rs | sh -s -- -y -q --no-modify-path \
-			--profile minimal --component clippy,rustfmt --default-toolchain "$channel"
+		curl -fsSL --proto '=https' -o "$cache/rustup-init" \
+			"https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init"
+		chmod +x "$cache/rustup-init"
+		"$cache/rustup-init" -y -q --no-modify-path --profile minimal --component clippy --component rustfmt \
+			--default-toolchain "$channel"
 	fi
 	if ! rustup toolchain list 2>/dev/null | grep -q "^$channel"; then
 		say "rustup toolchain install $channel"

@@ -1,1 +1,12 @@
-//! skep-agent
+//! The node's daemon: pulls and verifies packages, drives the runtime, answers on a Unix socket.
+//!
+//! A request goes [`server`] → [`operations`] → [`node`]; only [`packages`] touches packages that nobody verified yet.
+
+pub mod config;
+pub mod counters;
+pub mod ephemeral;
+pub mod error;
+pub mod node;
+pub mod operations;
+pub mod packages;
+pub mod server;

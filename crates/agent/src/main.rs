@@ -1,2 +1,126 @@
-//! skep-agent
-fn main() {}
+//! `skepd`: the node's daemon.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
+
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser as _;
+use skep_agent::config::{Args, Config};
+use skep_agent::node::Node;
+use skep_agent::packages::Shelf;
+use skep_agent::{ephemeral, server};
+use skep_runtime::{Dirs, Faults, Recovery, Runtime, RuntimeError};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.list_faults {
+        Faults::ALL.iter().for_each(|point| println!("{point}"));
+        return ExitCode::SUCCESS;
+    }
+    if args.ephemeral {
+        return ephemeral::serve_standard_input();
+    }
+    log(&args.log);
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("skepd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log(filter: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_default();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+}
+
+fn run(args: &Args) -> Result<()> {
+    if !skep_kernel::process::is_root() {
+        bail!("it loads programs into the kernel, which is root's: start it as root");
+    }
+    let config = Config::read(args)?;
+    let shelf = Shelf::open(&args.state_dir, &args.config_dir, config.clone())
+        .map_err(|e| anyhow::anyhow!(e.body.message))?;
+    let faults = args.fault.as_deref().map_or(Ok(Faults::none()), Faults::arm)?;
+    let dirs = Dirs { state: args.state_dir.clone(), bpffs: args.bpffs_dir.clone() };
+    let (runtime, recovery) =
+        Runtime::open(dirs, Box::new(shelf.clone()), None, faults).map_err(explained)?;
+    report(&recovery);
+    let node = Node::new(runtime, shelf, args.bpffs_dir.clone(), config.hub);
+    let threads = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_stack_size(512 << 10)
+        .build()?;
+    threads.block_on(async {
+        let listener = listen(&args.socket)?;
+        tracing::info!(socket = %args.socket.display(), "skepd listens");
+        server::serve(listener, node, stopped()?).await.context("serve the socket")
+    })?;
+    let _ = std::fs::remove_file(&args.socket);
+    tracing::info!("skepd ends; what is attached stays");
+    Ok(())
+}
+
+fn explained(error: RuntimeError) -> anyhow::Error {
+    let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+    let text = format!("{:#}{hint}", anyhow::Error::from(error));
+    anyhow::anyhow!(text)
+}
+
+fn report(recovery: &Recovery) {
+    for service in &recovery.adopted {
+        tracing::info!(%service, "adopted: it ran on");
+    }
+    for service in &recovery.started {
+        tracing::info!(%service, "started again");
+    }
+    for (service, why) in &recovery.failed {
+        tracing::error!(%service, why, "does not run");
+    }
+    if let Some(interrupted) = &recovery.interrupted {
+        let outcome = if interrupted.finished { "finished" } else { "undone" };
+        tracing::warn!(service = %interrupted.service, op = ?interrupted.op, outcome, "an interrupted operation");
+    }
+}
+
+/// Listens at `path`; a socket that nobody listens on any more is replaced.
+fn listen(path: &Path) -> Result<UnixListener> {
+    let shown = path.display();
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("can't make {}", folder.display()))?;
+    }
+    if path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_socket()) {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            bail!("another skepd listens on {shown}: stop it, or give this one its own --socket");
+        }
+        std::fs::remove_file(path).with_context(|| format!("can't remove {shown}"))?;
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("can't listen on {shown}"))?;
+    let mode = std::fs::Permissions::from_mode(0o660);
+    std::fs::set_permissions(path, mode)
+        .with_context(|| format!("can't set the mode of {shown}"))?;
+    Ok(listener)
+}
+
+/// Ends at SIGTERM or Ctrl-C.
+fn stopped() -> Result<impl Future<Output = ()> + Send + 'static> {
+    let (mut term, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

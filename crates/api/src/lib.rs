@@ -1,1 +1,17 @@
-//! skep-api
+//! What skepd and its clients say to each other: HTTP with JSON over a Unix socket, and the client.
+
+mod client;
+mod rows;
+mod run;
+mod wire;
+
+pub use client::{Client, ClientError, Events};
+pub use rows::Rows;
+pub use run::{Mode, Run};
+pub use wire::{
+    CounterRow, Detail, ErrorBody, EventLine, GenerationDetail, HookDetail, Install, MapDetail,
+    MapPlan, Node, Operation, OperationState, Package, Plan, Report, Status, Upgrade,
+};
+
+/// Most bytes of a request or of an answer that is no stream.
+pub const MAX_BODY: usize = 4 << 20;

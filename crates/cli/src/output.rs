@@ -52,6 +52,18 @@ impl Output {
         self.format != Format::Table
     }
 
+    /// What to print.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether only errors and what was asked for are printed.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether a person watches.
     #[must_use]
     pub const fn is_terminal(&self) -> bool {
@@ -93,6 +105,13 @@ impl Output {
     pub fn error(&self, text: &str) {
         let _ = write!(std::io::stderr(), "{text}");
     }
+}
+
+/// Characters of a line, where a person watches.
+#[must_use]
+pub fn width(output: &Output) -> Option<usize> {
+    let table = comfy_table::Table::new();
+    output.is_terminal().then(|| table.width()).flatten().map(usize::from)
 }
 
 /// Rows under a header, aligned, without borders.

@@ -174,6 +174,33 @@ impl Param {
         integer(number, size).ok_or_else(too_large)
     }
 
+    /// A parameter of a type, bound to nothing and with nothing else said.
+    #[must_use]
+    pub fn of(r#type: ParamType, unit: Option<&str>) -> Self {
+        Self {
+            r#type,
+            unit: unit.map(str::to_owned),
+            rodata: None,
+            data: None,
+            set: BTreeMap::new(),
+            default: None,
+            range: None,
+            many: None,
+            doc: None,
+        }
+    }
+
+    /// The number that a text stands for, from 0 on.
+    ///
+    /// # Errors
+    /// Not of the type, or no number.
+    pub fn number_of(&self, text: &str) -> Result<u64, ParamError> {
+        let number = self.number(&Value::Text(text.to_owned()))?;
+        let number = number.and_then(|number| u64::try_from(number).ok());
+        number
+            .ok_or_else(|| ParamError::Type { text: text.to_owned(), wanted: "a number from 0 on" })
+    }
+
     /// The number that a value of a counting type stands for; `None` for the other types.
     fn number(&self, value: &Value) -> Result<Option<i128>, ParamError> {
         let text = value.text();

@@ -1,14 +1,23 @@
 //! One command a file; its doc comment is its help.
 
 mod build;
+mod daemon;
+mod events;
 mod inspect;
+mod install;
 mod key;
+mod list;
 mod new;
 mod pack;
 mod place;
 mod pull;
 mod push;
+mod remove;
+mod rollback;
+mod run;
+mod show;
 mod sign;
+mod upgrade;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -35,13 +44,21 @@ pub struct Skep {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Build(build::Build),
+    Events(events::Events),
     Inspect(inspect::Inspect),
+    Install(install::Install),
     Key(key::Key),
+    List(list::List),
     New(new::New),
     Pack(pack::Pack),
     Pull(pull::Pull),
     Push(push::Push),
+    Remove(remove::Remove),
+    Rollback(rollback::Rollback),
+    Run(run::Run),
+    Show(show::Show),
     Sign(sign::Sign),
+    Upgrade(upgrade::Upgrade),
     Verify(verify::Verify),
 }
 
@@ -54,13 +71,21 @@ impl Command {
         let config = Config::from_environment();
         match self {
             Self::Build(command) => command.run(output, &config),
+            Self::Events(command) => command.run(output, &config),
             Self::Inspect(command) => command.run(output, &config),
+            Self::Install(command) => command.run(output, &config),
             Self::Key(command) => command.run(output, &config),
+            Self::List(command) => command.run(output, &config),
             Self::New(command) => command.run(output),
             Self::Pack(command) => command.run(output, &config),
             Self::Pull(command) => command.run(output, &config),
             Self::Push(command) => command.run(output, &config),
+            Self::Remove(command) => command.run(output, &config),
+            Self::Rollback(command) => command.run(output, &config),
+            Self::Run(command) => command.run(output, &config),
+            Self::Show(command) => command.run(output, &config),
             Self::Sign(command) => command.run(output, &config),
+            Self::Upgrade(command) => command.run(output, &config),
             Self::Verify(command) => command.run(output, &config),
         }
     }

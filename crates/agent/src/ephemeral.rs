@@ -1,0 +1,209 @@
+//! `skepd --ephemeral`: one package or object, for as long as this process lives. `skep run` becomes this process.
+//!
+//! Prints events itself, so that no byte is copied twice.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use skep_api::{Mode, Rows, Run};
+use skep_kernel::ring::Waker;
+use skep_runtime::RuntimeError;
+use skep_runtime::ephemeral::{Options, Record, Session, run};
+use skep_spec::Digest;
+use skep_trust::{Package, Verified};
+
+/// Most bytes of the objects of one run.
+const MOST: usize = 128 << 20;
+/// Records that are taken between two looks at the clock.
+const BATCH: usize = 16 * 1024;
+
+/// Reads a [`Run`] from the standard input and runs it until Ctrl-C or its limits.
+#[must_use]
+pub fn serve_standard_input() -> ExitCode {
+    match request().and_then(|(request, package)| follow(&request, &package)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            for cause in error.chain().skip(1) {
+                say(&format!("  because {cause}"));
+            }
+            if let Some(hint) = error.downcast_ref::<RuntimeError>().and_then(RuntimeError::hint) {
+                say(&format!("hint: {hint}"));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Something beside the events; a closed standard error is no reason to fail.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+fn request() -> Result<(Run, Verified<Package>)> {
+    let mut input = BufReader::new(io::stdin());
+    let mut line = String::new();
+    (&mut input).take(4 << 20).read_line(&mut line).context("read what to run")?;
+    let request: Run =
+        serde_json::from_str(&line).context("skepd --ephemeral is started by skep run")?;
+    let mut objects = BTreeMap::new();
+    let mut room = MOST;
+    for (name, size) in &request.objects {
+        room = room.checked_sub(*size).context("the objects are too large")?;
+        let mut bytes = vec![0; *size];
+        input.read_exact(&mut bytes).with_context(|| format!("read the object '{name}'"))?;
+        objects.insert(name.clone(), bytes);
+    }
+    let manifest_bytes = request.manifest.canonical();
+    let digest = Digest::of(&manifest_bytes);
+    let manifest = request.manifest.clone();
+    let package = Package {
+        index: digest,
+        platform: digest,
+        manifest,
+        manifest_bytes,
+        objects,
+        readme: None,
+    };
+    Ok((request, Verified::local(package)))
+}
+
+fn follow(request: &Run, package: &Verified<Package>) -> Result<()> {
+    if !skep_kernel::process::is_root() {
+        bail!(
+            "loading programs into the kernel is root's: start skep run as root, with sudo for instance"
+        );
+    }
+    let mut targets = BTreeMap::new();
+    for (program, target) in &request.targets {
+        targets.insert(
+            program.clone(),
+            target.parse().with_context(|| format!("the target of {program}"))?,
+        );
+    }
+    let options = Options {
+        params: request.params.clone(),
+        interface: request.interface.clone(),
+        cgroup: request.cgroup.clone(),
+        targets,
+    };
+    let mut session = run(package, &options)?;
+    let stop = stop_at_signals(session.waker())?;
+    introduce(request, &session);
+    let mut printer = Printer {
+        request,
+        out: BufWriter::new(io::stdout()),
+        rows: Rows::new(request.width),
+        count: 0,
+    };
+    printer.follow(&mut session, &stop)?;
+    printer.total(&session)
+}
+
+fn introduce(request: &Run, session: &Session) {
+    if request.quiet {
+        return;
+    }
+    for (program, target) in session.attached() {
+        say(&format!("attached {program} to {target}"));
+    }
+    for (program, why) in session.skipped() {
+        say(&format!("skipped {program}: {why}"));
+    }
+    for change in &session.report().changes {
+        say(&format!("{change}"));
+    }
+    if !session.has_events() {
+        say("it has no events to show; Ctrl-C ends it");
+    }
+}
+
+/// A flag that SIGINT and SIGTERM raise.
+fn stop_at_signals(waker: Waker) -> Result<Arc<AtomicBool>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    let threads = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let guard = threads.enter();
+    let (mut interrupt, mut term) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    drop(guard);
+    std::thread::Builder::new().stack_size(128 << 10).spawn(move || {
+        threads.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = term.recv() => {}
+            }
+        });
+        flag.store(true, Ordering::Relaxed);
+        waker.wake();
+    })?;
+    Ok(stop)
+}
+
+struct Printer<'a> {
+    request: &'a Run,
+    out: BufWriter<io::Stdout>,
+    rows: Rows,
+    count: u64,
+}
+
+impl Printer<'_> {
+    /// Reads and prints until the end that was asked for, a signal, or a reader that went away.
+    fn follow(&mut self, session: &mut Session, stop: &AtomicBool) -> Result<()> {
+        let clock = Instant::now();
+        let limit = self.request.milliseconds.map(Duration::from_millis);
+        while !stop.load(Ordering::Relaxed) {
+            let left = self.request.events.map_or(u64::MAX, |most| most.saturating_sub(self.count));
+            let time =
+                limit.map_or(Duration::from_secs(1), |limit| limit.saturating_sub(clock.elapsed()));
+            if left == 0 || time.is_zero() {
+                break;
+            }
+            let most = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
+            let mut written = Ok(());
+            let counts = matches!(self.request.mode, Mode::Count | Mode::CountJson);
+            let records = session.poll(time.min(Duration::from_secs(1)), most, |record| {
+                if !counts && written.is_ok() {
+                    written = self.print(&record);
+                }
+            })?;
+            self.count += records as u64;
+            match written.and_then(|()| self.out.flush()) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                other => other.context("write events")?,
+            }
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, record: &Record<'_>) -> io::Result<()> {
+        if self.request.mode == Mode::Ndjson {
+            let json = record.decoder.decode(record.data).to_json();
+            return writeln!(self.out, "{{\"output\":{:?},\"event\":{json}}}", record.output);
+        }
+        let columns =
+            record.decoder.columns().map(|column| (column.name.clone(), column.number)).collect();
+        if let Some(head) = self.rows.head(columns) {
+            writeln!(self.out, "{head}")?;
+        }
+        let row = self.rows.row(&record.decoder.row(record.data));
+        writeln!(self.out, "{row}")
+    }
+
+    fn total(mut self, session: &Session) -> Result<()> {
+        let (events, lost) = (self.count, session.lost());
+        match self.request.mode {
+            Mode::Count => writeln!(self.out, "{events} events, {lost} lost")?,
+            Mode::CountJson => writeln!(self.out, "{{\"events\":{events},\"lost\":{lost}}}")?,
+            _ if !self.request.quiet => say(&format!("{events} events, {lost} lost")),
+            _ => {}
+        }
+        self.out.flush().context("write the total")
+    }
+}

@@ -1,0 +1,108 @@
+//! Errors on their way out: converted once, from each crate's own into the API's.
+
+use std::error::Error as StdError;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use skep_api::ErrorBody;
+use skep_oci::{RegistryError, StoreError};
+use skep_runtime::RuntimeError;
+use skep_trust::{AdmitError, TrustError};
+
+/// An error and its HTTP status.
+#[derive(Debug)]
+pub struct Error {
+    /// The status.
+    pub status: StatusCode,
+    /// What is sent.
+    pub body: ErrorBody,
+}
+
+impl Error {
+    /// An error of the daemon's own.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        let body = ErrorBody {
+            code: code.to_owned(),
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+        };
+        Self { status, body }
+    }
+
+    /// The same with what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.body.hint = Some(hint.into());
+        self
+    }
+
+    fn of(status: StatusCode, code: &str, error: &dyn StdError) -> Self {
+        let mut converted = Self::new(status, code, error.to_string());
+        let mut next = error.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            if !converted.body.message.contains(&text) {
+                converted.body.causes.push(text);
+            }
+            next = cause.source();
+        }
+        converted
+    }
+}
+
+impl From<RuntimeError> for Error {
+    fn from(error: RuntimeError) -> Self {
+        let status = match error {
+            RuntimeError::NoService { .. } | RuntimeError::NoSuch { .. } => StatusCode::NOT_FOUND,
+            RuntimeError::Exists { .. } => StatusCode::CONFLICT,
+            RuntimeError::File { .. } | RuntimeError::Journal(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        let converted = Self::of(status, error.code(), &error);
+        match error.hint() {
+            Some(hint) => converted.hint(hint),
+            None => converted,
+        }
+    }
+}
+
+impl From<RegistryError> for Error {
+    fn from(error: RegistryError) -> Self {
+        Self::of(StatusCode::BAD_GATEWAY, "registry", &error)
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::of(StatusCode::INTERNAL_SERVER_ERROR, "store", &error)
+    }
+}
+
+impl From<skep_oci::signatures::SignatureError> for Error {
+    fn from(error: skep_oci::signatures::SignatureError) -> Self {
+        Self::of(StatusCode::UNPROCESSABLE_ENTITY, "signature", &error)
+    }
+}
+
+impl From<TrustError> for Error {
+    fn from(error: TrustError) -> Self {
+        Self::of(StatusCode::FORBIDDEN, "refused", &error)
+    }
+}
+
+impl From<AdmitError> for Error {
+    fn from(error: AdmitError) -> Self {
+        Self::of(StatusCode::FORBIDDEN, "not-admitted", &error)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.body)).into_response()
+    }
+}

@@ -1,0 +1,238 @@
+//! What the daemon can do: the runtime, the shelf of packages, and what joins them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use skep_api::{Detail, Install, Plan, Status, Upgrade};
+use skep_runtime::{Runtime, status};
+use skep_spec::ServiceName;
+use skep_trust::{Package, Verified};
+
+use crate::counters;
+use crate::error::Error;
+use crate::packages::Shelf;
+
+/// The daemon behind its API.
+pub struct Node {
+    runtime: Mutex<Runtime>,
+    shelf: Shelf,
+    bpffs: PathBuf,
+    hub: Option<String>,
+}
+
+impl Node {
+    /// Joins the parts.
+    #[must_use]
+    pub fn new(runtime: Runtime, shelf: Shelf, bpffs: PathBuf, hub: Option<String>) -> Arc<Self> {
+        Arc::new(Self { runtime: Mutex::new(runtime), shelf, bpffs, hub })
+    }
+
+    /// What this node is.
+    #[must_use]
+    pub fn about(&self) -> skep_api::Node {
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        skep_api::Node {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: kernel.trim().to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            hub: self.hub.clone(),
+        }
+    }
+
+    /// All services.
+    ///
+    /// # Errors
+    /// Never for what the operator did.
+    pub fn services(&self) -> Result<Vec<Status>, Error> {
+        let services = self.runtime().services();
+        services.iter().map(|status| self.status(status)).collect()
+    }
+
+    /// One service.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn service(&self, name: &ServiceName) -> Result<Detail, Error> {
+        let runtime = self.runtime();
+        let detail = runtime.service(name)?;
+        self.detail(&detail)
+    }
+
+    /// Installs a package as a service.
+    ///
+    /// # Errors
+    /// The package is refused, or the runtime refuses; nothing is half done.
+    pub async fn install(self: Arc<Self>, install: Install) -> Result<Detail, Error> {
+        let package = self.shelf.admit(&install.package, install.allow_unsigned).await?;
+        heed(&package)?;
+        let short = package.manifest.package.name.short().to_owned();
+        let service = install.service.map_or_else(|| short.parse(), Ok).map_err(
+            |error: skep_spec::name::NameError| {
+                Error::new(StatusCode::BAD_REQUEST, "name", error.to_string())
+            },
+        )?;
+        let asked = skep_runtime::Install { service, params: install.params };
+        blocking(move || {
+            let detail = self.runtime().install(&package, &asked)?;
+            self.detail(&detail)
+        })
+        .await
+    }
+
+    /// What an upgrade would do.
+    ///
+    /// # Errors
+    /// As [`Self::upgrade`], but for what only the kernel can say.
+    pub async fn plan(
+        self: Arc<Self>,
+        service: ServiceName,
+        upgrade: Upgrade,
+    ) -> Result<Plan, Error> {
+        let (package, asked) = self.admitted(service, upgrade).await?;
+        blocking(move || {
+            let plan = self.runtime().plan_upgrade(&package, &asked)?;
+            same(&plan)
+        })
+        .await
+    }
+
+    /// Upgrades a service.
+    ///
+    /// # Errors
+    /// The package is refused, or the runtime refuses; the old generation then runs on.
+    pub async fn upgrade(
+        self: Arc<Self>,
+        service: ServiceName,
+        upgrade: Upgrade,
+    ) -> Result<(Plan, Detail), Error> {
+        let (package, asked) = self.admitted(service, upgrade).await?;
+        blocking(move || {
+            let upgraded = self.runtime().upgrade(&package, &asked)?;
+            Ok((same(&upgraded.plan)?, self.detail(&upgraded.detail)?))
+        })
+        .await
+    }
+
+    /// Returns to the generation before the last upgrade, if policy still allows it.
+    ///
+    /// # Errors
+    /// There is none, it is not trusted any more, or the kernel refuses.
+    pub fn rollback(&self, service: &ServiceName) -> Result<Detail, Error> {
+        let mut runtime = self.runtime();
+        let detail = runtime.service(service)?;
+        let previous = detail.generations.iter().find(|generation| !generation.active);
+        if let Some(previous) = previous {
+            self.shelf.check_again(&previous.index)?;
+        }
+        let detail = runtime.rollback(service)?;
+        self.detail(&detail)
+    }
+
+    /// Removes a service.
+    ///
+    /// # Errors
+    /// There is none, or the kernel refuses.
+    pub fn remove(&self, service: &ServiceName) -> Result<(), Error> {
+        let mut runtime = self.runtime();
+        runtime.service(service)?;
+        runtime.remove(service)?;
+        Ok(())
+    }
+
+    /// A new reader of a service's events.
+    ///
+    /// # Errors
+    /// There is no such service, or it has no events.
+    pub fn events(&self, service: &ServiceName) -> Result<skep_runtime::EventStream, Error> {
+        Ok(self.runtime().events(service)?)
+    }
+
+    async fn admitted(
+        &self,
+        service: ServiceName,
+        upgrade: Upgrade,
+    ) -> Result<(Verified<Package>, skep_runtime::Install), Error> {
+        let running = self.runtime().service(&service)?.status;
+        let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned).await?;
+        heed(&package)?;
+        let to = &package.manifest.package;
+        if to.name != running.package {
+            let message =
+                format!("{service} runs {}, and {} is another package", running.package, to.name);
+            return Err(Error::new(StatusCode::CONFLICT, "other-package", message)
+                .hint("install it as a service of its own"));
+        }
+        if to.version < running.version && !upgrade.allow_downgrade {
+            let message =
+                format!("{service} runs {}, and {} is older", running.version, to.version);
+            return Err(Error::new(StatusCode::CONFLICT, "downgrade", message)
+                .hint("skep rollback returns to the version before; --allow-downgrade installs an older one"));
+        }
+        Ok((package, skep_runtime::Install { service, params: upgrade.params }))
+    }
+
+    fn status(&self, status: &status::Status) -> Result<Status, Error> {
+        let (origin, unsigned) = self.shelf.origin(&status.index);
+        Ok(Status { origin, unsigned, ..same(status)? })
+    }
+
+    fn detail(&self, detail: &status::Detail) -> Result<Detail, Error> {
+        let service = &detail.status.service;
+        let package = skep_runtime::Packages::package(&self.shelf, &detail.status.index);
+        let counters =
+            package.map(|package| counters::read(&package, &self.bpffs, service, &detail.maps));
+        Ok(Detail {
+            status: self.status(&detail.status)?,
+            counters: counters.unwrap_or_default(),
+            ..same(detail)?
+        })
+    }
+
+    /// A panic in the runtime leaves its journal in order, and the next operation takes up what was under way.
+    fn runtime(&self) -> MutexGuard<'_, Runtime> {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses what the manifest asks for and this version cannot do.
+fn heed(package: &Package) -> Result<(), Error> {
+    let unsupported = package.manifest.unsupported();
+    if unsupported.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} {} asks for what this skepd cannot do: {}",
+        package.manifest.package.name,
+        package.manifest.package.version,
+        unsupported.join(", ")
+    );
+    Err(Error::new(StatusCode::UNPROCESSABLE_ENTITY, "unsupported", message))
+}
+
+/// The runtime's value as the API's: they have the same fields, and the API leaves out some.
+fn same<A: Serialize, B: DeserializeOwned>(value: &A) -> Result<B, Error> {
+    let converted = serde_json::to_value(value).and_then(serde_json::from_value);
+    converted.map_err(|error| {
+        Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+    })
+}
+
+/// Runs what waits for the kernel beside the answers to others.
+///
+/// # Errors
+/// As `work`, or when it panicked.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let panicked = |_| {
+        Error::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the operation panicked: see skepd's log",
+        )
+    };
+    tokio::task::spawn_blocking(work).await.map_err(panicked)?
+}

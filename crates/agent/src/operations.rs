@@ -1,0 +1,68 @@
+//! What takes time: answered at once with a number, waited for by that number.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde::Serialize;
+use skep_api::{Operation, OperationState};
+use tokio::sync::watch;
+
+use crate::error::Error;
+
+/// Ended operations that are remembered.
+const REMEMBERED: usize = 256;
+/// How long one request waits for an end.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// The operations of this daemon since it started.
+#[derive(Clone, Debug, Default)]
+pub struct Operations {
+    list: Arc<Mutex<BTreeMap<u64, watch::Receiver<OperationState>>>>,
+}
+
+impl Operations {
+    /// Starts `work`. It goes on if the client goes away.
+    pub fn start<T: Serialize>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Operation {
+        let (sender, receiver) = watch::channel(OperationState::Running);
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = list.last_key_value().map_or(1, |(last, _)| last + 1);
+        list.insert(id, receiver);
+        while list.len() > REMEMBERED {
+            list.pop_first();
+        }
+        tokio::spawn(async move {
+            let state = match work.await {
+                Ok(result) => OperationState::Done {
+                    result: serde_json::to_value(result).unwrap_or_default(),
+                },
+                Err(error) => OperationState::Failed { error: error.body },
+            };
+            sender.send_replace(state);
+        });
+        Operation { id, state: OperationState::Running }
+    }
+
+    /// How an operation stands; waits for its end a while if asked to.
+    ///
+    /// # Errors
+    /// There is none of that number.
+    pub async fn look(&self, id: u64, wait: bool) -> Result<Operation, Error> {
+        let receiver = self.list.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        let unknown = || {
+            Error::new(StatusCode::NOT_FOUND, "no-operation", format!("there is no operation {id}"))
+        };
+        let mut receiver = receiver.ok_or_else(unknown)?;
+        if wait {
+            let ended = receiver.wait_for(|state| *state != OperationState::Running);
+            // Still running after that long is an answer too.
+            let _ = tokio::time::timeout(WAIT, ended).await;
+        }
+        let state = receiver.borrow().clone();
+        Ok(Operation { id, state })
+    }
+}

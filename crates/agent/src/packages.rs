@@ -1,0 +1,286 @@
+//! Packages on their way in: resolve, signatures, policy, and only then content; and back out of the store at each
+//! activation.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use skep_api::Package as Wanted;
+use skep_oci::registry::{Options, Part};
+use skep_oci::{Credentials, Registry, Store, signatures};
+use skep_runtime::{Cause, Packages};
+use skep_spec::{Arch, Digest, PackageRef};
+use skep_trust::{Asked, Origin, Package, Policy, Verified, admit, verify};
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// The node's packages: an OCI layout, and for each package that was let in a note of how.
+#[derive(Clone, Debug)]
+pub struct Shelf {
+    store: Store,
+    notes: PathBuf,
+    trust: PathBuf,
+    config: Config,
+}
+
+/// How a package was let in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Note {
+    /// What was asked for, at its digest.
+    reference: PackageRef,
+    /// By `--allow-unsigned`.
+    unsigned: bool,
+}
+
+impl Shelf {
+    /// The shelf in `state`, with the rules of `config_dir/trust.toml`, which is read again each time.
+    ///
+    /// # Errors
+    /// The folders cannot be made.
+    pub fn open(state: &Path, config_dir: &Path, config: Config) -> Result<Self, Error> {
+        let notes = state.join("admitted");
+        let store = Store::create(&state.join("store"))?;
+        std::fs::create_dir_all(&notes).map_err(|error| written(&notes, &error))?;
+        Ok(Self { store, notes, trust: config_dir.join("trust.toml"), config })
+    }
+
+    /// Lets a package in: found, verified, pulled, its digests followed. Nothing of it is parsed before its signature
+    /// is verified.
+    ///
+    /// # Errors
+    /// Not there, refused by policy, or not what its digests say. Then nothing of it is kept but blobs.
+    pub async fn admit(
+        &self,
+        wanted: &Wanted,
+        allow_unsigned: bool,
+    ) -> Result<Verified<Package>, Error> {
+        let (reference, verified) = match wanted {
+            Wanted::Reference(reference) => self.from_registry(reference, allow_unsigned).await?,
+            Wanted::Layout { path, package } => {
+                self.from_layout(path, package.as_ref(), allow_unsigned)?
+            }
+        };
+        let digest = *verified;
+        let unsigned = *verified.origin() == Origin::Unsigned;
+        let package = admit(verified, &self.store, arch()?, &reference)?;
+        let note = Note { reference: reference.at(digest), unsigned };
+        let path = self.note(&digest);
+        let text = serde_json::to_vec(&note).unwrap_or_default();
+        std::fs::write(&path, text).map_err(|error| written(&path, &error))?;
+        Ok(package)
+    }
+
+    /// Whether a package that was let in once may still be activated: policy and revocation as they are now.
+    ///
+    /// # Errors
+    /// Refused now.
+    pub fn check_again(&self, digest: &Digest) -> Result<(), Error> {
+        let note = self.read_note(digest)?;
+        self.verify(
+            &note.reference,
+            *digest,
+            &signatures::bundles(&self.store, *digest)?,
+            note.unsigned,
+        )
+        .map(drop)
+    }
+
+    /// Who answers for a package, and whether nobody does.
+    #[must_use]
+    pub fn origin(&self, digest: &Digest) -> (String, bool) {
+        let Ok(note) = self.read_note(digest) else { return ("unknown".to_owned(), true) };
+        let bundles = signatures::bundles(&self.store, *digest).unwrap_or_default();
+        match self.verify(&note.reference, *digest, &bundles, note.unsigned) {
+            Ok(verified) => (verified.origin().to_string(), *verified.origin() == Origin::Unsigned),
+            Err(error) => (format!("no longer trusted: {}", error.body.message), true),
+        }
+    }
+
+    async fn from_registry(
+        &self,
+        reference: &PackageRef,
+        allow_unsigned: bool,
+    ) -> Result<(PackageRef, Verified<Digest>), Error> {
+        let reference = self.with_hub(reference)?;
+        let host = reference.registry.clone().unwrap_or_default();
+        let credentials = self
+            .config
+            .credentials
+            .clone()
+            .map_or(Credentials::Anonymous, Credentials::DockerConfig);
+        let plain_http = self.config.plain_http.contains(&host);
+        let registry =
+            Registry::of(&reference, Options { credentials, plain_http, ..Options::default() })?;
+        let digest = registry.resolve(&reference).await?;
+        let bundles = registry.bundles(&reference, digest).await?;
+        let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
+        registry.pull(&reference, digest, Part::Node(arch()?), &self.store).await?;
+        self.attach(digest, &bundles)?;
+        Ok((reference, verified))
+    }
+
+    fn from_layout(
+        &self,
+        path: &Path,
+        package: Option<&PackageRef>,
+        allow_unsigned: bool,
+    ) -> Result<(PackageRef, Verified<Digest>), Error> {
+        let layout = Store::open(path)?;
+        let (reference, digest) = the_package(&layout, package)?;
+        let bundles = signatures::bundles(&layout, digest)?;
+        let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
+        copy(&layout, &self.store, digest, &reference)?;
+        self.attach(digest, &bundles)?;
+        Ok((reference, verified))
+    }
+
+    fn attach(&self, digest: Digest, bundles: &[Vec<u8>]) -> Result<(), Error> {
+        bundles.iter().try_for_each(|bundle| {
+            signatures::attach(&self.store, digest, bundle).map_err(Error::from)
+        })
+    }
+
+    fn with_hub(&self, reference: &PackageRef) -> Result<PackageRef, Error> {
+        if reference.registry.is_some() {
+            return Ok(reference.clone());
+        }
+        let hub = self.config.hub.as_deref().ok_or_else(|| {
+            Error::new(
+                StatusCode::BAD_REQUEST,
+                "no-hub",
+                format!("'{reference}' names no registry, and this node has no hub"),
+            )
+            .hint("write host[:port]/publisher/name:version, or set hub in skepd.toml")
+        })?;
+        Ok(reference.clone().or_registry(hub))
+    }
+
+    fn verify(
+        &self,
+        reference: &PackageRef,
+        digest: Digest,
+        bundles: &[Vec<u8>],
+        allow_unsigned: bool,
+    ) -> Result<Verified<Digest>, Error> {
+        let asked =
+            Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
+        match verify(&asked, bundles, &self.policy()?, SystemTime::now()) {
+            Ok(verified) => Ok(verified),
+            Err(error) if allow_unsigned && !self.is_revoked(&digest)? => {
+                tracing::warn!(package = %reference, %digest, reason = %error, "let in without a signature");
+                Ok(Verified::<Digest>::unsigned(digest))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn is_revoked(&self, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.policy()?.is_digest_revoked(digest))
+    }
+
+    fn policy(&self) -> Result<Policy, Error> {
+        let shown = self.trust.display();
+        let bad = |why: String| {
+            Error::new(StatusCode::INTERNAL_SERVER_ERROR, "trust-file", format!("{shown}: {why}"))
+        };
+        let text = match std::fs::read_to_string(&self.trust) {
+            Ok(text) => text,
+            // Without rules nobody is trusted.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(bad(error.to_string())),
+        };
+        Policy::parse(&text).map_err(|error| bad(error.to_string()))
+    }
+
+    fn note(&self, digest: &Digest) -> PathBuf {
+        self.notes.join(format!("{}.json", digest.hex()))
+    }
+
+    fn read_note(&self, digest: &Digest) -> Result<Note, Error> {
+        let path = self.note(digest);
+        let missing = |why: String| {
+            Error::new(
+                StatusCode::NOT_FOUND,
+                "package-gone",
+                format!("{digest} was never let in here ({why})"),
+            )
+        };
+        let text = std::fs::read(&path).map_err(|error| missing(error.to_string()))?;
+        serde_json::from_slice(&text).map_err(|error| missing(error.to_string()))
+    }
+}
+
+impl Packages for Shelf {
+    /// At boot and restart the digest counts: what ran goes on even if its key has expired since.
+    fn package(&self, index: &Digest) -> Result<Verified<Package>, Cause> {
+        let cause = |error: Error| Cause::from(error.body.message);
+        let note = self.read_note(index).map_err(cause)?;
+        let bundles = signatures::bundles(&self.store, *index)?;
+        let verified = self.verify(&note.reference, *index, &bundles, true).map_err(cause)?;
+        Ok(admit(verified, &self.store, arch().map_err(cause)?, &note.reference)?)
+    }
+}
+
+/// The one package of a layout, or the one that `wanted` names.
+fn the_package(layout: &Store, wanted: Option<&PackageRef>) -> Result<(PackageRef, Digest), Error> {
+    let shown = layout.root().display();
+    let bad = |why: String| Error::new(StatusCode::BAD_REQUEST, "layout", format!("{shown} {why}"));
+    let mut packages = layout.packages()?;
+    if let Some(wanted) = wanted {
+        let version = wanted.version.as_ref().map(|version| version.tag()).unwrap_or_default();
+        packages.retain(|(name, _)| *name == format!("{}:{version}", wanted.name));
+    }
+    match packages.as_slice() {
+        [(name, digest)] => {
+            let reference = name.replace('_', "+").parse::<PackageRef>();
+            Ok((reference.map_err(|error| bad(format!("lists {error}")))?, *digest))
+        }
+        [] => Err(bad("holds no such package".to_owned())),
+        _ => Err(bad("holds several packages: say which".to_owned())),
+    }
+}
+
+/// Copies what this node needs of a package from one layout to another.
+fn copy(from: &Store, to: &Store, digest: Digest, reference: &PackageRef) -> Result<(), Error> {
+    use skep_spec::oci::{ImageManifest, Index, MAX_DOCUMENT};
+    use skep_trust::admit::LAYER_MAX;
+    let bad = |error: skep_spec::oci::DocumentError| {
+        Error::new(StatusCode::FORBIDDEN, "not-admitted", format!("{reference}: {error}"))
+    };
+    let document = from.require(&digest, MAX_DOCUMENT as u64)?;
+    let index = Index::parse(&document).map_err(bad)?;
+    if let Some(entry) = index.platform(arch()?) {
+        let bytes = from.require(&entry.digest, MAX_DOCUMENT as u64)?;
+        let manifest = ImageManifest::parse(&bytes).map_err(bad)?;
+        for layer in manifest.layers.iter().chain([&manifest.config]) {
+            to.put(&from.require(&layer.digest, LAYER_MAX)?)?;
+        }
+        to.put(&bytes)?;
+    }
+    to.put(&document)?;
+    if let Some(version) = &reference.version {
+        to.list_package(&reference.name, version, digest, document.len() as u64)?;
+    }
+    Ok(())
+}
+
+fn arch() -> Result<Arch, Error> {
+    let unknown = || {
+        Error::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "architecture",
+            "skep does not know this architecture",
+        )
+    };
+    Arch::host().ok_or_else(unknown)
+}
+
+fn written(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "file",
+        format!("can't write {}: {error}", path.display()),
+    )
+}

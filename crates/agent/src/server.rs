@@ -1,0 +1,282 @@
+//! The API on the Unix socket: handlers of a few lines, root only for changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde::Deserialize;
+use skep_api::{EventLine, Install, MAX_BODY, Operation, Upgrade};
+use skep_kernel::process::peer_cred;
+use skep_runtime::{Event, EventStream, Next};
+use skep_spec::ServiceName;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+use crate::node::{Node, blocking};
+use crate::operations::Operations;
+
+/// What handlers share.
+#[derive(Clone)]
+struct Shared {
+    node: Arc<Node>,
+    operations: Operations,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { uid: peer_cred(stream.io()).ok().map(|peer| peer.uid) }
+    }
+}
+
+/// Serves until `end`.
+///
+/// # Errors
+/// The socket fails.
+pub async fn serve(
+    listener: UnixListener,
+    node: Arc<Node>,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let shared = Shared { node, operations: Operations::default() };
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/v1/node", get(node_info))
+        .route("/v1/services", get(list).post(install))
+        .route("/v1/services/{service}", get(show).delete(remove))
+        .route("/v1/services/{service}/upgrade", post(upgrade))
+        .route("/v1/services/{service}/rollback", post(rollback))
+        .route("/v1/services/{service}/events", get(events))
+        .route("/v1/operations/{id}", get(operation))
+        .fallback(|| async {
+            Error::new(StatusCode::NOT_FOUND, "no-such-path", "skepd has no such path")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(shared);
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    tokio::select! {
+        served = axum::serve(listener, service) => served,
+        () = end => Ok(()),
+    }
+}
+
+type Started = Result<(StatusCode, Json<Operation>), Error>;
+
+async fn node_info(State(shared): State<Shared>) -> Json<skep_api::Node> {
+    Json(shared.node.about())
+}
+
+async fn list(State(shared): State<Shared>) -> Result<impl IntoResponse, Error> {
+    blocking(move || shared.node.services()).await.map(Json)
+}
+
+async fn show(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Result<impl IntoResponse, Error> {
+    let name = service(&name)?;
+    blocking(move || shared.node.service(&name)).await.map(Json)
+}
+
+async fn install(
+    State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Bytes,
+) -> Started {
+    peer.may_change()?;
+    let install: Install = read(&body)?;
+    started(shared.operations.start(shared.node.install(install)))
+}
+
+/// `?dry_run=true` gives the plan alone.
+#[derive(Deserialize)]
+struct DryRun {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn upgrade(
+    State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(name): Path<String>,
+    Query(query): Query<DryRun>,
+    body: Bytes,
+) -> Started {
+    peer.may_change()?;
+    let (name, upgrade): (_, Upgrade) = (service(&name)?, read(&body)?);
+    started(match query.dry_run {
+        true => shared.operations.start(shared.node.plan(name, upgrade)),
+        false => shared.operations.start(shared.node.upgrade(name, upgrade)),
+    })
+}
+
+async fn rollback(
+    State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(name): Path<String>,
+) -> Started {
+    peer.may_change()?;
+    let name = service(&name)?;
+    let node = shared.node;
+    started(shared.operations.start(blocking(move || node.rollback(&name))))
+}
+
+async fn remove(
+    State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(name): Path<String>,
+) -> Started {
+    peer.may_change()?;
+    let name = service(&name)?;
+    let node = shared.node;
+    started(shared.operations.start(blocking(move || node.remove(&name))))
+}
+
+/// `?wait=true` waits for the end, half a minute at most.
+#[derive(Deserialize)]
+struct Wait {
+    #[serde(default)]
+    wait: bool,
+}
+
+async fn operation(
+    State(shared): State<Shared>,
+    Path(id): Path<u64>,
+    Query(query): Query<Wait>,
+) -> Result<Json<Operation>, Error> {
+    shared.operations.look(id, query.wait).await.map(Json)
+}
+
+/// How events are asked for.
+#[derive(Deserialize)]
+struct Watch {
+    /// Go on when none waits.
+    #[serde(default)]
+    follow: bool,
+    /// Cells for a table instead of JSON.
+    #[serde(default)]
+    table: bool,
+}
+
+async fn events(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    Query(watch): Query<Watch>,
+) -> Result<impl IntoResponse, Error> {
+    let name = service(&name)?;
+    let stream = blocking(move || shared.node.events(&name)).await?;
+    let (sender, receiver) = mpsc::channel::<Bytes>(64);
+    std::thread::Builder::new()
+        .name("events".to_owned())
+        .stack_size(256 << 10)
+        .spawn(move || pour(&stream, &watch, &sender))
+        .map_err(|error| {
+            Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+        })?;
+    let lines = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|bytes| (Ok::<_, std::convert::Infallible>(bytes), receiver))
+    });
+    Ok(([("content-type", "application/x-ndjson")], Body::from_stream(lines)))
+}
+
+/// Records that are sent in one piece.
+const BATCH: usize = 256;
+
+/// Writes events until the reader or the service goes; without `follow` until none waits.
+fn pour(stream: &EventStream, watch: &Watch, sender: &mpsc::Sender<Bytes>) {
+    let mut head = String::new();
+    let mut dropped = 0;
+    loop {
+        let mut lines = Vec::new();
+        let mut count = 0;
+        let mut wait = Duration::from_millis(200);
+        let end = loop {
+            match stream.next(wait) {
+                Next::Event(event) => write_event(&event, watch, &mut head, &mut lines),
+                Next::Timeout => break !watch.follow && count == 0,
+                Next::Closed => break true,
+            }
+            count += 1;
+            wait = Duration::ZERO;
+            if count == BATCH {
+                break false;
+            }
+        };
+        if stream.dropped() > dropped {
+            dropped = stream.dropped();
+            line(&mut lines, &EventLine::Dropped { records: dropped });
+        }
+        let gone = match lines.is_empty() {
+            true => sender.is_closed(),
+            false => sender.blocking_send(lines.into()).is_err(),
+        };
+        if end || gone {
+            return;
+        }
+    }
+}
+
+fn write_event(event: &Event, watch: &Watch, head: &mut String, lines: &mut Vec<u8>) {
+    let output = event.output().to_owned();
+    if !watch.table {
+        return line(lines, &EventLine::Event { output, event: event.to_json() });
+    }
+    if *head != output {
+        head.clone_from(&output);
+        let columns =
+            event.columns().into_iter().map(|column| (column.name, column.number)).collect();
+        line(lines, &EventLine::Columns { output: output.clone(), columns });
+    }
+    line(lines, &EventLine::Row { output, cells: event.row() });
+}
+
+fn line(lines: &mut Vec<u8>, value: &EventLine) {
+    // Strings and numbers always serialise, and a Vec takes all.
+    let _ = serde_json::to_writer(&mut *lines, value);
+    lines.push(b'\n');
+}
+
+fn started(operation: Operation) -> Started {
+    Ok((StatusCode::ACCEPTED, Json(operation)))
+}
+
+fn service(name: &str) -> Result<ServiceName, Error> {
+    name.parse().map_err(|error: skep_spec::name::NameError| {
+        Error::new(StatusCode::BAD_REQUEST, "name", error.to_string())
+    })
+}
+
+fn read<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| {
+        Error::new(
+            StatusCode::BAD_REQUEST,
+            "request",
+            format!("the request is not as it should be: {error}"),
+        )
+    })
+}
+
+impl Peer {
+    /// Changes are root's.
+    fn may_change(self) -> Result<(), Error> {
+        if self.uid == Some(0) {
+            return Ok(());
+        }
+        Err(Error::new(StatusCode::FORBIDDEN, "not-root", "only root may change services")
+            .hint("use sudo"))
+    }
+}

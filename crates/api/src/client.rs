@@ -1,0 +1,264 @@
+//! The client: requests over the Unix socket, errors told apart by what a person does about them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use skep_spec::ServiceName;
+use tokio::net::UnixStream;
+
+use crate::{
+    Detail, ErrorBody, EventLine, Install, MAX_BODY, Node, Operation, OperationState, Plan, Status,
+    Upgrade,
+};
+
+/// Speaks to one skepd.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why a request got no answer, or which error it got.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no skepd listens on {}", socket.display())]
+    NoDaemon {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The socket is not for this user.
+    #[error("this user may not talk to skepd on {}", socket.display())]
+    Forbidden {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It broke off.
+    #[error("skepd broke off while asked to {action}")]
+    Broken {
+        /// Method and path.
+        action: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It answered an error.
+    #[error("{}", .0.message)]
+    Answered(ErrorBody),
+}
+
+impl Client {
+    /// A client of the skepd at `socket`. Connects at each request.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    /// What the node is.
+    ///
+    /// # Errors
+    /// As for every request: no daemon, no permission, broken off, or what skepd answered.
+    pub async fn node(&self) -> Result<Node, ClientError> {
+        self.ask(Method::GET, "/v1/node", &()).await
+    }
+
+    /// All services.
+    ///
+    /// # Errors
+    /// As [`Self::node`].
+    pub async fn services(&self) -> Result<Vec<Status>, ClientError> {
+        self.ask(Method::GET, "/v1/services", &()).await
+    }
+
+    /// One service.
+    ///
+    /// # Errors
+    /// As [`Self::node`].
+    pub async fn service(&self, name: &ServiceName) -> Result<Detail, ClientError> {
+        self.ask(Method::GET, &format!("/v1/services/{name}"), &()).await
+    }
+
+    /// Installs and waits for the end.
+    ///
+    /// # Errors
+    /// As [`Self::node`].
+    pub async fn install(&self, install: &Install) -> Result<Detail, ClientError> {
+        self.operate(Method::POST, "/v1/services", install).await
+    }
+
+    /// What an upgrade would do.
+    ///
+    /// # Errors
+    /// As [`Self::node`].
+    pub async fn plan(&self, name: &ServiceName, upgrade: &Upgrade) -> Result<Plan, ClientError> {
+        self.operate(Method::POST, &format!("/v1/services/{name}/upgrade?dry_run=true"), upgrade)
+            .await
+    }
+
+    /// Upgrades and waits for the end.
+    ///
+    /// # Errors
+    /// As [`Self::node`].
+    pub async fn upgrade(
+        &self,
+        name: &ServiceName,
+        upgrade: &Upgrade,
+    ) -> Result<(Plan, Detail), ClientError> {
+        self.operate(Method::POST, &format!("/v1/services/{name}/upgrade"), upgrade).await
+    }
+
+    /// Rolls back and waits for the end.
+    ///
+    /// # Errors
+    /// As [`Self::node`].
+    pub async fn rollback(&self, name: &ServiceName) -> Result<Detail, ClientError> {
+        self.operate(Method::POST, &format!("/v1/services/{name}/rollback"), &()).await
+    }
+
+    /// Removes a service and waits for the end.
+    ///
+    /// # Errors
+    /// As [`Self::node`].
+    pub async fn remove(&self, name: &ServiceName) -> Result<(), ClientError> {
+        self.operate(Method::DELETE, &format!("/v1/services/{name}"), &()).await
+    }
+
+    /// A service's events, until the service or skepd ends, or without `follow` those that wait now.
+    ///
+    /// # Errors
+    /// As [`Self::node`].
+    pub async fn events(
+        &self,
+        name: &ServiceName,
+        follow: bool,
+        table: bool,
+    ) -> Result<Events, ClientError> {
+        let path = format!("/v1/services/{name}/events?follow={follow}&table={table}");
+        let answer = self.send(Method::GET, &path, &()).await?;
+        Ok(Events {
+            action: format!("GET {path}"),
+            answer: good(answer).await?,
+            buffer: Vec::new(),
+        })
+    }
+
+    async fn operate<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let mut operation: Operation = self.ask(method, path, body).await?;
+        loop {
+            match operation.state {
+                OperationState::Running => {
+                    let path = format!("/v1/operations/{}?wait=true", operation.id);
+                    operation = self.ask(Method::GET, &path, &()).await?;
+                }
+                OperationState::Done { result } => {
+                    return serde_json::from_value(result).map_err(broken(path));
+                }
+                OperationState::Failed { error } => return Err(ClientError::Answered(error)),
+            }
+        }
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let answer = good(self.send(method, path, body).await?).await?;
+        let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
+        let body =
+            body.map_err(|source| ClientError::Broken { action: path.to_owned(), source })?;
+        serde_json::from_slice(&body.to_bytes()).map_err(broken(path))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let socket = self.socket.clone();
+        let stream = UnixStream::connect(&socket).await.map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => ClientError::Forbidden { socket, source },
+            _ => ClientError::NoDaemon { socket, source },
+        })?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(broken(path))?;
+        tokio::spawn(connection);
+        let body = serde_json::to_vec(body).map_err(broken(path))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "skepd")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(broken(path))?;
+        sender.send_request(request).await.map_err(broken(path))
+    }
+}
+
+/// A stream of events.
+pub struct Events {
+    action: String,
+    answer: Response<Incoming>,
+    buffer: Vec<u8>,
+}
+
+impl Events {
+    /// The next lines; `None` at the end.
+    ///
+    /// # Errors
+    /// The stream broke off, or holds what is no event.
+    pub async fn next(&mut self) -> Result<Option<Vec<EventLine>>, ClientError> {
+        loop {
+            let Some(frame) = self.answer.body_mut().frame().await else { return Ok(None) };
+            let Ok(data) = frame.map_err(broken(&self.action))?.into_data() else { continue };
+            self.buffer.extend_from_slice(&data);
+            let Some(end) = self.buffer.iter().rposition(|byte| *byte == b'\n') else { continue };
+            let rest = self.buffer.split_off(end + 1);
+            let whole = std::mem::replace(&mut self.buffer, rest);
+            let lines = whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            let lines: Result<Vec<EventLine>, _> = lines.map(serde_json::from_slice).collect();
+            return Ok(Some(lines.map_err(broken(&self.action))?));
+        }
+    }
+}
+
+/// An answer that is no error.
+async fn good(answer: Response<Incoming>) -> Result<Response<Incoming>, ClientError> {
+    if answer.status().is_success() {
+        return Ok(answer);
+    }
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
+    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    Err(ClientError::Answered(serde_json::from_slice(&body).unwrap_or_else(|_| ErrorBody {
+        code: "http".to_owned(),
+        message: format!("skepd answered {status}"),
+        causes: Vec::new(),
+        hint: None,
+    })))
+}
+
+fn broken<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    action: &str,
+) -> impl FnOnce(E) -> ClientError {
+    let action = action.to_owned();
+    move |source| ClientError::Broken { action, source: source.into() }
+}

@@ -1,0 +1,97 @@
+//! Rows of events as they come: columns as wide as what was seen so far, within the terminal.
+
+use std::fmt::Write as _;
+
+/// A table that grows.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// Most characters of a line; 0 for no limit.
+    width: usize,
+    columns: Vec<(String, bool)>,
+    widths: Vec<usize>,
+}
+
+/// Widest that a column gets before it has seen its first row, in characters.
+const START: usize = 8;
+
+impl Rows {
+    /// A table on a terminal of `width` characters, or on none.
+    #[must_use]
+    pub fn new(width: Option<usize>) -> Self {
+        Self { width: width.unwrap_or(0), columns: Vec::new(), widths: Vec::new() }
+    }
+
+    /// The header of an output, where it differs from the last one. Columns are names, and whether they are numbers.
+    pub fn head(&mut self, columns: Vec<(String, bool)>) -> Option<String> {
+        if self.columns == columns {
+            return None;
+        }
+        let widest = |(name, number): &(String, bool)| {
+            let least = if *number { START.min(name.chars().count() + 2) } else { START };
+            name.chars().count().max(least)
+        };
+        self.widths = columns.iter().map(widest).collect();
+        self.columns = columns;
+        let names: Vec<String> = self.columns.iter().map(|(name, _)| name.to_uppercase()).collect();
+        Some(self.row(&names))
+    }
+
+    /// One line.
+    pub fn row(&mut self, cells: &[String]) -> String {
+        let mut line = String::new();
+        let last = cells.len().saturating_sub(1);
+        for (at, cell) in cells.iter().enumerate() {
+            let length = cell.chars().count();
+            let number = self.columns.get(at).is_some_and(|(_, number)| *number);
+            let width = self.widths.get_mut(at).map_or(length, |width| {
+                *width = (*width).max(length.min(40));
+                *width
+            });
+            let pad = width.saturating_sub(length);
+            // Writing to a String cannot fail.
+            let _ = match (number, at == last) {
+                (true, _) => write!(line, "{:pad$}{cell}", ""),
+                (false, true) => write!(line, "{cell}"),
+                (false, false) => write!(line, "{cell}{:pad$}", ""),
+            };
+            if at != last {
+                line.push_str("  ");
+            }
+        }
+        self.fit(line)
+    }
+
+    fn fit(&self, line: String) -> String {
+        if self.width < 2 || line.chars().count() <= self.width {
+            return line;
+        }
+        line.chars().take(self.width - 1).chain(['…']).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rows;
+
+    #[test]
+    fn columns_grow_and_lines_fit_the_terminal() {
+        let mut rows = Rows::new(Some(30));
+        let columns =
+            vec![("pid".to_owned(), true), ("comm".to_owned(), false), ("path".to_owned(), false)];
+        let cells =
+            |pid: &str, comm: &str, path: &str| [pid, comm, path].map(str::to_owned).to_vec();
+        let text = [
+            rows.head(columns.clone()).unwrap(),
+            rows.row(&cells("7", "sh", "/bin/sh")),
+            rows.row(&cells("123456", "a-longer-name", "/usr/bin/something")),
+            rows.row(&cells("8", "sh", "/bin/sh")),
+        ];
+        assert_eq!(rows.head(columns), None);
+        insta::assert_snapshot!(text.join("\n"), @r"
+          PID  COMM      PATH
+            7  sh        /bin/sh
+        123456  a-longer-name  /usr/b…
+             8  sh             /bin/sh
+        ");
+    }
+}

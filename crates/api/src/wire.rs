@@ -1,0 +1,291 @@
+//! The documents on the wire. Readers ignore fields that they do not know.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use skep_adapt::Change;
+use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Target, Version};
+
+/// Where a package comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Package {
+    /// A registry; a short name means the hub that skepd is configured for.
+    Reference(PackageRef),
+    /// An OCI layout on the node, by its absolute path.
+    Layout {
+        /// The folder.
+        path: PathBuf,
+        /// Which package of it, where there are several.
+        package: Option<PackageRef>,
+    },
+}
+
+/// `POST /v1/services`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Install {
+    /// What to install.
+    pub package: Package,
+    /// The service's name; the package's last component if absent.
+    #[serde(default)]
+    pub service: Option<ServiceName>,
+    /// Parameters as text.
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
+    /// Install even if no trusted key signed it; it stays marked.
+    #[serde(default)]
+    pub allow_unsigned: bool,
+}
+
+/// `POST /v1/services/{s}/upgrade`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// What to upgrade to.
+    pub package: Package,
+    /// Parameters that change.
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
+    /// As at install.
+    #[serde(default)]
+    pub allow_unsigned: bool,
+    /// A lower version than the one that runs.
+    #[serde(default)]
+    pub allow_downgrade: bool,
+}
+
+/// Something that takes time: `GET /v1/operations/{id}`, which waits for its end with `?wait`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its number.
+    pub id: u64,
+    /// How it stands.
+    #[serde(flatten)]
+    pub state: OperationState,
+}
+
+/// How an operation stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum OperationState {
+    /// Under way.
+    Running,
+    /// Done.
+    Done {
+        /// What came of it.
+        result: Value,
+    },
+    /// Failed; nothing is half done.
+    Failed {
+        /// Why.
+        error: ErrorBody,
+    },
+}
+
+/// Every error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// A stable word for programs.
+    pub code: String,
+    /// What failed, on what.
+    pub message: String,
+    /// Why, from the outside in.
+    #[serde(default)]
+    pub causes: Vec<String>,
+    /// What to do next.
+    #[serde(default)]
+    pub hint: Option<String>,
+}
+
+/// One service in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The service.
+    pub service: ServiceName,
+    /// Its package.
+    pub package: PackageName,
+    /// The version that runs.
+    pub version: Version,
+    /// Digest of the index that runs.
+    pub index: Digest,
+    /// The generation that runs.
+    pub generation: u64,
+    /// `running`, `soaking` or `failed`.
+    pub state: String,
+    /// Why nothing of it runs, if so.
+    #[serde(default)]
+    pub failed: Option<String>,
+    /// Who answers for it: `signed by …`, or that nobody does.
+    #[serde(default)]
+    pub origin: String,
+    /// Whether it was let in without a signature.
+    #[serde(default)]
+    pub unsigned: bool,
+}
+
+/// Everything about a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detail {
+    /// The line of the list.
+    pub status: Status,
+    /// How often it switched.
+    #[serde(default)]
+    pub switch: Option<u64>,
+    /// Generations in the kernel.
+    pub generations: Vec<GenerationDetail>,
+    /// Where it is attached.
+    pub hooks: Vec<HookDetail>,
+    /// Maps of the running generation.
+    pub maps: Vec<MapDetail>,
+    /// Bytes of kernel memory of all maps.
+    pub map_memory: u64,
+    /// Events that found their ring full, by program.
+    #[serde(default)]
+    pub lost: BTreeMap<String, u64>,
+    /// Records read since skepd started.
+    #[serde(default)]
+    pub events_read: u64,
+    /// Records that no reader took in time.
+    #[serde(default)]
+    pub events_dropped: u64,
+    /// What was adapted for this kernel.
+    #[serde(default)]
+    pub report: Report,
+    /// Counters by output.
+    #[serde(default)]
+    pub counters: BTreeMap<String, Vec<CounterRow>>,
+}
+
+/// What was adapted for this kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Each change.
+    pub changes: Vec<Change>,
+}
+
+/// One generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationDetail {
+    /// Its number.
+    pub number: u64,
+    /// Whether it runs.
+    pub active: bool,
+    /// Its version.
+    pub version: Version,
+    /// Digest of its index.
+    pub index: Digest,
+    /// Parameters as they were given.
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
+}
+
+/// One hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookDetail {
+    /// Its name.
+    pub name: String,
+    /// Where.
+    pub target: Target,
+    /// How its program is replaced.
+    pub mechanism: Value,
+    /// The program that runs on it.
+    #[serde(default)]
+    pub program: Option<String>,
+    /// What holds it.
+    pub held_by: String,
+}
+
+/// One map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapDetail {
+    /// Its name.
+    pub name: String,
+    /// Most entries, or bytes of a ring.
+    pub max_entries: u32,
+    /// Bytes of kernel memory.
+    pub memory: u64,
+    /// The generation that brought it.
+    pub made_by: u64,
+}
+
+/// One entry of a counter's map.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CounterRow {
+    /// The key, decoded.
+    pub key: Value,
+    /// The value, decoded; per-CPU values are added up.
+    pub value: Value,
+}
+
+/// What an upgrade would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Nothing to do.
+    pub already: bool,
+    /// What becomes of each map.
+    pub maps: BTreeMap<String, MapPlan>,
+    /// What becomes of each hook.
+    pub hooks: Vec<Value>,
+    /// Hooks that switch on their own, each with the reason.
+    pub separately: Vec<String>,
+    /// What else a person should know.
+    pub notes: Vec<String>,
+}
+
+/// What becomes of a map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapPlan {
+    /// The decision, for programs.
+    pub change: Value,
+    /// One sentence.
+    pub why: String,
+    /// How exact the contents are afterwards.
+    pub exactness: String,
+}
+
+/// `GET /v1/node`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// skepd's version.
+    pub version: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The architecture.
+    pub arch: String,
+    /// The hub for short names.
+    #[serde(default)]
+    pub hub: Option<String>,
+}
+
+/// A line of `GET /v1/services/{s}/events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "line", rename_all = "kebab-case")]
+pub enum EventLine {
+    /// The columns of an output, once before its first row (`?table`).
+    Columns {
+        /// The output.
+        output: String,
+        /// Names of the columns, and whether they are numbers.
+        columns: Vec<(String, bool)>,
+    },
+    /// A record as cells (`?table`).
+    Row {
+        /// The output.
+        output: String,
+        /// The cells.
+        cells: Vec<String>,
+    },
+    /// A record as JSON text, its fields in their order.
+    Event {
+        /// The output.
+        output: String,
+        /// The fields, an object.
+        event: String,
+    },
+    /// Records that this reader was too slow for, so far.
+    Dropped {
+        /// How many.
+        records: u64,
+    },
+}

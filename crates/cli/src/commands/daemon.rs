@@ -1,0 +1,125 @@
+//! What the commands that ask skepd share.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use skep_api::{Client, ClientError, ErrorBody, Package};
+use skep_spec::nearest::nearest;
+use skep_spec::{PackageRef, ServiceName};
+
+use super::place;
+use crate::config::Config;
+use crate::error::{Context as _, Error, Kind, Result};
+
+/// A client of this machine's skepd.
+pub fn client(config: &Config) -> Client {
+    Client::new(&config.socket)
+}
+
+/// Asks skepd.
+///
+/// # Errors
+/// No daemon, no permission, or what skepd answered, with what to do next.
+pub fn ask<T>(work: impl Future<Output = Result<T, ClientError>>) -> Result<T> {
+    place::block_on(async { work.await.map_err(converted) })
+}
+
+/// The one place where skepd's errors become the command's.
+pub fn converted(error: ClientError) -> Error {
+    match error {
+        ClientError::NoDaemon { ref socket, .. } => {
+            Error::caused(Kind::NoDaemon, format!("no skepd listens on {}", socket.display()), cause(&error))
+                .hint("start it as root: skepd & (or systemctl start skepd); SKEP_SOCKET names another socket")
+        }
+        ClientError::Forbidden { ref socket, .. } => {
+            Error::caused(Kind::NoDaemon, format!("may not talk to skepd on {}", socket.display()), cause(&error))
+                .hint("run the command as root, with sudo for instance")
+        }
+        ClientError::Broken { .. } => Error::caused(Kind::Failed, error.to_string(), cause(&error)),
+        ClientError::Answered(body) => answered(body),
+    }
+}
+
+fn cause(error: &ClientError) -> &dyn std::error::Error {
+    std::error::Error::source(error).unwrap_or(error)
+}
+
+fn answered(body: ErrorBody) -> Error {
+    let kind = match body.code.as_str() {
+        "refused" | "not-admitted" => Kind::Refused,
+        "not-root" => Kind::NoDaemon,
+        "name" | "request" => Kind::Usage,
+        _ => Kind::Failed,
+    };
+    let hint = body.hint.or_else(|| {
+        (body.code == "refused").then(|| {
+            "trust its key in /etc/skep/trust.toml (skep key trust prints a rule), or take the risk: --allow-unsigned".to_owned()
+        })
+    });
+    let error = body.causes.into_iter().fold(Error::new(kind, body.message), Error::because);
+    hint.into_iter().fold(error, Error::hint)
+}
+
+/// A service's name, as typed.
+///
+/// # Errors
+/// It cannot be one.
+pub fn service(text: &str) -> Result<ServiceName> {
+    text.parse().map_err(|error: skep_spec::name::NameError| Error::usage(error.to_string()))
+}
+
+/// `--set name=value`, each name once.
+///
+/// # Errors
+/// Not of that form, or a name twice.
+pub fn params(list: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut params = BTreeMap::new();
+    for text in list {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| Error::usage(format!("--set {text}: it should be NAME=VALUE")))?;
+        if params.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(Error::usage(format!("--set {name} is given twice")));
+        }
+    }
+    Ok(params)
+}
+
+/// A package as skepd is asked for it: a folder is a layout on this machine.
+///
+/// # Errors
+/// It is neither a layout nor a reference.
+pub fn package(text: &str, config: &Config) -> Result<Package> {
+    let path = Path::new(text);
+    if path.is_dir() {
+        if path.join("skep.toml").is_file() {
+            return Err(Error::usage(format!("'{text}' is a project, not a package")).hint(
+                format!("skep pack {text} -o LAYOUT, then install LAYOUT; or skep run {text}"),
+            ));
+        }
+        place::layout(path)?;
+        let path = path.canonicalize().context(|| format!("can't find {text}"))?;
+        return Ok(Package::Layout { path, package: None });
+    }
+    let reference: PackageRef =
+        text.parse().map_err(|error: skep_spec::reference::ReferenceError| {
+            Error::usage(error.to_string())
+                .hint(format!("there is no folder '{text}' either, which would be a layout"))
+        })?;
+    // A hub of this user's wins over the node's.
+    let reference = match &config.hub {
+        Some(hub) => reference.or_registry(hub),
+        None => reference,
+    };
+    Ok(Package::Reference(reference))
+}
+
+/// Adds the nearest name there is to an error about a service that is not there.
+pub async fn with_nearest(client: &Client, name: &ServiceName, error: Error) -> Error {
+    let Ok(services) = client.services().await else { return error };
+    let names = services.iter().map(|status| status.service.as_str());
+    match nearest(name.as_str(), names) {
+        Some(near) if near != name.as_str() => error.hint(format!("did you mean '{near}'?")),
+        _ => error,
+    }
+}

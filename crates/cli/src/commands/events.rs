@@ -1,0 +1,91 @@
+//! `skep events`.
+
+use clap::Args;
+use skep_api::{ClientError, EventLine, Rows};
+
+use super::{daemon, place};
+use crate::config::Config;
+use crate::error::Result;
+use crate::output::{Output, width};
+
+/// Show a service's events, decoded
+#[derive(Debug, Args)]
+pub struct Events {
+    /// The service
+    service: String,
+    /// Go on until Ctrl-C; without it, those that wait now
+    #[arg(long, short)]
+    follow: bool,
+    /// End after that many events
+    #[arg(long, value_name = "N")]
+    events: Option<u64>,
+}
+
+impl Events {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No skepd, no such service, or it has no events.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let name = daemon::service(&self.service)?;
+        let client = daemon::client(config);
+        let table = !output.is_json();
+        place::block_on(async {
+            let mut printer = Printer { rows: Rows::new(width(output)), left: self.events };
+            let work = async {
+                let mut events =
+                    client.events(&name, self.follow || self.events.is_some(), table).await?;
+                while let Some(lines) = events.next().await? {
+                    if !printer.print(lines, output) {
+                        break;
+                    }
+                }
+                Ok::<_, ClientError>(())
+            };
+            match work.await {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    Err(daemon::with_nearest(&client, &name, daemon::converted(error)).await)
+                }
+            }
+        })
+    }
+}
+
+struct Printer {
+    rows: Rows,
+    left: Option<u64>,
+}
+
+impl Printer {
+    /// Prints, and says whether more are wanted.
+    fn print(&mut self, lines: Vec<EventLine>, output: &Output) -> bool {
+        for line in lines {
+            match line {
+                EventLine::Columns { columns, .. } => {
+                    if let Some(head) = self.rows.head(columns) {
+                        output.line(&head);
+                    }
+                    continue;
+                }
+                EventLine::Dropped { records } => {
+                    output.note(&format!(
+                        "{records} events came faster than they were read here, and are not shown"
+                    ));
+                    continue;
+                }
+                EventLine::Row { cells, .. } => output.line(&self.rows.row(&cells)),
+                EventLine::Event { output: name, event } => {
+                    output.line(&format!("{{\"output\":{name:?},\"event\":{event}}}"));
+                }
+            }
+            if let Some(left) = &mut self.left {
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,60 @@
+//! `skep install`.
+
+use std::time::Instant;
+
+use clap::Args;
+use skep_api::Install as Request;
+
+use super::{daemon, show};
+use crate::config::Config;
+use crate::error::Result;
+use crate::output::Output;
+
+/// Install a package as a service: load it, attach it, keep it attached
+///
+/// It is verified against this machine's trust.toml before anything of it is parsed. Where something fails half-way,
+/// everything is undone.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// [registry/]publisher/name:version, or the folder of an OCI layout
+    package: String,
+    /// The service's name, instead of the package's last component
+    #[arg(long = "as", value_name = "NAME")]
+    service: Option<String>,
+    /// Set a parameter
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Install even if no trusted key signed it; it stays marked in skep list
+    #[arg(long)]
+    allow_unsigned: bool,
+}
+
+impl Install {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No skepd, the package is refused or not there, the kernel refuses.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let clock = Instant::now();
+        let request = Request {
+            package: daemon::package(&self.package, config)?,
+            service: self.service.as_deref().map(daemon::service).transpose()?,
+            params: daemon::params(&self.set)?,
+            allow_unsigned: self.allow_unsigned,
+        };
+        let client = daemon::client(config);
+        let detail = daemon::ask(client.install(&request))?;
+        let took = clock.elapsed().as_millis();
+        output.answer(&detail, || {
+            let status = &detail.status;
+            let mut lines = vec![format!(
+                "Installed {} {} as {} in {took} ms, {}",
+                status.package, status.version, status.service, status.origin
+            )];
+            lines.extend(detail.hooks.iter().map(show::hook));
+            lines.extend(detail.report.changes.iter().map(|change| format!("  {change}")));
+            lines.join("\n")
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! `skep remove`.
+
+use std::time::Instant;
+
+use clap::Args;
+
+use super::{daemon, place};
+use crate::config::Config;
+use crate::error::Result;
+use crate::output::Output;
+
+/// Detach a service and forget it, its state included
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// The service
+    service: String,
+}
+
+impl Remove {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No skepd, no such service, the kernel refuses.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let clock = Instant::now();
+        let service = daemon::service(&self.service)?;
+        let client = daemon::client(config);
+        place::block_on(async {
+            match client.remove(&service).await {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    Err(daemon::with_nearest(&client, &service, daemon::converted(error)).await)
+                }
+            }
+        })?;
+        output.done(&format!("Removed {service} in {} ms", clock.elapsed().as_millis()));
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! `skep rollback`.
+
+use std::time::Instant;
+
+use clap::Args;
+
+use super::{daemon, show};
+use crate::config::Config;
+use crate::error::Result;
+use crate::output::Output;
+
+/// Return a service to the version before its last upgrade, as warm as the upgrade was
+///
+/// State moves back; what only the newer version knew is lost.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The service
+    service: String,
+}
+
+impl Rollback {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No skepd, no such service, nothing to return to.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let clock = Instant::now();
+        let service = daemon::service(&self.service)?;
+        let detail = daemon::ask(daemon::client(config).rollback(&service))?;
+        let took = clock.elapsed().as_millis();
+        output.answer(&detail, || {
+            let status = &detail.status;
+            let head = format!(
+                "Rolled {service} back to {} (generation {}) in {took} ms",
+                status.version, status.generation
+            );
+            let hooks = detail.hooks.iter().map(show::hook);
+            std::iter::once(head).chain(hooks).collect::<Vec<_>>().join("\n")
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! `skep show`.
+
+use clap::Args;
+use serde_json::Value;
+use skep_api::{CounterRow, Detail, HookDetail};
+
+use super::{daemon, place};
+use crate::config::Config;
+use crate::error::Result;
+use crate::output::{Output, bytes, table};
+
+/// Show a service: where it is attached, its maps, counters, generations, and what was adapted for this kernel
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The service
+    service: String,
+}
+
+/// Most rows of a counter that people are shown; JSON has them all.
+const ROWS: usize = 20;
+
+impl Show {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No skepd, no such service.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let name = daemon::service(&self.service)?;
+        let client = daemon::client(config);
+        let detail = place::block_on(async {
+            match client.service(&name).await {
+                Ok(detail) => Ok(detail),
+                Err(error) => {
+                    Err(daemon::with_nearest(&client, &name, daemon::converted(error)).await)
+                }
+            }
+        })?;
+        output.answer(&detail, || text(&detail));
+        Ok(())
+    }
+}
+
+fn text(detail: &Detail) -> String {
+    let status = &detail.status;
+    let state = status.failed.as_ref().map_or(status.state.clone(), |why| format!("failed: {why}"));
+    let mut lines = vec![
+        format!(
+            "{}: {} {}, generation {}, {state}",
+            status.service, status.package, status.version, status.generation
+        ),
+        format!("{}, {}", status.index, status.origin),
+        String::new(),
+    ];
+    lines.push("Attached:".to_owned());
+    lines.extend(detail.hooks.iter().map(hook));
+    let maps = detail
+        .maps
+        .iter()
+        .map(|map| [map.name.clone(), map.max_entries.to_string(), bytes(map.memory)]);
+    lines.extend([String::new(), table(["MAP", "ENTRIES", "MEMORY"], maps)]);
+    let active = detail.generations.iter().find(|generation| generation.active);
+    let params = active.map(|generation| &generation.params).into_iter().flatten();
+    lines.extend(params.map(|(name, value)| format!("parameter {name} = {value}")));
+    for (name, rows) in &detail.counters {
+        lines.extend([String::new(), format!("Counter {name}:"), counter(rows)]);
+    }
+    let lost: u64 = detail.lost.values().sum();
+    lines.extend([String::new(), format!("{} events read, {lost} lost", detail.events_read)]);
+    if let Some(previous) = detail.generations.iter().find(|generation| !generation.active) {
+        lines.push(format!("skep rollback {} returns to {}", status.service, previous.version));
+    }
+    lines.extend(detail.report.changes.iter().map(ToString::to_string));
+    lines.join("\n")
+}
+
+/// One hook's line.
+pub fn hook(hook: &HookDetail) -> String {
+    let mechanism =
+        hook.mechanism.as_str().map_or_else(|| hook.mechanism.to_string(), str::to_owned);
+    let program = hook.program.as_deref().unwrap_or("nothing");
+    format!("  {program} at {} ({mechanism}, held by {})", hook.target, hook.held_by)
+}
+
+/// Entries with the largest first, a column for each field.
+fn counter(rows: &[CounterRow]) -> String {
+    let mut cells: Vec<(u64, Vec<(String, String)>)> = rows
+        .iter()
+        .map(|row| {
+            let (key, value) = (flat("key", &row.key), flat("value", &row.value));
+            let size =
+                value.iter().filter_map(|(_, cell)| cell.parse::<u64>().ok()).max().unwrap_or(0);
+            (size, key.into_iter().chain(value).collect())
+        })
+        .collect();
+    cells.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+    let more = cells.len().saturating_sub(ROWS);
+    let Some((_, first)) = cells.first() else { return "  nothing yet".to_owned() };
+    let mut table = skep_api::Rows::new(None);
+    let is_number = |text: &str| text.parse::<f64>().is_ok();
+    let columns = first.iter().map(|(name, cell)| (name.clone(), is_number(cell))).collect();
+    let mut lines: Vec<String> = table.head(columns).into_iter().collect();
+    for (_, row) in cells.iter().take(ROWS) {
+        let row: Vec<String> = row.iter().map(|(_, cell)| cell.clone()).collect();
+        lines.push(table.row(&row));
+    }
+    if more > 0 {
+        lines.push(format!("and {more} more: --output json has them all"));
+    }
+    lines.join("\n")
+}
+
+fn flat(name: &str, value: &Value) -> Vec<(String, String)> {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().flat_map(|(field, value)| flat(field, value)).collect()
+        }
+        Value::String(text) => vec![(name.to_owned(), text.clone())],
+        other => vec![(name.to_owned(), other.to_string())],
+    }
+}

@@ -1,0 +1,102 @@
+//! `skep upgrade`.
+
+use std::time::Instant;
+
+use clap::Args;
+use skep_api::{Plan, Upgrade as Request};
+
+use super::{daemon, show};
+use crate::config::Config;
+use crate::error::Result;
+use crate::output::Output;
+
+/// Upgrade a service while it runs: no event lost, none counted twice, state kept or moved
+///
+/// The version that runs is kept for skep rollback until the next upgrade.
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    /// The service
+    service: String,
+    /// What to upgrade to: [registry/]publisher/name:version, or the folder of an OCI layout
+    package: String,
+    /// Change a parameter; the others stay as they are
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Upgrade even if no trusted key signed it; it stays marked in skep list
+    #[arg(long)]
+    allow_unsigned: bool,
+    /// Go to an older version than the one that runs
+    #[arg(long)]
+    allow_downgrade: bool,
+}
+
+impl Upgrade {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No skepd, no such service, the package is refused, state would be lost, the kernel refuses.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let clock = Instant::now();
+        let service = daemon::service(&self.service)?;
+        let request = Request {
+            package: daemon::package(&self.package, config)?,
+            params: daemon::params(&self.set)?,
+            allow_unsigned: self.allow_unsigned,
+            allow_downgrade: self.allow_downgrade,
+        };
+        let client = daemon::client(config);
+        if self.dry_run {
+            let plan = daemon::ask(client.plan(&service, &request))?;
+            output.answer(&plan, || described(&plan));
+            return Ok(());
+        }
+        let (plan, detail) = daemon::ask(client.upgrade(&service, &request))?;
+        let took = clock.elapsed().as_millis();
+        output.answer(&(&plan, &detail), || {
+            let status = &detail.status;
+            if plan.already {
+                return format!("{service} runs {} already", status.version);
+            }
+            let mut lines = vec![format!(
+                "Upgraded {service} to {} (generation {}) in {took} ms, {}",
+                status.version, status.generation, status.origin
+            )];
+            lines.extend(detail.hooks.iter().map(show::hook));
+            lines.extend(maps(&plan));
+            lines.join("\n")
+        });
+        Ok(())
+    }
+}
+
+fn described(plan: &Plan) -> String {
+    if plan.already {
+        return "Nothing to do: that is what runs".to_owned();
+    }
+    let mut lines = vec!["Would upgrade; nothing was touched.".to_owned()];
+    for hook in &plan.hooks {
+        let text = |key: &str| {
+            hook.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+        };
+        lines.push(format!(
+            "  hook {}: {}, by {}",
+            text("target"),
+            text("change"),
+            text("mechanism")
+        ));
+    }
+    lines.extend(maps(plan));
+    if !plan.separately.is_empty() {
+        lines.push("These switch separately:".to_owned());
+        lines.extend(plan.separately.iter().map(|why| format!("  {why}")));
+    }
+    lines.extend(plan.notes.iter().cloned());
+    lines.join("\n")
+}
+
+fn maps(plan: &Plan) -> impl Iterator<Item = String> {
+    plan.maps.iter().map(|(name, map)| format!("  map {name}: {} ({})", map.why, map.exactness))
+}
