@@ -125,6 +125,7 @@ impl Runtime {
         self.record(Record::Loaded { incarnation: incarnation.clone() })?;
         self.fill_slots(&up.service, &kernel, placed, slot)?;
         let to = Generation { incarnation: Some(incarnation), ..up.generation.clone() };
+        self.read_perfs_of(&up.service, &to)?;
         if let Some(from) = &up.from {
             let changes = listed(&up.changes);
             self.copy_variables(&up.service, from, &to, &changes)?;

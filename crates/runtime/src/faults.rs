@@ -55,7 +55,7 @@ impl Faults {
         "remove": "Begin" "detach" "Detached" "unpin" "End";
         "activate": "Begin" "load" "pin" "Loaded" "Attach" "stub" "attach" "Attached" "fill" "SlotsFilled"
             "Switching" "switch" "Switched" "End";
-        "recover": "Boot" "RolledBack" "detach" "Detached" "unpin" "attach" "Attached" "fill" "update"
+        "recover": "Boot" "RolledBack" "detach" "Detached" "unpin" "attach" "pin" "Attached" "fill" "update"
             "Switched" "wait" "Quiesced" "merge" "Merged" "SoakUntil" "Committed" "Freed" "End" "Checkpoint";
     };
 

@@ -5,7 +5,10 @@ use std::fs;
 
 use skep_adapt::{Change, Pass};
 use skep_kernel::attach::link::LinkKind;
+use skep_kernel::attach::tc::Filter;
+use skep_kernel::bpffs;
 use skep_kernel::maps::prog_array;
+use skep_kernel::program::ProgramKind;
 use skep_kernel::stub::{self, SLOTS};
 use skep_kernel::{AttachPlan, KernelError, Link, MapHandle, Program, attach};
 use skep_spec::{ServiceName, Target};
@@ -149,7 +152,7 @@ impl Runtime {
         let name = format!("skep_{service}_{hook}");
         let stub =
             self.call("stub", || stub::load(&name, program, calls_func_ip, switch, &slots))?;
-        prog_array::set(&slots, slot, program)?;
+        self.call("fill", || prog_array::set(&slots, slot, program))?;
         Ok(Stubbed { program: stub, slots })
     }
 
@@ -206,20 +209,39 @@ impl Runtime {
 
     /// Takes a hook off the kernel; one that is not attached any more is no error.
     pub(crate) fn detach_hook(&mut self, dead: &DeadHook) -> Result<(), RuntimeError> {
-        let DeadHook { service, name, hook } = dead;
+        let DeadHook { service, name, .. } = dead;
         let pins = self.pins(service);
         self.faults.point(self.op, "detach", crate::faults::Side::Before);
-        if let Some(filter) = hook.attachment.filter() {
+        if let Some(filter) = self.filter_of(dead)? {
             filter.remove()?;
         }
         self.held.release(&format!("{service}/{name}"))?;
         if let Ok(link) = Link::open_pinned(&pins.link(name)) {
-            skep_kernel::bpffs::unpin(&pins.link(name))?;
+            bpffs::unpin(&pins.link(name))?;
             link.detach()?;
         }
         self.faults.point(self.op, "detach", crate::faults::Side::After);
         let (service, name) = (service.clone(), name.clone());
         self.record(Record::Detached { service, name })
+    }
+}
+
+impl Runtime {
+    /// The tc filter of a hook. One that was being attached when the process ended is found by its program.
+    fn filter_of(&self, dead: &DeadHook) -> Result<Option<Filter>, KernelError> {
+        let Target::Tc { egress, interface } = &dead.hook.target else { return Ok(None) };
+        if dead.hook.attachment != Attachment::Intended {
+            return Ok(dead.hook.attachment.filter());
+        }
+        let pins = self.pins(&dead.service);
+        let programs = bpffs::pins(&pins.folder().join("progs"))?;
+        for pin in programs.into_iter().chain([pins.stub(&dead.name)]) {
+            let Ok(program) = Program::open_pinned(&pin, ProgramKind::default()) else { continue };
+            if let Some(filter) = Filter::find(interface, *egress, program.id()?)? {
+                return Ok(Some(filter));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -69,6 +69,7 @@ impl Runtime {
         from: &Generation,
         to: &Generation,
     ) -> Result<(), RuntimeError> {
+        self.read_perfs_of(service, to)?;
         let changes = self.state.pending.as_ref().map(|p| listed(&p.changes)).unwrap_or_default();
         self.copy_variables(service, from, to, &changes)?;
         self.switch(service, to)

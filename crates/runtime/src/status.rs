@@ -60,6 +60,8 @@ pub struct Detail {
     pub map_memory: u64,
     /// Events that programs had no room for in their ring buffers, by program; where it is counted.
     pub lost: BTreeMap<String, u64>,
+    /// Events that the perf buffers had no room for, as far as this process read them.
+    pub perf_lost: u64,
     /// Records read from the buffers by this process.
     pub events_read: u64,
     /// Records that no reader took in time.
@@ -188,6 +190,7 @@ impl Runtime {
             map_memory: maps.iter().map(|map| map.memory).sum(),
             maps,
             lost: self.lost(name, service),
+            perf_lost: counts.lost,
             events_read: counts.read,
             events_dropped: counts.dropped,
             report: active.incarnation.as_ref().map(|i| i.report.clone()).unwrap_or_default(),

@@ -32,6 +32,8 @@ pub struct Filter {
 
 /// A place that the kernel's users rarely take.
 const DEFAULT_PLACE: Place = Place { priority: 49_000, handle: 1 };
+/// Filters of ours that one direction of an interface may have.
+const MOST_FILTERS: u32 = 64;
 
 pub(super) fn attach(
     program: &Program,
@@ -67,11 +69,27 @@ fn free_filter(ifindex: i32, egress: bool, place: Place, asked: bool) -> Filter 
     if asked {
         return at(place.handle);
     }
-    let free = (1..=64).map(at).find(|filter| matches!(filter.program_id(), Ok(None)));
+    let free = (1..=MOST_FILTERS).map(at).find(|filter| matches!(filter.program_id(), Ok(None)));
     free.unwrap_or_else(|| at(place.handle))
 }
 
 impl Filter {
+    /// The filter in one of the default places that holds the program with this id, for one who died between
+    /// attaching and writing down where.
+    ///
+    /// # Errors
+    /// EPERM; a missing interface has none.
+    pub fn find(interface: &str, egress: bool, program: u32) -> Result<Option<Self>, KernelError> {
+        let Ok(ifindex) = index_of(interface) else { return Ok(None) };
+        for handle in 1..=MOST_FILTERS {
+            let filter = Self { ifindex, egress, place: Place { handle, ..DEFAULT_PLACE } };
+            if filter.program_id()? == Some(program) {
+                return Ok(Some(filter));
+            }
+        }
+        Ok(None)
+    }
+
     fn hook(&self) -> libbpf_sys::bpf_tc_hook {
         libbpf_sys::bpf_tc_hook {
             sz: sys::size::<libbpf_sys::bpf_tc_hook>(),

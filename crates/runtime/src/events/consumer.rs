@@ -1,13 +1,13 @@
 //! What reads one service's buffers in batches, on a thread, and hands the records to the readers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use skep_kernel::KernelError;
-use skep_kernel::ring::{Reader, Waker};
+use skep_kernel::ring::{self, Waker};
+use skep_kernel::{KernelError, maps, perf};
 use skep_spec::ServiceName;
 
 use super::EventCounts;
@@ -19,16 +19,23 @@ use crate::error::RuntimeError;
 const BATCH: usize = 512;
 /// Records that are kept while there is no reader.
 const BACKLOG: usize = 4096;
+/// Batches that are still read from a perf buffer when its reader ends.
+const LAST_BATCHES: usize = 256;
+/// Pages of a perf buffer for each CPU.
+const PERF_PAGES: usize = 64;
 
-/// The readers of one service's events, and the thread that feeds them.
+/// The readers of one service's events, and the threads that feed them.
 #[derive(Debug)]
 pub(super) struct Consumer {
     name: String,
     shared: Arc<Shared>,
-    worker: Option<Worker>,
+    /// Reads all rings.
+    rings: Option<Worker>,
+    /// One for each perf buffer, by the map's id: what is unread goes with its reader, so that they stay.
+    perfs: BTreeMap<u32, Worker>,
 }
 
-/// A thread that reads one set of buffers; it ends when this value goes.
+/// A thread that reads some buffers; it ends when this value goes, and has read them to their end then.
 #[derive(Debug)]
 struct Worker {
     stop: Arc<AtomicBool>,
@@ -40,6 +47,7 @@ struct Worker {
 struct Shared {
     readers: Mutex<Readers>,
     read: AtomicU64,
+    lost: AtomicU64,
     dropped: AtomicU64,
 }
 
@@ -57,9 +65,25 @@ impl Consumer {
         active: Vec<Source>,
     ) -> Result<Self, RuntimeError> {
         let name = format!("events-{service}");
-        let mut consumer = Self { name, shared: Arc::default(), worker: None };
+        let (shared, perfs) = (Arc::default(), BTreeMap::new());
+        let mut consumer = Self { name, shared, rings: None, perfs };
         consumer.set_sources(retiring, active)?;
         Ok(consumer)
+    }
+
+    /// Reads these perf buffers too, from now on: before the programs that write to them run.
+    pub(super) fn add_perfs(&mut self, sources: Vec<Source>) -> Result<(), RuntimeError> {
+        for source in sources {
+            let id = source.map.info().id;
+            if self.perfs.contains_key(&id) {
+                continue;
+            }
+            let reader = perf::Reader::new(&source.map, PERF_PAGES)?;
+            let buffers = Buffers::Perf { reader, source };
+            let worker = Worker::start(&self.name, self.shared.clone(), buffers)?;
+            self.perfs.insert(id, worker);
+        }
+        Ok(())
     }
 
     /// Changes the buffers; returns when `retiring` are read to their end.
@@ -68,11 +92,17 @@ impl Consumer {
         retiring: Vec<Source>,
         active: Vec<Source>,
     ) -> Result<(), RuntimeError> {
-        self.worker = None; // one process, and one thread of it, reads a ring at a time
-        let mut old = Buffers::new(retiring)?;
-        while old.read_into(&self.shared, Some(Duration::ZERO))? > 0 {}
-        let buffers = Buffers::new(active)?;
-        self.worker = Some(Worker::start(&self.name, self.shared.clone(), buffers)?);
+        self.rings = None; // one thread reads a ring at a time
+        for source in &retiring {
+            self.perfs.remove(&source.map.info().id);
+        }
+        let is_ring = |source: &Source| source.map.info().kind == maps::kind::RINGBUF;
+        let old = retiring.into_iter().filter(is_ring).collect();
+        Buffers::rings(old)?.read_to_end(&self.shared)?;
+        let (rings, perfs) = active.into_iter().partition(is_ring);
+        self.add_perfs(perfs)?;
+        let buffers = Buffers::rings(rings)?;
+        self.rings = Some(Worker::start(&self.name, self.shared.clone(), buffers)?);
         Ok(())
     }
 
@@ -88,7 +118,7 @@ impl Consumer {
     pub(super) fn counts(&self) -> EventCounts {
         EventCounts {
             read: self.shared.read.load(Ordering::Relaxed),
-            lost: 0,
+            lost: self.shared.lost.load(Ordering::Relaxed),
             dropped: self.shared.dropped.load(Ordering::Relaxed),
         }
     }
@@ -96,7 +126,8 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.worker = None;
+        self.rings = None;
+        self.perfs.clear();
         self.shared.readers().queues.iter().for_each(|queue| queue.close());
     }
 }
@@ -104,14 +135,15 @@ impl Drop for Consumer {
 impl Worker {
     fn start(name: &str, shared: Arc<Shared>, mut buffers: Buffers) -> Result<Self, RuntimeError> {
         let stop = Arc::<AtomicBool>::default();
-        let waker = buffers.reader.waker();
+        let waker = buffers.waker();
         let stopped = stop.clone();
         let read = move || {
-            while !stopped.load(Ordering::Acquire) {
-                if let Err(error) = buffers.read_into(&shared, None) {
-                    tracing::error!("reading events ended: {error}");
-                    return;
-                }
+            let mut result = Ok(0);
+            while result.is_ok() && !stopped.load(Ordering::Acquire) {
+                result = buffers.read_into(&shared, None);
+            }
+            if let Err(error) = result.map(drop).and_then(|()| buffers.finish(&shared)) {
+                tracing::error!("reading events ended: {error}");
             }
         };
         let failed = |source| RuntimeError::File {
@@ -135,18 +167,25 @@ impl Drop for Worker {
 }
 
 /// Buffers that are read together.
-struct Buffers {
-    reader: Reader,
-    sources: Vec<Source>,
+enum Buffers {
+    Rings { reader: ring::Reader, sources: Vec<Source> },
+    Perf { reader: perf::Reader, source: Source },
 }
 
 impl Buffers {
-    fn new(sources: Vec<Source>) -> Result<Self, KernelError> {
-        let mut reader = Reader::new()?;
+    fn rings(sources: Vec<Source>) -> Result<Self, KernelError> {
+        let mut reader = ring::Reader::new()?;
         for source in &sources {
             reader.add(&source.map)?;
         }
-        Ok(Self { reader, sources })
+        Ok(Self::Rings { reader, sources })
+    }
+
+    fn waker(&self) -> Waker {
+        match self {
+            Self::Rings { reader, .. } => reader.waker(),
+            Self::Perf { reader, .. } => reader.waker(),
+        }
     }
 
     /// Reads what is there, at most a batch; without anything waits up to `timeout`. Gives the number of records.
@@ -155,18 +194,45 @@ impl Buffers {
         shared: &Shared,
         timeout: Option<Duration>,
     ) -> Result<usize, KernelError> {
-        let mut batch = Batch::default();
-        let sources = &self.sources;
-        self.reader.poll(timeout, BATCH, |number, data| {
-            if let Some(source) = sources.get(number) {
-                batch.add(data, &source.decodings);
+        let (mut batch, mut lost) = (Batch::default(), 0);
+        match self {
+            Self::Rings { reader, sources } => {
+                reader.poll(timeout, BATCH, |number, data| {
+                    if let Some(source) = sources.get(number) {
+                        batch.add(data, &source.decodings);
+                    }
+                })?;
             }
-        })?;
+            Self::Perf { reader, source } => {
+                reader.poll(timeout, BATCH, |_, record| match record {
+                    perf::Record::Sample(data) => batch.add(data, &source.decodings),
+                    perf::Record::Lost(more) => lost += more,
+                })?;
+            }
+        }
+        shared.lost.fetch_add(lost, Ordering::Relaxed);
         let count = batch.records.len();
         if count > 0 {
             shared.publish(batch);
         }
         Ok(count)
+    }
+
+    fn read_to_end(&mut self, shared: &Shared) -> Result<(), KernelError> {
+        while self.read_into(shared, Some(Duration::ZERO))? > 0 {}
+        Ok(())
+    }
+
+    /// Before the reader goes: a perf buffer's records go with it, a ring's wait for the next reader. Programs may
+    /// still write, so that there need not be an end.
+    fn finish(&mut self, shared: &Shared) -> Result<(), KernelError> {
+        let batches = if matches!(self, Self::Perf { .. }) { LAST_BATCHES } else { 0 };
+        for _ in 0..batches {
+            if self.read_into(shared, Some(Duration::ZERO))? == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

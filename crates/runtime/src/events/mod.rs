@@ -11,6 +11,7 @@ mod stream;
 use std::collections::BTreeMap;
 
 use skep_kernel::MapHandle;
+use skep_kernel::maps::kind;
 use skep_spec::ServiceName;
 
 pub(crate) use source::{Source, choose as choose_decoding, decodings};
@@ -70,6 +71,23 @@ impl Runtime {
         self.consumers.0.get(service).map(Consumer::counts).unwrap_or_default()
     }
 
+    /// Reads the perf buffers of a generation that is about to run: what comes before its reader would be lost.
+    pub(crate) fn read_perfs_of(
+        &mut self,
+        service: &ServiceName,
+        to: &Generation,
+    ) -> Result<(), RuntimeError> {
+        if !self.consumers.0.contains_key(service) {
+            return Ok(());
+        }
+        let mut sources = self.sources_of(service, to)?;
+        sources.retain(|source| source.map.info().kind == kind::PERF_EVENT_ARRAY);
+        match self.consumers.0.get_mut(service) {
+            Some(consumer) => consumer.add_perfs(sources),
+            None => Ok(()),
+        }
+    }
+
     /// Tells a service's thread that a switch changed its rings: the old ones are read to their end first.
     pub(crate) fn rings_changed(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
         let pending = self.state.pending.as_ref();
@@ -102,7 +120,7 @@ impl Runtime {
         let maps = generation.incarnation.iter().flat_map(|i| i.maps.keys());
         for map in maps {
             let map = self.open_map(name, generation, map)?;
-            if map.info().kind == skep_kernel::maps::kind::RINGBUF {
+            if map.info().kind == kind::RINGBUF {
                 let mut reader = skep_kernel::ring::Reader::new()?;
                 let number = reader.add(&map)?;
                 if reader.unread(number) > 0 {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use skep_runtime::Next;
 
+use crate::objects::verified;
 use crate::place::{Job, Reply};
 
 /// Does what `job` says and gives the answer.
@@ -16,6 +17,16 @@ pub fn run(job: &str) -> Result<Reply, Box<dyn Error>> {
         "install" => drop(runtime.install(&job.package(1)?, &job.install())?),
         "upgrade" => drop(runtime.upgrade(&job.package(2)?, &job.install())?),
         "upgrade-back" => drop(runtime.upgrade(&job.package(1)?, &job.install())?),
+        "upgrade-again" => {
+            let mut install = job.install(); // another spelling is another configuration
+            install.params.insert("pid".to_owned(), format!("{:#x}", job.pid));
+            drop(runtime.upgrade(&job.package(2)?, &install)?);
+        }
+        "upgrade-unsaid" => {
+            let mut package = job.package(2)?.into_inner();
+            package.manifest.map.remove("counts");
+            drop(runtime.upgrade(&verified(package), &job.install())?);
+        }
         "rollback" => drop(runtime.rollback(&service)?),
         "commit" => drop(runtime.commit(&service)?),
         "remove" => drop(runtime.remove(&service)?),

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use skep_runtime::Faults;
+use skep_kernel::MapHandle;
+use skep_runtime::{Detail, Faults};
 
 use crate::generator::{Generator, Kind};
 use crate::place::{Ended, Place};
@@ -11,42 +12,56 @@ use crate::tally::{Seen, equal, once, sum};
 
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// Kills `op` at each of its points; gives those that were passed.
+/// What is killed: an operation, after others have prepared the service.
+#[derive(Clone, Copy)]
+pub struct Crash {
+    /// Done before.
+    pub before: &'static [&'static str],
+    /// Killed.
+    pub op: &'static str,
+    /// Its points begin with this.
+    pub points: &'static str,
+    /// The operation is killed here first, and then its recovery at each of the points.
+    pub interrupted: Option<&'static str>,
+}
+
+/// Kills the operation at each of its points; gives those that were passed.
 pub fn sweep(
     place: impl Fn() -> Result<Place, String>,
     kind: Kind,
-    op: &str,
+    crash: Crash,
 ) -> Result<BTreeSet<&'static str>, String> {
     let mut passed = BTreeSet::new();
-    let points = Faults::ALL.iter().filter(|point| point.split('.').next() == Some(op));
+    let points = Faults::ALL.iter().filter(|p| p.split('.').next() == Some(crash.points));
     for point in points {
-        let killed = at(&place()?, kind, op, point).map_err(|why| format!("{point}: {why}"))?;
-        if killed {
+        let place = place()?;
+        let killed = match crash.op {
+            "install" => install(&place, kind, point),
+            _ => at(&place, kind, crash, point),
+        };
+        if killed.map_err(|why| format!("{point}: {why}"))? {
             passed.insert(*point);
         }
     }
     Ok(passed)
 }
 
-/// Kills `op` at `point`; says whether it came by there.
-fn at(place: &Place, kind: Kind, op: &str, point: &str) -> Result<bool, String> {
-    if op == "install" {
-        return install(place, kind, point);
-    }
-    place.does("install")?;
-    let mut maps = vec![place.map("seen", 1)?];
-    if matches!(op, "rollback" | "commit") {
-        place.does("upgrade")?;
-        maps.push(place.map("seen", 2)?);
-    }
+/// Kills the operation, or its recovery, at `point`; says whether it came by there.
+fn at(place: &Place, kind: Kind, crash: Crash, point: &str) -> Result<bool, String> {
+    crash.before.iter().try_for_each(|op| place.does(op).map(drop))?;
+    let mut maps: Vec<MapHandle> = (1..=2).filter_map(|n| place.map("seen", n).ok()).collect();
     let generator = Generator::start(kind, 1, PAUSE);
     generator.wait(20);
-    let killed = match place.child(op, Some(point))? {
-        Ended::Killed => true,
-        Ended::Done(_) => false,
-        Ended::Failed(why) => return Err(why),
+    let killed = match crash.interrupted {
+        None => kill(place, crash.op, point)?,
+        Some(first) => {
+            equal("the first kill", kill(place, crash.op, first)?, true)?;
+            maps.extend((2..=3).filter_map(|n| place.map("seen", n).ok()));
+            generator.wait(20);
+            kill(place, "open", point)?
+        }
     };
-    if op == "remove" {
+    if crash.op == "remove" {
         generator.stop();
         if place.does("open")?.detail.is_some() {
             equal("killed before the journal knew", point, "remove.Begin.before")?;
@@ -56,25 +71,39 @@ fn at(place: &Place, kind: Kind, op: &str, point: &str) -> Result<bool, String> 
         return Ok(killed);
     }
     generator.wait(20);
-    let reply = place.does("open")?;
-    let detail = reply.detail.ok_or("the service is gone")?;
-    if maps.len() == 1
-        && let Ok(new) = place.map("seen", 2)
-    {
-        maps.push(new);
-    }
+    let detail = place.does("open")?.detail.ok_or("the service is gone")?;
+    maps.extend((2..=3).filter_map(|n| place.map("seen", n).ok()));
     generator.wait(20);
-    let end = generator.stop();
-    once(&Seen::new(&maps.iter().collect::<Vec<_>>())?, 1, end)?;
-    let active = detail.status.generation;
-    equal("counts", sum(&place.map("counts", active)?)?, end - 1)?;
-    equal("total", sum(&place.map(".bss", active)?)?, end - 1)?;
-    equal("kept", sum(&place.map("kept", 1)?)?, end - 1)?;
-    let events = place.does("events")?.events;
-    equal("events", events.iter().copied().eq(1..end), true)?;
+    whole(place, &distinct(maps), &detail, generator.stop())?;
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;
     Ok(killed)
+}
+
+fn kill(place: &Place, op: &str, point: &str) -> Result<bool, String> {
+    match place.child(op, Some(point))? {
+        Ended::Killed => Ok(true),
+        Ended::Done(_) => Ok(false),
+        Ended::Failed(why) => Err(why),
+    }
+}
+
+/// That the numbers 1 to `end` were each seen once, that every counter is exact, and that each is in the ring once.
+fn whole(place: &Place, seen: &[MapHandle], detail: &Detail, end: u64) -> Result<(), String> {
+    once(&Seen::new(&seen.iter().collect::<Vec<_>>())?, 1, end)?;
+    for name in ["counts", ".bss", "kept"] {
+        let map = detail.maps.iter().find(|map| map.name == name).ok_or("a map is missing")?;
+        equal(name, sum(&place.map(name, map.made_by)?)?, end - 1)?;
+    }
+    let events = place.does("events")?.events;
+    equal("events", events.iter().copied().eq(1..end), true)
+}
+
+/// Each map once: several ways may have led to one.
+fn distinct(mut maps: Vec<MapHandle>) -> Vec<MapHandle> {
+    let mut ids = BTreeSet::new();
+    maps.retain(|map| ids.insert(map.info().id));
+    maps
 }
 
 /// An install leaves all or nothing.

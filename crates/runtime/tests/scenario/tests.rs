@@ -1,11 +1,15 @@
 //! The tests by name.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use crate::crash;
-use crate::generator::Kind;
+use skep_runtime::Faults;
+use skep_runtime::ephemeral::{Options, Record, run};
+
+use crate::crash::{self, Crash};
+use crate::generator::{Generator, Kind};
 use crate::holder::Keeper;
-use crate::objects::Objects;
+use crate::objects::{Objects, verified};
 use crate::place::{Ended, Place};
 use crate::tally::equal;
 use crate::warm;
@@ -31,13 +35,13 @@ pub fn tests() -> Vec<Test> {
     for set in ["kprobe", "fentry", "fexit"] {
         tests.push(warm_test(set, false));
     }
-    for op in ["install", "upgrade", "rollback", "commit", "remove"] {
-        for set in ["two", "tc"] {
-            tests.push(crash_test(set, op));
-        }
+    for op in ["install", "upgrade", "rollback", "commit", "remove", "recover"] {
+        tests.push(crash_test(op));
     }
     tests.push(test("two_daemons", two_daemons));
     tests.push(test("already", already));
+    tests.push(test("state_would_be_lost", state_would_be_lost));
+    tests.push(test("ephemeral", ephemeral));
     tests
 }
 
@@ -55,13 +59,60 @@ fn warm_test(set: &'static str, everywhere: bool) -> Test {
     Test { name: format!("warm_{set}"), everywhere, run: Box::new(run) }
 }
 
-fn crash_test(set: &'static str, op: &'static str) -> Test {
-    let run = move |objects: &Objects| {
-        let stage = Stage::new(set)?;
-        let passed: BTreeSet<&str> = crash::sweep(|| stage.place(objects), stage.kind, op)?;
-        Ok(format!("killed at {} points", passed.len()))
+/// What is killed for one operation: on which hooks, and after what.
+fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
+    let crash = |before, op, points| Crash { before, op, points, interrupted: None };
+    let recovery = |set, before, op, first| {
+        (set, Crash { before, op, points: "recover", interrupted: Some(first) })
     };
-    Test { name: format!("crash_{op}_{set}"), everywhere: true, run: Box::new(run) }
+    const ONE: &[&str] = &["install"];
+    const TWO: &[&str] = &["install", "upgrade"];
+    match op {
+        "install" => vec![("two", crash(&[], "install", "install"))],
+        "upgrade" => vec![
+            ("two", crash(ONE, "upgrade", "upgrade")),
+            ("tc", crash(ONE, "upgrade", "upgrade")),
+            ("two", crash(TWO, "upgrade-again", "upgrade")), // frees the first generation and its hook
+        ],
+        "rollback" => vec![
+            ("two", crash(TWO, "rollback", "rollback")),
+            ("tc", crash(TWO, "rollback", "rollback")),
+        ],
+        "commit" => vec![("two", crash(TWO, "commit", "commit"))],
+        "remove" => vec![("two", crash(ONE, "remove", "remove"))],
+        _ => vec![
+            recovery("two", ONE, "upgrade", "upgrade.Attached.after"),
+            recovery("two", TWO, "upgrade-again", "upgrade.switch.after"),
+            recovery("two", ONE, "upgrade", "upgrade.switch.after"),
+            recovery("tc", ONE, "upgrade", "upgrade.update.after"),
+        ],
+    }
+}
+
+/// Points that no crash of an operation comes by here, since another boot or a lost hook leads to them.
+const ELSEWHERE: &[&str] =
+    &["recover.attach", "recover.pin", "recover.Attached", "recover.Checkpoint"];
+
+fn crash_test(op: &'static str) -> Test {
+    let run = move |objects: &Objects| {
+        let mut passed = BTreeSet::new();
+        for (set, crash) in crashes(op) {
+            let stage = Stage::new(set)?;
+            let place = || stage.place(objects);
+            let points = crash::sweep(place, stage.kind, crash);
+            passed.extend(points.map_err(|why| format!("{set}, {}: {why}", crash.op))?);
+        }
+        let expected = |point: &&&str| {
+            let elsewhere =
+                |start: &&str| point.strip_prefix(*start).is_some_and(|r| r.starts_with('.'));
+            point.split('.').next() == Some(op) && !ELSEWHERE.iter().any(elsewhere)
+        };
+        let missed: Vec<_> =
+            Faults::ALL.iter().filter(expected).filter(|p| !passed.contains(**p)).collect();
+        equal("points that were never passed", missed, Vec::new())?;
+        Ok(format!("killed at {} points, and whole after each", passed.len()))
+    };
+    Test { name: format!("crash_{op}"), everywhere: true, run: Box::new(run) }
 }
 
 /// Where a set's events happen: this process, or a network namespace, or a cgroup.
@@ -156,4 +207,52 @@ fn already(objects: &Objects) -> Outcome {
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;
     Ok("already at generation 2; the third freed the first".to_owned())
+}
+
+/// An upgrade whose manifest does not say what becomes of a changed value is refused, and nothing is touched.
+fn state_would_be_lost(objects: &Objects) -> Outcome {
+    let stage = Stage::new("raw_tp")?;
+    let place = stage.place(objects)?;
+    place.does("install")?;
+    let pins = place.pins();
+    let refused = match place.child("upgrade-unsaid", None)? {
+        Ended::Failed(why) => why,
+        other => return Err(format!("not refused: {other:?}")),
+    };
+    for part in [
+        "map 'counts'",
+        "new fields: bytes",
+        "[map.counts]",
+        "upgrade = \"migrate\"",
+        "events = \"sum\"",
+    ] {
+        equal(part, refused.contains(part), true).map_err(|e| format!("{e}: {refused}"))?;
+    }
+    equal("pins", place.pins(), pins)?;
+    place.does("remove")?;
+    Ok("refused with the lines that would allow it".to_owned())
+}
+
+/// A bare object, attached for as long as a value lives.
+fn ephemeral(objects: &Objects) -> Outcome {
+    let mut package = objects.package("raw_tp", 1, None)?;
+    package.manifest.program.clear();
+    package.manifest.output.clear();
+    let params = [("pid".to_owned(), std::process::id().to_string())].into();
+    let options = Options { params, ..Options::default() };
+    let mut session = run(&verified(package), &options).map_err(|e| e.to_string())?;
+    equal("attached", session.attached().len(), 1)?;
+    let generator = Generator::start(Kind::Seek, 1, Duration::from_micros(50));
+    generator.wait(500);
+    let end = generator.stop();
+    let mut numbers = Vec::new();
+    while numbers.len() as u64 + 1 < end {
+        let each = |record: Record<'_>| numbers.push(record.decoder.number("number", record.data));
+        if session.poll(Duration::from_secs(5), 1000, each).map_err(|e| e.to_string())? == 0 {
+            break;
+        }
+    }
+    equal("events", numbers.iter().map(|n| n.unwrap_or(-1)).eq(1..i128::from(end)), true)?;
+    equal("lost", session.lost(), 0)?;
+    Ok(format!("{} events", numbers.len()))
 }
