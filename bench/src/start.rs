@@ -61,7 +61,8 @@ fn pair(
     pairs: usize,
 ) -> Result<Row> {
     let (mut a, mut b) = (Vec::new(), Vec::new());
-    (ours()?, theirs().with_context(|| peer.to_owned())?);
+    ours()?;
+    theirs().with_context(|| peer.to_owned())?;
     for _ in 0..pairs {
         a.push(ours()?);
         b.push(theirs()?);

@@ -57,9 +57,9 @@ impl Shelf {
         allow_unsigned: bool,
     ) -> Result<Verified<Package>, Error> {
         let (reference, verified) = match wanted {
-            Wanted::Reference(reference) => self.from_registry(reference, allow_unsigned).await?,
+            Wanted::Reference(reference) => self.out_of_registry(reference, allow_unsigned).await?,
             Wanted::Layout { path, package } => {
-                self.from_layout(path, package.as_ref(), allow_unsigned)?
+                self.out_of_layout(path, package.as_ref(), allow_unsigned)?
             }
         };
         let digest = *verified;
@@ -98,7 +98,7 @@ impl Shelf {
         }
     }
 
-    async fn from_registry(
+    async fn out_of_registry(
         &self,
         reference: &PackageRef,
         allow_unsigned: bool,
@@ -121,7 +121,7 @@ impl Shelf {
         Ok((reference, verified))
     }
 
-    fn from_layout(
+    fn out_of_layout(
         &self,
         path: &Path,
         package: Option<&PackageRef>,
