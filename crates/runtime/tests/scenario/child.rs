@@ -30,18 +30,25 @@ pub fn run(job: &str) -> Result<Reply, Box<dyn Error>> {
         "rollback" => drop(runtime.rollback(&service)?),
         "commit" => drop(runtime.commit(&service)?),
         "remove" => drop(runtime.remove(&service)?),
-        "events" => reply.events = events(&mut runtime)?,
         "open" => {}
+        op if op.starts_with("events ") => {
+            let wanted = op.trim_start_matches("events ").parse()?;
+            reply.events = events(&mut runtime, wanted)?;
+        }
         other => return Err(format!("no such job: {other}").into()),
     }
     reply.detail = runtime.service(&service).ok();
     Ok(reply)
 }
 
-fn events(runtime: &mut skep_runtime::Runtime) -> Result<Vec<u64>, Box<dyn Error>> {
+/// Reads `wanted` events, and what comes at once behind them.
+fn events(runtime: &mut skep_runtime::Runtime, wanted: u64) -> Result<Vec<u64>, Box<dyn Error>> {
     let stream = runtime.events(&Job::service())?;
     let mut numbers = Vec::new();
-    while let Next::Event(event) = stream.next(Duration::from_millis(200)) {
+    let patience = |read: usize| {
+        if (read as u64) < wanted { Duration::from_secs(10) } else { Duration::from_millis(20) }
+    };
+    while let Next::Event(event) = stream.next(patience(numbers.len())) {
         let number = event.number("number").ok_or("an event without a number")?;
         numbers.push(u64::try_from(number)?);
     }

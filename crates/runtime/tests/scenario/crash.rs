@@ -95,8 +95,7 @@ fn whole(place: &Place, seen: &[MapHandle], detail: &Detail, end: u64) -> Result
         let map = detail.maps.iter().find(|map| map.name == name).ok_or("a map is missing")?;
         equal(name, sum(&place.map(name, map.made_by)?)?, end - 1)?;
     }
-    let events = place.does("events")?.events;
-    equal("events", events.iter().copied().eq(1..end), true)
+    place.events_are_in_order(end)
 }
 
 /// Each map once: several ways may have led to one.

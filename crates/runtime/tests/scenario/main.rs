@@ -11,6 +11,7 @@ mod child;
 mod crash;
 mod generator;
 mod holder;
+mod lives;
 mod objects;
 mod place;
 mod tally;

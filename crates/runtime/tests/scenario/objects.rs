@@ -24,6 +24,8 @@ pub const SETS: &[(&str, [&[&str]; 2])] = &[
     ("tc", [&["ON_TC"], &["ON_TC"]]),
     ("cgroup_skb", [&["ON_CGROUP_SKB"], &["ON_CGROUP_SKB"]]),
     ("two", [&["ON_RAW_TP", "AND_EXTRA_OLD"], &["ON_RAW_TP", "AND_EXTRA_NEW"]]),
+    ("rings", [&["ON_RAW_TP"], &["ON_RAW_TP", "RING=1048576"]]),
+    ("small", [&["ON_RAW_TP", "RING=4096"], &["ON_RAW_TP", "RING=4096"]]),
     ("net", [&["ON_TC", "AND_EXTRA_OLD"], &["ON_TC", "AND_EXTRA_OLD"]]),
 ];
 
@@ -93,7 +95,8 @@ pub fn verified(package: Package) -> Verified<Package> {
 fn manifest(set: &str, version: u32, target: Option<&str>) -> Value {
     let (_, hooks) = SETS.iter().find(|(name, _)| *name == set).expect("a set");
     let mut programs = serde_json::Map::new();
-    for hook in hooks[version as usize - 1] {
+    let are_hooks = |define: &&&str| !define.starts_with("RING=");
+    for hook in hooks[version as usize - 1].iter().filter(are_hooks) {
         let function = hook.strip_prefix("AND_").unwrap_or(hook).to_lowercase();
         let mut program = json!({ "function": function });
         if let Some(target) = target.filter(|_| hook.starts_with("ON_")) {
@@ -124,7 +127,7 @@ fn compile(source: &Path, object: &Path, version: u32, hooks: &[&str]) -> Result
         .args(["-g", "-O2", "-target", "bpf", "-Wall", "-Wno-visibility"])
         .arg(format!("-D__TARGET_ARCH_{arch}"))
         .arg(format!("-DVERSION={version}"))
-        .arg("-DRING=4194304")
+        .args(hooks.iter().all(|hook| !hook.starts_with("RING=")).then_some("-DRING=4194304"))
         .args(hooks.iter().map(|hook| format!("-D{hook}")))
         .arg("-I")
         .arg(source.with_file_name("include"))

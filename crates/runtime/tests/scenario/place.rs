@@ -12,7 +12,9 @@ use skep_runtime::{Cause, Detail, Dirs, Faults, Install, Packages, Runtime};
 use skep_spec::{Digest, ServiceName};
 use skep_trust::{Package, Verified};
 
+use crate::holder::Keeper;
 use crate::objects::{Objects, verified};
+use crate::tally::equal;
 
 /// Where one test works. Everything goes with it.
 pub struct Place {
@@ -21,6 +23,7 @@ pub struct Place {
     pub set: String,
     pub target: Option<String>,
     objects: PathBuf,
+    _keeper: Keeper,
 }
 
 /// What a child needs to know.
@@ -71,14 +74,20 @@ impl Place {
         let name = bpffs::escape(&format!("skep-test-{unique}"));
         let bpffs = Path::new(bpffs::DEFAULT).join(name);
         let objects = objects.folder().to_path_buf();
-        Ok(Self { folder, bpffs, set: set.to_owned(), target, objects })
+        let keeper = Keeper::start(&folder.path().join("state")).map_err(|e| e.to_string())?;
+        Ok(Self { folder, bpffs, set: set.to_owned(), target, objects, _keeper: keeper })
     }
 
     pub fn dirs(&self) -> Dirs {
         Dirs { state: self.folder.path().join("state"), bpffs: self.bpffs.clone() }
     }
 
-    fn job(&self, op: &str, fault: Option<&str>) -> Job {
+    /// A job for this process itself.
+    pub fn job(&self, op: &str) -> Job {
+        self.job_with(op, None)
+    }
+
+    fn job_with(&self, op: &str, fault: Option<&str>) -> Job {
         let Dirs { state, bpffs } = self.dirs();
         Job {
             state,
@@ -94,7 +103,7 @@ impl Place {
 
     /// Runs `op` in a child, which the fault kills.
     pub fn child(&self, op: &str, fault: Option<&str>) -> Result<Ended, String> {
-        let job = serde_json::to_string(&self.job(op, fault)).map_err(|e| e.to_string())?;
+        let job = serde_json::to_string(&self.job_with(op, fault)).map_err(|e| e.to_string())?;
         let me = std::env::current_exe().map_err(|e| e.to_string())?;
         let Output { status, stdout, stderr } =
             Command::new(me).args(["child", &job]).output().map_err(|e| e.to_string())?;
@@ -116,6 +125,14 @@ impl Place {
             Ended::Failed(why) => Err(format!("{op}: {why}")),
             Ended::Killed => Err(format!("{op}: killed")),
         }
+    }
+
+    /// That the rings hold the numbers 1 to `end`, each once and in order.
+    pub fn events_are_in_order(&self, end: u64) -> Result<(), String> {
+        let events = self.does(&format!("events {}", end - 1))?.events;
+        let wrong = (1..end).zip(&events).find(|(number, event)| number != *event);
+        equal("first wrong event", wrong, None)?;
+        equal("events", events.len() as u64, end - 1)
     }
 
     /// A map of a generation, by its pin.

@@ -8,7 +8,7 @@ use skep_runtime::ephemeral::{Options, Record, run};
 
 use crate::crash::{self, Crash};
 use crate::generator::{Generator, Kind};
-use crate::holder::Keeper;
+use crate::lives;
 use crate::objects::{Objects, verified};
 use crate::place::{Ended, Place};
 use crate::tally::equal;
@@ -38,6 +38,9 @@ pub fn tests() -> Vec<Test> {
     for op in ["install", "upgrade", "rollback", "commit", "remove", "recover"] {
         tests.push(crash_test(op));
     }
+    for (name, set, run) in LIVES {
+        tests.push(life(name, set, *run));
+    }
     tests.push(test("two_daemons", two_daemons));
     tests.push(test("already", already));
     tests.push(test("state_would_be_lost", state_would_be_lost));
@@ -53,10 +56,30 @@ fn warm_test(set: &'static str, everywhere: bool) -> Test {
     let run = move |objects: &Objects| {
         let stage = Stage::new(set)?;
         let place = stage.place(objects)?;
-        let _keeper = Keeper::start(&place.dirs().state).map_err(|e| e.to_string())?;
         warm::there_and_back(&place, stage.kind)
     };
     Test { name: format!("warm_{set}"), everywhere, run: Box::new(run) }
+}
+
+type Life = fn(&Place) -> Outcome;
+
+/// Name, set of hooks, test.
+const LIVES: &[(&str, &str, Life)] = &[
+    ("reboot", "raw_tp", lives::rebooted),
+    ("reboot_half_way", "two", lives::rebooted_half_way),
+    ("lost_hook", "raw_tp", lives::lost_hook),
+    ("strangers", "raw_tp", lives::strangers),
+    ("damaged_journal", "raw_tp", lives::damaged),
+    ("own_rings", "rings", lives::own_rings),
+    ("full_ring", "small", lives::full_ring),
+];
+
+fn life(name: &str, set: &'static str, run: Life) -> Test {
+    let run = move |objects: &Objects| {
+        let place = Stage::new(set)?.place(objects)?;
+        run(&place)
+    };
+    Test { name: name.to_owned(), everywhere: true, run: Box::new(run) }
 }
 
 /// What is killed for one operation: on which hooks, and after what.

@@ -28,9 +28,7 @@ pub fn there_and_back(place: &Place, kind: Kind) -> Result<String, String> {
     equal("counts", sum(&place.map("counts", 1)?)?, end - 1)?;
     equal("kept", sum(&place.map("kept", 1)?)?, end - 1)?;
     equal("total", sum(&place.map(".bss", 1)?)?, end - 1)?;
-    let events = place.does("events")?.events;
-    equal("events in the ring", events.len() as u64, end - 1)?;
-    equal("in order", events.iter().copied().eq(1..end), true)?;
+    place.events_are_in_order(end)?;
     let programs: Vec<u32> =
         detail.generations.iter().flat_map(|g| &g.programs).map(|p| p.id).collect();
     place.does("remove")?;

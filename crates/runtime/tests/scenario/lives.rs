@@ -1,0 +1,185 @@
+//! What else a service lives through: a reboot, a hook lost, rings of its own, a full ring, several readers.
+
+use std::fs;
+use std::time::Duration;
+
+use skep_kernel::bpffs;
+use skep_runtime::journal::{Journal, JournalError};
+use skep_runtime::state::Record;
+use skep_runtime::{EventStream, Next, Runtime, RuntimeError};
+
+use crate::generator::{Generator, Kind};
+use crate::place::{Job, Place};
+use crate::tally::{Seen, equal, once, sum};
+use crate::tests::Outcome;
+
+const PAUSE: Duration = Duration::from_micros(50);
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// As after a reboot: no pins, and a journal of another boot.
+fn reboot(place: &Place) -> Result<(), String> {
+    bpffs::unpin_tree(&place.dirs().bpffs).map_err(text)?;
+    let (mut journal, _) = Journal::open(&place.dirs().state.join("journal")).map_err(text)?;
+    journal.append(&Record::Boot { boot_id: "another".to_owned() }).map_err(text)
+}
+
+/// After a reboot the active generation is loaded again; a rollback then loads the one before as a new one.
+pub fn rebooted(place: &Place) -> Outcome {
+    place.does("install")?;
+    place.does("upgrade")?;
+    reboot(place)?;
+    let detail = place.does("open")?.detail.ok_or("the service is gone")?;
+    equal("generation", detail.status.generation, 2)?;
+    let generator = Generator::start(Kind::Seek, 1, PAUSE);
+    generator.wait(50);
+    let maps = [place.map("seen", 2)?];
+    let detail = place.does("rollback")?.detail.ok_or("no detail")?;
+    equal("version", detail.status.version.to_string(), "1.0.0".to_owned())?;
+    generator.wait(50);
+    let end = generator.stop();
+    let seen = place.map("seen", detail.status.generation)?;
+    once(&Seen::new(&[&maps[0], &seen])?, 1, end)?;
+    equal("counts", sum(&place.map("counts", detail.status.generation)?)?, end - 1)?;
+    place.does("remove")?;
+    equal("pins", place.pins(), Vec::new())?;
+    Ok("generation 2 came up again, and 1.0.0 behind it".to_owned())
+}
+
+/// A reboot in the middle of an upgrade leaves the old generation, since the new one never ran for sure.
+pub fn rebooted_half_way(place: &Place) -> Outcome {
+    for (point, generation) in [("upgrade.switch.after", 1), ("upgrade.Switched.after", 2)] {
+        place.does("install")?;
+        place.child("upgrade", Some(point))?;
+        reboot(place)?;
+        let detail = place.does("open")?.detail.ok_or("the service is gone")?;
+        equal(point, detail.status.generation, generation)?;
+        place.does("remove")?;
+        equal("pins", place.pins(), Vec::new())?;
+    }
+    Ok("the last switch that was written down counts".to_owned())
+}
+
+/// A link that somebody removed is attached again, and said.
+pub fn lost_hook(place: &Place) -> Outcome {
+    place.does("install")?;
+    let link = place.pins().into_iter().find(|pin| pin.ends_with("link")).ok_or("no link")?;
+    bpffs::unpin(&link).map_err(text)?;
+    place.does("open")?;
+    let generator = Generator::start(Kind::Seek, 1, PAUSE);
+    generator.wait(50);
+    let end = generator.stop();
+    once(&Seen::new(&[&place.map("seen", 1)?])?, 1, end)?;
+    place.does("remove")?;
+    equal("pins", place.pins(), Vec::new())?;
+    Ok(format!("{} events after it was attached again", end - 1))
+}
+
+/// What nobody wrote down is removed at start: a folder and a pin that a crash left.
+pub fn strangers(place: &Place) -> Outcome {
+    place.does("install")?;
+    let known = place.pins();
+    let stray = place.dirs().bpffs.join("numbered/maps/stray@9");
+    place.map("kept", 1)?.pin(&stray).map_err(text)?;
+    fs::create_dir_all(place.dirs().bpffs.join("gone/progs/1")).map_err(text)?;
+    place.does("open")?;
+    equal("pins", place.pins(), known)?;
+    equal("folder", place.dirs().bpffs.join("gone").exists(), false)?;
+    place.does("remove")?;
+    Ok("removed".to_owned())
+}
+
+/// A damaged journal is refused with what to do, and nothing is touched.
+pub fn damaged(place: &Place) -> Outcome {
+    place.does("install")?;
+    let path = place.dirs().state.join("journal");
+    let good = fs::read(&path).map_err(text)?;
+    let mut bad = good.clone();
+    bad[40] ^= 1;
+    fs::write(&path, bad).map_err(text)?;
+    match place.job("open").open() {
+        Err(error) => match error.downcast_ref() {
+            Some(RuntimeError::Journal(JournalError::Damaged { .. })) => {}
+            _ => return Err(format!("another error: {error}")),
+        },
+        Ok(_) => return Err("not refused".to_owned()),
+    }
+    fs::write(&path, good).map_err(text)?;
+    place.does("remove")?;
+    equal("pins", place.pins(), Vec::new())?;
+    Ok("refused".to_owned())
+}
+
+/// Different rings: the old one is read to its end before the new one, there and back, for two readers.
+pub fn own_rings(place: &Place) -> Outcome {
+    let job = place.job("in this process");
+    let (mut runtime, _) = job.open().map_err(text)?;
+    let service = Job::service();
+    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let streams =
+        [runtime.events(&service).map_err(text)?, runtime.events(&service).map_err(text)?];
+    let generator = Generator::start(Kind::Seek, 1, PAUSE);
+    generator.wait(100);
+    runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
+    generator.wait(100);
+    runtime.rollback(&service).map_err(text)?;
+    generator.wait(100);
+    let end = generator.stop();
+    for stream in &streams {
+        equal("events in order", numbers(stream, end)?, (1..end).collect())?;
+    }
+    close(runtime, &streams, place)?;
+    Ok(format!("{} events in order, twice", end - 1))
+}
+
+/// Events that find the ring full are counted, by program.
+pub fn full_ring(place: &Place) -> Outcome {
+    let job = place.job("in this process");
+    let (mut runtime, _) = job.open().map_err(text)?;
+    let service = Job::service();
+    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let generator = Generator::start(Kind::Seek, 1, Duration::ZERO);
+    generator.wait(5000);
+    let end = generator.stop();
+    let lost = runtime.service(&service).map_err(text)?.lost;
+    let stream = runtime.events(&service).map_err(text)?;
+    let mut read = 0;
+    while let Next::Event(_) = stream.next(Duration::from_millis(200)) {
+        read += 1;
+    }
+    equal("read and lost", read + lost.values().sum::<u64>(), end - 1)?;
+    equal("by program", lost.into_keys().collect::<Vec<_>>(), vec!["on_raw_tp".to_owned()])?;
+    let contents = runtime.contents(&service, "counts").map_err(text)?;
+    equal("entries", contents.entries.len(), 64)?;
+    let first = serde_json::to_string(&contents.entries[0]).map_err(text)?;
+    equal("decoded", first.contains("\"value\":{\"events\":"), true)?;
+    close(runtime, &[stream], place)?;
+    Ok(format!("{read} read and {} lost of {}", end - 1 - read, end - 1))
+}
+
+fn numbers(stream: &EventStream, end: u64) -> Result<Vec<u64>, String> {
+    let mut numbers = Vec::new();
+    while numbers.len() as u64 + 1 < end {
+        match stream.next(Duration::from_secs(5)) {
+            Next::Event(event) => {
+                let number = event.number("number").ok_or("an event without a number")?;
+                numbers.push(u64::try_from(number).map_err(text)?);
+            }
+            Next::Timeout => return Err(format!("only {} of {} events", numbers.len(), end - 1)),
+            Next::Closed => return Err("closed too early".to_owned()),
+        }
+    }
+    Ok(numbers)
+}
+
+/// Removes the service: its streams end, and nothing is left.
+fn close(mut runtime: Runtime, streams: &[EventStream], place: &Place) -> Result<(), String> {
+    equal("removed", runtime.remove(&Job::service()).map_err(text)?, true)?;
+    equal("removed again", runtime.remove(&Job::service()).map_err(text)?, false)?;
+    for stream in streams {
+        equal("ended", matches!(stream.next(Duration::from_secs(5)), Next::Closed), true)?;
+    }
+    equal("pins", place.pins(), Vec::new())
+}
