@@ -3,6 +3,7 @@
 //! A project goes [`project::Project::read`] → [`build::build`] → [`pack::pack`].
 
 pub mod build;
+pub mod guest;
 pub mod kernels;
 pub mod pack;
 pub mod project;

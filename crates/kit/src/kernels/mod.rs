@@ -103,6 +103,11 @@ pub fn fetch_with_modules(cache: &Path, arch: Arch, series: &str) -> Result<Kern
     find(cache, arch, series, true)
 }
 
+/// What `program` (`xz`, `zstd`) unpacks `packed` to.
+pub(crate) fn unpacked(program: &'static str, packed: &[u8]) -> Result<Vec<u8>, KernelsError> {
+    archive::filter(program, packed)
+}
+
 fn find(cache: &Path, arch: Arch, series: &str, modules: bool) -> Result<Kernel, KernelsError> {
     let archive = Archive::find(cache)?;
     let mut entries = Vec::new();

@@ -1,0 +1,54 @@
+//! Runs test programs on stock kernels: `guests --kernels FILE --cache FOLDER --consoles FOLDER PROGRAM…`.
+//!
+//! A PROGRAM is `name=/path/of/a/static/binary[,folder to bring along]`; in the guest it is run as
+//! `NAME [--objects /FOLDER] all` and prints as Rust's test harness does. Each runs on each kernel with one and
+//! with two processors, and once with `preempt=full` where the list says so. Prints as the test harness, too.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
+
+mod list;
+mod matrix;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use matrix::{Matrix, Program};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("guests: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<bool> {
+    let (mut kernels, mut cache, mut consoles) = (None, None, None);
+    let (mut only, mut programs) = (None, Vec::new());
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut path = || words.next().map(PathBuf::from).context("a folder or file is missing");
+        match word.as_str() {
+            "--kernels" => kernels = Some(path()?),
+            "--cache" => cache = Some(path()?),
+            "--consoles" => consoles = Some(path()?),
+            "--only" => only = words.next(),
+            word if word.contains('=') => programs.push(Program::parse(word)?),
+            word => bail!("no such option: {word}"),
+        }
+    }
+    let kernels = list::read(&kernels.context("--kernels FILE is missing")?, only.as_deref())?;
+    let init = std::env::current_exe().context("find this program's own path")?;
+    let matrix = Matrix {
+        init: init.with_file_name("guest-init"),
+        cache: cache.context("--cache FOLDER is missing")?,
+        consoles: consoles.context("--consoles FOLDER is missing")?,
+        programs,
+    };
+    matrix.run(&kernels)
+}
