@@ -100,7 +100,9 @@ pub enum GuestError {
     #[error("{} does not fit into an initramfs (4 GiB a file)", .0.display())]
     TooLarge(PathBuf),
     /// No QEMU.
-    #[error("can't run {program}: install qemu-system-x86 (10 or later; 7.2 crashes guests at random)")]
+    #[error(
+        "can't run {program}: install qemu-system-x86 (10 or later; 7.2 crashes guests at random)"
+    )]
     Qemu {
         /// The program.
         program: &'static str,

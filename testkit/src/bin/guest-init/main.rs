@@ -61,7 +61,8 @@ fn work() -> Result<()> {
 }
 
 fn load_modules() -> Result<()> {
-    let list = fs::read_to_string(format!("/{}", guest::MODULES)).context("read the module list")?;
+    let list =
+        fs::read_to_string(format!("/{}", guest::MODULES)).context("read the module list")?;
     for path in list.lines() {
         let file = File::open(path).with_context(|| format!("open {path}"))?;
         if let Err(error) = finit_module(&file, c"", 0)

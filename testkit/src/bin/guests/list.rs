@@ -24,8 +24,7 @@ struct List {
 
 /// All of the file's kernels, or the one of a series.
 pub fn read(file: &Path, only: Option<&str>) -> Result<Vec<Entry>> {
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let list: List = toml::from_str(&text).with_context(|| format!("read {}", file.display()))?;
     let wanted = |entry: &Entry| only.is_none_or(|series| entry.series == series);
     let kernels: Vec<Entry> = list.kernel.into_iter().filter(wanted).collect();

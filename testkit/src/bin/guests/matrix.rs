@@ -134,7 +134,8 @@ impl Matrix {
             command.extend(["--objects", "/objects"].map(str::to_owned));
         }
         command.push("all".to_owned());
-        let console = format!("{}-{}-{}", kernel.release, shape.name.replace([' ', ','], ""), program.name);
+        let console =
+            format!("{}-{}-{}", kernel.release, shape.name.replace([' ', ','], ""), program.name);
         let console = self.consoles.join(format!("{console}.console"));
         let outcome = Guest {
             kernel: kernel.clone(),
