@@ -33,8 +33,8 @@ pub struct Args {
     /// Run one package or object for the process on the standard input, which `skep run` is
     #[arg(long, hide = true)]
     pub ephemeral: bool,
-    /// Keep file descriptors for a skepd, over its restarts
-    #[arg(long, hide = true)]
+    /// Keep attachments that cannot be pinned, over the daemon's restarts: holder.sock beside the daemon's socket
+    #[arg(long)]
     pub hold: bool,
     /// Die at a fault point, for tests
     #[arg(long, hide = true, value_name = "POINT")]
@@ -42,6 +42,14 @@ pub struct Args {
     /// List the fault points
     #[arg(long, hide = true)]
     pub list_faults: bool,
+}
+
+impl Args {
+    /// Where the holder listens: beside the daemon.
+    #[must_use]
+    pub fn holder_socket(&self) -> PathBuf {
+        self.socket.with_file_name("holder.sock")
+    }
 }
 
 /// `skepd.toml`. Every key is optional.

@@ -11,7 +11,7 @@ use clap::Parser as _;
 use skep_agent::config::{Args, Config};
 use skep_agent::node::Node;
 use skep_agent::packages::Shelf;
-use skep_agent::{ephemeral, server};
+use skep_agent::{ephemeral, hold, server};
 use skep_runtime::{Dirs, Faults, Recovery, Runtime, RuntimeError};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,7 +26,11 @@ fn main() -> ExitCode {
         return ephemeral::serve_standard_input();
     }
     log(&args.log);
-    match run(&args) {
+    let ended = match args.hold {
+        true => hold::run(&args.holder_socket()).context("can't hold attachments"),
+        false => run(&args),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("skepd: {error:#}");
@@ -53,8 +57,10 @@ fn run(args: &Args) -> Result<()> {
         .map_err(|e| anyhow::anyhow!(e.body.message))?;
     let faults = args.fault.as_deref().map_or(Ok(Faults::none()), Faults::arm)?;
     let dirs = Dirs { state: args.state_dir.clone(), bpffs: args.bpffs_dir.clone() };
-    let (runtime, recovery) =
-        Runtime::open(dirs, Box::new(shelf.clone()), None, faults).map_err(explained)?;
+    let me = std::env::current_exe().context("can't find this program's own path")?;
+    let holder = hold::Client::new(&me, &args.holder_socket());
+    let opened = Runtime::open(dirs, Box::new(shelf.clone()), Some(Box::new(holder)), faults);
+    let (runtime, recovery) = opened.map_err(explained)?;
     report(&recovery);
     let node = Node::new(runtime, shelf, args.bpffs_dir.clone(), config.hub);
     let threads = tokio::runtime::Builder::new_current_thread()
