@@ -94,7 +94,7 @@ cosign() {
 cargo_deny() {
 	have cargo-deny || {
 		say "cargo install cargo-deny (some minutes)"
-		(cd / && CARGO_BUILD_TARGET='' cargo install --quiet --locked --root "$cache" cargo-deny)
+		(cd / && cargo install --quiet --locked --root "$cache" cargo-deny@0.20.2)
 	}
 }
 
