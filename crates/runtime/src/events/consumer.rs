@@ -1,6 +1,6 @@
 //! What reads one service's buffers in batches, on a thread, and hands the records to the readers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -33,6 +33,8 @@ pub(super) struct Consumer {
     rings: Option<Worker>,
     /// One for each perf buffer, by the map's id: what is unread goes with its reader, so that they stay.
     perfs: BTreeMap<u32, Worker>,
+    /// Ids of the maps of the running generation that are read.
+    reads: BTreeSet<u32>,
 }
 
 /// A thread that reads some buffers; it ends when this value goes, and has read them to their end then.
@@ -58,17 +60,21 @@ struct Readers {
 }
 
 impl Consumer {
-    /// Reads `retiring` to their end, then `active` from now on.
-    pub(super) fn start(
-        service: &ServiceName,
-        retiring: Vec<Source>,
-        active: Vec<Source>,
-    ) -> Result<Self, RuntimeError> {
+    /// One that reads nothing yet.
+    pub(super) fn new(service: &ServiceName) -> Self {
         let name = format!("events-{service}");
-        let (shared, perfs) = (Arc::default(), BTreeMap::new());
-        let mut consumer = Self { name, shared, rings: None, perfs };
-        consumer.set_sources(retiring, active)?;
-        Ok(consumer)
+        let (shared, perfs, reads) = (Arc::default(), BTreeMap::new(), BTreeSet::new());
+        Self { name, shared, rings: None, perfs, reads }
+    }
+
+    /// Whether it reads the buffers of the running generation.
+    pub(super) fn is_reading(&self) -> bool {
+        self.rings.is_some()
+    }
+
+    /// Whether it reads these, and no others.
+    pub(super) fn reads(&self, sources: &[Source]) -> bool {
+        self.reads == sources.iter().map(|source| source.map.info().id).collect()
     }
 
     /// Reads these perf buffers too, from now on: before the programs that write to them run.
@@ -86,7 +92,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// Changes the buffers; returns when `retiring` are read to their end.
+    /// Changes the buffers; returns when `retiring` are read to their end. Without `active` it reads no more.
     pub(super) fn set_sources(
         &mut self,
         retiring: Vec<Source>,
@@ -99,6 +105,10 @@ impl Consumer {
         let is_ring = |source: &Source| source.map.info().kind == maps::kind::RINGBUF;
         let old = retiring.into_iter().filter(is_ring).collect();
         Buffers::rings(old)?.read_to_end(&self.shared)?;
+        self.reads = active.iter().map(|source| source.map.info().id).collect();
+        if active.is_empty() {
+            return Ok(());
+        }
         let (rings, perfs) = active.into_iter().partition(is_ring);
         self.add_perfs(perfs)?;
         let buffers = Buffers::rings(rings)?;

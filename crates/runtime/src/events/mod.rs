@@ -19,7 +19,6 @@ pub use stream::{Event, EventStream, Next};
 
 use crate::error::RuntimeError;
 use crate::events::consumer::Consumer;
-use crate::plan::MapChange;
 use crate::runtime::{Runtime, facts_of};
 use crate::state::Generation;
 
@@ -28,6 +27,10 @@ use crate::state::Generation;
 pub(crate) struct Consumers(BTreeMap<ServiceName, Consumer>);
 
 impl Consumers {
+    fn of(&mut self, service: &ServiceName) -> &mut Consumer {
+        self.0.entry(service.clone()).or_insert_with(|| Consumer::new(service))
+    }
+
     /// Ends a service's thread and its readers' streams.
     pub(crate) fn forget(&mut self, service: &ServiceName) {
         self.0.remove(service);
@@ -52,17 +55,17 @@ impl Runtime {
     /// There is no such service, it has no events, or its package is gone.
     pub fn events(&mut self, service: &ServiceName) -> Result<EventStream, RuntimeError> {
         self.running(service)?;
-        if !self.consumers.0.contains_key(service) {
-            let (retiring, active) = self.sources(service)?;
-            if active.is_empty() {
-                return Err(RuntimeError::NoEvents { service: service.clone() });
-            }
-            let consumer = Consumer::start(service, retiring, active)?;
-            self.consumers.0.insert(service.clone(), consumer);
+        if let Some(consumer) = self.consumers.0.get(service).filter(|c| c.is_reading()) {
+            return Ok(consumer.stream());
         }
-        let consumer = self.consumers.0.get(service);
-        let none = || RuntimeError::NoEvents { service: service.clone() };
-        consumer.map(Consumer::stream).ok_or_else(none)
+        let (retiring, active) = self.sources(service)?;
+        if active.is_empty() {
+            return Err(RuntimeError::NoEvents { service: service.clone() });
+        }
+        let consumer = self.consumers.of(service);
+        let stream = consumer.stream(); // before there is anything to miss
+        consumer.set_sources(retiring, active)?;
+        Ok(stream)
     }
 
     /// What a service's buffers gave since its thread began; zeroes where none runs.
@@ -88,62 +91,48 @@ impl Runtime {
         }
     }
 
-    /// Tells a service's thread that a switch changed its rings: the old ones are read to their end first.
-    pub(crate) fn rings_changed(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
-        let pending = self.state.pending.as_ref();
-        let own_rings = pending.is_some_and(|p| p.changes.values().any(is_new_ring));
-        if !own_rings {
+    /// After a switch: the rings of quiet generations are read to their end, then those of the running one.
+    /// Without a reader rings keep their events, but for those that are about to go: what is in them waits in
+    /// memory for the first reader.
+    pub(crate) fn rings_changed(&mut self, name: &ServiceName) -> Result<(), RuntimeError> {
+        let Some(service) = self.state.services.get(name) else { return Ok(()) };
+        let reading = self.consumers.0.get(name).is_some_and(Consumer::is_reading);
+        let freed = self.state.pending.as_ref().and_then(|p| p.retiring);
+        let quiet = service.generations.values().filter(|g| g.number != service.active);
+        let wanted = |g: &&Generation| reading || freed == Some(g.number);
+        let quiet: Vec<Generation> = quiet.filter(wanted).cloned().collect();
+        let retiring = self.own_sources(name, &quiet)?;
+        let active = if reading { self.sources_of(name, &self.active(name)?)? } else { Vec::new() };
+        let same = self.consumers.0.get(name).is_none_or(|consumer| consumer.reads(&active));
+        if retiring.is_empty() && same {
             return Ok(());
         }
-        let freed = pending.and_then(|p| p.retiring);
-        // Without a reader a ring keeps its events; one that is about to go hands them to the thread's backlog.
-        if !self.consumers.0.contains_key(service) && !self.has_unread(service, freed)? {
-            return Ok(());
-        }
-        let (retiring, active) = self.sources(service)?;
-        match self.consumers.0.get_mut(service) {
-            Some(consumer) => consumer.set_sources(retiring, active),
-            None => {
-                let consumer = Consumer::start(service, retiring, active)?;
-                self.consumers.0.insert(service.clone(), consumer);
-                Ok(())
-            }
-        }
+        self.consumers.of(name).set_sources(retiring, active)
     }
 
-    /// Whether a ring that only generation `freed` uses holds what nobody has read.
-    fn has_unread(&self, name: &ServiceName, freed: Option<u64>) -> Result<bool, RuntimeError> {
-        let Some(service) = self.state.services.get(name) else { return Ok(false) };
-        let Some(generation) = freed.and_then(|n| service.generations.get(&n)) else {
-            return Ok(false);
-        };
-        let maps = generation.incarnation.iter().flat_map(|i| i.maps.keys());
-        for map in maps {
-            let map = self.open_map(name, generation, map)?;
-            if map.info().kind == kind::RINGBUF {
-                let mut reader = skep_kernel::ring::Reader::new()?;
-                let number = reader.add(&map)?;
-                if reader.unread(number) > 0 {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// The buffers of a service: those that only a quiet generation uses, and those of the one that runs.
+    /// The buffers of a service: those that only quiet generations use, and those of the one that runs.
     fn sources(&self, name: &ServiceName) -> Result<(Vec<Source>, Vec<Source>), RuntimeError> {
         let service = self.service_state(name)?;
-        let active = self.active(name)?;
-        let freed = self.state.pending.as_ref().and_then(|p| p.from);
-        let quiet = service.previous.or(freed).filter(|n| *n != active.number);
-        let mut retiring = Vec::new();
-        if let Some(quiet) = quiet.and_then(|n| service.generations.get(&n)) {
-            retiring = self.sources_of(name, quiet)?;
-            let shared: Vec<u32> = map_ids(&active);
-            retiring.retain(|source| !shared.contains(&source.map.info().id));
+        let quiet = service.generations.values().filter(|g| g.number != service.active);
+        let quiet: Vec<Generation> = quiet.cloned().collect();
+        let retiring = self.own_sources(name, &quiet)?;
+        Ok((retiring, self.sources_of(name, &self.active(name)?)?))
+    }
+
+    /// The buffers of quiet generations that the running one does not use.
+    fn own_sources(
+        &self,
+        name: &ServiceName,
+        quiet: &[Generation],
+    ) -> Result<Vec<Source>, RuntimeError> {
+        let shared = map_ids(&self.active(name)?);
+        let mut own = Vec::new();
+        for generation in quiet.iter().filter(|g| map_ids(g).iter().any(|id| !shared.contains(id)))
+        {
+            own.extend(self.sources_of(name, generation)?);
         }
-        Ok((retiring, self.sources_of(name, &active)?))
+        own.retain(|source| !shared.contains(&source.map.info().id));
+        Ok(own)
     }
 
     fn sources_of(
@@ -165,10 +154,6 @@ impl Runtime {
         }
         Ok(sources)
     }
-}
-
-fn is_new_ring(change: &MapChange) -> bool {
-    matches!(change, MapChange::Ring | MapChange::New | MapChange::Gone)
 }
 
 fn map_ids(generation: &Generation) -> Vec<u32> {

@@ -134,6 +134,27 @@ pub fn own_rings(place: &Place) -> Outcome {
     Ok(format!("{} events in order, twice", end - 1))
 }
 
+/// Without a reader no event is lost either, although the newer version's ring goes with the rollback.
+pub fn rings_without_reader(place: &Place) -> Outcome {
+    let job = place.job("in this process");
+    let (mut runtime, _) = job.open().map_err(text)?;
+    let service = Job::service();
+    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let generator = Generator::start(Kind::Seek, 1, PAUSE);
+    generator.wait(100);
+    runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
+    generator.wait(100);
+    runtime.rollback(&service).map_err(text)?;
+    generator.wait(100);
+    let end = generator.stop();
+    let stream = runtime.events(&service).map_err(text)?;
+    let mut events = numbers(&stream, end)?;
+    events.sort_unstable();
+    equal("events", events, (1..end).collect())?;
+    close(runtime, &[stream], place)?;
+    Ok(format!("{} events", end - 1))
+}
+
 /// Events that find the ring full are counted, by program.
 pub fn full_ring(place: &Place) -> Outcome {
     let job = place.job("in this process");

@@ -71,6 +71,7 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("strangers", "raw_tp", lives::strangers),
     ("damaged_journal", "raw_tp", lives::damaged),
     ("own_rings", "rings", lives::own_rings),
+    ("rings_without_reader", "rings", lives::rings_without_reader),
     ("full_ring", "small", lives::full_ring),
 ];
 
@@ -104,7 +105,7 @@ fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
         "commit" => vec![("two", crash(TWO, "commit", "commit"))],
         "remove" => vec![("two", crash(ONE, "remove", "remove"))],
         _ => vec![
-            recovery("two", ONE, "upgrade", "upgrade.Attached.after"),
+            recovery("two", ONE, "upgrade", "upgrade.SlotsFilled.after"),
             recovery("two", TWO, "upgrade-again", "upgrade.switch.after"),
             recovery("two", ONE, "upgrade", "upgrade.switch.after"),
             recovery("tc", ONE, "upgrade", "upgrade.update.after"),
@@ -114,7 +115,7 @@ fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
 
 /// Points that no crash of an operation comes by here, since another boot or a lost hook leads to them.
 const ELSEWHERE: &[&str] =
-    &["recover.attach", "recover.pin", "recover.Attached", "recover.Checkpoint"];
+    &["recover.Boot", "recover.attach", "recover.pin", "recover.Attached", "recover.Checkpoint"];
 
 fn crash_test(op: &'static str) -> Test {
     let run = move |objects: &Objects| {
