@@ -66,3 +66,49 @@ fn key(name: &str) -> String {
     let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if !name.is_empty() && name.bytes().all(bare) { name.to_owned() } else { format!("{name:?}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use skep_object::layout::{FieldPair, Span};
+
+    use super::*;
+
+    #[test]
+    fn the_lines_that_would_allow_it() {
+        let span = Span { offset: 0, size: 8 };
+        let pair = |name: &str, number| {
+            let name = name.to_owned();
+            FieldPair { name, old: span, new: span, count: 1, number, signed: false }
+        };
+        let change = LayoutChange::Fields {
+            common: vec![pair("execs", true), pair("comm", false)],
+            added: vec!["root".to_owned()],
+            removed: vec!["gone".to_owned()],
+            blocked: vec![],
+        };
+        let text = not_allowed("execs", None, "its value has another layout", &change);
+        insta::assert_snapshot!(text, @r#"
+        map 'execs': its value has another layout, and the manifest does not say what becomes of its contents
+          new fields: root
+          fields that went: gone
+          to move the entries:  [map.execs]
+                                upgrade = "migrate"
+                                fields = { execs = "sum" }
+          to start empty:       [map.execs]
+                                upgrade = "reset"
+        "#);
+    }
+
+    #[test]
+    fn names_that_toml_quotes() {
+        insta::assert_snapshot!(no_merge(".bss", &["a.b"]), @r#"
+        map '.bss': the manifest says migrate, but not how these fields meet: a.b
+          say it under [map.".bss"]: fields = { "a.b" = "sum" }    # or max, min, last
+        "#);
+        insta::assert_snapshot!(impossible("m", "it was a hash, it is an array now"), @r#"
+        map 'm': its entries can't be moved: it was a hash, it is an array now
+          to start empty:       [map.m]
+                                upgrade = "reset"
+        "#);
+    }
+}

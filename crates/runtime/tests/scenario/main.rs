@@ -14,6 +14,7 @@ mod holder;
 mod lives;
 mod objects;
 mod place;
+mod refusals;
 mod tally;
 mod tests;
 mod warm;

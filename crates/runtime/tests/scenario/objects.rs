@@ -24,6 +24,7 @@ pub const SETS: &[(&str, [&[&str]; 2])] = &[
     ("tc", [&["ON_TC"], &["ON_TC"]]),
     ("cgroup_skb", [&["ON_CGROUP_SKB"], &["ON_CGROUP_SKB"]]),
     ("two", [&["ON_RAW_TP", "AND_EXTRA_OLD"], &["ON_RAW_TP", "AND_EXTRA_NEW"]]),
+    ("choice", [&["ON_KPROBE", "ON_RAW_TP"], &["ON_RAW_TP"]]),
     ("rings", [&["ON_RAW_TP"], &["ON_RAW_TP", "RING=1048576"]]),
     ("small", [&["ON_RAW_TP", "RING=4096"], &["ON_RAW_TP", "RING=4096"]]),
     ("net", [&["ON_TC", "AND_EXTRA_OLD"], &["ON_TC", "AND_EXTRA_OLD"]]),

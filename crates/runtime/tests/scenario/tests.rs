@@ -11,6 +11,7 @@ use crate::generator::{Generator, Kind};
 use crate::lives;
 use crate::objects::{Objects, verified};
 use crate::place::{Ended, Place};
+use crate::refusals;
 use crate::tally::equal;
 use crate::warm;
 
@@ -65,6 +66,8 @@ type Life = fn(&Place) -> Outcome;
 
 /// Name, set of hooks, test.
 const LIVES: &[(&str, &str, Life)] = &[
+    ("refusals", "raw_tp", refusals::refused),
+    ("alternatives", "choice", refusals::alternatives),
     ("reboot", "raw_tp", lives::rebooted),
     ("reboot_half_way", "two", lives::rebooted_half_way),
     ("lost_hook", "raw_tp", lives::lost_hook),

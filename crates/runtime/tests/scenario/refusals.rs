@@ -1,0 +1,115 @@
+//! What is refused before the kernel is touched, with its words; and what is chosen where a program is refused.
+
+use std::error::Error;
+
+use skep_runtime::{Runtime, RuntimeError};
+use skep_spec::manifest::{Alternatives, Otherwise};
+use skep_trust::Package;
+
+use crate::objects::verified;
+use crate::place::{Job, Place};
+use crate::tally::equal;
+use crate::tests::Outcome;
+
+type Change = fn(&mut Package, &mut skep_runtime::Install);
+
+/// What is wrong, and what the message says.
+const WRONG: &[(Change, &str)] = &[
+    (
+        |_, i| drop(i.params.insert("pidd".into(), "1".into())),
+        "no parameter 'pidd'; did you mean 'pid'?",
+    ),
+    (|_, i| drop(i.params.insert("pid".into(), "me".into())), "parameter 'pid' cannot be me"),
+    (
+        |p, _| program(p).function = "on_raw_to".into(),
+        "function 'on_raw_to', which no object has; there are: on_raw_tp",
+    ),
+    (
+        |p, _| program(p).target = Some("xdp".into()),
+        "names no interface: add target = \"xdp/eth0\"",
+    ),
+    (
+        |p, _| program(p).target = Some("tp/x".into()),
+        "has a bad target: 'tp/x' is not an attach target",
+    ),
+    (|p, _| program(p).target = Some("xdp/${param.no}".into()), "has no value"),
+    (|p, _| program(p).object = Some("other".into()), "which no object has"),
+    (
+        |p, _| variable(p, "own_pidd"),
+        "sets the variable 'own_pidd', which no object has in .rodata",
+    ),
+    (|p, _| p.objects.values_mut().for_each(|o| o.truncate(200)), "cannot be read"),
+    (|p, _| group(p, "nobody"), "names the program 'nobody', which is not in [program]"),
+];
+
+fn program(package: &mut Package) -> &mut skep_spec::manifest::Program {
+    package.manifest.program.get_mut("on_raw_tp").expect("the program")
+}
+
+fn variable(package: &mut Package, name: &str) {
+    package.manifest.param.get_mut("pid").expect("the parameter").rodata = Some(name.to_owned());
+}
+
+fn group(package: &mut Package, member: &str) {
+    let r#try = vec![vec![member.to_owned()]];
+    let group = Alternatives { r#try, otherwise: Otherwise::Refuse };
+    package.manifest.alternatives.insert("hook".to_owned(), group);
+}
+
+/// Each is refused, and nothing is left of it.
+pub fn refused(place: &Place) -> Outcome {
+    let job = place.job("in this process");
+    let (mut runtime, _) = job.open().map_err(|e| e.to_string())?;
+    for (change, words) in WRONG {
+        let (mut package, mut install) = (job.package(1)?.into_inner(), job.install());
+        change(&mut package, &mut install);
+        let error = runtime.install(&verified(package), &install).err().ok_or(*words)?;
+        expect(&error, words)?;
+    }
+    nothing_there(&mut runtime)?;
+    equal("pins", place.pins(), Vec::new())?;
+    Ok(format!("{} refusals", WRONG.len() + 4))
+}
+
+fn nothing_there(runtime: &mut Runtime) -> Result<(), String> {
+    let service = Job::service();
+    let words = "there is no service numbered: none is installed";
+    expect(&runtime.service(&service).err().ok_or("service")?, words)?;
+    expect(&runtime.rollback(&service).err().ok_or("rollback")?, words)?;
+    expect(&runtime.commit(&service).err().ok_or("commit")?, words)?;
+    expect(&runtime.events(&service).err().ok_or("events")?, words)
+}
+
+fn expect(error: &RuntimeError, words: &str) -> Result<(), String> {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    if text.contains(words) { Ok(()) } else { Err(format!("'{words}' is not in: {text}")) }
+}
+
+/// A kprobe that no kernel has, and its alternative: the second runs, and the report says why.
+pub fn alternatives(place: &Place) -> Outcome {
+    let job = place.job("in this process");
+    let (mut runtime, _) = job.open().map_err(|e| e.to_string())?;
+    let mut package = job.package(1)?.into_inner();
+    let kprobe = package.manifest.program.get_mut("on_kprobe").ok_or("no kprobe")?;
+    kprobe.target = Some("kprobe/no_such_function_anywhere".to_owned());
+    let r#try = vec![vec!["on_kprobe".to_owned()], vec!["on_raw_tp".to_owned()]];
+    let group = Alternatives { r#try, otherwise: Otherwise::Refuse };
+    package.manifest.alternatives.insert("hook".to_owned(), group);
+    let detail = runtime.install(&verified(package.clone()), &job.install());
+    let detail = detail.map_err(|e| e.to_string())?;
+    equal("hooks", detail.hooks.len(), 1)?;
+    equal("program", detail.hooks[0].program.clone(), Some("on_raw_tp".to_owned()))?;
+    let said: Vec<String> = detail.report.changes.iter().map(ToString::to_string).collect();
+    equal("said", said.iter().any(|line| line.contains("runs on_raw_tp, because on_kprobe")), true)
+        .map_err(|e| format!("{e}: {said:?}"))?;
+    let again = runtime.install(&verified(package), &job.install());
+    expect(&again.err().ok_or("installed twice")?, "there is a service numbered already")?;
+    runtime.remove(&Job::service()).map_err(|e| e.to_string())?;
+    equal("pins", place.pins(), Vec::new())?;
+    Ok("the second of two runs".to_owned())
+}
