@@ -146,7 +146,8 @@ fn file(path: &Path) -> Result<Vec<Object>> {
         Ok(facts) => Ok(vec![object(&name, data.len(), &facts)]),
         Err(error) => {
             let ranges = carve::objects(&data);
-            if ranges.is_empty() {
+            // A file that is one object whole embeds none: what is wrong with it is the answer.
+            if ranges.is_empty() || ranges.first().is_some_and(|range| range.start == 0) {
                 return Err(Error::caused(Kind::Failed, format!("can't inspect {shown}"), &error));
             }
             let embedded = ranges.into_iter().enumerate().map(|(at, range)| {

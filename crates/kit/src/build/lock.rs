@@ -68,6 +68,9 @@ pub enum LockError {
         #[source]
         source: Box<toml::de::Error>,
     },
+    /// `--locked`, and no lock file.
+    #[error("--locked: there is no {}; build without --locked to write it", .0.display())]
+    Missing(PathBuf),
     /// `--locked`, and something else than what is pinned.
     #[error(
         "--locked: skep.lock has {what} {pinned}, here it is {found}; build without --locked to pin that instead"
@@ -97,6 +100,9 @@ impl Lock {
             Ok(text) => toml::from_str(&text)
                 .map_err(|source| LockError::Parse { path, source: Box::new(source) })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !locked => Self::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(LockError::Missing(path));
+            }
             Err(source) => return Err(LockError::File { action: "read", path, source }),
         };
         Ok(Self { version: 1, locked, ..lock })

@@ -176,7 +176,7 @@ impl<'a> Build<'a> {
         let folder = &self.project.folder;
         let path = folder.join(source);
         if !path.exists() {
-            let source = io::Error::from(io::ErrorKind::NotFound);
+            let source = io::Error::from_raw_os_error(2); // ENOENT, in the system's words
             return Err(BuildError::File { action: "read", path, source });
         }
         let out = folder

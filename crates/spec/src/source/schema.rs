@@ -37,7 +37,7 @@ pub(super) const TOP: &[Key] = &[
 const PACKAGE: &[Key] = &[
     must("name", Text(package)),
     must("version", Text(version)),
-    must("license", Text(line)),
+    must("license", Text(license)),
     may("summary", Text(line)),
     may("readme", Text(path)),
 ];
@@ -181,6 +181,14 @@ fn line(text: &str) -> Result<(), String> {
     let fine =
         !text.is_empty() && text.len() < MAX_MANIFEST && !text.contains(|c: char| c.is_control());
     ensure(fine, || "it should be one line of text".to_owned())
+}
+
+/// It becomes an annotation of the index, whose bytes every tool must write the same: JSON writers differ on the rest.
+fn license(text: &str) -> Result<(), String> {
+    let fine = |b: u8| (b' '..=b'~').contains(&b) && !b"<>&\"\\".contains(&b);
+    ensure(!text.is_empty() && text.bytes().all(fine), || {
+        format!("'{text}' is not an SPDX expression, such as Apache-2.0 or MIT OR GPL-2.0-only")
+    })
 }
 
 /// A path below the folder of `skep.toml`.

@@ -1,0 +1,415 @@
+//! `skep new`, `build`, `pack` and `inspect` as they are typed: what they make, and what each mistake is answered with.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// A folder with a project in it, `opens`, as `skep new` makes it.
+struct Bench {
+    folder: TempDir,
+    said: String,
+}
+
+impl Bench {
+    fn empty() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), said: String::new() }
+    }
+
+    fn new() -> Self {
+        let bench = Self::empty();
+        bench.run(&["new", "acme/opens"]);
+        bench
+    }
+
+    fn built() -> Self {
+        let bench = Self::new();
+        bench.run(&["build", "opens", "--btf", "host"]);
+        bench
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn skep(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+        command.current_dir(self.folder.path()).args(args).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.folder.path());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let output = self.skep(args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "skep {}: {text}", args.join(" "));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Adds what a command that must fail says, with its exit status.
+    fn refused(&mut self, what: &str, command: &mut Command) {
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stdout));
+        assert!(output.stdout.is_empty(), "{what}: a failure has no answer");
+        let status = output.status.code().unwrap();
+        let text = text.replace(&*self.folder.path().to_string_lossy(), "FOLDER");
+        writeln!(self.said, "## {what}: {status}\n{text}").unwrap();
+    }
+
+    fn refuses(&mut self, what: &str, args: &[&str]) {
+        let mut command = self.skep(args);
+        self.refused(what, &mut command);
+    }
+
+    /// Puts `with` in the place of `part` of a file of the project, for one refusal.
+    fn refuses_with(&mut self, what: &str, file: &str, part: &str, with: &str, args: &[&str]) {
+        let path = self.path("opens").join(file);
+        let good = fs::read_to_string(&path).unwrap();
+        let bad = good.replacen(part, with, 1);
+        assert_ne!(good, bad, "{what}");
+        fs::write(&path, bad).unwrap();
+        self.refuses(what, args);
+        fs::write(&path, good).unwrap();
+    }
+}
+
+const BUILD: &[&str] = &["build", "opens", "--btf", "host", "--arch", "x86_64"];
+const PACK: &[&str] = &["pack", "opens", "--btf", "host", "--arch", "x86_64"];
+
+#[test]
+fn a_new_package_of_each_template_builds_packs_and_shows_what_it_holds() {
+    for template in ["tracepoint", "xdp"] {
+        let bench = Bench::empty();
+        bench.run(&["new", "acme/first", "--template", template]);
+        bench.run(&["pack", "first", "--btf", "host", "-o", "layout"]);
+        let object = bench.run(&["inspect", "first"]);
+        insta::assert_snapshot!(format!("inspect_{template}"), object);
+        let json: serde_json::Value =
+            serde_json::from_str(&bench.run(&["inspect", "layout", "--output", "json"])).unwrap();
+        assert_eq!(json["package"]["manifest"]["package"]["name"], "acme/first");
+        assert_eq!(json["package"]["architectures"], serde_json::json!(["x86_64", "aarch64"]));
+        let programs = json["objects"][0]["programs"].as_array().unwrap();
+        assert_eq!(programs.len(), 1);
+        let file = bench.run(&["inspect", "first/build/aarch64/first.bpf.o"]);
+        assert!(file.contains("PROGRAM") && file.contains("MAP"), "{file}");
+    }
+}
+
+#[test]
+fn a_package_without_a_publisher_is_an_example_s() {
+    let bench = Bench::empty();
+    bench.run(&["new", "opens"]);
+    let text = fs::read_to_string(bench.path("opens/skep.toml")).unwrap();
+    assert!(text.contains("name = \"example/opens\""), "{text}");
+}
+
+#[test]
+fn the_same_source_gives_the_same_bytes_in_another_folder_for_another_user() {
+    let (one, two) = (Bench::new(), Bench::new());
+    fs::create_dir(two.path("deeper")).unwrap();
+    fs::rename(two.path("opens"), two.path("deeper/other")).unwrap();
+    let first = one.run(&["pack", "opens", "--btf", "host", "--output", "json"]);
+    let mut command = two.skep(&["pack", "--btf", "host", "--output", "json"]);
+    command.current_dir(two.path("deeper/other")).env("USER", "nobody").env("LANG", "de_DE");
+    let second = command.output().unwrap();
+    let digest =
+        |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["digest"].clone();
+    assert_eq!(digest(&first), digest(&String::from_utf8(second.stdout).unwrap()));
+    for arch in ["x86_64", "aarch64"] {
+        let object = format!("build/{arch}/opens.bpf.o");
+        let (a, b) = (one.path("opens").join(&object), two.path("deeper/other").join(&object));
+        let bytes = fs::read(a).unwrap();
+        assert_eq!(bytes, fs::read(b).unwrap());
+        let home = one.folder.path().to_string_lossy().into_owned();
+        assert!(!bytes.windows(home.len()).any(|part| part == home.as_bytes()));
+    }
+}
+
+#[test]
+fn several_sources_become_one_object() {
+    let bench = Bench::new();
+    let toml = bench.path("opens/skep.toml");
+    let text = fs::read_to_string(&toml).unwrap();
+    let both = r#"["src/opens.bpf.c", "src/more.bpf.c"]"#;
+    fs::write(&toml, text.replace(r#"["src/opens.bpf.c"]"#, both)).unwrap();
+    let more = "#include \"vmlinux.h\"\n#include <bpf/bpf_helpers.h>\nSEC(\"xdp\") int more(struct xdp_md *ctx) { return XDP_PASS; }\nchar LICENSE[] SEC(\"license\") = \"Dual BSD/GPL\";\n";
+    fs::write(bench.path("opens/src/more.bpf.c"), more.replace("char LICENSE", "// char LICENSE"))
+        .unwrap();
+    bench.run(BUILD);
+    let text = bench.run(&["inspect", "opens"]);
+    assert!(text.contains("on_open") && text.contains("more"), "{text}");
+}
+
+#[test]
+fn mistakes_around_new_are_named() {
+    let mut bench = Bench::new();
+    bench.refuses("a folder that holds something", &["new", "acme/opens"]);
+    bench.refuses("a name that is none", &["new", "Acme/opens"]);
+    bench.refuses("a template that is none", &["new", "acme/x", "--template", "kprobes"]);
+    fs::write(bench.path("file"), "").unwrap();
+    bench.refuses("a folder under a file", &["new", "acme/x", "--folder", "file/x"]);
+    assert!(!bench.path("x").exists());
+    insta::assert_snapshot!(bench.said);
+}
+
+#[test]
+fn mistakes_in_skep_toml_are_named_all_at_once_where_they_stand() {
+    let mut bench = Bench::new();
+    bench.refuses("no package", &["build", "nowhere"]);
+    let toml = bench.path("opens/skep.toml");
+    let good = fs::read_to_string(&toml).unwrap();
+    let bad = good
+        .replace("summary", "sumary")
+        .replace("version = \"0.1.0\"", "version = 1")
+        .replace("type = \"pid\"", "type = \"pidd\"")
+        .replace("kind = \"counter\"", "kind = [\"counter\"]");
+    fs::write(&toml, bad + "\n[program.open]\nfunction = \"on_open\"\ntarget = \"fentry/${param.function}\"\n[aliases]\n").unwrap();
+    for command in ["build", "pack", "inspect"] {
+        bench.refuses(command, &[command, "opens"]);
+    }
+    fs::write(&toml, good.replace("spec = \"1.0\"", "spec = \"1.0")).unwrap();
+    bench.refuses("no TOML", &["build", "opens"]);
+    assert!(!bench.path("opens/build").exists() && !bench.path("opens/skep.lock").exists());
+    insta::assert_snapshot!(bench.said);
+}
+
+#[test]
+fn mistakes_around_build_are_named_and_nothing_is_built() {
+    let mut bench = Bench::new();
+    let mut command = bench.skep(BUILD);
+    command.env("PATH", bench.path("empty"));
+    bench.refused("no clang", &mut command);
+    bench.refuses("a clang that is not there", &["build", "opens", "--clang", "./clang"]);
+    old_clang(&bench.path("clang"));
+    bench.refuses("an old clang", &["build", "opens", "--clang", "./clang"]);
+    bench.refuses_with(
+        "no kernel types",
+        "skep.toml",
+        "x86_64 = \"debian:6.12\", ",
+        "",
+        &["build", "opens", "--arch", "x86_64"],
+    );
+    bench.refuses_with(
+        "a source of kernel types that is none",
+        "skep.toml",
+        "x86_64 = \"debian",
+        "x86_64 = \"fedora",
+        &["build", "opens", "--arch", "x86_64"],
+    );
+    bench.refuses(
+        "kernel types from a file that is not there",
+        &["build", "opens", "--btf", "none.btf"],
+    );
+    bench.refuses(
+        "kernel types from a file of something else",
+        &["build", "opens", "--btf", "opens/README.md"],
+    );
+    bench.refuses_with(
+        "a source that is not there",
+        "skep.toml",
+        "src/opens.bpf.c",
+        "src/open.bpf.c",
+        BUILD,
+    );
+    bench.refuses("locked without a lock", &["build", "opens", "--btf", "host", "--locked"]);
+    assert!(!bench.path("opens/build/x86_64/opens.bpf.o").exists());
+    insta::assert_snapshot!(bench.said);
+}
+
+fn old_clang(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::write(path, "#!/bin/sh\necho 'clang version 11.0.1-2'\n").unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// clang's own words differ by version: only the place and that they come first are held.
+#[test]
+fn what_clang_says_is_passed_on_with_its_places() {
+    let bench = Bench::new();
+    let path = bench.path("opens/src/opens.bpf.c");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("count(pid);", "count(pit);")).unwrap();
+    let output = bench.skep(BUILD).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.starts_with("src/opens.bpf.c:51:8: error: "), "{said}");
+    assert!(said.contains("error: src/opens.bpf.c does not compile for x86_64"), "{said}");
+    assert!(!bench.path("opens/build/x86_64/opens.bpf.o").exists());
+}
+
+#[test]
+fn a_lock_holds_the_build() {
+    let mut bench = Bench::built();
+    let lock = fs::read_to_string(bench.path("opens/skep.lock")).unwrap();
+    let locked = ["build", "opens", "--btf", "host", "--locked"];
+    bench.refuses("kernel types that are not pinned", &locked);
+    let flags = "[object.opens]";
+    bench.refuses_with(
+        "other flags",
+        "skep.toml",
+        flags,
+        "cflags = [\"-DX=1\"]\n[object.opens]",
+        &locked,
+    );
+    bench.refuses_with("no lock file", "skep.lock", "version = 1", "version = ", &locked);
+    assert_eq!(fs::read_to_string(bench.path("opens/skep.lock")).unwrap(), lock);
+    // The digest of this machine's kernel and the version of its clang are not the same everywhere.
+    let said = regex_free(&bench.said);
+    insta::assert_snapshot!(said);
+}
+
+/// The text with digests cut out.
+fn regex_free(text: &str) -> String {
+    let mut parts = text.split("sha256:");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str("sha256:DIGEST");
+        out.push_str(part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+    }
+    out
+}
+
+#[test]
+fn a_manifest_that_does_not_fit_its_objects_is_not_packed() {
+    let mut bench = Bench::new();
+    let append = "spec = \"1.0\"";
+    let program = "spec = \"1.0\"\nprogram.open.function = \"on_opne\"";
+    bench.refuses_with("a program that is not there", "skep.toml", append, program, PACK);
+    bench.refuses_with(
+        "a map that is not there",
+        "skep.toml",
+        append,
+        "spec = \"1.0\"\nmap.openz.upgrade = \"keep\"",
+        PACK,
+    );
+    bench.refuses_with(
+        "an output of a map that is not there",
+        "skep.toml",
+        "map = \"events\"",
+        "map = \"event\"",
+        PACK,
+    );
+    bench.refuses_with("a variable that is not there", "skep.toml", "only_pid", "only_pd", PACK);
+    bench.refuses_with("a README that is not there", "skep.toml", "README.md", "README.txt", PACK);
+    bench.refuses_with(
+        "a licence that tools write differently",
+        "skep.toml",
+        "Apache-2.0",
+        "A & B",
+        PACK,
+    );
+    bench.refuses_with(
+        "permissions that do not cover the code",
+        "skep.toml",
+        "\"probe_read_user_str\", ",
+        "",
+        PACK,
+    );
+    bench.refuses_with("no permissions", "skep.toml", "[permissions]", "[x-permissions]", PACK);
+    assert!(!bench.path("opens/build/package").exists(), "nothing is left of what was refused");
+    fs::write(bench.path("file"), "").unwrap();
+    let mut args = PACK.to_vec();
+    args.extend(["-o", "file"]);
+    bench.refuses("a layout that is a file", &args);
+    insta::assert_snapshot!(bench.said);
+}
+
+/// Objects that are none, by name.
+fn bad_objects(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let machine = |number: u16| {
+        let mut bytes = good.to_vec();
+        bytes[18..20].copy_from_slice(&number.to_le_bytes());
+        bytes
+    };
+    let mut endless = good.to_vec();
+    endless[40..48].copy_from_slice(&u64::MAX.to_le_bytes()); // e_shoff
+    vec![
+        ("text.o", b"int main(void) {}\n".to_vec()),
+        ("empty.o", Vec::new()),
+        ("magic.o", good[..4].to_vec()),
+        ("head.o", good[..60].to_vec()),
+        ("half.o", good[..good.len() / 2].to_vec()),
+        ("x86_64.o", machine(62)),
+        ("arm64.o", machine(183)),
+        ("endless.o", endless),
+    ]
+}
+
+#[test]
+fn what_is_no_object_is_neither_shown_nor_packed() {
+    let mut bench = Bench::built();
+    let good = fs::read(bench.path("opens/build/x86_64/opens.bpf.o")).unwrap();
+    let mut objects = bad_objects(&good);
+    objects.push(("no-btf.o", without_btf(&bench)));
+    let toml = bench.path("opens/skep.toml");
+    let text = fs::read_to_string(&toml).unwrap();
+    for (name, bytes) in objects {
+        fs::write(bench.path("opens").join(name), bytes).unwrap();
+        bench.refuses(&format!("inspect {name}"), &["inspect", &format!("opens/{name}")]);
+        let prebuilt = format!("[object.opens]\nfile = {{ x86_64 = \"{name}\" }}\n[x-old]");
+        fs::write(&toml, text.replace("[object.opens]", &prebuilt)).unwrap();
+        bench.refuses(&format!("pack {name}"), &["pack", "opens"]);
+        fs::write(&toml, &text).unwrap();
+    }
+    assert!(!bench.path("opens/build/package").exists());
+    insta::assert_snapshot!(bench.said.replace(&good.len().to_string(), "SIZE"));
+}
+
+/// A C file compiled without `-g`.
+fn without_btf(bench: &Bench) -> Vec<u8> {
+    let text = "struct { int (*type)[1]; } m __attribute__((section(\".maps\"), used));\n__attribute__((section(\"xdp\"), used)) int f(void *c) { return m.type != 0; }\n";
+    fs::write(bench.path("m.c"), text).unwrap();
+    let mut clang = Command::new("clang");
+    clang.current_dir(bench.folder.path());
+    let status = clang.args(["-O2", "-target", "bpf", "-c", "m.c", "-o", "m.o"]).status().unwrap();
+    assert!(status.success());
+    fs::read(bench.path("m.o")).unwrap()
+}
+
+#[test]
+fn what_is_no_package_is_not_shown() {
+    let mut bench = Bench::new();
+    bench.refuses("nothing there", &["inspect", "nothing"]);
+    bench.refuses("a folder of something else", &["inspect", "opens/src"]);
+    bench.refuses("a project that is not built", &["inspect", "opens"]);
+    bench.refuses("no registry and no hub", &["inspect", "acme/opens:1.0.0"]);
+    insta::assert_snapshot!(bench.said);
+}
+
+/// Every blob in turn, cut short or taken away: each time it is said which, and nothing is shown.
+#[test]
+fn a_truncated_package_is_not_shown() {
+    let bench = Bench::new();
+    bench.run(&["pack", "opens", "--btf", "host", "--arch", "x86_64", "-o", "layout"]);
+    let blobs = bench.path("layout/blobs/sha256");
+    let mut refused = 0;
+    for entry in fs::read_dir(&blobs).unwrap() {
+        let path = entry.unwrap().path();
+        let good = fs::read(&path).unwrap();
+        if String::from_utf8_lossy(&good).contains("diff_ids") {
+            continue; // a config, which only other tools read
+        }
+        let is_readme = String::from_utf8_lossy(&good).contains("README.md\0");
+        for bad in [Some(&good[..good.len() / 2]), None] {
+            match bad {
+                Some(bytes) => fs::write(&path, bytes).unwrap(),
+                None if is_readme => continue, // nodes do without, and fetch none
+                None => fs::remove_file(&path).unwrap(),
+            }
+            let output = bench.skep(&["inspect", "layout"]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            let name = path.file_name().unwrap().to_string_lossy();
+            assert!(said.contains(&*name) && output.stdout.is_empty(), "{said}");
+            refused += 1;
+        }
+        fs::write(&path, good).unwrap();
+    }
+    assert_eq!(refused, 9, "index, platform manifest, object, manifest.json, README");
+    bench.run(&["inspect", "layout"]);
+}
