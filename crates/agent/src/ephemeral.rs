@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use skep_adapt::{Change, Pass};
 use skep_api::{Mode, Rows, Run};
 use skep_kernel::ring::Waker;
 use skep_runtime::RuntimeError;
@@ -21,6 +22,22 @@ use skep_trust::{Package, Verified};
 const MOST: usize = 128 << 20;
 /// Records that are taken between two looks at the clock.
 const BATCH: usize = 16 * 1024;
+/// One wait; a signal ends it earlier.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// The exit status of `skep` for what needs more rights.
+const NO_PERMISSION: u8 = 3;
+// include/uapi/linux/capability.h
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+const CAP_PERFMON: u64 = 1 << 38;
+const CAP_BPF: u64 = 1 << 39;
+
+/// This process may not load programs; the kernel's own answer would be a bare EPERM.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no permission to load programs into the kernel: that takes root, or CAP_BPF and CAP_PERFMON"
+)]
+struct NoPermission;
 
 /// Reads a [`Run`] from the standard input and runs it until Ctrl-C or its limits.
 #[must_use]
@@ -28,15 +45,26 @@ pub fn serve_standard_input() -> ExitCode {
     match request().and_then(|(request, package)| follow(&request, &package)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: {error}"));
-            for cause in error.chain().skip(1) {
-                say(&format!("  because {cause}"));
+            explain(&error);
+            match error.downcast_ref::<NoPermission>() {
+                Some(_) => ExitCode::from(NO_PERMISSION),
+                None => ExitCode::FAILURE,
             }
-            if let Some(hint) = error.downcast_ref::<RuntimeError>().and_then(RuntimeError::hint) {
-                say(&format!("hint: {hint}"));
-            }
-            ExitCode::FAILURE
         }
+    }
+}
+
+fn explain(error: &anyhow::Error) {
+    say(&format!("error: {error}"));
+    for cause in error.chain().skip(1) {
+        say(&format!("  because {}", cause.to_string().replace('\n', "\n          ")));
+    }
+    let hint = match error.downcast_ref::<NoPermission>() {
+        Some(_) => Some("run it as root, with sudo for instance"),
+        None => error.downcast_ref::<RuntimeError>().and_then(RuntimeError::hint),
+    };
+    if let Some(hint) = hint {
+        say(&format!("hint: {hint}"));
     }
 }
 
@@ -74,11 +102,7 @@ fn request() -> Result<(Run, Verified<Package>)> {
 }
 
 fn follow(request: &Run, package: &Verified<Package>) -> Result<()> {
-    if !skep_kernel::process::is_root() {
-        bail!(
-            "loading programs into the kernel is root's: start skep run as root, with sudo for instance"
-        );
-    }
+    may_load()?;
     let mut targets = BTreeMap::new();
     for (program, target) in &request.targets {
         targets.insert(
@@ -91,10 +115,12 @@ fn follow(request: &Run, package: &Verified<Package>) -> Result<()> {
         interface: request.interface.clone(),
         cgroup: request.cgroup.clone(),
         targets,
+        pid: request.pid,
     };
+    let clock = Instant::now();
     let mut session = run(package, &options)?;
     let stop = stop_at_signals(session.waker())?;
-    introduce(request, &session);
+    introduce(request, &session, clock.elapsed());
     let mut printer = Printer {
         request,
         out: BufWriter::new(io::stdout()),
@@ -105,19 +131,31 @@ fn follow(request: &Run, package: &Verified<Package>) -> Result<()> {
     printer.total(&session)
 }
 
-fn introduce(request: &Run, session: &Session) {
+fn may_load() -> Result<()> {
+    let has = skep_kernel::process::effective_capabilities()?;
+    let enough = has & CAP_SYS_ADMIN != 0 || has & CAP_BPF != 0 && has & CAP_PERFMON != 0;
+    if enough { Ok(()) } else { Err(NoPermission.into()) }
+}
+
+/// Says what runs, what does not, and what was adapted. That lost events are counted is nothing to tell.
+fn introduce(request: &Run, session: &Session, took: Duration) {
     if request.quiet {
         return;
     }
-    for (program, target) in session.attached() {
-        say(&format!("attached {program} to {target}"));
+    let took = took.as_millis();
+    match session.attached() {
+        [(program, target)] => say(&format!("attached {program} to {target} in {took} ms")),
+        programs => {
+            say(&format!("attached {} programs in {took} ms:", programs.len()));
+            programs.iter().for_each(|(program, target)| say(&format!("  {program} to {target}")));
+        }
     }
     for (program, why) in session.skipped() {
-        say(&format!("skipped {program}: {why}"));
+        say(&format!("left out {program}: {}", why.replace('\n', "\n  ")));
     }
-    for change in &session.report().changes {
-        say(&format!("{change}"));
-    }
+    let counted =
+        |change: &&Change| change.pass != Pass::LostEvents || change.what.contains("not counted");
+    session.report().changes.iter().filter(counted).for_each(|change| say(&change.to_string()));
     if !session.has_events() {
         say("it has no events to show; Ctrl-C ends it");
     }
@@ -154,32 +192,46 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    /// Reads and prints until the end that was asked for, a signal, or a reader that went away.
+    /// Reads and prints until the end that was asked for, a signal, or a reader that went away; then detaches, and
+    /// reads what was put out till then.
     fn follow(&mut self, session: &mut Session, stop: &AtomicBool) -> Result<()> {
         let clock = Instant::now();
         let limit = self.request.milliseconds.map(Duration::from_millis);
         while !stop.load(Ordering::Relaxed) {
-            let left = self.request.events.map_or(u64::MAX, |most| most.saturating_sub(self.count));
-            let time =
-                limit.map_or(Duration::from_secs(1), |limit| limit.saturating_sub(clock.elapsed()));
-            if left == 0 || time.is_zero() {
+            let time = limit.map_or(WAIT, |limit| limit.saturating_sub(clock.elapsed()));
+            if self.left() == 0 || time.is_zero() {
                 break;
             }
-            let most = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
-            let mut written = Ok(());
-            let counts = matches!(self.request.mode, Mode::Count | Mode::CountJson);
-            let records = session.poll(time.min(Duration::from_secs(1)), most, |record| {
-                if !counts && written.is_ok() {
-                    written = self.print(&record);
-                }
-            })?;
-            self.count += records as u64;
-            match written.and_then(|()| self.out.flush()) {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                other => other.context("write events")?,
+            if self.turn(session, time.min(WAIT))?.is_none() {
+                return Ok(());
             }
         }
+        session.detach();
+        while self.left() > 0 && self.turn(session, Duration::ZERO)?.is_some_and(|more| more > 0) {}
         Ok(())
+    }
+
+    /// Events that are still wanted.
+    fn left(&self) -> u64 {
+        self.request.events.map_or(u64::MAX, |most| most.saturating_sub(self.count))
+    }
+
+    /// Reads and prints a batch, after waiting for its first event; none if nobody reads what we print.
+    fn turn(&mut self, session: &mut Session, wait: Duration) -> Result<Option<usize>> {
+        let most = usize::try_from(self.left()).unwrap_or(BATCH).min(BATCH);
+        let mut written = Ok(());
+        let counts = matches!(self.request.mode, Mode::Count | Mode::CountJson);
+        let records = session.poll(wait, most, |record| {
+            if !counts && written.is_ok() {
+                written = self.print(&record);
+            }
+        })?;
+        self.count += records as u64;
+        match written.and_then(|()| self.out.flush()) {
+            Ok(()) => Ok(Some(records)),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+            Err(error) => Err(error).context("write events"),
+        }
     }
 
     fn print(&mut self, record: &Record<'_>) -> io::Result<()> {
@@ -189,9 +241,7 @@ impl Printer<'_> {
         }
         let columns =
             record.decoder.columns().map(|column| (column.name.clone(), column.number)).collect();
-        if let Some(head) = self.rows.head(columns) {
-            writeln!(self.out, "{head}")?;
-        }
+        self.rows.columns(columns);
         let row = self.rows.row(&record.decoder.row(record.data));
         writeln!(self.out, "{row}")
     }
@@ -204,6 +254,11 @@ impl Printer<'_> {
             _ if !self.request.quiet => say(&format!("{events} events, {lost} lost")),
             _ => {}
         }
-        self.out.flush().context("write the total")
+        match self.out.flush() {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(error).context("write the total")
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -1,4 +1,5 @@
 //! The holder as its clients see it: a real `skepd --hold` beside them.
+#![allow(clippy::unwrap_used)]
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -9,6 +9,8 @@ pub struct Rows {
     width: usize,
     columns: Vec<(String, bool)>,
     widths: Vec<usize>,
+    /// Whether the header of these columns is still to be printed.
+    untold: bool,
 }
 
 /// Widest that a column gets before it has seen its first row, in characters.
@@ -18,13 +20,14 @@ impl Rows {
     /// A table on a terminal of `width` characters, or on none.
     #[must_use]
     pub fn new(width: Option<usize>) -> Self {
-        Self { width: width.unwrap_or(0), columns: Vec::new(), widths: Vec::new() }
+        Self { width: width.unwrap_or(0), columns: Vec::new(), widths: Vec::new(), untold: false }
     }
 
-    /// The header of an output, where it differs from the last one. Columns are names, and whether they are numbers.
-    pub fn head(&mut self, columns: Vec<(String, bool)>) -> Option<String> {
+    /// Whose rows come next. Where the columns differ from the last ones, a header goes before the next row. Columns
+    /// are names, and whether they are numbers.
+    pub fn columns(&mut self, columns: Vec<(String, bool)>) {
         if self.columns == columns {
-            return None;
+            return;
         }
         let widest = |(name, number): &(String, bool)| {
             let least = if *number { START.min(name.chars().count() + 2) } else { START };
@@ -32,12 +35,20 @@ impl Rows {
         };
         self.widths = columns.iter().map(widest).collect();
         self.columns = columns;
-        let names: Vec<String> = self.columns.iter().map(|(name, _)| name.to_uppercase()).collect();
-        Some(self.row(&names))
+        self.untold = true;
     }
 
-    /// One line.
+    /// A row, with the header before it where there is one to print: it is as wide as this first row.
     pub fn row(&mut self, cells: &[String]) -> String {
+        let row = self.line(cells);
+        if !std::mem::take(&mut self.untold) {
+            return row;
+        }
+        let names: Vec<String> = self.columns.iter().map(|(name, _)| name.to_uppercase()).collect();
+        format!("{}\n{row}", self.line(&names))
+    }
+
+    fn line(&mut self, cells: &[String]) -> String {
         let mut line = String::new();
         let last = cells.len().saturating_sub(1);
         for (at, cell) in cells.iter().enumerate() {
@@ -80,13 +91,14 @@ mod tests {
             vec![("pid".to_owned(), true), ("comm".to_owned(), false), ("path".to_owned(), false)];
         let cells =
             |pid: &str, comm: &str, path: &str| [pid, comm, path].map(str::to_owned).to_vec();
+        rows.columns(columns.clone());
+        let first = rows.row(&cells("7", "sh", "/bin/sh"));
+        rows.columns(columns);
         let text = [
-            rows.head(columns.clone()).unwrap(),
-            rows.row(&cells("7", "sh", "/bin/sh")),
+            first,
             rows.row(&cells("123456", "a-longer-name", "/usr/bin/something")),
             rows.row(&cells("8", "sh", "/bin/sh")),
         ];
-        assert_eq!(rows.head(columns), None);
         insta::assert_snapshot!(text.join("\n"), @r"
           PID  COMM      PATH
             7  sh        /bin/sh

@@ -21,6 +21,8 @@ pub struct Run {
     pub cgroup: Option<String>,
     /// Targets by program, in place of the section's.
     pub targets: BTreeMap<String, String>,
+    /// For uprobes: this process only.
+    pub pid: Option<u32>,
     /// What to print.
     pub mode: Mode,
     /// Whether to say what was attached and what came of it.

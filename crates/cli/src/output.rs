@@ -110,8 +110,8 @@ impl Output {
 /// Characters of a line, where a person watches.
 #[must_use]
 pub fn width(output: &Output) -> Option<usize> {
-    let table = comfy_table::Table::new();
-    output.is_terminal().then(|| table.width()).flatten().map(usize::from)
+    let size = output.is_terminal().then(terminal_size::terminal_size).flatten();
+    size.map(|(terminal_size::Width(width), _)| usize::from(width))
 }
 
 /// Rows under a header, aligned, without borders.

@@ -34,6 +34,8 @@ pub struct Options {
     pub cgroup: Option<String>,
     /// Targets by program, in place of the section's.
     pub targets: BTreeMap<String, Target>,
+    /// For uprobes: this process only.
+    pub pid: Option<u32>,
 }
 
 /// A package that runs until this value goes.
@@ -133,7 +135,7 @@ impl Attempt<'_> {
             session.counters.extend(counters);
             session.read_buffers(self.package, facts, &loaded)?;
             let here: Vec<&Chosen> = chosen.iter().filter(|c| c.object == *object).collect();
-            session.attach_all(&here, &loaded);
+            session.attach_all(&here, &loaded, self.options.pid);
             session._loaded.push(loaded);
         }
         match session.attached.is_empty() {
@@ -216,12 +218,15 @@ impl Session {
         Ok(())
     }
 
-    fn attach_all(&mut self, chosen: &[&Chosen], loaded: &Loaded) {
+    fn attach_all(&mut self, chosen: &[&Chosen], loaded: &Loaded, pid: Option<u32>) {
         for one in chosen {
             let Some(program) = loaded.program(&one.function) else { continue };
             let link = match &one.target {
                 Target::Other(_) => loaded.attach_by_section(&one.function),
-                target => attach::attach(program, &AttachPlan::new(target.clone())),
+                target => {
+                    let plan = AttachPlan { pid, ..AttachPlan::new(target.clone()) };
+                    attach::attach(program, &plan)
+                }
             };
             match link {
                 Ok(link) => {
@@ -234,6 +239,11 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Takes every program off its hook; what they put out till then can still be read.
+    pub fn detach(&mut self) {
+        self.links.clear();
     }
 
     /// Programs that run, and where.

@@ -63,9 +63,7 @@ impl Printer {
         for line in lines {
             match line {
                 EventLine::Columns { columns, .. } => {
-                    if let Some(head) = self.rows.head(columns) {
-                        output.line(&head);
-                    }
+                    self.rows.columns(columns);
                     continue;
                 }
                 EventLine::Dropped { records } => {

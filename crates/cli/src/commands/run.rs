@@ -1,5 +1,7 @@
 //! `skep run`.
 
+mod fresh;
+
 use std::collections::BTreeMap;
 use std::io::{Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -10,7 +12,8 @@ use std::time::SystemTime;
 use clap::Args;
 use skep_api::{Mode, Run as Request};
 use skep_kit::build::Options;
-use skep_object::{Facts, carve};
+use skep_kit::project::Project;
+use skep_object::{Facts, ObjectError, carve};
 use skep_oci::registry::Part;
 use skep_oci::{Store, signatures};
 use skep_spec::manifest::{Manifest, Object, Package as Named, Param};
@@ -46,6 +49,12 @@ pub struct Run {
     /// Attach a program elsewhere than its section says
     #[arg(long = "target", value_name = "PROGRAM=TARGET")]
     targets: Vec<String>,
+    /// Uprobes in this process only
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// The same as --output
+    #[arg(short = 'o', value_name = "table|ndjson", value_enum)]
+    shown_as: Option<Format>,
     /// Count events instead of showing them
     #[arg(long)]
     count: bool,
@@ -77,7 +86,7 @@ impl Run {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let mut params = daemon::params(&self.set)?;
         let mut ready = self.ready(output, config)?;
-        if ready.manifest.param.is_empty() {
+        if ready.manifest.param.is_empty() && !params.is_empty() {
             bind(&mut ready, &mut params)?;
         }
         let request = self.request(&ready, params, output)?;
@@ -123,32 +132,44 @@ impl Run {
         }
     }
 
-    /// Builds a project for this machine.
+    /// A project as it was built, or built now for this machine if that is out of date.
     fn project(&self, folder: &Path, output: &Output, config: &Config) -> Result<Ready> {
         let project = build::read(folder)?;
         let arch = host()?;
+        let objects = match fresh::objects(&project, arch).filter(|_| self.btf.is_none()) {
+            Some(objects) => objects,
+            None => self.built(&project, arch, output, config)?,
+        };
+        let digests = objects
+            .iter()
+            .map(|(name, elf)| (name.clone(), std::iter::once((arch, Digest::of(elf))).collect()));
+        let manifest = project.source.resolve(&digests.collect());
+        Ok(Ready { manifest, objects })
+    }
+
+    fn built(
+        &self,
+        project: &Project,
+        arch: Arch,
+        output: &Output,
+        config: &Config,
+    ) -> Result<BTreeMap<String, Vec<u8>>> {
         let options = Options {
             btf: Some(self.btf.clone().unwrap_or_else(|| "host".to_owned())),
             arch: Some(arch),
             cache: config.cache_dir.clone(),
             ..Options::default()
         };
-        let mut built = build::run(&project, &options, output)?;
-        let digests = built.objects.iter().map(|(name, arches)| {
-            (name.clone(), arches.iter().map(|(arch, elf)| (*arch, Digest::of(elf))).collect())
-        });
-        let manifest = project.source.resolve(&digests.collect());
+        let built = build::run(project, &options, output)?;
         let mut objects = BTreeMap::new();
-        for (name, arches) in &mut built.objects {
+        for (name, mut arches) in built.objects {
             let elf = arches.remove(&arch).ok_or_else(|| {
-                Error::usage(format!(
-                    "[object.{name}] of {} is not built for {arch}",
-                    folder.display()
-                ))
+                let shown = project.folder.display();
+                Error::usage(format!("[object.{name}] of {shown} is not built for {arch}"))
             })?;
-            objects.insert(name.clone(), elf);
+            objects.insert(name, elf);
         }
-        Ok(Ready { manifest, objects })
+        Ok(objects)
     }
 
     fn checked(
@@ -184,7 +205,7 @@ impl Run {
             let param = Param::of(ParamType::Duration, Some("ms"));
             param.number_of(text).map_err(|error| Error::usage(format!("--duration: {error}")))
         });
-        let mode = match (self.count, output.format()) {
+        let mode = match (self.count, self.shown_as.unwrap_or(output.format())) {
             (true, Format::Table) => Mode::Count,
             (true, _) => Mode::CountJson,
             (false, Format::Table) => Mode::Table,
@@ -197,6 +218,7 @@ impl Run {
             interface: self.iface.clone(),
             cgroup: self.cgroup.clone(),
             targets: daemon::params(&self.targets)?,
+            pid: self.pid,
             mode,
             quiet: output.is_quiet(),
             events: self.events,
@@ -206,33 +228,29 @@ impl Run {
     }
 }
 
-/// A bare object, or the first one that a binary embeds.
+/// A bare object, or those that a program embeds.
 fn bare(path: &Path) -> Result<Ready> {
     let shown = path.display().to_string();
-    let mut elf = std::fs::read(path).context(|| format!("can't read {shown}"))?;
-    if let Err(error) = Facts::parse(&elf) {
-        let Some(range) = carve::objects(&elf).into_iter().next() else {
-            return Err(Error::caused(Kind::Failed, format!("can't run {shown}"), &error)
-                .hint("skep run takes a BPF object (ELF), a binary that embeds one, or a folder with skep.toml"));
-        };
-        elf = elf[range].to_vec();
-        Facts::parse(&elf).context(|| format!("can't run the object in {shown}"))?;
-    }
+    let bytes = std::fs::read(path).context(|| format!("can't read {shown}"))?;
+    let objects = embedded(&bytes).map_err(|error| {
+        Error::caused(Kind::Failed, format!("can't run {shown}"), &error)
+            .hint("skep run takes a BPF object (ELF), a program that embeds some, or a folder with skep.toml")
+    })?;
+    let arch = host()?;
+    let listed = objects.iter().map(|(name, elf)| {
+        (name.clone(), Object { sha256: BTreeMap::from([(arch, Digest::of(elf).hex())]) })
+    });
+    let wrong = |error: skep_spec::name::NameError| Error::usage(error.to_string());
     let stem = path.file_name().unwrap_or_default().to_string_lossy();
-    let label: String = stem.split('.').next().unwrap_or_default().to_lowercase();
-    let label: String =
-        label.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    let name = format!("local/{}", label.trim_matches('-')).parse();
-    let name = name
-        .or_else(|_| "local/object".parse())
-        .map_err(|e: skep_spec::name::NameError| Error::usage(e.to_string()))?;
-    let version =
-        "0.0.0".parse().map_err(|e: skep_spec::name::NameError| Error::usage(e.to_string()))?;
-    let object = Object { sha256: BTreeMap::from([(host()?, Digest::of(&elf).hex())]) };
     let manifest = Manifest {
         spec: media::SPEC_VERSION.to_owned(),
-        package: Named { name, version, license: "unknown".to_owned(), summary: None },
-        objects: BTreeMap::from([("object".to_owned(), object)]),
+        package: Named {
+            name: label(&stem).parse().map_err(wrong)?,
+            version: "0.0.0".parse().map_err(wrong)?,
+            license: "unknown".to_owned(),
+            summary: None,
+        },
+        objects: listed.collect(),
         critical: Vec::new(),
         program: BTreeMap::new(),
         alternatives: BTreeMap::new(),
@@ -245,7 +263,33 @@ fn bare(path: &Path) -> Result<Ready> {
         limits: None,
         dependencies: BTreeMap::new(),
     };
-    Ok(Ready { manifest, objects: BTreeMap::from([("object".to_owned(), elf)]) })
+    Ok(Ready { manifest, objects })
+}
+
+/// The objects in a file. One that is an object itself is read by skepd only, which says what is wrong with it.
+fn embedded(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, ObjectError> {
+    let ranges = carve::objects(bytes);
+    if let [range] = ranges.as_slice() {
+        let whole = if range.start == 0 { bytes } else { bytes.get(range.clone()).unwrap_or(&[]) };
+        return Ok(BTreeMap::from([("object".to_owned(), whole.to_vec())]));
+    }
+    if ranges.is_empty() {
+        Facts::parse(bytes)?;
+    }
+    let numbered = ranges
+        .into_iter()
+        .enumerate()
+        .map(|(at, range)| (format!("object{}", at + 1), bytes.get(range).unwrap_or(&[]).to_vec()));
+    Ok(numbered.collect())
+}
+
+/// A file's name as a package's: `local/` and what a package may be called.
+fn label(file: &str) -> String {
+    let stem = file.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let words = stem.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let name: String = words.collect::<Vec<_>>().join("-").chars().take(40).collect();
+    let name = name.trim_end_matches('-');
+    format!("local/{}", if name.is_empty() { "object" } else { name })
 }
 
 /// Makes a parameter of each variable that `--set` names, for packages that declare none.
@@ -310,4 +354,28 @@ fn become_skepd(request: &Request, objects: &BTreeMap<String, Vec<u8>>) -> Resul
     let Some((skepd, error)) = failure else { return Ok(()) };
     Err(Error::caused(Kind::Failed, format!("can't start {}", skepd.display()), &error)
         .hint("skepd comes with skep: put it beside skep, or into PATH"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_have_names_that_packages_may_have() {
+        for (file, name) in [
+            ("exec.bpf.o", "local/exec"),
+            ("Foo_Bar--x", "local/foo-bar-x"),
+            ("--", "local/object"),
+            ("", "local/object"),
+        ] {
+            assert_eq!(label(file), name);
+            assert!(label(file).parse::<skep_spec::PackageName>().is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_says_what_it_is() {
+        let error = embedded(b"#!/bin/sh\n").unwrap_err();
+        assert!(error.to_string().starts_with("this is not an ELF file"), "{error}");
+    }
 }
