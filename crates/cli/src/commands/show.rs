@@ -98,7 +98,8 @@ fn counter(rows: &[CounterRow]) -> String {
     let mut table = skep_api::Rows::new(None);
     let is_number = |text: &str| text.parse::<f64>().is_ok();
     let columns = first.iter().map(|(name, cell)| (name.clone(), is_number(cell))).collect();
-    let mut lines: Vec<String> = table.head(columns).into_iter().collect();
+    table.columns(columns);
+    let mut lines = Vec::new();
     for (_, row) in cells.iter().take(ROWS) {
         let row: Vec<String> = row.iter().map(|(_, cell)| cell.clone()).collect();
         lines.push(table.row(&row));
