@@ -55,7 +55,7 @@ pub struct Upgrade {
     pub allow_downgrade: bool,
 }
 
-/// Something that takes time: `GET /v1/operations/{id}`, which waits for its end with `?wait`.
+/// Something that takes time: `GET /v1/operations/{id}`, which waits for its end with `?wait=true`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Operation {
     /// Its number.
@@ -262,14 +262,14 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "kebab-case")]
 pub enum EventLine {
-    /// The columns of an output, once before its first row (`?table`).
+    /// The columns of an output, once before its first row (`?table=true`).
     Columns {
         /// The output.
         output: String,
         /// Names of the columns, and whether they are numbers.
         columns: Vec<(String, bool)>,
     },
-    /// A record as cells (`?table`).
+    /// A record as cells (`?table=true`).
     Row {
         /// The output.
         output: String,
