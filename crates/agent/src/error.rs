@@ -39,6 +39,14 @@ impl Error {
         self
     }
 
+    /// All of it in one line: what failed, why, what to do next.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let ErrorBody { message, causes, hint, .. } = &self.body;
+        let whole = std::iter::once(message).chain(causes).cloned().collect::<Vec<_>>().join(": ");
+        hint.iter().fold(whole, |text, hint| format!("{text}; {hint}"))
+    }
+
     fn of(status: StatusCode, code: &str, error: &dyn StdError) -> Self {
         let mut converted = Self::new(status, code, error.to_string());
         let mut next = error.source();
@@ -104,5 +112,17 @@ impl From<AdmitError> for Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         (self.status, Json(self.body)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_why_and_what_next() {
+        let mut error = Error::new(StatusCode::NOT_FOUND, "file", "cannot read x").hint("make one");
+        error.body.causes.push("no such file".to_owned());
+        assert_eq!(error.text(), "cannot read x: no such file; make one");
     }
 }

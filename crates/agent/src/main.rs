@@ -54,7 +54,7 @@ fn run(args: &Args) -> Result<()> {
     }
     let config = Config::read(args)?;
     let shelf = Shelf::open(&args.state_dir, &args.config_dir, config.clone())
-        .map_err(|e| anyhow::anyhow!(e.body.message))?;
+        .map_err(|error| anyhow::anyhow!(error.text()))?;
     let faults = args.fault.as_deref().map_or(Ok(Faults::none()), Faults::arm)?;
     let dirs = Dirs { state: args.state_dir.clone(), bpffs: args.bpffs_dir.clone() };
     let me = std::env::current_exe().context("can't find this program's own path")?;
@@ -62,7 +62,7 @@ fn run(args: &Args) -> Result<()> {
     let opened = Runtime::open(dirs, Box::new(shelf.clone()), Some(Box::new(holder)), faults);
     let (runtime, recovery) = opened.map_err(explained)?;
     report(&recovery);
-    let node = Node::new(runtime, shelf, args.bpffs_dir.clone(), config.hub);
+    let node = Node::new(runtime, shelf, config.hub);
     let threads = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_stack_size(512 << 10)

@@ -1,6 +1,5 @@
 //! What the daemon can do: the runtime, the shelf of packages, and what joins them.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
@@ -19,15 +18,14 @@ use crate::packages::Shelf;
 pub struct Node {
     runtime: Mutex<Runtime>,
     shelf: Shelf,
-    bpffs: PathBuf,
     hub: Option<String>,
 }
 
 impl Node {
     /// Joins the parts.
     #[must_use]
-    pub fn new(runtime: Runtime, shelf: Shelf, bpffs: PathBuf, hub: Option<String>) -> Arc<Self> {
-        Arc::new(Self { runtime: Mutex::new(runtime), shelf, bpffs, hub })
+    pub fn new(runtime: Runtime, shelf: Shelf, hub: Option<String>) -> Arc<Self> {
+        Arc::new(Self { runtime: Mutex::new(runtime), shelf, hub })
     }
 
     /// What this node is.
@@ -58,7 +56,7 @@ impl Node {
     pub fn service(&self, name: &ServiceName) -> Result<Detail, Error> {
         let runtime = self.runtime();
         let detail = runtime.service(name)?;
-        self.detail(&detail)
+        self.detail(&runtime, &detail)
     }
 
     /// Installs a package as a service.
@@ -76,8 +74,9 @@ impl Node {
         )?;
         let asked = skep_runtime::Install { service, params: install.params };
         blocking(move || {
-            let detail = self.runtime().install(&package, &asked)?;
-            self.detail(&detail)
+            let mut runtime = self.runtime();
+            let detail = runtime.install(&package, &asked)?;
+            self.detail(&runtime, &detail)
         })
         .await
     }
@@ -110,8 +109,9 @@ impl Node {
     ) -> Result<(Plan, Detail), Error> {
         let (package, asked) = self.admitted(service, upgrade).await?;
         blocking(move || {
-            let upgraded = self.runtime().upgrade(&package, &asked)?;
-            Ok((same(&upgraded.plan)?, self.detail(&upgraded.detail)?))
+            let mut runtime = self.runtime();
+            let upgraded = runtime.upgrade(&package, &asked)?;
+            Ok((same(&upgraded.plan)?, self.detail(&runtime, &upgraded.detail)?))
         })
         .await
     }
@@ -128,7 +128,7 @@ impl Node {
             self.shelf.check_again(&previous.index)?;
         }
         let detail = runtime.rollback(service)?;
-        self.detail(&detail)
+        self.detail(&runtime, &detail)
     }
 
     /// Removes a service.
@@ -151,11 +151,13 @@ impl Node {
     }
 
     async fn admitted(
-        &self,
+        self: &Arc<Self>,
         service: ServiceName,
         upgrade: Upgrade,
     ) -> Result<(Verified<Package>, skep_runtime::Install), Error> {
-        let running = self.runtime().service(&service)?.status;
+        // Not here: the runtime may be busy with another service for seconds.
+        let (node, name) = (Arc::clone(self), service.clone());
+        let running = blocking(move || Ok(node.runtime().service(&name)?.status)).await?;
         let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned).await?;
         heed(&package)?;
         let to = &package.manifest.package;
@@ -179,11 +181,11 @@ impl Node {
         Ok(Status { origin, unsigned, ..same(status)? })
     }
 
-    fn detail(&self, detail: &status::Detail) -> Result<Detail, Error> {
+    fn detail(&self, runtime: &Runtime, detail: &status::Detail) -> Result<Detail, Error> {
         let service = &detail.status.service;
         let package = skep_runtime::Packages::package(&self.shelf, &detail.status.index);
         let counters =
-            package.map(|package| counters::read(&package, &self.bpffs, service, &detail.maps));
+            package.map(|package| counters::read(runtime, &package, service, &detail.maps));
         Ok(Detail {
             status: self.status(&detail.status)?,
             counters: counters.unwrap_or_default(),
