@@ -215,7 +215,7 @@ impl Shelf {
 impl Packages for Shelf {
     /// At boot and restart the digest counts: what ran goes on even if its key has expired since.
     fn package(&self, index: &Digest) -> Result<Verified<Package>, Cause> {
-        let cause = |error: Error| Cause::from(error.body.message);
+        let cause = |error: Error| Cause::from(error.text());
         let note = self.read_note(index).map_err(cause)?;
         let bundles = signatures::bundles(&self.store, *index)?;
         let verified = self.verify(&note.reference, *index, &bundles, true).map_err(cause)?;
@@ -229,14 +229,11 @@ fn the_package(layout: &Store, wanted: Option<&PackageRef>) -> Result<(PackageRe
     let bad = |why: String| Error::new(StatusCode::BAD_REQUEST, "layout", format!("{shown} {why}"));
     let mut packages = layout.packages()?;
     if let Some(wanted) = wanted {
-        let version = wanted.version.as_ref().map(|version| version.tag()).unwrap_or_default();
-        packages.retain(|(name, _)| *name == format!("{}:{version}", wanted.name));
+        packages
+            .retain(|(listed, _)| listed.name == wanted.name && listed.version == wanted.version);
     }
     match packages.as_slice() {
-        [(name, digest)] => {
-            let reference = name.replace('_', "+").parse::<PackageRef>();
-            Ok((reference.map_err(|error| bad(format!("lists {error}")))?, *digest))
-        }
+        [(reference, digest)] => Ok((reference.clone(), *digest)),
         [] => Err(bad("holds no such package".to_owned())),
         _ => Err(bad("holds several packages: say which".to_owned())),
     }

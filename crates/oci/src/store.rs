@@ -269,17 +269,17 @@ impl Store {
         self.change_index(|list| list.manifests.retain(keep))
     }
 
-    /// The packages that the layout lists, by the name and version of each index.
+    /// The packages that the layout lists, each with its name and version. What others listed under names that no
+    /// package has is left out.
     ///
     /// # Errors
     /// When `index.json` cannot be read.
-    pub fn packages(&self) -> Result<Vec<(String, Digest)>, StoreError> {
+    pub fn packages(&self) -> Result<Vec<(PackageRef, Digest)>, StoreError> {
         let entries = self.index()?.manifests.into_iter();
-        let named = entries.filter(|entry| entry.media_type == media::INDEX).map(|entry| {
-            let name = entry.annotations.get(REF_NAME).cloned().unwrap_or_default();
-            (name, entry.digest)
-        });
-        Ok(named.collect())
+        let indexes = entries.filter(|entry| entry.media_type == media::INDEX);
+        let package =
+            |entry: Descriptor| Some((listed_as(entry.annotations.get(REF_NAME)?)?, entry.digest));
+        Ok(indexes.filter_map(package).collect())
     }
 
     /// The index digest that `reference` means in this layout, if it is listed.
@@ -290,10 +290,14 @@ impl Store {
         if let Some(digest) = reference.digest {
             return Ok(self.has(&digest).then_some(digest));
         }
-        let Some(version) = &reference.version else { return Ok(None) };
-        let wanted = ref_name(&reference.name, version);
+        if reference.version.is_none() {
+            return Ok(None);
+        }
+        let is_it = |listed: &PackageRef| {
+            listed.name == reference.name && listed.version == reference.version
+        };
         let packages = self.packages()?;
-        Ok(packages.into_iter().find(|(name, _)| *name == wanted).map(|(_, digest)| digest))
+        Ok(packages.into_iter().find(|(listed, _)| is_it(listed)).map(|(_, digest)| digest))
     }
 
     fn change_index(&self, change: impl FnOnce(&mut Index)) -> Result<(), StoreError> {
@@ -376,6 +380,14 @@ fn ref_name(name: &PackageName, version: &Version) -> String {
     format!("{name}:{}", version.tag())
 }
 
+/// What [`ref_name`] wrote.
+fn listed_as(ref_name: &str) -> Option<PackageRef> {
+    let (name, tag) = ref_name.rsplit_once(':')?;
+    let mut reference: PackageRef = name.parse().ok()?;
+    reference.version = Some(Version::from_tag(tag).ok()?);
+    Some(reference)
+}
+
 /// A name that no other writer has: its process, for the one that cleans up, and 64 random bits.
 fn unique() -> String {
     format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
@@ -444,16 +456,24 @@ mod tests {
         package(&store, "1.0.0", b"old");
         let new = package(&store, "1.0.0", b"new");
         let plus = package(&store, "1.1.0+b.1", b"plus");
+        store
+            .change_index(|list| {
+                let mut foreign = descriptor(media::INDEX, Digest::of(b"image"), 5);
+                foreign.annotations.insert(REF_NAME.into(), "latest".into());
+                list.manifests.push(foreign);
+            })
+            .unwrap();
         let packages = store.packages().unwrap();
-        assert_eq!(packages.len(), 2);
+        let names: Vec<String> = packages.iter().map(|(name, _)| name.to_string()).collect();
+        assert_eq!(names, ["acme/exec:1.0.0", "acme/exec:1.1.0+b.1"]);
         assert_eq!(store.find(&"acme/exec:1.0.0".parse().unwrap()).unwrap(), Some(new));
         assert_eq!(store.find(&"acme/exec:1.1.0+b.1".parse().unwrap()).unwrap(), Some(plus));
         assert_eq!(store.find(&"acme/exec:2.0.0".parse().unwrap()).unwrap(), None);
         store.list_referrer(media::BUNDLE, Digest::of(b"r"), 1).unwrap();
         store.list_referrer(media::BUNDLE, Digest::of(b"r"), 1).unwrap();
-        assert_eq!(store.index().unwrap().manifests.len(), 3);
+        assert_eq!(store.index().unwrap().manifests.len(), 4);
         store.unlist(|entry| entry.digest != new).unwrap();
-        assert_eq!(store.index().unwrap().manifests.len(), 2);
+        assert_eq!(store.index().unwrap().manifests.len(), 3);
     }
 
     #[test]

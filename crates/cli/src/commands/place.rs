@@ -72,30 +72,20 @@ pub fn layout(path: &Path) -> Result<Store> {
 /// There is none, or there are several and none is named.
 pub fn package(store: &Store, wanted: Option<&PackageRef>) -> Result<(PackageRef, Digest)> {
     let mut packages = store.packages().map_err(failed)?;
-    let named =
-        |text: &str| wanted.is_none_or(|wanted| text == format!("{}:{}", wanted.name, tag(wanted)));
-    packages.retain(|(name, _)| named(name));
+    let is_wanted = |listed: &PackageRef| {
+        wanted.is_none_or(|w| listed.name == w.name && listed.version == w.version)
+    };
+    packages.retain(|(listed, _)| is_wanted(listed));
     let shown = store.root().display();
-    let names: Vec<&str> = packages.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<String> = packages.iter().map(|(listed, _)| listed.to_string()).collect();
     match (packages.as_slice(), wanted) {
-        ([(name, digest)], _) => {
-            let reference: PackageRef = name.replace('_', "+").parse().map_err(|_| {
-                Error::new(Kind::Failed, format!("'{shown}' lists '{name}', which is no package"))
-            })?;
-            Ok((reference, *digest))
-        }
-        ([], Some(wanted)) => {
-            Err(Error::usage(format!("'{shown}' holds no {}:{}", wanted.name, tag(wanted))))
-        }
+        ([(reference, digest)], _) => Ok((reference.clone(), *digest)),
+        ([], Some(wanted)) => Err(Error::usage(format!("'{shown}' holds no {wanted}"))),
         ([], None) => Err(Error::usage(format!("'{shown}' holds no package"))
             .hint("skep pack and skep pull put packages into layouts")),
         _ => Err(Error::usage(format!("'{shown}' holds several packages: {}", names.join(", ")))
             .hint("say which with --package NAME:VERSION")),
     }
-}
-
-fn tag(reference: &PackageRef) -> String {
-    reference.version.as_ref().map(|version| version.tag()).unwrap_or_default()
 }
 
 /// A library's error, which says it all, as the command's.
