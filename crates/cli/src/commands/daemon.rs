@@ -24,8 +24,25 @@ pub fn ask<T>(work: impl Future<Output = Result<T, ClientError>>) -> Result<T> {
     place::block_on(async { work.await.map_err(converted) })
 }
 
+/// Asks skepd about one service; where there is none of that name, the error has the nearest that there is.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_about<T>(
+    client: &Client,
+    service: &ServiceName,
+    work: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T> {
+    place::block_on(async {
+        match work.await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(with_nearest(client, service, converted(error)).await),
+        }
+    })
+}
+
 /// The one place where skepd's errors become the command's.
-pub fn converted(error: ClientError) -> Error {
+fn converted(error: ClientError) -> Error {
     match error {
         ClientError::NoDaemon { ref socket, .. } => {
             Error::caused(Kind::NoDaemon, format!("no skepd listens on {}", socket.display()), cause(&error))
@@ -115,7 +132,7 @@ pub fn package(text: &str, config: &Config) -> Result<Package> {
 }
 
 /// Adds the nearest name there is to an error about a service that is not there.
-pub async fn with_nearest(client: &Client, name: &ServiceName, error: Error) -> Error {
+async fn with_nearest(client: &Client, name: &ServiceName, error: Error) -> Error {
     let Ok(services) = client.services().await else { return error };
     let names = services.iter().map(|status| status.service.as_str());
     match nearest(name.as_str(), names) {

@@ -1,9 +1,9 @@
 //! `skep events`.
 
 use clap::Args;
-use skep_api::{ClientError, EventLine, Rows};
+use skep_api::{EventLine, Rows};
 
-use super::{daemon, place};
+use super::daemon;
 use crate::config::Config;
 use crate::error::Result;
 use crate::output::{Output, width};
@@ -30,24 +30,16 @@ impl Events {
         let name = daemon::service(&self.service)?;
         let client = daemon::client(config);
         let table = !output.is_json();
-        place::block_on(async {
-            let mut printer = Printer { rows: Rows::new(width(output)), left: self.events };
-            let work = async {
-                let mut events =
-                    client.events(&name, self.follow || self.events.is_some(), table).await?;
-                while let Some(lines) = events.next().await? {
-                    if !printer.print(lines, output) {
-                        break;
-                    }
-                }
-                Ok::<_, ClientError>(())
-            };
-            match work.await {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    Err(daemon::with_nearest(&client, &name, daemon::converted(error)).await)
+        let follow = self.follow || self.events.is_some();
+        let mut printer = Printer { rows: Rows::new(width(output)), left: self.events };
+        daemon::ask_about(&client, &name, async {
+            let mut events = client.events(&name, follow, table).await?;
+            while let Some(lines) = events.next().await? {
+                if !printer.print(lines, output) {
+                    break;
                 }
             }
+            Ok(())
         })
     }
 }

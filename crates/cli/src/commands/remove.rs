@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::{daemon, place};
+use super::daemon;
 use crate::config::Config;
 use crate::error::Result;
 use crate::output::Output;
@@ -25,14 +25,7 @@ impl Remove {
         let clock = Instant::now();
         let service = daemon::service(&self.service)?;
         let client = daemon::client(config);
-        place::block_on(async {
-            match client.remove(&service).await {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    Err(daemon::with_nearest(&client, &service, daemon::converted(error)).await)
-                }
-            }
-        })?;
+        daemon::ask_about(&client, &service, client.remove(&service))?;
         output.done(&format!("Removed {service} in {} ms", clock.elapsed().as_millis()));
         Ok(())
     }

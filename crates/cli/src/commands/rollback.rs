@@ -26,7 +26,8 @@ impl Rollback {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let clock = Instant::now();
         let service = daemon::service(&self.service)?;
-        let detail = daemon::ask(daemon::client(config).rollback(&service))?;
+        let client = daemon::client(config);
+        let detail = daemon::ask_about(&client, &service, client.rollback(&service))?;
         let took = clock.elapsed().as_millis();
         output.answer(&detail, || {
             let status = &detail.status;

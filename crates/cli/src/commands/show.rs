@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 use skep_api::{CounterRow, Detail, HookDetail};
 
-use super::{daemon, place};
+use super::daemon;
 use crate::config::Config;
 use crate::error::Result;
 use crate::output::{Output, bytes, table};
@@ -27,14 +27,7 @@ impl Show {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let name = daemon::service(&self.service)?;
         let client = daemon::client(config);
-        let detail = place::block_on(async {
-            match client.service(&name).await {
-                Ok(detail) => Ok(detail),
-                Err(error) => {
-                    Err(daemon::with_nearest(&client, &name, daemon::converted(error)).await)
-                }
-            }
-        })?;
+        let detail = daemon::ask_about(&client, &name, client.service(&name))?;
         output.answer(&detail, || text(&detail));
         Ok(())
     }

@@ -49,11 +49,12 @@ impl Upgrade {
         };
         let client = daemon::client(config);
         if self.dry_run {
-            let plan = daemon::ask(client.plan(&service, &request))?;
+            let plan = daemon::ask_about(&client, &service, client.plan(&service, &request))?;
             output.answer(&plan, || described(&plan));
             return Ok(());
         }
-        let (plan, detail) = daemon::ask(client.upgrade(&service, &request))?;
+        let work = client.upgrade(&service, &request);
+        let (plan, detail) = daemon::ask_about(&client, &service, work)?;
         let took = clock.elapsed().as_millis();
         output.answer(&(&plan, &detail), || {
             let status = &detail.status;
