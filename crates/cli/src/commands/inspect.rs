@@ -6,13 +6,12 @@ use clap::Args;
 use serde::Serialize;
 use skep_object::permissions::{self, Power};
 use skep_object::{Facts, MapOrigin, carve};
-use skep_oci::registry::Part;
-use skep_oci::{Store, signatures};
 use skep_spec::oci::{Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, Manifest, PackageRef};
 use skep_trust::bundle::Bundle;
 use skep_trust::{Verified, admit};
 
+use super::fetch::{Fetched, fetch};
 use super::place::{self, Place};
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
@@ -108,31 +107,14 @@ impl Inspect {
         Ok(())
     }
 
+    /// A package's content, by its digests; nobody is asked to trust it.
     fn package(&self, config: &Config) -> Result<Shown> {
-        match Place::parse(&self.what, config)? {
-            Place::Layout(path) => {
-                let store = place::layout(&path)?;
-                let (reference, digest) = place::package(&store, self.package.as_ref())?;
-                let bundles = signatures::bundles(&store, digest).map_err(place::failed)?;
-                packaged(&store, &reference, digest, &bundles)
-            }
-            Place::Registry(reference) => {
-                let registry = place::registry(&reference, self.plain_http, config)?;
-                let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
-                let store = Store::create(folder.path()).map_err(place::failed)?;
-                let (digest, bundles) = place::block_on(async {
-                    let digest = registry.resolve(&reference).await.map_err(place::failed)?;
-                    let bundles =
-                        registry.bundles(&reference, digest).await.map_err(place::failed)?;
-                    registry
-                        .pull(&reference, digest, Part::Whole, &store)
-                        .await
-                        .map_err(place::failed)?;
-                    Ok((digest, bundles))
-                })?;
-                packaged(&store, &reference, digest, &bundles)
-            }
-        }
+        let place = Place::parse(&self.what, config)?;
+        let wanted = self.package.as_ref();
+        let fetched = fetch(place, wanted, self.plain_http, config, |_, digest, bundles| {
+            Ok((digest, signers(bundles)))
+        })?;
+        packaged(fetched)
     }
 }
 
@@ -180,13 +162,9 @@ fn project(folder: &Path) -> Result<Vec<Object>> {
     Ok(objects)
 }
 
-/// A package's content, by its digests; nobody is asked to trust it.
-fn packaged(
-    store: &Store,
-    reference: &PackageRef,
-    digest: Digest,
-    bundles: &[Vec<u8>],
-) -> Result<Shown> {
+fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Shown> {
+    let Fetched { store, reference, checked: (digest, signed_by), .. } = &fetched;
+    let digest = *digest;
     let document = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::failed)?;
     let index = Index::parse(&document).map_err(place::failed)?;
     let architectures: Vec<Arch> =
@@ -203,14 +181,19 @@ fn packaged(
         let facts = Facts::parse(elf).context(|| format!("can't read the object '{name}'"))?;
         objects.push(object(name, elf.len(), &facts));
     }
-    let mut signed_by: Vec<String> = bundles
-        .iter()
-        .filter_map(|bundle| Some(Bundle::parse(bundle).ok()?.signer().key_id()?.to_string()))
-        .collect();
-    signed_by.sort();
-    signed_by.dedup();
-    let package = Package { manifest: package.manifest.clone(), digest, architectures, signed_by };
+    let (manifest, signed_by) = (package.manifest.clone(), signed_by.clone());
+    let package = Package { manifest, digest, architectures, signed_by };
     Ok(Shown { package: Some(package), objects })
+}
+
+/// The keys that signatures name, each once.
+fn signers(bundles: &[Vec<u8>]) -> Vec<String> {
+    let signer =
+        |bundle: &Vec<u8>| Some(Bundle::parse(bundle).ok()?.signer().key_id()?.to_string());
+    let mut signers: Vec<String> = bundles.iter().filter_map(signer).collect();
+    signers.sort();
+    signers.dedup();
+    signers
 }
 
 fn object(name: &str, size: usize, facts: &Facts) -> Object {

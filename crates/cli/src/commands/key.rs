@@ -11,7 +11,6 @@ use skep_trust::key::KeyKind;
 use skep_trust::{KeyId, PublicKey, SecretKey};
 
 use super::place;
-use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::output::Output;
 
@@ -65,7 +64,7 @@ impl Key {
     ///
     /// # Errors
     /// A key file is there already, cannot be written, or is no key.
-    pub fn run(self, output: &Output, _config: &Config) -> Result<()> {
+    pub fn run(self, output: &Output) -> Result<()> {
         match self.command {
             KeyCommand::New(new) => new.run(output),
             KeyCommand::Trust(trust) => trust.run(output),

@@ -3,6 +3,7 @@
 mod build;
 mod daemon;
 mod events;
+mod fetch;
 mod inspect;
 mod install;
 mod key;
@@ -74,7 +75,7 @@ impl Command {
             Self::Events(command) => command.run(output, &config),
             Self::Inspect(command) => command.run(output, &config),
             Self::Install(command) => command.run(output, &config),
-            Self::Key(command) => command.run(output, &config),
+            Self::Key(command) => command.run(output),
             Self::List(command) => command.run(output, &config),
             Self::New(command) => command.run(output),
             Self::Pack(command) => command.run(output, &config),

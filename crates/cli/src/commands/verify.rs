@@ -1,16 +1,15 @@
 //! `skep verify`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
-use skep_oci::registry::Part;
-use skep_oci::{Store, signatures};
 use skep_spec::oci::{Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef};
 use skep_trust::{Asked, Origin, Policy, Verified, admit, verify};
 
+use super::fetch::{Fetched, fetch};
 use super::key;
 use super::place::{self, Place};
 use crate::config::Config;
@@ -60,10 +59,15 @@ impl Verify {
     /// Refused, or the package cannot be read.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let policy = self.policy(config)?;
-        let answer = match Place::parse(&self.place, config)? {
-            Place::Layout(path) => self.in_layout(&path, &policy)?,
-            Place::Registry(reference) => self.in_registry(&reference, &policy, config)?,
-        };
+        let place = Place::parse(&self.place, config)?;
+        let fetched = fetch(
+            place,
+            self.package.as_ref(),
+            self.plain_http,
+            config,
+            |name, digest, bundles| checked(name, digest, bundles, &policy),
+        )?;
+        let answer = content(&fetched)?;
         output.answer(&answer, || answer.text());
         Ok(())
     }
@@ -77,34 +81,6 @@ impl Verify {
         let text = std::fs::read_to_string(&file).context(|| format!("can't read '{shown}'"));
         let text = text.map_err(|e| e.hint("name a key with --key, or rules with --policy"))?;
         Policy::parse(&text).map_err(|e| Error::caused(Kind::Usage, format!("'{shown}'"), &e))
-    }
-
-    fn in_layout(&self, path: &Path, policy: &Policy) -> Result<Answer> {
-        let store = place::layout(path)?;
-        let (reference, digest) = place::package(&store, self.package.as_ref())?;
-        let bundles = signatures::bundles(&store, digest).map_err(place::failed)?;
-        let verified = checked(&reference, digest, &bundles, policy)?;
-        content(&store, &reference, &verified)
-    }
-
-    fn in_registry(
-        &self,
-        reference: &PackageRef,
-        policy: &Policy,
-        config: &Config,
-    ) -> Result<Answer> {
-        let registry = place::registry(reference, self.plain_http, config)?;
-        let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
-        let store = Store::create(folder.path()).map_err(place::failed)?;
-        let verified = place::block_on(async {
-            let digest = registry.resolve(reference).await.map_err(place::failed)?;
-            let bundles = registry.bundles(reference, digest).await.map_err(place::failed)?;
-            let verified = checked(reference, digest, &bundles, policy)?;
-            let pulled = registry.pull(reference, digest, Part::Whole, &store).await;
-            pulled.map_err(place::failed)?;
-            Ok(verified)
-        })?;
-        content(&store, reference, &verified)
     }
 }
 
@@ -120,7 +96,8 @@ fn checked(
 }
 
 /// Follows the digests to every platform's objects.
-fn content(store: &Store, reference: &PackageRef, verified: &Verified<Digest>) -> Result<Answer> {
+fn content(fetched: &Fetched<Verified<Digest>>) -> Result<Answer> {
+    let Fetched { store, reference, checked: verified, .. } = fetched;
     let digest = **verified;
     let bytes = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::failed)?;
     let index = Index::parse(&bytes).map_err(place::refused)?;

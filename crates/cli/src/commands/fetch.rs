@@ -1,0 +1,60 @@
+//! A package with its signatures, from a layout or a registry, in the one order that is safe: what is signed is looked at
+//! before content is fetched.
+
+use skep_oci::registry::Part;
+use skep_oci::{Store, signatures};
+use skep_spec::{Digest, PackageRef};
+use tempfile::TempDir;
+
+use super::place::{self, Place};
+use crate::config::Config;
+use crate::error::{Context as _, Result};
+
+/// A package whose content is on this machine.
+pub struct Fetched<T> {
+    /// The layout that holds it.
+    pub store: Store,
+    /// Its name and version.
+    pub reference: PackageRef,
+    /// What the look at digest and signatures gave.
+    pub checked: T,
+    /// Where a registry's package was pulled to; it goes with this value.
+    _folder: Option<TempDir>,
+}
+
+/// Finds a package (in a layout the one that `wanted` names), has `check` look at its digest and signatures, and fetches
+/// its content only if that is content.
+///
+/// # Errors
+/// It is not there, `check` refuses, or the registry does not give it whole.
+pub fn fetch<T>(
+    place: Place,
+    wanted: Option<&PackageRef>,
+    plain_http: bool,
+    config: &Config,
+    check: impl FnOnce(&PackageRef, Digest, &[Vec<u8>]) -> Result<T>,
+) -> Result<Fetched<T>> {
+    match place {
+        Place::Layout(path) => {
+            let store = place::layout(&path)?;
+            let (reference, digest) = place::package(&store, wanted)?;
+            let bundles = signatures::bundles(&store, digest).map_err(place::failed)?;
+            let checked = check(&reference, digest, &bundles)?;
+            Ok(Fetched { store, reference, checked, _folder: None })
+        }
+        Place::Registry(reference) => {
+            let registry = place::registry(&reference, plain_http, config)?;
+            let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
+            let store = Store::create(folder.path()).map_err(place::failed)?;
+            let checked = place::block_on(async {
+                let digest = registry.resolve(&reference).await.map_err(place::failed)?;
+                let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
+                let checked = check(&reference, digest, &bundles)?;
+                let pulled = registry.pull(&reference, digest, Part::Whole, &store).await;
+                pulled.map_err(place::failed)?;
+                Ok(checked)
+            })?;
+            Ok(Fetched { store, reference, checked, _folder: Some(folder) })
+        }
+    }
+}
