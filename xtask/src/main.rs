@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run")]
 
 mod arrows;
+mod guests;
 mod sysroot;
 mod test;
 
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const HELP: &str = "cargo xtask arrows | sysroot | test";
+const HELP: &str = "cargo xtask arrows | sysroot | test | guests [--all] [--only SERIES] | proof";
 
 fn main() -> ExitCode {
     match run() {
@@ -29,6 +30,8 @@ fn run() -> Result<()> {
         ["arrows"] => arrows::check(),
         ["sysroot"] => sysroot::make(),
         ["test"] => test::everything(),
+        ["guests", rest @ ..] => guests::run(rest),
+        ["proof"] => guests::run(&["--all"]),
         _ => bail!("{HELP}"),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::arrows;
+use crate::{arrows, guests};
 
 /// What was counted so far.
 #[derive(Default)]
@@ -40,7 +40,11 @@ pub fn everything() -> Result<()> {
     counts.step("licences", deny);
     // Tests look for the binaries beside their own.
     counts.step("build", cargo(&["build", "--workspace", "--locked", "--quiet"]));
-    counts.tests(cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+    counts.tests("tests", cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+    match guests::command() {
+        Ok(command) => counts.tests("guests", command)?,
+        Err(error) => counts.outcome("guests", Err(error)),
+    }
     for failure in &counts.failures {
         println!("FAILED {failure}");
     }
@@ -51,7 +55,8 @@ pub fn everything() -> Result<()> {
     Ok(())
 }
 
-fn cargo(args: &[&str]) -> Command {
+/// A cargo command, with which all of them are run.
+pub fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.args(args);
     command
@@ -80,24 +85,26 @@ impl Counts {
         println!("    {name} took {:.0} s", clock.elapsed().as_secs_f64());
     }
 
-    /// Runs `cargo test` and adds up what its runners say.
-    fn tests(&mut self, mut command: Command) -> Result<()> {
-        println!("--- tests");
+    /// Runs what prints as `cargo test` does, and adds up what its runners say.
+    fn tests(&mut self, name: &str, mut command: Command) -> Result<()> {
+        println!("--- {name}");
+        let (clock, failed) = (Instant::now(), self.failed);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .context("run cargo test")?;
-        let output = child.stdout.take().context("no output of cargo test")?;
+            .with_context(|| format!("run {command:?}"))?;
+        let output = child.stdout.take().with_context(|| format!("no output of {name}"))?;
         for line in BufReader::new(output).lines() {
             let line = line?;
             println!("{line}");
             self.line(&line);
         }
         let status = child.wait()?;
-        if !status.success() && self.failed == 0 {
-            self.outcome("cargo test", Err(anyhow::anyhow!("cargo test: {status}")));
+        if !status.success() && self.failed == failed {
+            self.outcome(name, Err(anyhow::anyhow!("{name}: {status}")));
         }
+        println!("    {name} took {:.0} s", clock.elapsed().as_secs_f64());
         Ok(())
     }
 

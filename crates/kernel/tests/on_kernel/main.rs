@@ -1,7 +1,8 @@
 //! What only a kernel can prove, as one static program that also runs as it is in a guest.
 //!
 //! `on_kernel` runs what every kernel of ours has; `on_kernel NAME…` those named, `on_kernel all` everything
-//! (kprobe and fentry included, which some hosts lack). It prints as Rust's test harness does.
+//! (kprobe and fentry included, which some hosts lack); `--events N` fires at most so many on a hook, where
+//! instructions are emulated. It prints as Rust's test harness does.
 
 // A test program of its own harness: clippy's allowance for tests does not see it.
 #![allow(clippy::expect_used, clippy::print_stdout)]
@@ -17,13 +18,23 @@ mod update;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use hooks::{EVERYWHERE, GUESTS, UPDATES};
+use hooks::{EVERYWHERE, GUESTS, Hook, UPDATES};
 
 /// A test: what was seen, or what was wrong.
 type Test = Box<dyn Fn() -> Result<String, String>>;
 
 fn main() -> ExitCode {
-    let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let (mut most, mut asked) = (u32::MAX, Vec::new());
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--events" => {
+                most = arguments.next().and_then(|n| n.parse().ok()).expect("a number of events");
+            }
+            word if word.starts_with('-') => {} // cargo's own
+            _ => asked.push(argument),
+        }
+    }
     if let [command, old, new, keys] = asked.as_slice()
         && command == "merge-and-die"
     {
@@ -38,7 +49,7 @@ fn main() -> ExitCode {
         all || (asked.is_empty() && here) || asked.iter().any(|asked| asked == name)
     };
     let chosen: Vec<_> =
-        tests().into_iter().filter(|(name, here, _)| wanted(name, *here)).collect();
+        tests(most).into_iter().filter(|(name, here, _)| wanted(name, *here)).collect();
     println!("running {} tests", chosen.len());
     let failed = chosen.iter().filter(|(name, _, test)| !passes(name, test)).count();
     let passed = chosen.len() - failed;
@@ -49,16 +60,19 @@ fn main() -> ExitCode {
     if word == "ok" { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Name, whether every kernel of ours can, and the test.
-fn tests() -> Vec<(&'static str, bool, Test)> {
+/// Name, whether every kernel of ours can, and the test, of which each hook has at most `most` events.
+fn tests(most: u32) -> Vec<(&'static str, bool, Test)> {
     let mut tests: Vec<(&'static str, bool, Test)> = Vec::new();
+    let limited = |hook: &Hook| Hook { events: hook.events.min(most), ..*hook };
     for (hooks, everywhere) in [(EVERYWHERE, true), (GUESTS, false)] {
         for hook in hooks {
-            tests.push((hook.name, everywhere, Box::new(move || flip::flip(hook))));
+            let hook = limited(hook);
+            tests.push((hook.name, everywhere, Box::new(move || flip::flip(&hook))));
         }
     }
     for hook in UPDATES {
-        tests.push((hook.name, true, Box::new(move || update::update(hook))));
+        let hook = limited(hook);
+        tests.push((hook.name, true, Box::new(move || update::update(&hook))));
     }
     tests.push(("moving_merge", true, Box::new(moving::under_load)));
     tests.push(("outlives_its_maker", true, Box::new(outlives::its_maker)));

@@ -74,10 +74,14 @@ impl Archive {
     ) -> Result<Kernel, KernelsError> {
         let folder = self.cache.join("kernel").join(entry.release());
         if !folder.join("vmlinuz").exists() {
-            let part = folder.with_extension(format!("part{}", std::process::id()));
+            let part = format!("{}.part{}", entry.release(), std::process::id());
+            let part = self.cache.join("kernel").join(part);
             self.unpack(entry, &part)?;
-            let image =
-                find_image(&part.join("boot")).ok_or_else(|| KernelsError::NoBtf(part.clone()))?;
+            // Where it lies in linux-image-*, and in linux-binary-*.
+            let image = [part.join("boot"), part.join("usr/lib/modules").join(entry.release())]
+                .iter()
+                .find_map(|folder| find_image(folder))
+                .ok_or_else(|| KernelsError::NoImage(entry.name.clone()))?;
             std::fs::rename(&image, part.join("vmlinuz"))
                 .map_err(|source| file("move", &image, source))?;
             move_whole(&part, &folder)?;
@@ -155,8 +159,8 @@ fn goarch_of(release: &str) -> &str {
     release.rsplit('-').next().unwrap_or(release)
 }
 
-fn find_image(boot: &Path) -> Option<PathBuf> {
-    let entries = boot.read_dir().ok()?;
+fn find_image(folder: &Path) -> Option<PathBuf> {
+    let entries = folder.read_dir().ok()?;
     let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     paths.find(|path| {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinu"))

@@ -82,6 +82,9 @@ pub enum KernelsError {
     /// In the index, but gone from the mirror.
     #[error("the kernels {0} are in the index, but none can be downloaded")]
     Lost(String),
+    /// A package without an image.
+    #[error("the package {0} holds no kernel image")]
+    NoImage(String),
     /// No BTF in the image.
     #[error("{} holds no kernel types (BTF)", .0.display())]
     NoBtf(PathBuf),

@@ -19,7 +19,7 @@ pub struct Crash {
     pub before: &'static [&'static str],
     /// Killed.
     pub op: &'static str,
-    /// Its points begin with this.
+    /// Its points begin with this, an operation or a step of one.
     pub points: &'static str,
     /// The operation is killed here first, and then its recovery at each of the points.
     pub interrupted: Option<&'static str>,
@@ -32,7 +32,9 @@ pub fn sweep(
     crash: Crash,
 ) -> Result<BTreeSet<&'static str>, String> {
     let mut passed = BTreeSet::new();
-    let points = Faults::ALL.iter().filter(|p| p.split('.').next() == Some(crash.points));
+    let of_these =
+        |point: &&&str| point.strip_prefix(crash.points).is_some_and(|rest| rest.starts_with('.'));
+    let points = Faults::ALL.iter().filter(of_these);
     for point in points {
         let place = place()?;
         let killed = match crash.op {

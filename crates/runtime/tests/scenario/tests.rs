@@ -36,7 +36,7 @@ pub fn tests() -> Vec<Test> {
     for set in ["kprobe", "fentry", "fexit"] {
         tests.push(warm_test(set, false));
     }
-    for op in ["install", "upgrade", "rollback", "commit", "remove", "recover"] {
+    for op in ["install", "upgrade", "rollback", "commit", "remove", "recover", "switch"] {
         tests.push(crash_test(op));
     }
     for (name, set, run) in LIVES {
@@ -95,6 +95,11 @@ fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
     const ONE: &[&str] = &["install"];
     const TWO: &[&str] = &["install", "upgrade"];
     match op {
+        // The few moments that matter most, where there is no time for all.
+        "switch" => vec![
+            ("two", crash(ONE, "upgrade", "upgrade.switch")),
+            ("tc", crash(ONE, "upgrade", "upgrade.update")),
+        ],
         "install" => vec![("two", crash(&[], "install", "install"))],
         "upgrade" => vec![
             ("two", crash(ONE, "upgrade", "upgrade")),

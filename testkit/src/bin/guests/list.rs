@@ -1,5 +1,6 @@
 //! `tests/kernels.toml`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -16,18 +17,40 @@ pub struct Entry {
     pub preempt_full: bool,
 }
 
-#[derive(Deserialize)]
+/// The file.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-struct List {
-    kernel: Vec<Entry>,
+pub struct List {
+    /// What is booted.
+    #[serde(rename = "kernel")]
+    pub kernels: Vec<Entry>,
+    /// By program, what it is asked for; those that are not listed are asked for `all`.
+    #[serde(default)]
+    pub arguments: BTreeMap<String, Vec<String>>,
 }
 
-/// All of the file's kernels, or the one of a series.
-pub fn read(file: &Path, only: Option<&str>) -> Result<Vec<Entry>> {
+/// The file with all of its kernels, or the one of a series.
+pub fn read(file: &Path, only: Option<&str>) -> Result<List> {
     let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-    let list: List = toml::from_str(&text).with_context(|| format!("read {}", file.display()))?;
-    let wanted = |entry: &Entry| only.is_none_or(|series| entry.series == series);
-    let kernels: Vec<Entry> = list.kernel.into_iter().filter(wanted).collect();
-    ensure!(!kernels.is_empty(), "{} has no such kernel", file.display());
-    Ok(kernels)
+    let mut list: List =
+        toml::from_str(&text).with_context(|| format!("read {}", file.display()))?;
+    list.kernels.retain(|entry| only.is_none_or(|series| entry.series == series));
+    ensure!(!list.kernels.is_empty(), "{} has no such kernel", file.display());
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_projects_own_list_is_read_and_a_series_picked() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/kernels.toml");
+        let list = read(&file, None).unwrap();
+        assert!(list.kernels.iter().any(|entry| entry.series == "newest"));
+        assert!(list.arguments.contains_key("scenario"));
+        assert_eq!(read(&file, Some("5.10")).unwrap().kernels.len(), 1);
+        let none = read(&file, Some("2.4")).unwrap_err().to_string();
+        assert!(none.ends_with("has no such kernel"), "{none}");
+    }
 }

@@ -1,11 +1,13 @@
 //! Runs test programs on stock kernels: `guests --kernels FILE --cache FOLDER --consoles FOLDER PROGRAM…`.
 //!
 //! A PROGRAM is `name=/path/of/a/static/binary[,folder to bring along]`; in the guest it is run as
-//! `NAME [--objects /FOLDER] all` and prints as Rust's test harness does. Each runs on each kernel with one and
-//! with two processors, and once with `preempt=full` where the list says so. Prints as the test harness, too.
+//! `NAME [--objects /FOLDER] ARGUMENT…` and prints as Rust's test harness does. Each runs on each kernel with one and
+//! with two processors, and once with `preempt=full` where the list says so, two guests at a time. The arguments are
+//! the list's, or `all` with `--all`. `--only SERIES` takes one kernel. Prints as the test harness, too.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
 
+mod judge;
 mod list;
 mod matrix;
 
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool> {
     let (mut kernels, mut cache, mut consoles) = (None, None, None);
-    let (mut only, mut programs) = (None, Vec::new());
+    let (mut only, mut whole, mut programs) = (None, false, Vec::new());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut path = || words.next().map(PathBuf::from).context("a folder or file is missing");
@@ -38,17 +40,19 @@ fn run() -> Result<bool> {
             "--cache" => cache = Some(path()?),
             "--consoles" => consoles = Some(path()?),
             "--only" => only = words.next(),
+            "--all" => whole = true,
             word if word.contains('=') => programs.push(Program::parse(word)?),
             word => bail!("no such option: {word}"),
         }
     }
-    let kernels = list::read(&kernels.context("--kernels FILE is missing")?, only.as_deref())?;
+    let list = list::read(&kernels.context("--kernels FILE is missing")?, only.as_deref())?;
     let init = std::env::current_exe().context("find this program's own path")?;
     let matrix = Matrix {
         init: init.with_file_name("guest-init"),
         cache: cache.context("--cache FOLDER is missing")?,
         consoles: consoles.context("--consoles FOLDER is missing")?,
         programs,
+        arguments: if whole { None } else { Some(list.arguments) },
     };
-    matrix.run(&kernels)
+    matrix.run(&list.kernels)
 }

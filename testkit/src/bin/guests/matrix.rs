@@ -1,20 +1,29 @@
 //! Every program on every kernel.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use skep_kit::guest::{Guest, Outcome};
 use skep_kit::kernels::{self, Kernel};
 use skep_spec::Arch;
 
+use crate::judge::{Verdict, judge};
 use crate::list::Entry;
 
 /// What network hooks need and stock kernels have as modules.
 const MODULES: [&str; 5] = ["veth", "dummy", "sch_ingress", "cls_bpf", "act_bpf"];
-/// Programs run for long where instructions are emulated.
+/// A guest's time: emulated, two at a time, and perhaps on a busy machine.
 const LIMIT: Duration = Duration::from_secs(600);
+/// The same where all is asked for.
+const LIMIT_OF_ALL: Duration = Duration::from_secs(3600);
+/// Guests at a time.
+const AT_A_TIME: usize = 2;
+/// Lines of the console that a failure shows.
+const TAIL: usize = 15;
 
 /// A test program.
 pub struct Program {
@@ -41,9 +50,12 @@ pub struct Matrix {
     pub cache: PathBuf,
     pub consoles: PathBuf,
     pub programs: Vec<Program>,
+    /// What each is asked for; none: all.
+    pub arguments: Option<BTreeMap<String, Vec<String>>>,
 }
 
 /// How a guest is booted.
+#[derive(Clone, Copy)]
 struct Shape {
     cpus: u32,
     append: &'static str,
@@ -53,8 +65,16 @@ struct Shape {
 const SHAPES: [Shape; 3] = [
     Shape { cpus: 1, append: "", name: "1 cpu" },
     Shape { cpus: 2, append: "", name: "2 cpus" },
-    Shape { cpus: 2, append: "preempt=full", name: "2 cpus, preempt=full" },
+    Shape { cpus: 1, append: "preempt=full", name: "1 cpu, preempt=full" },
 ];
+
+/// One guest to boot.
+struct Job<'a> {
+    kernel: Kernel,
+    shape: Shape,
+    program: &'a Program,
+    binary: &'a Path,
+}
 
 /// Tests that were counted.
 #[derive(Default)]
@@ -71,20 +91,24 @@ impl Matrix {
         let work = tempfile::tempdir().context("make a folder")?;
         let stripped = self.stripped(work.path())?;
         let mut counts = Counts::default();
-        for entry in list {
-            match kernels::fetch_with_modules(&self.cache, Arch::X86_64, &entry.series) {
-                Ok(kernel) => self.kernel(entry, &kernel, &stripped, &mut counts),
-                Err(error) => {
-                    let why = anyhow::Error::new(error);
-                    println!("test {} fetched ... FAILED\n    {why:#}", entry.series);
-                    counts.failed += 1;
-                }
+        let jobs = Mutex::new(self.jobs(list, &stripped, &mut counts));
+        let counts = Mutex::new(counts);
+        let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        std::thread::scope(|scope| {
+            for _ in 0..AT_A_TIME {
+                scope.spawn(|| {
+                    while let Some(job) = next() {
+                        self.row(&job, &counts);
+                    }
+                });
             }
-        }
-        let word = if counts.failed == 0 { "ok" } else { "FAILED" };
-        let Counts { passed, failed } = counts;
-        println!("\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored");
-        Ok(counts.failed == 0)
+        });
+        let Counts { passed, failed } = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let word = if failed == 0 { "ok" } else { "FAILED" };
+        println!(
+            "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out"
+        );
+        Ok(failed == 0)
     }
 
     /// Binaries without their symbols for debuggers, which a guest has no memory for.
@@ -99,109 +123,112 @@ impl Matrix {
         self.programs.iter().map(strip).collect()
     }
 
-    fn kernel(&self, entry: &Entry, kernel: &Kernel, binaries: &[PathBuf], counts: &mut Counts) {
-        let shapes = SHAPES.iter().filter(|shape| shape.append.is_empty() || entry.preempt_full);
-        for shape in shapes {
-            for (program, binary) in self.programs.iter().zip(binaries) {
-                let label = format!("{} ({}): {}", kernel.release, shape.name, program.name);
-                println!("running in a guest: {label}");
-                match self.guest(kernel, shape, program, binary) {
-                    Ok(line) => {
-                        counts.passed += line.0;
-                        println!("test {label} ... ok ({})", line.1);
-                    }
-                    Err(error) => {
-                        counts.failed += 1;
-                        println!("test {label} ... FAILED\n{error:#}");
-                    }
+    /// The guests of all kernels that can be had; one that cannot is a failure.
+    fn jobs<'a>(
+        &'a self,
+        list: &[Entry],
+        binaries: &'a [PathBuf],
+        counts: &mut Counts,
+    ) -> VecDeque<Job<'a>> {
+        let mut jobs = VecDeque::new();
+        for entry in list {
+            let kernel = kernels::fetch_with_modules(&self.cache, Arch::X86_64, &entry.series);
+            let kernel = match kernel {
+                Ok(kernel) => kernel,
+                Err(error) => {
+                    let why = anyhow::Error::new(error);
+                    println!("test {} fetched ... FAILED\n    {why:#}", entry.series);
+                    counts.failed += 1;
+                    continue;
+                }
+            };
+            println!("kernel {}: {}", entry.series, kernel.release);
+            for shape in SHAPES.iter().filter(|s| s.append.is_empty() || entry.preempt_full) {
+                for (program, binary) in self.programs.iter().zip(binaries) {
+                    jobs.push_back(Job { kernel: kernel.clone(), shape: *shape, program, binary });
                 }
             }
         }
+        jobs
     }
 
-    /// Boots one guest; gives how many tests passed in it, and its times.
-    fn guest(
-        &self,
-        kernel: &Kernel,
-        shape: &Shape,
-        program: &Program,
-        binary: &Path,
-    ) -> Result<(usize, String)> {
-        let mut command = vec![format!("/bin/{}", program.name)];
-        let mut files = vec![(binary.to_owned(), format!("bin/{}", program.name))];
-        if let Some(folder) = &program.folder {
+    /// Boots one guest, and prints and counts what became of it.
+    fn row(&self, job: &Job<'_>, counts: &Mutex<Counts>) {
+        let label = format!("{} ({}) {}", job.kernel.release, job.shape.name, job.program.name);
+        let console = self.consoles.join(format!("{}.console", label.replace([' ', ','], "-")));
+        let (verdict, text) = match self.guest(job, &console) {
+            Ok(outcome) => {
+                let verdict = judge(&outcome);
+                let text = report(&label, &outcome, &verdict, &console);
+                (verdict, text)
+            }
+            Err(why) => {
+                let verdict = Verdict { failed: 1, ..Verdict::default() };
+                (verdict, format!("test {label} ... FAILED\n    {why:#}"))
+            }
+        };
+        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        println!("{text}"); // under the lock, so that reports stay whole
+        counts.passed += verdict.passed;
+        counts.failed += verdict.failed;
+    }
+
+    fn guest(&self, job: &Job<'_>, console: &Path) -> Result<Outcome> {
+        let name = &job.program.name;
+        let mut command = vec![format!("/bin/{name}")];
+        let mut files = vec![(job.binary.to_owned(), format!("bin/{name}"))];
+        if let Some(folder) = &job.program.folder {
             files.push((folder.clone(), "objects".to_owned()));
             command.extend(["--objects", "/objects"].map(str::to_owned));
         }
-        command.push("all".to_owned());
-        let console =
-            format!("{}-{}-{}", kernel.release, shape.name.replace([' ', ','], ""), program.name);
-        let console = self.consoles.join(format!("{console}.console"));
-        let outcome = Guest {
-            kernel: kernel.clone(),
+        let listed = self.arguments.as_ref().and_then(|arguments| arguments.get(name));
+        match listed {
+            Some(arguments) => command.extend(arguments.iter().cloned()),
+            None => command.push("all".to_owned()),
+        }
+        let guest = Guest {
+            kernel: job.kernel.clone(),
             init: self.init.clone(),
             files,
             modules: MODULES.map(str::to_owned).into(),
             command,
-            cpus: shape.cpus,
-            memory: 2048,
-            append: shape.append.to_owned(),
-            limit: LIMIT,
-            console: console.clone(),
-        }
-        .boot()?;
-        judge(&outcome).with_context(|| {
-            format!("{}\nthe console is {}", outcome.output.trim_end(), console.display())
-        })
+            cpus: job.shape.cpus,
+            memory: 1024,
+            append: job.shape.append.to_owned(),
+            limit: if self.arguments.is_some() { LIMIT } else { LIMIT_OF_ALL },
+            console: console.to_owned(),
+        };
+        Ok(guest.boot()?)
     }
 }
 
-/// A guest passes if its program did, counted at least one test, and the kernel kept quiet.
-fn judge(outcome: &Outcome) -> Result<(usize, String)> {
-    if !outcome.splats.is_empty() {
-        bail!("the kernel splatted:\n{}", outcome.splats.join("\n"));
-    }
-    match outcome.status {
-        Some(0) => {}
-        Some(status) => bail!("exit status {status}"),
-        None => bail!("the guest ended, or ran into its time limit, before the program did"),
-    }
-    let passed = outcome.output.lines().filter_map(|line| {
-        let rest = line.strip_prefix("test result: ok. ")?;
-        rest.split_once(" passed")?.0.parse::<usize>().ok()
-    });
-    let passed: usize = passed.sum();
-    ensure!(passed > 0, "it counted no test");
+/// A row, and of a failure what the guest printed and how its console ends.
+fn report(label: &str, outcome: &Outcome, verdict: &Verdict, console: &Path) -> String {
     let (boot, run) = (outcome.boot.as_secs_f64(), outcome.run.as_secs_f64());
-    let again = match outcome.retries {
-        0 => String::new(),
-        retries => format!(", booted {} times", retries + 1),
-    };
-    Ok((passed, format!("{passed} tests; boot {boot:.1} s, run {run:.1} s{again}")))
+    let Verdict { passed, failed, faults } = verdict;
+    let splats = outcome.splats.len();
+    let mut row = format!(
+        "{passed} passed, {failed} failed; boot {boot:.1} s, run {run:.1} s; {splats} splats"
+    );
+    if outcome.retries > 0 {
+        row += &format!("; booted {} times", outcome.retries + 1);
+    }
+    if faults.is_empty() {
+        return format!("test {label} ... ok ({row})");
+    }
+    let text = std::fs::read(console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).replace('\r', "");
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+    format!(
+        "test {label} ... FAILED\n    {row}\n{}\nIt printed:\n{}\nIts console, {}, ends with:\n{tail}",
+        faults.join("\n"),
+        indented(outcome.output.trim_end()),
+        console.display(),
+    )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outcome(status: Option<i32>, output: &str, splats: &[&str]) -> Outcome {
-        Outcome {
-            status,
-            output: output.to_owned(),
-            splats: splats.iter().map(|splat| (*splat).to_owned()).collect(),
-            retries: 0,
-            boot: Duration::ZERO,
-            run: Duration::ZERO,
-        }
-    }
-
-    #[test]
-    fn only_what_ran_and_was_quiet_passes() {
-        let good = "test a ... ok\ntest result: ok. 12 passed; 0 failed\n";
-        assert_eq!(judge(&outcome(Some(0), good, &[])).unwrap().0, 12);
-        assert!(judge(&outcome(Some(0), good, &["WARNING: x"])).is_err());
-        assert!(judge(&outcome(Some(1), good, &[])).is_err());
-        assert!(judge(&outcome(None, good, &[])).is_err());
-        assert!(judge(&outcome(Some(0), "", &[])).is_err());
-    }
+/// Not as the lines of a test of ours, which would be counted twice.
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }
