@@ -253,7 +253,8 @@ fn labels(facts: &[Facts]) -> Labels {
             labels.programs.insert(program.name.clone(), kind.to_owned());
         }
         for map in facts.maps.iter().filter(|map| map.origin != skep_object::MapOrigin::Data) {
-            labels.maps.insert(map.name.clone(), map.kind.to_string());
+            // bpfman writes per_cpu_hash where the kernel writes percpu_hash.
+            labels.maps.insert(map.name.clone(), map.kind.to_string().replace("percpu", "per_cpu"));
         }
     }
     labels

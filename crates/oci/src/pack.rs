@@ -29,7 +29,7 @@ pub struct Input<'a> {
 pub struct Labels {
     /// Program name → type, in bpfman's spelling (`xdp`, `tracepoint`, `kprobe` …).
     pub programs: BTreeMap<String, String>,
-    /// Map name → type (`hash`, `per_cpu_array`, `ring_buf` …).
+    /// Map name → type (`hash`, `per_cpu_array`, `ringbuf` …).
     pub maps: BTreeMap<String, String>,
 }
 
