@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use skep_oci::Store;
 use skep_oci::pack::{Input, Labels, pack};
-use skep_spec::{Arch, Digest, Manifest, PackageRef};
+use skep_spec::{Arch, Digest, Manifest};
 use skep_trust::{Verified, admit};
 
 fn vector(path: &str) -> PathBuf {
@@ -52,8 +52,7 @@ fn the_package_has_these_bytes() {
 #[test]
 fn each_platform_of_it_is_admitted() {
     let store = Store::open(&vector("layout")).unwrap();
-    let (name, digest) = store.packages().unwrap().remove(0);
-    let reference: PackageRef = name.parse().unwrap();
+    let (reference, digest) = store.packages().unwrap().remove(0);
     for arch in [Arch::X86_64, Arch::Aarch64] {
         let package = admit(Verified::unsigned(digest), &store, arch, &reference).unwrap();
         let object = fs::read(vector(&format!("input/{arch}.txt"))).unwrap();
