@@ -94,11 +94,15 @@ impl Output {
         }
     }
 
-    /// One line of output. A reader that went away (`| head`) ends the program in silence, as for other tools.
+    /// One line of output. A reader that went away (`| head`) ends the program in silence, as for other tools; a full
+    /// disk must not pass for success.
     pub fn line(&self, text: &str) {
-        if writeln!(std::io::stdout(), "{text}").is_err() {
+        let Err(error) = writeln!(std::io::stdout(), "{text}") else { return };
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
             std::process::exit(0);
         }
+        self.error(&format!("error: can't write the output\n  because {error}\n"));
+        std::process::exit(1);
     }
 
     /// An error's text.

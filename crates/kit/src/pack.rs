@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use skep_object::btf::Kind;
+use skep_object::event::{Decoder, DecoderError, event_type};
 use skep_object::{Facts, ObjectError, ProgramFacts, permissions};
 use skep_oci::pack::{Input, Labels, PackError};
 use skep_oci::{Store, StoreError};
-use skep_spec::manifest::{Manifest, Permissions};
+use skep_spec::manifest::{Manifest, OutputKind, Permissions};
 use skep_spec::nearest::nearest;
 use skep_spec::{Arch, Digest, PackageRef, Target};
 
@@ -55,6 +57,14 @@ pub enum PackingError {
     NoTarget {
         /// The program.
         program: String,
+    },
+    /// The manifest shows fields that the record does not have, or not so.
+    #[error("[output.{output}] does not fit its record")]
+    Output {
+        /// The output.
+        output: String,
+        /// Why.
+        source: DecoderError,
     },
     /// The code does more than `[permissions]` say.
     #[error("[permissions] do not cover what the code does:\n{}", missing.join("\n"))]
@@ -147,6 +157,7 @@ fn check(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
             return Err(absent("map", name, maps()));
         }
     }
+    are_records(manifest, facts)?;
     let globals =
         || facts.iter().flat_map(|facts| &facts.globals).map(|global| global.name.as_str());
     let bound = manifest
@@ -159,6 +170,24 @@ fn check(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
         }
     }
     covered(manifest, facts)
+}
+
+/// Whether the structs and fields of event outputs are there: readers would show bytes or leave formats out.
+fn are_records(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
+    for (name, output) in manifest.output.iter().filter(|(_, o)| o.kind == OutputKind::Event) {
+        let holders = facts.iter().filter(|facts| facts.map(&output.map).is_some());
+        for (facts, btf) in holders.filter_map(|facts| Some((facts, facts.btf.as_ref()?))) {
+            let told = output.r#struct.as_deref();
+            let Some(ty) = event_type(facts, &output.map, told) else {
+                let Some(told) = told else { continue };
+                let structs = btf.types().filter(|(_, ty)| matches!(ty.kind, Kind::Struct(_)));
+                return Err(absent("struct", told, structs.map(|(_, ty)| btf.name(ty))));
+            };
+            Decoder::new(btf, ty, &output.fields)
+                .map_err(|source| PackingError::Output { output: name.clone(), source })?;
+        }
+    }
+    Ok(())
 }
 
 fn absent<'a>(

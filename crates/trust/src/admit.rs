@@ -279,7 +279,24 @@ impl Reader<'_> {
             let found = manifest.artifact_type.unwrap_or_default().escape_debug().to_string();
             return Err(AdmitError::NotAPackage { digest, found });
         }
+        self.config(&manifest.config)?;
         Ok((digest, manifest))
+    }
+
+    /// Nothing here reads the config, other tools do: where it is there, it is what was signed.
+    fn config(&self, entry: &Descriptor) -> Result<(), AdmitError> {
+        let what = "config";
+        if self.is_there(what, entry.digest, MAX_DOCUMENT as u64)? {
+            self.part(what, entry, MAX_DOCUMENT as u64)?;
+        }
+        Ok(())
+    }
+
+    /// Nodes need neither config nor README and may not have fetched them.
+    fn is_there(&self, what: &'static str, digest: Digest, max: u64) -> Result<bool, AdmitError> {
+        let blob = self.blobs.blob(&digest, max);
+        let blob = blob.map_err(|source| AdmitError::Read { what, digest, source })?;
+        Ok(blob.is_some())
     }
 
     fn the_manifest(&self, parts: &ImageManifest) -> Result<Vec<u8>, AdmitError> {
@@ -338,12 +355,7 @@ impl Reader<'_> {
     fn readme(&self, parts: &ImageManifest) -> Result<Option<String>, AdmitError> {
         let Some(layer) = parts.layers_with_role("readme").next() else { return Ok(None) };
         let what = "readme layer";
-        // Nodes need no README and may not have fetched it.
-        let there = self
-            .blobs
-            .blob(&layer.digest, LAYER_MAX)
-            .map_err(|source| AdmitError::Read { what, digest: layer.digest, source })?;
-        if there.is_none() {
+        if !self.is_there(what, layer.digest, LAYER_MAX)? {
             return Ok(None);
         }
         let file = self.file(what, layer, README_MAX)?;

@@ -70,7 +70,7 @@ fn answered(body: ErrorBody) -> Error {
     };
     let hint = body.hint.or_else(|| {
         (body.code == "refused").then(|| {
-            "trust its key in /etc/skep/trust.toml (skep key trust prints a rule), or take the risk: --allow-unsigned".to_owned()
+            "trust its key in skepd's trust.toml (/etc/skep, or its --config-dir; skep key trust prints a rule), or take the risk: --allow-unsigned".to_owned()
         })
     });
     let error = body.causes.into_iter().fold(Error::new(kind, body.message), Error::because);

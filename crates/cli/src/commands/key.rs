@@ -86,7 +86,7 @@ impl New {
         let answer = answer(&public, Some(private_file.clone()), public_file.clone());
         output.answer(&answer, || {
             format!(
-                "Made an {} key: {} (keep it secret), {}\nkey id {}\n\nTo trust it for your packages, in trust.toml:\n{}",
+                "Made a key, {}: {} (keep it secret), {}\nkey id {}\n\nTo trust it for your packages, in trust.toml:\n{}",
                 answer.r#type,
                 private_file.display(),
                 public_file.display(),

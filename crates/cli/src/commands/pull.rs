@@ -44,13 +44,14 @@ impl Pull {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let reference = place::reference(&self.reference, config)?;
         let registry = place::registry(&reference, self.plain_http, config)?;
-        let store = Store::create(&self.out).map_err(place::failed)?;
-        let (digest, bundles) = place::block_on(async {
+        let (store, digest, bundles) = place::block_on(async {
             let digest = registry.resolve(&reference).await.map_err(place::failed)?;
+            // Where nothing can be pulled, no folder is left.
+            let store = Store::create(&self.out).map_err(place::failed)?;
             let pulled = registry.pull(&reference, digest, Part::Whole, &store).await;
             pulled.map_err(place::failed)?;
             let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
-            Ok((digest, bundles))
+            Ok((store, digest, bundles))
         })?;
         for bundle in &bundles {
             signatures::attach(&store, digest, bundle).map_err(place::failed)?;

@@ -90,6 +90,7 @@ impl Run {
             bind(&mut ready, &mut params)?;
         }
         let request = self.request(&ready, params, output)?;
+        are_programs(&ready, request.targets.keys())?;
         become_skepd(&request, &ready.objects)
     }
 
@@ -290,6 +291,22 @@ fn label(file: &str) -> String {
     let name: String = words.collect::<Vec<_>>().join("-").chars().take(40).collect();
     let name = name.trim_end_matches('-');
     format!("local/{}", if name.is_empty() { "object" } else { name })
+}
+
+/// Whether `--target` names programs that there are: a mistyped one would attach where nobody asked.
+fn are_programs<'a>(ready: &Ready, named: impl Iterator<Item = &'a String>) -> Result<()> {
+    let mut there: Vec<String> = ready.manifest.program.keys().cloned().collect();
+    if there.is_empty() {
+        for elf in ready.objects.values() {
+            let facts = Facts::parse(elf).map_err(place::failed)?;
+            there.extend(facts.programs.into_iter().map(|program| program.name));
+        }
+    }
+    for name in named.filter(|name| !there.contains(name)) {
+        let error = Error::usage(format!("--target {name}: there is no program of that name"));
+        return Err(error.hint(format!("there are: {}", there.join(", "))));
+    }
+    Ok(())
 }
 
 /// Makes a parameter of each variable that `--set` names, for packages that declare none.

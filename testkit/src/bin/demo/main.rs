@@ -16,6 +16,13 @@ use stage::Stage;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    if let Some(argument) = std::env::args_os().nth(1) {
+        eprintln!(
+            "demo: it takes no arguments, such as {}; run alone it plays the whole way and leaves nothing behind",
+            argument.display()
+        );
+        return ExitCode::from(2);
+    }
     let mut stage = match Stage::set() {
         Ok(stage) => stage,
         Err(error) => return failed(&error),
