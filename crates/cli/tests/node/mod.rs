@@ -1,0 +1,183 @@
+//! A node of a test's own: a real skepd in temporary folders, packages built from the examples, and `skep` beside it.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+/// Folders, a daemon, and all that it left in the kernel; they go with this value.
+pub struct Node {
+    folder: tempfile::TempDir,
+    bpffs: PathBuf,
+    daemon: Option<Child>,
+}
+
+impl Node {
+    /// Folders, and no daemon yet.
+    pub fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let bpffs = format!("/sys/fs/bpf/skep-cli-{}-{number}", std::process::id());
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("config")).unwrap();
+        Self { folder, bpffs: bpffs.into(), daemon: None }
+    }
+
+    /// A node that runs.
+    pub fn started() -> Self {
+        let mut node = Self::new();
+        node.start();
+        node
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.path("run/skepd.sock")
+    }
+
+    /// Whether anything of ours is pinned.
+    pub fn has_pins(&self) -> bool {
+        fn files(folder: &Path) -> usize {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|e| if e.path().is_dir() { files(&e.path()) } else { 1 }).sum()
+        }
+        files(&self.bpffs) > 0
+    }
+
+    /// Starts skepd and gives what it said until it listens.
+    pub fn start(&mut self) -> String {
+        let command = self.skepd();
+        self.start_as(command)
+    }
+
+    /// Starts skepd in another way.
+    pub fn start_as(&mut self, mut command: Command) -> String {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        for line in lines.by_ref().map_while(Result::ok) {
+            said.push_str(&line);
+            said.push('\n');
+            if line.contains("skepd listens") {
+                // What comes later must have somewhere to go.
+                std::thread::spawn(move || lines.for_each(drop));
+                self.daemon = Some(child);
+                return said;
+            }
+        }
+        panic!("skepd ended with {}: {said}", child.wait().unwrap());
+    }
+
+    /// skepd with this node's folders.
+    pub fn skepd(&self) -> Command {
+        let mut command = Command::new(skepd());
+        command.arg("--config-dir").arg(self.path("config"));
+        command.arg("--state-dir").arg(self.path("state"));
+        command.arg("--bpffs-dir").arg(&self.bpffs).arg("--socket").arg(self.socket());
+        command
+    }
+
+    /// Ends skepd as a crash would.
+    pub fn kill(&mut self) {
+        let mut child = self.daemon.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Ends skepd as systemd would.
+    pub fn stop(&mut self) {
+        let mut child = self.daemon.take().unwrap();
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(child.wait().unwrap().success());
+    }
+
+    pub fn skep(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+        command.current_dir(self.folder.path()).args(args).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.folder.path());
+        command.env("SKEP_SOCKET", self.socket());
+        command.env("SKEP_CONFIG_DIR", self.path("config"));
+        command
+    }
+
+    /// What a command that must work prints.
+    pub fn run(&self, args: &[&str]) -> String {
+        let output = self.skep(args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "skep {}: {text}", args.join(" "));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.run(&[args, &["--output", "json"]].concat())).unwrap()
+    }
+
+    /// The status and the words of a command that must fail.
+    pub fn refused(&self, args: &[&str]) -> (i32, String) {
+        self.said(&self.skep(args).output().unwrap())
+    }
+
+    /// The status and the words of what failed, without what differs from run to run.
+    pub fn said(&self, output: &Output) -> (i32, String) {
+        assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let text = String::from_utf8_lossy(&output.stderr);
+        let text = text.replace(&*self.folder.path().to_string_lossy(), "FOLDER");
+        (output.status.code().unwrap(), text.replace(&*self.bpffs.to_string_lossy(), "BPFFS"))
+    }
+
+    /// Copies an example and builds it for this machine; gives its object.
+    pub fn build(&self, example: &str) -> PathBuf {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(example);
+        let copied = Command::new("cp").arg("-r").arg(from).arg(self.folder.path()).status();
+        assert!(copied.unwrap().success());
+        self.run(&["build", example, "--btf", "host", "--arch", std::env::consts::ARCH]);
+        self.path(example).join("build").join(std::env::consts::ARCH).join("exec.bpf.o")
+    }
+
+    /// Packs an example into a layout.
+    pub fn pack(&self, example: &str) {
+        self.build(example);
+        let layout = format!("{example}.oci");
+        let arch = std::env::consts::ARCH;
+        self.run(&["pack", example, "-o", &layout, "--btf", "host", "--arch", arch]);
+    }
+
+    /// Packs and signs both versions of the example, and trusts the key.
+    pub fn sign_both(&self) {
+        self.run(&["key", "new", "-o", "key"]);
+        for example in ["exec", "exec-2"] {
+            self.pack(example);
+            self.run(&["sign", &format!("{example}.oci"), "--key", "key.key"]);
+        }
+        let public = fs::read_to_string(self.path("key.pub")).unwrap();
+        let key: String = public.lines().filter(|line| !line.starts_with("-----")).collect();
+        let rules = format!("[[rule]]\npackages = [\"skep/*\"]\nkeys = [{{ spki = \"{key}\" }}]\n");
+        fs::write(self.path("config/trust.toml"), rules).unwrap();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.daemon.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.bpffs);
+    }
+}
+
+/// The skepd of this build, beside our own binary.
+pub fn skepd() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_skep")).with_file_name("skepd");
+    assert!(path.exists(), "skepd is not built: cargo build -p skep-agent");
+    path
+}

@@ -1,0 +1,152 @@
+//! `skep run` as it is typed: objects and projects on this kernel, with no daemon and no configuration.
+#![allow(clippy::unwrap_used)]
+
+mod node;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+
+use node::Node;
+use serde_json::Value;
+
+/// Starts programs until `child` ends.
+fn exec_until_end(child: &mut Child) {
+    while child.try_wait().unwrap().is_none() {
+        assert!(Command::new("true").status().unwrap().success());
+    }
+}
+
+fn run(node: &Node, args: &[&str]) -> (String, String) {
+    let mut command = node.skep(&[&["run"], args].concat());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    exec_until_end(&mut child);
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn objects_projects_and_programs_that_carry_objects() {
+    let node = Node::new();
+    let object = node.build("exec");
+    let bytes = fs::read(&object).unwrap();
+    fs::write(node.path("carrier"), [&b"#!/bin/sh and then\n"[..], &bytes, b"more"].concat())
+        .unwrap();
+    for what in ["exec", &object.to_string_lossy(), "carrier"] {
+        let (out, said) = run(&node, &[what, "--events", "3", "-o", "ndjson"]);
+        let events: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(events.len(), 3, "{what}");
+        assert!(events.iter().all(|e| e["event"]["pid"].as_u64() > Some(0)), "{what}: {out}");
+        assert!(said.starts_with("attached "), "{what}: {said}");
+        assert!(said.ends_with("3 events, 0 lost\n"), "{what}: {said}");
+    }
+}
+
+#[test]
+fn a_table_has_one_header() {
+    let node = Node::new();
+    node.build("exec");
+    let (out, _) = run(&node, &["exec", "--events", "4"]);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 5, "{out}");
+    let words: Vec<&str> = lines[0].split_whitespace().collect();
+    assert_eq!(words, ["TIME", "PID", "UID", "COMM", "PARENT", "PATH"]);
+}
+
+#[test]
+fn counting_ends_after_its_time_and_says_what_was_lost() {
+    let node = Node::new();
+    node.build("exec");
+    let (out, _) = run(&node, &["exec", "--count", "--duration", "300ms", "-o", "ndjson"]);
+    let totals: Value = serde_json::from_str(&out).unwrap();
+    assert!(totals["events"].as_u64() > Some(0), "{out}");
+    assert_eq!(totals["lost"], 0);
+}
+
+#[test]
+fn a_signal_detaches_and_prints_the_totals() {
+    let node = Node::new();
+    node.build("exec");
+    let mut command = node.skep(&["run", "exec", "--count"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with("attached "), "{line}");
+    assert!(Command::new("true").status().unwrap().success());
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let mut out = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    assert!(child.wait().unwrap().success());
+    let (events, lost) = out.trim().split_once(" events, ").unwrap();
+    assert!(events.parse::<u64>().unwrap() >= 1, "{out}");
+    assert_eq!(lost, "0 lost");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_in_silence() {
+    let node = Node::new();
+    node.build("exec");
+    let mut command = node.skep(&["run", "exec", "--quiet"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    exec_until_end(&mut child);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_registry_is_not_needed_for_a_layout_but_trust_is() {
+    let node = Node::new();
+    node.sign_both();
+    let (out, _) = run(&node, &["exec.oci", "--events", "1", "-o", "ndjson"]);
+    assert!(out.contains("\"comm\""), "{out}");
+    node.run(&["pack", "exec", "-o", "unsigned.oci", "--arch", std::env::consts::ARCH]);
+    let (status, text) = node.refused(&["run", "unsigned.oci"]);
+    assert_eq!(status, 4, "{text}");
+    let (out, _) = run(&node, &["unsigned.oci", "--allow-unsigned", "--events", "1"]);
+    assert_eq!(out.lines().count(), 2, "{out}");
+}
+
+#[test]
+fn mistakes_are_named_with_what_to_do() {
+    let node = Node::new();
+    let object = node.build("exec");
+    let bytes = fs::read(object).unwrap();
+    fs::write(node.path("cut.o"), &bytes[..2000]).unwrap();
+    fs::write(node.path("text.o"), "int main(void) {}\n").unwrap();
+    fs::write(node.path("exec.o"), &bytes).unwrap();
+    fs::create_dir(node.path("empty")).unwrap();
+    let mut said = String::new();
+    for args in [
+        &["cut.o"][..],
+        &["text.o"],
+        &["/bin/true"],
+        &["none.o"],
+        &["empty"],
+        &["acme/none:1.0.0"],
+        &["exec.o", "--set", "verbose=1"],
+        &["exec", "--set", "pid=1"],
+        &["exec.o", "--target", "on_exec=tp/sched/no_such_tracepoint"],
+        &["exec.o", "--duration", "soon"],
+    ] {
+        let (status, text) = node.refused(&[&["run"], args].concat());
+        let text = text.replace(&bytes.len().to_string(), "WHOLE");
+        said.push_str(&format!("$ skep run {}\n{text}exit status {status}\n\n", args.join(" ")));
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn without_the_right_to_load_programs() {
+    let node = Node::new();
+    let object = node.build("exec");
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid", "65534", "--clear-groups"]).arg(env!("CARGO_BIN_EXE_skep"));
+    nobody.args(["run", "/dev/stdin"]).stdin(fs::File::open(object).unwrap());
+    let (status, text) = node.said(&nobody.output().unwrap());
+    insta::assert_snapshot!(format!("{text}exit status {status}"));
+}

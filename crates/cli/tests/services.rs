@@ -1,0 +1,200 @@
+//! Services from install to removal, as they are typed, by a real skepd on this kernel.
+#![allow(clippy::unwrap_used)]
+
+mod node;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use node::Node;
+use serde_json::Value;
+
+fn hooks(node: &Node) -> Value {
+    node.json(&["show", "exec"])["hooks"].clone()
+}
+
+/// Starts programs until the child that reads events has what it asked for.
+fn events_of(node: &Node, count: &str) -> Vec<Value> {
+    let mut reader = node.skep(&["events", "-f", "exec", "--events", count, "--output", "ndjson"]);
+    let mut reader = reader.stdout(Stdio::piped()).spawn().unwrap();
+    while reader.try_wait().unwrap().is_none() {
+        assert!(Command::new("true").status().unwrap().success());
+    }
+    let output = reader.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_service_from_install_to_removal() {
+    let node = Node::new();
+    node.sign_both();
+    let mut node = node;
+    node.start();
+    let installed = node.run(&["install", "exec.oci"]);
+    assert!(installed.starts_with("Installed skep/exec 1.0.0 as exec"), "{installed}");
+    let list = node.json(&["list"]);
+    assert_eq!(list[0]["version"], "1.0.0");
+    assert_eq!(list[0]["unsigned"], false);
+    let events = events_of(&node, "3");
+    assert_eq!(events.len(), 3);
+    assert!(events.iter().all(|event| event["event"]["comm"].is_string()), "{events:?}");
+    assert!(!events_of(&node, "1").is_empty());
+
+    let before = hooks(&node);
+    let plan = node.run(&["upgrade", "exec", "exec-2.oci", "--dry-run"]);
+    assert!(plan.contains("map execs"), "{plan}");
+    assert_eq!(node.json(&["list"])[0]["version"], "1.0.0", "a dry run changes nothing");
+    node.run(&["upgrade", "exec", "exec-2.oci"]);
+    assert_eq!(node.json(&["list"])[0]["version"], "2.0.0");
+    assert_eq!(hooks(&node)[0]["held_by"], before[0]["held_by"], "the same link");
+    node.run(&["rollback", "exec"]);
+    assert_eq!(node.json(&["list"])[0]["version"], "1.0.0");
+    let (status, again) = node.refused(&["install", "exec.oci"]);
+    assert_eq!(status, 1);
+    assert!(again.contains("--as"), "{again}");
+    node.run(&["remove", "exec"]);
+    assert_eq!(node.json(&["list"]), Value::Array(Vec::new()));
+    assert!(!node.has_pins());
+    node.stop();
+    assert!(!node.socket().exists());
+}
+
+#[test]
+fn a_killed_daemon_loses_no_attachment_and_the_next_one_adopts_it() {
+    let mut node = Node::started();
+    node.pack("exec");
+    node.run(&["install", "exec.oci", "--allow-unsigned"]);
+    assert_eq!(node.json(&["list"])[0]["unsigned"], true);
+    let before = hooks(&node);
+    node.kill();
+    assert!(node.has_pins());
+    assert!(Command::new("true").status().unwrap().success());
+    let said = node.start();
+    assert!(said.contains("adopted"), "{said}");
+    assert_eq!(hooks(&node), before);
+    assert!(!events_of(&node, "1").is_empty());
+    assert_eq!(node.json(&["list"])[0]["unsigned"], true, "it stays marked");
+    node.run(&["remove", "exec"]);
+    assert!(!node.has_pins());
+}
+
+#[test]
+fn what_is_not_trusted_is_refused_and_nothing_is_loaded() {
+    let mut node = Node::new();
+    node.sign_both();
+    node.start();
+    node.run(&["key", "new", "-o", "other"]);
+    node.run(&["pack", "exec", "-o", "unsigned.oci", "--arch", std::env::consts::ARCH]);
+    node.run(&["pack", "exec", "-o", "other.oci", "--arch", std::env::consts::ARCH]);
+    node.run(&["sign", "other.oci", "--key", "other.key"]);
+    for layout in ["unsigned.oci", "other.oci"] {
+        let (status, text) = node.refused(&["install", layout]);
+        assert_eq!(status, 4, "{layout}: {text}");
+        assert!(text.contains("--allow-unsigned"), "{layout}: {text}");
+        assert_eq!(node.json(&["list"]), Value::Array(Vec::new()));
+    }
+    assert!(!node.has_pins());
+}
+
+#[test]
+fn mistakes_are_named_with_what_to_do() {
+    let mut node = Node::new();
+    node.pack("exec");
+    node.start();
+    node.run(&["install", "exec.oci", "--allow-unsigned"]);
+    let mut said = String::new();
+    for args in [
+        &["show", "exce"][..],
+        &["upgrade", "nothing", "exec.oci", "--allow-unsigned"],
+        &["rollback", "exec"],
+        &["remove", "exce"],
+        &["install", "nowhere.oci"],
+        &["install", "exec.oci", "--as", "two", "--allow-unsigned", "--set", "pid=1"],
+        &["install", "exec.oci", "--as", "Not a name", "--allow-unsigned"],
+    ] {
+        let (status, text) = node.refused(args);
+        said.push_str(&format!("$ skep {}\n{text}exit status {status}\n\n", args.join(" ")));
+    }
+    insta::assert_snapshot!(said);
+    assert_eq!(node.json(&["list"]).as_array().unwrap().len(), 1);
+    node.run(&["remove", "exec"]);
+    assert!(!node.has_pins());
+}
+
+/// A real full disk: a tiny tmpfs in a mount namespace of the daemon's own.
+#[test]
+fn a_full_disk_refuses_an_install_and_nothing_of_it_stays() {
+    let mut node = Node::new();
+    node.pack("exec");
+    let state = node.path("state");
+    fs::create_dir(&state).unwrap();
+    let skepd = node.skepd();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", "mount -t tmpfs -o size=40k small \"$0\" && exec \"$@\""]);
+    command.arg(&state).arg(skepd.get_program()).args(skepd.get_args());
+    node.start_as(command);
+    let (status, text) = node.refused(&["install", "exec.oci", "--allow-unsigned"]);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("No space left on device"), "{text}");
+    assert_eq!(node.json(&["list"]), Value::Array(Vec::new()));
+    assert!(!node.has_pins());
+}
+
+#[test]
+fn without_a_daemon_or_the_right_to_talk_to_it() {
+    let mut node = Node::new();
+    let mut said = String::new();
+    let (status, text) = node.refused(&["list"]);
+    said.push_str(&format!("{text}exit status {status}\n\n"));
+    node.start();
+    for folder in ["", "run"] {
+        let open = Command::new("chmod").arg("755").arg(node.path(folder)).status();
+        assert!(open.unwrap().success());
+    }
+    let mut nobody = Command::new("setpriv");
+    nobody
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(env!("CARGO_BIN_EXE_skep"));
+    nobody.arg("list").env("SKEP_SOCKET", node.socket());
+    let (status, text) = node.said(&nobody.output().unwrap());
+    said.push_str(&format!("{text}exit status {status}\n"));
+    insta::assert_snapshot!(said);
+}
+
+/// The text with `PID` for the number behind "process".
+fn without_pid(text: &str) -> String {
+    let Some((before, after)) = text.split_once("(process ") else { return text.to_owned() };
+    format!("{before}(process PID{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
+#[test]
+fn a_daemon_that_cannot_start_says_why_and_leaves_nothing() {
+    let node = Node::started();
+    let mut said = String::new();
+    let mut fails = |what: &str, command: &mut Command| {
+        let (status, text) = node.said(&command.output().unwrap());
+        let text = without_pid(&text);
+        said.push_str(&format!("{what}:\n{text}exit status {status}\n\n"));
+    };
+    fails("two at once", &mut node.skepd());
+    let other = |state: &str, bpffs: &str| {
+        let mut command = Command::new(node::skepd());
+        command.arg("--socket").arg(node.path("other/skepd.sock"));
+        command.arg("--config-dir").arg(node.path("config"));
+        command.args(["--log", "error", "--state-dir", state, "--bpffs-dir", bpffs]);
+        command
+    };
+    let state = node.path("other-state").to_string_lossy().into_owned();
+    fails("a state folder that cannot be made", &mut other("/proc/skep", "/sys/fs/bpf/skep-none"));
+    fails("no bpffs", &mut other(&state, &node.path("no-bpffs").to_string_lossy()));
+    fails(
+        "not root",
+        Command::new("setpriv").args(["--reuid", "65534", "--clear-groups"]).arg(node::skepd()),
+    );
+    fs::write(node.path("config/skepd.toml"), "hubs = 1\n").unwrap();
+    fails("a mistake in skepd.toml", &mut other(&state, "/sys/fs/bpf/skep-none"));
+    insta::assert_snapshot!(said);
+    assert!(!node.path("other").exists(), "nobody listens, so there is no socket");
+    assert_eq!(node.json(&["list"]), Value::Array(Vec::new()), "the first one serves on");
+}
