@@ -1,13 +1,12 @@
 //! The whole way once, on this machine's kernel: hub, daemon, build, sign, push, install, watch, warm upgrade,
 //! roll back, remove. Leaves nothing behind, stopped at any moment.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
-
 mod numbered;
 mod play;
 mod proof;
 mod stage;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,7 +38,7 @@ async fn main() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("demo: {error:#}");
+    let _ = writeln!(std::io::stderr(), "demo: {error:#}");
     ExitCode::FAILURE
 }
 

@@ -1,5 +1,6 @@
 //! The steps, a line for each.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
@@ -102,7 +103,7 @@ async fn watch(stage: &Stage) -> Result<()> {
     );
     say("events", "ten programs that started just now");
     for line in String::from_utf8_lossy(&output.stdout).lines() {
-        println!("             {line}");
+        print_line(&format!("             {line}"));
     }
     Ok(())
 }
@@ -174,7 +175,12 @@ fn nothing_left(stage: &Stage) -> Result<()> {
 }
 
 fn say(step: &str, what: &str) {
-    println!("{step:>10}   {what}");
+    print_line(&format!("{step:>10}   {what}"));
+}
+
+/// A reader that went away is no reason to stop halfway.
+fn print_line(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn first_line(text: &str) -> &str {

@@ -104,7 +104,8 @@ impl Stage {
 
     /// Runs `skep-hub` with `args` and gives what it printed.
     pub async fn hub_command(&self, args: &[&str]) -> Result<String> {
-        let output = Command::new(self.binaries.join("skep-hub")).args(args).output().await?;
+        let mut command = Command::new(self.binaries.join("skep-hub"));
+        let output = command.args(args).stdin(Stdio::null()).kill_on_drop(true).output().await?;
         if !output.status.success() {
             bail!(
                 "skep-hub {} failed:\n{}",
