@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 CARGO := cargo
 
-.PHONY: help setup build test demo bench clean
+.PHONY: help setup build test demo bench guests clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t12
@@ -25,6 +25,10 @@ bench: build ## ours against peers; a table and target/bench.json
 	@scripts/setup.sh bench
 	$(CARGO) build --release --locked --package bench
 	@exec target/x86_64-unknown-linux-musl/release/bench
+
+guests: setup ## every kernel of tests/kernels.toml
+	@scripts/setup.sh test
+	@$(CARGO) xtask guests
 
 clean: ## remove what was built
 	$(CARGO) clean

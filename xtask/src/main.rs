@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const HELP: &str = "cargo xtask arrows | sysroot | test | guests [--all] [--only SERIES] | proof";
+const HELP: &str = "cargo xtask arrows | sysroot | test | guests [--all] [--only SERIES]";
 
 fn main() -> ExitCode {
     match run() {
@@ -31,7 +31,6 @@ fn run() -> Result<()> {
         ["sysroot"] => sysroot::make(),
         ["test"] => test::everything(),
         ["guests", rest @ ..] => guests::run(rest),
-        ["proof"] => guests::run(&["--all"]),
         _ => bail!("{HELP}"),
     }
 }

@@ -15,6 +15,9 @@ pub struct Entry {
     /// Whether it is also booted with `preempt=full`.
     #[serde(default)]
     pub preempt_full: bool,
+    /// Tests that are left out here; the file says why.
+    #[serde(default)]
+    pub without: Vec<String>,
 }
 
 /// The file.

@@ -74,6 +74,8 @@ struct Job<'a> {
     shape: Shape,
     program: &'a Program,
     binary: &'a Path,
+    /// Tests that are left out on this kernel.
+    without: Vec<String>,
 }
 
 /// Tests that were counted.
@@ -145,7 +147,8 @@ impl Matrix {
             println!("kernel {}: {}", entry.series, kernel.release);
             for shape in SHAPES.iter().filter(|s| s.append.is_empty() || entry.preempt_full) {
                 for (program, binary) in self.programs.iter().zip(binaries) {
-                    jobs.push_back(Job { kernel: kernel.clone(), shape: *shape, program, binary });
+                    let (kernel, without) = (kernel.clone(), entry.without.clone());
+                    jobs.push_back(Job { kernel, shape: *shape, program, binary, without });
                 }
             }
         }
@@ -183,7 +186,10 @@ impl Matrix {
         }
         let listed = self.arguments.as_ref().and_then(|arguments| arguments.get(name));
         match listed {
-            Some(arguments) => command.extend(arguments.iter().cloned()),
+            Some(arguments) => {
+                let here = arguments.iter().filter(|name| !job.without.contains(name));
+                command.extend(here.cloned());
+            }
             None => command.push("all".to_owned()),
         }
         let guest = Guest {
