@@ -2,6 +2,8 @@
 //!
 //! `skep.toml`'s tables and keys unchanged, defaults filled in, plus `spec` and the digests of the objects.
 
+mod support;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -428,42 +430,6 @@ impl Manifest {
     pub fn canonical(&self) -> Vec<u8> {
         // Strings, integers and maps with string keys: nothing in a manifest can fail to serialise.
         serde_json_canonicalizer::to_vec(self).unwrap_or_default()
-    }
-
-    /// What it declares that this version of skep cannot do: an install must refuse these.
-    #[must_use]
-    pub fn unsupported(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        found.extend(self.dependencies.keys().map(|name| format!("dependencies.\"{name}\"")));
-        let shared = self.program.iter().filter(|(_, program)| program.exclusive == Some(false));
-        found.extend(shared.map(|(name, _)| format!("program.{name}.exclusive = false")));
-        for (name, map) in &self.map {
-            found.extend(map.role.as_ref().map(|role| format!("map.{name}.role = \"{role}\"")));
-            found.extend(map.export.as_ref().map(|_| format!("map.{name}.export")));
-            found.extend(
-                map.persist
-                    .filter(|persist| *persist)
-                    .map(|_| format!("map.{name}.persist = true")),
-            );
-        }
-        let many = self.param.iter().filter(|(_, param)| param.many == Some(true));
-        found.extend(many.map(|(name, _)| format!("param.{name}.many = true")));
-        found
-    }
-
-    /// What it declares that this version of skep does not act on, though the package runs without.
-    #[must_use]
-    pub fn unheeded(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        found.extend(self.health.as_ref().map(|_| "health".to_owned()));
-        found.extend(self.limits.as_ref().map(|_| "limits".to_owned()));
-        let kinds = [OutputKind::Histogram, OutputKind::Snapshot, OutputKind::Stacks];
-        let outputs = self
-            .output
-            .iter()
-            .filter(|(_, output)| kinds.contains(&output.kind) || output.when.is_some());
-        found.extend(outputs.map(|(name, _)| format!("output.{name}")));
-        found
     }
 
     fn readable(&self) -> Result<(), ManifestError> {

@@ -59,6 +59,14 @@ impl Pack {
         let layout = self.layout.unwrap_or_else(|| self.folder.join("build/package"));
         let packed =
             pack::pack(&project, &built, &layout).map_err(|error| refused(&self.folder, &error))?;
+        for (words, keys) in [
+            ("skepd of this version refuses to install it for", packed.manifest.unsupported()),
+            ("skepd of this version does not act on", packed.manifest.unheeded()),
+        ] {
+            if !keys.is_empty() {
+                output.note(&format!("{words}: {}", keys.join(", ")));
+            }
+        }
         let answer = Answer { package: packed.reference, digest: packed.digest, layout };
         output.answer(&answer, || {
             format!("Packed {} in {}\n{}", answer.package, answer.layout.display(), answer.digest)
