@@ -1,6 +1,7 @@
 # Everything that people and CI run. `make setup` installs what is missing and says each step; the rest calls xtask.
 SHELL := /bin/bash
-export PATH := $(HOME)/.cargo/bin:$(PATH)
+# What setup builds or downloads itself lies in the cache: cosign, cargo-deny.
+export PATH := $(HOME)/.cargo/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/skep/bin:/usr/local/go/bin:$(PATH)
 CARGO := cargo
 
 .PHONY: help setup build test demo bench guests clean

@@ -294,7 +294,7 @@ fn label(file: &str) -> String {
 }
 
 /// Whether `--target` names programs that there are: a mistyped one would attach where nobody asked.
-fn are_programs<'a>(ready: &Ready, named: impl Iterator<Item = &'a String>) -> Result<()> {
+fn are_programs<'a>(ready: &Ready, mut named: impl Iterator<Item = &'a String>) -> Result<()> {
     let mut there: Vec<String> = ready.manifest.program.keys().cloned().collect();
     if there.is_empty() {
         for elf in ready.objects.values() {
@@ -302,7 +302,7 @@ fn are_programs<'a>(ready: &Ready, named: impl Iterator<Item = &'a String>) -> R
             there.extend(facts.programs.into_iter().map(|program| program.name));
         }
     }
-    for name in named.filter(|name| !there.contains(name)) {
+    if let Some(name) = named.find(|name| !there.contains(name)) {
         let error = Error::usage(format!("--target {name}: there is no program of that name"));
         return Err(error.hint(format!("there are: {}", there.join(", "))));
     }

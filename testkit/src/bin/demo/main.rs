@@ -16,7 +16,8 @@ use stage::Stage;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     if let Some(argument) = std::env::args_os().nth(1) {
-        eprintln!(
+        let _ = writeln!(
+            std::io::stderr(),
             "demo: it takes no arguments, such as {}; run alone it plays the whole way and leaves nothing behind",
             argument.display()
         );
