@@ -11,7 +11,6 @@ use skep_oci::registry::{Options, Part};
 use skep_oci::{Credentials, Registry, Store, signatures};
 use skep_runtime::{Cause, Packages};
 use skep_spec::{Arch, Digest, PackageRef};
-use skep_trust::bundle::Bundle;
 use skep_trust::{Asked, Origin, Package, Policy, Verified, admit, verify};
 
 use crate::config::Config;
@@ -167,23 +166,15 @@ impl Shelf {
     ) -> Result<Verified<Digest>, Error> {
         let asked =
             Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
-        match verify(&asked, bundles, &self.policy()?, SystemTime::now()) {
+        let policy = self.policy()?;
+        match verify(&asked, bundles, &policy, SystemTime::now()) {
             Ok(verified) => Ok(verified),
-            Err(error) if allow_unsigned && !self.is_revoked(&digest, bundles)? => {
+            Err(error) if allow_unsigned && !policy.is_revoked(&digest, bundles) => {
                 tracing::warn!(package = %reference, %digest, reason = %error, "let in without a signature");
                 Ok(Verified::<Digest>::unsigned(digest))
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Revocation wins over `--allow-unsigned`: of the digest, or of a key that signed it.
-    fn is_revoked(&self, digest: &Digest, bundles: &[Vec<u8>]) -> Result<bool, Error> {
-        let policy = self.policy()?;
-        let keys =
-            bundles.iter().filter_map(|bundle| Bundle::parse(bundle).ok()?.signer().key_id());
-        Ok(policy.is_digest_revoked(digest)
-            || keys.into_iter().any(|key| policy.is_key_revoked(&key)))
     }
 
     fn policy(&self) -> Result<Policy, Error> {

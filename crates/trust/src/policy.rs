@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use skep_spec::{Digest, PackageName};
 
+use crate::bundle::Bundle;
 use crate::key::{KeyId, PublicKey};
 
 /// Largest `trust.toml` that is read, in bytes.
@@ -134,6 +135,15 @@ impl Policy {
     #[must_use]
     pub fn is_digest_revoked(&self, digest: &Digest) -> bool {
         self.revoked_digests.contains(digest)
+    }
+
+    /// Whether a package is revoked: its digest, or a key that one of its signatures names. Not even
+    /// `--allow-unsigned` lets such a package in.
+    #[must_use]
+    pub fn is_revoked(&self, digest: &Digest, bundles: &[Vec<u8>]) -> bool {
+        let key = |bundle: &Vec<u8>| Bundle::parse(bundle).ok()?.signer().key_id();
+        let mut keys = bundles.iter().filter_map(key);
+        self.is_digest_revoked(digest) || keys.any(|key| self.is_key_revoked(&key))
     }
 }
 

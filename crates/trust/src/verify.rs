@@ -379,4 +379,15 @@ mod tests {
         bundles.push(good(0));
         assert!(check(&bundles, &policy).is_err());
     }
+
+    #[test]
+    fn revocation_counts_where_nothing_else_does() {
+        let revoked = |list: String| Policy::parse(&format!("[revoked]\n{list}\n")).unwrap();
+        let by_key = revoked(format!("keys = [\"{}\"]", public(1).id()));
+        assert!(by_key.is_revoked(&digest(), &[good(0), good(1)]));
+        assert!(!by_key.is_revoked(&digest(), &[good(0), b"no bundle".to_vec()]));
+        let by_digest = revoked(format!("digests = [\"{}\"]", digest()));
+        assert!(by_digest.is_revoked(&digest(), &[]));
+        assert!(!by_digest.is_revoked(&Digest::of(b"another"), &[good(0)]));
+    }
 }

@@ -21,6 +21,14 @@ pub struct Build {
     /// The folder with skep.toml
     #[arg(default_value = ".")]
     folder: PathBuf,
+    /// How to compile.
+    #[command(flatten)]
+    compiler: Compiler,
+}
+
+/// How to compile: what `skep build` and `skep pack` have in common.
+#[derive(Debug, Args)]
+pub struct Compiler {
     /// Kernel types instead of those that [build] btf names: host, or a file
     #[arg(long, value_name = "host|FILE")]
     btf: Option<String>,
@@ -33,6 +41,15 @@ pub struct Build {
     /// Refuse a compiler, arguments or kernel types that skep.lock does not pin
     #[arg(long)]
     locked: bool,
+}
+
+impl Compiler {
+    /// What the kit is told.
+    #[must_use]
+    pub fn options(self, config: &Config) -> Options {
+        let Self { btf, clang, arch, locked } = self;
+        Options { btf, clang, arch, locked, cache: config.cache_dir.clone() }
+    }
 }
 
 #[derive(Serialize)]
@@ -51,9 +68,7 @@ impl Build {
     /// Mistakes in skep.toml, no clang, no kernel types, sources that do not compile.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let project = read(&self.folder)?;
-        let Self { btf, clang, arch, locked, .. } = self;
-        let options = Options { btf, clang, arch, locked, cache: config.cache_dir.clone() };
-        let built = run(&project, &options, output)?;
+        let built = run(&project, &self.compiler.options(config), output)?;
         let rows = rows(&project, &built);
         output.answer(&rows, || {
             let line = |row: &Row| {

@@ -23,13 +23,14 @@ pub struct Fetched<T> {
 }
 
 /// Finds a package (in a layout the one that `wanted` names), has `check` look at its digest and signatures, and fetches
-/// its content only if that is content.
+/// `part` of its content only if that is content.
 ///
 /// # Errors
 /// It is not there, `check` refuses, or the registry does not give it whole.
 pub fn fetch<T>(
     place: Place,
     wanted: Option<&PackageRef>,
+    part: Part,
     plain_http: bool,
     config: &Config,
     check: impl FnOnce(&PackageRef, Digest, &[Vec<u8>]) -> Result<T>,
@@ -50,7 +51,7 @@ pub fn fetch<T>(
                 let digest = registry.resolve(&reference).await.map_err(place::failed)?;
                 let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
                 let checked = check(&reference, digest, &bundles)?;
-                let pulled = registry.pull(&reference, digest, Part::Whole, &store).await;
+                let pulled = registry.pull(&reference, digest, part, &store).await;
                 pulled.map_err(place::failed)?;
                 Ok(checked)
             })?;

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use skep_object::permissions::{self, Power};
 use skep_object::{Facts, MapOrigin, carve};
+use skep_oci::registry::Part;
 use skep_spec::oci::{Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, Manifest, PackageRef};
 use skep_trust::bundle::Bundle;
@@ -111,9 +112,10 @@ impl Inspect {
     fn package(&self, config: &Config) -> Result<Shown> {
         let place = Place::parse(&self.what, config)?;
         let wanted = self.package.as_ref();
-        let fetched = fetch(place, wanted, self.plain_http, config, |_, digest, bundles| {
-            Ok((digest, signers(bundles)))
-        })?;
+        let fetched =
+            fetch(place, wanted, Part::Whole, self.plain_http, config, |_, digest, bundles| {
+                Ok((digest, signers(bundles)))
+            })?;
         packaged(fetched)
     }
 }

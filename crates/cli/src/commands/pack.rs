@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use skep_kit::build::Options;
 use skep_kit::pack::{self, PackingError};
-use skep_spec::{Arch, Digest, PackageRef};
+use skep_spec::{Digest, PackageRef};
 
 use super::build;
 use crate::config::Config;
@@ -25,18 +24,9 @@ pub struct Pack {
     /// The layout to make or add to, instead of FOLDER/build/package
     #[arg(short = 'o', long = "layout", value_name = "LAYOUT")]
     layout: Option<PathBuf>,
-    /// Kernel types instead of those that [build] btf names: host, or a file
-    #[arg(long, value_name = "host|FILE")]
-    btf: Option<String>,
-    /// This clang instead of the newest in PATH
-    #[arg(long, value_name = "PATH")]
-    clang: Option<PathBuf>,
-    /// Pack for one architecture only
-    #[arg(long, value_name = "ARCH")]
-    arch: Option<Arch>,
-    /// Refuse what skep.lock does not pin
-    #[arg(long)]
-    locked: bool,
+    /// How to compile.
+    #[command(flatten)]
+    compiler: build::Compiler,
 }
 
 #[derive(Serialize)]
@@ -53,9 +43,7 @@ impl Pack {
     /// It does not build, the manifest does not fit the objects, the layout cannot be written.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let project = build::read(&self.folder)?;
-        let Self { btf, clang, arch, locked, .. } = self;
-        let options = Options { btf, clang, arch, locked, cache: config.cache_dir.clone() };
-        let built = build::run(&project, &options, output)?;
+        let built = build::run(&project, &self.compiler.options(config), output)?;
         let layout = self.layout.unwrap_or_else(|| self.folder.join("build/package"));
         let packed =
             pack::pack(&project, &built, &layout).map_err(|error| refused(&self.folder, &error))?;

@@ -15,13 +15,13 @@ use skep_kit::build::Options;
 use skep_kit::project::Project;
 use skep_object::{Facts, ObjectError, carve};
 use skep_oci::registry::Part;
-use skep_oci::{Store, signatures};
 use skep_spec::manifest::{Manifest, Object, Package as Named, Param};
 use skep_spec::nearest::nearest;
 use skep_spec::param::ParamType;
 use skep_spec::{Arch, Digest, PackageRef, media};
 use skep_trust::{Asked, Package, Policy, Verified, admit, verify};
 
+use super::fetch::{Fetched, fetch};
 use super::place::{self, Place};
 use super::{build, daemon};
 use crate::config::Config;
@@ -106,31 +106,12 @@ impl Run {
             return Err(Error::usage(format!("there is no file or folder '{}'", self.what))
                 .hint("skep run takes a folder with skep.toml, an object, an OCI layout, or publisher/name:version"));
         }
-        match Place::parse(&self.what, config)? {
-            Place::Layout(path) => {
-                let store = place::layout(&path)?;
-                let (reference, digest) = place::package(&store, None)?;
-                let bundles = signatures::bundles(&store, digest).map_err(place::failed)?;
-                let verified = self.checked(&reference, digest, &bundles, config)?;
-                packaged(&store, &reference, verified)
-            }
-            Place::Registry(reference) => {
-                let registry = place::registry(&reference, false, config)?;
-                let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
-                let store = Store::create(folder.path()).map_err(place::failed)?;
-                let verified = place::block_on(async {
-                    let digest = registry.resolve(&reference).await.map_err(place::failed)?;
-                    let bundles =
-                        registry.bundles(&reference, digest).await.map_err(place::failed)?;
-                    let verified = self.checked(&reference, digest, &bundles, config)?;
-                    let pulled =
-                        registry.pull(&reference, digest, Part::Node(host()?), &store).await;
-                    pulled.map_err(place::failed)?;
-                    Ok(verified)
-                })?;
-                packaged(&store, &reference, verified)
-            }
-        }
+        let place = Place::parse(&self.what, config)?;
+        let part = Part::Node(host()?);
+        let fetched = fetch(place, None, part, false, config, |reference, digest, bundles| {
+            self.checked(reference, digest, bundles, config)
+        })?;
+        packaged(&fetched)
     }
 
     /// A project as it was built, or built now for this machine if that is out of date.
@@ -186,7 +167,7 @@ impl Run {
         let asked =
             Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
         match verify(&asked, bundles, &policy, SystemTime::now()) {
-            Err(_) if self.allow_unsigned && !policy.is_digest_revoked(&digest) => {
+            Err(_) if self.allow_unsigned && !policy.is_revoked(&digest, bundles) => {
                 Ok(Verified::<Digest>::unsigned(digest))
             }
             other => other.map_err(|error| {
@@ -339,9 +320,10 @@ fn bind(ready: &mut Ready, params: &mut BTreeMap<String, String>) -> Result<()> 
     Ok(())
 }
 
-fn packaged(store: &Store, reference: &PackageRef, verified: Verified<Digest>) -> Result<Ready> {
-    let package: Package =
-        admit(verified, store, host()?, reference).map_err(place::refused)?.into_inner();
+fn packaged(fetched: &Fetched<Verified<Digest>>) -> Result<Ready> {
+    let Fetched { store, reference, checked, .. } = fetched;
+    let package = admit(checked.clone(), store, host()?, reference).map_err(place::refused)?;
+    let package: Package = package.into_inner();
     Ok(Ready { manifest: package.manifest, objects: package.objects })
 }
 

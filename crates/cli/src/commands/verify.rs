@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
+use skep_oci::registry::Part;
 use skep_spec::oci::{Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef};
 use skep_trust::{Asked, Origin, Policy, Verified, admit, verify};
@@ -63,6 +64,7 @@ impl Verify {
         let fetched = fetch(
             place,
             self.package.as_ref(),
+            Part::Whole,
             self.plain_http,
             config,
             |name, digest, bundles| checked(name, digest, bundles, &policy),

@@ -32,12 +32,12 @@ pub struct List {
     pub arguments: BTreeMap<String, Vec<String>>,
 }
 
-/// The file with all of its kernels, or the one of a series.
-pub fn read(file: &Path, only: Option<&str>) -> Result<List> {
+/// The file with all of its kernels, or those of some series.
+pub fn read(file: &Path, only: &[String]) -> Result<List> {
     let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let mut list: List =
         toml::from_str(&text).with_context(|| format!("read {}", file.display()))?;
-    list.kernels.retain(|entry| only.is_none_or(|series| entry.series == series));
+    list.kernels.retain(|entry| only.is_empty() || only.contains(&entry.series));
     ensure!(!list.kernels.is_empty(), "{} has no such kernel", file.display());
     Ok(list)
 }
@@ -49,11 +49,11 @@ mod tests {
     #[test]
     fn the_projects_own_list_is_read_and_a_series_picked() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/kernels.toml");
-        let list = read(&file, None).unwrap();
+        let list = read(&file, &[]).unwrap();
         assert!(list.kernels.iter().any(|entry| entry.series == "newest"));
         assert!(list.arguments.contains_key("scenario"));
-        assert_eq!(read(&file, Some("5.10")).unwrap().kernels.len(), 1);
-        let none = read(&file, Some("2.4")).unwrap_err().to_string();
+        assert_eq!(read(&file, &["5.10".to_owned()]).unwrap().kernels.len(), 1);
+        let none = read(&file, &["2.4".to_owned()]).unwrap_err().to_string();
         assert!(none.ends_with("has no such kernel"), "{none}");
     }
 }

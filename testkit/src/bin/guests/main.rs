@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool> {
     let (mut kernels, mut cache, mut consoles) = (None, None, None);
-    let (mut only, mut whole, mut programs) = (None, false, Vec::new());
+    let (mut only, mut whole, mut programs) = (Vec::new(), false, Vec::new());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut path = || words.next().map(PathBuf::from).context("a folder or file is missing");
@@ -39,13 +39,13 @@ fn run() -> Result<bool> {
             "--kernels" => kernels = Some(path()?),
             "--cache" => cache = Some(path()?),
             "--consoles" => consoles = Some(path()?),
-            "--only" => only = words.next(),
+            "--only" => only.extend(words.next()),
             "--all" => whole = true,
             word if word.contains('=') => programs.push(Program::parse(word)?),
             word => bail!("no such option: {word}"),
         }
     }
-    let list = list::read(&kernels.context("--kernels FILE is missing")?, only.as_deref())?;
+    let list = list::read(&kernels.context("--kernels FILE is missing")?, &only)?;
     let init = std::env::current_exe().context("find this program's own path")?;
     let matrix = Matrix {
         init: init.with_file_name("guest-init"),
