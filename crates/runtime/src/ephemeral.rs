@@ -20,7 +20,7 @@ use crate::runtime::facts_of;
 
 /// Pages of a perf buffer for each CPU, as libbpf's tools have it.
 const PERF_PAGES: usize = 64;
-/// One wait, where ring and perf buffers are read in turn.
+/// One wait: programs may put out without waking the reader (`BPF_RB_NO_WAKEUP`), and perf buffers wake nobody here.
 const TURN: Duration = Duration::from_millis(10);
 
 /// What `skep run` was told beside the object.
@@ -305,11 +305,7 @@ impl Session {
         loop {
             let mut records = self.poll_perf(most, &mut each)?;
             let left = deadline.saturating_duration_since(Instant::now());
-            let wait = match (records > 0, self.perfs.is_empty()) {
-                (true, _) => Duration::ZERO,
-                (false, true) => left,
-                (false, false) => left.min(TURN),
-            };
+            let wait = if records > 0 { Duration::ZERO } else { left.min(TURN) };
             let sources = &self.ring_sources;
             let polled = self.rings.poll(Some(wait), most - records, |number, data| {
                 if let Some(source) = sources.get(number) {

@@ -17,6 +17,8 @@ use crate::error::RuntimeError;
 
 /// Records of one batch.
 const BATCH: usize = 512;
+/// One wait: programs may put out without waking the reader (`BPF_RB_NO_WAKEUP`).
+const WAIT: Duration = Duration::from_millis(100);
 /// Records that are kept while there is no reader.
 const BACKLOG: usize = 4096;
 /// Batches that are still read from a perf buffer when its reader ends.
@@ -150,7 +152,7 @@ impl Worker {
         let read = move || {
             let mut result = Ok(0);
             while result.is_ok() && !stopped.load(Ordering::Acquire) {
-                result = buffers.read_into(&shared, None);
+                result = buffers.read_into(&shared, Some(WAIT));
             }
             if let Err(error) = result.map(drop).and_then(|()| buffers.finish(&shared)) {
                 tracing::error!("reading events ended: {error}");
