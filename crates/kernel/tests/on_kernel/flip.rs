@@ -12,6 +12,9 @@ use crate::hooks::Hook;
 use crate::payload::{self, Shared};
 use crate::text;
 
+/// Events after which the other thread gets its turn.
+const TURN: u32 = 256;
+
 /// Attaches a stub with two payloads and switches as fast as it can while `hook.events` events are fired.
 pub fn flip(hook: &Hook) -> Result<String, String> {
     let func_ip = "helper:get_func_ip".parse().map_err(|_| "a feature".to_owned())?;
@@ -43,9 +46,16 @@ pub fn flip(hook: &Hook) -> Result<String, String> {
         });
         let _ = process::pin_to_cpu(0);
         let mut fire = hook.generator();
+        while flips.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
         for number in 0..hook.events {
             shared.announce(number);
             fire(number);
+            // On one CPU all events could pass between two switches, and one version would see them all.
+            if number % TURN == 0 {
+                std::thread::yield_now();
+            }
         }
         done.store(true, Ordering::Release);
     });

@@ -147,7 +147,8 @@ impl Matrix {
             println!("kernel {}: {}", entry.series, kernel.release);
             for shape in SHAPES.iter().filter(|s| s.append.is_empty() || entry.preempt_full) {
                 for (program, binary) in self.programs.iter().zip(binaries) {
-                    let (kernel, without) = (kernel.clone(), entry.without.clone());
+                    let (kernel, without) =
+                        (kernel.clone(), entry.left_out(!shape.append.is_empty()));
                     jobs.push_back(Job { kernel, shape: *shape, program, binary, without });
                 }
             }
