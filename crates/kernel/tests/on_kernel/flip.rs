@@ -12,7 +12,7 @@ use crate::hooks::Hook;
 use crate::payload::{self, Shared};
 use crate::text;
 
-/// Events after which the other thread gets its turn.
+/// Events after which a switch is waited for.
 const TURN: u32 = 256;
 
 /// Attaches a stub with two payloads and switches as fast as it can while `hook.events` events are fired.
@@ -46,14 +46,12 @@ pub fn flip(hook: &Hook) -> Result<String, String> {
         });
         let _ = process::pin_to_cpu(0);
         let mut fire = hook.generator();
-        while flips.load(Ordering::Relaxed) == 0 {
-            std::thread::yield_now();
-        }
         for number in 0..hook.events {
             shared.announce(number);
             fire(number);
-            // On one CPU all events could pass between two switches, and one version would see them all.
-            if number % TURN == 0 {
+            // Where CPUs are few all events could pass between two switches, and one version would see them all.
+            let before = flips.load(Ordering::Relaxed);
+            while number % TURN == 0 && flips.load(Ordering::Relaxed) == before {
                 std::thread::yield_now();
             }
         }
