@@ -1,4 +1,4 @@
-//! OCI documents: an index, a platform manifest, an image config. Written byte for byte as `spec/package.md` says,
+//! OCI documents: an index, a platform manifest, an image config. Written byte for byte as part 3 of the standard says,
 //! read strictly and within limits.
 
 use std::collections::BTreeMap;
