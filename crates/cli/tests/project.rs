@@ -360,6 +360,29 @@ fn what_is_no_object_is_neither_shown_nor_packed() {
     insta::assert_snapshot!(bench.said.replace(&good.len().to_string(), "SIZE"));
 }
 
+#[test]
+fn instructions_are_listed_with_what_they_refer_to() {
+    let mut bench = Bench::built();
+    let object = "opens/build/x86_64/opens.bpf.o";
+    let text = bench.run(&["inspect", object, "--disasm", "on_open"]);
+    assert!(text.contains("program on_open in tp/syscalls/sys_enter_openat:\n"), "{text}");
+    for (insn, note) in [("call 0x83", "bpf_ringbuf_reserve"), ("r1 = 0x0 ll", "map events")] {
+        let line = text.lines().find(|line| line.contains(insn) && line.ends_with(note));
+        assert!(line.is_some(), "{insn}, {note}: {text}");
+    }
+    assert!(text.contains("; ./src/opens.bpf.c:"), "{text}");
+    let json = bench.run(&["inspect", "opens", "--disasm", "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0]["name"], "on_open");
+    assert_eq!(json[0]["instructions"][0]["at"], 0);
+    bench.refuses("no such program", &["inspect", object, "--disasm", "on_opem"]);
+    insta::assert_snapshot!(bench.said, @r"
+    ## no such program: 2
+    error: there is no program 'on_opem'
+    hint: did you mean 'on_open'?
+    ");
+}
+
 /// A C file compiled without `-g`.
 fn without_btf(bench: &Bench) -> Vec<u8> {
     let text = "struct { int (*type)[1]; } m __attribute__((section(\".maps\"), used));\n__attribute__((section(\"xdp\"), used)) int f(void *c) { return m.type != 0; }\n";

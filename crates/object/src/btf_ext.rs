@@ -1,11 +1,19 @@
 //! `.BTF.ext`: where functions start, which source line an instruction comes from, and CO-RE relocations.
 
+use std::collections::BTreeMap;
+
 use crate::btf::{Btf, BtfError, TypeId};
 use crate::limits;
 
-/// What `.BTF.ext` says. Offsets are in bytes from the start of the ELF section.
+/// What `.BTF.ext` says, by ELF section. Offsets are in bytes from the start of the section.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BtfExt {
+    sections: BTreeMap<String, SectionInfo>,
+}
+
+/// What `.BTF.ext` says of one ELF section, each table in order of offsets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SectionInfo {
     /// Functions.
     pub functions: Vec<FunctionInfo>,
     /// Lines.
@@ -15,40 +23,36 @@ pub struct BtfExt {
 }
 
 /// Where a function starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FunctionInfo {
-    /// ELF section.
-    pub section: String,
-    /// Bytes into it.
+    /// Bytes into the section.
     pub offset: u32,
     /// Its [`crate::btf::Kind::Function`].
     pub ty: TypeId,
 }
 
 /// The source line of an instruction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineInfo {
-    /// ELF section.
-    pub section: String,
-    /// Bytes into it.
+    /// Bytes into the section.
     pub offset: u32,
-    /// The file, as the compiler was given it.
-    pub file: String,
+    /// The file's name, as the compiler was given it: a place in the BTF's strings.
+    pub file: u32,
+    /// What the line says: a place in the BTF's strings.
+    pub text: u32,
     /// From 1.
     pub line: u32,
 }
 
 /// One CO-RE relocation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelocationInfo {
-    /// ELF section.
-    pub section: String,
-    /// Bytes into it.
+    /// Bytes into the section.
     pub offset: u32,
     /// The root type.
     pub ty: TypeId,
-    /// The path from it, such as `0:1:2`.
-    pub access: String,
+    /// The path from it, such as `0:1:2`: a place in the BTF's strings.
+    pub access: u32,
     /// `enum bpf_core_relo_kind`.
     pub kind: u32,
 }
@@ -75,34 +79,64 @@ impl BtfExt {
             Ok((from, from.saturating_add(reader.word(at + 4)? as usize)))
         };
         let mut ext = Self::default();
-        reader.records(part(8)?, btf, |section, at| {
+        reader.records(part(8)?, btf, &mut ext, |info, at| {
             let (offset, ty) = (reader.word(at)?, TypeId(reader.word(at + 4)?));
-            ext.functions.push(FunctionInfo { section: section.to_owned(), offset, ty });
+            info.functions.push(FunctionInfo { offset, ty });
             Ok(())
         })?;
-        reader.records(part(16)?, btf, |section, at| {
-            ext.lines.push(LineInfo {
-                section: section.to_owned(),
-                offset: reader.word(at)?,
-                file: btf.string(reader.word(at + 4)?).to_owned(),
-                line: reader.word(at + 12)? >> 10,
-            });
+        reader.records(part(16)?, btf, &mut ext, |info, at| {
+            let (offset, file) = (reader.word(at)?, reader.word(at + 4)?);
+            let (text, line) = (reader.word(at + 8)?, reader.word(at + 12)? >> 10);
+            info.lines.push(LineInfo { offset, file, text, line });
             Ok(())
         })?;
         // The header of compilers before CO-RE (2019) ends here.
         if header >= 32 {
-            reader.records(part(24)?, btf, |section, at| {
-                ext.relocations.push(RelocationInfo {
-                    section: section.to_owned(),
-                    offset: reader.word(at)?,
-                    ty: TypeId(reader.word(at + 4)?),
-                    access: btf.string(reader.word(at + 8)?).to_owned(),
-                    kind: reader.word(at + 12)?,
-                });
+            reader.records(part(24)?, btf, &mut ext, |info, at| {
+                let (offset, ty) = (reader.word(at)?, TypeId(reader.word(at + 4)?));
+                let (access, kind) = (reader.word(at + 8)?, reader.word(at + 12)?);
+                info.relocations.push(RelocationInfo { offset, ty, access, kind });
                 Ok(())
             })?;
         }
+        ext.sort();
         Ok(ext)
+    }
+
+    /// What is said of an ELF section.
+    #[must_use]
+    pub fn section(&self, name: &str) -> Option<&SectionInfo> {
+        self.sections.get(name)
+    }
+
+    /// All sections by name.
+    pub fn sections(&self) -> impl Iterator<Item = (&str, &SectionInfo)> {
+        self.sections.iter().map(|(name, info)| (name.as_str(), info))
+    }
+
+    fn sort(&mut self) {
+        for info in self.sections.values_mut() {
+            info.functions.sort_by_key(|function| function.offset);
+            info.lines.sort_by_key(|line| line.offset);
+            info.relocations.sort_by_key(|relocation| relocation.offset);
+        }
+    }
+}
+
+impl SectionInfo {
+    /// The line of the instruction at an offset, which may be that of one before it in the same function.
+    #[must_use]
+    pub fn line(&self, function: u32, offset: u32) -> Option<&LineInfo> {
+        let after = self.lines.partition_point(|line| line.offset <= offset);
+        let before = self.lines.get(..after)?.iter().rev();
+        before.take_while(|line| line.offset >= function).find(|line| line.line > 0)
+    }
+
+    /// The CO-RE relocation of the instruction at an offset.
+    #[must_use]
+    pub fn relocation(&self, offset: u32) -> Option<&RelocationInfo> {
+        let at = self.relocations.binary_search_by_key(&offset, |r| r.offset).ok()?;
+        self.relocations.get(at)
     }
 }
 
@@ -124,12 +158,13 @@ impl Reader<'_> {
         BtfError::Truncated { what, needs: needs as u64, has: self.bytes.len() as u64 }
     }
 
-    /// Calls `each` with the section and the place of every record between two places.
+    /// Calls `each` with its section's tables and the place of every record between two places.
     fn records(
         &self,
         (from, to): (usize, usize),
         btf: &Btf,
-        mut each: impl FnMut(&str, usize) -> Result<(), BtfError>,
+        ext: &mut BtfExt,
+        mut each: impl FnMut(&mut SectionInfo, usize) -> Result<(), BtfError>,
     ) -> Result<(), BtfError> {
         if from == to {
             return Ok(());
@@ -148,13 +183,14 @@ impl Reader<'_> {
             if count > limits::INSNS {
                 return Err(BtfError::Limit { what: "records of .BTF.ext", most: limits::INSNS });
             }
+            let info = ext.sections.entry(section.to_owned()).or_default();
             at += 8;
             let end = at + count * record;
             if end > to {
                 return Err(self.cut_off(end));
             }
             for place in (at..end).step_by(record) {
-                each(section, place)?;
+                each(info, place)?;
             }
             at = end;
         }

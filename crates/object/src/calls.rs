@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::elf::{Elf, SymbolKind};
-use crate::insn::{self, CALL, INSN_BYTES, Insn, PSEUDO_CALL, PSEUDO_FUNC};
+use crate::insn::{self, CALL, CALLX, GOTOX, INSN_BYTES, Insn, PSEUDO_CALL, PSEUDO_FUNC};
 use crate::map::is_data_section;
 use crate::{ObjectError, limits};
 
@@ -43,8 +43,17 @@ pub(crate) enum Reference {
         name: String,
         offset: u64,
     },
+    /// A symbol that the loader finds: a kernel variable, or kernel configuration.
+    Extern(String),
     /// Something that we cannot tell, such as a call without relocation into nowhere.
     Unknown,
+}
+
+impl Function {
+    /// Where its instruction `at` stands in the section, in bytes.
+    pub(crate) fn offset(&self, at: usize) -> u32 {
+        u32::try_from((self.start + at) * INSN_BYTES).unwrap_or(u32::MAX)
+    }
 }
 
 impl<'a> Code<'a> {
@@ -70,6 +79,9 @@ impl<'a> Code<'a> {
     /// What the instruction at `at` of a function refers to, if anything.
     pub(crate) fn reference(&self, function: &Function, at: usize) -> Option<Reference> {
         let insn = *self.body(function).get(at)?;
+        if matches!(insn.code, CALLX | GOTOX) {
+            return Some(Reference::Unknown);
+        }
         if !insn.is_ld_imm64() && insn.code != CALL {
             return None;
         }
@@ -80,13 +92,13 @@ impl<'a> Code<'a> {
         };
         let symbol = self.elf.symbols.get(relocation.symbol)?;
         let Some(target) = symbol.section else {
-            // Loads of undefined symbols are kernel variables and configuration, which hide no code.
-            let call = if symbol.undefined {
-                Reference::Kfunc(symbol.name.to_string())
-            } else {
-                Reference::Unknown
+            let name = || symbol.name.to_string();
+            return match (insn.code == CALL, symbol.undefined) {
+                (true, true) => Some(Reference::Kfunc(name())),
+                (true, false) => Some(Reference::Unknown),
+                // Kernel variables and configuration hide no code.
+                (false, undefined) => undefined.then(|| Reference::Extern(name())),
             };
-            return (insn.code == CALL).then_some(call);
         };
         if insn.code == CALL {
             let to = i64::try_from(symbol.value / INSN_BYTES as u64).ok()?;

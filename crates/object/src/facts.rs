@@ -3,9 +3,9 @@
 use skep_spec::Arch;
 
 use crate::btf::{BtfError, Kind};
-use crate::btf_ext::BtfExt;
 use crate::calls::Code;
 use crate::elf::Elf;
+use crate::opened::Opened;
 use crate::program::{core_relocations, programs};
 use crate::writers::Writers;
 use crate::{Btf, CoreRelocation, Global, MapFacts, ProgramFacts, global, map};
@@ -122,32 +122,18 @@ impl Facts {
     /// Anything that is not a relocatable BPF ELF, is cut off, contradicts itself, or goes beyond
     /// [`crate::limits`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
-        let elf = Elf::parse(bytes)?;
-        let btf = match elf.section(".BTF").filter(|(_, s)| !s.data.is_empty()) {
-            None => None,
-            Some((_, section)) => Some(
-                Btf::parse(section.data)
-                    .map_err(|source| ObjectError::Btf { section: ".BTF", source })?,
-            ),
-        };
-        let ext = match (elf.section(".BTF.ext"), &btf) {
-            (Some((_, section)), Some(btf)) if !section.data.is_empty() => {
-                BtfExt::parse(section.data, btf)
-                    .map_err(|source| ObjectError::Btf { section: ".BTF.ext", source })?
-            }
-            _ => BtfExt::default(),
-        };
-        let code = Code::read(&elf)?;
-        let maps = map::maps(&elf, btf.as_ref())?;
+        let opened = Opened::parse(bytes)?;
+        let code = Code::read(&opened.elf)?;
+        let maps = map::maps(&opened.elf, opened.btf.as_ref())?;
         Ok(Self {
-            arch_hint: btf.as_ref().and_then(arch_hint),
-            big_endian: elf.big_endian,
-            license: license(&elf),
-            programs: programs(&elf, &code, &maps, &ext)?,
+            arch_hint: opened.btf.as_ref().and_then(arch_hint),
+            big_endian: opened.elf.big_endian,
+            license: license(&opened.elf),
+            programs: programs(&opened, &code, &maps)?,
             maps,
-            globals: global::globals(&elf, btf.as_ref())?,
-            core_relocations: btf.as_ref().map_or_else(Vec::new, |b| core_relocations(b, &ext)),
-            btf,
+            globals: global::globals(&opened.elf, opened.btf.as_ref())?,
+            core_relocations: core_relocations(&opened),
+            btf: opened.btf,
         })
     }
 

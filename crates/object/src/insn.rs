@@ -42,6 +42,10 @@ pub mod class {
 pub const LD_IMM64: u8 = 0x18;
 /// `call`.
 pub const CALL: u8 = 0x85;
+/// `callx`: call the function whose address is in a register.
+pub const CALLX: u8 = 0x8d;
+/// `gotox`: jump to the address in a register, which a table of the program gives.
+pub const GOTOX: u8 = 0x0d;
 /// `exit`.
 pub const EXIT: u8 = 0x95;
 /// `ja`: jump by `off`.
@@ -102,10 +106,11 @@ impl Insn {
         (self.code == CALL && self.src == 0).then(|| self.imm.cast_unsigned())
     }
 
-    /// Whether this jumps within its function: conditional or not, but no call and no exit.
+    /// Whether this jumps within its function by a distance: conditional or not, but no call and no exit.
     #[must_use]
     pub const fn is_jump(self) -> bool {
-        matches!(self.class(), class::JMP | class::JMP32) && !matches!(self.code, CALL | EXIT)
+        matches!(self.class(), class::JMP | class::JMP32)
+            && !matches!(self.code, CALL | CALLX | GOTOX | EXIT)
     }
 }
 

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use skep_spec::Target;
 
-use crate::btf_ext::BtfExt;
+use crate::btf_ext::{RelocationInfo, SectionInfo};
 use crate::calls::{Code, Function, Reference};
-use crate::elf::Elf;
-use crate::insn::INSN_BYTES;
+use crate::opened::Opened;
 use crate::writers::{Analysis, Writers};
-use crate::{Btf, MapFacts, ObjectError, helper, limits};
+use crate::{Btf, CoreKind, MapFacts, ObjectError, core_kind, helper, limits};
 
 /// One program of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,23 +58,25 @@ pub struct CoreRelocation {
     pub type_name: String,
     /// The path from the root type: `0:1:2`.
     pub access: String,
-    /// `enum bpf_core_relo_kind`.
-    pub kind: u32,
+    /// What it asks.
+    pub kind: CoreKind,
+    /// The path in words: `task_struct.mm.arg_start`.
+    pub path: String,
+    /// The line that asks.
+    pub source: Option<Source>,
 }
 
 /// All programs, in the order of their sections and places.
 pub(crate) fn programs(
-    elf: &Elf<'_>,
+    opened: &Opened<'_>,
     code: &Code<'_>,
     maps: &[MapFacts],
-    ext: &BtfExt,
 ) -> Result<Vec<ProgramFacts>, ObjectError> {
     let uses = uses_of_functions(code)?;
-    let lines = lines_by_section(ext);
     let mut analysis = Analysis::new(code, maps.iter().map(|m| (m.name.clone(), m.kind)));
     let mut programs = Vec::new();
     for (index, function) in code.functions.iter().enumerate() {
-        let Some(section) = elf.sections.get(function.section) else { continue };
+        let Some(section) = opened.elf.sections.get(function.section) else { continue };
         if section.name == ".text" {
             continue; // subprograms, reached by calls
         }
@@ -99,7 +100,7 @@ pub(crate) fn programs(
             writes: analysis.writes(index),
             insns: reached.iter().map(|u| u.insns).sum(),
             unknown_calls: reached.iter().any(|u| u.unknown),
-            source: source_of(function, &section.name, &lines),
+            source: source_of(opened, function),
         });
         if programs.len() > limits::PROGRAMS {
             let found = programs.len();
@@ -132,7 +133,7 @@ fn uses_of_functions(code: &Code<'_>) -> Result<Vec<Uses>, ObjectError> {
                 Some(Reference::Map { name, .. }) => _ = uses.maps.insert(name),
                 Some(Reference::Function(to)) => _ = uses.calls.insert(to),
                 Some(Reference::Unknown) => uses.unknown = true,
-                None => {}
+                Some(Reference::Extern(_)) | None => {}
             }
         }
         calls += uses.calls.len();
@@ -156,41 +157,59 @@ fn reached(uses: &[Uses], from: usize) -> Vec<&Uses> {
     found
 }
 
+/// The functions that a call of `from` can reach, itself included; none that lie behind a call into nowhere.
+pub(crate) fn reached_from(code: &Code<'_>, from: usize) -> BTreeSet<usize> {
+    let mut seen = BTreeSet::from([from]);
+    let mut todo = vec![from];
+    while let Some(function) = todo.pop().and_then(|index| code.functions.get(index)) {
+        for at in 0..function.end - function.start {
+            if let Some(Reference::Function(to)) = code.reference(function, at)
+                && seen.insert(to)
+            {
+                todo.push(to);
+            }
+        }
+    }
+    seen
+}
+
 fn gather(reached: &[&Uses], of: fn(&Uses) -> &BTreeSet<String>) -> BTreeSet<String> {
     reached.iter().flat_map(|uses| of(uses)).cloned().collect()
 }
 
-type Lines<'a> = BTreeMap<&'a str, BTreeMap<u32, (&'a str, u32)>>;
-
-fn lines_by_section(ext: &BtfExt) -> Lines<'_> {
-    let mut lines = Lines::new();
-    for line in &ext.lines {
-        lines.entry(&line.section).or_default().insert(line.offset, (&line.file, line.line));
-    }
-    lines
-}
-
-fn source_of(function: &Function, section: &str, lines: &Lines<'_>) -> Option<Source> {
-    let place = |insn: usize| u32::try_from(insn * INSN_BYTES).ok();
-    let range = place(function.start)?..place(function.end)?;
-    let (_, (file, line)) = lines.get(section)?.range(range).next()?;
-    Some(Source { file: (*file).to_owned(), line: *line })
+fn source_of(opened: &Opened<'_>, function: &Function) -> Option<Source> {
+    let (from, to) = (function.offset(0), function.offset(function.end - function.start));
+    let lines = &opened.info(function.section)?.lines;
+    let first = lines.get(lines.partition_point(|line| line.offset < from))?;
+    opened.source(first).filter(|_| first.offset < to)
 }
 
 /// All CO-RE relocations, in order of section and place.
-pub(crate) fn core_relocations(btf: &Btf, ext: &BtfExt) -> Vec<CoreRelocation> {
-    ext.relocations
-        .iter()
-        .map(|relocation| {
-            let name = btf.name(btf.ty(relocation.ty));
-            let name = name.split_once("___").map_or(name, |(plain, _)| plain);
+pub(crate) fn core_relocations(opened: &Opened<'_>) -> Vec<CoreRelocation> {
+    let Some(btf) = &opened.btf else { return Vec::new() };
+    let of_section = |(section, info): (&str, &SectionInfo)| {
+        let section = section.to_owned();
+        let each = move |relocation: &RelocationInfo| {
+            let line = info.line(0, relocation.offset);
             CoreRelocation {
-                section: relocation.section.clone(),
-                offset: relocation.offset,
-                type_name: name.to_owned(),
-                access: relocation.access.clone(),
-                kind: relocation.kind,
+                source: line.and_then(|line| opened.source(line)),
+                ..core_relocation(btf, &section, relocation)
             }
-        })
-        .collect()
+        };
+        info.relocations.iter().map(each).collect::<Vec<_>>()
+    };
+    opened.ext.sections().flat_map(of_section).collect()
+}
+
+fn core_relocation(btf: &Btf, section: &str, relocation: &RelocationInfo) -> CoreRelocation {
+    let (kind, access) = (CoreKind::from(relocation.kind), btf.string(relocation.access));
+    CoreRelocation {
+        section: section.to_owned(),
+        offset: relocation.offset,
+        type_name: core_kind::plain(btf.name(btf.ty(relocation.ty))).to_owned(),
+        path: core_kind::path(btf, relocation.ty, access, kind),
+        access: access.to_owned(),
+        kind,
+        source: None,
+    }
 }

@@ -1,9 +1,10 @@
 //! Records as rows of a table.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use skep_spec::manifest;
+
+use crate::shown;
 
 use super::format::{Clock, Format};
 use super::json::{Hex, Record, float, hex, text};
@@ -96,37 +97,18 @@ fn cell(
                 (None, Meaning::Bool) => (value != 0).to_string(),
                 (None, Meaning::Pointer) => format!("{value:#x}"),
                 (None, _) => match scalar.name(value) {
-                    Some(name) => printable(name),
+                    Some(name) => shown(name).into_owned(),
                     None => value.to_string(),
                 },
             }
         }
-        Shape::Text(size) => printable(&text(data, *size)),
+        Shape::Text(size) => shown(&text(data, *size)).into_owned(),
         Shape::Float(size) => float(data, *size)?.to_string(),
         Shape::Address { format, size } => format.address(data.get(..*size)?),
         Shape::Raw => Hex(data).to_string(),
         Shape::Bytes(size) => hex(data.get(..*size)?),
-        Shape::Array { .. } | Shape::Struct(_) => printable(&Record::new(shape, data).to_json()),
-    })
-}
-
-/// Text that a terminal shows as it is: control characters and direction marks are escaped.
-fn printable(text: &str) -> String {
-    let hostile = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(hostile) {
-        return text.to_owned();
-    }
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            c if hostile(c) => _ = write!(out, "\\u{{{:x}}}", c as u32),
-            c => out.push(c),
+        Shape::Array { .. } | Shape::Struct(_) => {
+            shown(&Record::new(shape, data).to_json()).into_owned()
         }
-    }
-    out
+    })
 }

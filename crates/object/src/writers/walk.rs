@@ -7,7 +7,7 @@ use super::Writers;
 use super::state::{Address, Held, Stack, State};
 use crate::calls::{Code, Reference};
 use crate::helper;
-use crate::insn::{CALL, EXIT, Insn, JA, JA32, LD_IMM64, class};
+use crate::insn::{CALL, CALLX, EXIT, GOTOX, Insn, JA, JA32, LD_IMM64, class};
 
 /// Helpers that return a pointer into a value of the map in r1.
 const LOOKUPS: [u32; 7] = [1, 81, 107, 145, 156, 195, 210];
@@ -128,6 +128,7 @@ impl<'a> Walk<'a> {
             class::ST | class::STX => self.store(index, insn, state),
             class::ALU64 => arithmetic(state, insn),
             class::ALU => state.set(insn.dst, Held::default()),
+            _ if matches!(insn.code, CALLX | GOTOX) => return None,
             _ if insn.code == CALL => {
                 let reference = self.code.reference(function, at);
                 let creates = sets_noexist(body, targets, at);
@@ -202,7 +203,7 @@ impl<'a> Walk<'a> {
                 self.write(values(arguments), Writers::Plain);
                 Held::default()
             }
-            Reference::Map { .. } | Reference::Unknown => return None,
+            Reference::Map { .. } | Reference::Extern(_) | Reference::Unknown => return None,
         };
         state.set(0, result);
         (1..=5).for_each(|reg| state.set(reg, Held::default()));

@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use skep_object::{Facts, MapFacts, MapOrigin, ObjectError, ProgramKind, carve};
+use skep_object::{CoreKind, Facts, MapFacts, MapOrigin, ObjectError, ProgramKind, carve};
 use skep_spec::{Arch, Target};
 
 use crate::build::{facts, object};
@@ -123,12 +123,13 @@ fn globals_with_type_and_first_bytes() {
 #[test]
 fn core_relocations_name_the_type_without_its_flavour() {
     let facts = facts("facts.c", &[]);
-    let names: Vec<_> = facts
-        .core_relocations
-        .iter()
-        .map(|r| (r.section.as_str(), r.type_name.as_str(), r.access.as_str(), r.kind))
-        .collect();
-    assert_eq!(names, [("tp/sched/sched_process_exec", "task_struct", "0:1", 0)]);
+    let [relocation] = facts.core_relocations.as_slice() else { panic!() };
+    let found = (relocation.section.as_str(), relocation.type_name.as_str());
+    assert_eq!(found, ("tp/sched/sched_process_exec", "task_struct"));
+    assert_eq!((relocation.kind, relocation.access.as_str()), (CoreKind::FieldByteOffset, "0:1"));
+    assert_eq!(relocation.path, "task_struct.tgid");
+    let source = relocation.source.as_ref().unwrap();
+    assert_eq!((source.file.as_str(), source.line), ("./facts.c", 95));
 }
 
 #[test]

@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod build;
+mod corpus;
+mod disasm;
 mod events;
 mod facts;
 mod hostile;
 mod layouts;
+mod peers;
 mod permissions;
 mod types;
 mod writers;

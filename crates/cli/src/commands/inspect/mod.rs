@@ -1,21 +1,17 @@
 //! `skep inspect`.
 
-use std::path::{Path, PathBuf};
+mod disasm;
+mod subject;
 
 use clap::Args;
 use serde::Serialize;
 use skep_object::permissions::{self, Power};
-use skep_object::{Facts, MapOrigin, carve};
-use skep_oci::registry::Part;
-use skep_spec::oci::{Index, MAX_DOCUMENT};
-use skep_spec::{Arch, Digest, Manifest, PackageRef};
-use skep_trust::bundle::Bundle;
-use skep_trust::{Verified, admit};
+use skep_object::{Facts, MapOrigin};
+use skep_spec::PackageRef;
 
-use super::fetch::{Fetched, fetch};
-use super::place::{self, Place};
+use self::subject::{Package, Subject};
 use crate::config::Config;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::Result;
 use crate::output::{Output, bytes, table};
 
 /// Show what a package or object holds: programs, maps, variables, outputs, what it may touch
@@ -28,6 +24,9 @@ pub struct Inspect {
     /// Which package of a layout that holds several
     #[arg(long, value_name = "NAME:VERSION")]
     package: Option<PackageRef>,
+    /// Show the instructions instead: of every program, or of one and what it calls
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, default_missing_value = "")]
+    disasm: Option<String>,
     /// Speak HTTP without TLS (loopback addresses always do)
     #[arg(long)]
     plain_http: bool,
@@ -39,15 +38,6 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     package: Option<Package>,
     objects: Vec<Object>,
-}
-
-#[derive(Serialize)]
-struct Package {
-    manifest: Manifest,
-    digest: Digest,
-    architectures: Vec<Arch>,
-    /// Key ids that signatures name. Whether to trust them is `skep verify`'s matter.
-    signed_by: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -96,106 +86,20 @@ impl Inspect {
     /// # Errors
     /// It is none of those, or cannot be read.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let path = Path::new(&self.what);
-        let shown = if path.is_file() {
-            Shown { package: None, objects: file(path)? }
-        } else if path.join("skep.toml").is_file() {
-            Shown { package: None, objects: project(path)? }
-        } else {
-            self.package(config)?
-        };
+        let (package, http) = (self.package.as_ref(), self.plain_http);
+        let subject = Subject::find(&self.what, package, http, config)?;
+        if let Some(program) = &self.disasm {
+            let program = Some(program.as_str()).filter(|program| !program.is_empty());
+            return disasm::show(&subject.objects, program, output);
+        }
+        let mut objects = Vec::new();
+        for found in &subject.objects {
+            objects.push(object(&found.name, found.bytes.len(), &found.facts()?));
+        }
+        let shown = Shown { package: subject.package, objects };
         output.answer(&shown, || shown.text());
         Ok(())
     }
-
-    /// A package's content, by its digests; nobody is asked to trust it.
-    fn package(&self, config: &Config) -> Result<Shown> {
-        let place = Place::parse(&self.what, config)?;
-        let wanted = self.package.as_ref();
-        let fetched =
-            fetch(place, wanted, Part::Whole, self.plain_http, config, |_, digest, bundles| {
-                Ok((digest, signers(bundles)))
-            })?;
-        packaged(fetched)
-    }
-}
-
-/// An object, or the objects that a binary embeds.
-fn file(path: &Path) -> Result<Vec<Object>> {
-    let shown = path.display().to_string();
-    let data = std::fs::read(path).context(|| format!("can't read {shown}"))?;
-    let name =
-        path.file_name().map_or_else(|| shown.clone(), |name| name.to_string_lossy().into_owned());
-    match Facts::parse(&data) {
-        Ok(facts) => Ok(vec![object(&name, data.len(), &facts)]),
-        Err(error) => {
-            let ranges = carve::objects(&data);
-            // A file that is one object whole embeds none: what is wrong with it is the answer.
-            if ranges.is_empty() || ranges.first().is_some_and(|range| range.start == 0) {
-                return Err(Error::caused(Kind::Failed, format!("can't inspect {shown}"), &error));
-            }
-            let embedded = ranges.into_iter().enumerate().map(|(at, range)| {
-                let part = &data[range];
-                let facts =
-                    Facts::parse(part).context(|| format!("can't read object {at} in {shown}"))?;
-                Ok(object(&format!("{name}[{at}]"), part.len(), &facts))
-            });
-            embedded.collect()
-        }
-    }
-}
-
-/// What `skep build` made of a project.
-fn project(folder: &Path) -> Result<Vec<Object>> {
-    let project = super::build::read(folder)?;
-    let mut objects = Vec::new();
-    for name in project.source.object.keys() {
-        let built: Vec<PathBuf> = Arch::ALL
-            .into_iter()
-            .map(|arch| project.built(name, arch))
-            .filter(|path| path.exists())
-            .collect();
-        let Some(path) = built.first() else {
-            return Err(Error::new(Kind::Failed, format!("{} is not built yet", folder.display()))
-                .hint(format!("skep build {}", folder.display())));
-        };
-        objects.extend(file(path)?);
-    }
-    Ok(objects)
-}
-
-fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Shown> {
-    let Fetched { store, reference, checked: (digest, signed_by), .. } = &fetched;
-    let digest = *digest;
-    let document = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::failed)?;
-    let index = Index::parse(&document).map_err(place::failed)?;
-    let architectures: Vec<Arch> =
-        index.manifests.iter().filter_map(|entry| entry.platform.as_ref()?.arch()).collect();
-    let arch = Arch::host()
-        .filter(|host| architectures.contains(host))
-        .or_else(|| architectures.first().copied());
-    let arch =
-        arch.ok_or_else(|| Error::new(Kind::Failed, format!("{reference} has nothing for Linux")))?;
-    let package =
-        admit(Verified::unsigned(digest), store, arch, reference).map_err(place::failed)?;
-    let mut objects = Vec::new();
-    for (name, elf) in &package.objects {
-        let facts = Facts::parse(elf).context(|| format!("can't read the object '{name}'"))?;
-        objects.push(object(name, elf.len(), &facts));
-    }
-    let (manifest, signed_by) = (package.manifest.clone(), signed_by.clone());
-    let package = Package { manifest, digest, architectures, signed_by };
-    Ok(Shown { package: Some(package), objects })
-}
-
-/// The keys that signatures name, each once.
-fn signers(bundles: &[Vec<u8>]) -> Vec<String> {
-    let signer =
-        |bundle: &Vec<u8>| Some(Bundle::parse(bundle).ok()?.signer().key_id()?.to_string());
-    let mut signers: Vec<String> = bundles.iter().filter_map(signer).collect();
-    signers.sort();
-    signers.dedup();
-    signers
 }
 
 fn object(name: &str, size: usize, facts: &Facts) -> Object {

@@ -1,0 +1,118 @@
+//! `skep inspect --disasm`: instructions, with what each of them refers to.
+
+use serde::Serialize;
+use skep_object::disasm::{DisasmError, Item, Line, Start, list};
+use skep_object::shown;
+use skep_spec::nearest::nearest;
+
+use super::subject::ObjectBytes;
+use crate::error::{Error, Kind, Result};
+use crate::output::{Format, Output};
+
+/// Lists the objects; of one program alone, and what it calls, where `program` names it.
+///
+/// # Errors
+/// One is no object, or none has the program.
+pub fn show(objects: &[ObjectBytes], program: Option<&str>, output: &Output) -> Result<()> {
+    let (mut found, mut all) = (false, Vec::new());
+    for object in objects {
+        let shown = match output.format() {
+            Format::Table => object_text(object, program, output),
+            _ => functions(object, program).map(|functions| all.extend(functions)),
+        };
+        match shown {
+            Ok(()) => found = true,
+            Err(DisasmError::Absent(_)) => {}
+            Err(error @ DisasmError::Object(_)) => {
+                let what = format!("can't disassemble {}", object.place);
+                return Err(Error::caused(Kind::Failed, what, &error));
+            }
+        }
+    }
+    if let Some(program) = program.filter(|_| !found) {
+        return Err(absent(objects, program));
+    }
+    match output.format() {
+        Format::Table => {}
+        Format::Json => output.answer(&all, String::new),
+        Format::Ndjson => all.iter().for_each(|function| output.answer(function, String::new)),
+    }
+    Ok(())
+}
+
+fn shown_name(object: &ObjectBytes) -> String {
+    shown(&object.name).into_owned()
+}
+
+fn object_text(
+    object: &ObjectBytes,
+    program: Option<&str>,
+    output: &Output,
+) -> Result<(), DisasmError> {
+    let mut first = true;
+    list(&object.bytes, program, |item| match item {
+        Item::Function(start) => {
+            if first {
+                output.line(&format!("object {}", shown_name(object)));
+                first = false;
+            }
+            output.line(&format!("\n{}", heading(&start)));
+        }
+        Item::Line(line) => {
+            if let Some(source) = &line.source {
+                let (file, code) = (shown(&source.source.file), shown(source.code.trim()));
+                output.line(format!("; {file}:{} {code}", source.source.line).trim_end());
+            }
+            output.line(&instruction(&line));
+        }
+    })
+}
+
+fn heading(start: &Start) -> String {
+    let what = if start.program { "program" } else { "function" };
+    format!("{what} {} in {}:", shown(&start.name), shown(&start.section))
+}
+
+fn instruction(line: &Line) -> String {
+    let notes: Vec<String> = line.notes.iter().map(ToString::to_string).collect();
+    if notes.is_empty() {
+        return format!("{:8}: {}", line.at, line.text);
+    }
+    format!("{:8}: {:<40} ; {}", line.at, line.text, notes.join(", "))
+}
+
+/// A function as JSON.
+#[derive(Serialize)]
+struct Function {
+    object: String,
+    #[serde(flatten)]
+    start: Start,
+    instructions: Vec<Line>,
+}
+
+fn functions(object: &ObjectBytes, program: Option<&str>) -> Result<Vec<Function>, DisasmError> {
+    let mut functions: Vec<Function> = Vec::new();
+    list(&object.bytes, program, |item| match item {
+        Item::Function(start) => {
+            let object = object.name.clone();
+            functions.push(Function { object, start, instructions: Vec::new() });
+        }
+        Item::Line(line) => {
+            if let Some(function) = functions.last_mut() {
+                function.instructions.push(line);
+            }
+        }
+    })?;
+    Ok(functions)
+}
+
+fn absent(objects: &[ObjectBytes], program: &str) -> Error {
+    let facts: Vec<_> = objects.iter().filter_map(|object| object.facts().ok()).collect();
+    let names: Vec<&str> =
+        facts.iter().flat_map(|facts| &facts.programs).map(|p| p.name.as_str()).collect();
+    let error = Error::usage(format!("there is no program '{}'", shown(program)));
+    match nearest(program, names.iter().copied()) {
+        Some(near) => error.hint(format!("did you mean '{}'?", shown(near))),
+        None => error.hint(format!("there are {}", shown(&names.join(", ")))),
+    }
+}

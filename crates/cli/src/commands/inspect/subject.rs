@@ -1,0 +1,156 @@
+//! What is looked at: a file, a project, a layout or a reference, down to the bytes of its objects.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use skep_object::{Facts, carve};
+use skep_oci::registry::Part;
+use skep_spec::oci::{Index, MAX_DOCUMENT};
+use skep_spec::{Arch, Digest, Manifest, PackageRef};
+use skep_trust::bundle::Bundle;
+use skep_trust::{Verified, admit};
+
+use crate::commands::fetch::{Fetched, fetch};
+use crate::commands::place::{self, Place};
+use crate::config::Config;
+use crate::error::{Context as _, Error, Kind, Result};
+
+/// What was asked for.
+pub struct Subject {
+    /// The package, unless it is a bare object.
+    pub package: Option<Package>,
+    /// Its objects, unread.
+    pub objects: Vec<ObjectBytes>,
+}
+
+/// An object that nobody has read yet.
+pub struct ObjectBytes {
+    /// Its name in the manifest, or the file's.
+    pub name: String,
+    /// What errors call it.
+    pub place: String,
+    /// The ELF.
+    pub bytes: Vec<u8>,
+}
+
+/// A package's own words, held by its digest.
+#[derive(Serialize)]
+pub struct Package {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Of the index.
+    pub digest: Digest,
+    /// What it has objects for.
+    pub architectures: Vec<Arch>,
+    /// Key ids that signatures name. Whether to trust them is `skep verify`'s matter.
+    pub signed_by: Vec<String>,
+}
+
+impl ObjectBytes {
+    /// What it says.
+    ///
+    /// # Errors
+    /// It is no object.
+    pub fn facts(&self) -> Result<Facts> {
+        Facts::parse(&self.bytes).context(|| format!("can't inspect {}", self.place))
+    }
+}
+
+impl Subject {
+    /// Finds it; `package` chooses of a layout that holds several.
+    ///
+    /// # Errors
+    /// It is none of those, or cannot be read.
+    pub fn find(
+        what: &str,
+        package: Option<&PackageRef>,
+        plain_http: bool,
+        config: &Config,
+    ) -> Result<Self> {
+        let path = Path::new(what);
+        if path.is_file() {
+            return Ok(Self { package: None, objects: file(path)? });
+        }
+        if path.join("skep.toml").is_file() {
+            return Ok(Self { package: None, objects: project(path)? });
+        }
+        let place = Place::parse(what, config)?;
+        // By its digests; nobody is asked to trust it.
+        let fetched =
+            fetch(place, package, Part::Whole, plain_http, config, |_, digest, bundles| {
+                Ok((digest, signers(bundles)))
+            })?;
+        packaged(fetched)
+    }
+}
+
+/// An object, or the objects that a binary embeds.
+fn file(path: &Path) -> Result<Vec<ObjectBytes>> {
+    let shown = path.display().to_string();
+    let bytes = std::fs::read(path).context(|| format!("can't read {shown}"))?;
+    let name = path.file_name().map_or_else(|| shown.clone(), |n| n.to_string_lossy().into_owned());
+    let ranges = carve::objects(&bytes);
+    // A file that is one object whole embeds none: what is wrong with it is the answer.
+    if ranges.is_empty() || ranges.first().is_some_and(|range| range.start == 0) {
+        return Ok(vec![ObjectBytes { name, place: shown, bytes }]);
+    }
+    let embedded = ranges.into_iter().enumerate().filter_map(|(at, range)| {
+        let bytes = bytes.get(range)?.to_vec();
+        let place = format!("object {at} in {shown}");
+        Some(ObjectBytes { name: format!("{name}[{at}]"), place, bytes })
+    });
+    Ok(embedded.collect())
+}
+
+/// What `skep build` made of a project.
+fn project(folder: &Path) -> Result<Vec<ObjectBytes>> {
+    let project = crate::commands::build::read(folder)?;
+    let mut objects = Vec::new();
+    for name in project.source.object.keys() {
+        let built: Vec<PathBuf> = Arch::ALL
+            .into_iter()
+            .map(|arch| project.built(name, arch))
+            .filter(|path| path.exists())
+            .collect();
+        let Some(path) = built.first() else {
+            return Err(Error::new(Kind::Failed, format!("{} is not built yet", folder.display()))
+                .hint(format!("skep build {}", folder.display())));
+        };
+        objects.extend(file(path)?);
+    }
+    Ok(objects)
+}
+
+fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
+    let Fetched { store, reference, checked: (digest, signed_by), .. } = &fetched;
+    let digest = *digest;
+    let document = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::failed)?;
+    let index = Index::parse(&document).map_err(place::failed)?;
+    let architectures: Vec<Arch> =
+        index.manifests.iter().filter_map(|entry| entry.platform.as_ref()?.arch()).collect();
+    let arch = Arch::host()
+        .filter(|host| architectures.contains(host))
+        .or_else(|| architectures.first().copied());
+    let arch =
+        arch.ok_or_else(|| Error::new(Kind::Failed, format!("{reference} has nothing for Linux")))?;
+    let package =
+        admit(Verified::unsigned(digest), store, arch, reference).map_err(place::failed)?;
+    let objects = package.objects.iter().map(|(name, elf)| ObjectBytes {
+        name: name.clone(),
+        place: format!("the object '{name}'"),
+        bytes: elf.clone(),
+    });
+    let objects = objects.collect();
+    let (manifest, signed_by) = (package.manifest.clone(), signed_by.clone());
+    Ok(Subject { package: Some(Package { manifest, digest, architectures, signed_by }), objects })
+}
+
+/// The keys that signatures name, each once.
+fn signers(bundles: &[Vec<u8>]) -> Vec<String> {
+    let signer =
+        |bundle: &Vec<u8>| Some(Bundle::parse(bundle).ok()?.signer().key_id()?.to_string());
+    let mut signers: Vec<String> = bundles.iter().filter_map(signer).collect();
+    signers.sort();
+    signers.dedup();
+    signers
+}

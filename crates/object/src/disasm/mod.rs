@@ -1,0 +1,263 @@
+//! The instructions of an object as assembly, with what each of them refers to.
+
+mod text;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+pub use text::{UNKNOWN, text};
+
+use crate::btf_ext::LineInfo;
+use crate::calls::{Code, Function, Reference};
+use crate::elf::{Elf, SymbolKind};
+use crate::insn::{Insn, JA32};
+use crate::opened::Opened;
+use crate::program::reached_from;
+use crate::shown::shown;
+use crate::{CoreKind, ObjectError, Source, core_kind, helper};
+
+/// Something that is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Item {
+    /// A function starts here; its lines follow.
+    Function(Start),
+    /// An instruction.
+    Line(Line),
+}
+
+/// The start of a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Start {
+    /// Its symbol.
+    pub name: String,
+    /// The ELF section that it stands in.
+    pub section: String,
+    /// Whether it is a program, and no subprogram.
+    pub program: bool,
+}
+
+/// An instruction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// Its number in its section, from 0.
+    pub at: usize,
+    /// As [`text()`] writes it.
+    pub text: String,
+    /// What it refers to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// The source line that starts here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceLine>,
+}
+
+/// A line of source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SourceLine {
+    /// Where it is.
+    #[serde(flatten)]
+    pub source: Source,
+    /// What it says, if the object holds that.
+    pub code: String,
+}
+
+/// What an instruction refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the variants are the kernel's words")]
+pub enum Note {
+    /// Another function of the object.
+    Function(String),
+    Helper(String),
+    Kfunc(String),
+    /// A kernel variable, or kernel configuration.
+    Extern(String),
+    Map(String),
+    /// A global variable, or a place in a data section.
+    Variable(String),
+    /// A CO-RE relocation: what it asks, and of what.
+    Core {
+        ask: CoreKind,
+        path: String,
+    },
+    /// The instruction that it jumps to.
+    Jump(usize),
+    /// A call that leads where reading the object cannot follow.
+    Unknown,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function(name) => write!(f, "{}", shown(name)),
+            Self::Helper(name) => write!(f, "bpf_{}", shown(name)),
+            Self::Kfunc(name) => write!(f, "kfunc {}", shown(name)),
+            Self::Extern(name) => write!(f, "extern {}", shown(name)),
+            Self::Map(name) => write!(f, "map {}", shown(name)),
+            Self::Variable(name) => write!(f, "{}", shown(name)),
+            Self::Core { ask, path } => write!(f, "{ask} {}", shown(path)),
+            Self::Jump(at) => write!(f, "to {at}"),
+            Self::Unknown => f.write_str("to where nobody can tell"),
+        }
+    }
+}
+
+/// Why an object cannot be listed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DisasmError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// It has no such program.
+    #[error("there is no program '{}'", shown(.0))]
+    Absent(String),
+}
+
+/// Hands each instruction of an object to `each`, function by function in the order of the ELF; of `program` alone, and
+/// what it calls, where one is named.
+///
+/// # Errors
+/// The object cannot be read, or has no such program.
+pub fn list(
+    bytes: &[u8],
+    program: Option<&str>,
+    mut each: impl FnMut(Item),
+) -> Result<(), DisasmError> {
+    let opened = Opened::parse(bytes)?;
+    let code = Code::read(&opened.elf)?;
+    let variables = Variables::of(&opened.elf);
+    let wanted = program.map(|name| of_program(&opened.elf, &code, name)).transpose()?;
+    for (index, function) in code.functions.iter().enumerate() {
+        if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&index)) {
+            continue;
+        }
+        let section = opened.elf.sections.get(function.section);
+        let section = section.map(|section| section.name.to_string()).unwrap_or_default();
+        let (name, program) = (function.name.clone(), section != ".text");
+        each(Item::Function(Start { name, section, program }));
+        Listing { opened: &opened, code: &code, variables: &variables, function }.lines(&mut each);
+    }
+    Ok(())
+}
+
+fn of_program(elf: &Elf<'_>, code: &Code<'_>, name: &str) -> Result<BTreeSet<usize>, DisasmError> {
+    let is_program = |function: &Function| {
+        function.name == name
+            && elf.sections.get(function.section).is_some_and(|section| section.name != ".text")
+    };
+    let start = code.functions.iter().position(is_program);
+    start.map(|start| reached_from(code, start)).ok_or_else(|| DisasmError::Absent(name.to_owned()))
+}
+
+struct Listing<'a> {
+    opened: &'a Opened<'a>,
+    code: &'a Code<'a>,
+    variables: &'a Variables<'a>,
+    function: &'a Function,
+}
+
+impl Listing<'_> {
+    fn lines(&self, each: &mut impl FnMut(Item)) {
+        let body = self.code.body(self.function);
+        let (mut at, mut before) = (0, None);
+        while let Some(insn) = body.get(at) {
+            let high = body.get(at + 1).copied();
+            let line =
+                self.opened.line(self.function.section, self.offset(0), self.offset(at)).copied();
+            let place = line.map(|line| (line.file, line.line));
+            let source = line.filter(|_| place != before).and_then(|line| self.source(&line));
+            before = place;
+            each(Item::Line(Line {
+                at: self.function.start + at,
+                text: text(*insn, high),
+                notes: self.notes(at, *insn),
+                source,
+            }));
+            at += if insn.is_ld_imm64() { 2 } else { 1 };
+        }
+    }
+
+    fn source(&self, line: &LineInfo) -> Option<SourceLine> {
+        let code = self.opened.btf.as_ref()?.string(line.text).to_owned();
+        Some(SourceLine { source: self.opened.source(line)?, code })
+    }
+
+    fn offset(&self, at: usize) -> u32 {
+        self.function.offset(at)
+    }
+
+    fn notes(&self, at: usize, insn: Insn) -> Vec<Note> {
+        let refers = self.code.reference(self.function, at).map(|to| self.note(to));
+        refers.into_iter().chain(self.jump(at, insn)).chain(self.relocation(at)).collect()
+    }
+
+    fn note(&self, to: Reference) -> Note {
+        match to {
+            Reference::Helper(id) => Note::Helper(helper::label(id)),
+            Reference::Kfunc(name) => Note::Kfunc(name),
+            Reference::Extern(name) => Note::Extern(name),
+            Reference::Function(index) => {
+                let name = self.code.functions.get(index).map(|function| function.name.clone());
+                name.map_or(Note::Unknown, Note::Function)
+            }
+            Reference::Map { name, offset } if name.starts_with('.') => {
+                Note::Variable(self.variables.at(&name, offset))
+            }
+            Reference::Map { name, .. } => Note::Map(name),
+            Reference::Unknown => Note::Unknown,
+        }
+    }
+
+    fn jump(&self, at: usize, insn: Insn) -> Option<Note> {
+        let by = if insn.code == JA32 { i64::from(insn.imm) } else { i64::from(insn.off) };
+        let from = i64::try_from(self.function.start + at + 1).ok()?;
+        insn.is_jump().then_some(usize::try_from(from + by).ok()).flatten().map(Note::Jump)
+    }
+
+    fn relocation(&self, at: usize) -> Option<Note> {
+        let (btf, info) = (self.opened.btf.as_ref()?, self.opened.info(self.function.section)?);
+        let relocation = info.relocation(self.offset(at))?;
+        let ask = CoreKind::from(relocation.kind);
+        let path = core_kind::path(btf, relocation.ty, btf.string(relocation.access), ask);
+        Some(Note::Core { ask, path })
+    }
+}
+
+/// The variables of data sections, by place.
+struct Variables<'a> {
+    elf: &'a Elf<'a>,
+    /// Section, place and symbol, sorted.
+    places: Vec<(usize, u64, usize)>,
+}
+
+impl<'a> Variables<'a> {
+    fn of(elf: &'a Elf<'a>) -> Self {
+        let symbols = elf.symbols.iter().enumerate();
+        let objects = symbols.filter(|(_, symbol)| symbol.kind == SymbolKind::Object);
+        let mut places: Vec<(usize, u64, usize)> =
+            objects.filter_map(|(at, symbol)| Some((symbol.section?, symbol.value, at))).collect();
+        places.sort_unstable();
+        Self { elf, places }
+    }
+
+    /// The variable at a place of a section, or the place.
+    fn at(&self, section: &str, offset: u64) -> String {
+        self.symbol(section, offset).unwrap_or_else(|| format!("{section}+{offset:#x}"))
+    }
+
+    fn symbol(&self, section: &str, offset: u64) -> Option<String> {
+        let (index, _) = self.elf.section(section)?;
+        let after = self.places.partition_point(|(of, value, _)| (*of, *value) <= (index, offset));
+        let (of, _, at) = self.places.get(after.checked_sub(1)?)?;
+        let symbol = self.elf.symbols.get(*at).filter(|_| *of == index)?;
+        let name = &symbol.name;
+        match offset - symbol.value {
+            0 => Some(name.to_string()),
+            inside if inside < symbol.size => Some(format!("{name}+{inside:#x}")),
+            _ => None,
+        }
+    }
+}

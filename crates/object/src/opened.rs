@@ -1,0 +1,42 @@
+//! An object's sections and types, read but not yet understood.
+
+use crate::btf_ext::{BtfExt, LineInfo, SectionInfo};
+use crate::elf::Elf;
+use crate::{Btf, ObjectError, Source};
+
+/// The parts that everything else is derived from.
+pub(crate) struct Opened<'a> {
+    pub(crate) elf: Elf<'a>,
+    pub(crate) btf: Option<Btf>,
+    pub(crate) ext: BtfExt,
+}
+
+impl<'a> Opened<'a> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, ObjectError> {
+        let elf = Elf::parse(bytes)?;
+        let section = |name| elf.section(name).map(|(_, s)| s.data).filter(|d| !d.is_empty());
+        let failed = |section| move |source| ObjectError::Btf { section, source };
+        let btf = section(".BTF").map(Btf::parse).transpose().map_err(failed(".BTF"))?;
+        let ext = match (section(".BTF.ext"), &btf) {
+            (Some(data), Some(btf)) => BtfExt::parse(data, btf).map_err(failed(".BTF.ext"))?,
+            _ => BtfExt::default(),
+        };
+        Ok(Self { elf, btf, ext })
+    }
+
+    /// What `.BTF.ext` says of a section, by its index.
+    pub(crate) fn info(&self, section: usize) -> Option<&SectionInfo> {
+        self.ext.section(&self.elf.sections.get(section)?.name)
+    }
+
+    /// The line of the instruction at an offset of a section, in the function that starts at another.
+    pub(crate) fn line(&self, section: usize, function: u32, offset: u32) -> Option<&LineInfo> {
+        self.info(section)?.line(function, offset)
+    }
+
+    /// The place that a line stands for.
+    pub(crate) fn source(&self, line: &LineInfo) -> Option<Source> {
+        let file = self.btf.as_ref()?.string(line.file).to_owned();
+        Some(Source { file, line: line.line })
+    }
+}
