@@ -36,6 +36,7 @@ pub(crate) struct Symbol<'a> {
     pub(crate) size: u64,
     pub(crate) kind: SymbolKind,
     pub(crate) local: bool,
+    pub(crate) weak: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -206,6 +207,7 @@ fn read_symbols<'a>(
                 _ => SymbolKind::Other,
             },
             local: symbol.st_bind() == elf::STB_LOCAL,
+            weak: symbol.st_bind() == elf::STB_WEAK,
         });
     }
     Ok(out)

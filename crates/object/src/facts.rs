@@ -6,6 +6,7 @@ use crate::btf::{BtfError, Kind};
 use crate::calls::Code;
 use crate::elf::Elf;
 use crate::opened::Opened;
+use crate::outside::{Outside, outsides};
 use crate::program::{core_relocations, programs};
 use crate::writers::Writers;
 use crate::{Btf, CoreRelocation, Global, MapFacts, ProgramFacts, global, map};
@@ -27,6 +28,8 @@ pub struct Facts {
     pub globals: Vec<Global>,
     /// Types; objects without maps need none.
     pub btf: Option<Btf>,
+    /// Symbols of the kernel that it names, by name.
+    pub outside: Vec<Outside>,
     /// CO-RE relocations.
     pub core_relocations: Vec<CoreRelocation>,
 }
@@ -132,6 +135,7 @@ impl Facts {
             programs: programs(&opened, &code, &maps)?,
             maps,
             globals: global::globals(&opened.elf, opened.btf.as_ref())?,
+            outside: outsides(&opened.elf, opened.btf.as_ref()),
             core_relocations: core_relocations(&opened),
             btf: opened.btf,
         })

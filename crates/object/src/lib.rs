@@ -4,6 +4,7 @@
 //! a limit ([`limits`]) and no walk goes on for ever. The kernel's own rules decide what loads; this crate
 //! only reads.
 
+mod attach;
 pub mod btf;
 pub mod btf_ext;
 mod calls;
@@ -13,7 +14,10 @@ pub mod disasm;
 mod elf;
 pub mod event;
 mod facts;
+mod flow;
 mod global;
+pub mod gpl;
+mod guard;
 pub mod helper;
 pub mod insn;
 mod kernel_enum;
@@ -22,17 +26,26 @@ pub mod layout;
 pub mod limits;
 mod map;
 mod opened;
+mod outside;
 pub mod permissions;
 mod program;
 mod shown;
+mod slot;
+mod stack;
+mod uses;
+mod variables;
 mod writers;
 
 pub use btf::{Btf, TypeId};
 pub use core_kind::CoreKind;
 pub use facts::{Facts, ObjectError};
 pub use global::Global;
+pub use guard::Guard;
 pub use kind::ProgramKind;
 pub use map::{MapFacts, MapKind, MapOrigin, Memory};
+pub use outside::{Outside, OutsideKind};
 pub use program::{CoreRelocation, ProgramFacts, Source};
 pub use shown::shown;
+pub use slot::Slot;
+pub use uses::{Use, Used};
 pub use writers::Writers;

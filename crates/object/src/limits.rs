@@ -22,8 +22,10 @@ pub const TYPE_DEPTH: usize = 32;
 pub const RECORD_FIELDS: usize = 4096;
 /// Most programs of an object.
 pub const PROGRAMS: usize = 1024;
-/// Most calls between functions of one object.
+/// Most calls and references of all functions of an object, each kind once a function.
 pub const CALLS: usize = 100_000;
+/// The same for all programs, where what functions share counts for each program that reaches it.
+pub const REACHED: usize = 200_000;
 /// Most maps of an object.
 pub const MAPS: usize = 4096;
 /// Most objects carved out of one file.

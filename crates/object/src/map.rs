@@ -1,12 +1,13 @@
 //! Maps: what `.maps`, the older `maps` section and the data sections define.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::btf::{Composite, Kind};
-use crate::elf::{Elf, SymbolKind};
+use crate::elf::{Elf, Symbol, SymbolKind};
 use crate::kernel_enum::kernel_enum;
+use crate::slot::{Slot, slots};
 use crate::{Btf, ObjectError, TypeId, limits};
 
 /// One map of an object.
@@ -32,6 +33,8 @@ pub struct MapFacts {
     pub pinned: bool,
     /// For maps of maps: what an inner map looks like.
     pub inner: Option<Box<Self>>,
+    /// What stands in its slots from the start: inner maps, or programs.
+    pub slots: Vec<Slot>,
     /// Where the definition stands.
     pub origin: MapOrigin,
 }
@@ -63,6 +66,7 @@ impl MapFacts {
             value_type: None,
             pinned: false,
             inner: None,
+            slots: Vec::new(),
             origin,
         }
     }
@@ -121,22 +125,24 @@ pub(crate) fn maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<MapFacts>, Ob
 fn btf_maps(elf: &Elf<'_>, btf: &Btf) -> Result<Vec<MapFacts>, ObjectError> {
     let (index, _) = elf.section(".maps").unzip();
     // The linker leaves variables in the BTF whose symbols another definition replaced.
-    let symbols: BTreeSet<&str> =
-        elf.symbols.iter().filter(|s| s.section == index).map(|s| &*s.name).collect();
+    let symbols: BTreeMap<&str, &Symbol<'_>> =
+        elf.symbols.iter().filter(|s| s.section == index).map(|s| (&*s.name, s)).collect();
     let mut maps = Vec::new();
     for variable in btf.data_section(".maps") {
         let name = btf.name(btf.ty(variable.ty)).to_owned();
         let Kind::Variable { ty, .. } = btf.kind(variable.ty) else { continue };
-        if !symbols.contains(name.as_str()) {
-            continue;
-        }
+        let Some(symbol) = symbols.get(name.as_str()) else { continue };
         let Some(definition) = btf.composite(*ty) else {
             return Err(ObjectError::Map {
                 map: name,
                 why: "its definition is not a struct".into(),
             });
         };
-        maps.push(definition_of(btf, name, definition, 0)?);
+        let mut map = definition_of(btf, name, definition, 0)?;
+        if let Some(values) = definition.members.iter().find(|m| btf.name(*m) == "values") {
+            map.slots = slots(elf, symbol, u64::from(values.bit_offset / 8));
+        }
+        maps.push(map);
     }
     Ok(maps)
 }

@@ -1,7 +1,10 @@
 //! An object's sections and types, read but not yet understood.
 
+use std::cell::OnceCell;
+
 use crate::btf_ext::{BtfExt, LineInfo, SectionInfo};
 use crate::elf::Elf;
+use crate::variables::Variables;
 use crate::{Btf, ObjectError, Source};
 
 /// The parts that everything else is derived from.
@@ -9,6 +12,7 @@ pub(crate) struct Opened<'a> {
     pub(crate) elf: Elf<'a>,
     pub(crate) btf: Option<Btf>,
     pub(crate) ext: BtfExt,
+    variables: OnceCell<Variables>,
 }
 
 impl<'a> Opened<'a> {
@@ -21,7 +25,13 @@ impl<'a> Opened<'a> {
             (Some(data), Some(btf)) => BtfExt::parse(data, btf).map_err(failed(".BTF.ext"))?,
             _ => BtfExt::default(),
         };
-        Ok(Self { elf, btf, ext })
+        Ok(Self { elf, btf, ext, variables: OnceCell::new() })
+    }
+
+    /// The variable at a place of a data section, or the place.
+    pub(crate) fn variable(&self, section: &str, offset: u64) -> String {
+        let variables = self.variables.get_or_init(|| Variables::of(&self.elf));
+        variables.at(&self.elf, section, offset)
     }
 
     /// What `.BTF.ext` says of a section, by its index.

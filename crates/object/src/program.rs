@@ -8,8 +8,9 @@ use skep_spec::Target;
 use crate::btf_ext::{RelocationInfo, SectionInfo};
 use crate::calls::{Code, Function, Reference};
 use crate::opened::Opened;
+use crate::uses::{Use, Used, Uses};
 use crate::writers::{Analysis, Writers};
-use crate::{Btf, CoreKind, MapFacts, ObjectError, core_kind, helper, limits};
+use crate::{Btf, CoreKind, MapFacts, ObjectError, attach, core_kind, limits};
 
 /// One program of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,18 +21,30 @@ pub struct ProgramFacts {
     pub section: String,
     /// Where it attaches, by its section.
     pub target: Target,
+    /// The kernel's name for its way to attach (`enum bpf_attach_type`), where its section says one.
+    pub attach_type: Option<&'static str>,
     /// Whether libbpf loads it without being asked: false for sections that start with `?`.
     pub autoload: bool,
     /// Helpers without `bpf_`, of its subprograms too.
     pub helpers: BTreeSet<String>,
     /// Kernel functions, of its subprograms too.
     pub kfuncs: BTreeSet<String>,
+    /// Variables of the kernel and its configuration, of its subprograms too.
+    pub ksyms: BTreeSet<String>,
     /// Maps that it names, global data included, of its subprograms too.
     pub maps: BTreeSet<String>,
     /// How it writes maps; those that it does not write are left out.
     pub writes: BTreeMap<String, Writers>,
+    /// Maps that it takes entries out of.
+    pub deletes: BTreeSet<String>,
     /// Instructions, with each subprogram once.
     pub insns: usize,
+    /// Functions, itself included.
+    pub functions: usize,
+    /// Bytes of stack of its deepest calls, by the frames that it shows; none for recursion and too many frames.
+    pub stack: Option<u32>,
+    /// Where it uses helpers, kernel functions and symbols, and what must hold for that; sorted by what and name.
+    pub uses: Vec<Use>,
     /// Whether a call leads where we cannot follow, so that the sets above may lack something.
     pub unknown_calls: bool,
     /// Where its source starts.
@@ -72,7 +85,9 @@ pub(crate) fn programs(
     code: &Code<'_>,
     maps: &[MapFacts],
 ) -> Result<Vec<ProgramFacts>, ObjectError> {
-    let uses = uses_of_functions(code)?;
+    let uses = Uses::read(opened, code)?;
+    let stacks = uses.stacks();
+    let mut reached = 0;
     let mut analysis = Analysis::new(code, maps.iter().map(|m| (m.name.clone(), m.kind)));
     let mut programs = Vec::new();
     for (index, function) in code.functions.iter().enumerate() {
@@ -88,18 +103,28 @@ pub(crate) fn programs(
         }
         let target =
             section.name.parse().unwrap_or_else(|_| Target::Other(section.name.to_string()));
-        let reached = reached(&uses, index);
+        let gathered = uses.gather(index, &mut reached)?;
+        let written = analysis.writes(index);
+        reached += written.writes.len();
+        let names = |what| gathered.uses.iter().filter(move |used| used.what == what);
+        let names = |what| names(what).map(|used| used.name.clone()).collect();
         programs.push(ProgramFacts {
             name: function.name.clone(),
             section: section.name.to_string(),
             target,
             autoload: !section.name.starts_with('?'),
-            helpers: gather(&reached, |u| &u.helpers),
-            kfuncs: gather(&reached, |u| &u.kfuncs),
-            maps: gather(&reached, |u| &u.maps),
-            writes: analysis.writes(index),
-            insns: reached.iter().map(|u| u.insns).sum(),
-            unknown_calls: reached.iter().any(|u| u.unknown),
+            attach_type: attach::attach_type(&section.name),
+            helpers: names(Used::Helper),
+            kfuncs: names(Used::Kfunc),
+            ksyms: names(Used::Ksym),
+            maps: gathered.maps,
+            writes: written.writes,
+            deletes: written.deletes,
+            insns: gathered.insns,
+            functions: gathered.functions,
+            stack: stacks.get(index).copied().flatten(),
+            unknown_calls: gathered.unknown,
+            uses: gathered.uses,
             source: source_of(opened, function),
         });
         if programs.len() > limits::PROGRAMS {
@@ -108,53 +133,6 @@ pub(crate) fn programs(
         }
     }
     Ok(programs)
-}
-
-/// What one function itself uses.
-#[derive(Default)]
-struct Uses {
-    helpers: BTreeSet<String>,
-    kfuncs: BTreeSet<String>,
-    maps: BTreeSet<String>,
-    calls: BTreeSet<usize>,
-    insns: usize,
-    unknown: bool,
-}
-
-fn uses_of_functions(code: &Code<'_>) -> Result<Vec<Uses>, ObjectError> {
-    let mut all = Vec::with_capacity(code.functions.len());
-    let mut calls = 0;
-    for function in &code.functions {
-        let mut uses = Uses { insns: function.end - function.start, ..Uses::default() };
-        for at in 0..uses.insns {
-            match code.reference(function, at) {
-                Some(Reference::Helper(id)) => _ = uses.helpers.insert(helper::label(id)),
-                Some(Reference::Kfunc(name)) => _ = uses.kfuncs.insert(name),
-                Some(Reference::Map { name, .. }) => _ = uses.maps.insert(name),
-                Some(Reference::Function(to)) => _ = uses.calls.insert(to),
-                Some(Reference::Unknown) => uses.unknown = true,
-                Some(Reference::Extern(_)) | None => {}
-            }
-        }
-        calls += uses.calls.len();
-        if calls > limits::CALLS {
-            return Err(ObjectError::Limit { what: "calls", found: calls, most: limits::CALLS });
-        }
-        all.push(uses);
-    }
-    Ok(all)
-}
-
-/// What the functions use that a call of `from` can reach, itself included.
-fn reached(uses: &[Uses], from: usize) -> Vec<&Uses> {
-    let mut seen = BTreeSet::from([from]);
-    let mut todo = vec![from];
-    let mut found = Vec::new();
-    while let Some(uses) = todo.pop().and_then(|at| uses.get(at)) {
-        todo.extend(uses.calls.iter().filter(|to| seen.insert(**to)));
-        found.push(uses);
-    }
-    found
 }
 
 /// The functions that a call of `from` can reach, itself included; none that lie behind a call into nowhere.
@@ -171,10 +149,6 @@ pub(crate) fn reached_from(code: &Code<'_>, from: usize) -> BTreeSet<usize> {
         }
     }
     seen
-}
-
-fn gather(reached: &[&Uses], of: fn(&Uses) -> &BTreeSet<String>) -> BTreeSet<String> {
-    reached.iter().flat_map(|uses| of(uses)).cloned().collect()
 }
 
 fn source_of(opened: &Opened<'_>, function: &Function) -> Option<Source> {

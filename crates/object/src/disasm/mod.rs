@@ -11,7 +11,7 @@ pub use text::{UNKNOWN, text};
 
 use crate::btf_ext::LineInfo;
 use crate::calls::{Code, Function, Reference};
-use crate::elf::{Elf, SymbolKind};
+use crate::elf::Elf;
 use crate::insn::{Insn, JA32};
 use crate::opened::Opened;
 use crate::program::reached_from;
@@ -128,7 +128,6 @@ pub fn list(
 ) -> Result<(), DisasmError> {
     let opened = Opened::parse(bytes)?;
     let code = Code::read(&opened.elf)?;
-    let variables = Variables::of(&opened.elf);
     let wanted = program.map(|name| of_program(&opened.elf, &code, name)).transpose()?;
     for (index, function) in code.functions.iter().enumerate() {
         if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&index)) {
@@ -138,7 +137,7 @@ pub fn list(
         let section = section.map(|section| section.name.to_string()).unwrap_or_default();
         let (name, program) = (function.name.clone(), section != ".text");
         each(Item::Function(Start { name, section, program }));
-        Listing { opened: &opened, code: &code, variables: &variables, function }.lines(&mut each);
+        Listing { opened: &opened, code: &code, function }.lines(&mut each);
     }
     Ok(())
 }
@@ -155,7 +154,6 @@ fn of_program(elf: &Elf<'_>, code: &Code<'_>, name: &str) -> Result<BTreeSet<usi
 struct Listing<'a> {
     opened: &'a Opened<'a>,
     code: &'a Code<'a>,
-    variables: &'a Variables<'a>,
     function: &'a Function,
 }
 
@@ -204,7 +202,7 @@ impl Listing<'_> {
                 name.map_or(Note::Unknown, Note::Function)
             }
             Reference::Map { name, offset } if name.starts_with('.') => {
-                Note::Variable(self.variables.at(&name, offset))
+                Note::Variable(self.opened.variable(&name, offset))
             }
             Reference::Map { name, .. } => Note::Map(name),
             Reference::Unknown => Note::Unknown,
@@ -223,41 +221,5 @@ impl Listing<'_> {
         let ask = CoreKind::from(relocation.kind);
         let path = core_kind::path(btf, relocation.ty, btf.string(relocation.access), ask);
         Some(Note::Core { ask, path })
-    }
-}
-
-/// The variables of data sections, by place.
-struct Variables<'a> {
-    elf: &'a Elf<'a>,
-    /// Section, place and symbol, sorted.
-    places: Vec<(usize, u64, usize)>,
-}
-
-impl<'a> Variables<'a> {
-    fn of(elf: &'a Elf<'a>) -> Self {
-        let symbols = elf.symbols.iter().enumerate();
-        let objects = symbols.filter(|(_, symbol)| symbol.kind == SymbolKind::Object);
-        let mut places: Vec<(usize, u64, usize)> =
-            objects.filter_map(|(at, symbol)| Some((symbol.section?, symbol.value, at))).collect();
-        places.sort_unstable();
-        Self { elf, places }
-    }
-
-    /// The variable at a place of a section, or the place.
-    fn at(&self, section: &str, offset: u64) -> String {
-        self.symbol(section, offset).unwrap_or_else(|| format!("{section}+{offset:#x}"))
-    }
-
-    fn symbol(&self, section: &str, offset: u64) -> Option<String> {
-        let (index, _) = self.elf.section(section)?;
-        let after = self.places.partition_point(|(of, value, _)| (*of, *value) <= (index, offset));
-        let (of, _, at) = self.places.get(after.checked_sub(1)?)?;
-        let symbol = self.elf.symbols.get(*at).filter(|_| *of == index)?;
-        let name = &symbol.name;
-        match offset - symbol.value {
-            0 => Some(name.to_string()),
-            inside if inside < symbol.size => Some(format!("{name}+{inside:#x}")),
-            _ => None,
-        }
     }
 }

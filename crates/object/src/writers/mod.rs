@@ -6,7 +6,7 @@
 mod state;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,15 @@ pub(crate) struct Analysis<'a> {
     budget: usize,
 }
 
+/// How a program writes maps.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// Those that it does not write are left out.
+    pub(crate) writes: BTreeMap<String, Writers>,
+    /// Those that it takes entries out of.
+    pub(crate) deletes: BTreeSet<String>,
+}
+
 /// More maps than this are not told apart.
 const MOST_MAPS: usize = 64;
 /// Real programs need some two walks over each instruction.
@@ -52,19 +61,23 @@ impl<'a> Analysis<'a> {
     }
 
     /// How the program that starts with a function writes maps.
-    pub(crate) fn writes(&mut self, function: usize) -> BTreeMap<String, Writers> {
-        let written = if self.maps.len() > MOST_MAPS {
+    pub(crate) fn writes(&mut self, function: usize) -> Written {
+        let found = if self.maps.len() > MOST_MAPS {
             None
         } else {
             walk::Walk::new(self.code, &self.maps, &mut self.budget).program(function)
         };
-        let worst = || vec![Writers::Plain; self.maps.len()];
-        let classes = written.unwrap_or_else(worst);
-        self.maps
-            .iter()
-            .zip(classes)
-            .filter(|(_, class)| *class != Writers::None)
-            .map(|((name, _), class)| (name.clone(), class))
-            .collect()
+        let worst = || (vec![Writers::Plain; self.maps.len()], u64::MAX);
+        let (classes, deleted) = found.unwrap_or_else(worst);
+        let mut written = Written::default();
+        for (at, ((name, _), class)) in self.maps.iter().zip(classes).enumerate() {
+            if class != Writers::None {
+                written.writes.insert(name.clone(), class);
+            }
+            if deleted == u64::MAX || deleted >> (at % 64) & 1 == 1 {
+                written.deletes.insert(name.clone());
+            }
+        }
+        written
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Writers;
 use super::state::{Address, Held, Stack, State};
 use crate::calls::{Code, Reference};
+use crate::flow::target;
 use crate::helper;
 use crate::insn::{CALL, CALLX, EXIT, GOTOX, Insn, JA, JA32, LD_IMM64, class};
 
@@ -14,6 +15,7 @@ const LOOKUPS: [u32; 7] = [1, 81, 107, 145, 156, 195, 210];
 const UPDATE: u32 = 2;
 /// Helpers that remove or append: `map_delete_elem`, `map_push_elem`, `map_pop_elem`, `…_storage_delete`.
 const CHANGES: [u32; 7] = [3, 87, 88, 108, 146, 157, 211];
+const PUSH: u32 = 87;
 const FOR_EACH: u32 = 164;
 const TIMER_SET_CALLBACK: u32 = 170;
 const LOOP: u32 = 181;
@@ -29,6 +31,8 @@ pub(super) struct Walk<'a> {
     maps: &'a [(String, bool)],
     budget: &'a mut usize,
     written: Vec<Writers>,
+    /// Maps that entries are taken out of, one bit each.
+    deleted: u64,
     functions: BTreeMap<usize, Known>,
     changed: bool,
 }
@@ -49,11 +53,12 @@ impl<'a> Walk<'a> {
         budget: &'a mut usize,
     ) -> Self {
         let written = vec![Writers::None; maps.len()];
-        Self { code, maps, budget, written, functions: BTreeMap::new(), changed: false }
+        Self { code, maps, budget, written, deleted: 0, functions: BTreeMap::new(), changed: false }
     }
 
-    /// The class of each map; none where the budget ran out or a call leads nowhere.
-    pub(super) fn program(mut self, start: usize) -> Option<Vec<Writers>> {
+    /// The class of each map, and a bit for each that entries are taken out of; none where the budget ran out or a
+    /// call leads nowhere.
+    pub(super) fn program(mut self, start: usize) -> Option<(Vec<Writers>, u64)> {
         self.functions.insert(start, Known::default());
         loop {
             self.changed = false;
@@ -62,7 +67,7 @@ impl<'a> Walk<'a> {
                 self.function(index)?;
             }
             if !self.changed {
-                return Some(self.written);
+                return Some((self.written, self.deleted));
             }
         }
     }
@@ -216,7 +221,10 @@ impl<'a> Walk<'a> {
         match id {
             UPDATE if creates => self.write(maps, Writers::Atomic),
             UPDATE => self.write(maps, Writers::Plain),
-            _ if CHANGES.contains(&id) => self.change(maps),
+            _ if CHANGES.contains(&id) => {
+                self.change(maps);
+                self.deleted |= if id == PUSH { 0 } else { maps };
+            }
             FOR_EACH => {
                 let none = Held::default();
                 let value = Held::value_of(maps);
@@ -300,13 +308,6 @@ impl<'a> Walk<'a> {
 
 fn values(arguments: [Held; 5]) -> u64 {
     arguments.iter().fold(0, |all, held| all | held.values)
-}
-
-/// Where an instruction may jump to within its function.
-fn target(insn: Insn, at: usize) -> Option<usize> {
-    let distance = if insn.code == JA32 { i64::from(insn.imm) } else { i64::from(insn.off) };
-    let to = i64::try_from(at).ok()? + 1 + distance;
-    insn.is_jump().then_some(usize::try_from(to).ok()).flatten()
 }
 
 fn merge(states: &mut BTreeMap<usize, State>, todo: &mut Vec<usize>, at: usize, from: &State) {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use skep_object::layout::{LayoutChange, compare};
+use skep_object::layout::{FieldAt, LayoutChange, compare, fields};
 use skep_object::{Btf, TypeId};
 
 use crate::build::facts;
@@ -134,4 +134,60 @@ fn a_type_that_is_not_there_compares_to_nothing() {
     let (old, value) = version(1);
     let change = compare(&old, value, &old, TypeId(0), &BTreeMap::new());
     assert!(matches!(change, LayoutChange::Incompatible(_)));
+}
+
+fn classes(old: u32, new: u32) -> String {
+    let ((old, a), (new, b)) = (version(old), version(new));
+    let mut out = String::new();
+    for change in fields(&old, a, &new, b, &BTreeMap::new()).unwrap() {
+        let at = |field: &Option<FieldAt>| {
+            field.as_ref().map_or("-".to_owned(), |f| format!("{}:{} {}", f.offset, f.size, f.ty))
+        };
+        let (old, new) = (at(&change.old), at(&change.new));
+        writeln!(out, "{} {}: {old} -> {new}", change.name, change.class).unwrap();
+    }
+    out
+}
+
+#[test]
+fn every_field_has_a_word_for_what_became_of_it() {
+    insta::assert_snapshot!(classes(3, 4), @r"
+    small widened: 4:4 u32 -> 0:8 u64
+    comm moved: 88:16 char[16] -> 8:16 char[16]
+    slots widened: 8:32 unsigned long long[4] -> 24:64 unsigned long long[8]
+    part.a moved: 40:4 u32 -> 88:4 u32
+    part.b moved: 48:8 u64 -> 96:8 u64
+    parts[0].a moved: 56:4 u32 -> 104:4 u32
+    parts[0].b moved: 64:8 u64 -> 112:8 u64
+    parts[1].a moved: 72:4 u32 -> 120:4 u32
+    parts[1].b moved: 80:8 u64 -> 128:8 u64
+    sign retyped: 104:4 s32 -> 136:4 u32
+    flag moved: 108:4 u32 -> 140:4 u32
+    timer moved: 112:16 struct bpf_timer -> 144:16 struct bpf_timer
+    node.next moved: 136:8 struct node* -> 160:8 struct node*
+    node.self moved: 144:8 u64 -> 168:8 u64
+    gone removed: 128:8 u64 -> -
+    ");
+    insta::assert_snapshot!(classes(4, 3), @r"
+    small narrowed: 0:8 u64 -> 4:4 u32
+    slots narrowed: 24:64 unsigned long long[8] -> 8:32 unsigned long long[4]
+    part.a moved: 88:4 u32 -> 40:4 u32
+    part.b moved: 96:8 u64 -> 48:8 u64
+    parts[0].a moved: 104:4 u32 -> 56:4 u32
+    parts[0].b moved: 112:8 u64 -> 64:8 u64
+    parts[1].a moved: 120:4 u32 -> 72:4 u32
+    parts[1].b moved: 128:8 u64 -> 80:8 u64
+    comm moved: 8:16 char[16] -> 88:16 char[16]
+    sign retyped: 136:4 u32 -> 104:4 s32
+    flag moved: 140:4 u32 -> 108:4 u32
+    timer moved: 144:16 struct bpf_timer -> 112:16 struct bpf_timer
+    gone added: - -> 128:8 u64
+    node.next moved: 160:8 struct node* -> 136:8 struct node*
+    node.self moved: 168:8 u64 -> 144:8 u64
+    ");
+    insta::assert_snapshot!(classes(1, 2), @r"
+    count same: 0:8 u64 -> 0:8 u64
+    bytes added: - -> 8:8 u64
+    ");
+    insta::assert_snapshot!(classes(7, 6), @" widened: 0:4 value_t -> 0:8 value_t");
 }

@@ -11,4 +11,5 @@ mod layouts;
 mod peers;
 mod permissions;
 mod types;
+mod uses;
 mod writers;

@@ -1,4 +1,6 @@
-use skep_object::permissions::{Power, derive, uncovered};
+use std::fmt::Write as _;
+
+use skep_object::permissions::{Power, derive, reasons, uncovered};
 use skep_spec::manifest::Permissions;
 
 use crate::build::facts;
@@ -80,4 +82,27 @@ fn patterns_cover() {
     insta::assert_snapshot!(uncovered(&permissions, &facts).join("\n"), @"map-memory is 4KiB, the maps take 36200 bytes");
     permissions.map_memory = Some("much".into());
     insta::assert_snapshot!(uncovered(&permissions, &facts).join("\n"), @"map-memory 'much' is no size such as 16MiB");
+}
+
+#[test]
+fn every_power_has_its_reasons_with_lines() {
+    let mut out = String::new();
+    for reason in reasons(&facts("guards.c", &[])) {
+        let line = reason.source.as_ref().unwrap().line;
+        let guards: Vec<String> = reason.guards.iter().map(ToString::to_string).collect();
+        let (power, program, by) = (reason.power, &reason.program, &reason.by);
+        writeln!(out, "{power}: {program} by {by}, line {line} [{}]", guards.join(", ")).unwrap();
+    }
+    insta::assert_snapshot!(out, @r"
+    writes the memory of processes: opened by bpf_probe_write_user, line 56 [off unless verbose is changed]
+    decides about permissions: opened by lsm/file_open, line 81 []
+    sends signals to processes: opened by bpf_send_signal, line 87 [off unless mode is changed]
+    calls kernel functions: switched by bpf_new_kfunc, line 75 [where the kernel has bpf_new_kfunc]
+    observes the system: opened by lsm/file_open, line 81 []
+    observes the system: switched by raw_tp/sched_switch, line 63 []
+    ");
+    let summary = derive(&facts("guards.c", &[]));
+    let reasons = reasons(&facts("guards.c", &[]));
+    assert!(summary.powers.iter().all(|power| reasons.iter().any(|r| r.power == *power)));
+    assert!(reasons.iter().all(|reason| summary.powers.contains(&reason.power)));
 }

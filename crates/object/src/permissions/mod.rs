@@ -1,10 +1,14 @@
 //! What an object's code may touch, derived from its instructions and held against what its manifest asks for.
 
+mod reason;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use skep_spec::manifest::Permissions;
+
+pub use reason::{Cause, Reason, reasons};
 
 use crate::{Facts, Memory};
 

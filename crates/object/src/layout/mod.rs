@@ -1,6 +1,10 @@
 //! How the layout of a map's value changed between two versions of an object.
 
+mod fields;
+
 use std::collections::BTreeMap;
+
+pub use fields::{FieldAt, FieldChange, FieldClass, fields};
 
 use crate::btf::{Array, Composite, Int, Kind, Member};
 use crate::limits::{RECORD_FIELDS, TYPE_DEPTH};

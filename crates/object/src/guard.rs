@@ -1,0 +1,294 @@
+//! Branches that only some kernels or settings take: code behind a question to the kernel's types, to a kernel symbol,
+//! or to a constant that is set before loading.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::calls::{Code, Function, Reference};
+use crate::insn::{CALL, EXIT, Insn, class};
+use crate::opened::Opened;
+use crate::{CoreKind, core_kind, flow, shown};
+
+/// What must hold for code to run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "on")]
+pub enum Guard {
+    /// The kernel's types have something, or lack it.
+    Type {
+        /// What is asked: `field_exists`.
+        ask: CoreKind,
+        /// Of what: `task_struct.__state`.
+        path: String,
+        /// Whether it must be there.
+        present: bool,
+    },
+    /// The kernel has a symbol, or lacks it.
+    Symbol {
+        /// The symbol.
+        name: String,
+        /// Whether it must be there.
+        present: bool,
+    },
+    /// A constant has some value.
+    Constant {
+        /// The variable.
+        name: String,
+        /// Whether the object's own value keeps the code from running.
+        off: bool,
+    },
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has = |present: &bool| if *present { "has" } else { "lacks" };
+        match self {
+            Self::Type { path, present, .. } => {
+                write!(f, "where the kernel {} {}", has(present), shown(path))
+            }
+            Self::Symbol { name, present } => {
+                write!(f, "where the kernel {} {}", has(present), shown(name))
+            }
+            Self::Constant { name, off: true } => {
+                write!(f, "off unless {} is changed", shown(name))
+            }
+            Self::Constant { name, off: false } => write!(f, "depends on {}", shown(name)),
+        }
+    }
+}
+
+/// Most guards of one function that are looked at.
+const MOST: usize = 64;
+/// How far back a tested register's origin is looked for, in instructions.
+const LOOK_BACK: usize = 16;
+
+/// The guards of a function's instructions, for those that have any.
+pub(crate) struct Guards {
+    by_insn: BTreeMap<usize, Vec<Guard>>,
+}
+
+impl Guards {
+    /// `places` are the instructions that are asked about. Steps are taken from `budget`; where it is used up, code counts
+    /// as unguarded.
+    pub(crate) fn of(
+        opened: &Opened<'_>,
+        code: &Code<'_>,
+        function: &Function,
+        places: &[usize],
+        budget: &mut usize,
+    ) -> Self {
+        let mut by_insn: BTreeMap<usize, Vec<Guard>> = BTreeMap::new();
+        let search = Search { opened, code, function, body: code.body(function) };
+        if places.is_empty() {
+            return Self { by_insn };
+        }
+        let tests = search.tests();
+        if tests.is_empty() {
+            return Self { by_insn };
+        }
+        let flow = flow::Flow::of(search.body);
+        let all = flow.reached(None, budget);
+        for (edge, guard) in tests {
+            let (Some(all), Some(without)) = (&all, flow.reached(Some(edge), budget)) else {
+                break;
+            };
+            for place in places.iter().filter(|at| all.has(**at) && !without.has(**at)) {
+                by_insn.entry(*place).or_default().push(guard.clone());
+            }
+        }
+        Self { by_insn }
+    }
+
+    /// What must hold for an instruction to run.
+    pub(crate) fn at(&self, insn: usize) -> &[Guard] {
+        self.by_insn.get(&insn).map_or(&[], Vec::as_slice)
+    }
+}
+
+struct Search<'a> {
+    opened: &'a Opened<'a>,
+    code: &'a Code<'a>,
+    function: &'a Function,
+    body: &'a [Insn],
+}
+
+/// What a tested register came from.
+enum Origin {
+    Type { ask: CoreKind, path: String },
+    Symbol(String),
+    Constant { name: String, value: u64 },
+}
+
+impl Search<'_> {
+    /// Edges that something must hold for.
+    fn tests(&self) -> Vec<(flow::Edge, Guard)> {
+        let mut tests = Vec::new();
+        for (at, insn) in self.body.iter().enumerate() {
+            let Some(test) = Test::of(*insn) else { continue };
+            let Some(origin) = self.origin(at, insn.dst) else { continue };
+            for taken in [true, false] {
+                if let Some(guard) = guard(&origin, test, taken) {
+                    tests.push((flow::Edge { at, taken }, guard));
+                }
+            }
+            if tests.len() >= MOST {
+                break;
+            }
+        }
+        tests
+    }
+
+    /// Follows a register back in its basic block.
+    fn origin(&self, from: usize, register: u8) -> Option<Origin> {
+        let (mut register, mut done) = (register, Vec::new());
+        for at in (from.saturating_sub(LOOK_BACK)..from).rev() {
+            let insn = *self.body.get(at)?;
+            if insn.is_jump() || matches!(insn.code, CALL | EXIT) {
+                return None;
+            }
+            if insn.dst != register
+                || matches!(insn.class(), class::ST | class::STX)
+                || insn.code == 0
+            {
+                continue;
+            }
+            if let Some(origin) = self.asks_kernel(at) {
+                return Some(origin);
+            }
+            match (insn.class(), insn.code & 0xf0) {
+                (class::LDX, _) => return self.constant(at, insn, &done),
+                (class::ALU | class::ALU64, MOV) if insn.code & FROM_REG != 0 && insn.off == 0 => {
+                    register = insn.src;
+                }
+                (class::ALU | class::ALU64, AND | LEFT | RIGHT | SIGNED_RIGHT)
+                    if insn.code & FROM_REG == 0 => {}
+                _ => return None,
+            }
+            done.push(insn);
+        }
+        None
+    }
+
+    fn asks_kernel(&self, at: usize) -> Option<Origin> {
+        if let Some(Reference::Extern(name)) = self.code.reference(self.function, at) {
+            return Some(Origin::Symbol(name));
+        }
+        let (btf, info) = (self.opened.btf.as_ref()?, self.opened.info(self.function.section)?);
+        let relocation = info.relocation(self.function.offset(at))?;
+        let ask = CoreKind::from(relocation.kind);
+        let path = || core_kind::path(btf, relocation.ty, btf.string(relocation.access), ask);
+        ask.is_guard().then(|| Origin::Type { ask, path: path() })
+    }
+
+    /// A load from read-only data whose address is set just before; `done` to it afterwards, last first.
+    fn constant(&self, at: usize, load: Insn, done: &[Insn]) -> Option<Origin> {
+        let mut before = (at.saturating_sub(LOOK_BACK)..at).rev();
+        let set = before.find(|at| {
+            self.body.get(*at).is_some_and(|insn| {
+                insn.is_ld_imm64() && insn.dst == load.src
+                    || insn.is_jump()
+                    || (insn.dst == load.src
+                        && !matches!(insn.class(), class::ST | class::STX | class::LD))
+            })
+        })?;
+        let Some(Reference::Map { name, offset }) = self.code.reference(self.function, set) else {
+            return None;
+        };
+        if !name.starts_with(".rodata") {
+            return None;
+        }
+        let place = offset.checked_add_signed(load.off.into())?;
+        let (_, section) = self.opened.elf.section(&name)?;
+        let size = [4, 2, 1, 8].get(usize::from(load.code >> 3 & 3)).copied()?;
+        let from = usize::try_from(place).ok()?;
+        let bytes = section.data.get(from..from.checked_add(size)?)?;
+        let value = number(bytes, self.opened.elf.big_endian);
+        let value = done.iter().rev().fold(value, |value, insn| apply(*insn, value));
+        let name = self.opened.variable(&name, place);
+        Some(Origin::Constant { name, value })
+    }
+}
+
+const MOV: u8 = 0xb0;
+const AND: u8 = 0x50;
+const LEFT: u8 = 0x60;
+const RIGHT: u8 = 0x70;
+const SIGNED_RIGHT: u8 = 0xc0;
+const FROM_REG: u8 = 8;
+
+fn number(bytes: &[u8], big_endian: bool) -> u64 {
+    let add = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+    if big_endian { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) }
+}
+
+fn apply(insn: Insn, value: u64) -> u64 {
+    let by = insn.imm.cast_unsigned() & 63;
+    let value = match insn.code & 0xf0 {
+        AND => value & i64::from(insn.imm).cast_unsigned(),
+        LEFT => value << by,
+        RIGHT => value >> by,
+        SIGNED_RIGHT => (value.cast_signed() >> by).cast_unsigned(),
+        _ => value,
+    };
+    if insn.class() == class::ALU { value & u64::from(u32::MAX) } else { value }
+}
+
+/// A comparison with a number.
+#[derive(Clone, Copy)]
+struct Test {
+    insn: Insn,
+}
+
+impl Test {
+    fn of(insn: Insn) -> Option<Self> {
+        let compares = insn.is_jump() && insn.code & FROM_REG == 0 && insn.code & 0xf0 != 0;
+        (compares && insn.code & 0xf0 != 0xe0).then_some(Self { insn })
+    }
+
+    /// Whether a value takes the jump.
+    fn takes(self, value: u64) -> bool {
+        let wide = self.insn.class() == class::JMP;
+        let imm = i64::from(self.insn.imm);
+        let (a, b) = if wide {
+            (value, imm.cast_unsigned())
+        } else {
+            (value & u64::from(u32::MAX), imm.cast_unsigned() & u64::from(u32::MAX))
+        };
+        let signed =
+            |v: u64| if wide { v.cast_signed() } else { i64::from((v as u32).cast_signed()) };
+        let (sa, sb) = (signed(a), signed(b));
+        match self.insn.code & 0xf0 {
+            0x10 => a == b,
+            0x20 => a > b,
+            0x30 => a >= b,
+            0x40 => a & b != 0,
+            0x50 => a != b,
+            0x60 => sa > sb,
+            0x70 => sa >= sb,
+            0xa0 => a < b,
+            0xb0 => a <= b,
+            0xc0 => sa < sb,
+            _ => sa <= sb,
+        }
+    }
+}
+
+/// What must hold for one side of a test; none where both answers lead there.
+fn guard(origin: &Origin, test: Test, taken: bool) -> Option<Guard> {
+    let leads = |value: u64| test.takes(value) == taken;
+    let present = || match (leads(1), leads(0)) {
+        (true, false) => Some(true),
+        (false, true) => Some(false),
+        _ => None,
+    };
+    Some(match origin {
+        Origin::Type { ask, path } => {
+            Guard::Type { ask: *ask, path: path.clone(), present: present()? }
+        }
+        Origin::Symbol(name) => Guard::Symbol { name: name.clone(), present: present()? },
+        Origin::Constant { name, value } => {
+            Guard::Constant { name: name.clone(), off: !leads(*value) }
+        }
+    })
+}

@@ -1,0 +1,79 @@
+//! Why an object may do what it may do: the program, the call and the source line behind each power.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Power, power_of_helper, powers_of_hook};
+use crate::{Facts, Guard, ProgramFacts, Source, Use, Used, shown};
+
+/// What gives an object a power.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// The power.
+    pub power: Power,
+    /// The program that has it.
+    pub program: String,
+    /// What gives it.
+    pub by: Cause,
+    /// The line that does: of a call its own, of a hook the first of the program.
+    pub source: Option<Source>,
+    /// What must hold for that line to run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<Guard>,
+}
+
+/// What gives a power.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// Being attached there.
+    Hook(String),
+    /// A helper, without `bpf_`.
+    Helper(String),
+    /// A kernel function.
+    Kfunc(String),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hook(target) => write!(f, "{}", shown(target)),
+            Self::Helper(name) => write!(f, "bpf_{}", shown(name)),
+            Self::Kfunc(name) => write!(f, "{}", shown(name)),
+        }
+    }
+}
+
+/// All reasons for all powers, by power (the gravest first), program and cause.
+#[must_use]
+pub fn reasons(facts: &Facts) -> Vec<Reason> {
+    let mut all: Vec<Reason> = facts.programs.iter().flat_map(of_program).collect();
+    all.sort_by(|a, b| (a.power, &a.program, &a.by).cmp(&(b.power, &b.program, &b.by)));
+    all
+}
+
+fn of_program(program: &ProgramFacts) -> impl Iterator<Item = Reason> {
+    let hook = powers_of_hook(program.target.kind()).into_iter().map(|power| Reason {
+        power,
+        program: program.name.clone(),
+        by: Cause::Hook(program.target.to_string()),
+        source: program.source.clone(),
+        guards: Vec::new(),
+    });
+    let used = program.uses.iter().filter_map(|used| {
+        let (power, by) = of_use(used)?;
+        let (program, source) = (program.name.clone(), used.source.clone());
+        Some(Reason { power, program, by, source, guards: used.guards.clone() })
+    });
+    hook.chain(used)
+}
+
+fn of_use(used: &Use) -> Option<(Power, Cause)> {
+    let name = used.name.clone();
+    match used.what {
+        Used::Helper => Some((power_of_helper(&name)?, Cause::Helper(name))),
+        Used::Kfunc => Some((Power::CallsKernelFunctions, Cause::Kfunc(name))),
+        Used::Ksym => None,
+    }
+}
