@@ -194,6 +194,9 @@ pub struct HookDetail {
     pub program: Option<String>,
     /// What holds it.
     pub held_by: String,
+    /// Events that the kernel kept from it, as far as it counts them.
+    #[serde(default)]
+    pub missed: u64,
 }
 
 /// One map.

@@ -21,6 +21,7 @@ pub mod probe;
 pub mod process;
 pub mod program;
 pub mod ring;
+pub mod sched;
 mod socket;
 pub mod stub;
 mod sys;

@@ -52,6 +52,9 @@ pub struct ProgramInfo {
     pub run_count: u64,
     /// Nanoseconds of all runs; 0 unless statistics are on.
     pub run_time_ns: u64,
+    /// Events that the kernel kept from it: it, or with kprobes any program, was under way on that processor already.
+    /// 0 on kernels that don't count them (before 5.12; of kprobes and perf events before 6.7).
+    pub missed: u64,
     /// BTF type id of the attach target; 0 on kernels that don't say (before 6.0).
     pub attach_btf_id: u32,
     /// Id of the BTF object that `attach_btf_id` is in; 0 on kernels that don't say.
@@ -303,6 +306,7 @@ fn info(fd: BorrowedFd<'_>) -> Result<ProgramInfo, KernelError> {
         btf_id: raw.btf_id,
         run_count: raw.run_cnt,
         run_time_ns: raw.run_time_ns,
+        missed: raw.recursion_misses,
         attach_btf_id: raw.attach_btf_id,
         attach_btf_obj_id: raw.attach_btf_obj_id,
         translated_bytes: raw.xlated_prog_len,

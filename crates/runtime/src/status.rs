@@ -123,6 +123,9 @@ pub struct HookDetail {
     pub runs: u64,
     /// Nanoseconds of all runs of the stub.
     pub run_time_ns: u64,
+    /// Events that the kernel kept from the stub, since it or, for a kprobe or perf event, any program or map call was
+    /// under way on that processor. A plain attachment misses them too. 0 on kernels that don't count them.
+    pub missed: u64,
 }
 
 /// One map.
@@ -231,15 +234,16 @@ impl Runtime {
     fn hook_details(&self, name: &ServiceName, service: &Service) -> Vec<HookDetail> {
         let detail = |(hook_name, hook): (&String, &crate::state::Hook)| {
             let stub = Program::open_pinned(&self.pins(name).stub(hook_name), (&hook.kind).into());
-            let (runs, run_time_ns) = runs(stub.ok());
+            let stub = stub.ok().and_then(|stub| stub.info().ok());
             HookDetail {
                 name: hook_name.clone(),
                 target: hook.target.clone(),
                 mechanism: hook.mechanism,
                 program: service.program_on(service.active, hook_name).map(|(p, _)| p.to_owned()),
                 held_by: hook.attachment.to_string(),
-                runs,
-                run_time_ns,
+                runs: stub.as_ref().map_or(0, |info| info.run_count),
+                run_time_ns: stub.as_ref().map_or(0, |info| info.run_time_ns),
+                missed: stub.as_ref().map_or(0, |info| info.missed),
             }
         };
         service.hooks.iter().map(detail).collect()

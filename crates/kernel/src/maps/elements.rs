@@ -1,9 +1,10 @@
-//! Elements of maps: look up, update, delete, walk.
+//! Elements of maps: look up, update, delete, walk; unpreempted, for the sake of events (see [`Unpreempted`]).
 
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::{MapHandle, possible_cpus};
 use crate::error::KernelError;
+use crate::sched::Unpreempted;
 use crate::sys;
 
 /// How an update treats what is there.
@@ -39,6 +40,7 @@ impl MapHandle {
     pub fn lookup(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KernelError> {
         self.check_key("look up", key)?;
         let mut value = vec![0u8; self.value_bytes_of_one()?];
+        let _stretch = Unpreempted::begin();
         // SAFETY: the key has key_size bytes and the value what the kernel writes for this type; checked above.
         let found = sys::check(unsafe {
             libbpf_sys::bpf_map_lookup_elem(
@@ -81,6 +83,7 @@ impl MapHandle {
             let why = format!("the value has {} bytes, the map's have {size}", value.len());
             return Err(KernelError::unsupported("update the map", self.name(), why));
         }
+        let _stretch = Unpreempted::begin();
         // SAFETY: key and value have the sizes that the kernel reads; checked above.
         sys::check(unsafe {
             libbpf_sys::bpf_map_update_elem(
@@ -104,6 +107,7 @@ impl MapHandle {
     /// `key` has another size; EINVAL for arrays.
     pub fn delete(&self, key: &[u8]) -> Result<bool, KernelError> {
         self.check_key("delete from", key)?;
+        let _stretch = Unpreempted::begin();
         // SAFETY: the key has key_size bytes; checked above.
         let gone = sys::check(unsafe {
             libbpf_sys::bpf_map_delete_elem(self.as_fd().as_raw_fd(), key.as_ptr().cast())
@@ -219,6 +223,7 @@ impl MapHandle {
         let mut next = vec![0u8; key_size.max(8)];
         let mut count = batch.room as u32;
         let token = batch.token.as_mut().map_or(std::ptr::null_mut(), |token| token.as_mut_ptr());
+        let _stretch = Unpreempted::begin();
         // SAFETY: keys and values have room for `count` entries, the tokens for a key or a bucket's number.
         let ret = sys::check(unsafe {
             libbpf_sys::bpf_map_lookup_batch(

@@ -21,6 +21,7 @@ use crate::attach::Link;
 use crate::error::KernelError;
 use crate::maps::MapHandle;
 use crate::program::{Program, ProgramKind};
+use crate::sched::Unpreempted;
 use crate::sys;
 
 /// How to open an object.
@@ -117,10 +118,13 @@ impl Opened {
 
     fn prepare_and_load(&mut self) -> Result<Counted, i32> {
         let mut counted = Counted::default();
-        if let Some(counters) = &self.counters {
+        {
+            let _stretch = Unpreempted::begin(); // maps get their first values
             // SAFETY: the object is open and not yet prepared.
             let prepared = sys::check(unsafe { libbpf_sys::bpf_object__prepare(self.raw.ptr()) });
             prepared.map_err(|e| e.raw_os_error().unwrap_or(0))?;
+        }
+        if let Some(counters) = &self.counters {
             counted = lost::inject_all(&self.raw, counters)?;
         }
         // SAFETY: the object is open and not yet loaded.

@@ -1,6 +1,8 @@
 //! The moving merge while programs write: a value gains a field, and every count arrives exactly once, also when
 //! the process that merges is killed half-way and another does it again.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -45,7 +47,7 @@ fn one_round(round: u32) -> Result<usize, String> {
     let stub = stub::load("merge_stub", &one, false, &switch, &slots).map_err(text)?;
     let word = switch.mmap().map_err(text)?;
     word.store(0, 1);
-    let target = "raw_tp/sys_enter".parse().map_err(|_| "a target".to_owned())?;
+    let target = "raw_tp/task_rename".parse().map_err(|_| "a target".to_owned())?;
     let link = attach::attach(&stub, &AttachPlan::new(target)).map_err(text)?;
 
     let (done, merged) = (AtomicU32::new(0), AtomicBool::new(false));
@@ -67,11 +69,13 @@ fn one_round(round: u32) -> Result<usize, String> {
 fn fire(now: &MappedU64s, done: &AtomicU32, merged: &AtomicBool) {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let _ = process::pin_to_cpu(cpus - 1);
+    // A task_rename event. Not sys_enter, which any task's system call may keep busy where programs can be preempted.
+    let name = OpenOptions::new().write(true).open("/proc/thread-self/comm");
+    let mut name = name.expect("the name of this thread");
     let mut number = 0;
     while number < EVENTS || !merged.load(Ordering::Acquire) {
         now.store(0, u64::from(number % KEYS as u32));
-        // SAFETY: getppid takes nothing. By number: a library could keep the answer.
-        let _ = unsafe { libc::syscall(libc::SYS_getppid) };
+        name.write_all(b"moving").expect("a new name");
         number += 1;
         done.store(number, Ordering::Release);
     }
@@ -128,12 +132,11 @@ fn counters(name: &str, value_size: u32) -> Result<MapHandle, KernelError> {
     MapHandle::create(&spec)
 }
 
-/// "If it is our getppid, add 1 to the count of its key", and version 2 also 10 to the bytes behind it.
+/// "If it is a new name of ours, add 1 to the count of its key", and version 2 also 10 to the bytes behind it.
 fn writer(control: &MapHandle, map: &MapHandle, version: u32) -> Result<Program, KernelError> {
     let mut asm = Assembler::new();
     let (out, found) = (asm.label(), asm.label());
     let fd = map.as_fd().as_raw_fd();
-    asm.load(Width::B8, 0, 1, 8).jump_if(Cond::Ne, 0, libc::SYS_getppid as i32, out);
     asm.map_value(8, control.as_fd().as_raw_fd(), 0).call(GET_PID_TGID).shr(0, 32);
     asm.load(Width::B8, 1, 8, 8).jump_if_reg(Cond::Ne, 0, 1, out);
     asm.load(Width::B8, 7, 8, 0).store(Width::B4, 10, -4, 7);

@@ -133,19 +133,38 @@ struct pt_regs;
 #define SECOND(regs) BPF_CORE_READ((struct user_pt_regs *)(regs), regs[1])
 #endif
 
+// A new name of a thread: "skep" and the number, a letter from 'a' on for each of its 8 nibbles.
+static __always_inline int renamed(const void *comm)
+{
+	__u64 number = 0;
+	char name[12];
+
+	if (bpf_get_current_pid_tgid() >> 32 != own_pid || bpf_probe_read_kernel(name, sizeof(name), comm))
+		return 0;
+	if (name[0] != 's' || name[1] != 'k' || name[2] != 'e' || name[3] != 'p')
+		return 0;
+#pragma unroll
+	for (int i = 4; i < 12; i++)
+		number = number << 4 | ((name[i] - 'a') & 15);
+	if (number < NUMBERS)
+		note(number);
+	return 0;
+}
+
+// Not sys_enter, which any task's system call may keep busy where programs can be preempted.
 #ifdef ON_RAW_TP
-SEC("raw_tp/sys_enter")
+SEC("raw_tp/task_rename")
 int on_raw_tp(__u64 *ctx)
 {
-	return ctx[1] == NR_LSEEK ? seek(SECOND((struct pt_regs *)ctx[0])) : 0;
+	return renamed((void *)ctx[1]);
 }
 #endif
 
 #ifdef ON_TP_BTF
-SEC("tp_btf/sys_enter")
+SEC("tp_btf/task_rename")
 int on_tp_btf(__u64 *ctx)
 {
-	return ctx[1] == NR_LSEEK ? seek(SECOND((struct pt_regs *)ctx[0])) : 0;
+	return renamed((void *)ctx[1]);
 }
 #endif
 

@@ -1,7 +1,7 @@
-//! Numbered events: seeks to offsets that nobody else uses, or packets, each with the next number.
+//! Numbered events: seeks to offsets that nobody else uses, new names of a thread, or packets, each with the next number.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,6 +18,7 @@ const MOST: u64 = (1 << 18) - 1;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Seek,
+    Rename,
     Packet,
 }
 
@@ -79,6 +80,11 @@ fn maker(kind: Kind) -> Box<dyn FnMut(u64)> {
                 file.seek(SeekFrom::Start(BASE + number)).expect("a seek");
             })
         }
+        Kind::Rename => {
+            let name = OpenOptions::new().write(true).open("/proc/thread-self/comm");
+            let mut name = name.expect("the name of this thread");
+            Box::new(move |number| name.write_all(&named(number)).expect("a new name"))
+        }
         Kind::Packet => {
             let to = UdpSocket::bind("127.0.0.1:0").expect("a socket");
             let from = UdpSocket::bind("127.0.0.1:0").expect("a socket");
@@ -90,4 +96,13 @@ fn maker(kind: Kind) -> Box<dyn FnMut(u64)> {
             })
         }
     }
+}
+
+/// "skep" and the number, a letter from `a` on for each of its 8 nibbles.
+fn named(number: u64) -> [u8; 12] {
+    let mut name = *b"skepaaaaaaaa";
+    for (i, letter) in name[4..].iter_mut().enumerate() {
+        *letter += (number >> (28 - 4 * i) & 15) as u8;
+    }
+    name
 }

@@ -33,7 +33,7 @@ pub fn rebooted(place: &Place) -> Outcome {
     reboot(place)?;
     let detail = place.does("open")?.detail.ok_or("the service is gone")?;
     equal("generation", detail.status.generation, 2)?;
-    let generator = Generator::start(Kind::Seek, 1, PAUSE);
+    let generator = Generator::start(Kind::Rename, 1, PAUSE);
     generator.wait(50);
     let maps = [place.map("seen", 2)?];
     let detail = place.does("rollback")?.detail.ok_or("no detail")?;
@@ -68,7 +68,7 @@ pub fn lost_hook(place: &Place) -> Outcome {
     let link = place.pins().into_iter().find(|pin| pin.ends_with("link")).ok_or("no link")?;
     bpffs::unpin(&link).map_err(text)?;
     place.does("open")?;
-    let generator = Generator::start(Kind::Seek, 1, PAUSE);
+    let generator = Generator::start(Kind::Rename, 1, PAUSE);
     generator.wait(50);
     let end = generator.stop();
     once(&Seen::new(&[&place.map("seen", 1)?])?, 1, end)?;
@@ -120,7 +120,7 @@ pub fn own_rings(place: &Place) -> Outcome {
     runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
     let streams =
         [runtime.events(&service).map_err(text)?, runtime.events(&service).map_err(text)?];
-    let generator = Generator::start(Kind::Seek, 1, PAUSE);
+    let generator = Generator::start(Kind::Rename, 1, PAUSE);
     generator.wait(100);
     runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
     generator.wait(100);
@@ -140,7 +140,7 @@ pub fn rings_without_reader(place: &Place) -> Outcome {
     let (mut runtime, _) = job.open().map_err(text)?;
     let service = Job::service();
     runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
-    let generator = Generator::start(Kind::Seek, 1, PAUSE);
+    let generator = Generator::start(Kind::Rename, 1, PAUSE);
     generator.wait(100);
     runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
     generator.wait(100);
@@ -161,7 +161,7 @@ pub fn full_ring(place: &Place) -> Outcome {
     let (mut runtime, _) = job.open().map_err(text)?;
     let service = Job::service();
     runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
-    let generator = Generator::start(Kind::Seek, 1, Duration::ZERO);
+    let generator = Generator::start(Kind::Rename, 1, Duration::ZERO);
     generator.wait(5000);
     let end = generator.stop();
     let lost = runtime.service(&service).map_err(text)?.lost;

@@ -178,6 +178,7 @@ impl Stage {
                     _ => "tcx/ingress/lo".to_owned(),
                 });
             }
+            "raw_tp" | "tp_btf" | "two" => stage.kind = Kind::Rename,
             _ => {}
         }
         Ok(stage)
@@ -274,7 +275,7 @@ fn ephemeral(objects: &Objects) -> Outcome {
     let options = Options { params, ..Options::default() };
     let mut session = run(&verified(package), &options).map_err(|e| e.to_string())?;
     equal("attached", session.attached().len(), 1)?;
-    let generator = Generator::start(Kind::Seek, 1, Duration::from_micros(50));
+    let generator = Generator::start(Kind::Rename, 1, Duration::from_micros(50));
     generator.wait(500);
     let end = generator.stop();
     let mut numbers = Vec::new();
