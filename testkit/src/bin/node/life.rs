@@ -1,0 +1,99 @@
+//! Install, events, upgrade, `kill -9`, rollback, remove; under events that never stop.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::events::Generator;
+use crate::packages::Set;
+use crate::skepd::Skepd;
+use crate::stage::Stage;
+use crate::tally::{Seen, once, sum};
+
+/// Events between two steps.
+const SOME: u64 = 300;
+
+/// Plays it for one kind of hook; gives a row of what was counted.
+pub fn whole(packages: &Path, set: &Set) -> Result<String> {
+    let stage = Stage::set(set)?;
+    let mut skepd = Skepd::start(&packages.join("trust.toml"))?;
+    let service = set.name.replace('_', "-");
+    install(&skepd, packages, set, &stage)?;
+    let first = Seen::open(&skepd.map(&service, "seen@1"))?;
+    let generator = Generator::start(set.packets)?;
+    generator.wait(SOME)?;
+
+    let second = set.layout(packages, 2);
+    skepd.skep(&["upgrade", &service, path(&second)?])?;
+    let second = Seen::open(&skepd.map(&service, "seen@2"))?;
+    generator.wait(SOME)?;
+    let watched = watch(&skepd, &service)?;
+
+    skepd.kill()?;
+    generator.wait(SOME)?;
+    skepd.start_again()?;
+    generator.wait(SOME)?;
+
+    skepd.skep(&["rollback", &service])?;
+    generator.wait(SOME)?;
+    let made = generator.finish()?;
+
+    once(&[&first, &second], made)?;
+    let counter = sum(&skepd.map(&service, "counts@1"))?;
+    ensure!(counter == made, "the counter is {counter} after {made} events");
+    let shown = shown(&skepd, &service)?;
+    ensure!(shown == made, "skep show counts {shown} of {made} events");
+
+    skepd.skep(&["remove", &service])?;
+    ensure!(skepd.pins().is_empty(), "pins are left: {:?}", skepd.pins());
+    let (first, second) = (first.count(), second.count());
+    ensure!(first > 0 && second > 0, "version 1 saw {first}, version 2 {second}");
+    Ok(format!(
+        "{made} events, 0 lost, 0 doubled, counter exact; {second} by version 2, {watched} watched"
+    ))
+}
+
+fn install(skepd: &Skepd, packages: &Path, set: &Set, stage: &Stage) -> Result<()> {
+    let layout = set.layout(packages, 1);
+    let pid = format!("pid={}", std::process::id());
+    let place = stage.place.as_ref().map(|place| format!("place={place}"));
+    let mut words = vec!["install", path(&layout)?, "--set", &pid];
+    if let Some(place) = &place {
+        words.extend(["--set", place]);
+    }
+    skepd.skep(&words).map(drop)
+}
+
+/// Ten events as they come, decoded; each holds a number and which version saw it.
+fn watch(skepd: &Skepd, service: &str) -> Result<usize> {
+    let text = skepd.skep(&["events", "-f", service, "--events", "10", "--output", "ndjson"])?;
+    let mut numbers = 0;
+    for line in text.lines() {
+        let event: Value = serde_json::from_str(line).with_context(|| format!("read {line}"))?;
+        let field = |name: &str| find(&event, name).and_then(Value::as_u64);
+        let version = field("version").with_context(|| format!("no version in {line}"))?;
+        ensure!(field("number").is_some() && (1..=2).contains(&version), "a strange event: {line}");
+        numbers += 1;
+    }
+    ensure!(numbers == 10, "{numbers} events instead of 10");
+    Ok(numbers)
+}
+
+/// What `skep show` says of the counter, all its rows together.
+fn shown(skepd: &Skepd, service: &str) -> Result<u64> {
+    let shown: Value = serde_json::from_str(&skepd.skep(&["show", service, "--output", "json"])?)?;
+    let rows = shown.pointer("/counters/counts").and_then(Value::as_array);
+    let rows = rows.with_context(|| format!("no counter in {shown}"))?;
+    Ok(rows.iter().filter_map(|row| row.pointer("/value/events")?.as_u64()).sum())
+}
+
+/// A field of an event, wherever in it.
+fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    let object = value.as_object()?;
+    object.get(name).or_else(|| object.values().find_map(|inner| find(inner, name)))
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
