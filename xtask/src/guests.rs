@@ -7,9 +7,22 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::test::cargo;
 
-/// The test targets, and whether objects come along that are built beforehand (a guest has no clang).
-const PROGRAMS: [(&str, &str, bool); 2] =
-    [("skep-kernel", "on_kernel", false), ("skep-runtime", "scenario", true)];
+/// A program that runs in guests.
+struct Program {
+    name: &'static str,
+    /// The package whose test target it is; none: a binary of testkit.
+    test_of: Option<&'static str>,
+    /// Whether objects come along that it builds beforehand (a guest has no clang).
+    objects: bool,
+    /// Binaries that it finds beside it.
+    beside: &'static [&'static str],
+}
+
+const PROGRAMS: [Program; 3] = [
+    Program { name: "on_kernel", test_of: Some("skep-kernel"), objects: false, beside: &[] },
+    Program { name: "scenario", test_of: Some("skep-runtime"), objects: true, beside: &[] },
+    Program { name: "node", test_of: None, objects: true, beside: &["skep", "skepd"] },
+];
 
 /// Where consoles, which are kept, and objects lie.
 const FOLDER: &str = "target/guests";
@@ -22,25 +35,27 @@ pub fn run(options: &[&str]) -> Result<()> {
 
 /// What runs the guests, with the tests that `tests/kernels.toml` picks.
 pub fn command() -> Result<Command> {
-    ensure!(
-        cargo(&["build", "--locked", "--quiet", "-p", "testkit"]).status()?.success(),
-        "testkit does not build"
-    );
+    let packages = ["-p", "testkit", "-p", "skep-cli", "-p", "skep-agent"];
+    let mut build = cargo(&["build", "--locked", "--quiet"]);
+    ensure!(build.args(packages).status()?.success(), "what runs in guests does not build");
     let folder = Path::new(FOLDER);
-    let built = executables()?;
-    let first = built.first().context("no test program was built")?;
-    // target/TRIPLE/debug/deps/NAME-HASH: the programs lie beside deps.
-    let beside = first.ancestors().nth(2).context("a test program without a folder")?;
-    let mut guests = Command::new(beside.join("guests"));
+    let mut guests = Command::new(binary("guests"));
     guests.args(["--kernels", "tests/kernels.toml", "--consoles"]).arg(folder.join("consoles"));
     guests.arg("--cache").arg(cache()?);
-    for ((_, name, objects), binary) in PROGRAMS.iter().zip(&built) {
-        let mut word = format!("{name}={}", binary.display());
-        if *objects {
-            let objects = folder.join("objects");
+    for program in &PROGRAMS {
+        let own = match program.test_of {
+            Some(package) => executable(package, program.name)?,
+            None => binary(program.name),
+        };
+        let mut word = format!("{}={}", program.name, own.display());
+        for name in program.beside {
+            word += &format!("+{}", binary(name).display());
+        }
+        if program.objects {
+            let objects = folder.join(program.name);
             std::fs::create_dir_all(&objects)?;
-            let status = Command::new(binary).arg("--build").arg(&objects).status();
-            ensure!(status.context("build the objects")?.success(), "{name}: no objects");
+            let status = Command::new(own).arg("--build").arg(&objects).status();
+            ensure!(status.context("build the objects")?.success(), "{}: no objects", program.name);
             word += &format!(",{}", objects.display());
         }
         guests.arg(word);
@@ -48,9 +63,16 @@ pub fn command() -> Result<Command> {
     Ok(guests)
 }
 
-/// Builds the test programs; gives their files in the order of [`PROGRAMS`].
-fn executables() -> Result<Vec<PathBuf>> {
-    PROGRAMS.iter().map(|(package, name, _)| executable(package, name)).collect()
+/// The test of a whole node on this kernel, with the packages that are built for the guests.
+pub fn node() -> Command {
+    let mut command = Command::new(binary("node"));
+    command.arg("--objects").arg(Path::new(FOLDER).join("node"));
+    command
+}
+
+/// A binary that cargo built for tests.
+fn binary(name: &str) -> PathBuf {
+    Path::new("target/x86_64-unknown-linux-musl/debug").join(name)
 }
 
 fn executable(package: &str, name: &str) -> Result<PathBuf> {

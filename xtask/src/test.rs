@@ -42,7 +42,10 @@ pub fn everything() -> Result<()> {
     counts.step("build", cargo(&["build", "--workspace", "--locked", "--quiet"]));
     counts.tests("tests", cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))?;
     match guests::command() {
-        Ok(command) => counts.tests("guests", command)?,
+        Ok(command) => {
+            counts.tests("a node on this kernel", guests::node())?;
+            counts.tests("guests", command)?;
+        }
         Err(error) => counts.outcome("guests", Err(error)),
     }
     for failure in &counts.failures {

@@ -16,12 +16,12 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Boots until the command began, at most three times.
 pub fn boot(guest: &Guest, initramfs: &Path, output: &Path) -> Result<Outcome, GuestError> {
-    for retries in 0..=RETRIES {
+    let mut retries = 0;
+    loop {
         let (boot, run) = once(guest, initramfs, output)?;
-        let printed = read(output)?;
         let console = read(&guest.console)?;
         if let Some(boot) = boot {
-            let (output, status) = parse(&printed);
+            let (output, status) = parse(&read(output)?);
             let splats = splat::find(&console, STARTED);
             return Ok(Outcome { status, output, splats, retries, boot, run });
         }
@@ -31,8 +31,8 @@ pub fn boot(guest: &Guest, initramfs: &Path, output: &Path) -> Result<Outcome, G
             let release = guest.kernel.release.clone();
             return Err(GuestError::NeverStarted { release, tries: retries + 1, tail });
         }
+        retries += 1;
     }
-    unreachable!("the loop returns in its last round")
 }
 
 /// One try: how long until the command began, if it did, and from there to the end.
@@ -67,8 +67,10 @@ fn command(guest: &Guest, initramfs: &Path, output: &Path) -> Command {
         "console=ttyS0 loglevel=5 panic=-1 mitigations=off random.trust_cpu=on lsm=capability,bpf {}",
         guest.append
     );
-    let mut command = Command::new(PROGRAM);
+    // Nobody else would end it if we were killed.
+    let mut command = Command::new("setpriv");
     command
+        .args(["--pdeathsig", "KILL", PROGRAM])
         .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-no-reboot"])
         .args(["-m", &guest.memory.to_string(), "-smp", &guest.cpus.to_string()])

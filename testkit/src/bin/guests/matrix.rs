@@ -28,19 +28,21 @@ const TAIL: usize = 15;
 /// A test program.
 pub struct Program {
     name: String,
-    binary: PathBuf,
+    /// It, and programs that it finds beside it.
+    binaries: Vec<PathBuf>,
     folder: Option<PathBuf>,
 }
 
 impl Program {
-    /// Reads `name=binary[,folder]`.
+    /// Reads `name=binary[+binary…][,folder]`.
     pub fn parse(word: &str) -> Result<Self> {
-        let (name, paths) = word.split_once('=').context("NAME=BINARY[,FOLDER]")?;
-        let (binary, folder) = match paths.split_once(',') {
-            Some((binary, folder)) => (binary, Some(PathBuf::from(folder))),
+        let (name, paths) = word.split_once('=').context("NAME=BINARY[+BINARY…][,FOLDER]")?;
+        let (binaries, folder) = match paths.split_once(',') {
+            Some((binaries, folder)) => (binaries, Some(PathBuf::from(folder))),
             None => (paths, None),
         };
-        Ok(Self { name: name.to_owned(), binary: binary.into(), folder })
+        let binaries = binaries.split('+').map(PathBuf::from).collect();
+        Ok(Self { name: name.to_owned(), binaries, folder })
     }
 }
 
@@ -73,7 +75,8 @@ struct Job<'a> {
     kernel: Kernel,
     shape: Shape,
     program: &'a Program,
-    binary: &'a Path,
+    /// In the guest's `/bin`.
+    binaries: &'a [PathBuf],
     /// Tests that are left out on this kernel.
     without: Vec<String>,
 }
@@ -114,13 +117,20 @@ impl Matrix {
     }
 
     /// Binaries without their symbols for debuggers, which a guest has no memory for.
-    fn stripped(&self, work: &Path) -> Result<Vec<PathBuf>> {
+    fn stripped(&self, work: &Path) -> Result<Vec<Vec<PathBuf>>> {
         let strip = |program: &Program| {
-            let to = work.join(&program.name);
-            let status =
-                Command::new("strip").arg("-g").arg("-o").arg(&to).arg(&program.binary).status();
-            ensure!(status.context("run strip")?.success(), "strip {}", program.name);
-            Ok(to)
+            let folder = work.join(&program.name);
+            std::fs::create_dir(&folder).context("make a folder")?;
+            let strip = |(at, binary): (usize, &PathBuf)| {
+                // The program itself goes by the name that it was given, those beside it by their own.
+                let own = binary.file_name().context("a program without a name")?;
+                let to = folder.join(if at == 0 { program.name.as_ref() } else { own });
+                let status =
+                    Command::new("strip").arg("-g").arg("-o").arg(&to).arg(binary).status();
+                ensure!(status.context("run strip")?.success(), "strip {}", binary.display());
+                Ok(to)
+            };
+            program.binaries.iter().enumerate().map(strip).collect()
         };
         self.programs.iter().map(strip).collect()
     }
@@ -129,7 +139,7 @@ impl Matrix {
     fn jobs<'a>(
         &'a self,
         list: &[Entry],
-        binaries: &'a [PathBuf],
+        binaries: &'a [Vec<PathBuf>],
         counts: &mut Counts,
     ) -> VecDeque<Job<'a>> {
         let mut jobs = VecDeque::new();
@@ -146,10 +156,10 @@ impl Matrix {
             };
             println!("kernel {}: {}", entry.series, kernel.release);
             for shape in SHAPES.iter().filter(|s| s.append.is_empty() || entry.preempt_full) {
-                for (program, binary) in self.programs.iter().zip(binaries) {
+                for (program, binaries) in self.programs.iter().zip(binaries) {
                     let (kernel, without) =
                         (kernel.clone(), entry.left_out(!shape.append.is_empty()));
-                    jobs.push_back(Job { kernel, shape: *shape, program, binary, without });
+                    jobs.push_back(Job { kernel, shape: *shape, program, binaries, without });
                 }
             }
         }
@@ -180,7 +190,11 @@ impl Matrix {
     fn guest(&self, job: &Job<'_>, console: &Path) -> Result<Outcome> {
         let name = &job.program.name;
         let mut command = vec![format!("/bin/{name}")];
-        let mut files = vec![(job.binary.to_owned(), format!("bin/{name}"))];
+        let mut files = Vec::new();
+        for binary in job.binaries {
+            let own = binary.file_name().unwrap_or_default().to_string_lossy();
+            files.push((binary.clone(), format!("bin/{own}")));
+        }
         if let Some(folder) = &job.program.folder {
             files.push((folder.clone(), "objects".to_owned()));
             command.extend(["--objects", "/objects"].map(str::to_owned));
