@@ -15,20 +15,6 @@ pub struct Entry {
     /// Whether it is also booted with `preempt=full`.
     #[serde(default)]
     pub preempt_full: bool,
-    /// Tests that are left out here; the file says why.
-    #[serde(default)]
-    pub without: Vec<String>,
-    /// Tests that are left out with `preempt=full`, too.
-    #[serde(default)]
-    pub preempt_full_without: Vec<String>,
-}
-
-impl Entry {
-    /// The tests that are left out of a boot with or without `preempt=full`.
-    pub fn left_out(&self, preempt_full: bool) -> Vec<String> {
-        let more = self.preempt_full_without.iter().filter(|_| preempt_full);
-        self.without.iter().chain(more).cloned().collect()
-    }
 }
 
 /// The file.

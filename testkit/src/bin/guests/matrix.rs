@@ -77,8 +77,6 @@ struct Job<'a> {
     program: &'a Program,
     /// In the guest's `/bin`.
     binaries: &'a [PathBuf],
-    /// Tests that are left out on this kernel.
-    without: Vec<String>,
 }
 
 /// Tests that were counted.
@@ -157,9 +155,8 @@ impl Matrix {
             println!("kernel {}: {}", entry.series, kernel.release);
             for shape in SHAPES.iter().filter(|s| s.append.is_empty() || entry.preempt_full) {
                 for (program, binaries) in self.programs.iter().zip(binaries) {
-                    let (kernel, without) =
-                        (kernel.clone(), entry.left_out(!shape.append.is_empty()));
-                    jobs.push_back(Job { kernel, shape: *shape, program, binaries, without });
+                    let kernel = kernel.clone();
+                    jobs.push_back(Job { kernel, shape: *shape, program, binaries });
                 }
             }
         }
@@ -201,10 +198,7 @@ impl Matrix {
         }
         let listed = self.arguments.as_ref().and_then(|arguments| arguments.get(name));
         match listed {
-            Some(arguments) => {
-                let here = arguments.iter().filter(|name| !job.without.contains(name));
-                command.extend(here.cloned());
-            }
+            Some(arguments) => command.extend(arguments.iter().cloned()),
             None => command.push("all".to_owned()),
         }
         let guest = Guest {

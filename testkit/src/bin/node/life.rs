@@ -1,11 +1,12 @@
 //! Install, events, upgrade, `kill -9`, rollback, remove; under events that never stop.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::events::Generator;
+use crate::generator::Generator;
 use crate::packages::Set;
 use crate::skepd::Skepd;
 use crate::stage::Stage;
@@ -13,6 +14,8 @@ use crate::tally::{Seen, once, sum};
 
 /// Events between two steps.
 const SOME: u64 = 300;
+/// Between two events.
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// Plays it for one kind of hook; gives a row of what was counted.
 pub fn whole(packages: &Path, set: &Set) -> Result<String> {
@@ -21,23 +24,23 @@ pub fn whole(packages: &Path, set: &Set) -> Result<String> {
     let service = set.name.replace('_', "-");
     install(&skepd, packages, set, &stage)?;
     let first = Seen::open(&skepd.map(&service, "seen@1"))?;
-    let generator = Generator::start(set.packets)?;
-    generator.wait(SOME)?;
+    let generator = Generator::start(set.events, 1, PAUSE);
+    generator.wait(SOME);
 
     let second = set.layout(packages, 2);
     skepd.skep(&["upgrade", &service, path(&second)?])?;
     let second = Seen::open(&skepd.map(&service, "seen@2"))?;
-    generator.wait(SOME)?;
+    generator.wait(SOME);
     let watched = watch(&skepd, &service)?;
 
     skepd.kill()?;
-    generator.wait(SOME)?;
+    generator.wait(SOME);
     skepd.start_again()?;
-    generator.wait(SOME)?;
+    generator.wait(SOME);
 
     skepd.skep(&["rollback", &service])?;
-    generator.wait(SOME)?;
-    let made = generator.finish()?;
+    generator.wait(SOME);
+    let made = generator.stop() - 1;
 
     once(&[&first, &second], made)?;
     let counter = sum(&skepd.map(&service, "counts@1"))?;

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::generator::Kind;
 use crate::skepd::beside;
 
 /// Numbered events of one process: what the runtime's own tests use, too.
@@ -20,8 +21,8 @@ pub struct Set {
     programs: [&'static [&'static str]; 2],
     /// Whether every kernel of ours has it.
     pub everywhere: bool,
-    /// Whether its events are packets.
-    pub packets: bool,
+    /// How its events are made.
+    pub events: Kind,
     /// Where its first program attaches, if not where its section says; `{}` becomes what [`crate::stage`] offers.
     pub target: Option<&'static str>,
 }
@@ -32,7 +33,7 @@ const fn set(name: &'static str, program: &'static [&'static str]) -> Set {
         hook: name,
         programs: [program, program],
         everywhere: true,
-        packets: false,
+        events: Kind::Seek,
         target: None,
     }
 }
@@ -40,22 +41,23 @@ const fn set(name: &'static str, program: &'static [&'static str]) -> Set {
 /// All kinds.
 pub const SETS: [Set; 11] = [
     set("tracepoint", &["ON_TRACEPOINT"]),
-    set("raw_tp", &["ON_RAW_TP"]),
-    set("tp_btf", &["ON_TP_BTF"]),
+    Set { events: Kind::Rename, ..set("raw_tp", &["ON_RAW_TP"]) },
+    Set { events: Kind::Rename, ..set("tp_btf", &["ON_TP_BTF"]) },
     Set { everywhere: false, ..set("kprobe", &["ON_KPROBE"]) },
     Set { everywhere: false, ..set("fentry", &["ON_FENTRY"]) },
     Set { everywhere: false, ..set("fexit", &["ON_FEXIT"]) },
     Set { target: Some("uprobe/${param.place}:lseek"), ..set("uprobe", &["ON_UPROBE"]) },
-    Set { packets: true, target: Some("xdp/${param.place}"), ..set("xdp", &["ON_XDP"]) },
-    Set { packets: true, target: Some("tcx/ingress/${param.place}"), ..set("tc", &["ON_TC"]) },
+    Set { events: Kind::Packet, target: Some("xdp/${param.place}"), ..set("xdp", &["ON_XDP"]) },
+    Set { events: Kind::Packet, target: Some("tcx/ingress/${param.place}"), ..set("tc", &["ON_TC"]) },
     Set {
-        packets: true,
+        events: Kind::Packet,
         target: Some("cgroup_skb/egress:${param.place}"),
         ..set("cgroup_skb", &["ON_CGROUP_SKB"])
     },
     Set {
         programs: [&["ON_RAW_TP", "AND_EXTRA_OLD"], &["ON_RAW_TP", "AND_EXTRA_NEW"]],
         hook: "raw_tp",
+        events: Kind::Rename,
         ..set("two", &[])
     },
 ];

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::generator::Kind;
 use crate::packages::Set;
 
 /// The place. A cgroup goes with it, a namespace with its thread.
@@ -17,7 +18,7 @@ impl Stage {
     /// Prepares the calling thread for the events of `set`.
     pub fn set(set: &Set) -> Result<Self> {
         let mut stage = Self { place: None, cgroup: None };
-        if set.packets {
+        if set.events == Kind::Packet {
             skep_kernel::netns::enter_new().context("make a network namespace")?;
             skep_kernel::netns::up("lo").context("bring lo up")?;
             stage.place = Some("lo".to_owned());
