@@ -61,7 +61,8 @@ fn raise() -> io::Result<Option<(i32, i32)>> {
 
 fn set(policy: i32, priority: i32) -> io::Result<()> {
     // SAFETY: the kernel reads one int, struct sched_param; 0 is the calling thread.
-    let ret = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) };
+    let ret =
+        unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) };
     sys::errno(ret as i32).map(drop)
 }
 

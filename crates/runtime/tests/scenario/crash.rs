@@ -8,7 +8,7 @@ use skep_runtime::{Detail, Faults};
 
 use crate::generator::{Generator, Kind};
 use crate::place::{Ended, Place};
-use crate::tally::{Seen, equal, once, sum};
+use crate::tally::{equal, sum};
 
 const PAUSE: Duration = Duration::from_micros(50);
 
@@ -92,12 +92,12 @@ fn kill(place: &Place, op: &str, point: &str) -> Result<bool, String> {
 
 /// That the numbers 1 to `end` were each seen once, that every counter is exact, and that each is in the ring once.
 fn whole(place: &Place, seen: &[MapHandle], detail: &Detail, end: u64) -> Result<(), String> {
-    once(&Seen::new(&seen.iter().collect::<Vec<_>>())?, 1, end)?;
+    let seen = place.seen_once(&seen.iter().collect::<Vec<_>>(), end)?;
     for name in ["counts", ".bss", "kept"] {
         let map = detail.maps.iter().find(|map| map.name == name).ok_or("a map is missing")?;
-        equal(name, sum(&place.map(name, map.made_by)?)?, end - 1)?;
+        equal(name, sum(&place.map(name, map.made_by)?)?, seen.len() as u64)?;
     }
-    place.events_are_in_order(end)
+    place.events_are_in_order(&seen)
 }
 
 /// Each map once: several ways may have led to one.
@@ -121,7 +121,7 @@ fn install(place: &Place, kind: Kind, point: &str) -> Result<bool, String> {
     let generator = Generator::start(kind, 1, PAUSE);
     generator.wait(20);
     let end = generator.stop();
-    once(&Seen::new(&[&place.map("seen", 1)?])?, 1, end)?;
+    place.seen_once(&[&place.map("seen", 1)?], end)?;
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;
     Ok(killed)

@@ -10,7 +10,7 @@ use skep_runtime::{EventStream, Next, Runtime, RuntimeError};
 
 use crate::generator::{Generator, Kind};
 use crate::place::{Job, Place};
-use crate::tally::{Seen, equal, once, sum};
+use crate::tally::{equal, sum};
 use crate::tests::Outcome;
 
 const PAUSE: Duration = Duration::from_micros(50);
@@ -35,14 +35,15 @@ pub fn rebooted(place: &Place) -> Outcome {
     equal("generation", detail.status.generation, 2)?;
     let generator = Generator::start(Kind::Rename, 1, PAUSE);
     generator.wait(50);
-    let maps = [place.map("seen", 2)?];
+    let before = place.map("seen", 2)?;
     let detail = place.does("rollback")?.detail.ok_or("no detail")?;
     equal("version", detail.status.version.to_string(), "1.0.0".to_owned())?;
     generator.wait(50);
     let end = generator.stop();
     let seen = place.map("seen", detail.status.generation)?;
-    once(&Seen::new(&[&maps[0], &seen])?, 1, end)?;
-    equal("counts", sum(&place.map("counts", detail.status.generation)?)?, end - 1)?;
+    let seen = place.seen_once(&[&before, &seen], end)?;
+    let counts = sum(&place.map("counts", detail.status.generation)?)?;
+    equal("counts", counts, seen.len() as u64)?;
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;
     Ok("generation 2 came up again, and 1.0.0 behind it".to_owned())
@@ -71,7 +72,7 @@ pub fn lost_hook(place: &Place) -> Outcome {
     let generator = Generator::start(Kind::Rename, 1, PAUSE);
     generator.wait(50);
     let end = generator.stop();
-    once(&Seen::new(&[&place.map("seen", 1)?])?, 1, end)?;
+    place.seen_once(&[&place.map("seen", 1)?], end)?;
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;
     Ok(format!("{} events after it was attached again", end - 1))

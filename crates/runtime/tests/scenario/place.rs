@@ -14,7 +14,7 @@ use skep_trust::{Package, Verified};
 
 use crate::holder::Keeper;
 use crate::objects::{Objects, verified};
-use crate::tally::equal;
+use crate::tally::{Seen, equal, once};
 
 /// Where one test works. Everything goes with it.
 pub struct Place {
@@ -127,12 +127,19 @@ impl Place {
         }
     }
 
-    /// That the rings hold the numbers 1 to `end`, each once and in order.
-    pub fn events_are_in_order(&self, end: u64) -> Result<(), String> {
-        let events = self.does(&format!("events {}", end - 1))?.events;
-        let wrong = (1..end).zip(&events).find(|(number, event)| number != *event);
+    /// That each number from 1 to `end` was seen once by one of `maps`, but for those that the kernel says it kept from the
+    /// stubs; gives those seen.
+    pub fn seen_once(&self, maps: &[&MapHandle], end: u64) -> Result<Vec<u64>, String> {
+        let detail = self.does("open")?.detail.ok_or("the service is gone")?;
+        once(&Seen::new(maps)?, end, detail.hooks.iter().map(|hook| hook.missed).sum())
+    }
+
+    /// That the rings hold these numbers, each once and in order.
+    pub fn events_are_in_order(&self, numbers: &[u64]) -> Result<(), String> {
+        let events = self.does(&format!("events {}", numbers.len()))?.events;
+        let wrong = numbers.iter().zip(&events).find(|(number, event)| number != event);
         equal("first wrong event", wrong, None)?;
-        equal("events", events.len() as u64, end - 1)
+        equal("events", events.len(), numbers.len())
     }
 
     /// A map of a generation, by its pin.

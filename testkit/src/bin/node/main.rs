@@ -4,7 +4,12 @@
 //! takes them from there, so that a guest needs no clang. With neither, it does both, for the hooks that every kernel
 //! of ours has. `skep` and `skepd` lie beside this program. Prints as Rust's test harness does.
 
-#![allow(clippy::expect_used, clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that people watch"
+)]
 
 /// As the runtime's own tests make events.
 #[path = "../../../../crates/runtime/tests/scenario/generator.rs"]

@@ -48,7 +48,11 @@ pub const SETS: [Set; 11] = [
     Set { everywhere: false, ..set("fexit", &["ON_FEXIT"]) },
     Set { target: Some("uprobe/${param.place}:lseek"), ..set("uprobe", &["ON_UPROBE"]) },
     Set { events: Kind::Packet, target: Some("xdp/${param.place}"), ..set("xdp", &["ON_XDP"]) },
-    Set { events: Kind::Packet, target: Some("tcx/ingress/${param.place}"), ..set("tc", &["ON_TC"]) },
+    Set {
+        events: Kind::Packet,
+        target: Some("tcx/ingress/${param.place}"),
+        ..set("tc", &["ON_TC"])
+    },
     Set {
         events: Kind::Packet,
         target: Some("cgroup_skb/egress:${param.place}"),
