@@ -8,11 +8,12 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 /// Which crate may use which: the table of docs/ARCHITECTURE.md. What is not here is not shipped, and free.
-const ARROWS: [(&str, &str); 12] = [
+const ARROWS: [(&str, &str); 13] = [
     ("skep-spec", ""),
     ("skep-object", "spec"),
     ("skep-trust", "spec"),
     ("skep-adapt", "spec object"),
+    ("skep-conformance", "spec object trust adapt"),
     ("skep-oci", "spec trust"),
     ("skep-kernel", "spec object adapt"),
     ("skep-runtime", "spec object trust adapt kernel"),
@@ -20,7 +21,7 @@ const ARROWS: [(&str, &str); 12] = [
     ("skep-api", "spec object adapt"),
     ("skep-agent", "api spec object oci trust adapt runtime kernel"),
     ("skep-hub", "api spec oci trust object adapt"),
-    ("skep-cli", "api spec object oci trust adapt kit"),
+    ("skep-cli", "api spec object oci trust adapt conformance kit"),
 ];
 
 /// Crates that may use libbpf: the one with `unsafe`.

@@ -1,4 +1,4 @@
-//! The package of `spec/vectors/package`: packed again it has the same bytes, and each platform of it is admitted.
+//! The package of `spec/vectors/files/package`: packed again it has the same bytes, and each platform of it is admitted.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use skep_spec::{Arch, Digest, Manifest};
 use skep_trust::{Verified, admit};
 
 fn vector(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/package").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/files/package").join(path)
 }
 
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {

@@ -6,12 +6,14 @@
 pub mod arch;
 pub mod digest;
 pub mod json;
+pub mod license;
 pub mod manifest;
 pub mod media;
 pub mod name;
 pub mod nearest;
 pub mod oci;
 pub mod param;
+pub mod permission;
 pub mod reference;
 
 pub mod source;

@@ -394,9 +394,17 @@ pub const MAX_MANIFEST: usize = 1 << 20;
 /// Why bytes are not a manifest that we read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// Not JSON, or not of this shape.
+    /// Not JSON.
     #[error("manifest.json cannot be read")]
     Json(#[source] crate::json::JsonError),
+    /// A key of the standard with what it does not take.
+    #[error("manifest.json is not as it should be: {why}")]
+    Broken {
+        /// The standard's code.
+        code: &'static str,
+        /// What is wrong, and where.
+        why: String,
+    },
     /// Written for a later standard.
     #[error(
         "manifest.json is written for version {found} of the standard, this program reads up to {}",
@@ -420,9 +428,14 @@ impl Manifest {
     /// # Errors
     /// Too long, not JSON, a key twice, a wrong type, a later major version, an unknown critical key.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let manifest: Self = crate::json::read(bytes, MAX_MANIFEST).map_err(ManifestError::Json)?;
-        manifest.readable()?;
-        Ok(manifest)
+        let value = crate::json::parse_exact(bytes, MAX_MANIFEST).map_err(ManifestError::Json)?;
+        let not = |code, why: String| ManifestError::Broken { code, why };
+        let serde_json::Value::Object(members) = &value else {
+            return Err(not("manifest.type", "it should be an object".to_owned()));
+        };
+        Self::readable(members)?;
+        crate::source::hold(members).map_err(|broken| not(broken.code.as_str(), broken.why))?;
+        Self::deserialize(value).map_err(|error| not("manifest.value", error.to_string()))
     }
 
     /// The bytes that are packed: RFC 8785, so equal manifests have equal digests.
@@ -432,15 +445,42 @@ impl Manifest {
         serde_json_canonicalizer::to_vec(self).unwrap_or_default()
     }
 
-    fn readable(&self) -> Result<(), ManifestError> {
-        let major =
-            |text: &str| text.split_once('.').and_then(|(major, _)| major.parse::<u32>().ok());
-        let found = major(&self.spec).ok_or_else(|| ManifestError::Spec(self.spec.clone()))?;
-        if Some(found) > major(media::SPEC_VERSION) {
-            return Err(ManifestError::Later { found: self.spec.clone() });
+    /// What a later version of the standard may have changed is looked at first.
+    fn readable(members: &serde_json::Map<String, serde_json::Value>) -> Result<(), ManifestError> {
+        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        if let Some(spec) = members.get("spec").and_then(text) {
+            let found = major(&spec).ok_or_else(|| ManifestError::Spec(spec.clone()))?;
+            if Some(found) > major(media::SPEC_VERSION) {
+                return Err(ManifestError::Later { found: spec });
+            }
         }
-        let unknown = self.critical.iter().find(|key| !crate::source::knows(key));
-        unknown.map_or(Ok(()), |key| Err(ManifestError::Critical(key.clone())))
+        let critical = members.get("critical").and_then(serde_json::Value::as_array);
+        let mut keys = critical.into_iter().flatten().filter_map(text);
+        keys.find(|key| !crate::source::knows(key))
+            .map_or(Ok(()), |key| Err(ManifestError::Critical(key)))
+    }
+}
+
+/// The major of `MAJOR.MINOR`.
+fn major(text: &str) -> Option<u32> {
+    let number = |text: &str| {
+        text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u32>().ok()).flatten()
+    };
+    let (major, minor) = text.split_once('.')?;
+    number(minor).and(number(major))
+}
+
+impl ManifestError {
+    /// The standard's code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Json(error) => error.code("manifest.value"),
+            Self::Broken { code, .. } => code,
+            Self::Later { .. } => "manifest.later",
+            Self::Spec(_) => "manifest.spec",
+            Self::Critical(_) => "manifest.critical",
+        }
     }
 }
 

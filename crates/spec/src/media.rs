@@ -21,6 +21,8 @@ pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 pub const PREDICATE_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 /// The predicate type of a channel pointer.
 pub const PREDICATE_CHANNEL: &str = "urn:skep:channel:v1";
+/// The predicate type of a publisher's keys.
+pub const PREDICATE_KEYS: &str = "urn:skep:keys:v1";
 
 /// Annotation: a layer's role (`object`, `manifest`, `btf`, `wasm`, `readme`, `icon`).
 pub const ROLE: &str = "vnd.skep.role";
@@ -28,6 +30,8 @@ pub const ROLE: &str = "vnd.skep.role";
 pub const SPEC: &str = "vnd.skep.spec";
 /// Annotation: a layer's file name, or a package's name.
 pub const TITLE: &str = "org.opencontainers.image.title";
+/// Annotation of an `index.json`: `publisher/name:version`.
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Annotation: a package's version.
 pub const VERSION: &str = "org.opencontainers.image.version";
 /// Annotation: a package's licence.

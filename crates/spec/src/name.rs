@@ -17,6 +17,19 @@ pub struct NameError {
     pub why: &'static str,
 }
 
+impl NameError {
+    /// The standard's code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self.what {
+            "package name" => "name.package",
+            "service name" => "name.service",
+            "channel" => "name.channel",
+            _ => "name.version",
+        }
+    }
+}
+
 macro_rules! string_type {
     ($type:ident) => {
         impl $type {

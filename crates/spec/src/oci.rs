@@ -301,6 +301,18 @@ pub enum DocumentError {
     },
 }
 
+impl DocumentError {
+    /// The standard's code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Json { source, .. } => source.code("oci.document"),
+            Self::Kind { .. } => "oci.kind",
+            Self::TooMany { .. } => "oci.too-many",
+        }
+    }
+}
+
 fn document<T: serde::de::DeserializeOwned>(
     bytes: &[u8],
     what: &'static str,

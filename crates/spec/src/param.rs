@@ -109,6 +109,21 @@ pub enum ParamError {
     Reference(String),
 }
 
+impl ParamError {
+    /// The standard's code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Type { .. } => "param.type",
+            Self::Range { .. } => "param.range",
+            Self::Size { .. } => "param.size",
+            Self::Unwritable => "param.unwritable",
+            Self::NoValue { .. } => "param.no-value",
+            Self::Reference(_) => "param.reference",
+        }
+    }
+}
+
 impl Value {
     /// An integer, as text where JSON would not keep it exact.
     #[must_use]
@@ -160,18 +175,34 @@ impl Param {
     /// # Errors
     /// Not of the type, outside the range, or too large for the variable.
     pub fn encode(&self, value: &Value, size: usize) -> Result<Vec<u8>, ParamError> {
+        self.encode_as(value, size, cfg!(target_endian = "big"))
+    }
+
+    /// The bytes of a variable of `size` bytes of an object of either byte order.
+    ///
+    /// # Errors
+    /// As [`Param::encode`].
+    pub fn encode_as(
+        &self,
+        value: &Value,
+        size: usize,
+        big_endian: bool,
+    ) -> Result<Vec<u8>, ParamError> {
         self.check(value)?;
         let too_large = || ParamError::Size { text: value.text(), size };
         let Some(number) = self.number(value)? else {
+            if self.r#type.is_unwritable() {
+                return Err(ParamError::Unwritable);
+            }
             let mut bytes = self.bytes(value)?;
-            let room = size - usize::from(self.r#type.is_text() && size > 0);
-            if bytes.len() > room {
+            let end = usize::from(self.r#type.is_text());
+            if bytes.len() + end > size {
                 return Err(too_large());
             }
             bytes.resize(size, 0);
             return Ok(bytes);
         };
-        integer(number, size).ok_or_else(too_large)
+        integer(number, size, big_endian).ok_or_else(too_large)
     }
 
     /// A parameter of a type, bound to nothing and with nothing else said.
@@ -259,6 +290,12 @@ impl Param {
 }
 
 impl ParamType {
+    /// Whether no variable takes a value of this type.
+    #[must_use]
+    pub const fn is_unwritable(self) -> bool {
+        matches!(self, Self::Cidr | Self::Cpus)
+    }
+
     /// Whether a variable of this type is NUL-terminated.
     const fn is_text(self) -> bool {
         matches!(self, Self::String | Self::Interface | Self::Cgroup | Self::Path | Self::Function)
@@ -321,12 +358,12 @@ pub fn parse_size(text: &str) -> Option<i128> {
         .map(|number| number * unit)
 }
 
-fn integer(number: i128, size: usize) -> Option<Vec<u8>> {
+fn integer(number: i128, size: usize, big_endian: bool) -> Option<Vec<u8>> {
     let bits = u32::try_from(size).ok()?.checked_mul(8).filter(|bits| (8..=64).contains(bits))?;
     if number < -(1 << (bits - 1)) || number >= 1 << bits {
         return None;
     }
-    let bytes = if cfg!(target_endian = "big") {
+    let bytes = if big_endian {
         number.to_be_bytes()[16 - size..].to_vec()
     } else {
         number.to_le_bytes()[..size].to_vec()
@@ -365,10 +402,10 @@ pub(crate) fn parse_duration(text: &str) -> Option<i128> {
 fn unit_ns(unit: Option<&str>) -> Option<i128> {
     Some(match unit.unwrap_or("ns") {
         "ns" => 1,
-        "us" | "µs" => 1_000,
+        "us" => 1_000,
         "ms" => 1_000_000,
         "s" => 1_000_000_000,
-        "m" | "min" => 60_000_000_000,
+        "m" => 60_000_000_000,
         "h" => 3_600_000_000_000,
         _ => return None,
     })

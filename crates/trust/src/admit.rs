@@ -210,6 +210,30 @@ pub enum AdmitError {
     Readme,
 }
 
+impl AdmitError {
+    /// The standard's code; none where the place of the blobs failed.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Read { .. } => return None,
+            Self::Missing { .. } => "oci.missing",
+            Self::Altered { .. } => "oci.altered",
+            Self::Size { .. } => "oci.size",
+            Self::TooLarge { .. } => "oci.too-large",
+            Self::Document { source, .. } => source.code(),
+            Self::NotAPackage { .. } => "oci.not-a-package",
+            Self::NoPlatform { .. } => "oci.no-platform",
+            Self::Layer { source, .. } => source.code(),
+            Self::Layers { .. } => "oci.layers",
+            Self::Manifest(source) => source.code(),
+            Self::Name { .. } => "oci.name",
+            Self::Version { .. } => "oci.version",
+            Self::NoObject { .. } | Self::NoDigest { .. } | Self::Unnamed { .. } => "oci.object",
+            Self::Readme => "oci.readme",
+        })
+    }
+}
+
 /// Follows the digests from a verified index to the package for `arch`.
 ///
 /// Each size and digest on the way is checked; layers are one regular file within limits; the name and, where the

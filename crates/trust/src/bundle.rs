@@ -53,6 +53,8 @@ pub struct Statement {
     pub subjects: Vec<Subject>,
     /// What it says about them.
     pub predicate_type: String,
+    /// The rest of what it says; null where there is nothing.
+    pub predicate: Value,
 }
 
 /// Why bytes are not a bundle that we read.
@@ -72,8 +74,21 @@ pub fn sign(
     subjects: &[Subject],
     predicate_type: &str,
 ) -> Result<Vec<u8>, KeyError> {
+    sign_predicate(key, subjects, predicate_type, &Value::Object(serde_json::Map::new()))
+}
+
+/// Signs a statement with a predicate, such as a channel's pointer.
+///
+/// # Errors
+/// When the key's public half cannot be encoded.
+pub fn sign_predicate(
+    key: &SecretKey,
+    subjects: &[Subject],
+    predicate_type: &str,
+    predicate: &Value,
+) -> Result<Vec<u8>, KeyError> {
     let encode = |e: serde_json::Error| KeyError::Encode(e.to_string());
-    let payload = statement(subjects, predicate_type).map_err(encode)?;
+    let payload = statement(subjects, predicate_type, predicate).map_err(encode)?;
     let signature = key.sign(&pae(media::IN_TOTO, &payload));
     let bundle = BundleOut {
         media_type: media::BUNDLE,
@@ -135,6 +150,11 @@ impl Bundle {
         &self.signer
     }
 
+    /// What is signed, whoever signed it: to tell whether two bundles say the same.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// Whether `key` signed it.
     #[must_use]
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
@@ -173,7 +193,7 @@ impl Signer {
 }
 
 impl Statement {
-    fn parse(payload: &[u8]) -> Result<Self, BundleError> {
+    pub(crate) fn parse(payload: &[u8]) -> Result<Self, BundleError> {
         let fail = |why: String| BundleError { what: "this is not an in-toto statement", why };
         let value = json::parse(payload, BUNDLE_MAX).map_err(|e| fail(e.to_string()))?;
         let statement: StatementIn =
@@ -196,6 +216,7 @@ impl Statement {
         Ok(Self {
             subjects: statement.subject.into_iter().filter_map(subject).collect(),
             predicate_type: statement.predicate_type,
+            predicate: statement.predicate,
         })
     }
 }
@@ -209,7 +230,11 @@ fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-fn statement(subjects: &[Subject], predicate_type: &str) -> Result<Vec<u8>, serde_json::Error> {
+fn statement(
+    subjects: &[Subject],
+    predicate_type: &str,
+    predicate: &Value,
+) -> Result<Vec<u8>, serde_json::Error> {
     let subject = |subject: &Subject| SubjectOut {
         name: subject.name.clone(),
         digest: SubjectDigestOut { sha256: subject.digest.hex() },
@@ -218,7 +243,7 @@ fn statement(subjects: &[Subject], predicate_type: &str) -> Result<Vec<u8>, serd
         kind: STATEMENT,
         subject: subjects.iter().map(subject).collect(),
         predicate_type,
-        predicate: PredicateOut {},
+        predicate,
     })
 }
 
@@ -229,7 +254,7 @@ struct StatementOut<'a> {
     kind: &'static str,
     subject: Vec<SubjectOut>,
     predicate_type: &'a str,
-    predicate: PredicateOut,
+    predicate: &'a Value,
 }
 
 #[derive(Serialize)]
@@ -242,9 +267,6 @@ struct SubjectOut {
 struct SubjectDigestOut {
     sha256: String,
 }
-
-#[derive(Serialize)]
-struct PredicateOut {}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -322,6 +344,8 @@ struct StatementIn {
     kind: String,
     subject: Vec<SubjectIn>,
     predicate_type: String,
+    #[serde(default)]
+    predicate: Value,
 }
 
 #[derive(Deserialize)]
@@ -372,7 +396,8 @@ mod tests {
     fn writes_these_bytes() {
         let bytes = sign(&key(), &subjects(), media::PREDICATE_SIGN).unwrap();
         insta::assert_snapshot!(String::from_utf8(bytes).unwrap());
-        let payload = statement(&subjects(), media::PREDICATE_SIGN).unwrap();
+        let payload =
+            statement(&subjects(), media::PREDICATE_SIGN, &serde_json::json!({})).unwrap();
         insta::assert_snapshot!(String::from_utf8(payload).unwrap());
     }
 

@@ -16,7 +16,7 @@ const TAR_OVERHEAD: u64 = 1024 * 1024;
 /// The longest stored block that deflate has (RFC 1951 §3.2.4).
 const STORED_MAX: usize = 65_535;
 /// Tar's block size.
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// Longest file name in the name field of a ustar header.
 const NAME_MAX: usize = 100;
 
@@ -65,6 +65,22 @@ pub enum LayerError {
     /// A name that the tar header has no room for.
     #[error("'{0}' is no name for a layer's file: 1 to 100 bytes of printable ASCII")]
     Name(String),
+}
+
+impl LayerError {
+    /// The standard's code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Gzip(_) => "layer.gzip",
+            Self::Trailing(_) => "layer.trailing",
+            Self::Tar(_) => "layer.tar",
+            Self::NotRegular { .. } => "layer.not-regular",
+            Self::Empty | Self::Second { .. } => "layer.count",
+            Self::TooLarge { .. } => "layer.too-large",
+            Self::Name(_) => "layer.name",
+        }
+    }
 }
 
 /// Packs one file: the same name and bytes always give the same layer.
@@ -136,7 +152,7 @@ fn gunzip(layer: &[u8], max: u64) -> Result<Vec<u8>, LayerError> {
 }
 
 /// A ustar header: mode 0644, no owner, no time (POSIX.1-1988, pax(1) "ustar Interchange Format").
-fn header(name: &str, size: usize) -> Result<[u8; BLOCK], LayerError> {
+pub(crate) fn header(name: &str, size: usize) -> Result<[u8; BLOCK], LayerError> {
     let printable = name.bytes().all(|b| b.is_ascii_graphic());
     if name.is_empty() || name.len() > NAME_MAX || !printable {
         return Err(LayerError::Name(name.escape_debug().to_string()));

@@ -6,10 +6,15 @@
 //! chain from there and yields a `Verified<Package>`. Nothing of a package is parsed before that.
 
 pub mod admit;
+pub mod archive;
+pub mod attestation;
 pub mod bundle;
+pub mod channel;
 pub mod key;
 pub mod layer;
 pub mod policy;
+pub mod rotation;
+pub mod time;
 pub mod verified;
 pub mod verify;
 

@@ -19,6 +19,7 @@ use skep_spec::{Digest, PackageName};
 
 use crate::bundle::Bundle;
 use crate::key::{KeyId, PublicKey};
+use crate::time::days_since_epoch;
 
 /// Largest `trust.toml` that is read, in bytes.
 pub const POLICY_MAX: usize = 1024 * 1024;
@@ -71,6 +72,17 @@ pub enum PolicyError {
         /// What is wrong with it and what to write.
         why: String,
     },
+}
+
+impl PolicyError {
+    /// The standard's code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge(_) | Self::Syntax(_) => "policy.syntax",
+            Self::Rule { .. } => "policy.rule",
+        }
+    }
 }
 
 impl Policy {
@@ -278,16 +290,6 @@ fn instant(when: &toml::value::Datetime) -> Result<SystemTime, String> {
     let seconds = minutes * 60 + i64::from(time.second.unwrap_or(0));
     let seconds = u64::try_from(seconds).map_err(|_| refuse())?;
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-}
-
-/// Days from 1970-01-01 to a Gregorian date (Howard Hinnant's `days_from_civil`).
-fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
 }
 
 #[derive(Deserialize)]

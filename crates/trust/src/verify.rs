@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use skep_spec::{Digest, PackageName, media};
 
-use crate::bundle::{Bundle, BundleError, Signer};
+use crate::bundle::{Bundle, BundleError, Signer, Statement};
 use crate::key::KeyId;
 use crate::policy::{Policy, Rule};
 use crate::verified::{Origin, Verified};
@@ -89,6 +89,34 @@ pub enum TrustError {
         /// Why each other bundle does not count, in the order that they came.
         refusals: Vec<Refusal>,
     },
+}
+
+impl TrustError {
+    /// The standard's code: where too few signatures count, that of the first that does not.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::DigestRevoked { .. } => "trust.revoked-digest",
+            Self::NoRule { .. } => "trust.no-rule",
+            Self::Keyless { .. } => "trust.keyless",
+            Self::Unsigned { .. } => "trust.unsigned",
+            Self::NotEnough { refusals, .. } => code_of(refusals),
+        }
+    }
+}
+
+pub(crate) fn code_of(refusals: &[Refusal]) -> &'static str {
+    match refusals.first() {
+        None => "trust.not-enough",
+        Some(Refusal::Malformed(_)) => "trust.malformed",
+        Some(Refusal::Keyless) => "trust.keyless",
+        Some(Refusal::AnotherKey(_)) => "trust.another-key",
+        Some(Refusal::Altered(_)) => "trust.altered",
+        Some(Refusal::Expired(_)) => "trust.expired",
+        Some(Refusal::Revoked(_)) => "trust.revoked-key",
+        Some(Refusal::AnotherPredicate { .. }) => "trust.another-predicate",
+        Some(Refusal::AnotherDigest(_)) => "trust.another-digest",
+    }
 }
 
 /// Why one bundle does not count.
@@ -195,6 +223,28 @@ fn signer(
     policy: &Policy,
     now: SystemTime,
 ) -> Result<KeyId, Refusal> {
+    let Signed { key, statement, .. } = trusted(bytes, rule, policy, now, media::PREDICATE_SIGN)?;
+    if !statement.subjects.iter().any(|subject| subject.digest == asked) {
+        return Err(Refusal::AnotherDigest(key));
+    }
+    Ok(key)
+}
+
+/// What a trusted key signed.
+pub(crate) struct Signed {
+    pub(crate) key: KeyId,
+    pub(crate) statement: Statement,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// The trusted key that signed a statement of `predicate_type`, and the statement.
+pub(crate) fn trusted(
+    bytes: &[u8],
+    rule: &Rule,
+    policy: &Policy,
+    now: SystemTime,
+    predicate_type: &str,
+) -> Result<Signed, Refusal> {
     let bundle = Bundle::parse(bytes).map_err(Refusal::Malformed)?;
     if *bundle.signer() == Signer::Certificate {
         return Err(Refusal::Keyless);
@@ -218,13 +268,10 @@ fn signer(
     }
     let statement = bundle.open(&trusted.key).map_err(Refusal::Malformed)?;
     let Some(statement) = statement else { return Err(Refusal::Altered(key)) };
-    if statement.predicate_type != media::PREDICATE_SIGN {
+    if statement.predicate_type != predicate_type {
         return Err(Refusal::AnotherPredicate { key, found: statement.predicate_type });
     }
-    if !statement.subjects.iter().any(|subject| subject.digest == asked) {
-        return Err(Refusal::AnotherDigest(key));
-    }
-    Ok(key)
+    Ok(Signed { key, statement, payload: bundle.payload().to_vec() })
 }
 
 fn hint(key: Option<&KeyId>) -> String {

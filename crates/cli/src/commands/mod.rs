@@ -1,6 +1,7 @@
 //! One command a file; its doc comment is its help.
 
 mod build;
+mod conformance;
 mod daemon;
 mod events;
 mod fetch;
@@ -45,6 +46,7 @@ pub struct Skep {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Build(build::Build),
+    Conformance(conformance::Conformance),
     Events(events::Events),
     Inspect(inspect::Inspect),
     Install(install::Install),
@@ -72,6 +74,7 @@ impl Command {
         let config = Config::from_environment();
         match self {
             Self::Build(command) => command.run(output, &config),
+            Self::Conformance(command) => command.run(output),
             Self::Events(command) => command.run(output, &config),
             Self::Inspect(command) => command.run(output, &config),
             Self::Install(command) => command.run(output, &config),

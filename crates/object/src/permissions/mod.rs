@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use skep_spec::manifest::Permissions;
+use skep_spec::permission;
 
 pub use reason::{Cause, Reason, reasons};
 
@@ -159,8 +160,7 @@ pub fn uncovered(permissions: &Permissions, facts: &Facts) -> Vec<String> {
     let mut missing = Vec::new();
     for program in &facts.programs {
         let (hook, kind) = (program.target.to_string(), program.target.kind());
-        let covers = |p: &String| matches(p, &hook) || p == kind || (p == "tc" && kind == "tcx");
-        if !permissions.hooks.iter().any(covers) {
+        if !permission::covers_hook(&permissions.hooks, &program.target) {
             missing.push(format!(
                 "hooks lacks '{kind}': program '{}' attaches to {hook}",
                 program.name
@@ -171,7 +171,7 @@ pub fn uncovered(permissions: &Permissions, facts: &Facts) -> Vec<String> {
         ("helpers", &permissions.helpers, &summary.helpers),
         ("kfuncs", &permissions.kfuncs, &summary.kfuncs),
     ] {
-        for name in used.iter().filter(|name| !list.iter().any(|p| matches(p, name))) {
+        for name in used.iter().filter(|name| !permission::covers_name(list, name)) {
             missing
                 .push(format!("{what} lacks '{name}', which is called by {}", users(facts, name)));
         }
@@ -193,33 +193,9 @@ fn users(facts: &Facts, name: &str) -> String {
 fn memory_over(permissions: &Permissions, memory: Memory) -> Option<String> {
     let allowed = permissions.map_memory.as_deref()?;
     let needed = memory.on(1);
-    match bytes(allowed) {
-        None => Some(format!("map-memory '{allowed}' is no size such as 16MiB")),
-        Some(most) if needed > most => {
-            Some(format!("map-memory is {allowed}, the maps take {needed} bytes"))
-        }
-        Some(_) => None,
+    if skep_spec::param::parse_size(allowed).is_none() {
+        return Some(format!("map-memory '{allowed}' is no size such as 16MiB"));
     }
-}
-
-fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let unit = match unit.trim() {
-        "" | "B" => 1u64,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(unit)
-}
-
-/// A pattern with `*` at its end matches the rest.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => pattern == name,
-    }
+    (!permission::covers_memory(allowed, needed))
+        .then(|| format!("map-memory is {allowed}, the maps take {needed} bytes"))
 }

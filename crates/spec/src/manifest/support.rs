@@ -82,7 +82,7 @@ impl Output {
 mod tests {
     #[test]
     fn what_is_declared_and_not_done_is_named() {
-        let text = include_str!("../../../../spec/vectors/manifest/whole.json");
+        let text = include_str!("../../../../spec/vectors/files/manifest/whole.json");
         let mut manifest = super::Manifest::parse(text.trim_end().as_bytes()).unwrap();
         let request = manifest.output.get_mut("request").unwrap();
         request.fields.get_mut("comm").unwrap().format = Some("ksym".to_owned());

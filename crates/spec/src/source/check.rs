@@ -1,7 +1,7 @@
 //! What the shape alone cannot tell: names that must be there, defaults that must fit.
 
 use super::shape::Spans;
-use super::{Found, Source};
+use super::{Code, Found, Source};
 use crate::manifest::Upgrade;
 use crate::nearest::nearest;
 use crate::param::{self, Value};
@@ -23,9 +23,9 @@ struct Check<'a, 'f, 't> {
 }
 
 impl Check<'_, '_, '_> {
-    fn add(&mut self, path: &str, message: String, hint: Option<String>) {
+    fn add(&mut self, code: Code, path: &str, message: String, hint: Option<String>) {
         let span = self.spans.get(path).cloned().unwrap_or(0..0);
-        self.found.add(span, message, hint);
+        self.found.add(code, span, message, hint);
     }
 
     /// `name` must be a table `[kind.name]`.
@@ -41,13 +41,14 @@ impl Check<'_, '_, '_> {
         }
         let hint =
             nearest(name, keys.map(String::as_str)).map(|near| format!("did you mean '{near}'?"));
-        self.add(path, format!("there is no [{kind}.{name}]"), hint);
+        self.add(Code::Reference, path, format!("there is no [{kind}.{name}]"), hint);
     }
 
     fn objects(&mut self) {
         let source = self.source;
         if source.object.is_empty() {
             self.add(
+                Code::Missing,
                 "object",
                 "there is no object: add [object.NAME] with sources or file".to_owned(),
                 None,
@@ -56,16 +57,21 @@ impl Check<'_, '_, '_> {
         for (name, object) in &source.object {
             let path = format!("object.{name}");
             match (object.sources.is_empty(), object.file.is_empty()) {
-                (true, true) => {
-                    self.add(&path, format!("[{path}] has neither sources nor file"), None)
-                }
+                (true, true) => self.add(
+                    Code::Missing,
+                    &path,
+                    format!("[{path}] has neither sources nor file"),
+                    None,
+                ),
                 (false, false) => self.add(
+                    Code::Conflict,
                     &path,
                     format!("[{path}] has both sources and file: one is enough"),
                     None,
                 ),
                 (false, true) if object.arch.is_empty() => {
-                    self.add(&path, format!("[{path}] is built for no architecture"), None);
+                    let message = format!("[{path}] is built for no architecture");
+                    self.add(Code::Value, &path, message, None);
                 }
                 _ => {}
             }
@@ -82,6 +88,7 @@ impl Check<'_, '_, '_> {
                 }
                 None if source.object.len() > 1 => {
                     self.add(
+                        Code::Missing,
                         &path,
                         format!("[{path}] does not say which object it is in: add object = \"…\""),
                         None,
@@ -121,17 +128,25 @@ impl Check<'_, '_, '_> {
             let path = format!("param.{name}");
             if param.rodata.is_some() && param.data.is_some() {
                 self.add(
+                    Code::Conflict,
                     &path,
                     format!("[{path}] is bound to both rodata and data: one is enough"),
                     None,
                 );
             }
+            let bound = param.rodata.is_some() || param.data.is_some();
+            if bound && param.r#type.is_unwritable() {
+                let message = format!("[{path}] is bound, but no variable takes its type");
+                self.add(Code::Conflict, &path, message, None);
+            }
             if spans_range(self.spans, &path).is_some_and(|len| len != 2) {
-                self.add(&format!("{path}.range"), "a range is [lowest, highest]".to_owned(), None);
+                let message = "a range is [lowest, highest]".to_owned();
+                self.add(Code::Value, &format!("{path}.range"), message, None);
                 continue;
             }
             if let Some(Err(error)) = param.default.as_ref().map(|value| param.check(value)) {
-                self.add(&format!("{path}.default"), format!("the default {error}"), None);
+                let message = format!("the default {error}");
+                self.add(Code::Value, &format!("{path}.default"), message, None);
             }
         }
     }
@@ -146,6 +161,7 @@ impl Check<'_, '_, '_> {
                     self.template(&path, text);
                 } else if param::parse_size(text).is_none() {
                     self.add(
+                        Code::Value,
                         &path,
                         format!("'{text}' is not a number or a size, such as 1024 or 1MiB"),
                         None,
@@ -156,6 +172,7 @@ impl Check<'_, '_, '_> {
             let says_how = !map.fields.is_empty() || !map.rename.is_empty();
             if other && says_how {
                 self.add(
+                    Code::Conflict,
                     &path,
                     format!("[{path}] says how fields migrate, but not upgrade = \"migrate\""),
                     None,
@@ -172,7 +189,7 @@ impl Check<'_, '_, '_> {
                     self.must_be(path, "param", name, source.param.keys());
                 }
             }
-            Err(error) => self.add(path, error.to_string(), None),
+            Err(error) => self.add(Code::Value, path, error.to_string(), None),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `skep.toml`, the source form of a manifest: read with positions, every mistake reported at once.
 
 mod check;
+pub(crate) mod held;
 mod schema;
 mod shape;
 
@@ -141,9 +142,57 @@ pub struct Expect {
     pub filter: Option<String>,
 }
 
+/// What kind of mistake it is: the standard's codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Code {
+    /// Not TOML.
+    #[serde(rename = "toml.syntax")]
+    Syntax,
+    /// Too long.
+    #[serde(rename = "toml.size")]
+    Size,
+    /// A key that is not known.
+    #[serde(rename = "manifest.unknown-key")]
+    UnknownKey,
+    /// A value of another type.
+    #[serde(rename = "manifest.type")]
+    Type,
+    /// A key that must be there is not.
+    #[serde(rename = "manifest.missing")]
+    Missing,
+    /// A value that its key does not take.
+    #[serde(rename = "manifest.value")]
+    Value,
+    /// A name that is nowhere.
+    #[serde(rename = "manifest.reference")]
+    Reference,
+    /// Keys that exclude or need each other.
+    #[serde(rename = "manifest.conflict")]
+    Conflict,
+}
+
+impl Code {
+    /// As the standard spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Syntax => "toml.syntax",
+            Self::Size => "toml.size",
+            Self::UnknownKey => "manifest.unknown-key",
+            Self::Type => "manifest.type",
+            Self::Missing => "manifest.missing",
+            Self::Value => "manifest.value",
+            Self::Reference => "manifest.reference",
+            Self::Conflict => "manifest.conflict",
+        }
+    }
+}
+
 /// One mistake in a `skep.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
+    /// What kind of mistake.
+    pub code: Code,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
@@ -169,6 +218,7 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
     let mut found = Found { text, list: Vec::new() };
     if text.len() > MAX_SOURCE {
         found.add(
+            Code::Size,
             0..0,
             format!("it has {} bytes, more than the {MAX_SOURCE} allowed", text.len()),
             None,
@@ -177,7 +227,7 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
     }
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        found.add(error.span().unwrap_or(0..0), error.message().to_owned(), None);
+        found.add(Code::Syntax, error.span().unwrap_or(0..0), error.message().to_owned(), None);
     }
     if !found.list.is_empty() {
         return Err(found.sorted());
@@ -189,7 +239,7 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
     let source: Source = match serde_json::from_value(Json::Object(json)) {
         Ok(source) => source,
         Err(error) => {
-            found.add(0..0, error.to_string(), None);
+            found.add(Code::Value, 0..0, error.to_string(), None);
             return Err(found.sorted());
         }
     };
@@ -200,7 +250,12 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
 /// Whether `key`, such as `map.export`, is a key of this standard; `*` stands for a name that the author chose.
 #[must_use]
 pub fn knows(key: &str) -> bool {
-    shape::knows(schema::TOP, key)
+    shape::knows(schema::MANIFEST, key)
+}
+
+/// Holds the members of a `manifest.json` against the tables of the standard; unknown keys are left alone.
+pub(crate) fn hold(manifest: &serde_json::Map<String, Json>) -> Result<(), held::Broken> {
+    held::table("", manifest, schema::MANIFEST)
 }
 
 impl Source {
@@ -244,12 +299,12 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn add(&mut self, span: Range<usize>, message: String, hint: Option<String>) {
+    fn add(&mut self, code: Code, span: Range<usize>, message: String, hint: Option<String>) {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let line = before.matches('\n').count() + 1;
         let column = before[line_start..].chars().count() + 1;
-        self.list.push((span.start, Diagnostic { line, column, message, hint }));
+        self.list.push((span.start, Diagnostic { code, line, column, message, hint }));
     }
 
     fn sorted(mut self) -> Vec<Diagnostic> {

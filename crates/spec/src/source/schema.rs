@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use super::shape::Shape::{Bool, Count, List, Named, Scalar, Table, Text, Word};
 use super::shape::{Key, Shape};
+use crate::license::Expression;
 use crate::manifest::MAX_MANIFEST;
 use crate::{Arch, PackageName, Version, media, param};
 
@@ -32,6 +33,31 @@ pub(super) const TOP: &[Key] = &[
     may("limits", Table(LIMITS)),
     may("dependencies", Named(package, &Table(DEPENDENCY))),
     may("test", List(&Table(TEST))),
+];
+
+/// `manifest.json`: the same tables, without those of the source form.
+pub(super) const MANIFEST: &[Key] = &[
+    must("spec", Text(any)),
+    may("critical", List(&TEXT)),
+    must("package", Table(RESOLVED_PACKAGE)),
+    must("objects", Named(label, &Table(&[must("sha256", Named(arch, &Text(hex)))]))),
+    may("program", Named(label, &Table(PROGRAM))),
+    may("alternatives", Named(label, &Table(ALTERNATIVES))),
+    may("param", Named(label, &Table(PARAM))),
+    may("map", Named(symbol, &Table(MAP))),
+    may("output", Named(label, &Table(OUTPUT))),
+    may("permissions", Table(PERMISSIONS)),
+    may("requirements", Table(&[may("modules", List(&TEXT))])),
+    may("health", Table(&[may("soak", Text(duration)), may("conditions", List(&TEXT))])),
+    may("limits", Table(LIMITS)),
+    may("dependencies", Named(package, &Table(DEPENDENCY))),
+];
+
+const RESOLVED_PACKAGE: &[Key] = &[
+    must("name", Text(package)),
+    must("version", Text(version)),
+    must("license", Text(license)),
+    may("summary", Text(line)),
 ];
 
 const PACKAGE: &[Key] = &[
@@ -183,11 +209,20 @@ fn line(text: &str) -> Result<(), String> {
     ensure(fine, || "it should be one line of text".to_owned())
 }
 
-/// It becomes an annotation of the index, whose bytes every tool must write the same: JSON writers differ on the rest.
+/// It becomes an annotation of the index, whose bytes every tool must write the same: the grammar has no character that
+/// JSON writers escape.
 fn license(text: &str) -> Result<(), String> {
-    let fine = |b: u8| (b' '..=b'~').contains(&b) && !b"<>&\"\\".contains(&b);
-    ensure(!text.is_empty() && text.bytes().all(fine), || {
-        format!("'{text}' is not an SPDX expression, such as Apache-2.0 or MIT OR GPL-2.0-only")
+    parses::<Expression>(text)
+}
+
+fn any(_: &str) -> Result<(), String> {
+    Ok(())
+}
+
+fn hex(text: &str) -> Result<(), String> {
+    let fine = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    ensure(text.len() == 64 && text.bytes().all(fine), || {
+        format!("'{}' should be 64 lower-case hex digits", text.escape_debug())
     })
 }
 

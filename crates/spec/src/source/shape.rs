@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Found;
+use super::{Code, Found};
 use crate::nearest::nearest;
 use crate::param::Value;
 
@@ -86,34 +86,49 @@ impl Walk<'_, '_> {
         keys: &'static [Key],
     ) -> Map<String, Json> {
         let mut json = Map::new();
+        let mut meant = Vec::new();
         for (name, value) in table {
             let text = name.get_ref().as_ref();
             if path.is_empty() && text.starts_with("x-") {
                 continue; // the author's own, not ours
             }
             let Some(key) = keys.iter().find(|key| key.name == text) else {
-                self.unknown(path, name.span(), text, keys);
+                meant.extend(self.unknown(path, name.span(), text, keys));
                 continue;
             };
             if let Some(value) = self.value(&join(path, text), value, &key.shape) {
                 json.insert(text.to_owned(), value);
             }
         }
-        for key in keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {
+        // A key that was only spelled wrong is one mistake, not two.
+        let absent = |key: &&Key| {
+            key.required && !table.contains_key(key.name) && !meant.contains(&key.name)
+        };
+        for key in keys.iter().filter(absent) {
             let place = if path.is_empty() { "the file".to_owned() } else { format!("[{path}]") };
-            self.found.add(span.clone(), format!("{place} has no '{}'", key.name), None);
+            let message = format!("{place} has no '{}'", key.name);
+            self.found.add(Code::Missing, span.clone(), message, None);
         }
         json
     }
 
-    fn unknown(&mut self, path: &str, span: Range<usize>, text: &str, keys: &'static [Key]) {
+    /// Says that a key is unknown, and gives the one that was meant.
+    fn unknown(
+        &mut self,
+        path: &str,
+        span: Range<usize>,
+        text: &str,
+        keys: &'static [Key],
+    ) -> Option<&'static str> {
         let names = keys.iter().map(|key| key.name);
-        let hint = match nearest(text, names.clone()) {
+        let near = nearest(text, names.clone());
+        let hint = match near {
             Some(near) => format!("did you mean '{near}'?"),
             None => format!("known here: {}", names.collect::<Vec<_>>().join(", ")),
         };
         let place = if path.is_empty() { String::new() } else { format!(" in [{path}]") };
-        self.found.add(span, format!("unknown key '{text}'{place}"), Some(hint));
+        self.found.add(Code::UnknownKey, span, format!("unknown key '{text}'{place}"), Some(hint));
+        near
     }
 
     fn value(
@@ -130,6 +145,7 @@ impl Walk<'_, '_> {
             (Shape::Count, DeValue::Integer(_)) => match integer(value.get_ref()) {
                 Some(Value::Int(number)) if number >= 0 => Some(Json::from(number)),
                 _ => self.refuse(
+                    Code::Value,
                     span,
                     format!("'{path}' should be an integer from 0 to 2^53 - 1"),
                     None,
@@ -138,12 +154,17 @@ impl Walk<'_, '_> {
             (Shape::Scalar, DeValue::Integer(_)) => match integer(value.get_ref()) {
                 Some(Value::Int(number)) => Some(Json::from(number)),
                 Some(number) => Some(Json::String(number.text())),
-                None => self.refuse(span, format!("'{path}' is no integer of 64 bits"), None),
+                None => self.refuse(
+                    Code::Value,
+                    span,
+                    format!("'{path}' is no integer of 64 bits"),
+                    None,
+                ),
             },
             (Shape::Scalar, DeValue::String(text)) => Some(Json::String(text.to_string())),
             (Shape::Text(check), DeValue::String(text)) => match check(text) {
                 Ok(()) => Some(Json::String(text.to_string())),
-                Err(why) => self.refuse(span, why, None),
+                Err(why) => self.refuse(Code::Value, span, why, None),
             },
             (Shape::Word(words), DeValue::String(text)) => {
                 if words.contains(&text.as_ref()) {
@@ -152,6 +173,7 @@ impl Walk<'_, '_> {
                 let hint = nearest(text, words.iter().copied())
                     .map(|near| format!("did you mean '{near}'?"));
                 self.refuse(
+                    Code::Value,
                     span,
                     format!("'{path}' is '{text}', it should be one of {}", words.join(", ")),
                     hint,
@@ -173,7 +195,7 @@ impl Walk<'_, '_> {
             (shape, value) => {
                 let message =
                     format!("'{path}' should be {}, not {}", expected(shape), actual(value));
-                self.refuse(span, message, None)
+                self.refuse(Code::Type, span, message, None)
             }
         }
     }
@@ -189,7 +211,7 @@ impl Walk<'_, '_> {
         for (name, value) in table {
             let text = name.get_ref().as_ref();
             if let Err(why) = check(text) {
-                self.found.add(name.span(), why, None);
+                self.found.add(Code::Value, name.span(), why, None);
                 continue;
             }
             if let Some(value) = self.value(&join(path, text), value, inner) {
@@ -201,11 +223,12 @@ impl Walk<'_, '_> {
 
     fn refuse(
         &mut self,
+        code: Code,
         span: Range<usize>,
         message: String,
         hint: Option<String>,
     ) -> Option<Json> {
-        self.found.add(span, message, hint);
+        self.found.add(code, span, message, hint);
         None
     }
 }
@@ -222,7 +245,7 @@ fn integer(value: &DeValue<'_>) -> Option<Value> {
         .map(Value::integer)
 }
 
-fn expected(shape: &Shape) -> &'static str {
+pub(super) fn expected(shape: &Shape) -> &'static str {
     match shape {
         Shape::Bool => "true or false",
         Shape::Count => "an integer",

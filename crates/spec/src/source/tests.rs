@@ -28,11 +28,11 @@ fn the_least_that_is_a_package() {
 
 #[test]
 fn the_whole_of_the_standard_reads_resolves_and_comes_back() {
-    let source = parse(include_str!("../../../../spec/vectors/manifest/whole.toml")).unwrap();
+    let source = parse(include_str!("../../../../spec/vectors/files/manifest/whole.toml")).unwrap();
     let manifest = source.resolve(&BTreeMap::new());
     let again = Manifest::parse(&manifest.canonical()).unwrap();
     assert_eq!(again, manifest);
-    let json = include_str!("../../../../spec/vectors/manifest/whole.json");
+    let json = include_str!("../../../../spec/vectors/files/manifest/whole.json");
     assert_eq!(String::from_utf8(manifest.canonical()).unwrap(), json.trim_end());
 }
 
@@ -58,12 +58,10 @@ anything = 1
 "#;
     insta::assert_snapshot!(mistakes(text), @r#"
     3:1: unknown key 'colour'; known here: spec, package, build, object, program, alternatives, param, map, output, permissions, requirements, health, limits, dependencies, test
-    4:1: [package] has no 'license'
     5:8: 'exec' is not a package name: it should be publisher/name
     6:11: '1' is not a version: it should be MAJOR.MINOR.PATCH, as SemVer 2.0 has it
     7:1: unknown key 'licence' in [package]; did you mean 'license'?
     9:11: 'object.exec.sources' should be an array, not a string
-    10:1: [program.on_exec] has no 'function'
     11:1: unknown key 'functon' in [program.on_exec]; did you mean 'function'?
     12:12: 'program.on_exec.optional' should be true or false, not a string
     14:8: 'param.limit.type' is 'unit', it should be one of bool, int, uint, enum, string, duration, size, ip, cidr, mac, device, interface, cgroup, path, pid, function, cpus; did you mean 'uint'?

@@ -1,0 +1,140 @@
+//! `skep conformance`.
+
+use std::io::{BufRead as _, Write as _};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+use skep_conformance::command::{Line, Question};
+use skep_conformance::{Command, Implementation, Ours, Report, load, run};
+
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::output::{Output, table};
+
+/// Hold an implementation of the standard against its vectors
+///
+/// Ours, or any command that answers one JSON line with one JSON line, as spec/conformance.md says. Exit status 1: some
+/// vector failed.
+#[derive(Debug, Args)]
+pub struct Conformance {
+    /// The command of another implementation
+    #[arg(long, value_name = "CMD", conflicts_with = "answer")]
+    r#impl: Option<String>,
+    /// The folder of the vectors
+    #[arg(long, value_name = "DIR", default_value = "spec/vectors")]
+    vectors: PathBuf,
+    /// Answer questions on standard input, as such a command
+    #[arg(long)]
+    answer: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    parts: Vec<Row>,
+    failures: Vec<String>,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Row {
+    part: u32,
+    name: &'static str,
+    passed: usize,
+    failed: usize,
+    left_out: usize,
+}
+
+/// The parts of the standard.
+const PARTS: [&str; 12] = [
+    "names",
+    "manifest",
+    "OCI mapping",
+    "object facts",
+    "requirements",
+    "permissions",
+    "outputs",
+    "life",
+    "signatures and trust",
+    "attestations",
+    "archives",
+    "registries",
+];
+
+impl Conformance {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// A vector failed, or cannot be read.
+    pub fn run(self, output: &Output) -> Result<()> {
+        if self.answer {
+            return answer();
+        }
+        let clock = Instant::now();
+        let parts = load(&self.vectors).map_err(|error| {
+            let message = "can't read the vectors of the standard";
+            Error::caused(Kind::Usage, message, &error).hint("name their folder with --vectors")
+        })?;
+        let report = match &self.r#impl {
+            None => run(&parts, &mut Ours),
+            Some(line) => {
+                let command = Command::start(line).context(|| format!("can't start '{line}'"));
+                run(&parts, &mut command?)
+            }
+        };
+        let answer = Answer::of(report, clock.elapsed().as_secs_f64());
+        output.answer(&answer, || answer.text());
+        match answer.failures.len() {
+            0 => Ok(()),
+            count => Err(Error::new(Kind::Failed, format!("{count} vectors failed"))),
+        }
+    }
+}
+
+impl Answer {
+    fn of(report: Report, seconds: f64) -> Self {
+        let name = |part: u32| PARTS.get((part as usize).wrapping_sub(1)).copied().unwrap_or("?");
+        let rows = report.parts.into_iter().map(|(part, counts)| Row {
+            part,
+            name: name(part),
+            passed: counts.passed,
+            failed: counts.failed,
+            left_out: counts.left_out,
+        });
+        Self { parts: rows.collect(), failures: report.failures, seconds }
+    }
+
+    fn text(&self) -> String {
+        let rows = self.parts.iter().map(|row| {
+            let Row { part, name, passed, failed, left_out } = row;
+            let numbers = [passed, failed, left_out].map(ToString::to_string);
+            let [passed, failed, left_out] = numbers;
+            [part.to_string(), (*name).to_owned(), passed, failed, left_out]
+        });
+        let mut text = table(["PART", "", "PASSED", "FAILED", "LEFT OUT"], rows);
+        for failure in &self.failures {
+            text.push('\n');
+            text.push_str(failure);
+        }
+        let passed: usize = self.parts.iter().map(|row| row.passed).sum();
+        text.push_str(&format!("\n{passed} passed in {:.1} s", self.seconds));
+        text
+    }
+}
+
+/// Our implementation as a command: one line in, one line out.
+fn answer() -> Result<()> {
+    let mut output = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let line = line.context(|| "can't read a question")?;
+        let question: Question = serde_json::from_str(&line).context(|| "can't read a question")?;
+        let answer = Ours.answer(&question.op, &question.input);
+        let answer = answer.map_err(|why| Error::new(Kind::Usage, why))?;
+        let text = serde_json::to_string(&Line::of(question.id, answer));
+        let text = text.context(|| "can't write an answer")?;
+        writeln!(output, "{text}")
+            .and_then(|()| output.flush())
+            .context(|| "can't write an answer")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! The standard's vectors, held against any implementation: ours, or a command that speaks the protocol of
+//! `spec/conformance.md`.
+
+pub mod command;
+pub mod ours;
+pub mod rules;
+pub mod run;
+pub mod vectors;
+
+pub use command::Command;
+pub use ours::Ours;
+pub use run::{Answer, Implementation, Outcome, Report, run};
+pub use vectors::{Case, Part, VectorError, load};

@@ -1,0 +1,139 @@
+//! Our implementation of the standard, asked through the protocol.
+
+mod archives;
+mod documents;
+mod kernels;
+mod manifests;
+mod names;
+mod objects;
+mod trust;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::run::{Answer, Implementation};
+
+/// Our own code.
+pub struct Ours;
+
+impl Implementation for Ours {
+    fn answer(&mut self, op: &str, input: &Value) -> Result<Answer, String> {
+        match answer(op, input) {
+            Ok(value) => Ok(Answer::Ok(value)),
+            Err(Failure::Refused { code, message, at }) => {
+                Ok(Answer::Refused { code: code.to_owned(), message, at })
+            }
+            Err(Failure::Unsupported) => Ok(Answer::Unsupported),
+            Err(Failure::Question(why)) => Err(format!("the question cannot be read: {why}")),
+        }
+    }
+}
+
+/// Why there is nothing to accept.
+enum Failure {
+    Refused { code: &'static str, message: String, at: Option<[usize; 2]> },
+    Unsupported,
+    Question(String),
+}
+
+type Answered = Result<Value, Failure>;
+
+fn answer(op: &str, input: &Value) -> Answered {
+    match op {
+        "name" => names::name(input),
+        "tag" => names::tag(input),
+        "version" => names::version(input),
+        "reference" => names::reference(input),
+        "source.resolve" => manifests::resolve(input),
+        "manifest.read" => manifests::read(input),
+        "param.encode" => manifests::encode(input),
+        "param.substitute" => manifests::substitute(input),
+        "license.check" => manifests::license(input),
+        "document.read" => documents::read(input),
+        "document.write" => documents::write(input),
+        "layer.read" => documents::read_layer(input),
+        "layer.write" => documents::write_layer(input),
+        "package.read" => documents::read_package(input),
+        "object.facts" => objects::facts(input),
+        "layout.compare" => objects::compare(input),
+        "event.decode" => objects::decode(input),
+        "feature" => kernels::feature(input),
+        "requirements.derive" => kernels::derive(input),
+        "requirements.evaluate" => kernels::evaluate(input),
+        "permissions.check" => kernels::check(input),
+        "permissions.powers" => kernels::powers(input),
+        "permissions.compare" => kernels::compare(input),
+        "key.read" => trust::key(input),
+        "policy.read" => trust::policy(input),
+        "signature.verify" => trust::verify(input),
+        "rotation.follow" => trust::rotation(input),
+        "channel.follow" => trust::channel(input),
+        "attestation.read" => trust::attestation(input),
+        "archive.read" => archives::read(input),
+        "archive.write" => archives::write(input),
+        _ => Err(Failure::Unsupported),
+    }
+}
+
+/// The members of a question.
+fn question<T: DeserializeOwned>(input: &Value) -> Result<T, Failure> {
+    T::deserialize(input).map_err(|error| Failure::Question(error.to_string()))
+}
+
+fn unreadable(why: impl std::fmt::Display) -> Failure {
+    Failure::Question(why.to_string())
+}
+
+fn refused(code: &'static str, error: &dyn std::error::Error) -> Failure {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message.push_str(": ");
+        message.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    Failure::Refused { code, message, at: None }
+}
+
+/// Errors that know their code.
+macro_rules! coded {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                refused(error.code(), &error)
+            }
+        })*
+    };
+}
+
+coded!(
+    skep_spec::name::NameError,
+    skep_spec::manifest::ManifestError,
+    skep_spec::param::ParamError,
+    skep_spec::license::LicenseError,
+    skep_spec::permission::Uncovered,
+    skep_spec::oci::DocumentError,
+    skep_trust::layer::LayerError,
+    skep_trust::policy::PolicyError,
+    skep_trust::TrustError,
+    skep_trust::rotation::RotationError,
+    skep_trust::channel::ChannelError,
+    skep_trust::attestation::AttestationError,
+    skep_trust::archive::ArchiveError,
+);
+
+/// Bytes in base64.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Bytes(Vec<u8>);
+
+impl TryFrom<String> for Bytes {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        STANDARD.decode(text).map(Self).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,173 @@
+//! Parts 4 and 7.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use skep_object::event::{Decoder, DecoderError, event_type};
+use skep_object::layout::{self, LayoutChange};
+use skep_object::{Btf, Facts, ObjectError, TypeId};
+use skep_spec::manifest::Field;
+
+use super::{Answered, Bytes, Failure, question, refused, unreadable};
+
+impl From<ObjectError> for Failure {
+    fn from(error: ObjectError) -> Self {
+        let code = match &error {
+            ObjectError::NotElf { .. } => "object.not-elf",
+            ObjectError::OtherMachine { .. } => "object.machine",
+            ObjectError::NotRelocatable { .. } => "object.not-relocatable",
+            ObjectError::Truncated { .. } => "object.truncated",
+            ObjectError::Limit { .. } => "object.limit",
+            ObjectError::NoBtf => "object.no-btf",
+            ObjectError::Btf { .. } => "object.btf",
+            ObjectError::Program { .. } => "object.program",
+            ObjectError::Map { .. } => "object.map",
+            _ => "object.malformed",
+        };
+        refused(code, &error)
+    }
+}
+
+impl From<DecoderError> for Failure {
+    fn from(error: DecoderError) -> Self {
+        let code = match &error {
+            DecoderError::NoField { .. } => "output.no-field",
+            DecoderError::NoFormat { .. } => "output.no-format",
+            DecoderError::Mismatch { .. } => "output.mismatch",
+            DecoderError::Unit { .. } => "output.unit",
+            _ => "output.no-type",
+        };
+        refused(code, &error)
+    }
+}
+
+pub(super) fn facts(input: &Value) -> Answered {
+    #[derive(Deserialize)]
+    struct Asked {
+        data: Bytes,
+    }
+    let Asked { data } = question(input)?;
+    let facts = Facts::parse(&data.0)?;
+    let programs = facts.programs.iter().map(|program| {
+        json!({
+            "name": program.name,
+            "section": program.section,
+            "target": program.target.to_string(),
+            "kind": program.target.kind(),
+            "autoload": program.autoload,
+            "helpers": program.helpers,
+            "kfuncs": program.kfuncs,
+            "maps": program.maps,
+            "writes": program.writes,
+            "unknown_calls": program.unknown_calls,
+        })
+    });
+    let maps = facts.maps.iter().map(|map| {
+        json!({
+            "name": map.name,
+            "kind": map.kind.to_string(),
+            "key_size": map.key_size,
+            "value_size": map.value_size,
+            "max_entries": map.max_entries,
+            "flags": map.flags,
+        })
+    });
+    let globals = facts.globals.iter().map(|global| {
+        json!({
+            "name": global.name,
+            "section": global.section,
+            "offset": global.offset,
+            "size": global.size,
+        })
+    });
+    let relocations = facts.core_relocations.iter().map(|relocation| {
+        json!({
+            "section": relocation.section,
+            "offset": relocation.offset,
+            "kind": relocation.kind,
+            "type": relocation.type_name,
+            "access": relocation.access,
+        })
+    });
+    Ok(json!({
+        "byte_order": if facts.big_endian { "big" } else { "little" },
+        "license": facts.license,
+        "programs": programs.collect::<Vec<_>>(),
+        "maps": maps.collect::<Vec<_>>(),
+        "globals": globals.collect::<Vec<_>>(),
+        "core_relocations": relocations.collect::<Vec<_>>(),
+    }))
+}
+
+#[derive(Deserialize)]
+struct Version {
+    data: Bytes,
+    r#type: String,
+}
+
+impl Version {
+    fn btf(&self) -> Result<(Btf, TypeId), Failure> {
+        let facts = Facts::parse(&self.data.0)?;
+        let ty = facts.types()?.type_by_name(&self.r#type);
+        let ty = ty.ok_or_else(|| unreadable(format!("no type {}", self.r#type)))?;
+        Ok((facts.types()?.clone(), ty))
+    }
+}
+
+pub(super) fn compare(input: &Value) -> Answered {
+    #[derive(Deserialize)]
+    struct Asked {
+        old: Version,
+        new: Version,
+        #[serde(default)]
+        renames: BTreeMap<String, String>,
+    }
+    let asked: Asked = question(input)?;
+    let ((old, old_ty), (new, new_ty)) = (asked.old.btf()?, asked.new.btf()?);
+    Ok(match layout::compare(&old, old_ty, &new, new_ty, &asked.renames) {
+        LayoutChange::Equal => json!({"difference": "same"}),
+        LayoutChange::Incompatible(why) => json!({"difference": "incompatible", "why": why}),
+        LayoutChange::Fields { common, added, removed, blocked } => json!({
+            "difference": "fields",
+            "common": common.iter().map(|pair| pair.name.as_str()).collect::<Vec<_>>(),
+            "added": added,
+            "removed": removed,
+            "blocked": blocked.iter().map(|field| field.name.as_str()).collect::<Vec<_>>(),
+        }),
+        #[allow(unreachable_patterns, reason = "another version of the facts may tell more")]
+        _ => json!({}),
+    })
+}
+
+pub(super) fn decode(input: &Value) -> Answered {
+    #[derive(Deserialize)]
+    struct Asked {
+        data: Bytes,
+        r#type: Option<String>,
+        map: Option<String>,
+        r#struct: Option<String>,
+        #[serde(default)]
+        fields: BTreeMap<String, Field>,
+        hex: String,
+    }
+    let asked: Asked = question(input)?;
+    let facts = Facts::parse(&asked.data.0)?;
+    let btf = facts.types()?;
+    let told = asked.r#struct.as_deref();
+    let ty = match (&asked.r#type, &asked.map) {
+        (Some(name), _) => btf.type_by_name(name).filter(|ty| btf.size_of(*ty).is_some()),
+        (None, Some(map)) => event_type(&facts, map, told),
+        (None, None) => None,
+    };
+    let decoder = match ty {
+        Some(ty) => Decoder::new(btf, ty, &asked.fields)?,
+        None if asked.r#type.is_some() || told.is_some() => {
+            let ty = asked.r#type.or(asked.r#struct).unwrap_or_default();
+            return Err(DecoderError::NoSize { ty }.into());
+        }
+        None => Decoder::raw(),
+    };
+    let record = hex::decode(&asked.hex).map_err(unreadable)?;
+    Ok(json!({"json": decoder.decode(&record).to_json()}))
+}

@@ -1,0 +1,35 @@
+//! The text, the vectors and the code of the standard, held against each other.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use skep_conformance::{Implementation, Ours, Report, load, rules, run};
+
+fn spec() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec")
+}
+
+fn report(implementation: &mut dyn Implementation) -> Report {
+    run(&load(&spec().join("vectors")).unwrap(), implementation)
+}
+
+#[test]
+fn no_rule_and_no_code_is_without_vectors() {
+    let text = rules::Text::read(&spec()).unwrap();
+    assert!(
+        text.rules.len() > 150 && text.codes.len() > 70,
+        "the text is not read as it should be"
+    );
+    let gaps = rules::gaps(&text, &load(&spec().join("vectors")).unwrap());
+    assert!(gaps.is_empty(), "{} gaps:\n{}", gaps.len(), gaps.join("\n"));
+}
+
+#[test]
+fn ours_passes_every_vector_in_time() {
+    let clock = Instant::now();
+    let report = report(&mut Ours);
+    assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
+    assert!(report.parts.values().all(|counts| counts.left_out == 0), "{:?}", report.parts);
+    assert!(clock.elapsed() < Duration::from_secs(20), "{:?}", clock.elapsed());
+}

@@ -1,0 +1,196 @@
+//! Licences: SPDX expressions of packages, and what a kernel makes of an object's own licence.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An SPDX licence expression, such as `Apache-2.0` or `MIT OR GPL-2.0-only` (SPDX 2.3, annex D). Whether an identifier
+/// is on SPDX's list is not looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expression(String);
+
+/// Why a text is not a licence expression.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{}' is not an SPDX expression, such as Apache-2.0 or MIT OR GPL-2.0-only", .0.escape_debug())]
+pub struct ExpressionError(pub String);
+
+impl FromStr for Expression {
+    type Err = ExpressionError;
+
+    fn from_str(text: &str) -> Result<Self, ExpressionError> {
+        let spaced = text.replace('(', " ( ").replace(')', " ) ");
+        let words: Vec<&str> = spaced.split(' ').filter(|word| !word.is_empty()).collect();
+        let mut rest = words.as_slice();
+        match expression(&mut rest, DEPTH) {
+            Some(()) if rest.is_empty() => Ok(Self(text.to_owned())),
+            _ => Err(ExpressionError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Deepest nesting of parentheses.
+const DEPTH: usize = 32;
+
+fn expression(words: &mut &[&str], depth: usize) -> Option<()> {
+    loop {
+        term(words, depth.checked_sub(1)?)?;
+        match words {
+            ["AND" | "OR", rest @ ..] => *words = rest,
+            _ => return Some(()),
+        }
+    }
+}
+
+fn term(words: &mut &[&str], depth: usize) -> Option<()> {
+    let (first, rest) = words.split_first()?;
+    *words = rest;
+    if *first == "(" {
+        expression(words, depth)?;
+        let (end, rest) = words.split_first()?;
+        *words = rest;
+        return (*end == ")").then_some(());
+    }
+    identifier(first.strip_suffix('+').unwrap_or(first))?;
+    if let ["WITH", exception, rest @ ..] = *words {
+        *words = rest;
+        return identifier(exception);
+    }
+    Some(())
+}
+
+fn identifier(text: &str) -> Option<()> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+    let word = !["AND", "OR", "WITH"].contains(&text);
+    (!text.is_empty() && word && text.bytes().all(fine)).then_some(())
+}
+
+/// Whether a kernel lets an object with this licence call what is for GPL-compatible programs only
+/// (`license_is_gpl_compatible` of `include/linux/license.h`).
+#[must_use]
+pub fn is_gpl_compatible(license: &str) -> bool {
+    ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"]
+        .contains(&license)
+}
+
+/// Helpers, without `bpf_`, for GPL-compatible programs only (`gpl_only` of the kernel's `struct bpf_func_proto`).
+pub const GPL_ONLY: [&str; 38] = [
+    "probe_read",
+    "probe_read_str",
+    "probe_read_user",
+    "probe_read_user_str",
+    "probe_read_kernel",
+    "probe_read_kernel_str",
+    "probe_write_user",
+    "trace_printk",
+    "trace_vprintk",
+    "seq_printf",
+    "seq_printf_btf",
+    "seq_write",
+    "perf_event_read",
+    "perf_event_read_value",
+    "perf_event_output",
+    "perf_prog_read_value",
+    "read_branch_records",
+    "get_stackid",
+    "get_stack",
+    "get_current_task",
+    "get_current_task_btf",
+    "task_pt_regs",
+    "override_return",
+    "get_func_ip",
+    "get_branch_snapshot",
+    "copy_from_user_task",
+    "snprintf",
+    "timer_init",
+    "timer_set_callback",
+    "timer_start",
+    "timer_cancel",
+    "fib_lookup",
+    "check_mtu",
+    "rc_repeat",
+    "rc_keydown",
+    "rc_pointer_rel",
+    "skb_output",
+    "xdp_output",
+];
+
+/// A call that the object's licence does not allow: the kernel would refuse the program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{called} is for GPL-compatible programs only, and the object's licence is {}: give it SEC(\"license\") = \"GPL\" or \"Dual BSD/GPL\"",
+    license.as_deref().map_or_else(|| "absent".to_owned(), |license| format!("'{}'", license.escape_debug()))
+)]
+pub struct LicenseError {
+    /// What is called: `bpf_NAME`, or a kfunc.
+    pub called: String,
+    /// What the object's section `license` says.
+    pub license: Option<String>,
+}
+
+impl LicenseError {
+    /// The standard's code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "license.object"
+    }
+}
+
+/// Holds what an object calls against the licence that its section says.
+///
+/// # Errors
+/// The first helper or kfunc that asks for a GPL-compatible licence where the object has none.
+pub fn check<'a>(
+    license: Option<&str>,
+    helpers: impl IntoIterator<Item = &'a str>,
+    kfuncs: impl IntoIterator<Item = &'a str>,
+) -> Result<(), LicenseError> {
+    if license.is_some_and(is_gpl_compatible) {
+        return Ok(());
+    }
+    let helper = helpers.into_iter().find(|helper| GPL_ONLY.contains(helper));
+    let called = helper.map(|name| format!("bpf_{name}"));
+    match called.or_else(|| kfuncs.into_iter().next().map(str::to_owned)) {
+        Some(called) => Err(LicenseError { called, license: license.map(str::to_owned) }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_are_read_as_spdx_has_them() {
+        let fine = [
+            "MIT",
+            "Apache-2.0",
+            "GPL-2.0+",
+            "MIT OR Apache-2.0",
+            "(MIT AND (BSD-2-Clause OR 0BSD))",
+            "GPL-2.0-only WITH Linux-syscall-note",
+            "LicenseRef-Ours",
+        ];
+        for text in fine {
+            assert!(text.parse::<Expression>().is_ok(), "{text}");
+        }
+        let wrong =
+            ["", "MIT OR", "OR", "MIT Apache-2.0", "(MIT", "MIT)", "MIT/Apache", "MIT WITH"];
+        for text in wrong {
+            assert!(text.parse::<Expression>().is_err(), "{text}");
+        }
+        assert!("(".repeat(1000).parse::<Expression>().is_err());
+    }
+
+    #[test]
+    fn gpl_only_calls_ask_for_a_gpl_compatible_object() {
+        assert_eq!(check(Some("Dual BSD/GPL"), ["probe_read"], ["bpf_x"]), Ok(()));
+        assert_eq!(check(None, ["map_lookup_elem"], []), Ok(()));
+        insta::assert_snapshot!(check(Some("MIT"), ["map_lookup_elem", "get_stack"], []).unwrap_err(), @r#"bpf_get_stack is for GPL-compatible programs only, and the object's licence is 'MIT': give it SEC("license") = "GPL" or "Dual BSD/GPL""#);
+        assert!(check(None, [], ["bpf_x"]).is_err());
+    }
+}

@@ -1,0 +1,239 @@
+//! Channels: a signed pointer from a name such as `stable` to the digest of an index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use skep_spec::{Channel, Digest, PackageName, json, media};
+
+use crate::bundle::Statement;
+use crate::key::KeyId;
+use crate::policy::Policy;
+use crate::time;
+use crate::verify::{BUNDLES_MAX, Refusal, code_of, trusted};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The package.
+    pub name: &'a PackageName,
+    /// The registry that it comes from, for rules that name registries.
+    pub registry: Option<&'a str>,
+    /// The channel.
+    pub channel: &'a Channel,
+}
+
+/// The highest pointer that was seen of a package's channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its sequence.
+    pub sequence: u64,
+    /// What it pointed to.
+    pub digest: Digest,
+}
+
+/// A pointer that enough trusted keys signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    /// The index. Its own signatures are still to be checked.
+    pub digest: Digest,
+    /// From 1, higher with each new pointer.
+    pub sequence: u64,
+    /// The last moment at which it installs something.
+    pub expires: SystemTime,
+    /// The keys that signed it.
+    pub keys: Vec<KeyId>,
+}
+
+/// Why a channel was not followed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelError {
+    /// Nobody is trusted to sign this package.
+    #[error("{0} is refused: no rule in trust.toml speaks of it")]
+    NoRule(PackageName),
+    /// The rule names certificates only.
+    #[error("{0} is refused: its rule names keyless identities only, which are not supported yet")]
+    Keyless(PackageName),
+    /// No bundle.
+    #[error("{0} has no signed channel '{1}'")]
+    Unsigned(PackageName, Channel),
+    /// Too few trusted keys say the same.
+    #[error("the channel is refused: {found} of {needed} trusted signatures say the same")]
+    NotEnough {
+        /// Most keys that signed one pointer.
+        found: usize,
+        /// What the rule asks for.
+        needed: usize,
+        /// Why each other bundle does not count.
+        refusals: Vec<Refusal>,
+    },
+    /// It points to what is revoked.
+    #[error("the channel points to {0}, which is revoked")]
+    Revoked(Digest),
+    /// A trusted key signed what is no pointer.
+    #[error("the channel is not as it should be: {0}")]
+    Malformed(String),
+    /// The pointer is of another package or channel.
+    #[error("asked for {asked} and got the pointer of {found}")]
+    Another {
+        /// `name@channel`.
+        asked: String,
+        /// `name@channel`.
+        found: String,
+    },
+    /// Somebody plays back an old pointer.
+    #[error(
+        "the channel has sequence {found}, and {seen} was seen before: an older pointer is refused"
+    )]
+    Older {
+        /// What came.
+        found: u64,
+        /// The highest that was seen.
+        seen: u64,
+    },
+    /// Two pointers with one sequence.
+    #[error(
+        "the channel's sequence {sequence} pointed to {seen} before and points to {found} now: tell the publisher"
+    )]
+    Equivocation {
+        /// The sequence.
+        sequence: u64,
+        /// What was seen.
+        seen: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// Too old to install anything new.
+    #[error("the channel expired: ask the publisher to sign it again")]
+    Expired,
+}
+
+impl ChannelError {
+    /// The standard's code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoRule(_) => "trust.no-rule",
+            Self::Keyless(_) => "trust.keyless",
+            Self::Unsigned(..) => "trust.unsigned",
+            Self::NotEnough { refusals, .. } => code_of(refusals),
+            Self::Revoked(_) => "trust.revoked-digest",
+            Self::Malformed(_) => "channel.malformed",
+            Self::Another { .. } => "channel.another",
+            Self::Older { .. } => "channel.older",
+            Self::Equivocation { .. } => "channel.equivocation",
+            Self::Expired => "channel.expired",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Predicate {
+    name: PackageName,
+    channel: Channel,
+    sequence: u64,
+    issued: String,
+    expires: String,
+    #[serde(default, rename = "previous")]
+    _previous: Option<Digest>,
+}
+
+/// Where a channel points to.
+///
+/// `seen` is the highest pointer that the caller has kept; the caller keeps what comes back. `now` is as for
+/// [`crate::verify()`].
+///
+/// # Errors
+/// Too few trusted keys signed one pointer, it is of something else, older than what was seen, or over.
+pub fn follow(
+    asked: &Asked<'_>,
+    bundles: &[Vec<u8>],
+    policy: &Policy,
+    seen: Option<Seen>,
+    now: SystemTime,
+) -> Result<Pointer, ChannelError> {
+    let (statement, keys) = signed(asked, bundles, policy, now)?;
+    let pointer = read(asked, &statement, keys)?;
+    if policy.is_digest_revoked(&pointer.digest) {
+        return Err(ChannelError::Revoked(pointer.digest));
+    }
+    let (found, sequence) = (pointer.digest, pointer.sequence);
+    match seen {
+        Some(seen) if sequence < seen.sequence => {
+            Err(ChannelError::Older { found: sequence, seen: seen.sequence })
+        }
+        Some(Seen { sequence: same, digest }) if same == sequence && digest != found => {
+            Err(ChannelError::Equivocation { sequence, seen: digest, found })
+        }
+        _ if now > pointer.expires => Err(ChannelError::Expired),
+        _ => Ok(pointer),
+    }
+}
+
+/// The statement that enough keys of the package's rule signed.
+fn signed(
+    asked: &Asked<'_>,
+    bundles: &[Vec<u8>],
+    policy: &Policy,
+    now: SystemTime,
+) -> Result<(Statement, BTreeSet<KeyId>), ChannelError> {
+    let name = || asked.name.clone();
+    let rule = policy.rule(asked.name, asked.registry);
+    let (rule, _) = rule.ok_or_else(|| ChannelError::NoRule(name()))?;
+    if rule.keys().is_empty() {
+        return Err(ChannelError::Keyless(name()));
+    }
+    if bundles.is_empty() {
+        return Err(ChannelError::Unsigned(name(), asked.channel.clone()));
+    }
+    let mut said: BTreeMap<Vec<u8>, (Statement, BTreeSet<KeyId>)> = BTreeMap::new();
+    let mut refusals = Vec::new();
+    for bundle in bundles.iter().take(BUNDLES_MAX) {
+        match trusted(bundle, rule, policy, now, media::PREDICATE_CHANNEL) {
+            Ok(signed) => {
+                let entry = said.entry(signed.payload);
+                let (_, keys) = entry.or_insert((signed.statement, BTreeSet::new()));
+                keys.insert(signed.key);
+            }
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    let needed = rule.threshold();
+    let found = said.values().map(|(_, keys)| keys.len()).max().unwrap_or(0);
+    let enough = said.into_values().filter(|(_, keys)| keys.len() >= needed);
+    let sequence = |(statement, _): &(Statement, BTreeSet<KeyId>)| {
+        statement.predicate.get("sequence").and_then(serde_json::Value::as_u64)
+    };
+    enough.max_by_key(sequence).ok_or(ChannelError::NotEnough { found, needed, refusals })
+}
+
+fn read(
+    asked: &Asked<'_>,
+    statement: &Statement,
+    keys: BTreeSet<KeyId>,
+) -> Result<Pointer, ChannelError> {
+    let malformed = |why: String| ChannelError::Malformed(why);
+    if let Some(number) = json::inexact(&statement.predicate) {
+        return Err(malformed(format!("it holds the number {number}")));
+    }
+    let predicate = Predicate::deserialize(&statement.predicate);
+    let predicate = predicate.map_err(|error| malformed(error.to_string()))?;
+    let [subject] = statement.subjects.as_slice() else {
+        return Err(malformed("it should have one subject".to_owned()));
+    };
+    let time = |text: &str| {
+        time::parse(text).ok_or_else(|| malformed(format!("'{}' is no time", text.escape_debug())))
+    };
+    let (issued, expires) = (time(&predicate.issued)?, time(&predicate.expires)?);
+    if issued >= expires || predicate.sequence == 0 {
+        return Err(malformed("it ends before it begins, or counts from 0".to_owned()));
+    }
+    if predicate.name != *asked.name || predicate.channel != *asked.channel {
+        return Err(ChannelError::Another {
+            asked: format!("{}@{}", asked.name, asked.channel),
+            found: format!("{}@{}", predicate.name, predicate.channel),
+        });
+    }
+    let keys = keys.into_iter().collect();
+    Ok(Pointer { digest: subject.digest, sequence: predicate.sequence, expires, keys })
+}

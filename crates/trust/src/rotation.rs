@@ -1,0 +1,191 @@
+//! A publisher's keys over time: each version of the document is signed by the keys of the one before.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use skep_spec::{Digest, json, media};
+
+use crate::bundle::{Bundle, Statement};
+use crate::key::{KeyId, PublicKey};
+use crate::time;
+
+/// Most keys of a document.
+pub const KEYS_MAX: usize = 64;
+
+/// A publisher's keys at one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The first half of a package name.
+    pub publisher: String,
+    /// From 1.
+    pub version: u64,
+    /// How many different keys must sign.
+    pub threshold: usize,
+    /// The keys.
+    pub keys: Vec<PublicKey>,
+    /// The last moment at which they admit packages.
+    pub expires: Option<SystemTime>,
+}
+
+/// Why a rotation was not followed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RotationError {
+    /// Not a document of keys.
+    #[error("version {version} of the keys is not as it should be: {why}")]
+    Malformed {
+        /// The version that should come.
+        version: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// Of another publisher.
+    #[error("these are the keys of '{found}', not of '{asked}'")]
+    Publisher {
+        /// Whose keys are followed.
+        asked: String,
+        /// Whose came.
+        found: String,
+    },
+    /// Not the next version.
+    #[error(
+        "version {found} of the keys came where {expected} should: versions are followed one by one"
+    )]
+    Version {
+        /// What should come.
+        expected: u64,
+        /// What came.
+        found: u64,
+    },
+    /// Too few signatures.
+    #[error(
+        "version {version} of the keys has {found} of the {needed} signatures by {which} keys that it needs"
+    )]
+    Threshold {
+        /// The version.
+        version: u64,
+        /// `the old` or `its own`.
+        which: &'static str,
+        /// How many count.
+        found: usize,
+        /// How many there should be.
+        needed: usize,
+    },
+}
+
+impl RotationError {
+    /// The standard's code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "rotation.malformed",
+            Self::Publisher { .. } => "rotation.publisher",
+            Self::Version { .. } => "rotation.version",
+            Self::Threshold { .. } => "rotation.threshold",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Predicate {
+    publisher: String,
+    version: u64,
+    threshold: usize,
+    keys: Vec<String>,
+    expires: Option<String>,
+}
+
+/// Follows documents, each a list of bundles, from keys that are trusted.
+///
+/// # Errors
+/// A document that is none, of another publisher, that does not follow, or that too few of the old or of its own keys
+/// signed.
+pub fn follow(
+    trusted: Keys,
+    documents: &[Vec<Vec<u8>>],
+    revoked: &BTreeSet<KeyId>,
+) -> Result<Keys, RotationError> {
+    documents.iter().try_fold(trusted, |old, document| next(&old, document, revoked))
+}
+
+fn next(
+    old: &Keys,
+    document: &[Vec<u8>],
+    revoked: &BTreeSet<KeyId>,
+) -> Result<Keys, RotationError> {
+    let version = old.version.saturating_add(1);
+    let malformed = |why: String| RotationError::Malformed { version, why };
+    let bundles: Vec<Bundle> = document.iter().filter_map(|b| Bundle::parse(b).ok()).collect();
+    let mut payloads: Vec<&[u8]> = bundles.iter().map(Bundle::payload).collect();
+    payloads.dedup();
+    let by = |keys: &[PublicKey], payload: &[u8]| signers(&bundles, payload, keys, revoked);
+    let best = payloads.into_iter().map(|payload| (by(&old.keys, payload), payload));
+    let Some((found, payload)) = best.max_by_key(|(found, _)| *found) else {
+        return Err(malformed("no bundle can be read".to_owned()));
+    };
+    let needed = old.threshold;
+    if found < needed {
+        return Err(RotationError::Threshold { version, which: "the old", found, needed });
+    }
+    let new = read(payload).map_err(malformed)?;
+    if new.publisher != old.publisher {
+        let (asked, found) = (old.publisher.clone(), new.publisher.escape_debug().to_string());
+        return Err(RotationError::Publisher { asked, found });
+    }
+    if new.version != version {
+        return Err(RotationError::Version { expected: version, found: new.version });
+    }
+    let (found, needed) = (by(&new.keys, payload), new.threshold);
+    if found < needed {
+        return Err(RotationError::Threshold { version, which: "its own", found, needed });
+    }
+    Ok(new)
+}
+
+/// How many different keys signed a payload.
+fn signers(
+    bundles: &[Bundle],
+    payload: &[u8],
+    keys: &[PublicKey],
+    revoked: &BTreeSet<KeyId>,
+) -> usize {
+    let same = || bundles.iter().filter(|bundle| bundle.payload() == payload);
+    let counts = |key: &&PublicKey| {
+        !revoked.contains(&key.id()) && same().any(|bundle| bundle.is_signed_by(key))
+    };
+    keys.iter().filter(counts).count()
+}
+
+fn read(payload: &[u8]) -> Result<Keys, String> {
+    let statement = Statement::parse(payload).map_err(|error| error.to_string())?;
+    if statement.predicate_type != media::PREDICATE_KEYS {
+        return Err("it is signed as something else".to_owned());
+    }
+    if let Some(number) = json::inexact(&statement.predicate) {
+        return Err(format!("it holds the number {number}"));
+    }
+    let digest = Digest::of(&json::canonical(&statement.predicate));
+    let subject = statement.subjects.as_slice();
+    if !matches!(subject, [one] if one.name == "keys" && one.digest == digest) {
+        return Err("its subject is not the digest of what it says".to_owned());
+    }
+    let said = Predicate::deserialize(&statement.predicate).map_err(|error| error.to_string())?;
+    let keys: Result<Vec<_>, _> =
+        said.keys.iter().map(|spki| PublicKey::from_spki_base64(spki)).collect();
+    let keys = keys.map_err(|error| error.to_string())?;
+    let ids: BTreeSet<KeyId> = keys.iter().map(PublicKey::id).collect();
+    let expires =
+        said.expires.as_deref().map(|text| time::parse(text).ok_or("it has no such time"));
+    let expires = expires.transpose()?;
+    let name = format!("{}/x", said.publisher).parse::<skep_spec::PackageName>();
+    let fine = name.is_ok()
+        && said.version > 0
+        && (1..=KEYS_MAX).contains(&keys.len())
+        && ids.len() == keys.len()
+        && (1..=keys.len()).contains(&said.threshold);
+    if !fine {
+        return Err("its publisher, version, threshold or keys cannot be meant".to_owned());
+    }
+    let Predicate { publisher, version, threshold, .. } = said;
+    Ok(Keys { publisher, version, threshold, keys, expires })
+}

@@ -1,0 +1,69 @@
+//! Times as the standard spells them: `2027-12-31T00:00:00Z`, UTC to the second.
+
+use std::time::{Duration, SystemTime};
+
+/// The moment that a text spells; none for another form or no such day.
+#[must_use]
+pub fn parse(text: &str) -> Option<SystemTime> {
+    let shape = text.len() == 20
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            10 => byte == b'T',
+            13 | 16 => byte == b':',
+            19 => byte == b'Z',
+            _ => byte.is_ascii_digit(),
+        });
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    if !shape {
+        return None;
+    }
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let fine = (1..=12).contains(&month)
+        && (1..=days_of(year, month)).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 60;
+    let seconds = days_since_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+    let since = Duration::from_secs(u64::try_from(seconds).ok()?);
+    fine.then(|| SystemTime::UNIX_EPOCH + since)
+}
+
+fn days_of(year: i64, month: i64) -> i64 {
+    let (next_year, next) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+    days_since_epoch(next_year, next, 1) - days_since_epoch(year, month, 1)
+}
+
+/// Days from 1970-01-01 to a Gregorian date (Howard Hinnant's `days_from_civil`).
+pub(crate) fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_one_form() {
+        let seconds = |text| parse(text)?.duration_since(SystemTime::UNIX_EPOCH).ok();
+        assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(Duration::ZERO));
+        assert_eq!(seconds("2024-02-29T12:00:01Z"), Some(Duration::from_secs(1_709_208_001)));
+        for text in [
+            "2025-02-29T00:00:00Z",
+            "2025-13-01T00:00:00Z",
+            "2025-01-01T24:00:00Z",
+            "2025-01-01T00:00:00+00:00",
+            "2025-01-01 00:00:00Z",
+            "2025-01-01T00:00:00.5Z",
+            "+025-01-01T00:00:00Z",
+            "",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}
