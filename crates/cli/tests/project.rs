@@ -96,7 +96,7 @@ fn a_new_package_of_each_template_builds_packs_and_shows_what_it_holds() {
         let programs = json["objects"][0]["programs"].as_array().unwrap();
         assert_eq!(programs.len(), 1);
         let file = bench.run(&["inspect", "first/build/aarch64/first.bpf.o"]);
-        assert!(file.contains("PROGRAM") && file.contains("MAP"), "{file}");
+        assert!(file.contains("kills     nothing") && file.contains("MAP"), "{file}");
     }
 }
 
@@ -381,6 +381,33 @@ fn instructions_are_listed_with_what_they_refer_to() {
     error: there is no program 'on_opem'
     hint: did you mean 'on_open'?
     ");
+}
+
+#[test]
+fn what_changed_is_told_with_what_can_be_kept() {
+    let bench = Bench::built();
+    let object = "opens/build/x86_64/opens.bpf.o";
+    fs::copy(bench.path(object), bench.path("old.o")).unwrap();
+    let source = bench.path("opens/src/opens.bpf.c");
+    let text = fs::read_to_string(&source).unwrap();
+    let more = text.replacen("__u32 pid = ", "bpf_send_signal(9);\n\t__u32 pid = ", 1);
+    assert_ne!(text, more);
+    fs::write(&source, more).unwrap();
+    bench.run(BUILD);
+    let text = bench.run(&["diff", "old.o", object]);
+    insta::assert_snapshot!(text.lines().take(5).collect::<Vec<_>>().join("\n"), @r"
+    The new version may do more than the old one.
+
+    object opens.bpf.o
+    + power: sends signals to processes
+    + helper bpf_send_signal
+    ");
+    let json = bench.run(&["diff", object, "old.o", "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["wider"], false);
+    assert_eq!(json["objects"]["old.o"]["changed"]["helpers"]["removed"][0], "send_signal");
+    assert_eq!(json["objects"]["old.o"]["changed"]["maps"][2]["keeps"], "all");
+    assert!(bench.run(&["inspect", object]).contains("kills     processes, by signals"));
 }
 
 /// A C file compiled without `-g`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::btf::Kind;
 use crate::elf::{Elf, SymbolKind};
+use crate::event::Decoder;
 use crate::map::is_data_section;
 use crate::{Btf, ObjectError, TypeId, limits};
 
@@ -22,6 +23,21 @@ pub struct Global {
     pub ty: Option<TypeId>,
     /// The bytes in the object; empty for `.bss`, where all are zero.
     pub initial: Vec<u8>,
+}
+
+/// Most bytes of a variable whose value is told.
+const VALUE_BYTES: u64 = 4096;
+
+impl Global {
+    /// The value that the object gives it, as JSON; none without a type, and for large ones.
+    #[must_use]
+    pub fn value(&self, btf: &Btf) -> Option<serde_json::Value> {
+        let size = usize::try_from(self.size).ok().filter(|_| self.size <= VALUE_BYTES)?;
+        let decoder = Decoder::new(btf, self.ty?, &BTreeMap::new()).ok()?;
+        let mut bytes = self.initial.clone();
+        bytes.resize(size, 0);
+        serde_json::from_str(&decoder.decode(&bytes).to_json()).ok()
+    }
 }
 
 /// All global variables, sorted by section and offset.

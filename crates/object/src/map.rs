@@ -40,7 +40,8 @@ pub struct MapFacts {
 }
 
 /// Where a map is defined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MapOrigin {
     /// A variable in `.maps`.
     Btf,

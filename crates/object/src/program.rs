@@ -10,7 +10,7 @@ use crate::calls::{Code, Function, Reference};
 use crate::opened::Opened;
 use crate::uses::{Use, Used, Uses};
 use crate::writers::{Analysis, Writers};
-use crate::{Btf, CoreKind, MapFacts, ObjectError, attach, core_kind, limits};
+use crate::{Btf, CoreKind, MapFacts, ObjectError, attach, core_kind, limits, shown};
 
 /// One program of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,14 +60,21 @@ pub struct Source {
     pub line: u32,
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", shown(&self.file), self.line)
+    }
+}
+
 /// A CO-RE relocation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoreRelocation {
     /// The ELF section of its instruction.
     pub section: String,
     /// Bytes into the section.
     pub offset: u32,
     /// The root type, without CO-RE's flavour (`___old`).
+    #[serde(rename = "type")]
     pub type_name: String,
     /// The path from the root type: `0:1:2`.
     pub access: String,

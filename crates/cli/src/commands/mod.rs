@@ -3,6 +3,7 @@
 mod build;
 mod conformance;
 mod daemon;
+mod diff;
 mod events;
 mod fetch;
 mod inspect;
@@ -47,6 +48,7 @@ pub struct Skep {
 pub enum Command {
     Build(build::Build),
     Conformance(conformance::Conformance),
+    Diff(diff::Diff),
     Events(events::Events),
     Inspect(inspect::Inspect),
     Install(install::Install),
@@ -75,6 +77,7 @@ impl Command {
         match self {
             Self::Build(command) => command.run(output, &config),
             Self::Conformance(command) => command.run(output),
+            Self::Diff(command) => command.run(output, &config),
             Self::Events(command) => command.run(output, &config),
             Self::Inspect(command) => command.run(output, &config),
             Self::Install(command) => command.run(output, &config),

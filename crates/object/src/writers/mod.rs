@@ -81,3 +81,14 @@ impl<'a> Analysis<'a> {
         written
     }
 }
+
+impl std::fmt::Display for Writers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Atomic => "atomic",
+            Self::PlainPerCpu => "plain-per-cpu",
+            Self::Plain => "plain",
+        })
+    }
+}

@@ -3,6 +3,7 @@
 
 mod build;
 mod corpus;
+mod difference;
 mod disasm;
 mod events;
 mod facts;

@@ -1,0 +1,103 @@
+//! What changed, for a person who decides about an upgrade.
+
+use skep_object::difference::{Change, Changed, Difference, MapDifference};
+use skep_object::layout::{FieldAt, FieldChange};
+use skep_object::shown;
+
+use super::{Object, Package, Shown};
+use crate::commands::inspect::page::section;
+use crate::output::bytes;
+
+pub fn text(all: &Shown) -> String {
+    let mut lines = Vec::new();
+    lines.extend(all.package.iter().map(|package| {
+        let [old, new] = &package.versions;
+        format!("{} -> {}", shown(old), shown(new))
+    }));
+    lines.push(match all.wider {
+        true => "The new version may do more than the old one.".to_owned(),
+        false => "The new version may do no more than the old one.".to_owned(),
+    });
+    for (name, object) in &all.objects {
+        lines.push(String::new());
+        lines.push(format!("object {}", shown(name)));
+        match object {
+            Object::Added => lines.push("new; skep inspect shows what it may do".to_owned()),
+            Object::Removed => lines.push("gone".to_owned()),
+            Object::Changed(difference) => of_object(difference, &mut lines),
+        }
+    }
+    if let Some(package) = &all.package {
+        of_package(package, &mut lines);
+    }
+    lines.join("\n")
+}
+
+fn of_object(difference: &Difference, lines: &mut Vec<String>) {
+    let start = lines.len();
+    let powers = &difference.powers;
+    listed("power:", powers, ToString::to_string, lines);
+    listed("hook", &difference.hooks, ToString::to_string, lines);
+    listed("helper", &difference.helpers, |name| format!("bpf_{name}"), lines);
+    listed("kfunc", &difference.kfuncs, ToString::to_string, lines);
+    listed(
+        "call that cannot be followed in",
+        &difference.unknown_calls,
+        ToString::to_string,
+        lines,
+    );
+    let [before, after] = difference.memory;
+    if before != after {
+        let sum = |memory: skep_object::Memory| bytes(memory.on(1));
+        lines.push(format!("  memory of maps {}, was {}", sum(after), sum(before)));
+    }
+    if let Some([before, after]) = &difference.license {
+        let name = |license: &Option<String>| {
+            license.as_deref().map_or("none".into(), |l| shown(l).into_owned())
+        };
+        lines.push(format!("  license {}, was {}", name(after), name(before)));
+    }
+    if lines.len() == start {
+        lines.push("  hooks, helpers, kfuncs, powers, memory and licence are the same".to_owned());
+    }
+    section(lines, ["PROGRAM", "NOW", "BEFORE"], difference.programs.iter().map(change));
+    section(lines, ["MAP", "WARM UPGRADE", "WHY", "CHANGED"], difference.maps.iter().map(map));
+    let fields = difference.maps.iter().flat_map(|map| {
+        let keyed = map.key.iter().map(|field| (format!("{} key", map.name), field));
+        keyed.chain(map.value.iter().map(|field| (map.name.clone(), field)))
+    });
+    section(lines, ["FIELD OF", "FIELD", "BECAME", "NOW", "BEFORE"], fields.map(field));
+    section(lines, ["VARIABLE", "NOW", "BEFORE"], difference.variables.iter().map(change));
+}
+
+fn listed<T>(
+    what: &str,
+    changed: &Changed<T>,
+    text: impl Fn(&T) -> String,
+    lines: &mut Vec<String>,
+) {
+    let line = |sign: char, item: &T| format!("{sign} {what} {}", shown(&text(item)));
+    lines.extend(changed.added.iter().map(|item| line('+', item)));
+    lines.extend(changed.removed.iter().map(|item| line('-', item)));
+}
+
+fn change(change: &Change) -> [String; 3] {
+    let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "-".to_owned());
+    [change.name.clone(), side(&change.new), side(&change.old)]
+}
+
+fn map(map: &MapDifference) -> [String; 4] {
+    [map.name.clone(), map.keeps.to_string(), map.why.clone(), map.attributes.join("; ")]
+}
+
+fn field((of, field): (String, &FieldChange)) -> [String; 5] {
+    let at = |at: &Option<FieldAt>| {
+        at.as_ref().map_or("-".to_owned(), |at| format!("{} at byte {}", at.ty, at.offset))
+    };
+    [of, field.name.clone(), field.class.to_string(), at(&field.new), at(&field.old)]
+}
+
+fn of_package(package: &Package, lines: &mut Vec<String>) {
+    section(lines, ["PARAMETER", "NOW", "BEFORE"], package.parameters.iter().map(change));
+    section(lines, ["OUTPUT", "NOW", "BEFORE"], package.outputs.iter().map(change));
+}

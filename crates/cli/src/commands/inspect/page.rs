@@ -1,0 +1,258 @@
+//! The page for a person who decides whether to trust it.
+
+use std::collections::BTreeMap;
+
+use skep_object::permissions::{Power, Reason};
+use skep_object::{Guard, MapOrigin, Use, Used, shown};
+
+use super::object::{Map, Object, Program};
+use super::subject::Package;
+use crate::output::{bytes, table};
+
+/// A package's own words.
+pub fn package(package: &Package) -> String {
+    let about = &package.manifest.package;
+    let arches: Vec<&str> = package.architectures.iter().map(|arch| arch.as_str()).collect();
+    let mut lines = vec![format!("{} {}", about.name, about.version)];
+    lines.extend(about.summary.as_deref().map(|summary| shown(summary).into_owned()));
+    lines.push(String::new());
+    lines.push(format!("license        {}", shown(&about.license)));
+    lines.push(format!("architectures  {}", arches.join(", ")));
+    lines.push(format!("digest         {}", package.digest));
+    let signed = match package.signed_by.as_slice() {
+        [] => "by nobody".to_owned(),
+        keys => keys.join(", "),
+    };
+    lines.push(format!("signed         {signed}"));
+    let params = package.manifest.param.iter().map(|(name, param)| {
+        let default = param.default.as_ref().map(skep_spec::param::Value::text).unwrap_or_default();
+        [name.clone(), default, param.doc.clone().unwrap_or_default()]
+    });
+    section(&mut lines, ["PARAMETER", "DEFAULT", "MEANING"], params);
+    let outputs = package.manifest.output.iter().map(|(name, output)| {
+        let kind = serde_json::to_value(output.kind).unwrap_or_default();
+        [name.clone(), kind.as_str().unwrap_or_default().to_owned(), output.map.clone()]
+    });
+    section(&mut lines, ["OUTPUT", "KIND", "MAP"], outputs);
+    lines.join("\n")
+}
+
+/// An object: first what it may do at worst, then what that rests on.
+pub fn object(object: &Object) -> String {
+    let mut lines = vec![heading(object), String::new()];
+    lines.extend(at_worst(object).map(|(verb, what)| format!("{verb:<8}  {what}")));
+    section(&mut lines, ["MAY", "BECAUSE OF", "PROGRAM", "LINE", "WHEN"], reasons(object));
+    lines.extend(license(object));
+    section(
+        &mut lines,
+        ["PROGRAM", "HOOK", "INSTRUCTIONS", "STACK", "SOURCE"],
+        object.programs.iter().map(program),
+    );
+    let defined = object.maps.iter().filter(|map| map.origin != MapOrigin::Data);
+    section(
+        &mut lines,
+        ["MAP", "TYPE", "KEY", "VALUE", "ENTRIES", "MEMORY", "WRITTEN"],
+        defined.map(map),
+    );
+    let variables = object.variables.iter().map(|variable| {
+        let value = variable.value.as_ref().map(ToString::to_string).unwrap_or_default();
+        let ty = variable.r#type.clone().unwrap_or_else(|| bytes(variable.size));
+        [variable.name.clone(), ty, cut(&value), variable.section.clone()]
+    });
+    section(&mut lines, ["VARIABLE", "TYPE", "VALUE", "SECTION"], variables);
+    section(&mut lines, ["USES", "PROGRAMS", "FIRST LINE", "WHEN"], uses(object));
+    lines.join("\n")
+}
+
+fn heading(object: &Object) -> String {
+    let license = object.license.as_deref().map_or("none".into(), shown);
+    let order = if object.big_endian { ", big-endian" } else { "" };
+    let arch = object.arch.map(|arch| format!(", reads registers of {arch}")).unwrap_or_default();
+    let relocations = match object.core_relocations.len() {
+        1 => "1 CO-RE relocation".to_owned(),
+        count => format!("{count} CO-RE relocations"),
+    };
+    let (name, size) = (shown(&object.name), bytes(object.size as u64));
+    format!("object {name}: {size}, license {license}, {relocations}{order}{arch}")
+}
+
+/// Something that programs may do, and by which powers.
+struct Verb {
+    verb: &'static str,
+    /// The answer where it has none of the powers.
+    nothing: &'static str,
+    powers: &'static [(Power, &'static str)],
+}
+
+const VERBS: [Verb; 4] = [
+    Verb {
+        verb: "reads",
+        nothing: "nothing",
+        powers: &[
+            (Power::ReadsKernelMemory, "any memory of the kernel"),
+            (Power::ReadsUserMemory, "the memory of processes"),
+            (Power::ReadsTraffic, "network traffic"),
+            (Power::Observes, "what happens at its hooks"),
+        ],
+    },
+    Verb {
+        verb: "changes",
+        nothing: "nothing but its own maps",
+        powers: &[
+            (Power::WritesUserMemory, "the memory of processes"),
+            (Power::OverridesReturns, "what kernel functions return"),
+            (Power::ReplacesKernelCode, "code of the kernel or of other programs"),
+            (Power::ControlsTraffic, "network traffic"),
+            (Power::CallsKernelFunctions, "what the kernel functions change that it calls"),
+        ],
+    },
+    Verb {
+        verb: "drops",
+        nothing: "nothing",
+        powers: &[
+            (Power::ControlsTraffic, "packets or connections"),
+            (Power::DecidesAccess, "what processes ask the kernel for"),
+            (Power::ControlsCgroups, "what processes of a cgroup ask for"),
+        ],
+    },
+    Verb {
+        verb: "kills",
+        nothing: "nothing",
+        powers: &[(Power::SendsSignals, "processes, by signals")],
+    },
+];
+
+/// What it may read, change, drop and kill, in plain words.
+fn at_worst(object: &Object) -> impl Iterator<Item = (&'static str, String)> {
+    VERBS.into_iter().map(|Verb { verb, nothing, powers }| {
+        let has = |power: &Power| object.powers.contains(power);
+        let mut what: Vec<&str> =
+            powers.iter().filter(|(power, _)| has(power)).map(|(_, words)| *words).collect();
+        if !object.unknown_calls.is_empty() {
+            what.push("whatever lies behind calls that cannot be followed");
+        }
+        (verb, if what.is_empty() { nothing.to_owned() } else { what.join("; ") })
+    })
+}
+
+fn reasons(object: &Object) -> impl Iterator<Item = [String; 5]> {
+    let mut before = None;
+    let unknown = object.unknown_calls.iter().map(|program| {
+        let what = "do what nobody can tell".to_owned();
+        [
+            what,
+            "a call that cannot be followed".to_owned(),
+            program.clone(),
+            String::new(),
+            String::new(),
+        ]
+    });
+    let told = object.reasons.iter().map(move |reason: &Reason| {
+        let power = if before == Some(reason.power) { String::new() } else { may(reason.power) };
+        before = Some(reason.power);
+        let line = reason.source.as_ref().map(ToString::to_string).unwrap_or_default();
+        [power, reason.by.to_string(), reason.program.clone(), line, when(&reason.guards)]
+    });
+    unknown.chain(told)
+}
+
+/// The power after "may".
+fn may(power: Power) -> String {
+    match power {
+        Power::WritesUserMemory => "write the memory of processes",
+        Power::OverridesReturns => "change what kernel functions return",
+        Power::ReplacesKernelCode => "replace code of the kernel or of other programs",
+        Power::DecidesAccess => "decide about permissions",
+        Power::SendsSignals => "send signals to processes",
+        Power::ControlsTraffic => "drop, change or redirect network traffic",
+        Power::ControlsCgroups => "refuse actions of processes in a cgroup",
+        Power::ReadsUserMemory => "read the memory of processes",
+        Power::ReadsKernelMemory => "read kernel memory",
+        Power::CallsKernelFunctions => "call kernel functions",
+        Power::ReadsTraffic => "see network traffic",
+        Power::Observes => "observe the system",
+    }
+    .to_owned()
+}
+
+fn when(guards: &[Guard]) -> String {
+    guards.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn license(object: &Object) -> Vec<String> {
+    let needs = object.gpl.uses.len();
+    let Some(first) = object.gpl.uses.first().filter(|_| !object.gpl.compatible) else {
+        return Vec::new();
+    };
+    let line = first.source.as_ref().map(|source| format!(" at {source}")).unwrap_or_default();
+    vec![
+        String::new(),
+        format!(
+            "The kernel refuses it: its license is not compatible with the GPL, which {needs} of its uses ask for, such as {}{line}.",
+            shown(&first.what)
+        ),
+    ]
+}
+
+fn program(program: &Program) -> [String; 5] {
+    let source = program.source.as_ref().map(ToString::to_string).unwrap_or_default();
+    let stack = program.stack.map_or("too deep".to_owned(), |bytes| format!("{bytes} B"));
+    let hook = match program.autoload {
+        true => program.target.clone(),
+        false => format!("{} (only if asked)", program.target),
+    };
+    [program.name.clone(), hook, program.instructions.to_string(), stack, source]
+}
+
+fn map(map: &Map) -> [String; 7] {
+    let sized = |ty: &Option<String>, size: u32| ty.clone().unwrap_or_else(|| bytes(size.into()));
+    let (key, value) = (sized(&map.key_type, map.key_size), sized(&map.value_type, map.value_size));
+    let memory = match (map.memory.once, map.memory.per_cpu) {
+        (once, 0) => bytes(once),
+        (0, each) => format!("{}/CPU", bytes(each)),
+        (once, each) => format!("{} + {}/CPU", bytes(once), bytes(each)),
+    };
+    let (kind, entries) = (map.r#type.to_string(), map.max_entries.to_string());
+    [map.name.clone(), kind, key, value, entries, memory, map.written.to_string()]
+}
+
+/// Helpers, kfuncs and symbols, each with the line that needs it.
+fn uses(object: &Object) -> impl Iterator<Item = [String; 4]> {
+    let mut all: BTreeMap<(Used, &str), Vec<&Use>> = BTreeMap::new();
+    for used in object.programs.iter().flat_map(|program| &program.uses) {
+        all.entry((used.what, &used.name)).or_default().push(used);
+    }
+    all.into_iter().map(|((what, name), uses)| {
+        let name = match what {
+            Used::Helper => format!("bpf_{name}"),
+            Used::Kfunc => format!("kfunc {name}"),
+            Used::Ksym => format!("symbol {name}"),
+        };
+        let first = uses.iter().find(|used| used.guards.is_empty()).or_else(|| uses.first());
+        let line = first.and_then(|used| used.source.as_ref()).map(ToString::to_string);
+        let guards = first.map(|used| when(&used.guards)).unwrap_or_default();
+        [name, uses.len().to_string(), line.unwrap_or_default(), guards]
+    })
+}
+
+fn cut(text: &str) -> String {
+    const MOST: usize = 40;
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// Adds a table if it has rows. What strangers wrote is escaped.
+pub fn section<const N: usize>(
+    lines: &mut Vec<String>,
+    header: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) {
+    let rows: Vec<[String; N]> =
+        rows.map(|row| row.map(|cell| shown(&cell).into_owned())).collect();
+    if !rows.is_empty() {
+        lines.push(String::new());
+        lines.push(table(header, rows));
+    }
+}

@@ -1,0 +1,150 @@
+//! What changed between two versions of an object, for who decides about the upgrade.
+
+mod map;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use map::{Keeps, MapDifference};
+
+use crate::permissions::{Power, derive};
+use crate::{Btf, Facts, Global, Memory, ProgramFacts, TypeId};
+
+/// What changed between two versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Attach targets.
+    pub hooks: Changed<String>,
+    /// Helpers without `bpf_`.
+    pub helpers: Changed<String>,
+    /// Kernel functions.
+    pub kfuncs: Changed<String>,
+    /// What it may do, the gravest first.
+    pub powers: Changed<Power>,
+    /// Programs with calls that cannot be followed.
+    pub unknown_calls: Changed<String>,
+    /// Bytes of all maps, before and after.
+    pub memory: [Memory; 2],
+    /// The licence, before and after, if it changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub license: Option<[Option<String>; 2]>,
+    /// Programs.
+    pub programs: Vec<Change>,
+    /// Maps of either version, with what a warm upgrade can keep of each.
+    pub maps: Vec<MapDifference>,
+    /// Global variables: types and values.
+    pub variables: Vec<Change>,
+}
+
+/// What came and what went, sorted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed<T> {
+    /// Only in the new version.
+    pub added: Vec<T>,
+    /// Only in the old one.
+    pub removed: Vec<T>,
+}
+
+impl<T> Default for Changed<T> {
+    fn default() -> Self {
+        Self { added: Vec::new(), removed: Vec::new() }
+    }
+}
+
+/// A thing with a name, and what it was and is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The name.
+    pub name: String,
+    /// What it was; none if it is new.
+    pub old: Option<String>,
+    /// What it is; none if it is gone.
+    pub new: Option<String>,
+}
+
+impl<T: Ord + Clone> Changed<T> {
+    /// Between two sets.
+    #[must_use]
+    pub fn between(old: &BTreeSet<T>, new: &BTreeSet<T>) -> Self {
+        let added = new.difference(old).cloned().collect();
+        Self { added, removed: old.difference(new).cloned().collect() }
+    }
+}
+
+impl<T> Changed<T> {
+    /// Whether nothing came or went.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+}
+
+impl Difference {
+    /// Between two versions.
+    #[must_use]
+    pub fn between(old: &Facts, new: &Facts) -> Self {
+        let (before, after) = (derive(old), derive(new));
+        let powers = |powers: &[Power]| powers.iter().copied().collect::<BTreeSet<_>>();
+        let license =
+            (old.license != new.license).then(|| [old.license.clone(), new.license.clone()]);
+        Self {
+            hooks: Changed::between(&before.hooks, &after.hooks),
+            helpers: Changed::between(&before.helpers, &after.helpers),
+            kfuncs: Changed::between(&before.kfuncs, &after.kfuncs),
+            powers: Changed::between(&powers(&before.powers), &powers(&after.powers)),
+            unknown_calls: Changed::between(&before.unknown_calls, &after.unknown_calls),
+            memory: [before.map_memory, after.map_memory],
+            license,
+            programs: changes(&programs(old), &programs(new)),
+            maps: map::maps(old, new),
+            variables: changes(&variables(old), &variables(new)),
+        }
+    }
+
+    /// Whether the new version may do more than the old one: more hooks, helpers, kfuncs or powers, calls that cannot be
+    /// followed, or more memory.
+    #[must_use]
+    pub fn is_wider(&self) -> bool {
+        let [before, after] = self.memory;
+        let more = !self.hooks.added.is_empty()
+            || !self.helpers.added.is_empty()
+            || !self.kfuncs.added.is_empty()
+            || !self.powers.added.is_empty()
+            || !self.unknown_calls.added.is_empty();
+        more || after.once > before.once || after.per_cpu > before.per_cpu
+    }
+}
+
+/// What differs between two tables of descriptions by name.
+#[must_use]
+pub fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<Change> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let change = |name: &String| {
+        let (old, new) = (old.get(name).cloned(), new.get(name).cloned());
+        (old != new).then(|| Change { name: name.clone(), old, new })
+    };
+    names.into_iter().filter_map(change).collect()
+}
+
+fn programs(facts: &Facts) -> BTreeMap<String, String> {
+    let described = |program: &ProgramFacts| {
+        let asked = if program.autoload { "" } else { ", only if asked" };
+        format!("{}, {} instructions{asked}", program.target, program.insns)
+    };
+    facts.programs.iter().map(|program| (program.name.clone(), described(program))).collect()
+}
+
+fn variables(facts: &Facts) -> BTreeMap<String, String> {
+    let described = |global: &Global| {
+        let ty = described(facts.btf.as_ref(), global.ty);
+        let value = facts.btf.as_ref().and_then(|btf| global.value(btf));
+        let ty = ty.unwrap_or_else(|| format!("{} bytes", global.size));
+        value.map_or_else(|| ty.clone(), |value| format!("{ty} = {value}"))
+    };
+    facts.globals.iter().map(|global| (global.name.clone(), described(global))).collect()
+}
+
+pub(crate) fn described(btf: Option<&Btf>, ty: Option<TypeId>) -> Option<String> {
+    Some(btf?.describe(ty?))
+}
