@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run")]
 
+mod conformance;
 mod idle;
 mod place;
 mod ring;
@@ -33,12 +34,13 @@ fn run() -> Result<bool> {
     let place = Place::find()?;
     let mut rows = Vec::new();
     type Measure = fn(&Place) -> Result<Vec<Row>>;
-    let measures: [(&str, Measure); 5] = [
+    let measures: [(&str, Measure); 6] = [
         ("size", size::measure),
         ("start", start::measure),
         ("ring", ring::measure),
         ("stub", stub::measure),
         ("idle", idle::measure),
+        ("conformance", conformance::measure),
     ];
     for (name, measure) in measures {
         match measure(&place) {

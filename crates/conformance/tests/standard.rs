@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use skep_conformance::{Implementation, Ours, Report, load, rules, run};
+use skep_conformance::{Command, Implementation, Ours, Report, load, rules, run};
 
 fn spec() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec")
@@ -32,4 +32,18 @@ fn ours_passes_every_vector_in_time() {
     assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
     assert!(report.parts.values().all(|counts| counts.left_out == 0), "{:?}", report.parts);
     assert!(clock.elapsed() < Duration::from_secs(20), "{:?}", clock.elapsed());
+}
+
+/// Written from the text alone, by another hand and in another language.
+#[test]
+fn the_second_implementation_passes_what_a_reader_needs() {
+    let mut command =
+        Command::start(&format!("/usr/bin/python3 {}", spec().join("verify.py").display()))
+            .unwrap();
+    let report = report(&mut command);
+    assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
+    for part in [1, 2, 3, 6, 9, 11] {
+        let counts = report.parts[&part];
+        assert!(counts.passed > 0 && counts.left_out == 0, "part {part}: {counts:?}");
+    }
 }

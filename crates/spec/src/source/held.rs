@@ -40,8 +40,8 @@ fn value(path: &str, found: &Json, shape: &'static Shape) -> Result<(), Broken> 
         (Shape::Count, Json::Number(_)) => {
             Err(broken(Code::Value, format!("'{path}' should be an integer from 0 on")))
         }
-        (Shape::Text(check), Json::String(text)) => {
-            check(text).map_err(|why| broken(Code::Value, format!("'{path}': {why}")))
+        (Shape::Text(form), Json::String(text)) => {
+            (form.check)(text).map_err(|why| broken(Code::Value, format!("'{path}': {why}")))
         }
         (Shape::Word(words), Json::String(text)) if words.contains(&text.as_str()) => Ok(()),
         (Shape::Word(words), Json::String(_)) => {
@@ -52,9 +52,10 @@ fn value(path: &str, found: &Json, shape: &'static Shape) -> Result<(), Broken> 
             items.iter().try_for_each(|item| value(path, item, inner))
         }
         (Shape::Table(keys), Json::Object(members)) => table(path, members, keys),
-        (Shape::Named(check, inner), Json::Object(members)) => {
+        (Shape::Named(form, inner), Json::Object(members)) => {
             members.iter().try_for_each(|(name, member)| {
-                check(name).map_err(|why| broken(Code::Value, format!("'{path}': {why}")))?;
+                (form.check)(name)
+                    .map_err(|why| broken(Code::Value, format!("'{path}': {why}")))?;
                 value(&join(path, name), member, inner)
             })
         }

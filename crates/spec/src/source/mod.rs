@@ -2,8 +2,11 @@
 
 mod check;
 pub(crate) mod held;
+mod json_schema;
 mod schema;
 mod shape;
+
+pub use json_schema::{manifest_schema, source_schema};
 
 use std::collections::BTreeMap;
 use std::fmt;

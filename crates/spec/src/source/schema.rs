@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::shape::Shape::{Bool, Count, List, Named, Scalar, Table, Text, Word};
-use super::shape::{Key, Shape};
+use super::shape::{Form, Key, Shape};
 use crate::license::Expression;
 use crate::manifest::MAX_MANIFEST;
 use crate::{Arch, PackageName, Version, media, param};
@@ -18,88 +18,88 @@ const fn may(name: &'static str, shape: Shape) -> Key {
 
 /// The file.
 pub(super) const TOP: &[Key] = &[
-    must("spec", Text(spec)),
+    must("spec", Text(SPEC)),
     must("package", Table(PACKAGE)),
     may("build", Table(BUILD)),
-    must("object", Named(label, &Table(OBJECT))),
-    may("program", Named(label, &Table(PROGRAM))),
-    may("alternatives", Named(label, &Table(ALTERNATIVES))),
-    may("param", Named(label, &Table(PARAM))),
-    may("map", Named(symbol, &Table(MAP))),
-    may("output", Named(label, &Table(OUTPUT))),
+    must("object", Named(LABEL, &Table(OBJECT))),
+    may("program", Named(LABEL, &Table(PROGRAM))),
+    may("alternatives", Named(LABEL, &Table(ALTERNATIVES))),
+    may("param", Named(LABEL, &Table(PARAM))),
+    may("map", Named(SYMBOL, &Table(MAP))),
+    may("output", Named(LABEL, &Table(OUTPUT))),
     may("permissions", Table(PERMISSIONS)),
     may("requirements", Table(&[may("modules", List(&TEXT))])),
-    may("health", Table(&[may("soak", Text(duration)), may("conditions", List(&TEXT))])),
+    may("health", Table(&[may("soak", Text(DURATION)), may("conditions", List(&TEXT))])),
     may("limits", Table(LIMITS)),
-    may("dependencies", Named(package, &Table(DEPENDENCY))),
+    may("dependencies", Named(PACKAGE_NAME, &Table(DEPENDENCY))),
     may("test", List(&Table(TEST))),
 ];
 
 /// `manifest.json`: the same tables, without those of the source form.
 pub(super) const MANIFEST: &[Key] = &[
-    must("spec", Text(any)),
+    must("spec", Text(ANY)),
     may("critical", List(&TEXT)),
     must("package", Table(RESOLVED_PACKAGE)),
-    must("objects", Named(label, &Table(&[must("sha256", Named(arch, &Text(hex)))]))),
-    may("program", Named(label, &Table(PROGRAM))),
-    may("alternatives", Named(label, &Table(ALTERNATIVES))),
-    may("param", Named(label, &Table(PARAM))),
-    may("map", Named(symbol, &Table(MAP))),
-    may("output", Named(label, &Table(OUTPUT))),
+    must("objects", Named(LABEL, &Table(&[must("sha256", Named(ARCH, &Text(HEX)))]))),
+    may("program", Named(LABEL, &Table(PROGRAM))),
+    may("alternatives", Named(LABEL, &Table(ALTERNATIVES))),
+    may("param", Named(LABEL, &Table(PARAM))),
+    may("map", Named(SYMBOL, &Table(MAP))),
+    may("output", Named(LABEL, &Table(OUTPUT))),
     may("permissions", Table(PERMISSIONS)),
     may("requirements", Table(&[may("modules", List(&TEXT))])),
-    may("health", Table(&[may("soak", Text(duration)), may("conditions", List(&TEXT))])),
+    may("health", Table(&[may("soak", Text(DURATION)), may("conditions", List(&TEXT))])),
     may("limits", Table(LIMITS)),
-    may("dependencies", Named(package, &Table(DEPENDENCY))),
+    may("dependencies", Named(PACKAGE_NAME, &Table(DEPENDENCY))),
 ];
 
 const RESOLVED_PACKAGE: &[Key] = &[
-    must("name", Text(package)),
-    must("version", Text(version)),
-    must("license", Text(license)),
-    may("summary", Text(line)),
+    must("name", Text(PACKAGE_NAME)),
+    must("version", Text(VERSION)),
+    must("license", Text(LICENSE)),
+    may("summary", Text(LINE)),
 ];
 
 const PACKAGE: &[Key] = &[
-    must("name", Text(package)),
-    must("version", Text(version)),
-    must("license", Text(license)),
-    may("summary", Text(line)),
-    may("readme", Text(path)),
+    must("name", Text(PACKAGE_NAME)),
+    must("version", Text(VERSION)),
+    must("license", Text(LICENSE)),
+    may("summary", Text(LINE)),
+    may("readme", Text(PATH)),
 ];
 
-const BUILD: &[Key] = &[may("btf", Named(arch, &Text(line))), may("cflags", List(&TEXT))];
+const BUILD: &[Key] = &[may("btf", Named(ARCH, &Text(LINE))), may("cflags", List(&TEXT))];
 
 const OBJECT: &[Key] = &[
-    may("sources", List(&Text(path))),
-    may("file", Named(arch, &Text(path))),
-    may("arch", List(&Text(arch))),
+    may("sources", List(&Text(PATH))),
+    may("file", Named(ARCH, &Text(PATH))),
+    may("arch", List(&Text(ARCH))),
 ];
 
 const PROGRAM: &[Key] = &[
-    must("function", Text(symbol)),
-    may("object", Text(label)),
-    may("target", Text(template)),
+    must("function", Text(SYMBOL)),
+    may("object", Text(LABEL)),
+    may("target", Text(TEMPLATE)),
     may("optional", Bool),
-    may("requires-param", Text(label)),
+    may("requires-param", Text(LABEL)),
     may("exclusive", Bool),
     may("order", Count),
     may("on-limit", Word(&["detach", "keep"])),
 ];
 
 const ALTERNATIVES: &[Key] =
-    &[must("try", List(&List(&Text(label)))), may("otherwise", Word(&["refuse", "skip"]))];
+    &[must("try", List(&List(&Text(LABEL)))), may("otherwise", Word(&["refuse", "skip"]))];
 
 const PARAM: &[Key] = &[
     must("type", Word(PARAM_TYPES)),
     may("unit", Word(&["ns", "us", "ms", "s"])),
-    may("rodata", Text(symbol)),
-    may("data", Text(symbol)),
-    may("set", Named(symbol, &Scalar)),
+    may("rodata", Text(SYMBOL)),
+    may("data", Text(SYMBOL)),
+    may("set", Named(SYMBOL, &Scalar)),
     may("default", Scalar),
     may("range", List(&Scalar)),
     may("many", Bool),
-    may("doc", Text(line)),
+    may("doc", Text(LINE)),
 ];
 
 const PARAM_TYPES: &[&str] = &[
@@ -125,28 +125,31 @@ const PARAM_TYPES: &[&str] = &[
 const MAP: &[Key] = &[
     may("max_entries", Scalar),
     may("upgrade", Word(&["keep", "migrate", "reset"])),
-    may("fields", Named(symbol, &Word(&["sum", "max", "min", "last"]))),
-    may("rename", Named(symbol, &Text(symbol))),
+    may("fields", Named(SYMBOL, &Word(&["sum", "max", "min", "last"]))),
+    may("rename", Named(SYMBOL, &Text(SYMBOL))),
     may("writers", Word(&["atomic", "plain", "none"])),
     may("persist", Bool),
     may("role", Word(&["config"])),
     may("key", Word(&["cidr", "ip", "mac", "cgroup", "device", "interface"])),
-    may("export", Table(&[must("mode", Text(mode)), may("group", Text(line))])),
+    may("export", Table(&[must("mode", Text(MODE)), may("group", Text(LINE))])),
 ];
 
 const OUTPUT: &[Key] = &[
     must("kind", Word(&["event", "counter", "gauge", "histogram", "snapshot", "stacks"])),
-    must("map", Text(symbol)),
-    may("struct", Text(symbol)),
-    may("value", Text(symbol)),
-    may("fields", Named(field, &Table(FIELD))),
-    may("when", Table(&[must("field", Text(field)), must("equals", Scalar)])),
-    may("buckets", Table(&[must("scale", Word(&["log2", "linear"])), may("unit", Text(line))])),
-    may("labels", Named(symbol, &Table(&[must("key", Text(field)), may("format", Word(FORMATS))]))),
+    must("map", Text(SYMBOL)),
+    may("struct", Text(SYMBOL)),
+    may("value", Text(SYMBOL)),
+    may("fields", Named(FIELD_PATH, &Table(FIELD))),
+    may("when", Table(&[must("field", Text(FIELD_PATH)), must("equals", Scalar)])),
+    may("buckets", Table(&[must("scale", Word(&["log2", "linear"])), may("unit", Text(LINE))])),
+    may(
+        "labels",
+        Named(SYMBOL, &Table(&[must("key", Text(FIELD_PATH)), may("format", Word(FORMATS))])),
+    ),
 ];
 
 const FIELD: &[Key] =
-    &[may("format", Word(FORMATS)), may("unit", Text(line)), may("name", Text(line))];
+    &[may("format", Word(FORMATS)), may("unit", Text(LINE)), may("name", Text(LINE))];
 
 const FORMATS: &[&str] = &[
     "ktime", "comm", "duration", "hex", "ip", "mac", "errno", "signal", "size", "path", "bool",
@@ -157,25 +160,50 @@ const PERMISSIONS: &[Key] = &[
     may("hooks", List(&TEXT)),
     may("helpers", List(&TEXT)),
     may("kfuncs", List(&TEXT)),
-    may("map-memory", Text(size)),
+    may("map-memory", Text(SIZE)),
 ];
 
 const LIMITS: &[Key] = &[
-    may("cpu", Text(line)),
-    may("map-memory", Text(size)),
+    may("cpu", Text(LINE)),
+    may("map-memory", Text(SIZE)),
     may("events-per-second", Count),
     may("past", Word(&["warn", "throttle", "detach"])),
 ];
 
-const DEPENDENCY: &[Key] = &[must("version", Text(line)), may("maps", List(&Text(symbol)))];
+const DEPENDENCY: &[Key] = &[must("version", Text(LINE)), may("maps", List(&Text(SYMBOL)))];
 
 const TEST: &[Key] =
-    &[must("run", Text(line)), must("expect", Table(EXPECT)), may("within", Text(duration))];
+    &[must("run", Text(LINE)), must("expect", Table(EXPECT)), may("within", Text(DURATION))];
 
 const EXPECT: &[Key] =
-    &[must("output", Text(label)), may("at-least", Count), may("where", Text(line))];
+    &[must("output", Text(LABEL)), may("at-least", Count), may("where", Text(LINE))];
 
-const TEXT: Shape = Text(line);
+const TEXT: Shape = Text(LINE);
+
+const SPEC: &Form = &Form { check: spec, pattern: r"^1\.0$" };
+const PACKAGE_NAME: &Form =
+    &Form { check: package, pattern: r"^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$" };
+const VERSION: &Form = &Form {
+    check: version,
+    pattern: r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$",
+};
+const LICENSE: &Form = &Form { check: license, pattern: r"^[A-Za-z0-9.+() -]+$" };
+const PATH: &Form = &Form {
+    check: path,
+    pattern: r"^[^/\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$",
+};
+const ARCH: &Form = &Form { check: arch, pattern: r"^(x86_64|aarch64|riscv64|s390x)$" };
+const SYMBOL: &Form = &Form { check: symbol, pattern: r"^[A-Za-z0-9_.$]{1,256}$" };
+const LABEL: &Form = &Form { check: label, pattern: r"^[a-z0-9]+([-_][a-z0-9]+)*$" };
+const TEMPLATE: &Form = &Form { check: template, pattern: r"^[^\u0000-\u001f\u007f-\u009f]+$" };
+const SIZE: &Form = &Form { check: size, pattern: r"^[0-9x_a-fA-F]+ *(B|KiB|MiB|GiB|TiB)?$" };
+const DURATION: &Form =
+    &Form { check: duration, pattern: r"^[0-9_]+(\.[0-9]{0,18})? *(ns|us|ms|s|m|h)$" };
+const MODE: &Form = &Form { check: mode, pattern: r"^[0-7]+$" };
+const FIELD_PATH: &Form = &Form { check: field, pattern: r"^[A-Za-z0-9_.$]{1,256}$" };
+const ANY: &Form = &Form { check: any, pattern: r"" };
+const HEX: &Form = &Form { check: hex, pattern: r"^[0-9a-f]{64}$" };
+const LINE: &Form = &Form { check: line, pattern: r"^[^\u0000-\u001f\u007f-\u009f]+$" };
 
 fn ensure(fine: bool, why: impl FnOnce() -> String) -> Result<(), String> {
     if fine { Ok(()) } else { Err(why()) }

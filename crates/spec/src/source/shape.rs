@@ -17,8 +17,8 @@ pub(super) enum Shape {
     Bool,
     /// An integer from 0 to 2^53 - 1.
     Count,
-    /// A string that `check` takes; the second says what it should be.
-    Text(fn(&str) -> Result<(), String>),
+    /// A string of this form.
+    Text(&'static Form),
     /// One of these strings.
     Word(&'static [&'static str]),
     /// A boolean, an integer or a string.
@@ -27,8 +27,16 @@ pub(super) enum Shape {
     List(&'static Shape),
     /// A table with these keys.
     Table(&'static [Key]),
-    /// A table whose keys the author chooses and `check` takes.
-    Named(fn(&str) -> Result<(), String>, &'static Shape),
+    /// A table whose keys the author chooses, of this form.
+    Named(&'static Form, &'static Shape),
+}
+
+/// What a string must look like.
+pub(super) struct Form {
+    /// Whether it does; the error says what it should be.
+    pub check: fn(&str) -> Result<(), String>,
+    /// Nearly the same for JSON Schemas, never stricter.
+    pub pattern: &'static str,
 }
 
 /// A key of a table.
@@ -162,7 +170,7 @@ impl Walk<'_, '_> {
                 ),
             },
             (Shape::Scalar, DeValue::String(text)) => Some(Json::String(text.to_string())),
-            (Shape::Text(check), DeValue::String(text)) => match check(text) {
+            (Shape::Text(form), DeValue::String(text)) => match (form.check)(text) {
                 Ok(()) => Some(Json::String(text.to_string())),
                 Err(why) => self.refuse(Code::Value, span, why, None),
             },
@@ -189,8 +197,8 @@ impl Walk<'_, '_> {
             (Shape::Table(keys), DeValue::Table(table)) => {
                 Some(Json::Object(self.table(path, span, table, keys)))
             }
-            (Shape::Named(check, inner), DeValue::Table(table)) => {
-                Some(self.named(path, table, *check, inner))
+            (Shape::Named(form, inner), DeValue::Table(table)) => {
+                Some(self.named(path, table, form.check, inner))
             }
             (shape, value) => {
                 let message =
