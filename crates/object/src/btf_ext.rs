@@ -9,6 +9,7 @@ use crate::limits;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BtfExt {
     sections: BTreeMap<String, SectionInfo>,
+    records: usize,
 }
 
 /// What `.BTF.ext` says of one ELF section, each table in order of offsets.
@@ -182,6 +183,17 @@ impl Reader<'_> {
             let count = self.word(at + 4)? as usize;
             if count > limits::INSNS {
                 return Err(BtfError::Limit { what: "records of .BTF.ext", most: limits::INSNS });
+            }
+            ext.records += count;
+            if ext.records > limits::EXT_RECORDS {
+                let most = limits::EXT_RECORDS;
+                return Err(BtfError::Limit { what: "records of .BTF.ext", most });
+            }
+            if ext.sections.len() > limits::SECTIONS {
+                return Err(BtfError::Limit {
+                    what: "sections of .BTF.ext",
+                    most: limits::SECTIONS,
+                });
             }
             let info = ext.sections.entry(section.to_owned()).or_default();
             at += 8;

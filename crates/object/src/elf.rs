@@ -1,6 +1,7 @@
 //! The parts of a BPF ELF that we read: sections, symbols, relocations.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, Rel, SectionHeader, SectionTable, Sym};
@@ -14,6 +15,8 @@ pub(crate) struct Elf<'a> {
     pub(crate) big_endian: bool,
     pub(crate) sections: Vec<Section<'a>>,
     pub(crate) symbols: Vec<Symbol<'a>>,
+    /// The first section of each name.
+    by_name: HashMap<Cow<'a, str>, usize>,
 }
 
 pub(crate) struct Section<'a> {
@@ -63,18 +66,28 @@ impl<'a> Elf<'a> {
         let endian = header.endian().map_err(|e| malformed("the ELF header", e))?;
         let table = section_table(header, endian, data)?;
         let mut sections = Vec::with_capacity(table.len());
+        let mut names = Names { bytes: 0 };
         for (index, section) in table.iter().enumerate() {
-            sections.push(read_section(&table, section, index, endian, data)?);
+            sections.push(read_section(&table, section, index, endian, data, &mut names)?);
         }
-        let symbols = read_symbols(&table, endian, data, sections.len())?;
+        let symbols = read_symbols(&table, endian, data, sections.len(), &mut names)?;
+        let mut relocations = 0;
         for section in table.iter() {
-            read_relocations(section, endian, data, &symbols, &mut sections)?;
+            let found = read_relocations(section, endian, data, &symbols, &mut sections)?;
+            relocations += found;
+            limit("relocations", relocations, limits::RELOCATIONS)?;
         }
-        Ok(Self { big_endian: endian == Endianness::Big, sections, symbols })
+        sections.iter_mut().for_each(|section| section.relocations.sort_by_key(|r| r.offset));
+        let mut by_name = HashMap::with_capacity(sections.len());
+        for (index, section) in sections.iter().enumerate() {
+            by_name.entry(section.name.clone()).or_insert(index);
+        }
+        Ok(Self { big_endian: endian == Endianness::Big, sections, symbols, by_name })
     }
 
     pub(crate) fn section(&self, name: &str) -> Option<(usize, &Section<'a>)> {
-        self.sections.iter().enumerate().find(|(_, section)| section.name == name)
+        let index = *self.by_name.get(name)?;
+        self.sections.get(index).map(|section| (index, section))
     }
 }
 
@@ -150,11 +163,12 @@ fn read_section<'a>(
     index: usize,
     endian: Endianness,
     data: &'a [u8],
+    names: &mut Names,
 ) -> Result<Section<'a>, ObjectError> {
     let name = table
         .section_name(endian, section)
         .map_err(|e| malformed(&format!("the name of section {index}"), e))?;
-    let name = String::from_utf8_lossy(name);
+    let name = names.take(name)?;
     let size = section.sh_size(endian);
     let bytes = match section.file_range(endian) {
         None => &[][..],
@@ -177,6 +191,7 @@ fn read_symbols<'a>(
     endian: Endianness,
     data: &'a [u8],
     sections: usize,
+    names: &mut Names,
 ) -> Result<Vec<Symbol<'a>>, ObjectError> {
     let symbols = table
         .symbols(endian, data, elf::SHT_SYMTAB)
@@ -195,7 +210,7 @@ fn read_symbols<'a>(
             .symbol_section(endian, symbol, SymbolIndex(index))
             .map_err(|e| malformed(&format!("the section of symbol {index}"), e))?;
         out.push(Symbol {
-            name: String::from_utf8_lossy(name),
+            name: names.take(name)?,
             section: place.map(|s| s.0).filter(|s| *s < sections),
             undefined: symbol.st_shndx(endian) == elf::SHN_UNDEF,
             value: symbol.st_value(endian),
@@ -219,11 +234,11 @@ fn read_relocations(
     data: &[u8],
     symbols: &[Symbol<'_>],
     sections: &mut [Section<'_>],
-) -> Result<(), ObjectError> {
+) -> Result<usize, ObjectError> {
     let Some((entries, _)) =
         section.rel(endian, data).map_err(|e| malformed("a relocation section", e))?
     else {
-        return Ok(());
+        return Ok(0);
     };
     let Some(target) = sections.get_mut(section.sh_info(endian) as usize) else {
         return Err(ObjectError::Malformed {
@@ -231,13 +246,8 @@ fn read_relocations(
             why: format!("it is for section {}, which is not there", section.sh_info(endian)),
         });
     };
-    if target.relocations.len().saturating_add(entries.len()) > limits::RELOCATIONS {
-        return Err(ObjectError::Limit {
-            what: "relocations",
-            found: entries.len(),
-            most: limits::RELOCATIONS,
-        });
-    }
+    limit("relocations", entries.len(), limits::RELOCATIONS)?;
+    target.relocations.reserve_exact(entries.len());
     for entry in entries {
         let symbol = entry.r_sym(endian) as usize;
         if symbol >= symbols.len() {
@@ -248,8 +258,26 @@ fn read_relocations(
         }
         target.relocations.push(Relocation { offset: entry.r_offset(endian), symbol });
     }
-    target.relocations.sort_by_key(|r| r.offset);
-    Ok(())
+    Ok(entries.len())
+}
+
+/// Names of strangers, counted: thousands of symbols may name the same long string.
+struct Names {
+    bytes: usize,
+}
+
+impl Names {
+    fn take<'a>(&mut self, name: &'a [u8]) -> Result<Cow<'a, str>, ObjectError> {
+        limit("bytes in a name", name.len(), limits::NAME_BYTES)?;
+        let name = String::from_utf8_lossy(name);
+        self.bytes += name.len();
+        limit("bytes of names", self.bytes, limits::NAMES_BYTES)?;
+        Ok(name)
+    }
+}
+
+fn limit(what: &'static str, found: usize, most: usize) -> Result<(), ObjectError> {
+    if found > most { Err(ObjectError::Limit { what, found, most }) } else { Ok(()) }
 }
 
 fn truncated(what: &str, reaches: u64, data: &[u8]) -> ObjectError {

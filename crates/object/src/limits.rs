@@ -1,21 +1,29 @@
 //! How much of an object we are willing to read.
+//!
+//! All tables together take at most 64 MiB beside the object itself, whatever is in them: `tests/memory.rs` holds that.
 
 /// Most bytes of an object. The largest that clang makes of one program is some 10 MB with DWARF.
-pub const OBJECT_BYTES: usize = 64 << 20;
+pub const OBJECT_BYTES: usize = 32 << 20;
 /// Most ELF sections.
 pub const SECTIONS: usize = 8192;
 /// Most ELF symbols.
-pub const SYMBOLS: usize = 1 << 20;
-/// Most relocations of one section.
-pub const RELOCATIONS: usize = 1 << 20;
+pub const SYMBOLS: usize = 1 << 17;
+/// Most bytes of a name, and of any other string of BTF.
+pub const NAME_BYTES: usize = 4096;
+/// Most bytes of all names of sections and symbols, each counted as often as it is referred to.
+pub const NAMES_BYTES: usize = 4 << 20;
+/// Most relocations of an object.
+pub const RELOCATIONS: usize = 1 << 18;
 /// Most instructions of one object: the verifier's own limit for one program (`BPF_COMPLEXITY_LIMIT_INSNS`).
 pub const INSNS: usize = 1_000_000;
 /// Most BTF types: a whole kernel has 150,000.
-pub const BTF_TYPES: usize = 1_000_000;
-/// Most bytes of a BTF string table (`BTF_MAX_NAME_OFFSET`).
-pub const BTF_STRINGS: usize = 0xff_ffff;
-/// Most members, values or parameters of all types together.
-pub const BTF_MEMBERS: usize = 4_000_000;
+pub const BTF_TYPES: usize = 300_000;
+/// Most bytes of a BTF string table: a whole kernel has 3 MB.
+pub const BTF_STRINGS: usize = 8 << 20;
+/// Most members, values or parameters of all types together: a whole kernel has half of that.
+pub const BTF_MEMBERS: usize = 1_000_000;
+/// Most functions, lines and relocations of a `.BTF.ext`, together.
+pub const EXT_RECORDS: usize = 1_000_000;
 /// Deepest nesting of types that is followed: the kernel's own is 32 (`MAX_RESOLVE_DEPTH`).
 pub const TYPE_DEPTH: usize = 32;
 /// Most fields of a record, nested ones included.

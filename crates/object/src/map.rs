@@ -120,6 +120,10 @@ pub(crate) fn maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<MapFacts>, Ob
         return Err(ObjectError::Limit { what: "maps", found, most: limits::MAPS });
     }
     maps.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some([map, _]) = maps.array_windows().find(|[a, b]| a.name == b.name) {
+        let why = "there are two of this name".to_owned();
+        return Err(ObjectError::Map { map: map.name.clone(), why });
+    }
     Ok(maps)
 }
 
@@ -256,6 +260,7 @@ pub(crate) fn is_data_section(name: &str) -> bool {
 }
 
 fn data_maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<MapFacts> {
+    let types = data_sections(btf);
     let has_symbol: BTreeSet<usize> = elf
         .symbols
         .iter()
@@ -268,7 +273,6 @@ fn data_maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<MapFacts> {
             return None;
         }
         let read_only = section.name.starts_with(".rodata");
-        let is_section = |k: &Kind| matches!(k, Kind::DataSection { .. });
         Some(MapFacts {
             kind: MapKind::Array,
             key_size: 4,
@@ -276,11 +280,22 @@ fn data_maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<MapFacts> {
             max_entries: 1,
             flags: MMAPABLE | if read_only { RDONLY_PROG } else { 0 },
             key_type: None,
-            value_type: btf.and_then(|btf| btf.find(&section.name, is_section)),
+            value_type: types.get(&*section.name).copied(),
             ..MapFacts::empty(section.name.to_string(), MapOrigin::Data)
         })
     };
     elf.sections.iter().enumerate().filter_map(of_section).collect()
+}
+
+/// The types of data sections by name, the first of each.
+fn data_sections(btf: Option<&Btf>) -> BTreeMap<&str, TypeId> {
+    let mut sections = BTreeMap::new();
+    for (btf, (id, ty)) in btf.into_iter().flat_map(|btf| btf.types().map(move |ty| (btf, ty))) {
+        if matches!(ty.kind, Kind::DataSection { .. }) {
+            sections.entry(btf.name(ty)).or_insert(id);
+        }
+    }
+    sections
 }
 
 kernel_enum! {

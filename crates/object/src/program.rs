@@ -94,13 +94,17 @@ pub(crate) fn programs(
 ) -> Result<Vec<ProgramFacts>, ObjectError> {
     let uses = Uses::read(opened, code)?;
     let stacks = uses.stacks();
-    let mut reached = 0;
+    let (mut reached, mut names) = (0, BTreeSet::new());
     let mut analysis = Analysis::new(code, maps.iter().map(|m| (m.name.clone(), m.kind)));
     let mut programs = Vec::new();
     for (index, function) in code.functions.iter().enumerate() {
         let Some(section) = opened.elf.sections.get(function.section) else { continue };
         if section.name == ".text" {
             continue; // subprograms, reached by calls
+        }
+        if !names.insert(function.name.as_str()) {
+            let why = "there are two of this name".to_owned();
+            return Err(ObjectError::Program { program: function.name.clone(), why });
         }
         if function.local {
             return Err(ObjectError::Program {

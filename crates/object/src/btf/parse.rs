@@ -100,6 +100,9 @@ fn strings(bytes: &[u8]) -> Result<Box<str>, BtfError> {
     if bytes.len() > limits::BTF_STRINGS {
         return Err(BtfError::Limit { what: "bytes of strings", most: limits::BTF_STRINGS });
     }
+    if bytes.split(|b| *b == 0).any(|string| string.len() > limits::NAME_BYTES) {
+        return Err(BtfError::Limit { what: "bytes in a string", most: limits::NAME_BYTES });
+    }
     if bytes.first() != Some(&0) || bytes.last() != Some(&0) {
         return Err(BtfError::Strings("does not start and end with NUL"));
     }
@@ -138,6 +141,9 @@ struct Types<'a> {
 
 impl Types<'_> {
     fn read(mut self) -> Result<Vec<Type>, BtfError> {
+        const SMALLEST: usize = 12;
+        let most = self.reader.bytes.len() / SMALLEST + 1;
+        self.types.reserve_exact(most.min(limits::BTF_TYPES + 1));
         self.types.push(Type { name: 0, kind: Kind::Void });
         while self.reader.at < self.reader.bytes.len() {
             if self.types.len() > limits::BTF_TYPES {
@@ -250,7 +256,13 @@ impl Types<'_> {
         count: usize,
         one: impl Fn(&mut Self) -> Result<T, BtfError>,
     ) -> Result<Vec<T>, BtfError> {
-        (0..count).map(|_| one(self)).collect()
+        // Each takes four bytes and more: a count beyond the end reserves nothing.
+        let left = self.reader.bytes.len().saturating_sub(self.reader.at) / 4;
+        let mut list = Vec::with_capacity(count.min(left));
+        for _ in 0..count {
+            list.push(one(self)?);
+        }
+        Ok(list)
     }
 }
 

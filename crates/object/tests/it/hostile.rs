@@ -6,14 +6,19 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use skep_object::btf::Btf;
+use skep_object::difference::Difference;
+use skep_object::disasm::list;
 use skep_object::event::{Decoder, event_type};
-use skep_object::{Facts, carve, layout, permissions};
+use skep_object::{Facts, carve, gpl, layout, permissions};
 use skep_spec::manifest::Permissions;
 
 use crate::build::object;
+use crate::corpus::CORPUS;
 
 static OBJECTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
-    ["facts.c", "records.c", "writers.c", "legacy.c"].map(|file| object(file, &[])).to_vec()
+    ["facts.c", "records.c", "writers.c", "legacy.c", "guards.c"]
+        .map(|file| object(file, &[]))
+        .to_vec()
 });
 
 /// Everything that anybody asks of an object.
@@ -22,8 +27,12 @@ fn use_all(bytes: &[u8]) {
     for range in carve::objects(bytes) {
         assert!(range.end <= bytes.len());
     }
+    _ = list(bytes, None, |_| {});
     if let Ok(facts) = Facts::parse(bytes) {
         _ = permissions::derive(&facts);
+        _ = permissions::reasons(&facts);
+        _ = gpl::uses(&facts);
+        _ = Difference::between(&facts, &facts);
         _ = permissions::uncovered(&Permissions::default(), &facts);
         for map in &facts.maps {
             _ = facts.writers(&map.name);
@@ -88,14 +97,14 @@ fn apply(bytes: &mut Vec<u8>, damage: &Damage) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
     #[test]
-    fn damaged_objects(which in 0..4usize, list in prop::collection::vec(damage(), 1..12)) {
+    fn damaged_objects(which in 0..5usize, list in prop::collection::vec(damage(), 1..12)) {
         let mut bytes = OBJECTS[which].clone();
         list.iter().for_each(|damage| apply(&mut bytes, damage));
         use_all(&bytes);
     }
 
     #[test]
-    fn damaged_types(which in 0..4usize, list in prop::collection::vec(damage(), 1..6)) {
+    fn damaged_types(which in 0..5usize, list in prop::collection::vec(damage(), 1..6)) {
         // Damage to the BTF alone gets further than damage anywhere.
         let mut bytes = OBJECTS[which].clone();
         let Some(start) = bytes.windows(4).position(|w| w == [0x9f, 0xeb, 1, 0]) else { return Ok(()) };
@@ -110,6 +119,16 @@ proptest! {
     fn bytes_of_any_kind(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         use_all(&bytes);
         let _ = Btf::parse(&[&[0x9f, 0xeb, 1, 0, 24, 0, 0, 0], bytes.as_slice()].concat());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn damaged_objects_of_others(which: prop::sample::Index, list in prop::collection::vec(damage(), 1..20)) {
+        let mut bytes = which.get(&CORPUS).bytes.clone();
+        list.iter().for_each(|damage| apply(&mut bytes, damage));
+        use_all(&bytes);
     }
 }
 

@@ -224,5 +224,5 @@ fn more_types_than_are_read_are_refused() {
         b.ty("", 7, false, 0, 0, &[]);
     }
     let error = Btf::parse(&b.bytes(false)).unwrap_err();
-    assert_eq!(error.to_string(), "it holds more than 1000000 types");
+    assert_eq!(error.to_string(), "it holds more than 300000 types");
 }

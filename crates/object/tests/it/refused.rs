@@ -1,0 +1,171 @@
+//! What a hostile author can write: each case ends in the refusal that its kind has, or in facts, soon.
+
+use std::time::{Duration, Instant};
+
+use skep_object::btf::BtfError;
+use skep_object::disasm::list;
+use skep_object::{Facts, ObjectError};
+
+use crate::forge::{
+    EXIT, PROGBITS, Part, REL, STRTAB, btf, elf, info, object, part, symbol, symbols,
+};
+
+/// Facts or a refusal, within a second however the tests are built.
+fn parse(bytes: &[u8]) -> Result<Facts, ObjectError> {
+    let started = Instant::now();
+    let facts = Facts::parse(bytes);
+    _ = list(bytes, None, |_| {});
+    let most = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
+    assert!(started.elapsed() < most, "took {:?}", started.elapsed());
+    facts
+}
+
+fn limit(bytes: &[u8]) -> &'static str {
+    match parse(bytes) {
+        Err(ObjectError::Limit { what, .. }) => what,
+        Err(ObjectError::Btf { source: BtfError::Limit { what, .. }, .. }) => what,
+        other => panic!("{:?}", other.map(|facts| facts.programs)),
+    }
+}
+
+fn with(name: &'static str, data: Vec<u8>) -> Vec<u8> {
+    object("xdp", "main", &EXIT, &[part(name, PROGBITS, 0, data)])
+}
+
+#[test]
+fn sixty_five_thousand_sections() {
+    let many = vec![part(".x", PROGBITS, 0, Vec::new()); 65_000];
+    assert_eq!(limit(&elf(&many)), "sections");
+}
+
+#[test]
+fn names_of_ten_megabytes_and_many_of_one() {
+    let long = "n".repeat(10 << 20);
+    assert_eq!(limit(&object("xdp", &long, &EXIT, &[])), "bytes in a name");
+    let strings = [b"\0".to_vec(), vec![b'n'; 4000], b"\0".to_vec()].concat();
+    let same = vec![symbol(1, 0x11, 1, 0, 0); 10_000];
+    let code = part("xdp", PROGBITS, 6, EXIT.to_vec());
+    let bytes = elf(&[code, symbols(2, &same), part(".strtab", STRTAB, 0, strings)]);
+    assert_eq!(limit(&bytes), "bytes of names");
+    let strings = [b"\0".to_vec(), vec![b'n'; 5000], b"\0".to_vec()].concat();
+    assert_eq!(limit(&with(".BTF", btf(&[], &strings))), "bytes in a string");
+}
+
+#[test]
+fn control_characters_in_names_and_licences_are_shown_escaped() {
+    let license = part("license", PROGBITS, 0, b"GPL\n\x1b[2Jsafe\0".to_vec());
+    let facts = parse(&object("xdp", "a\nb\u{202e}", &EXIT, &[license])).unwrap();
+    assert_eq!(skep_object::shown(&facts.programs[0].name), "a\\nb\\u{202e}");
+    let license = facts.license.unwrap();
+    assert!(!skep_object::gpl::is_compatible(&license));
+    assert_eq!(skep_object::shown(&license), "GPL\\n\\u{1b}[2Jsafe");
+}
+
+#[test]
+fn types_that_go_in_circles_or_deep_have_no_size() {
+    // 1: a typedef of itself; 2 and 3: arrays of each other; 4…: pointers, each to the next.
+    let mut types = vec![1, info(8, 0), 1];
+    types.extend([0, info(3, 0), 0, 3, 1, 2]);
+    types.extend([0, info(3, 0), 0, 2, 1, 2]);
+    for next in 5..1000 {
+        types.extend([0, info(2, 0), next]);
+    }
+    types.extend([0, info(2, 0), 0]);
+    let facts = parse(&with(".BTF", btf(&types, b"\0loop\0"))).unwrap();
+    let types = facts.btf.unwrap();
+    for id in 1..4 {
+        assert_eq!(types.size_of(skep_object::TypeId(id)), None);
+    }
+    assert!(types.describe(skep_object::TypeId(4)).len() < 100);
+    assert!(types.layout_eq(skep_object::TypeId(2), &types, skep_object::TypeId(2)));
+}
+
+#[test]
+fn huge_counts_are_cut_off_or_limited() {
+    let cut = parse(&with(".BTF", btf(&[0, info(4, 0xffff), 8], b"\0"))).unwrap_err();
+    assert!(matches!(cut, ObjectError::Btf { source: BtfError::Truncated { .. }, .. }), "{cut:?}");
+    let many = [0, info(4, 16), 8].into_iter().chain([0; 48]);
+    let many: Vec<u32> = std::iter::repeat_n(many, 63_000).flatten().collect();
+    assert_eq!(limit(&with(".BTF", btf(&many, b"\0"))), "members");
+    let many: Vec<u32> = [0, info(2, 0), 0].repeat(300_001);
+    assert_eq!(limit(&with(".BTF", btf(&many, b"\0"))), "types");
+    let code = EXIT.repeat(1_000_001);
+    assert_eq!(limit(&object("xdp", "main", &code, &[])), "instructions");
+}
+
+#[test]
+fn the_wrong_byte_order_is_refused() {
+    let mut bytes = object("xdp", "main", &EXIT, &[]);
+    bytes[5] = 2;
+    assert!(parse(&bytes).is_err());
+    let mut types = btf(&[], b"\0");
+    types[..2].reverse();
+    assert!(parse(&with(".BTF", types)).is_err());
+}
+
+#[test]
+fn relocations_out_of_range_are_refused_or_unknown() {
+    let relocation = |offset: u64, symbol: u64| {
+        let data = [offset.to_le_bytes(), (symbol << 32 | 1).to_le_bytes()].concat();
+        Part { link: 2, info: 1, entry: 16, ..part(".relxdp", REL, 0, data) }
+    };
+    let call = [[0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0x7f], EXIT].concat();
+    let bad = parse(&object("xdp", "main", &call, &[relocation(0, 77)])).unwrap_err();
+    assert!(matches!(bad, ObjectError::Malformed { .. }), "{bad:?}");
+    let far = parse(&object("xdp", "main", &call, &[relocation(u64::MAX, 1)])).unwrap();
+    assert!(far.programs[0].unknown_calls, "the call leads out of the section");
+    let mut elsewhere = relocation(0, 1);
+    elsewhere.info = 999;
+    assert!(matches!(
+        parse(&object("xdp", "main", &call, &[elsewhere])),
+        Err(ObjectError::Malformed { .. })
+    ));
+    let many = Part { data: relocation(0, 1).data.repeat((1 << 18) + 1), ..relocation(0, 1) };
+    assert_eq!(limit(&object("xdp", "main", &call, &[many])), "relocations");
+}
+
+#[test]
+fn names_that_are_there_twice() {
+    let code = part("xdp", PROGBITS, 6, EXIT.repeat(2));
+    let twice = [symbol(1, 0x12, 1, 0, 8), symbol(1, 0x12, 1, 8, 8)];
+    let strings = part(".strtab", STRTAB, 0, b"\0main\0".to_vec());
+    let refused = parse(&elf(&[code, symbols(2, &twice), strings])).unwrap_err();
+    let ObjectError::Program { program, why } = refused else { panic!("{refused:?}") };
+    assert_eq!((program.as_str(), why.as_str()), ("main", "there are two of this name"));
+}
+
+#[test]
+fn absurd_map_sizes_are_counted_without_overflow() {
+    let words = [1u32, u32::MAX, u32::MAX, u32::MAX, 0].map(u32::to_le_bytes).concat();
+    let bytes = elf(&[
+        part("maps", PROGBITS, 3, words),
+        symbols(2, &[symbol(1, 0x11, 1, 0, 20)]),
+        part(".strtab", STRTAB, 0, b"\0huge\0".to_vec()),
+    ]);
+    let facts = parse(&bytes).unwrap();
+    assert_eq!(facts.map("huge").unwrap().memory().once, u64::MAX);
+}
+
+#[test]
+fn garbage_in_btf_ext_is_refused() {
+    let types = part(".BTF", PROGBITS, 0, btf(&[], b"\0"));
+    for garbage in
+        [vec![0xff; 40], vec![0x9f, 0xeb], [[0x9f, 0xeb, 1, 0].to_vec(), vec![0xff; 60]].concat()]
+    {
+        let parts = [types.clone(), part(".BTF.ext", PROGBITS, 0, garbage)];
+        let refused = parse(&object("xdp", "main", &EXIT, &parts)).unwrap_err();
+        assert!(matches!(refused, ObjectError::Btf { section: ".BTF.ext", .. }), "{refused:?}");
+    }
+}
+
+#[test]
+fn overlapping_sections_and_offsets_past_the_end() {
+    let mut bytes = object("xdp", "main", &EXIT, &[]);
+    let table = u64::from_le_bytes(bytes[40..48].try_into().unwrap()) as usize;
+    // All sections at byte 0: they overlap with the header and each other.
+    let mut all = bytes.clone();
+    (1..5).for_each(|section| all[table + section * 64 + 24..][..8].fill(0));
+    assert!(parse(&all).is_err());
+    bytes[table + 64 + 24..][..8].fill(0xff);
+    assert!(matches!(parse(&bytes), Err(ObjectError::Truncated { .. })));
+}
