@@ -311,12 +311,35 @@ fn a_manifest_that_does_not_fit_its_objects_is_not_packed() {
         PACK,
     );
     bench.refuses_with("no permissions", "skep.toml", "[permissions]", "[x-permissions]", PACK);
+    bench.refuses_with(
+        "a licence that the kernel refuses helpers to",
+        "src/opens.bpf.c",
+        "Dual BSD/GPL",
+        "Apache-2.0",
+        PACK,
+    );
     assert!(!bench.path("opens/build/package").exists(), "nothing is left of what was refused");
     fs::write(bench.path("file"), "").unwrap();
     let mut args = PACK.to_vec();
     args.extend(["-o", "file"]);
     bench.refuses("a layout that is a file", &args);
     insta::assert_snapshot!(bench.said);
+}
+
+#[test]
+fn lint_names_what_would_be_better() {
+    let bench = Bench::built();
+    let text = fs::read_to_string(bench.path("opens/skep.toml")).unwrap();
+    let wider = text.replace("\"map_*\"", "\"map_*\", \"send_signal\"");
+    fs::write(bench.path("opens/skep.toml"), wider.replace("doc = ", "# doc = ")).unwrap();
+    let output = bench.skep(&["lint", "opens"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap());
+    let rules = ["missing-doc", "missing-upgrade", "unneeded-permission"];
+    let mut args = vec!["lint", "opens"];
+    args.extend(rules.iter().flat_map(|rule| ["--allow", rule]));
+    bench.run(&args);
+    assert_eq!(bench.skep(&["lint", "--allow", "x"]).output().unwrap().status.code(), Some(2));
 }
 
 /// Objects that are none, by name.

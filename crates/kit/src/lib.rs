@@ -5,6 +5,7 @@
 pub mod build;
 pub mod guest;
 pub mod kernels;
+pub mod lint;
 pub mod pack;
 pub mod project;
 pub mod template;

@@ -9,6 +9,7 @@ use skep_object::event::{Decoder, DecoderError, event_type};
 use skep_object::{Facts, ObjectError, ProgramFacts, permissions};
 use skep_oci::pack::{Input, Labels, PackError};
 use skep_oci::{Store, StoreError};
+use skep_spec::license::{self, LicenseError};
 use skep_spec::manifest::{Manifest, OutputKind, Permissions};
 use skep_spec::nearest::nearest;
 use skep_spec::{Arch, Digest, PackageRef, Target};
@@ -74,6 +75,9 @@ pub enum PackingError {
         /// Permissions that cover all of it.
         needed: String,
     },
+    /// The code calls what its own licence does not allow.
+    #[error("the kernel would refuse the object")]
+    License(#[from] LicenseError),
     /// The README.
     #[error("can't read the README {}", path.display())]
     Readme {
@@ -158,6 +162,7 @@ fn check(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
         }
     }
     are_records(manifest, facts)?;
+    facts.iter().try_for_each(licensed)?;
     let globals =
         || facts.iter().flat_map(|facts| &facts.globals).map(|global| global.name.as_str());
     let bound = manifest
@@ -200,6 +205,17 @@ fn absent<'a>(
         name: name.to_owned(),
         near: nearest(name, there).map(str::to_owned),
     }
+}
+
+/// Holds what the code calls against what the ELF's own licence allows.
+fn licensed(facts: &Facts) -> Result<(), LicenseError> {
+    let helpers = facts.programs.iter().flat_map(|program| &program.helpers);
+    let kfuncs = facts.programs.iter().flat_map(|program| &program.kfuncs);
+    license::check(
+        facts.license.as_deref(),
+        helpers.map(String::as_str),
+        kfuncs.map(String::as_str),
+    )
 }
 
 /// Permissions are judged with the targets that the manifest gives.

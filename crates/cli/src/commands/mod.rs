@@ -9,6 +9,7 @@ mod fetch;
 mod inspect;
 mod install;
 mod key;
+mod lint;
 mod list;
 mod new;
 mod pack;
@@ -53,6 +54,7 @@ pub enum Command {
     Inspect(inspect::Inspect),
     Install(install::Install),
     Key(key::Key),
+    Lint(lint::Lint),
     List(list::List),
     New(new::New),
     Pack(pack::Pack),
@@ -82,6 +84,7 @@ impl Command {
             Self::Inspect(command) => command.run(output, &config),
             Self::Install(command) => command.run(output, &config),
             Self::Key(command) => command.run(output),
+            Self::Lint(command) => command.run(output),
             Self::List(command) => command.run(output, &config),
             Self::New(command) => command.run(output),
             Self::Pack(command) => command.run(output, &config),

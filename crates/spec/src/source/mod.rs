@@ -250,6 +250,22 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
     if found.list.is_empty() { Ok(source) } else { Err(found.sorted()) }
 }
 
+/// Where a table or key stands in a `skep.toml`: line and column from 1, or the nearest that encloses it.
+#[must_use]
+pub fn place(text: &str, path: &[&str]) -> [usize; 2] {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let mut found = Found { text, list: Vec::new() };
+    let (mut table, mut start) = (Some(table.get_ref()), 0);
+    for name in path {
+        let entry = table.and_then(|table| table.iter().find(|(key, _)| key.get_ref() == name));
+        let Some((key, value)) = entry else { break };
+        start = key.span().start;
+        table = value.get_ref().as_table();
+    }
+    found.add(Code::Value, start..start, String::new(), None);
+    found.sorted().first().map_or([1, 1], |found| [found.line, found.column])
+}
+
 /// Whether `key`, such as `map.export`, is a key of this standard; `*` stands for a name that the author chose.
 #[must_use]
 pub fn knows(key: &str) -> bool {

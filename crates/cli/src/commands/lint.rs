@@ -1,0 +1,79 @@
+//! `skep lint`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use skep_kit::lint::{self, Finding};
+use skep_object::Facts;
+
+use super::build;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::output::Output;
+
+/// Say what would be better in a skep.toml that is right
+///
+/// Objects that were built, or are prebuilt, are looked at too: permissions that no program uses, maps without an upgrade
+/// policy. Exit status 1: something was found.
+#[derive(Debug, Args)]
+pub struct Lint {
+    /// The folder with skep.toml
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+    /// Leave a rule out; may be repeated
+    #[arg(long, value_name = "RULE", value_parser = rule)]
+    allow: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    findings: Vec<Finding>,
+}
+
+fn rule(text: &str) -> std::result::Result<String, String> {
+    let names: Vec<&str> = lint::Rule::ALL.iter().map(|rule| rule.name()).collect();
+    if names.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("there is no such rule; there are {}", names.join(", ")))
+}
+
+impl Lint {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// skep.toml cannot be read, or something was found.
+    pub fn run(self, output: &Output) -> Result<()> {
+        let project = build::read(&self.folder)?;
+        let file = self.folder.join("skep.toml");
+        let shown = file.display();
+        let text = std::fs::read_to_string(&file).context(|| format!("can't read '{shown}'"))?;
+        let mut facts = Vec::new();
+        for (name, object) in &project.source.object {
+            let built = object.arch.iter().map(|arch| project.built(name, *arch));
+            let prebuilt = object.file.values().map(|path| self.folder.join(path));
+            // What is not built yet is not looked at.
+            let there = prebuilt.chain(built).filter_map(|path| std::fs::read(path).ok());
+            for elf in there {
+                facts.push(
+                    Facts::parse(&elf).context(|| format!("can't read the object '{name}'"))?,
+                );
+            }
+        }
+        if facts.is_empty() {
+            output.note("nothing is built yet: rules about the code are left out");
+        }
+        let mut findings = lint::lint(&text, &project.source, &facts);
+        findings.retain(|finding| !self.allow.iter().any(|name| name == finding.rule.name()));
+        let count = findings.len();
+        let answer = Answer { findings };
+        output.answer(&answer, || match count {
+            0 => format!("{shown}: nothing to better"),
+            _ => {
+                let lines = answer.findings.iter().map(|finding| format!("{shown}:{finding}"));
+                lines.collect::<Vec<_>>().join("\n")
+            }
+        });
+        if count == 0 { Ok(()) } else { Err(Error::new(Kind::Failed, format!("{count} findings"))) }
+    }
+}

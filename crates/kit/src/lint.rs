@@ -1,0 +1,284 @@
+//! What is allowed in a `skep.toml` and better otherwise: rules with stable names.
+
+use std::fmt;
+
+use serde::Serialize;
+use skep_object::{Facts, MapKind, MapOrigin};
+use skep_spec::manifest::{OutputKind, Param};
+use skep_spec::param::{Value, references};
+use skep_spec::source::{Source, place};
+
+/// A rule. Its name never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// Nobody can tell in a list what the package does.
+    MissingSummary,
+    /// A parameter without `doc`.
+    MissingDoc,
+    /// No `[permissions]`.
+    MissingPermissions,
+    /// A map that keeps something and says nothing about upgrades.
+    MissingUpgrade,
+    /// A permission that the code does not use.
+    UnneededPermission,
+    /// A permission for everything.
+    WidePermission,
+    /// A map whose size an operator may set without a limit.
+    UnboundedMap,
+    /// A name with both `-` and `_`.
+    StyleName,
+    /// A summary that is a sentence, or long.
+    StyleSummary,
+}
+
+impl Rule {
+    /// All rules.
+    pub const ALL: [Self; 9] = [
+        Self::MissingSummary,
+        Self::MissingDoc,
+        Self::MissingPermissions,
+        Self::MissingUpgrade,
+        Self::UnneededPermission,
+        Self::WidePermission,
+        Self::UnboundedMap,
+        Self::StyleName,
+        Self::StyleSummary,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MissingSummary => "missing-summary",
+            Self::MissingDoc => "missing-doc",
+            Self::MissingPermissions => "missing-permissions",
+            Self::MissingUpgrade => "missing-upgrade",
+            Self::UnneededPermission => "unneeded-permission",
+            Self::WidePermission => "wide-permission",
+            Self::UnboundedMap => "unbounded-map",
+            Self::StyleName => "style-name",
+            Self::StyleSummary => "style-summary",
+        }
+    }
+}
+
+impl Serialize for Rule {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// Something that would be better otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// By which rule.
+    pub rule: Rule,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rule, line, column, message } = self;
+        write!(f, "{line}:{column}: {message} ({})", rule.name())
+    }
+}
+
+/// Every finding, in the order of the text. `facts` are those of the built objects; without, rules that need them are silent.
+#[must_use]
+pub fn lint(text: &str, source: &Source, facts: &[Facts]) -> Vec<Finding> {
+    let mut lint = Lint { text, source, facts, found: Vec::new() };
+    lint.package();
+    lint.params();
+    lint.permissions();
+    lint.maps();
+    lint.names();
+    lint.found.sort_by_key(|finding| (finding.line, finding.column, finding.rule));
+    lint.found
+}
+
+struct Lint<'a> {
+    text: &'a str,
+    source: &'a Source,
+    facts: &'a [Facts],
+    found: Vec<Finding>,
+}
+
+impl Lint<'_> {
+    fn add(&mut self, rule: Rule, path: &[&str], message: String) {
+        let [line, column] = place(self.text, path);
+        self.found.push(Finding { rule, line, column, message });
+    }
+
+    fn package(&mut self) {
+        match &self.source.package.summary {
+            None => {
+                let message = "[package] has no summary: say in some words what it does".to_owned();
+                self.add(Rule::MissingSummary, &["package"], message);
+            }
+            Some(summary) if summary.ends_with('.') || summary.chars().count() > 80 => {
+                let message =
+                    "the summary should be a line of at most 80 characters, without a full stop";
+                self.add(Rule::StyleSummary, &["package", "summary"], message.to_owned());
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn params(&mut self) {
+        let source = self.source;
+        for (name, _) in source.param.iter().filter(|(_, param)| param.doc.is_none()) {
+            let message = format!("[param.{name}] has no doc: operators see it when they set it");
+            self.add(Rule::MissingDoc, &["param", name], message);
+        }
+    }
+
+    fn permissions(&mut self) {
+        let Some(permissions) = &self.source.permissions else {
+            let message = "there are no [permissions]: 'skep pack' shows those that cover the code";
+            return self.add(Rule::MissingPermissions, &[], message.to_owned());
+        };
+        for (key, list) in [
+            ("hooks", &permissions.hooks),
+            ("helpers", &permissions.helpers),
+            ("kfuncs", &permissions.kfuncs),
+        ] {
+            for entry in list {
+                let path = ["permissions", key];
+                if entry == "*" {
+                    let message = format!("{key} allows everything: name what the code needs");
+                    self.add(Rule::WidePermission, &path, message);
+                } else if !self.facts.is_empty() && !self.is_used(key, entry) {
+                    let message = format!("{key} allows '{entry}', which no program uses");
+                    self.add(Rule::UnneededPermission, &path, message);
+                }
+            }
+        }
+    }
+
+    /// Whether a permission covers anything of the code, at the targets that the manifest gives.
+    fn is_used(&self, key: &str, entry: &String) -> bool {
+        let alone = std::slice::from_ref(entry);
+        let covers = |name: &String| skep_spec::permission::covers_name(alone, name);
+        let given =
+            || self.source.program.values().filter_map(|own| own.target.as_ref()?.parse().ok());
+        let covers_hook = |hook: &_| skep_spec::permission::covers_hook(alone, hook);
+        let mut programs = self.facts.iter().flat_map(|facts| &facts.programs);
+        match key {
+            "hooks" => {
+                programs.any(|program| covers_hook(&program.target))
+                    || given().any(|hook| covers_hook(&hook))
+            }
+            "helpers" => programs.any(|program| program.helpers.iter().any(covers)),
+            _ => programs.any(|program| program.kfuncs.iter().any(covers)),
+        }
+    }
+
+    fn maps(&mut self) {
+        let source = self.source;
+        for (name, map) in &source.map {
+            let Some(Value::Text(text)) = &map.max_entries else { continue };
+            let open = |param: &&str| {
+                source.param.get(*param).is_some_and(|param: &Param| param.range.is_none())
+            };
+            let Some(param) = references(text).unwrap_or_default().into_iter().find(open) else {
+                continue;
+            };
+            let message = format!(
+                "[map.{name}] is as large as the parameter '{param}' says, which has no range"
+            );
+            self.add(Rule::UnboundedMap, &["map", name, "max_entries"], message);
+        }
+        for name in self.keepers() {
+            let said = source
+                .map
+                .get(&name)
+                .is_some_and(|map| map.upgrade.is_some() || map.role.is_some());
+            if !said {
+                let message = format!(
+                    "the map '{name}' keeps numbers and [map.{name}] does not say what an upgrade does: keep, migrate or reset"
+                );
+                self.add(Rule::MissingUpgrade, &["map", &name], message);
+            }
+        }
+    }
+
+    /// Maps that keep something over runs: of the objects, or without them those that metrics name.
+    fn keepers(&self) -> Vec<String> {
+        let of_facts = self.facts.iter().flat_map(|facts| &facts.maps).filter(|map| {
+            let carries = [MapKind::RingBuf, MapKind::PerfEventArray, MapKind::ProgArray];
+            map.origin != MapOrigin::Data && !carries.contains(&map.kind)
+        });
+        let mut names: Vec<String> = of_facts.map(|map| map.name.clone()).collect();
+        if self.facts.is_empty() {
+            let metrics = [OutputKind::Counter, OutputKind::Gauge, OutputKind::Histogram];
+            let outputs = self.source.output.values();
+            let outputs = outputs.filter(|output| metrics.contains(&output.kind));
+            names.extend(outputs.map(|output| output.map.clone()));
+        }
+        names.retain(|name| !name.starts_with('.'));
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn names(&mut self) {
+        let source = self.source;
+        let named = |table, names: Vec<&String>| {
+            names.into_iter().cloned().map(move |name| (table, name)).collect::<Vec<_>>()
+        };
+        let all = [
+            named("program", source.program.keys().collect()),
+            named("param", source.param.keys().collect()),
+            named("output", source.output.keys().collect()),
+            named("object", source.object.keys().collect()),
+        ];
+        for (table, name) in all.concat() {
+            if name.contains('-') && name.contains('_') {
+                let message = format!("'{name}' has both - and _: use one of them");
+                self.add(Rule::StyleName, &[table, &name], message);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_finding_says_where_and_by_which_rule() {
+        let text = r#"spec = "1.0"
+[package]
+name = "acme/exec"
+version = "1.0.0"
+license = "MIT"
+summary = "Shows what is executed."
+[object.exec]
+sources = ["exec.bpf.c"]
+[param.most_in-flight]
+type = "uint"
+[map.flights]
+max_entries = "${param.most_in-flight}"
+[output.execs]
+kind = "counter"
+map = "counts"
+[permissions]
+hooks = ["*"]
+"#;
+        let source = skep_spec::source::parse(text).unwrap();
+        let found: Vec<String> = lint(text, &source, &[]).iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(found.join("\n"), @r"
+        6:1: the summary should be a line of at most 80 characters, without a full stop (style-summary)
+        9:8: [param.most_in-flight] has no doc: operators see it when they set it (missing-doc)
+        9:8: 'most_in-flight' has both - and _: use one of them (style-name)
+        11:2: the map 'counts' keeps numbers and [map.counts] does not say what an upgrade does: keep, migrate or reset (missing-upgrade)
+        12:1: [map.flights] is as large as the parameter 'most_in-flight' says, which has no range (unbounded-map)
+        17:1: hooks allows everything: name what the code needs (wide-permission)
+        ");
+    }
+}
