@@ -86,7 +86,7 @@ async fn what_a_package_says_stays_text() {
     hostile.readme = "<img src=x onerror=\"document.title='taken'\"><h1>Taken</h1><style>*{display:none}</style>".into();
     hostile.manifest.insert(
         "param".into(),
-        json!({"<script>": {"type": "string", "default": "<script>document.title='taken'</script>", "doc": "</dd><script>"}}),
+        json!({"script": {"type": "string", "default": "<script>document.title='taken'</script>", "doc": "</dd><script>"}}),
     );
     hostile.push(&server.pusher(&secret)).await;
     let mut browser = Browser::start();

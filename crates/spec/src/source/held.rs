@@ -66,7 +66,16 @@ fn value(path: &str, found: &Json, shape: &'static Shape) -> Result<(), Broken> 
 }
 
 fn broken(code: Code, why: String) -> Broken {
-    Broken { code, why: why.escape_debug().to_string() }
+    Broken { code, why: escaped(&why) }
+}
+
+/// What a stranger wrote must not speak to the terminal.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_debug()) } else { out.push(c) }
+    }
+    out
 }
 
 fn join(path: &str, key: &str) -> String {
