@@ -167,7 +167,7 @@ impl Matrix {
     fn row(&self, job: &Job<'_>, counts: &Mutex<Counts>) {
         let label = format!("{} ({}) {}", job.kernel.release, job.shape.name, job.program.name);
         let console = self.consoles.join(format!("{}.console", label.replace([' ', ','], "-")));
-        let (verdict, text) = match self.guest(job, &console) {
+        let (verdict, text) = match self.boot(job, &console) {
             Ok(outcome) => {
                 let verdict = judge(&outcome);
                 let text = report(&label, &outcome, &verdict, &console);
@@ -182,6 +182,17 @@ impl Matrix {
         println!("{text}"); // under the lock, so that reports stay whole
         counts.passed += verdict.passed;
         counts.failed += verdict.failed;
+    }
+
+    /// Boots it, and once more where QEMU's own race ended it.
+    fn boot(&self, job: &Job<'_>, console: &Path) -> Result<Outcome> {
+        let first = self.guest(job, console)?;
+        if !is_qemus_race(&first, job.shape.cpus) {
+            return Ok(first);
+        }
+        let mut second = self.guest(job, console)?;
+        second.retries += first.retries + 1;
+        Ok(second)
     }
 
     fn guest(&self, job: &Job<'_>, console: &Path) -> Result<Outcome> {
@@ -215,6 +226,12 @@ impl Matrix {
         };
         Ok(guest.boot()?)
     }
+}
+
+/// A kernel patches its code through a breakpoint, which one of QEMU's threads can still run after another took it away: with two
+/// processors, a trap by int3 that the kernel knows nothing of.
+fn is_qemus_race(outcome: &Outcome, cpus: u32) -> bool {
+    cpus > 1 && outcome.splats.iter().any(|splat| splat.contains("Oops: int3"))
 }
 
 /// A row, and of a failure what the guest printed and how its console ends.
