@@ -12,6 +12,7 @@ use skep_trust::{Package, Verified};
 
 use crate::counters;
 use crate::error::Error;
+use crate::fit::fit;
 use crate::packages::Shelf;
 
 /// The daemon behind its API.
@@ -65,7 +66,7 @@ impl Node {
     /// The package is refused, or the runtime refuses; nothing is half done.
     pub async fn install(self: Arc<Self>, install: Install) -> Result<Detail, Error> {
         let package = self.shelf.admit(&install.package, install.allow_unsigned).await?;
-        heed(&package)?;
+        let package = fit(package, &install.params)?;
         let short = package.manifest.package.name.short().to_owned();
         let service = install.service.map_or_else(|| short.parse(), Ok).map_err(
             |error: skep_spec::name::NameError| {
@@ -157,9 +158,13 @@ impl Node {
     ) -> Result<(Verified<Package>, skep_runtime::Install), Error> {
         // Not here: the runtime may be busy with another service for seconds.
         let (node, name) = (Arc::clone(self), service.clone());
-        let running = blocking(move || Ok(node.runtime().service(&name)?.status)).await?;
+        let detail = blocking(move || Ok(node.runtime().service(&name)?)).await?;
+        let active = detail.generations.into_iter().find(|generation| generation.active);
+        let mut given = active.map(|generation| generation.params).unwrap_or_default();
+        given.extend(upgrade.params.clone());
+        let running = detail.status;
         let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned).await?;
-        heed(&package)?;
+        let package = fit(package, &given)?;
         let to = &package.manifest.package;
         if to.name != running.package {
             let message =
@@ -184,34 +189,20 @@ impl Node {
     fn detail(&self, runtime: &Runtime, detail: &status::Detail) -> Result<Detail, Error> {
         let service = &detail.status.service;
         let package = skep_runtime::Packages::package(&self.shelf, &detail.status.index);
-        let counters =
-            package.map(|package| counters::read(runtime, &package, service, &detail.maps));
-        Ok(Detail {
-            status: self.status(&detail.status)?,
-            counters: counters.unwrap_or_default(),
-            ..same(detail)?
-        })
+        let (counters, unheeded) = match package {
+            Ok(package) => (
+                counters::read(runtime, &package, service, &detail.maps),
+                package.manifest.unheeded(),
+            ),
+            Err(_) => Default::default(),
+        };
+        Ok(Detail { status: self.status(&detail.status)?, counters, unheeded, ..same(detail)? })
     }
 
     /// A panic in the runtime leaves its journal in order, and the next operation takes up what was under way.
     fn runtime(&self) -> MutexGuard<'_, Runtime> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Refuses what the manifest asks for and this version cannot do.
-fn heed(package: &Package) -> Result<(), Error> {
-    let unsupported = package.manifest.unsupported();
-    if unsupported.is_empty() {
-        return Ok(());
-    }
-    let message = format!(
-        "{} {} asks for what this skepd cannot do: {}",
-        package.manifest.package.name,
-        package.manifest.package.version,
-        unsupported.join(", ")
-    );
-    Err(Error::new(StatusCode::UNPROCESSABLE_ENTITY, "unsupported", message))
 }
 
 /// The runtime's value as the API's: they have the same fields, and the API leaves out some.

@@ -152,6 +152,9 @@ pub struct Detail {
     /// What was adapted for this kernel.
     #[serde(default)]
     pub report: Report,
+    /// Keys of the manifest that this skepd does not act on.
+    #[serde(default)]
+    pub unheeded: Vec<String>,
     /// Counters by output.
     #[serde(default)]
     pub counters: BTreeMap<String, Vec<CounterRow>>,

@@ -97,6 +97,61 @@ fn what_is_not_trusted_is_refused_and_nothing_is_loaded() {
     assert!(!node.has_pins());
 }
 
+/// A package that `skep pack` would not let out, signed all the same by somebody trusted.
+#[test]
+fn code_that_does_more_than_permissions_say_is_refused_and_nothing_is_loaded() {
+    let mut node = Node::new();
+    node.sign_both();
+    node.forge("exec", "helpers.oci", |text| text.replace("\"map_*\", ", ""));
+    node.forge("exec", "hooks.oci", |text| {
+        text.replace(
+            "function = \"on_exec\"",
+            "function = \"on_exec\"\ntarget = \"raw_tp/sys_exit\"",
+        )
+    });
+    node.forge("exec", "open.oci", |text| {
+        let param = "[param.where]\ntype = \"string\"\ndefault = \"kprobe/vfs_read\"\n\n[program.exec]\ntarget = \"${param.where}\"";
+        text.replace("[program.exec]", param).replace("hooks = [", "hooks = [\"${param.where}\", ")
+    });
+    node.forge("exec", "memory.oci", |text| {
+        text.replace("[map.seen]", "[map.seen]\nmax_entries = \"1MiB\"")
+    });
+    node.forge("exec", "none.oci", |text| text.split("[permissions]").next().unwrap().to_owned());
+    node.start();
+    node.run(&["install", "exec.oci"]);
+    let mut said = String::new();
+    for layout in ["helpers.oci", "hooks.oci", "open.oci", "memory.oci", "none.oci"] {
+        node.run(&["sign", layout, "--key", "key.key"]);
+        for args in [&["install", layout, "--as", "two"][..], &["upgrade", "exec", layout]] {
+            let (status, text) = node.refused(args);
+            said.push_str(&format!("$ skep {}\n{text}exit status {status}\n\n", args.join(" ")));
+        }
+    }
+    insta::assert_snapshot!(said);
+    let list = node.json(&["list"]);
+    assert_eq!((list.as_array().unwrap().len(), &list[0]["generation"]), (1, &1.into()));
+    node.run(&["remove", "exec"]);
+    assert!(!node.has_pins());
+}
+
+#[test]
+fn keys_that_are_not_acted_on_are_said_at_install_and_after() {
+    let mut node = Node::new();
+    node.forge("exec", "exec.oci", |text| format!("{text}\n[health]\nsoak = \"30s\"\n"));
+    node.forge("exec-2", "exec-2.oci", |text| {
+        format!("{text}\n[limits]\ncpu = \"2%\"\n[requirements]\nmodules = [\"loop\"]\n")
+    });
+    node.start();
+    let said = "skepd of this version does not act on";
+    let installed = node.run(&["install", "exec.oci", "--allow-unsigned"]);
+    assert!(installed.ends_with(&format!("{said}: health\n")), "{installed}");
+    assert!(node.run(&["show", "exec"]).ends_with(&format!("{said}: health\n")));
+    assert_eq!(node.json(&["show", "exec"])["unheeded"], serde_json::json!(["health"]));
+    let upgraded = node.run(&["upgrade", "exec", "exec-2.oci", "--allow-unsigned"]);
+    assert!(upgraded.ends_with(&format!("{said}: limits, requirements\n")), "{upgraded}");
+    node.run(&["remove", "exec"]);
+}
+
 #[test]
 fn mistakes_are_named_with_what_to_do() {
     let mut node = Node::new();

@@ -1,16 +1,16 @@
 //! From a built project to a package in an OCI layout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use skep_object::btf::Kind;
 use skep_object::event::{Decoder, DecoderError, event_type};
-use skep_object::{Facts, ObjectError, ProgramFacts, permissions};
+use skep_object::{Facts, ObjectError, declared};
 use skep_oci::pack::{Input, Labels, PackError};
 use skep_oci::{Store, StoreError};
 use skep_spec::license::{self, LicenseError};
-use skep_spec::manifest::{Manifest, OutputKind, Permissions};
+use skep_spec::manifest::{Manifest, OutputKind};
 use skep_spec::nearest::nearest;
 use skep_spec::{Arch, Digest, PackageRef, Target};
 
@@ -105,8 +105,10 @@ pub fn pack(project: &Project, built: &Built, layout: &Path) -> Result<Packed, P
     let digests =
         built.objects.iter().map(|(name, arches)| (name.clone(), digest_of(arches))).collect();
     let manifest = project.source.resolve(&digests);
-    let facts = facts(built)?;
+    let parsed = parsed(built)?;
+    let facts: Vec<Facts> = parsed.iter().map(|(_, facts)| facts.clone()).collect();
     check(&manifest, &facts)?;
+    covered(&manifest, &parsed)?;
     let readme = readme(project)?;
     let labels = labels(&facts);
     let input = Input {
@@ -129,13 +131,16 @@ pub fn pack(project: &Project, built: &Built, layout: &Path) -> Result<Packed, P
     Ok(Packed { reference, digest, manifest })
 }
 
-fn facts(built: &Built) -> Result<Vec<Facts>, PackingError> {
+/// Each object's facts with the architecture that it is for.
+type Parsed = Vec<(Arch, Facts)>;
+
+fn parsed(built: &Built) -> Result<Parsed, PackingError> {
     let mut all = Vec::new();
     for (object, arches) in &built.objects {
         for (arch, elf) in arches {
             let failed =
                 |source| PackingError::Object { object: object.clone(), arch: *arch, source };
-            all.push(Facts::parse(elf).map_err(failed)?);
+            all.push((*arch, Facts::parse(elf).map_err(failed)?));
         }
     }
     Ok(all)
@@ -174,7 +179,7 @@ fn check(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
             return Err(absent("variable", name, globals()));
         }
     }
-    covered(manifest, facts)
+    Ok(())
 }
 
 /// Whether the structs and fields of event outputs are there: readers would show bytes or leave formats out.
@@ -218,64 +223,20 @@ fn licensed(facts: &Facts) -> Result<(), LicenseError> {
     )
 }
 
-/// Permissions are judged with the targets that the manifest gives.
-fn covered(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
-    let mut missing = Vec::new();
-    let none = Permissions::default();
-    let declared = manifest.permissions.as_ref().unwrap_or(&none);
-    let mut needed = permissions::Summary::default();
-    for facts in facts {
-        let facts = with_targets(manifest, facts);
-        missing.extend(permissions::uncovered(declared, &facts));
-        let summary = permissions::derive(&facts);
-        needed.hooks.extend(summary.hooks);
-        needed.helpers.extend(summary.helpers);
-        needed.kfuncs.extend(summary.kfuncs);
-        needed.map_memory = summary.map_memory;
-    }
-    missing.sort();
-    missing.dedup();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(PackingError::Permissions { missing, needed: table(&needed) })
-}
-
-/// The facts with a program for each target that the manifest gives it; parameters stay open.
-fn with_targets(manifest: &Manifest, facts: &Facts) -> Facts {
-    let mut facts = facts.clone();
-    let programs = std::mem::take(&mut facts.programs);
-    for program in programs {
-        let own = manifest.program.values().filter(|own| own.function == program.name);
-        let targets: Vec<Target> =
-            own.filter_map(|own| own.target.as_ref()?.parse().ok()).collect();
-        if targets.is_empty() {
-            facts.programs.push(program);
-            continue;
-        }
-        facts
-            .programs
-            .extend(targets.into_iter().map(|target| ProgramFacts { target, ..program.clone() }));
-    }
-    facts
-}
-
-fn table(needed: &permissions::Summary) -> String {
-    let list = |items: &std::collections::BTreeSet<String>| {
-        let quoted: Vec<String> = items.iter().map(|item| format!("\"{item}\"")).collect();
-        quoted.join(", ")
+/// The objects of each architecture are held together, with parameters at their defaults.
+fn covered(manifest: &Manifest, objects: &Parsed) -> Result<(), PackingError> {
+    let held = |arch| {
+        let here = objects.iter().filter(|(own, _)| *own == arch).map(|(_, facts)| facts);
+        declared::hold(manifest, here, &BTreeMap::new()).err()
     };
-    let mut text = format!(
-        "[permissions]\nhooks = [{}]\nhelpers = [{}]\n",
-        list(&needed.hooks),
-        list(&needed.helpers)
-    );
-    if !needed.kfuncs.is_empty() {
-        text.push_str(&format!("kfuncs = [{}]\n", list(&needed.kfuncs)));
+    let arches: BTreeSet<Arch> = objects.iter().map(|(arch, _)| *arch).collect();
+    match arches.into_iter().filter_map(held).reduce(declared::Exceeded::and) {
+        None => Ok(()),
+        Some(exceeded) => Err(PackingError::Permissions {
+            missing: exceeded.missing,
+            needed: exceeded.needed.to_string(),
+        }),
     }
-    let memory = needed.map_memory.once.saturating_add(needed.map_memory.per_cpu);
-    text.push_str(&format!("map-memory = \"{}KiB\"\n", memory.div_ceil(1024)));
-    text
 }
 
 fn readme(project: &Project) -> Result<Option<String>, PackingError> {

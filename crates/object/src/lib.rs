@@ -10,6 +10,7 @@ pub mod btf_ext;
 mod calls;
 pub mod carve;
 mod core_kind;
+pub mod declared;
 pub mod difference;
 pub mod disasm;
 mod elf;

@@ -101,6 +101,15 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            once: self.once.saturating_add(other.once),
+            per_cpu: self.per_cpu.saturating_add(other.per_cpu),
+        }
+    }
+
     /// All of it on a machine with this many possible CPUs.
     #[must_use]
     pub const fn on(self, cpus: u64) -> u64 {

@@ -63,7 +63,7 @@ fn cause(error: &ClientError) -> &dyn std::error::Error {
 
 fn answered(body: ErrorBody) -> Error {
     let kind = match body.code.as_str() {
-        "refused" | "not-admitted" => Kind::Refused,
+        "refused" | "not-admitted" | "not-permitted" => Kind::Refused,
         "not-root" => Kind::NoDaemon,
         "name" | "request" => Kind::Usage,
         _ => Kind::Failed,

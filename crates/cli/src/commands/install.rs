@@ -53,6 +53,7 @@ impl Install {
             )];
             lines.extend(detail.hooks.iter().map(show::hook));
             lines.extend(detail.report.changes.iter().map(|change| format!("  {change}")));
+            lines.extend(show::unheeded(&detail));
             lines.join("\n")
         });
         Ok(())

@@ -63,7 +63,14 @@ fn text(detail: &Detail) -> String {
         lines.push(format!("skep rollback {} returns to {}", status.service, previous.version));
     }
     lines.extend(detail.report.changes.iter().map(ToString::to_string));
+    lines.extend(unheeded(detail));
     lines.join("\n")
+}
+
+/// What the manifest says and skepd leaves alone.
+pub fn unheeded(detail: &Detail) -> Option<String> {
+    let keys = detail.unheeded.join(", ");
+    (!keys.is_empty()).then(|| format!("skepd of this version does not act on: {keys}"))
 }
 
 /// One hook's line.

@@ -67,6 +67,7 @@ impl Upgrade {
             )];
             lines.extend(detail.hooks.iter().map(show::hook));
             lines.extend(maps(&plan));
+            lines.extend(show::unheeded(&detail));
             lines.join("\n")
         });
         Ok(())

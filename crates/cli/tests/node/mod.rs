@@ -1,6 +1,7 @@
 //! A node of a test's own: a real skepd in temporary folders, packages built from the examples, and `skep` beside it.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
+use skep_oci::Store;
+use skep_oci::pack::{Input, Labels};
+use skep_spec::source;
+use skep_spec::{Arch, Digest};
 
 /// Folders, a daemon, and all that it left in the kernel; they go with this value.
 pub struct Node {
@@ -149,6 +154,21 @@ impl Node {
         let layout = format!("{example}.oci");
         let arch = std::env::consts::ARCH;
         self.run(&["pack", example, "-o", &layout, "--btf", "host", "--arch", arch]);
+    }
+
+    /// Packs an example as `skep pack` would not: without its last checks, with a manifest that `change` made.
+    pub fn forge(&self, example: &str, layout: &str, change: impl Fn(&str) -> String) {
+        let elf = fs::read(self.build(example)).unwrap();
+        let arch = Arch::host().unwrap();
+        let text = fs::read_to_string(self.path(example).join("skep.toml")).unwrap();
+        let source = source::parse(&change(&text)).unwrap();
+        let digests = BTreeMap::from([(arch, Digest::of(&elf))]);
+        let manifest = source.resolve(&BTreeMap::from([("exec".to_owned(), digests)]));
+        let objects = BTreeMap::from([("exec".to_owned(), BTreeMap::from([(arch, elf)]))]);
+        let store = Store::create(&self.path(layout)).unwrap();
+        let labels = Labels::default();
+        let input = Input { manifest: &manifest, objects: &objects, readme: None, labels: &labels };
+        skep_oci::pack(&store, &input).unwrap();
     }
 
     /// Packs and signs both versions of the example, and trusts the key.

@@ -1,7 +1,8 @@
 //! From what the bytecode shows and the manifest says to what the pages list.
 
-use skep_object::permissions::uncovered;
-use skep_object::{Facts, MapFacts, ProgramFacts};
+use std::collections::BTreeMap;
+
+use skep_object::{Facts, MapFacts, ProgramFacts, declared};
 use skep_spec::manifest::{Manifest, Output, Param};
 use skep_spec::param::{self, Value};
 use skep_spec::{Arch, Digest};
@@ -22,7 +23,8 @@ pub struct Build<'a> {
 
 /// An object as `manifest` uses it.
 pub fn object(build: &Build<'_>, facts: &Facts, manifest: &Manifest) -> ObjectListing {
-    let declared = manifest.permissions.as_ref();
+    let held = declared::hold(manifest, [facts], &BTreeMap::new());
+    let exceeds = held.err().filter(|_| manifest.permissions.is_some());
     ObjectListing {
         name: build.name.to_owned(),
         architecture: build.arch,
@@ -31,7 +33,7 @@ pub fn object(build: &Build<'_>, facts: &Facts, manifest: &Manifest) -> ObjectLi
         license: facts.license.clone(),
         programs: facts.programs.iter().map(|facts| program(build.name, facts, manifest)).collect(),
         maps: facts.maps.iter().map(|facts| map(facts, manifest)).collect(),
-        undeclared: declared.map_or_else(Vec::new, |declared| uncovered(declared, facts)),
+        undeclared: exceeds.map_or_else(Vec::new, |exceeds| exceeds.missing),
     }
 }
 

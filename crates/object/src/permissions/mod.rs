@@ -103,10 +103,7 @@ pub fn derive(facts: &Facts) -> Summary {
 }
 
 fn memory(facts: &Facts) -> Memory {
-    facts.maps.iter().map(crate::MapFacts::memory).fold(Memory::default(), |sum, m| Memory {
-        once: sum.once.saturating_add(m.once),
-        per_cpu: sum.per_cpu.saturating_add(m.per_cpu),
-    })
+    facts.maps.iter().map(crate::MapFacts::memory).fold(Memory::default(), Memory::and)
 }
 
 /// What attaching at a kind of hook allows: `xdp`, `tracepoint`.
@@ -151,15 +148,20 @@ pub fn power_of_helper(helper: &str) -> Option<Power> {
     })
 }
 
-/// What the object does and `permissions` do not allow, one sentence each; empty if all is covered.
+/// What the object's code does and `permissions` do not allow, one sentence each; empty if all is covered.
 ///
-/// Per-CPU values count once, because an author cannot know the CPUs.
+/// Map memory belongs to all objects together: [`crate::declared::hold`] has it.
 #[must_use]
 pub fn uncovered(permissions: &Permissions, facts: &Facts) -> Vec<String> {
     let summary = derive(facts);
     let mut missing = Vec::new();
     for program in &facts.programs {
         let (hook, kind) = (program.target.to_string(), program.target.kind());
+        if kind.contains('$') {
+            missing
+                .push(format!("program '{}' leaves its kind of hook open: {hook}", program.name));
+            continue;
+        }
         if !permission::covers_hook(&permissions.hooks, &program.target) {
             missing.push(format!(
                 "hooks lacks '{kind}': program '{}' attaches to {hook}",
@@ -179,7 +181,6 @@ pub fn uncovered(permissions: &Permissions, facts: &Facts) -> Vec<String> {
     for program in &summary.unknown_calls {
         missing.push(format!("program '{program}' has a call whose target cannot be told"));
     }
-    missing.extend(memory_over(permissions, summary.map_memory));
     missing
 }
 
@@ -190,7 +191,8 @@ fn users(facts: &Facts, name: &str) -> String {
     names.join(", ")
 }
 
-fn memory_over(permissions: &Permissions, memory: Memory) -> Option<String> {
+/// Whether maps take more than is allowed. Per-CPU values count once, because an author cannot know the CPUs.
+pub(crate) fn memory_over(permissions: &Permissions, memory: Memory) -> Option<String> {
     let allowed = permissions.map_memory.as_deref()?;
     let needed = memory.on(1);
     if skep_spec::param::parse_size(allowed).is_none() {

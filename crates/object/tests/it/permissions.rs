@@ -1,7 +1,11 @@
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use skep_object::Facts;
+use skep_object::declared::hold;
 use skep_object::permissions::{Power, derive, reasons, uncovered};
 use skep_spec::manifest::Permissions;
+use skep_spec::source;
 
 use crate::build::facts;
 
@@ -71,17 +75,55 @@ fn what_permissions_lack_is_said() {
 #[test]
 fn patterns_cover() {
     let facts = facts("facts.c", &[]);
-    let mut permissions = Permissions {
+    let permissions = Permissions {
         hooks: list(&["tracepoint/sched/*", "kprobe", "xdp.frags"]),
         helpers: list(&["ringbuf_*", "map_*", "ktime_get_ns", "loop"]),
         kfuncs: list(&["bpf_strange_kfunc"]),
-        map_memory: Some("1MiB".into()),
+        map_memory: None,
     };
     assert_eq!(uncovered(&permissions, &facts), Vec::<String>::new());
-    permissions.map_memory = Some("4KiB".into());
-    insta::assert_snapshot!(uncovered(&permissions, &facts).join("\n"), @"map-memory is 4KiB, the maps take 36200 bytes");
-    permissions.map_memory = Some("much".into());
-    insta::assert_snapshot!(uncovered(&permissions, &facts).join("\n"), @"map-memory 'much' is no size such as 16MiB");
+}
+
+/// What objects do beyond a manifest with these tables.
+fn beyond(tables: &str, objects: &[Facts], given: &[(&str, &str)]) -> String {
+    let text = format!(
+        "spec = \"1.0\"\n[package]\nname = \"a/b\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
+         [object.o]\nsources = [\"o.c\"]\n\
+         [permissions]\nhooks = [\"tracepoint\", \"kprobe/vfs_*\", \"xdp\"]\nkfuncs = [\"*\"]\nhelpers = [\"*\"]\n{tables}"
+    );
+    let manifest = source::parse(&text).unwrap().resolve(&BTreeMap::new());
+    let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    match hold(&manifest, objects, &given.collect()) {
+        Ok(()) => String::new(),
+        Err(exceeded) => exceeded.missing.join("\n"),
+    }
+}
+
+#[test]
+fn maps_count_together_and_in_the_manifests_sizes() {
+    let objects = [facts("facts.c", &[]), facts("facts.c", &[])];
+    assert_eq!(beyond("map-memory = \"72400\"", &objects, &[]), "");
+    insta::assert_snapshot!(beyond("map-memory = \"72399\"", &objects, &[]), @"map-memory is 72399, the maps take 72400 bytes");
+    let sized = "map-memory = \"1MiB\"\n[map.ring]\nmax_entries = \"${param.ring}\"\n\
+                 [param.ring]\ntype = \"size\"\ndefault = \"4KiB\"";
+    assert_eq!(beyond(sized, &objects, &[]), "");
+    insta::assert_snapshot!(beyond(sized, &objects, &[("ring", "1MiB")]), @"map-memory is 1MiB, the maps take 2161360 bytes");
+}
+
+#[test]
+fn targets_of_the_manifest_count_and_a_parameter_never_chooses_the_kind() {
+    let objects = [facts("facts.c", &[])];
+    let at = |target: &str| {
+        let program = format!("[program.p]\nfunction = \"on_exec\"\ntarget = \"{target}\"\n");
+        let param = "[param.x]\ntype = \"string\"\ndefault = \"0\"";
+        beyond(&format!("{program}{param}"), &objects, &[])
+    };
+    assert_eq!(at("kprobe/vfs_write"), "");
+    assert_eq!(at("kprobe/vfs_${param.x}"), "");
+    insta::assert_snapshot!(at("kprobe/do_exit"), @"hooks lacks 'kprobe': program 'on_exec' attaches to kprobe/do_exit");
+    insta::assert_snapshot!(at("kprobe/do_exit+${param.x}"), @"hooks lacks 'kprobe': program 'on_exec' attaches to kprobe/do_exit+${param.x}");
+    insta::assert_snapshot!(at("fentry/vfs_read"), @"hooks lacks 'fentry': program 'on_exec' attaches to fentry/vfs_read");
+    insta::assert_snapshot!(at("${param.x}/vfs_read"), @"program 'on_exec' leaves its kind of hook open: ${param.x}/vfs_read");
 }
 
 #[test]

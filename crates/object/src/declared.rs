@@ -1,0 +1,142 @@
+//! Objects as their manifest declares them: attach targets, map sizes, and whether `[permissions]` cover all of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use skep_spec::Target;
+use skep_spec::manifest::{Manifest, Permissions};
+use skep_spec::param::{Value, parse_size, substitute};
+
+use crate::permissions::{self, Summary};
+use crate::{Facts, Memory, ProgramFacts};
+
+/// What objects do and their manifest's `[permissions]` do not allow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exceeded {
+    /// One sentence each.
+    pub missing: Vec<String>,
+    /// Permissions that cover all of it.
+    pub needed: Needed,
+}
+
+/// Permissions that cover what objects do. Its text is the table of the manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needed {
+    hooks: BTreeSet<String>,
+    helpers: BTreeSet<String>,
+    kfuncs: BTreeSet<String>,
+    /// Bytes on a machine with one CPU.
+    map_memory: u64,
+}
+
+/// Holds the objects of one architecture against their manifest's `[permissions]`, with parameters as `given`.
+///
+/// Targets stay as the manifest writes them, since a parameter may choose the place and never the kind. Sizes of maps
+/// are those of the parameters.
+///
+/// # Errors
+/// They do more.
+pub fn hold<'a>(
+    manifest: &Manifest,
+    objects: impl IntoIterator<Item = &'a Facts>,
+    given: &BTreeMap<String, String>,
+) -> Result<(), Exceeded> {
+    let none = Permissions::default();
+    let permissions = manifest.permissions.as_ref().unwrap_or(&none);
+    let mut exceeded = Exceeded::default();
+    let mut memory = Memory::default();
+    for facts in objects {
+        let facts = declared(manifest, facts, given);
+        exceeded.missing.extend(permissions::uncovered(permissions, &facts));
+        let summary = permissions::derive(&facts);
+        memory = memory.and(summary.map_memory);
+        exceeded.needed.add(summary);
+    }
+    exceeded.missing.extend(permissions::memory_over(permissions, memory));
+    exceeded.needed.map_memory = memory.on(1);
+    exceeded.missing.sort();
+    exceeded.missing.dedup();
+    if exceeded.missing.is_empty() { Ok(()) } else { Err(exceeded) }
+}
+
+/// The facts with a program for each target that the manifest gives it, and maps in the manifest's sizes.
+#[must_use]
+pub fn declared(manifest: &Manifest, facts: &Facts, given: &BTreeMap<String, String>) -> Facts {
+    let mut facts = facts.clone();
+    facts.programs = std::mem::take(&mut facts.programs)
+        .into_iter()
+        .flat_map(|program| at_targets(manifest, program))
+        .collect();
+    let values = values(manifest, given);
+    for map in &mut facts.maps {
+        let told = manifest.map.get(&map.name).and_then(|told| told.max_entries.as_ref());
+        let entries = told.and_then(|size| parse_size(&substitute(&size.text(), &values).ok()?));
+        // What is no size of a map is refused where the map is made.
+        if let Some(entries) = entries.and_then(|entries| u32::try_from(entries).ok()) {
+            map.max_entries = entries;
+        }
+    }
+    facts
+}
+
+fn at_targets(manifest: &Manifest, program: ProgramFacts) -> Vec<ProgramFacts> {
+    let own = || manifest.program.values().filter(|own| own.function == program.name);
+    let mut targets: Vec<Target> =
+        own().filter_map(|own| own.target.as_deref()).map(target).collect();
+    if targets.is_empty() || own().any(|own| own.target.is_none()) {
+        targets.push(program.target.clone());
+    }
+    targets.into_iter().map(|target| ProgramFacts { target, ..program.clone() }).collect()
+}
+
+/// A target as it is written. One that only parameters make whole, such as `kprobe/f+${param.offset}`, stays text.
+fn target(text: &str) -> Target {
+    text.parse().unwrap_or_else(|_| Target::Other(text.to_owned()))
+}
+
+fn values(manifest: &Manifest, given: &BTreeMap<String, String>) -> BTreeMap<String, Value> {
+    let mut values = BTreeMap::new();
+    for (name, param) in &manifest.param {
+        let value = given.get(name).cloned().map(Value::Text).or_else(|| param.default.clone());
+        values.extend(value.map(|value| (name.clone(), value)));
+    }
+    values
+}
+
+impl Exceeded {
+    /// Both, for packages of several architectures.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.missing.extend(other.missing);
+        self.missing.sort();
+        self.missing.dedup();
+        self.needed.hooks.extend(other.needed.hooks);
+        self.needed.helpers.extend(other.needed.helpers);
+        self.needed.kfuncs.extend(other.needed.kfuncs);
+        self.needed.map_memory = self.needed.map_memory.max(other.needed.map_memory);
+        self
+    }
+}
+
+impl Needed {
+    fn add(&mut self, summary: Summary) {
+        self.hooks.extend(summary.hooks);
+        self.helpers.extend(summary.helpers);
+        self.kfuncs.extend(summary.kfuncs);
+    }
+}
+
+impl fmt::Display for Needed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |items: &BTreeSet<String>| {
+            let quoted: Vec<String> = items.iter().map(|item| format!("\"{item}\"")).collect();
+            quoted.join(", ")
+        };
+        writeln!(f, "[permissions]\nhooks = [{}]", list(&self.hooks))?;
+        writeln!(f, "helpers = [{}]", list(&self.helpers))?;
+        if !self.kfuncs.is_empty() {
+            writeln!(f, "kfuncs = [{}]", list(&self.kfuncs))?;
+        }
+        writeln!(f, "map-memory = \"{}KiB\"", self.map_memory.div_ceil(1024))
+    }
+}
