@@ -25,7 +25,13 @@ fn main() -> ExitCode {
     if args.ephemeral {
         return ephemeral::serve_standard_input();
     }
-    log(&args.log);
+    if let Err(why) = log(&args.log) {
+        eprintln!(
+            "skepd: --log '{}' is no filter: {why}; give a level (info) or levels by module (skep_runtime=debug)",
+            args.log
+        );
+        return ExitCode::from(2);
+    }
     let ended = match args.hold {
         true => hold::run(&args.holder_socket()).context("can't hold attachments"),
         false => run(&args),
@@ -39,14 +45,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn log(filter: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_default();
+fn log(filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .init();
+    Ok(())
 }
 
 fn run(args: &Args) -> Result<()> {

@@ -120,12 +120,16 @@ fn mistakes_are_named_with_what_to_do() {
     fs::write(node.path("text.o"), "int main(void) {}\n").unwrap();
     fs::write(node.path("exec.o"), &bytes).unwrap();
     fs::create_dir(node.path("empty")).unwrap();
+    std::os::unix::fs::symlink("gone.o", node.path("link.o")).unwrap();
+    std::os::unix::net::UnixListener::bind(node.path("socket.o")).unwrap();
     let mut said = String::new();
     for args in [
         &["cut.o"][..],
         &["text.o"],
         &["/bin/true"],
         &["none.o"],
+        &["link.o"],
+        &["socket.o"],
         &["empty"],
         &["acme/none:1.0.0"],
         &["exec.o", "--set", "verbose=1"],

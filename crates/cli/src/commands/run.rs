@@ -102,8 +102,8 @@ impl Run {
         if path.join("skep.toml").is_file() {
             return self.project(path, output, config);
         }
-        if !path.is_dir() && !self.what.contains('/') {
-            return Err(Error::usage(format!("there is no file or folder '{}'", self.what))
+        if let Some(why) = unusable(path, &self.what) {
+            return Err(Error::usage(why)
                 .hint("skep run takes a folder with skep.toml, an object, an OCI layout, or publisher/name:version"));
         }
         let place = Place::parse(&self.what, config)?;
@@ -211,6 +211,21 @@ impl Run {
 }
 
 /// A bare object, or those that a program embeds.
+/// Why what was named can be neither a folder, nor, if it has no slash, a reference; `None` if it can.
+fn unusable(path: &Path, what: &str) -> Option<String> {
+    if path.is_dir() {
+        return None;
+    }
+    if path.exists() {
+        return Some(format!("'{what}' is neither a file nor a folder"));
+    }
+    match std::fs::read_link(path) {
+        Ok(to) => Some(format!("'{what}' is a link to '{}', which is not there", to.display())),
+        Err(_) if what.contains('/') => None,
+        Err(_) => Some(format!("there is no file or folder '{what}'")),
+    }
+}
+
 fn bare(path: &Path) -> Result<Ready> {
     let shown = path.display().to_string();
     let bytes = std::fs::read(path).context(|| format!("can't read {shown}"))?;
