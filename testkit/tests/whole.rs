@@ -5,7 +5,11 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// One demo at a time: its counter is of all programs of this machine that a program named `numbered` starts.
+static DEMO: Mutex<()> = Mutex::new(());
 
 /// One of our binaries, which `cargo build --workspace` puts beside the tests' folder.
 fn binary(name: &str) -> PathBuf {
@@ -43,6 +47,7 @@ fn processes_of(demo: u32) -> Vec<String> {
 
 #[test]
 fn the_demo_is_exact_and_leaves_nothing() {
+    let _alone = DEMO.lock().unwrap_or_else(PoisonError::into_inner);
     let child =
         Command::new(binary("demo")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = child.id();
@@ -61,6 +66,7 @@ fn the_demo_is_exact_and_leaves_nothing() {
 
 #[test]
 fn the_demo_stopped_at_any_step_leaves_nothing() {
+    let _alone = DEMO.lock().unwrap_or_else(PoisonError::into_inner);
     for step in ["hub", "publisher", "node", "publish", "install", "proof", "rollback"] {
         let mut child = Command::new(binary("demo"))
             .stdout(Stdio::piped())
