@@ -13,6 +13,7 @@ mod generator;
 mod holder;
 mod lives;
 mod objects;
+mod own_cgroup;
 mod place;
 mod refusals;
 mod tally;

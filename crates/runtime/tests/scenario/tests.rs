@@ -10,6 +10,7 @@ use crate::crash::{self, Crash};
 use crate::generator::{Generator, Kind};
 use crate::lives;
 use crate::objects::{Objects, verified};
+use crate::own_cgroup::OwnCgroup;
 use crate::place::{Ended, Place};
 use crate::refusals;
 use crate::tally::equal;
@@ -152,12 +153,13 @@ struct Stage {
     set: &'static str,
     kind: Kind,
     target: Option<String>,
-    cgroup: Option<std::path::PathBuf>,
+    /// Only to be there: this process is in it.
+    _cgroup: Option<OwnCgroup>,
 }
 
 impl Stage {
     fn new(set: &'static str) -> Result<Self, String> {
-        let mut stage = Self { set, kind: Kind::Seek, target: None, cgroup: None };
+        let mut stage = Self { set, kind: Kind::Seek, target: None, _cgroup: None };
         match set {
             "uprobe" => {
                 let me = std::env::current_exe().map_err(|e| e.to_string())?;
@@ -170,9 +172,9 @@ impl Stage {
                 stage.target = Some(match set {
                     "xdp" => "xdp/lo".to_owned(),
                     "cgroup_skb" => {
-                        let folder = own_cgroup()?;
-                        let target = format!("cgroup_skb/egress:{}", folder.display());
-                        stage.cgroup = Some(folder);
+                        let cgroup = OwnCgroup::enter().map_err(|e| e.to_string())?;
+                        let target = format!("cgroup_skb/egress:{}", cgroup.folder().display());
+                        stage._cgroup = Some(cgroup);
                         target
                     }
                     _ => "tcx/ingress/lo".to_owned(),
@@ -186,26 +188,6 @@ impl Stage {
 
     fn place(&self, objects: &Objects) -> Result<Place, String> {
         Place::new(objects, self.set, self.target.clone())
-    }
-}
-
-/// A cgroup that this process goes into.
-fn own_cgroup() -> Result<std::path::PathBuf, String> {
-    let root = skep_kernel::cgroup::root().map_err(|e| e.to_string())?;
-    let folder = root.join(format!("skep-test-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let pid = std::process::id().to_string();
-    std::fs::write(folder.join("cgroup.procs"), pid).map_err(|e| e.to_string())?;
-    Ok(folder)
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let Some(folder) = &self.cgroup else { return };
-        if let Some(root) = folder.parent() {
-            let _ = std::fs::write(root.join("cgroup.procs"), std::process::id().to_string());
-        }
-        let _ = std::fs::remove_dir(folder);
     }
 }
 

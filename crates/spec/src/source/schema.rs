@@ -28,8 +28,8 @@ pub(super) const TOP: &[Key] = &[
     may("map", Named(SYMBOL, &Table(MAP))),
     may("output", Named(LABEL, &Table(OUTPUT))),
     may("permissions", Table(PERMISSIONS)),
-    may("requirements", Table(&[may("modules", List(&TEXT))])),
-    may("health", Table(&[may("soak", Text(DURATION)), may("conditions", List(&TEXT))])),
+    may("requirements", Table(REQUIREMENTS)),
+    may("health", Table(HEALTH)),
     may("limits", Table(LIMITS)),
     may("dependencies", Named(PACKAGE_NAME, &Table(DEPENDENCY))),
     may("test", List(&Table(TEST))),
@@ -47,11 +47,15 @@ pub(super) const MANIFEST: &[Key] = &[
     may("map", Named(SYMBOL, &Table(MAP))),
     may("output", Named(LABEL, &Table(OUTPUT))),
     may("permissions", Table(PERMISSIONS)),
-    may("requirements", Table(&[may("modules", List(&TEXT))])),
-    may("health", Table(&[may("soak", Text(DURATION)), may("conditions", List(&TEXT))])),
+    may("requirements", Table(REQUIREMENTS)),
+    may("health", Table(HEALTH)),
     may("limits", Table(LIMITS)),
     may("dependencies", Named(PACKAGE_NAME, &Table(DEPENDENCY))),
 ];
+
+const REQUIREMENTS: &[Key] = &[may("modules", List(&TEXT))];
+
+const HEALTH: &[Key] = &[may("soak", Text(DURATION)), may("conditions", List(&TEXT))];
 
 const RESOLVED_PACKAGE: &[Key] = &[
     must("name", Text(PACKAGE_NAME)),

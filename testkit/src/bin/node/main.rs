@@ -15,6 +15,9 @@
 #[path = "../../../../crates/runtime/tests/scenario/generator.rs"]
 mod generator;
 mod life;
+/// As the runtime's own tests go into a cgroup.
+#[path = "../../../../crates/runtime/tests/scenario/own_cgroup.rs"]
+mod own_cgroup;
 mod packages;
 mod skepd;
 mod stage;
