@@ -253,11 +253,20 @@ fn report(label: &str, outcome: &Outcome, verdict: &Verdict, console: &Path) -> 
     let lines: Vec<&str> = text.lines().collect();
     let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
     format!(
-        "test {label} ... FAILED\n    {row}\n{}\nIt printed:\n{}\nIts console, {}, ends with:\n{tail}",
+        "test {label}{} ... FAILED\n    {row}\n{}\nIt printed:\n{}\nIts console, {}, ends with:\n{tail}",
+        which(&outcome.output),
         faults.join("\n"),
         indented(outcome.output.trim_end()),
         console.display(),
     )
+}
+
+/// The tests that failed, for the list at the end of a run.
+fn which(output: &str) -> String {
+    let failed =
+        |line: &str| Some(line.strip_prefix("test ")?.split_once(" ... FAILED")?.0.to_owned());
+    let failed: Vec<String> = output.lines().filter_map(failed).collect();
+    if failed.is_empty() { String::new() } else { format!(": {}", failed.join(", ")) }
 }
 
 /// Not as the lines of a test of ours, which would be counted twice.
