@@ -98,7 +98,7 @@ cargo_deny() {
 	}
 }
 
-packages - ca-certificates clang curl gcc git kmod libc6-dev linux-libc-dev lld make musl-tools pkg-config xz-utils zstd
+packages - ca-certificates clang curl gcc git kmod libc6-dev linux-libc-dev lld make musl-tools pkg-config procps xz-utils zstd
 rust
 sysroot
 case $what in
