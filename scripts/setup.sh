@@ -10,7 +10,7 @@ export PATH=$HOME/.cargo/bin:$cache/bin:/usr/local/go/bin:$PATH
 mkdir -p "$cache/bin"
 
 say() { echo "setup: $*"; }
-have() { command -v "$1" >/dev/null 2>&1; }
+have() { type -P "$1" >/dev/null; } # programs only, not functions of the same name
 installed() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^ii'; }
 
 # packages FROM NAME...: apt packages, from a suite or - for the usual one
