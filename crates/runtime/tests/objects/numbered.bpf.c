@@ -2,6 +2,7 @@
 // Numbered events of one process, seen once by exactly one version: what the tests of the runtime count.
 //
 // -DVERSION=1|2 picks the version, -DON_<HOOK> the hooks. Version 2's counter has one more field.
+// -DRING=BYTES sizes the ring, -DRING_FLAGS=N says how it wakes its reader; -DPERF puts out through a perf buffer.
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_core_read.h>
@@ -39,10 +40,18 @@ struct count {
 #endif
 };
 
+#ifdef PERF
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} events SEC(".maps");
+#else
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, RING);
 } events SEC(".maps");
+#endif
 
 // How often each number was seen: one map for each version.
 struct {
@@ -70,11 +79,31 @@ struct {
 __u64 total = 0;
 __u64 last_number = 0;
 
-static __always_inline void note(__u64 number)
+#ifdef PERF
+static __always_inline void put_out(void *ctx, __u64 number)
+{
+	struct event event = { number, VERSION, bpf_get_smp_processor_id() };
+
+	bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, &event, sizeof(event));
+}
+#else
+static __always_inline void put_out(void *ctx, __u64 number)
+{
+	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event)
+		return;
+	event->number = number;
+	event->version = VERSION;
+	event->cpu = bpf_get_smp_processor_id();
+	bpf_ringbuf_submit(event, RING_FLAGS);
+}
+#endif
+
+static __always_inline void note(void *ctx, __u64 number)
 {
 	__u32 index = number, group = number % 64, zero = 0;
 	struct count none = {}, *count;
-	struct event *event;
 	__u64 *all, *times;
 
 	times = bpf_map_lookup_elem(&seen, &index);
@@ -98,13 +127,7 @@ static __always_inline void note(__u64 number)
 		__sync_fetch_and_add(&count->bytes, 10);
 #endif
 	}
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event)
-		return;
-	event->number = number;
-	event->version = VERSION;
-	event->cpu = bpf_get_smp_processor_id();
-	bpf_ringbuf_submit(event, 0);
+	put_out(ctx, number);
 }
 
 static __always_inline int seeks(__u64 offset)
@@ -112,10 +135,10 @@ static __always_inline int seeks(__u64 offset)
 	return bpf_get_current_pid_tgid() >> 32 == own_pid && offset >= BASE && offset < BASE + NUMBERS;
 }
 
-static __always_inline int seek(__u64 offset)
+static __always_inline int seek(void *ctx, __u64 offset)
 {
 	if (seeks(offset))
-		note(offset - BASE);
+		note(ctx, offset - BASE);
 	return 0;
 }
 
@@ -134,7 +157,7 @@ struct pt_regs;
 #endif
 
 // A new name of a thread: "skep" and the number, a letter from 'a' on for each of its 8 nibbles.
-static __always_inline int renamed(const void *comm)
+static __always_inline int renamed(void *ctx, const void *comm)
 {
 	__u64 number = 0;
 	char name[12];
@@ -147,7 +170,7 @@ static __always_inline int renamed(const void *comm)
 	for (int i = 4; i < 12; i++)
 		number = number << 4 | ((name[i] - 'a') & 15);
 	if (number < NUMBERS)
-		note(number);
+		note(ctx, number);
 	return 0;
 }
 
@@ -156,7 +179,7 @@ static __always_inline int renamed(const void *comm)
 SEC("raw_tp/task_rename")
 int on_raw_tp(__u64 *ctx)
 {
-	return renamed((void *)ctx[1]);
+	return renamed(ctx, (void *)ctx[1]);
 }
 #endif
 
@@ -164,7 +187,7 @@ int on_raw_tp(__u64 *ctx)
 SEC("tp_btf/task_rename")
 int on_tp_btf(__u64 *ctx)
 {
-	return renamed((void *)ctx[1]);
+	return renamed(ctx, (void *)ctx[1]);
 }
 #endif
 
@@ -177,7 +200,7 @@ struct sys_enter {
 SEC("tp/raw_syscalls/sys_enter")
 int on_tracepoint(struct sys_enter *ctx)
 {
-	return ctx->id == NR_LSEEK ? seek(ctx->args[1]) : 0;
+	return ctx->id == NR_LSEEK ? seek(ctx, ctx->args[1]) : 0;
 }
 #endif
 
@@ -185,7 +208,7 @@ int on_tracepoint(struct sys_enter *ctx)
 SEC("uprobe")
 int on_uprobe(struct pt_regs *ctx)
 {
-	return seek(SECOND(ctx));
+	return seek(ctx, SECOND(ctx));
 }
 #endif
 
@@ -194,7 +217,7 @@ int on_uprobe(struct pt_regs *ctx)
 SEC("kprobe/null_lseek")
 int on_kprobe(struct pt_regs *ctx)
 {
-	return seek(SECOND(ctx));
+	return seek(ctx, SECOND(ctx));
 }
 #endif
 
@@ -202,7 +225,7 @@ int on_kprobe(struct pt_regs *ctx)
 SEC("fentry/null_lseek")
 int on_fentry(__u64 *ctx)
 {
-	return seek(ctx[1]);
+	return seek(ctx, ctx[1]);
 }
 #endif
 
@@ -210,7 +233,7 @@ int on_fentry(__u64 *ctx)
 SEC("fexit/null_lseek")
 int on_fexit(__u64 *ctx)
 {
-	return seek(ctx[1]);
+	return seek(ctx, ctx[1]);
 }
 #endif
 
@@ -225,7 +248,7 @@ static __always_inline void packet(struct __sk_buff *skb, int at)
 	if (bpf_skb_load_bytes(skb, at + 28, body, sizeof(body)) || body[0] != MAGIC)
 		return;
 	if (body[1] < NUMBERS)
-		note(body[1]);
+		note(skb, body[1]);
 }
 
 #ifdef ON_TC
@@ -254,7 +277,7 @@ int on_xdp(struct xdp_md *ctx)
 	__u64 *body = (void *)(data + 14 + 28);
 
 	if ((void *)(body + 2) <= (void *)end && data[23] == UDP && body[0] == MAGIC && body[1] < NUMBERS)
-		note(body[1]);
+		note(ctx, body[1]);
 	return XDP_PASS;
 }
 #endif

@@ -21,8 +21,17 @@ pub struct Crash {
     pub op: &'static str,
     /// Its points begin with this, an operation or a step of one.
     pub points: &'static str,
-    /// The operation is killed here first, and then its recovery at each of the points.
-    pub interrupted: Option<&'static str>,
+    /// What is killed is the next start, after this has befallen the operation.
+    pub trouble: Option<Trouble>,
+}
+
+/// What a start has to mend.
+#[derive(Clone, Copy)]
+pub enum Trouble {
+    /// The operation was killed here.
+    Killed(&'static str),
+    /// The operation was done, and then this was.
+    Behind(fn(&Place) -> Result<(), String>),
 }
 
 /// Kills the operation at each of its points; gives those that were passed.
@@ -37,8 +46,9 @@ pub fn sweep(
     let points = Faults::ALL.iter().filter(of_these);
     for point in points {
         let place = place()?;
-        let killed = match crash.op {
-            "install" => install(&place, kind, point),
+        let killed = match (crash.op, crash.trouble) {
+            (_, Some(Trouble::Behind(trouble))) => start(&place, kind, crash, trouble, point),
+            ("install", _) => install(&place, kind, point),
             _ => at(&place, kind, crash, point),
         };
         if killed.map_err(|why| format!("{point}: {why}"))? {
@@ -54,14 +64,14 @@ fn at(place: &Place, kind: Kind, crash: Crash, point: &str) -> Result<bool, Stri
     let mut maps: Vec<MapHandle> = (1..=2).filter_map(|n| place.map("seen", n).ok()).collect();
     let generator = Generator::start(kind, 1, PAUSE);
     generator.wait(20);
-    let killed = match crash.interrupted {
-        None => kill(place, crash.op, point)?,
-        Some(first) => {
+    let killed = match crash.trouble {
+        Some(Trouble::Killed(first)) => {
             equal("the first kill", kill(place, crash.op, first)?, true)?;
             maps.extend((2..=3).filter_map(|n| place.map("seen", n).ok()));
             generator.wait(20);
             kill(place, "open", point)?
         }
+        _ => kill(place, crash.op, point)?,
     };
     if crash.op == "remove" {
         generator.stop();
@@ -77,6 +87,27 @@ fn at(place: &Place, kind: Kind, crash: Crash, point: &str) -> Result<bool, Stri
     maps.extend((2..=3).filter_map(|n| place.map("seen", n).ok()));
     generator.wait(20);
     whole(place, &distinct(maps), &detail, generator.stop())?;
+    place.does("remove")?;
+    equal("pins", place.pins(), Vec::new())?;
+    Ok(killed)
+}
+
+/// Kills a start at `point` and starts once more: the service is whole from then on.
+fn start(
+    place: &Place,
+    kind: Kind,
+    crash: Crash,
+    trouble: fn(&Place) -> Result<(), String>,
+    point: &str,
+) -> Result<bool, String> {
+    crash.before.iter().chain([&crash.op]).try_for_each(|op| place.does(op).map(drop))?;
+    trouble(place)?;
+    let killed = kill(place, "open", point)?;
+    let detail = place.does("open")?.detail.ok_or("the service is gone")?;
+    let maps: Vec<MapHandle> = (1..=2).filter_map(|n| place.map("seen", n).ok()).collect();
+    let generator = Generator::start(kind, 1, PAUSE);
+    generator.wait(20);
+    whole(place, &maps, &detail, generator.stop())?;
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;
     Ok(killed)

@@ -20,7 +20,7 @@ fn text(error: impl std::fmt::Display) -> String {
 }
 
 /// As after a reboot: no pins, and a journal of another boot.
-fn reboot(place: &Place) -> Result<(), String> {
+pub fn reboot(place: &Place) -> Result<(), String> {
     bpffs::unpin_tree(&place.dirs().bpffs).map_err(text)?;
     let (mut journal, _) = Journal::open(&place.dirs().state.join("journal")).map_err(text)?;
     journal.append(&Record::Boot { boot_id: "another".to_owned() }).map_err(text)
@@ -63,11 +63,26 @@ pub fn rebooted_half_way(place: &Place) -> Outcome {
     Ok("the last switch that was written down counts".to_owned())
 }
 
+/// As if somebody removed the pins of all links.
+pub fn lose_links(place: &Place) -> Result<(), String> {
+    let links: Vec<_> = place.pins().into_iter().filter(|pin| pin.ends_with("link")).collect();
+    equal("no link", links.is_empty(), false)?;
+    links.iter().try_for_each(|link| bpffs::unpin(link).map_err(text))
+}
+
+/// So many records that the next start writes a checkpoint.
+pub fn long_journal(place: &Place) -> Result<(), String> {
+    let (mut journal, state) = Journal::open(&place.dirs().state.join("journal")).map_err(text)?;
+    while !journal.wants_checkpoint() {
+        journal.append(&Record::Boot { boot_id: state.boot.clone() }).map_err(text)?;
+    }
+    Ok(())
+}
+
 /// A link that somebody removed is attached again, and said.
 pub fn lost_hook(place: &Place) -> Outcome {
     place.does("install")?;
-    let link = place.pins().into_iter().find(|pin| pin.ends_with("link")).ok_or("no link")?;
-    bpffs::unpin(&link).map_err(text)?;
+    lose_links(place)?;
     place.does("open")?;
     let generator = Generator::start(Kind::Rename, 1, PAUSE);
     generator.wait(50);
@@ -154,6 +169,52 @@ pub fn rings_without_reader(place: &Place) -> Outcome {
     equal("events", events, (1..end).collect())?;
     close(runtime, &[stream], place)?;
     Ok(format!("{} events", end - 1))
+}
+
+/// Records that wake nobody come all the same: the reader does not wait without end.
+pub fn quiet_ring(place: &Place) -> Outcome {
+    const ROUNDS: u64 = 10; // the reader may just have looked when a record comes, but not each time
+    let job = place.job("in this process");
+    let (mut runtime, _) = job.open().map_err(text)?;
+    let service = Job::service();
+    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let stream = runtime.events(&service).map_err(text)?;
+    let mut next = 1;
+    for _ in 0..ROUNDS {
+        let generator = Generator::start(Kind::Rename, next, PAUSE);
+        generator.wait(1);
+        let end = generator.stop();
+        equal("events in order", numbers(&stream, end + 1 - next)?, (next..end).collect())?;
+        next = end;
+    }
+    close(runtime, &[stream], place)?;
+    Ok(format!("{} events in {ROUNDS} rounds, none of which woke the reader", next - 1))
+}
+
+/// Through a perf buffer, there and back, for two readers: each event once for each, and none lost.
+pub fn perf_buffer(place: &Place) -> Outcome {
+    let job = place.job("in this process");
+    let (mut runtime, _) = job.open().map_err(text)?;
+    let service = Job::service();
+    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let streams =
+        [runtime.events(&service).map_err(text)?, runtime.events(&service).map_err(text)?];
+    let generator = Generator::start(Kind::Rename, 1, PAUSE);
+    generator.wait(100);
+    runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
+    generator.wait(100);
+    runtime.rollback(&service).map_err(text)?;
+    generator.wait(100);
+    let end = generator.stop();
+    for stream in &streams {
+        let mut events = numbers(stream, end)?;
+        events.sort_unstable(); // each CPU has a buffer of its own
+        equal("events", events, (1..end).collect())?;
+    }
+    let counts = runtime.event_counts(&service);
+    equal("read, lost, dropped", (counts.read, counts.lost, counts.dropped), (end - 1, 0, 0))?;
+    close(runtime, &streams, place)?;
+    Ok(format!("{} events, twice", end - 1))
 }
 
 /// Events that find the ring full are counted, by program.

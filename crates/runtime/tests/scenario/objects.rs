@@ -27,6 +27,8 @@ pub const SETS: &[(&str, [&[&str]; 2])] = &[
     ("choice", [&["ON_KPROBE", "ON_RAW_TP"], &["ON_RAW_TP"]]),
     ("rings", [&["ON_RAW_TP"], &["ON_RAW_TP", "RING=1048576"]]),
     ("small", [&["ON_RAW_TP", "RING=4096"], &["ON_RAW_TP", "RING=4096"]]),
+    ("quiet", [&["ON_RAW_TP", "RING_FLAGS=BPF_RB_NO_WAKEUP"], &["ON_RAW_TP"]]),
+    ("perf", [&["ON_RAW_TP", "PERF"], &["ON_RAW_TP", "PERF"]]),
     ("net", [&["ON_TC", "AND_EXTRA_OLD"], &["ON_TC", "AND_EXTRA_OLD"]]),
 ];
 
@@ -96,7 +98,7 @@ pub fn verified(package: Package) -> Verified<Package> {
 fn manifest(set: &str, version: u32, target: Option<&str>) -> Value {
     let (_, hooks) = SETS.iter().find(|(name, _)| *name == set).expect("a set");
     let mut programs = serde_json::Map::new();
-    let are_hooks = |define: &&&str| !define.starts_with("RING=");
+    let are_hooks = |define: &&&str| define.starts_with("ON_") || define.starts_with("AND_");
     for hook in hooks[version as usize - 1].iter().filter(are_hooks) {
         let function = hook.strip_prefix("AND_").unwrap_or(hook).to_lowercase();
         let mut program = json!({ "function": function });
@@ -123,12 +125,14 @@ fn manifest(set: &str, version: u32, target: Option<&str>) -> Value {
 fn compile(source: &Path, object: &Path, version: u32, hooks: &[&str]) -> Result<(), String> {
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86" };
     let machine = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
+    let usual = [("RING=", "-DRING=4194304"), ("RING_FLAGS=", "-DRING_FLAGS=0")];
+    let said = |name: &str| hooks.iter().any(|hook| hook.starts_with(name));
     let mut clang = Command::new("clang");
     clang
         .args(["-g", "-O2", "-target", "bpf", "-Wall", "-Wno-visibility"])
         .arg(format!("-D__TARGET_ARCH_{arch}"))
         .arg(format!("-DVERSION={version}"))
-        .args(hooks.iter().all(|hook| !hook.starts_with("RING=")).then_some("-DRING=4194304"))
+        .args(usual.iter().filter(|(name, _)| !said(name)).map(|(_, define)| define))
         .args(hooks.iter().map(|hook| format!("-D{hook}")))
         .arg("-I")
         .arg(source.with_file_name("include"))
