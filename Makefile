@@ -25,9 +25,7 @@ demo: build ## the whole way once, on this machine's kernel
 bench: build ## ours against peers; a table and target/bench.json
 	@scripts/setup.sh bench
 	$(CARGO) build --release --locked --package bench
-	@# Bare loaders look for tracefs where it is usually mounted; here it may not be, so they get a mount of their own.
-	@exec unshare -m sh -c 'mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing; \
-		exec target/x86_64-unknown-linux-musl/release/bench'
+	@exec scripts/bench.sh
 
 guests: setup ## every kernel of tests/kernels.toml
 	@scripts/setup.sh test

@@ -111,5 +111,5 @@ test)
 	cosign
 	cargo_deny
 	;;
-bench) packages - bpftrace python3-bpfcc ;;
+bench) packages - bpftrace linux-headers-amd64 python3-bpfcc ;;
 esac
