@@ -11,6 +11,7 @@ mod install;
 mod key;
 mod lint;
 mod list;
+mod login;
 mod new;
 mod pack;
 mod place;
@@ -56,6 +57,8 @@ pub enum Command {
     Key(key::Key),
     Lint(lint::Lint),
     List(list::List),
+    Login(login::Login),
+    Logout(login::Logout),
     New(new::New),
     Pack(pack::Pack),
     Pull(pull::Pull),
@@ -86,6 +89,8 @@ impl Command {
             Self::Key(command) => command.run(output),
             Self::Lint(command) => command.run(output),
             Self::List(command) => command.run(output, &config),
+            Self::Login(command) => command.run(output, &config),
+            Self::Logout(command) => command.run(output, &config),
             Self::New(command) => command.run(output),
             Self::Pack(command) => command.run(output, &config),
             Self::Pull(command) => command.run(output, &config),

@@ -73,24 +73,26 @@ impl Auth {
         if let Some(known) = self.known(repository, Access::Push) {
             return Ok(Some(known));
         }
-        let ping = Get {
-            action,
-            url: http.url("/v2/")?,
-            method: Method::GET,
-            accept: "",
-            authorization: None,
-            body: Body::AtMost(TOKEN_MAX),
-            time: http.limits().document,
-        };
-        let answer = http.get(&ping).await?;
+        let answer = ping(http, action, None).await?;
         match answer.status {
             StatusCode::UNAUTHORIZED => {
                 self.answer(http, repository, Access::Push, action, &answer).await.map(Some)
             }
-            StatusCode::NOT_FOUND => {
-                Err(http.misbehaves(action, "there is no /v2/: this is not an OCI registry".into()))
-            }
             _ => Ok(None),
+        }
+    }
+
+    /// Answers the challenge of `/v2/` and asks it again: whether the registry takes the credentials. Says whether it challenges.
+    pub(super) async fn check(&self, http: &Http, action: &str) -> Result<bool, RegistryError> {
+        let first = ping(http, action, None).await?;
+        if first.status != StatusCode::UNAUTHORIZED {
+            return Ok(false);
+        }
+        let answer = self.challenge(http, None, action, &first).await?;
+        let second = ping(http, action, Some(&answer.header())).await?;
+        match second.status {
+            StatusCode::UNAUTHORIZED => Err(http.refused(action, second.status, &second.body)),
+            _ => Ok(true),
         }
     }
 
@@ -103,22 +105,56 @@ impl Auth {
         action: &str,
         refused: &Answer,
     ) -> Result<Authorization, RegistryError> {
+        let authorization =
+            self.challenge(http, Some((repository, access)), action, refused).await?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((repository.to_owned(), access), authorization.clone());
+        Ok(authorization)
+    }
+
+    async fn challenge(
+        &self,
+        http: &Http,
+        scope: Option<(&str, Access)>,
+        action: &str,
+        refused: &Answer,
+    ) -> Result<Authorization, RegistryError> {
         let credentials = self.credentials.for_registry(http.registry()).await?;
         let unauthorized = || http.refused(action, StatusCode::UNAUTHORIZED, &refused.body);
-        let authorization = match (Challenge::find(&refused.headers), credentials) {
+        Ok(match (Challenge::find(&refused.headers), credentials) {
             (Some(Challenge::Bearer { realm, service }), credentials) => {
-                let token = token_url(http, action, &realm, &service, repository, access)?;
+                let token = token_url(http, action, &realm, &service, scope)?;
                 Authorization::Bearer(token_from(http, action, token, credentials).await?)
             }
             (Some(Challenge::Basic), Some((user, password))) => {
                 Authorization::Basic(user, password)
             }
             _ => return Err(unauthorized()),
-        };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert((repository.to_owned(), access), authorization.clone());
-        Ok(authorization)
+        })
     }
+}
+
+/// Asks `/v2/`, which every OCI registry has.
+async fn ping(
+    http: &Http,
+    action: &str,
+    authorization: Option<&str>,
+) -> Result<Answer, RegistryError> {
+    let get = Get {
+        action,
+        url: http.url("/v2/")?,
+        method: Method::GET,
+        accept: "",
+        authorization,
+        body: Body::AtMost(TOKEN_MAX),
+        time: http.limits().document,
+    };
+    let answer = http.get(&get).await?;
+    if answer.status == StatusCode::NOT_FOUND {
+        let why = "there is no /v2/: this is not an OCI registry".into();
+        return Err(http.misbehaves(action, why));
+    }
+    Ok(answer)
 }
 
 async fn token_from(
@@ -157,8 +193,7 @@ fn token_url(
     action: &str,
     realm: &str,
     service: &str,
-    repository: &str,
-    access: Access,
+    scope: Option<(&str, Access)>,
 ) -> Result<Url, RegistryError> {
     let mut url = Url::parse(realm)
         .map_err(|e| http.misbehaves(action, format!("its token server has no address: {e}")))?;
@@ -167,15 +202,17 @@ fn token_url(
             "it sends us to a token server without https, where a password would be read".into();
         return Err(http.misbehaves(action, why));
     }
-    let actions = match access {
-        Access::Pull => "pull",
-        Access::Push => "pull,push",
-    };
     let mut query = url.query_pairs_mut();
     if !service.is_empty() {
         query.append_pair("service", service);
     }
-    query.append_pair("scope", &format!("repository:{repository}:{actions}"));
+    if let Some((repository, access)) = scope {
+        let actions = match access {
+            Access::Pull => "pull",
+            Access::Push => "pull,push",
+        };
+        query.append_pair("scope", &format!("repository:{repository}:{actions}"));
+    }
     drop(query);
     Ok(url)
 }

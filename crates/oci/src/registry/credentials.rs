@@ -87,7 +87,7 @@ fn from_docker(path: &Path, registry: &str) -> Result<Option<(String, String)>, 
         }
         // The helper's output may hold a secret: only its name is shown.
         Err(CredentialRetrievalError::HelperFailure { helper, .. }) => {
-            Err(format!("the helper '{helper}' that {show} names failed; run 'docker login' again"))
+            Err(format!("the helper '{helper}' that {show} names failed; run 'skep login' again"))
         }
         Err(e) => Err(format!("{show}: {e}")),
     }

@@ -46,7 +46,7 @@ pub enum RegistryError {
         limit: Duration,
     },
     /// 401, and there are no credentials or they do not count.
-    #[error("cannot {action}: {registry} wants to know who asks (401){}; log in with 'docker login {registry}' or give a token", quoted(.said.as_ref()))]
+    #[error("cannot {action}: {registry} wants to know who asks (401){}; log in with 'skep login {registry}'", quoted(.said.as_ref()))]
     Unauthorized {
         /// What was being done, on what.
         action: String,

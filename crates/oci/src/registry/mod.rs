@@ -8,6 +8,7 @@ mod auth;
 mod credentials;
 mod error;
 mod http;
+mod login;
 mod pull;
 mod push;
 mod referrers;
@@ -21,6 +22,7 @@ pub use self::credentials::Credentials;
 pub use self::error::RegistryError;
 pub use self::http::TimeLimits;
 use self::http::{Answer, Body, Get, Http};
+pub use self::login::{Login, LoginError};
 pub use self::pull::Part;
 pub use self::push::Pushed;
 
@@ -78,6 +80,14 @@ impl Registry {
     #[must_use]
     pub fn host(&self) -> &str {
         self.http.registry()
+    }
+
+    /// Whether the registry takes the credentials; says whether it asks for any.
+    ///
+    /// # Errors
+    /// When it refuses them, or is no OCI registry.
+    pub async fn check_login(&self) -> Result<bool, RegistryError> {
+        self.auth.check(&self.http, &format!("log in to {}", self.host())).await
     }
 
     /// The digest that a reference means: the one that it pins, or that of what its version's tag points at.

@@ -123,7 +123,10 @@ impl Pair<'_> {
             (true, false) => self.exactness(&moved),
             _ => Exactness::Copied,
         };
-        let mut why = format!("{} variables are carried over by name", copied.len() + moved.len());
+        let mut why = match copied.len() + moved.len() {
+            1 => "1 variable is carried over by name".to_owned(),
+            several => format!("{several} variables are carried over by name"),
+        };
         if !left.is_empty() {
             why += &format!("; not those whose type changed: {}", left.join(", "));
         }
