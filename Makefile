@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/skep/bin:/usr/local/go/bin:$(PATH)
 CARGO := cargo
 
-.PHONY: help setup build test demo bench guests clean
+.PHONY: help setup build test demo bench guests proof clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t12
@@ -30,6 +30,10 @@ bench: build ## ours against peers; a table and target/bench.json
 guests: setup ## every kernel of tests/kernels.toml
 	@scripts/setup.sh test
 	@$(CARGO) xtask guests
+
+proof: ## hours: every test on every kernel; writes docs/reference/proof.md
+	@scripts/setup.sh test
+	@$(CARGO) xtask proof
 
 clean: ## remove what was built
 	$(CARGO) clean

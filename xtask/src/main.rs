@@ -4,6 +4,7 @@
 
 mod arrows;
 mod guests;
+mod proof;
 mod sysroot;
 mod test;
 
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const HELP: &str = "cargo xtask arrows | sysroot | test | guests [--all] [--only SERIES]";
+const HELP: &str = "cargo xtask arrows | sysroot | test | proof | guests [--all] [--only SERIES]";
 
 fn main() -> ExitCode {
     match run() {
@@ -30,6 +31,7 @@ fn run() -> Result<()> {
         ["arrows"] => arrows::check(),
         ["sysroot"] => sysroot::make(),
         ["test"] => test::everything(),
+        ["proof", rest @ ..] => proof::run(rest),
         ["guests", rest @ ..] => guests::run(rest),
         _ => bail!("{HELP}"),
     }

@@ -1,0 +1,93 @@
+//! What can go wrong with a store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use skep_spec::Digest;
+use skep_spec::oci::DocumentError;
+
+/// Why a store did not give or keep something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not a layout.
+    #[error(
+        "'{}' is not an OCI layout: it has no oci-layout file of version 1; 'skep pack' and 'skep pull' make layouts", .0.display()
+    )]
+    NotALayout(PathBuf),
+    /// The file system.
+    #[error("cannot {action} '{}'{}", path.display(), hint(source))]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A blob whose bytes are not what its name says.
+    #[error(
+        "the blob {digest} in '{}' is damaged: its bytes have the digest {found}; delete it and pull again", root.display()
+    )]
+    Damaged {
+        /// The store.
+        root: PathBuf,
+        /// Its name.
+        digest: Digest,
+        /// The digest of its bytes.
+        found: Digest,
+    },
+    /// A blob longer than the reader takes.
+    #[error("the blob {digest} has {size} bytes, more than the {limit} allowed")]
+    TooLarge {
+        /// Its name.
+        digest: Digest,
+        /// Bytes that it has.
+        size: u64,
+        /// Bytes that it may have.
+        limit: u64,
+    },
+    /// A blob that should be there.
+    #[error("'{}' holds no blob {digest}: the layout is not whole; pull or pack it again", root.display())]
+    Missing {
+        /// The store.
+        root: PathBuf,
+        /// Its name.
+        digest: Digest,
+    },
+    /// An `index.json` that is not one.
+    #[error("'{}' is not an OCI index", path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<DocumentError>,
+    },
+}
+
+pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { action, path, source }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space and do it again: nothing half written was kept"
+        }
+        io::ErrorKind::PermissionDenied => "; run it as a user who may, or choose another folder",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `/dev/full` answers every write with ENOSPC, as a full disk does.
+    #[test]
+    fn a_full_disk_keeps_nothing_and_says_what_to_do() {
+        let full = std::fs::write("/dev/full", "x").unwrap_err();
+        let error = io_error("write", Path::new("/store/blob"))(full).to_string();
+        assert!(error.contains("free some space"), "{error}");
+    }
+}

@@ -1,0 +1,220 @@
+//! `index.json`: what a layout lists.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use skep_spec::oci::{Descriptor, Index};
+use skep_spec::{Digest, PackageName, PackageRef, Version, media};
+
+use super::error::io_error;
+use super::{Store, StoreError};
+
+/// Largest `index.json` that is read, in bytes.
+const INDEX_MAX: u64 = 4 * 1024 * 1024;
+/// The annotation by which layouts name their entries (image-spec, annotations.md).
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+impl Store {
+    /// `index.json`: the packages and signatures that the layout lists.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no index.
+    pub fn index(&self) -> Result<Index, StoreError> {
+        let path = self.index_path();
+        let mut bytes = Vec::new();
+        let file = File::open(&path).map_err(io_error("read", &path))?;
+        file.take(INDEX_MAX + 1).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
+        Index::parse(&bytes).map_err(|source| StoreError::Index { path, source: Box::new(source) })
+    }
+
+    /// Lists a package's index under `publisher/name:version`, in place of what had that name.
+    ///
+    /// # Errors
+    /// When `index.json` cannot be read or written.
+    pub fn list_package(
+        &self,
+        name: &PackageName,
+        version: &Version,
+        index: Digest,
+        size: u64,
+    ) -> Result<(), StoreError> {
+        let ref_name = ref_name(name, version);
+        let mut entry = descriptor(media::INDEX, index, size);
+        entry.annotations.insert(REF_NAME.into(), ref_name.clone());
+        self.change_index(|list| {
+            list.manifests.retain(|other| other.annotations.get(REF_NAME) != Some(&ref_name));
+            list.manifests.push(entry);
+        })
+    }
+
+    /// Lists a referrer (a signature's manifest), once.
+    ///
+    /// # Errors
+    /// When `index.json` cannot be read or written.
+    pub fn list_referrer(
+        &self,
+        artifact_type: &str,
+        manifest: Digest,
+        size: u64,
+    ) -> Result<(), StoreError> {
+        let mut entry = descriptor(media::MANIFEST, manifest, size);
+        entry.artifact_type = Some(artifact_type.to_owned());
+        self.change_index(|list| {
+            list.manifests.retain(|other| other.digest != manifest);
+            list.manifests.push(entry);
+        })
+    }
+
+    /// Takes entries off the list: `keep` says which stay. Blobs stay.
+    ///
+    /// # Errors
+    /// When `index.json` cannot be read or written.
+    pub fn unlist(&self, keep: impl Fn(&Descriptor) -> bool) -> Result<(), StoreError> {
+        self.change_index(|list| list.manifests.retain(keep))
+    }
+
+    /// The packages that the layout lists, each with its name and version. What others listed under names that no
+    /// package has is left out.
+    ///
+    /// # Errors
+    /// When `index.json` cannot be read.
+    pub fn packages(&self) -> Result<Vec<(PackageRef, Digest)>, StoreError> {
+        let entries = self.index()?.manifests.into_iter();
+        let indexes = entries.filter(|entry| entry.media_type == media::INDEX);
+        let package =
+            |entry: Descriptor| Some((listed_as(entry.annotations.get(REF_NAME)?)?, entry.digest));
+        Ok(indexes.filter_map(package).collect())
+    }
+
+    /// The index digest that `reference` means in this layout, if it is listed.
+    ///
+    /// # Errors
+    /// When `index.json` cannot be read.
+    pub fn find(&self, reference: &PackageRef) -> Result<Option<Digest>, StoreError> {
+        if let Some(digest) = reference.digest {
+            return Ok(self.has(&digest).then_some(digest));
+        }
+        if reference.version.is_none() {
+            return Ok(None);
+        }
+        let is_it = |listed: &PackageRef| {
+            listed.name == reference.name && listed.version == reference.version
+        };
+        let packages = self.packages()?;
+        Ok(packages.into_iter().find(|(listed, _)| is_it(listed)).map(|(_, digest)| digest))
+    }
+
+    pub(super) fn change_index(&self, change: impl FnOnce(&mut Index)) -> Result<(), StoreError> {
+        let lock_path = self.root.join(".index.lock");
+        let lock = File::options().create(true).append(true).open(&lock_path);
+        let lock = lock.map_err(io_error("open", &lock_path))?;
+        lock.lock().map_err(io_error("lock", &lock_path))?; // until `lock` is dropped
+        let path = self.index_path();
+        let is_there = path.exists();
+        let before = if is_there { self.index()? } else { empty_index() };
+        let mut after = before.clone();
+        change(&mut after);
+        if is_there && after == before {
+            return Ok(());
+        }
+        self.replace(&path, &after.to_bytes())
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.root.join("index.json")
+    }
+}
+
+fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+    Descriptor { digest, size, ..Descriptor::of(media_type, b"") }
+}
+
+fn empty_index() -> Index {
+    Index::new(Vec::new(), BTreeMap::new())
+}
+
+fn ref_name(name: &PackageName, version: &Version) -> String {
+    format!("{name}:{}", version.tag())
+}
+
+/// What [`ref_name`] wrote.
+fn listed_as(ref_name: &str) -> Option<PackageRef> {
+    let (name, tag) = ref_name.rsplit_once(':')?;
+    let mut reference: PackageRef = name.parse().ok()?;
+    reference.version = Some(Version::from_tag(tag).ok()?);
+    Some(reference)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    fn package(store: &Store, version: &str, bytes: &[u8]) -> Digest {
+        let digest = store.put(bytes).unwrap();
+        let (name, version) = ("acme/exec".parse().unwrap(), version.parse().unwrap());
+        store.list_package(&name, &version, digest, bytes.len() as u64).unwrap();
+        digest
+    }
+
+    #[test]
+    fn the_list_names_each_version_once() {
+        let (_folder, store) = store();
+        package(&store, "1.0.0", b"old");
+        let new = package(&store, "1.0.0", b"new");
+        let plus = package(&store, "1.1.0+b.1", b"plus");
+        store
+            .change_index(|list| {
+                let mut foreign = descriptor(media::INDEX, Digest::of(b"image"), 5);
+                foreign.annotations.insert(REF_NAME.into(), "latest".into());
+                list.manifests.push(foreign);
+            })
+            .unwrap();
+        let packages = store.packages().unwrap();
+        let names: Vec<String> = packages.iter().map(|(name, _)| name.to_string()).collect();
+        assert_eq!(names, ["acme/exec:1.0.0", "acme/exec:1.1.0+b.1"]);
+        assert_eq!(store.find(&"acme/exec:1.0.0".parse().unwrap()).unwrap(), Some(new));
+        assert_eq!(store.find(&"acme/exec:1.1.0+b.1".parse().unwrap()).unwrap(), Some(plus));
+        assert_eq!(store.find(&"acme/exec:2.0.0".parse().unwrap()).unwrap(), None);
+        store.list_referrer(media::BUNDLE, Digest::of(b"r"), 1).unwrap();
+        store.list_referrer(media::BUNDLE, Digest::of(b"r"), 1).unwrap();
+        assert_eq!(store.index().unwrap().manifests.len(), 4);
+        store.unlist(|entry| entry.digest != new).unwrap();
+        assert_eq!(store.index().unwrap().manifests.len(), 3);
+    }
+
+    #[test]
+    fn many_writers_lose_nothing() {
+        let (folder, _) = store();
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let root = folder.path();
+                scope.spawn(move || {
+                    let store = Store::create(root).unwrap();
+                    for number in 0..8 {
+                        package(&store, &format!("{writer}.{number}.0"), b"same bytes from all");
+                    }
+                });
+            }
+        });
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.packages().unwrap().len(), 32);
+        assert_eq!(fs::read_dir(store.blobs()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_index_is_an_error() {
+        let (folder, store) = store();
+        fs::write(folder.path().join("index.json"), "{").unwrap();
+        assert!(matches!(store.index(), Err(StoreError::Index { .. })));
+    }
+}
