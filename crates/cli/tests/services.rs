@@ -4,10 +4,13 @@
 mod node;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use node::Node;
 use serde_json::Value;
+use skep_oci::Store;
 
 fn hooks(node: &Node) -> Value {
     node.json(&["show", "exec"])["hooks"].clone()
@@ -174,6 +177,73 @@ fn mistakes_are_named_with_what_to_do() {
     insta::assert_snapshot!(said);
     assert_eq!(node.json(&["list"]).as_array().unwrap().len(), 1);
     node.run(&["remove", "exec"]);
+    assert!(!node.has_pins());
+}
+
+/// What answers each request with these bytes; gives its host.
+fn answering(bytes: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).and_then(|_| stream.write_all(bytes.as_bytes()));
+        }
+    });
+    host
+}
+
+#[test]
+fn what_a_registry_does_wrong_is_said_and_nothing_is_installed() {
+    let mut node = Node::new();
+    node.start();
+    let answer =
+        |head: &str, body: &str| format!("HTTP/1.1 {head}\r\nConnection: close\r\n\r\n{body}");
+    let mut said = String::new();
+    for bytes in [
+        answer("401 Unauthorized", ""),
+        answer("404 Not Found", ""),
+        answer("500 Internal Server Error", r#"{"errors":[{"message":"the disk broke"}]}"#),
+        answer("200 OK\r\nContent-Length: 5000", "{}"),
+        answer("200 OK", "{}"),
+        "SSH-2.0-OpenSSH_9.2\r\n".to_owned(),
+    ] {
+        let host = answering(bytes);
+        let reference = format!("{host}/acme/exec:1.0.0");
+        for args in
+            [&["install", &reference, "--as", "exec"][..], &["pull", &reference, "-o", "out"]]
+        {
+            let (status, text) = node.refused(args);
+            let text = format!("$ skep {}\n{text}exit status {status}\n\n", args.join(" "));
+            said.push_str(&text.replace(&host, "REGISTRY"));
+        }
+    }
+    insta::assert_snapshot!(said);
+    assert_eq!(node.json(&["list"]), Value::Array(Vec::new()));
+    assert!(!node.has_pins());
+}
+
+#[test]
+fn a_package_that_is_not_whole_or_names_what_is_not_there_is_not_installed() {
+    let mut node = Node::new();
+    node.pack("exec");
+    node.forge("exec", "program.oci", |text| text.replace("\"on_exec\"", "\"on_exce\""));
+    node.forge("exec", "map.oci", |text| text.replace("[map.seen]", "[map.sen]"));
+    node.forge("exec", "output.oci", |text| text.replace("map = \"events\"", "map = \"event\""));
+    let layout = Store::open(&node.path("exec.oci")).unwrap();
+    let (_, index) = layout.packages().unwrap().remove(0);
+    node.start();
+    let mut said = String::new();
+    for layout in ["program.oci", "map.oci", "output.oci", "exec.oci"] {
+        if layout == "exec.oci" {
+            let blob = node.path("exec.oci/blobs/sha256").join(index.hex());
+            fs::OpenOptions::new().write(true).open(blob).unwrap().set_len(0).unwrap();
+        }
+        let (status, text) = node.refused(&["install", layout, "--allow-unsigned"]);
+        said.push_str(&format!("$ skep install {layout}\n{text}exit status {status}\n\n"));
+    }
+    insta::assert_snapshot!(said.replace(&index.to_string(), "DIGEST"));
+    assert_eq!(node.json(&["list"]), Value::Array(Vec::new()));
     assert!(!node.has_pins());
 }
 

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use skep_object::btf::Kind;
 use skep_object::event::{Decoder, DecoderError, event_type};
+use skep_object::named::{self, Absent};
 use skep_object::{Facts, ObjectError, declared};
 use skep_oci::pack::{Input, Labels, PackError};
 use skep_oci::{Store, StoreError};
 use skep_spec::license::{self, LicenseError};
 use skep_spec::manifest::{Manifest, OutputKind};
-use skep_spec::nearest::nearest;
 use skep_spec::{Arch, Digest, PackageRef, Target};
 
 use crate::build::Built;
@@ -42,15 +42,8 @@ pub enum PackingError {
         source: ObjectError,
     },
     /// The manifest names what no object has.
-    #[error("skep.toml names the {what} '{name}', which no object has{}", near.as_ref().map_or(String::new(), |near| format!("; did you mean '{near}'?")))]
-    Absent {
-        /// `program`, `map` or `variable`.
-        what: &'static str,
-        /// The name.
-        name: String,
-        /// The nearest that there is.
-        near: Option<String>,
-    },
+    #[error("skep.toml {0}")]
+    Absent(#[from] Absent),
     /// The manifest names a program without saying where it attaches, and its section does not either.
     #[error(
         "the program '{program}' says nowhere what it attaches to: give [program.{program}] a target"
@@ -148,38 +141,16 @@ fn parsed(built: &Built) -> Result<Parsed, PackingError> {
 
 /// Holds the manifest against what the objects are.
 fn check(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
-    for (name, program) in &manifest.program {
-        let functions =
-            || facts.iter().flat_map(|facts| &facts.programs).map(|program| program.name.as_str());
+    named::are_there(manifest, facts)?;
+    for (name, program) in manifest.program.iter().filter(|(_, program)| program.target.is_none()) {
         let found = facts.iter().find_map(|facts| facts.program(&program.function));
-        let found = found.ok_or_else(|| absent("program", &program.function, functions()))?;
-        if program.target.is_none()
-            && matches!(&found.target, Target::Other(section) if section.is_empty())
+        if found.is_some_and(|f| matches!(&f.target, Target::Other(section) if section.is_empty()))
         {
             return Err(PackingError::NoTarget { program: name.clone() });
         }
     }
-    let maps = || facts.iter().flat_map(|facts| &facts.maps).map(|map| map.name.as_str());
-    let outputs = manifest.output.values().map(|output| &output.map);
-    for name in manifest.map.keys().chain(outputs) {
-        if !facts.iter().any(|facts| facts.map(name).is_some()) {
-            return Err(absent("map", name, maps()));
-        }
-    }
     are_records(manifest, facts)?;
-    facts.iter().try_for_each(licensed)?;
-    let globals =
-        || facts.iter().flat_map(|facts| &facts.globals).map(|global| global.name.as_str());
-    let bound = manifest
-        .param
-        .values()
-        .flat_map(|param| param.rodata.iter().chain(&param.data).chain(param.set.keys()));
-    for name in bound {
-        if !facts.iter().any(|facts| facts.global(name).is_some()) {
-            return Err(absent("variable", name, globals()));
-        }
-    }
-    Ok(())
+    facts.iter().try_for_each(licensed).map_err(PackingError::from)
 }
 
 /// Whether the structs and fields of event outputs are there: readers would show bytes or leave formats out.
@@ -191,25 +162,14 @@ fn are_records(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError>
             let Some(ty) = event_type(facts, &output.map, told) else {
                 let Some(told) = told else { continue };
                 let structs = btf.types().filter(|(_, ty)| matches!(ty.kind, Kind::Struct(_)));
-                return Err(absent("struct", told, structs.map(|(_, ty)| btf.name(ty))));
+                let structs = structs.map(|(_, ty)| btf.name(ty));
+                return Err(Absent::new("struct", told, structs).into());
             };
             Decoder::new(btf, ty, &output.fields)
                 .map_err(|source| PackingError::Output { output: name.clone(), source })?;
         }
     }
     Ok(())
-}
-
-fn absent<'a>(
-    what: &'static str,
-    name: &str,
-    there: impl Iterator<Item = &'a str>,
-) -> PackingError {
-    PackingError::Absent {
-        what,
-        name: name.to_owned(),
-        near: nearest(name, there).map(str::to_owned),
-    }
 }
 
 /// Holds what the code calls against what the ELF's own licence allows.

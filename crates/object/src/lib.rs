@@ -27,6 +27,7 @@ mod kind;
 pub mod layout;
 pub mod limits;
 mod map;
+pub mod named;
 mod opened;
 mod outside;
 pub mod permissions;

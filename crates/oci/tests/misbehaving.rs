@@ -141,8 +141,24 @@ async fn nobody_there_is_said() {
     let time = TimeLimits { back_off: Duration::from_millis(1), ..TimeLimits::default() };
     let registry = Registry::of(&reference, Options { time, ..Options::default() }).unwrap();
     let error = registry.resolve(&reference).await.unwrap_err();
-    assert!(matches!(error, RegistryError::Connect { .. }), "{error}");
-    assert!(error.to_string().contains("onnection refused"), "{error}");
+    assert_eq!(
+        error.to_string().replace(&host, "REGISTRY"),
+        "cannot look up REGISTRY/acme/exec:1.0.0: no connection to REGISTRY: Connection refused (os error 111); check the name, the network and whether the registry runs"
+    );
+}
+
+#[tokio::test]
+async fn what_speaks_no_http_is_said() {
+    for bytes in ["SSH-2.0-OpenSSH\r\n", "HTTP/1.1 200 OK\r\nContent-Le", ""] {
+        let server = Server::saying(bytes);
+        let error = server.resolve().await.unwrap_err();
+        assert!(matches!(error, RegistryError::Broken { .. }), "{error}");
+        let said = server.said(&error);
+        let start =
+            "cannot look up REGISTRY/acme/exec:1.0.0: REGISTRY broke off or does not speak HTTP: ";
+        assert!(said.starts_with(start) && !said.contains("url"), "{said}");
+        assert_eq!(server.requests(), 3, "what may pass is tried again");
+    }
 }
 
 #[tokio::test]

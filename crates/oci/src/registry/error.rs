@@ -35,6 +35,18 @@ pub enum RegistryError {
         /// What is wrong.
         why: String,
     },
+    /// A connection, but no whole answer in HTTP on it.
+    #[error(
+        "cannot {action}: {registry} broke off or does not speak HTTP: {why}; try again, and check that it is a registry"
+    )]
+    Broken {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The registry answered too slowly or not at all.
     #[error("cannot {action}: {registry} did not answer within {limit:?}; try again later")]
     Hangs {
@@ -174,7 +186,7 @@ impl RegistryError {
     /// Whether trying again soon may help.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::TooMany { .. } => true,
+            Self::Connect { .. } | Self::Broken { .. } | Self::TooMany { .. } => true,
             Self::Status { status, .. } => *status >= 500,
             _ => false,
         }

@@ -284,8 +284,17 @@ impl Http {
             let limit = if error.is_connect() { self.limits.connect } else { self.limits.idle };
             return RegistryError::Hangs { action, registry, limit };
         }
-        RegistryError::Connect { action, registry, why: chain(error) }
+        // What reqwest and hyper wrap around it only repeats what was being done.
+        let why = innermost(error).to_string();
+        if error.is_connect() {
+            return RegistryError::Connect { action, registry, why };
+        }
+        RegistryError::Broken { action, registry, why }
     }
+}
+
+fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {
+    error.source().map_or(error, innermost)
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {
