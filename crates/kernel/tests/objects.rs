@@ -157,6 +157,43 @@ fn lost_events_are_counted_in_subprograms_and_callbacks_too() {
     assert_eq!(got + lost, fired, "each event is read or counted as lost");
 }
 
+/// As other toolchains write them, so that readers find the record's type.
+const TYPED: &str = r#"
+struct event { long number, more; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); __type(key, int); __type(value, struct event); }
+	ring SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY); __uint(max_entries, 1); __type(key, long); __type(value, struct event); }
+	perf SEC(".maps");
+const volatile int pid = 0, step = 1;
+SEC("raw_tp/sys_enter") int put(long *ctx)
+{
+	struct event event = { 7, 7 + step };
+	if (ctx[1] != 39 /* getpid */ || (int)(bpf_get_current_pid_tgid() >> 32) != pid)
+		return 0;
+	bpf_perf_event_output(ctx, &perf, BPF_F_CURRENT_CPU, &event, sizeof(event));
+	return bpf_ringbuf_output(&ring, &event, sizeof(event), 0);
+}
+"#;
+
+#[test]
+fn buffers_may_say_what_their_records_are() {
+    let mut opened = open(TYPED);
+    set_pid_and_step(&mut opened, 1);
+    let sizes: Vec<_> =
+        opened.maps().into_iter().map(|m| (m.name, m.key_size, m.value_size)).collect();
+    assert_eq!(sizes[..2], [("perf".to_owned(), 4, 4), ("ring".to_owned(), 0, 0)]);
+    let loaded = opened.load().unwrap();
+    let target = AttachPlan::new("raw_tp/sys_enter".parse().unwrap());
+    let link = attach::attach(loaded.program("put").unwrap(), &target).unwrap();
+    getpid();
+    drop(link);
+    let mut reader = ring::Reader::new().unwrap();
+    reader.add(loaded.map("ring").unwrap()).unwrap();
+    let mut got = Vec::new();
+    reader.poll(Some(Duration::ZERO), 10, |_, data| got.push(data.to_vec())).unwrap();
+    assert_eq!(got, [[7i64, 8].map(i64::to_ne_bytes).concat()]);
+}
+
 #[test]
 fn a_map_is_shared_only_with_its_like() {
     let first = open(PING).load().unwrap();

@@ -43,6 +43,8 @@ pub mod kind {
     pub const PERCPU_CGROUP_STORAGE: u32 = 21;
     /// Ring buffer.
     pub const RINGBUF: u32 = 27;
+    /// Ring buffer that processes write to.
+    pub const USER_RINGBUF: u32 = 31;
 }
 
 /// `BPF_F_MMAPABLE`: an array whose values can be mapped into memory (Linux 5.5).

@@ -10,7 +10,7 @@ use skep_spec::Target;
 
 use super::{LoadError, OpenOptions, Opened, Raw, log, map_name, program_name, section_name};
 use crate::error::KernelError;
-use crate::maps::MapHandle;
+use crate::maps::{MapHandle, kind};
 use crate::sys;
 
 /// A program of an object that is not loaded yet.
@@ -73,14 +73,29 @@ pub(super) fn open(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Op
         };
         NonNull::new(object).ok_or_else(io::Error::last_os_error)
     });
-    match object {
-        Ok(object) => Ok(Opened {
-            raw: Raw(object),
-            log_buffer,
-            counters: None,
-            retargeted: Retargeted::new(),
-        }),
-        Err(e) => Err(LoadError::new(e.raw_os_error().unwrap_or(0), &said, "")),
+    let failed = |e: io::Error| LoadError::new(e.raw_os_error().unwrap_or(0), &said, "");
+    let raw = Raw(object.map_err(failed)?);
+    for map in raw.maps() {
+        size_buffer(map).map_err(failed)?;
+    }
+    Ok(Opened { raw, log_buffer, counters: None, retargeted: Retargeted::new() })
+}
+
+/// Gives a buffer the sizes of keys and values that the kernel wants: where the object declares types (Aya does, for the
+/// ring's records), they are no sizes of what the map holds.
+fn size_buffer(map: *mut libbpf_sys::bpf_map) -> io::Result<()> {
+    // SAFETY: a map of an open object.
+    let kind = unsafe { libbpf_sys::bpf_map__type(map) };
+    let fd = size_of::<u32>() as u32;
+    let (key, value) = match kind {
+        kind::RINGBUF | kind::USER_RINGBUF => (0, 0),
+        kind::PERF_EVENT_ARRAY => (fd, fd),
+        _ => return Ok(()),
+    };
+    // SAFETY: a map of an object that is not loaded yet.
+    unsafe {
+        sys::check(libbpf_sys::bpf_map__set_key_size(map, key))?;
+        sys::check(libbpf_sys::bpf_map__set_value_size(map, value)).map(drop)
     }
 }
 
