@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_object::{MapKind, ProgramKind};
-use skep_spec::Arch;
+use skep_spec::{Arch, schema};
 
 /// What a kernel can do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelFacts {
     /// `uname -r`. For messages only: decisions go by the features.
     pub release: String,
@@ -45,8 +46,13 @@ pub enum Feature {
     Link(String),
 }
 
+skep_spec::text_schema!(
+    Feature,
+    "pattern": "^(btf|(program|map|helper|kfunc|function|tracepoint|attach|link):.+)$"
+);
+
 /// An answer. A probe that failed for another reason than the kernel's lack of the feature is no "no".
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Support {
     /// The kernel has it.
@@ -58,6 +64,12 @@ pub enum Support {
 }
 
 impl KernelFacts {
+    /// The schema of the facts.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        schema::of::<Self>("kernel facts", "What a kernel can do, as far as it was asked", &[])
+    }
+
     /// Facts without an answer yet.
     #[must_use]
     pub fn new(release: impl Into<String>, arch: Arch, cpus: u32) -> Self {

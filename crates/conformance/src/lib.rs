@@ -2,9 +2,11 @@
 //! `spec/conformance.md`.
 
 pub mod command;
+pub mod facts;
 pub mod ours;
 pub mod rules;
 pub mod run;
+pub mod schemas;
 pub mod vectors;
 
 pub use command::Command;

@@ -20,6 +20,8 @@ pub enum Arch {
     X86_64,
 }
 
+crate::text_schema!(Arch, "enum": ["x86_64", "aarch64", "riscv64", "s390x"]);
+
 /// Why a text names no architecture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not an architecture: use x86_64, aarch64, riscv64 or s390x")]

@@ -11,6 +11,8 @@ use sha2::Digest as _;
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
+crate::text_schema!(Digest, "pattern": "^sha256:[0-9a-f]{64}$");
+
 /// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not a digest: it should be sha256: and 64 lower-case hex digits")]

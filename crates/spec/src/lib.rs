@@ -15,7 +15,7 @@ pub mod oci;
 pub mod param;
 pub mod permission;
 pub mod reference;
-
+pub mod schema;
 pub mod source;
 pub mod target;
 

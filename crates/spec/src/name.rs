@@ -78,6 +78,12 @@ impl PackageName {
     }
 }
 
+crate::text_schema!(
+    PackageName,
+    "pattern": "^(?=[^/]{1,64}/[^/]{1,64}$)[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$"
+);
+crate::text_schema!(Channel, "pattern": "^[a-z][a-z0-9-]{0,31}$");
+
 impl FromStr for PackageName {
     type Err = NameError;
 
@@ -99,6 +105,9 @@ impl FromStr for PackageName {
 #[serde(try_from = "String", into = "String")]
 pub struct ServiceName(String);
 string_type!(ServiceName);
+
+crate::text_schema!(ServiceName, "pattern": "^(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*$");
+crate::text_schema!(Version, "format": "skep-version");
 
 impl FromStr for ServiceName {
     type Err = NameError;

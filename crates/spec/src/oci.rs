@@ -3,21 +3,43 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::json::{self, JsonError};
-use crate::{Arch, Digest, media};
+use crate::{Arch, Digest, media, schema};
 
 /// Most bytes of an index, manifest or config.
 pub const MAX_DOCUMENT: usize = 4 << 20;
 /// Most manifests of an index, and most layers of a manifest.
 pub const MAX_ENTRIES: usize = 256;
 
+/// The schemas of an index, a platform manifest or other manifest, and a config, by their names.
+#[must_use]
+pub fn schemas() -> [(&'static str, serde_json::Value); 3] {
+    let codes = &[("const", "oci.kind"), ("maxItems", "oci.too-many"), ("*", "oci.document")];
+    [
+        (
+            "index",
+            schema::of::<Index>("index", "An OCI image index: a package, or index.json", codes),
+        ),
+        (
+            "image-manifest",
+            schema::of::<ImageManifest>(
+                "manifest",
+                "An OCI manifest: a platform, or a referrer",
+                codes,
+            ),
+        ),
+        ("config", schema::of::<ImageConfig>("config", "An OCI image config of a package", &[])),
+    ]
+}
+
 /// Annotations, sorted by key.
 pub type Annotations = BTreeMap<String, String>;
 
 /// What a document points to (OCI image-spec, descriptor.md).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// Media type of the blob.
@@ -65,7 +87,7 @@ impl Descriptor {
 }
 
 /// A platform: `linux` and a GOARCH.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Platform {
     /// GOARCH.
     pub architecture: String,
@@ -88,15 +110,18 @@ impl Platform {
 }
 
 /// An image index: one manifest per platform.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Index {
     /// 2.
+    #[schemars(extend("const" = 2))]
     pub schema_version: u32,
     /// [`media::INDEX`]; absent in some old ones.
     #[serde(default)]
+    #[schemars(extend("const" = media::INDEX))]
     pub media_type: String,
     /// The manifests.
+    #[schemars(length(max = MAX_ENTRIES))]
     pub manifests: Vec<Descriptor>,
     /// Annotations.
     #[serde(default, skip_serializing_if = "Annotations::is_empty")]
@@ -147,13 +172,15 @@ fn platform_key(entry: &Descriptor) -> Option<&str> {
 }
 
 /// An image manifest: a package for one platform, or a referrer such as a signature.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageManifest {
     /// 2.
+    #[schemars(extend("const" = 2))]
     pub schema_version: u32,
-    /// [`media::MANIFEST`].
+    /// [`media::MANIFEST`]; absent in some old ones.
     #[serde(default)]
+    #[schemars(extend("const" = media::MANIFEST))]
     pub media_type: String,
     /// [`media::PACKAGE`] for a package, [`media::BUNDLE`] for a signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -161,6 +188,7 @@ pub struct ImageManifest {
     /// The config blob.
     pub config: Descriptor,
     /// The layers.
+    #[schemars(length(max = MAX_ENTRIES))]
     pub layers: Vec<Descriptor>,
     /// What a referrer is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -219,7 +247,7 @@ impl ImageManifest {
 }
 
 /// An ordinary image config, with no time and no history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageConfig {
     /// GOARCH.
     pub architecture: String,
@@ -227,13 +255,14 @@ pub struct ImageConfig {
     #[serde(default)]
     pub config: ConfigLabels,
     /// `linux`.
+    #[schemars(extend("const" = "linux"))]
     pub os: String,
     /// Digests of the layers, uncompressed.
     pub rootfs: RootFs,
 }
 
 /// The labels of an image config.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigLabels {
     /// `io.ebpf.programs` and `io.ebpf.maps` as bpfman reads them, and [`media::SPEC`].
     #[serde(default, rename = "Labels")]
@@ -241,9 +270,10 @@ pub struct ConfigLabels {
 }
 
 /// The uncompressed layers of an image config.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RootFs {
     /// `layers`.
+    #[schemars(extend("const" = "layers"))]
     pub r#type: String,
     /// One per layer, in their order.
     pub diff_ids: Vec<Digest>,

@@ -1,8 +1,9 @@
 //! Attestations: signed statements about a package that never admit one.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use skep_spec::{Digest, media};
+use skep_spec::{Digest, media, schema};
 
 use crate::bundle::{Bundle, BundleError};
 use crate::key::{KeyId, PublicKey};
@@ -30,7 +31,7 @@ pub struct Report {
 }
 
 /// How the tests of a report went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Outcome {
     /// It ran.
@@ -130,13 +131,20 @@ pub fn read(
     Ok(Attestation { said, key: key.id(), predicate_type, predicate })
 }
 
-#[derive(Deserialize)]
+/// The schema of a compatibility report.
+pub(crate) fn schema() -> Value {
+    let codes = &[("*", "attestation.malformed")];
+    schema::of::<Predicate>("report", "The predicate of a compatibility report", codes)
+}
+
+#[derive(Deserialize, JsonSchema)]
 struct Predicate {
     result: Outcome,
+    #[schemars(length(min = 1))]
     configuration: Vec<Configuration>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Configuration {
     name: String,
     #[serde(default)]

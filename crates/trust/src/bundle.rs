@@ -6,9 +6,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use skep_spec::{Digest, json, media};
+use skep_spec::{Digest, json, media, schema};
 
 use crate::key::{KeyError, KeyId, PublicKey, SecretKey};
 
@@ -302,15 +303,16 @@ struct SignatureOut {
 
 // What is read. Unknown fields are allowed: the format grows by them, and what is signed is the payload alone.
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct BundleIn {
+    #[schemars(extend("const" = media::BUNDLE))]
     media_type: String,
     verification_material: MaterialIn,
     dsse_envelope: EnvelopeIn,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct MaterialIn {
     public_key: Option<HintIn>,
@@ -318,46 +320,64 @@ struct MaterialIn {
     x509_certificate_chain: Option<Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct HintIn {
     #[serde(default)]
     hint: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct EnvelopeIn {
+    #[schemars(extend("const" = media::IN_TOTO))]
     payload_type: String,
+    #[schemars(extend("format" = "skep-base64"))]
     payload: String,
+    #[schemars(length(equal = 1))]
     signatures: Vec<SignatureIn>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct SignatureIn {
+    #[schemars(extend("format" = "skep-base64"))]
     sig: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct StatementIn {
     #[serde(rename = "_type")]
+    #[schemars(extend("const" = STATEMENT))]
     kind: String,
+    #[schemars(length(max = SUBJECTS_MAX))]
     subject: Vec<SubjectIn>,
     predicate_type: String,
     #[serde(default)]
     predicate: Value,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct SubjectIn {
     #[serde(default)]
     name: String,
     digest: SubjectDigestIn,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct SubjectDigestIn {
     sha256: Option<String>,
+}
+
+/// The schemas of a bundle and of the statement in it, by their names.
+pub(crate) fn schemas() -> [(&'static str, Value); 2] {
+    let codes = &[("*", "trust.malformed")];
+    [
+        (
+            "bundle",
+            schema::of::<BundleIn>("bundle", "A Sigstore bundle with a DSSE envelope", codes),
+        ),
+        ("statement", schema::of::<StatementIn>("statement", "An in-toto statement", codes)),
+    ]
 }
 
 impl MaterialIn {

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use skep_spec::{Channel, Digest, PackageName, json, media};
+use skep_spec::param::MAX_EXACT;
+use skep_spec::{Channel, Digest, PackageName, json, media, schema};
 
 use crate::bundle::Statement;
 use crate::key::KeyId;
@@ -127,12 +129,21 @@ impl ChannelError {
     }
 }
 
-#[derive(Deserialize)]
+/// The schema of a pointer.
+pub(crate) fn schema() -> serde_json::Value {
+    let codes = &[("*", "channel.malformed")];
+    schema::of::<Predicate>("channel", "The predicate of a channel's pointer", codes)
+}
+
+#[derive(Deserialize, JsonSchema)]
 struct Predicate {
     name: PackageName,
     channel: Channel,
+    #[schemars(range(min = 1, max = MAX_EXACT))]
     sequence: u64,
+    #[schemars(regex(pattern = time::PATTERN), extend("format" = "skep-time"))]
     issued: String,
+    #[schemars(regex(pattern = time::PATTERN), extend("format" = "skep-time"))]
     expires: String,
     #[serde(default, rename = "previous")]
     _previous: Option<Digest>,

@@ -43,6 +43,8 @@ enum Public {
 #[serde(try_from = "String", into = "String")]
 pub struct KeyId([u8; 32]);
 
+skep_spec::text_schema!(KeyId, "pattern": "^[0-9a-f]{64}$");
+
 /// The kinds of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {

@@ -23,3 +23,16 @@ pub use key::{KeyId, PublicKey, SecretKey};
 pub use policy::Policy;
 pub use verified::{Origin, Verified};
 pub use verify::{Asked, TrustError, verify};
+
+/// The schemas of `trust.toml`, bundles, statements and their predicates, by their names.
+#[must_use]
+pub fn schemas() -> Vec<(&'static str, serde_json::Value)> {
+    let mut all = vec![
+        ("trust", policy::schema()),
+        ("channel", channel::schema()),
+        ("keys", rotation::schema()),
+        ("report", attestation::schema()),
+    ];
+    all.extend(bundle::schemas());
+    all
+}

@@ -14,8 +14,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use skep_spec::{Digest, PackageName};
+use skep_spec::{Digest, PackageName, schema};
 
 use crate::bundle::Bundle;
 use crate::key::{KeyId, PublicKey};
@@ -159,6 +160,14 @@ impl Policy {
     }
 }
 
+/// The schema of the file.
+pub(crate) fn schema() -> serde_json::Value {
+    let codes =
+        [("minItems", "policy.rule"), ("minimum", "policy.rule"), ("format", "policy.rule")];
+    let codes = [&codes[..], &[("*", "policy.syntax")]].concat();
+    schema::of::<PolicyFile>("trust.toml", "Whose signatures let a package in", &codes)
+}
+
 impl Rule {
     /// How many different keys must have signed: one or more.
     #[must_use]
@@ -292,7 +301,7 @@ fn instant(when: &toml::value::Datetime) -> Result<SystemTime, String> {
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PolicyFile {
     #[serde(default)]
@@ -300,12 +309,15 @@ struct PolicyFile {
     revoked: Option<RevokedFile>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RuleFile {
+    #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "skep-pattern"}))]
     packages: Vec<String>,
+    #[schemars(length(min = 1))]
     registries: Option<Vec<String>>,
     #[serde(default = "one")]
+    #[schemars(range(min = 1))]
     threshold: usize,
     #[serde(default)]
     keys: Vec<KeyFile>,
@@ -317,15 +329,18 @@ fn one() -> usize {
     1
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct KeyFile {
+    #[schemars(extend("format" = "skep-spki"))]
     spki: String,
+    /// A moment with its offset; in a schema, TOML's moments are texts.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     not_after: Option<toml::value::Datetime>,
 }
 
 // Read, so that a file for a later version is no syntax error; nothing is admitted by it.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct KeylessFile {
     #[serde(rename = "issuer")]
@@ -336,12 +351,14 @@ struct KeylessFile {
     _trusted_root: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RevokedFile {
     #[serde(default)]
+    #[schemars(with = "Vec<KeyId>")]
     keys: BTreeSet<KeyId>,
     #[serde(default)]
+    #[schemars(with = "Vec<Digest>")]
     digests: BTreeSet<Digest>,
 }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use skep_spec::{Digest, json, media};
+use skep_spec::param::MAX_EXACT;
+use skep_spec::{Digest, json, media, schema};
 
 use crate::bundle::{Bundle, Statement};
 use crate::key::{KeyId, PublicKey};
@@ -86,12 +88,23 @@ impl RotationError {
     }
 }
 
-#[derive(Deserialize)]
+/// The schema of a document of keys.
+pub(crate) fn schema() -> serde_json::Value {
+    let codes = &[("*", "rotation.malformed")];
+    schema::of::<Predicate>("keys", "The predicate of a publisher's keys", codes)
+}
+
+#[derive(Deserialize, JsonSchema)]
 struct Predicate {
+    #[schemars(regex(pattern = "^(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*$"))]
     publisher: String,
+    #[schemars(range(min = 1, max = MAX_EXACT))]
     version: u64,
+    #[schemars(range(min = 1, max = KEYS_MAX))]
     threshold: usize,
+    #[schemars(length(min = 1, max = KEYS_MAX), extend("items" = {"type": "string", "format": "skep-spki"}))]
     keys: Vec<String>,
+    #[schemars(regex(pattern = time::PATTERN), extend("format" = "skep-time"))]
     expires: Option<String>,
 }
 

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+/// What a text must look like, for schemas.
+pub(crate) const PATTERN: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$";
+
 /// The moment that a text spells; none for another form or no such day.
 #[must_use]
 pub fn parse(text: &str) -> Option<SystemTime> {

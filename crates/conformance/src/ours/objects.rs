@@ -9,6 +9,8 @@ use skep_object::layout::{self, LayoutChange};
 use skep_object::{Btf, Facts, ObjectError, TypeId};
 use skep_spec::manifest::Field;
 
+use crate::facts::ObjectFacts;
+
 use super::{Answered, Bytes, Failure, question, refused, unreadable};
 
 impl From<ObjectError> for Failure {
@@ -49,55 +51,7 @@ pub(super) fn facts(input: &Value) -> Answered {
     }
     let Asked { data } = question(input)?;
     let facts = Facts::parse(&data.0)?;
-    let programs = facts.programs.iter().map(|program| {
-        json!({
-            "name": program.name,
-            "section": program.section,
-            "target": program.target.to_string(),
-            "kind": program.target.kind(),
-            "autoload": program.autoload,
-            "helpers": program.helpers,
-            "kfuncs": program.kfuncs,
-            "maps": program.maps,
-            "writes": program.writes,
-            "unknown_calls": program.unknown_calls,
-        })
-    });
-    let maps = facts.maps.iter().map(|map| {
-        json!({
-            "name": map.name,
-            "kind": map.kind.to_string(),
-            "key_size": map.key_size,
-            "value_size": map.value_size,
-            "max_entries": map.max_entries,
-            "flags": map.flags,
-        })
-    });
-    let globals = facts.globals.iter().map(|global| {
-        json!({
-            "name": global.name,
-            "section": global.section,
-            "offset": global.offset,
-            "size": global.size,
-        })
-    });
-    let relocations = facts.core_relocations.iter().map(|relocation| {
-        json!({
-            "section": relocation.section,
-            "offset": relocation.offset,
-            "kind": relocation.kind,
-            "type": relocation.type_name,
-            "access": relocation.access,
-        })
-    });
-    Ok(json!({
-        "byte_order": if facts.big_endian { "big" } else { "little" },
-        "license": facts.license,
-        "programs": programs.collect::<Vec<_>>(),
-        "maps": maps.collect::<Vec<_>>(),
-        "globals": globals.collect::<Vec<_>>(),
-        "core_relocations": relocations.collect::<Vec<_>>(),
-    }))
+    serde_json::to_value(ObjectFacts::of(&facts)).map_err(unreadable)
 }
 
 #[derive(Deserialize)]

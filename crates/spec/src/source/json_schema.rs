@@ -6,13 +6,13 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::schema::{MANIFEST, TOP};
-use super::shape::{Form, Key, Shape};
+use super::shape::{Form, Key, Said, Shape};
 use crate::param::MAX_EXACT;
 
 /// The schema of `skep.toml`, which editors complete and check by.
 #[must_use]
 pub fn source_schema() -> Json {
-    let mut schema = table(TOP, true);
+    let mut schema = table(&TOP, true);
     schema.insert("patternProperties".to_owned(), json!({"^x-": {}}));
     document("skep.toml", "The source form of a skep package", schema)
 }
@@ -20,16 +20,22 @@ pub fn source_schema() -> Json {
 /// The schema of `manifest.json`; keys that it does not have are allowed, and ignored.
 #[must_use]
 pub fn manifest_schema() -> Json {
-    document("manifest.json", "The resolved manifest of a skep package", table(MANIFEST, false))
+    document("manifest.json", "The resolved manifest of a skep package", table(&MANIFEST, false))
 }
 
+/// The codes of [`super::Code`], by the keyword that finds the mistake.
+const CODES: &[(&str, &str)] = &[
+    ("type", "manifest.type"),
+    ("required", "manifest.missing"),
+    ("additionalProperties", "manifest.unknown-key"),
+    ("*", "manifest.value"),
+];
+
 fn document(title: &str, description: &str, schema: Map<String, Json>) -> Json {
-    let mut whole = Map::new();
-    whole.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
-    whole.insert("title".to_owned(), json!(title));
-    whole.insert("description".to_owned(), json!(description));
-    whole.extend(schema);
-    Json::Object(whole)
+    let mut whole = Json::Object(schema);
+    whole["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    crate::schema::mark(&mut whole, title, description, CODES);
+    whole
 }
 
 fn table(keys: &'static [Key], closed: bool) -> Map<String, Json> {
@@ -65,8 +71,9 @@ fn value(shape: &'static Shape, closed: bool) -> Json {
 }
 
 fn text(form: &'static Form) -> Json {
-    match form.pattern {
-        "" => json!({"type": "string"}),
-        pattern => json!({"type": "string", "pattern": pattern}),
+    match form.said {
+        Said::Pattern("") => json!({"type": "string"}),
+        Said::Pattern(pattern) => json!({"type": "string", "pattern": pattern}),
+        Said::Format(format) => json!({"type": "string", "format": format}),
     }
 }

@@ -235,7 +235,7 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
     if !found.list.is_empty() {
         return Err(found.sorted());
     }
-    let (json, spans) = shape::check(table.get_ref(), schema::TOP, &mut found);
+    let (json, spans) = shape::check(table.get_ref(), &schema::TOP, &mut found);
     if !found.list.is_empty() {
         return Err(found.sorted());
     }
@@ -269,12 +269,12 @@ pub fn place(text: &str, path: &[&str]) -> [usize; 2] {
 /// Whether `key`, such as `map.export`, is a key of this standard; `*` stands for a name that the author chose.
 #[must_use]
 pub fn knows(key: &str) -> bool {
-    shape::knows(schema::MANIFEST, key)
+    shape::knows(&schema::MANIFEST, key)
 }
 
 /// Holds the members of a `manifest.json` against the tables of the standard; unknown keys are left alone.
 pub(crate) fn hold(manifest: &serde_json::Map<String, Json>) -> Result<(), held::Broken> {
-    held::table("", manifest, schema::MANIFEST)
+    held::table("", manifest, &schema::MANIFEST)
 }
 
 impl Source {

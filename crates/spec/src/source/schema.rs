@@ -17,30 +17,30 @@ const fn may(name: &'static str, shape: Shape) -> Key {
 }
 
 /// The file.
-pub(super) const TOP: &[Key] = &[
-    must("spec", Text(SPEC)),
-    must("package", Table(PACKAGE)),
-    may("build", Table(BUILD)),
-    must("object", Named(LABEL, &Table(OBJECT))),
-    may("program", Named(LABEL, &Table(PROGRAM))),
-    may("alternatives", Named(LABEL, &Table(ALTERNATIVES))),
-    may("param", Named(LABEL, &Table(PARAM))),
-    may("map", Named(SYMBOL, &Table(MAP))),
-    may("output", Named(LABEL, &Table(OUTPUT))),
-    may("permissions", Table(PERMISSIONS)),
-    may("requirements", Table(REQUIREMENTS)),
-    may("health", Table(HEALTH)),
-    may("limits", Table(LIMITS)),
-    may("dependencies", Named(PACKAGE_NAME, &Table(DEPENDENCY))),
-    may("test", List(&Table(TEST))),
-];
+pub(super) static TOP: [Key; 15] = joined(&[
+    &[
+        must("spec", Text(SPEC)),
+        must("package", Table(&PACKAGE)),
+        may("build", Table(BUILD)),
+        must("object", Named(LABEL, &Table(OBJECT))),
+    ],
+    TABLES,
+    &[may("test", List(&Table(TEST)))],
+]);
 
 /// `manifest.json`: the same tables, without those of the source form.
-pub(super) const MANIFEST: &[Key] = &[
-    must("spec", Text(ANY)),
-    may("critical", List(&TEXT)),
-    must("package", Table(RESOLVED_PACKAGE)),
-    must("objects", Named(LABEL, &Table(&[must("sha256", Named(ARCH, &Text(HEX)))]))),
+pub(super) static MANIFEST: [Key; 14] = joined(&[
+    &[
+        must("spec", Text(ANY)),
+        may("critical", List(&TEXT)),
+        must("package", Table(RESOLVED_PACKAGE)),
+        must("objects", Named(LABEL, &Table(&[must("sha256", Named(ARCH, &Text(HEX)))]))),
+    ],
+    TABLES,
+]);
+
+/// What both have.
+const TABLES: &[Key] = &[
     may("program", Named(LABEL, &Table(PROGRAM))),
     may("alternatives", Named(LABEL, &Table(ALTERNATIVES))),
     may("param", Named(LABEL, &Table(PARAM))),
@@ -52,6 +52,22 @@ pub(super) const MANIFEST: &[Key] = &[
     may("limits", Table(LIMITS)),
     may("dependencies", Named(PACKAGE_NAME, &Table(DEPENDENCY))),
 ];
+
+/// One table of several.
+const fn joined<const N: usize>(parts: &[&[Key]]) -> [Key; N] {
+    let mut whole = [may("", Bool); N];
+    let (mut part, mut from, mut at) = (0, 0, 0);
+    while at < N {
+        if from == parts[part].len() {
+            part += 1;
+            from = 0;
+        }
+        whole[at] = parts[part][from];
+        from += 1;
+        at += 1;
+    }
+    whole
+}
 
 const REQUIREMENTS: &[Key] = &[may("modules", List(&TEXT))];
 
@@ -64,13 +80,7 @@ const RESOLVED_PACKAGE: &[Key] = &[
     may("summary", Text(LINE)),
 ];
 
-const PACKAGE: &[Key] = &[
-    must("name", Text(PACKAGE_NAME)),
-    must("version", Text(VERSION)),
-    must("license", Text(LICENSE)),
-    may("summary", Text(LINE)),
-    may("readme", Text(PATH)),
-];
+static PACKAGE: [Key; 5] = joined(&[RESOLVED_PACKAGE, &[may("readme", Text(PATH))]]);
 
 const BUILD: &[Key] = &[may("btf", Named(ARCH, &Text(LINE))), may("cflags", List(&TEXT))];
 
@@ -143,12 +153,12 @@ const OUTPUT: &[Key] = &[
     must("map", Text(SYMBOL)),
     may("struct", Text(SYMBOL)),
     may("value", Text(SYMBOL)),
-    may("fields", Named(FIELD_PATH, &Table(FIELD))),
-    may("when", Table(&[must("field", Text(FIELD_PATH)), must("equals", Scalar)])),
+    may("fields", Named(SYMBOL, &Table(FIELD))),
+    may("when", Table(&[must("field", Text(SYMBOL)), must("equals", Scalar)])),
     may("buckets", Table(&[must("scale", Word(&["log2", "linear"])), may("unit", Text(LINE))])),
     may(
         "labels",
-        Named(SYMBOL, &Table(&[must("key", Text(FIELD_PATH)), may("format", Word(FORMATS))])),
+        Named(SYMBOL, &Table(&[must("key", Text(SYMBOL)), may("format", Word(FORMATS))])),
     ),
 ];
 
@@ -184,30 +194,28 @@ const EXPECT: &[Key] =
 
 const TEXT: Shape = Text(LINE);
 
-const SPEC: &Form = &Form { check: spec, pattern: r"^1\.0$" };
-const PACKAGE_NAME: &Form =
-    &Form { check: package, pattern: r"^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$" };
-const VERSION: &Form = &Form {
-    check: version,
-    pattern: r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$",
-};
-const LICENSE: &Form = &Form { check: license, pattern: r"^[A-Za-z0-9.+() -]+$" };
-const PATH: &Form = &Form {
-    check: path,
-    pattern: r"^[^/\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$",
-};
-const ARCH: &Form = &Form { check: arch, pattern: r"^(x86_64|aarch64|riscv64|s390x)$" };
-const SYMBOL: &Form = &Form { check: symbol, pattern: r"^[A-Za-z0-9_.$]{1,256}$" };
-const LABEL: &Form = &Form { check: label, pattern: r"^[a-z0-9]+([-_][a-z0-9]+)*$" };
-const TEMPLATE: &Form = &Form { check: template, pattern: r"^[^\u0000-\u001f\u007f-\u009f]+$" };
-const SIZE: &Form = &Form { check: size, pattern: r"^[0-9x_a-fA-F]+ *(B|KiB|MiB|GiB|TiB)?$" };
-const DURATION: &Form =
-    &Form { check: duration, pattern: r"^[0-9_]+(\.[0-9]{0,18})? *(ns|us|ms|s|m|h)$" };
-const MODE: &Form = &Form { check: mode, pattern: r"^[0-7]+$" };
-const FIELD_PATH: &Form = &Form { check: field, pattern: r"^[A-Za-z0-9_.$]{1,256}$" };
-const ANY: &Form = &Form { check: any, pattern: r"" };
-const HEX: &Form = &Form { check: hex, pattern: r"^[0-9a-f]{64}$" };
-const LINE: &Form = &Form { check: line, pattern: r"^[^\u0000-\u001f\u007f-\u009f]+$" };
+const SPEC: &Form = &Form::exact(spec, r"^1\.0$");
+const PACKAGE_NAME: &Form = &Form::exact(
+    package,
+    r"^(?=[^/]{1,64}/[^/]{1,64}$)[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$",
+);
+const VERSION: &Form = &Form::formatted(version, "skep-version");
+const LICENSE: &Form = &Form::formatted(license, "skep-license");
+const PATH: &Form =
+    &Form::exact(path, r"^(?!/)(?!.*/(/|$))(?!(.*/)?\.\.(/|$))[^\u0000-\u001f\u007f-\u009f]+$");
+const ARCH: &Form = &Form::exact(arch, r"^(x86_64|aarch64|riscv64|s390x)$");
+const SYMBOL: &Form = &Form::exact(symbol, r"^[A-Za-z0-9_.$]{1,256}$");
+const LABEL: &Form = &Form::exact(label, r"^(?=.{1,64}$)[a-z0-9]+([-_][a-z0-9]+)*$");
+const TEMPLATE: &Form = &Form::exact(
+    template,
+    r"^([^$\u0000-\u001f\u007f-\u009f]|\$(?!\{)|\$\{param\.[^}\u0000-\u001f\u007f-\u009f]*\})+$",
+);
+const SIZE: &Form = &Form::formatted(size, "skep-size");
+const DURATION: &Form = &Form::formatted(duration, "skep-duration");
+const MODE: &Form = &Form::exact(mode, r"^0*[0-7]{1,3}$");
+const ANY: &Form = &Form::exact(any, "");
+const HEX: &Form = &Form::exact(hex, r"^[0-9a-f]{64}$");
+const LINE: &Form = &Form::exact(line, r"^[^\u0000-\u001f\u007f-\u009f]+$");
 
 fn ensure(fine: bool, why: impl FnOnce() -> String) -> Result<(), String> {
     if fine { Ok(()) } else { Err(why()) }
@@ -282,11 +290,6 @@ fn symbol(text: &str) -> Result<(), String> {
     ensure(!text.is_empty() && text.len() <= 256 && text.bytes().all(fine), || {
         format!("'{text}' is not a symbol of an ELF object")
     })
-}
-
-/// A field, `a.b` inside a nested one.
-fn field(text: &str) -> Result<(), String> {
-    symbol(text)
 }
 
 fn template(text: &str) -> Result<(), String> {

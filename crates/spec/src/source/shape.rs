@@ -12,6 +12,7 @@ use crate::nearest::nearest;
 use crate::param::Value;
 
 /// What a value may look like.
+#[derive(Clone, Copy)]
 pub(super) enum Shape {
     /// `true` or `false`.
     Bool,
@@ -35,11 +36,30 @@ pub(super) enum Shape {
 pub(super) struct Form {
     /// Whether it does; the error says what it should be.
     pub check: fn(&str) -> Result<(), String>,
-    /// Nearly the same for JSON Schemas, never stricter.
-    pub pattern: &'static str,
+    /// The same for JSON Schemas.
+    pub said: Said,
+}
+
+/// How a schema says what a string must look like.
+pub(super) enum Said {
+    /// By a pattern.
+    Pattern(&'static str),
+    /// By a format of the standard's own.
+    Format(&'static str),
+}
+
+impl Form {
+    pub const fn exact(check: fn(&str) -> Result<(), String>, pattern: &'static str) -> Self {
+        Self { check, said: Said::Pattern(pattern) }
+    }
+
+    pub const fn formatted(check: fn(&str) -> Result<(), String>, format: &'static str) -> Self {
+        Self { check, said: Said::Format(format) }
+    }
 }
 
 /// A key of a table.
+#[derive(Clone, Copy)]
 pub(super) struct Key {
     pub name: &'static str,
     pub shape: Shape,
