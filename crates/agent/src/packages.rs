@@ -11,6 +11,7 @@ use skep_oci::registry::{Options, Part};
 use skep_oci::{Credentials, Registry, Store, signatures};
 use skep_runtime::{Cause, Packages};
 use skep_spec::{Arch, Digest, PackageRef};
+use skep_trust::bundle::Bundle;
 use skep_trust::{Asked, Origin, Package, Policy, Verified, admit, verify};
 
 use crate::config::Config;
@@ -137,7 +138,8 @@ impl Shelf {
     }
 
     fn attach(&self, digest: Digest, bundles: &[Vec<u8>]) -> Result<(), Error> {
-        bundles.iter().try_for_each(|bundle| {
+        let whole = |bundle: &&Vec<u8>| Bundle::parse(bundle).is_ok();
+        bundles.iter().filter(whole).try_for_each(|bundle| {
             signatures::attach(&self.store, digest, bundle).map_err(Error::from)
         })
     }

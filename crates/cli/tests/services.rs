@@ -224,6 +224,25 @@ fn what_a_registry_does_wrong_is_said_and_nothing_is_installed() {
 }
 
 #[test]
+fn a_damaged_signature_is_refused_as_one_and_spoils_no_other() {
+    let mut node = Node::new();
+    node.sign_both();
+    let blobs = node.path("exec.oci/blobs/sha256");
+    let names = || fs::read_dir(&blobs).unwrap().map(|entry| entry.unwrap().path());
+    let mut bundles = names()
+        .filter(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).contains("dsseEnvelope"));
+    let bundle = bundles.next().unwrap();
+    fs::write(bundle, "half of i").unwrap();
+    node.start();
+    let (status, text) = node.refused(&["install", "exec.oci"]);
+    assert_eq!(status, 4, "{text}");
+    assert!(text.contains("a signature could not be read"), "{text}");
+    node.run(&["sign", "exec.oci", "--key", "key.key"]);
+    node.run(&["install", "exec.oci"]);
+    node.run(&["remove", "exec"]);
+}
+
+#[test]
 fn a_package_that_is_not_whole_or_names_what_is_not_there_is_not_installed() {
     let mut node = Node::new();
     node.pack("exec");

@@ -88,6 +88,41 @@ fn an_altered_package_is_refused() {
     run(skep(folder).args(["verify", "--key", "a.pub", "layout"]));
 }
 
+/// The one that is damaged is refused as a signature, and the other one counts.
+#[test]
+fn a_damaged_signature_spoils_no_other() {
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    let before = support::blobs(fixture.store.root());
+    for key in ["a", "b"] {
+        run(skep(folder).args(["key", "new", "-o", key]));
+        run(skep(folder).args(["sign", "--key", &format!("{key}.key"), "layout"]));
+    }
+    let mut spoilt = 0;
+    for name in support::blobs(fixture.store.root()).into_iter().filter(|b| !before.contains(b)) {
+        let path = fixture.store.root().join("blobs/sha256").join(name);
+        let good = std::fs::read(&path).unwrap();
+        for bad in [good[..good.len() / 2].to_vec(), Vec::new(), vec![b'x'; 100_000]] {
+            std::fs::write(&path, bad).unwrap();
+            let verified = |key| {
+                let output = skep(folder).args(["verify", "--key", key, "layout"]).output();
+                let output = output.unwrap();
+                let said = String::from_utf8(output.stderr).unwrap();
+                assert!(matches!(output.status.code(), Some(0 | 4)), "{said}");
+                assert!(output.status.success() || said.contains("could not be read"), "{said}");
+                output.status.success()
+            };
+            let good_ones =
+                [verified("a.pub"), verified("b.pub")].into_iter().filter(|v| *v).count();
+            assert!(good_ones >= 1);
+            spoilt += 2 - good_ones;
+        }
+        std::fs::write(&path, good).unwrap();
+    }
+    // For each key its bundle and the referrer of the index, each in three ways: those of platforms are not asked for.
+    assert_eq!(spoilt, 2 * 2 * 3);
+}
+
 #[test]
 fn a_key_is_never_written_over_and_a_private_one_is_private() {
     use std::os::unix::fs::PermissionsExt as _;

@@ -68,15 +68,28 @@ pub fn attach(store: &Store, index: Digest, bundle: &[u8]) -> Result<(), Signatu
 
 /// The bundles that refer to `subject` in this layout, in the order of `index.json`.
 ///
+/// A damaged one comes as it lies there, so that the others count and it is refused by its signature; so does a damaged
+/// referrer, which does not say any more what it refers to.
+///
 /// # Errors
-/// When `index.json` or a listed referrer cannot be read.
+/// When `index.json` or a file cannot be read.
 pub fn bundles(store: &Store, subject: Digest) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut found = Vec::new();
-    for (manifest, _) in referrers(store, subject)? {
-        let Some(layer) = manifest.layers.first() else { continue };
-        if let Some(bundle) = store.read(&layer.digest, BUNDLE_MAX as u64)? {
-            found.push(bundle);
+    for referrer in listed(store)? {
+        if found.len() == BUNDLES_MAX {
+            break;
         }
+        let bundle = match store.read(&referrer, MAX_DOCUMENT as u64) {
+            Ok(bytes) => {
+                let manifest = bytes.and_then(|bytes| bundle_manifest(&bytes, subject));
+                manifest.and_then(|manifest| manifest.layers.first().map(|layer| layer.digest))
+            }
+            Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. }) => Some(referrer),
+            Err(error) => return Err(error),
+        };
+        let bytes =
+            bundle.map(|bundle| store.as_it_lies(&bundle, BUNDLE_MAX as u64)).transpose()?;
+        found.extend(bytes.flatten());
     }
     Ok(found)
 }
@@ -87,17 +100,24 @@ pub(crate) fn referrers(
     subject: Digest,
 ) -> Result<Vec<(ImageManifest, Vec<u8>)>, StoreError> {
     let mut found = Vec::new();
-    for entry in store.index()?.manifests {
-        if entry.artifact_type.as_deref() != Some(media::BUNDLE) || found.len() == BUNDLES_MAX {
-            continue;
+    for referrer in listed(store)? {
+        if found.len() == BUNDLES_MAX {
+            break;
         }
-        let bytes = store.require(&entry.digest, MAX_DOCUMENT as u64)?;
-        let Ok(manifest) = ImageManifest::parse(&bytes) else { continue };
-        if is_bundle_of(&manifest, subject) {
-            found.push((manifest, bytes));
-        }
+        let bytes = store.require(&referrer, MAX_DOCUMENT as u64)?;
+        found.extend(bundle_manifest(&bytes, subject).map(|manifest| (manifest, bytes)));
     }
     Ok(found)
+}
+
+/// What `index.json` lists as the manifests of bundles.
+fn listed(store: &Store) -> Result<impl Iterator<Item = Digest>, StoreError> {
+    let bundles = |entry: &Descriptor| entry.artifact_type.as_deref() == Some(media::BUNDLE);
+    Ok(store.index()?.manifests.into_iter().filter(bundles).map(|entry| entry.digest))
+}
+
+fn bundle_manifest(bytes: &[u8], subject: Digest) -> Option<ImageManifest> {
+    ImageManifest::parse(bytes).ok().filter(|manifest| is_bundle_of(manifest, subject))
 }
 
 /// Whether a fetched manifest is a bundle's and refers to `subject`: descriptors that lead here may say anything.

@@ -133,6 +133,24 @@ impl Store {
         Ok(Some(bytes))
     }
 
+    /// What lies in a blob's place, cut at `limit` and unchecked: for what proves itself. `None` if nothing does.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn as_it_lies(
+        &self,
+        digest: &Digest,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path(digest);
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+        match read {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(|_| Some(bytes)).map_err(io_error("read", &path)),
+        }
+    }
+
     /// A blob that must be there: [`Store::read`], with its absence an error.
     ///
     /// # Errors
