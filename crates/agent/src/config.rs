@@ -33,7 +33,7 @@ pub struct Args {
     /// Run one package or object for the process on the standard input, which `skep run` is
     #[arg(long, hide = true)]
     pub ephemeral: bool,
-    /// Keep attachments that cannot be pinned, over the daemon's restarts: holder.sock beside the daemon's socket
+    /// Keep attachments that cannot be pinned, over the restarts of the daemon of this socket
     #[arg(long)]
     pub hold: bool,
     /// Die at a fault point, for tests
@@ -42,14 +42,6 @@ pub struct Args {
     /// List the fault points
     #[arg(long, hide = true)]
     pub list_faults: bool,
-}
-
-impl Args {
-    /// Where the holder listens: beside the daemon.
-    #[must_use]
-    pub fn holder_socket(&self) -> PathBuf {
-        self.socket.with_file_name("holder.sock")
-    }
 }
 
 /// `skepd.toml`. Every key is optional.

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let ended = match args.hold {
-        true => hold::run(&args.holder_socket()).context("can't hold attachments"),
+        true => hold::run(&args.socket).context("can't hold attachments"),
         false => run(&args),
     };
     match ended {
@@ -66,7 +66,7 @@ fn run(args: &Args) -> Result<()> {
     let faults = args.fault.as_deref().map_or(Ok(Faults::none()), Faults::arm)?;
     let dirs = Dirs { state: args.state_dir.clone(), bpffs: args.bpffs_dir.clone() };
     let me = std::env::current_exe().context("can't find this program's own path")?;
-    let holder = hold::Client::new(&me, &args.holder_socket());
+    let holder = hold::Client::new(&me, &args.socket);
     let opened = Runtime::open(dirs, Box::new(shelf.clone()), Some(Box::new(holder)), faults);
     let (runtime, recovery) = opened.map_err(explained)?;
     report(&recovery);

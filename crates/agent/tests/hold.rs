@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use skep_agent::hold::Client;
+use skep_agent::hold::{Client, socket_of};
 use skep_runtime::Holder;
 
 struct Place {
@@ -19,13 +19,21 @@ impl Place {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
+    fn daemon(&self) -> PathBuf {
+        self.folder.path().join("skepd.sock")
+    }
+
     fn socket(&self) -> PathBuf {
-        self.folder.path().join("holder.sock")
+        socket_of(&self.daemon())
     }
 
     fn client(&self) -> Client {
-        Client::new(Path::new(env!("CARGO_BIN_EXE_skepd")), &self.socket())
+        client_of(&self.daemon())
     }
+}
+
+fn client_of(daemon: &Path) -> Client {
+    Client::new(Path::new(env!("CARGO_BIN_EXE_skepd")), daemon)
 }
 
 /// An fd that no pin can hold, and what shows whether somebody has it open: the read end of its pipe.
@@ -105,15 +113,39 @@ fn a_second_one_leaves_the_place_to_the_first() {
     let (fd, _reader) = unpinnable();
     let mut client = place.client();
     client.keep("x", &fd).unwrap();
-    let skepd = place.folder.path().join("skepd.sock");
     let second = Command::new(env!("CARGO_BIN_EXE_skepd"))
         .args(["--hold", "--socket"])
-        .arg(skepd)
+        .arg(place.daemon())
         .stdin(Stdio::null())
         .status();
     assert!(second.unwrap().success());
     assert_eq!(client.keys().unwrap(), ["x"]);
     client.release("x").unwrap();
+}
+
+#[test]
+fn daemons_beside_each_other_have_a_holder_each() {
+    let place = Place::new();
+    let daemons = ["skepd.sock", "skepd", "other.sock"].map(|name| place.folder.path().join(name));
+    let cgroup = |daemon: &PathBuf| {
+        let pid = holder_of(&socket_of(daemon));
+        (pid, std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap())
+    };
+    let kept = daemons.each_ref().map(|daemon| {
+        let ((fd, reader), mut client) = (unpinnable(), client_of(daemon));
+        assert!(client.keys().unwrap().is_empty());
+        client.keep("x", &fd).unwrap();
+        (client, reader)
+    });
+    let holders = daemons.each_ref().map(cgroup);
+    for (at, holder) in holders.iter().enumerate() {
+        let others = holders[..at].iter();
+        assert!(others.into_iter().all(|(pid, cgroup)| *pid != holder.0 && *cgroup != holder.1));
+    }
+    for (mut client, mut reader) in kept {
+        client.release("x").unwrap();
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0, "another one holds it");
+    }
 }
 
 #[test]

@@ -10,20 +10,23 @@ use std::process::{Child, Command, Stdio};
 use skep_runtime::Holder;
 
 use super::message::{self, Answer, Request};
+use super::socket_of;
 
 /// Asks the holder at a socket, and starts it when there is something to keep.
 #[derive(Debug)]
 pub struct Client {
     program: PathBuf,
+    daemon: PathBuf,
     socket: PathBuf,
     started: Option<Child>,
 }
 
 impl Client {
-    /// A client of the holder at `socket`, a `holder.sock`; `program` is the skepd that is run as the holder.
+    /// A client of the holder of the daemon that listens at `daemon`; `program` is the skepd that is run as the holder.
     #[must_use]
-    pub fn new(program: &Path, socket: &Path) -> Self {
-        Self { program: program.to_owned(), socket: socket.to_owned(), started: None }
+    pub fn new(program: &Path, daemon: &Path) -> Self {
+        let (program, daemon) = (program.to_owned(), daemon.to_owned());
+        Self { program, socket: socket_of(&daemon), daemon, started: None }
     }
 
     /// A copy of the fd that is kept under `key`.
@@ -67,7 +70,7 @@ impl Client {
         let child = Command::new(&self.program)
             .arg("--hold")
             .arg("--socket")
-            .arg(self.socket.with_file_name("skepd.sock"))
+            .arg(&self.daemon)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

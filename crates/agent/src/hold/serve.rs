@@ -14,22 +14,24 @@ use skep_kernel::process;
 
 use super::home::Home;
 use super::message::{self, Answer, Request};
+use super::socket_of;
 
 /// How long a holder that ends may take to make room for the next one.
 const HANDOVER: Duration = Duration::from_secs(5);
 
-/// Keeps fds for whoever asks at `socket`, until it has none any more.
+/// Keeps fds for the daemon that listens at `daemon`, until it has none any more.
 ///
 /// It says "ready" on its standard input, which whoever starts it makes a socket, and returns at once if another holder
 /// serves already.
 ///
 /// # Errors
 /// The socket cannot be made.
-pub fn run(socket: &Path) -> io::Result<()> {
+pub fn run(daemon: &Path) -> io::Result<()> {
+    let socket = &socket_of(daemon);
     // A leader of a group has its own already, by whoever started it.
     let _ = process::new_session();
     let Some(_lock) = lock(socket)? else { return ready() };
-    let _home = Home::enter();
+    let _home = Home::enter(socket);
     let listener = listen(socket)?;
     ready()?;
     serve(&listener)?;
