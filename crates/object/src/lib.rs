@@ -45,7 +45,7 @@ pub use facts::{Facts, ObjectError};
 pub use global::Global;
 pub use guard::Guard;
 pub use kind::ProgramKind;
-pub use map::{MapFacts, MapKind, MapOrigin, Memory};
+pub use map::{MapFacts, MapKind, MapOrigin, Memory, OpenSize};
 pub use outside::{Outside, OutsideKind};
 pub use program::{CoreRelocation, ProgramFacts, Source};
 pub use shown::shown;

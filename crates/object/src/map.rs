@@ -72,13 +72,39 @@ impl MapFacts {
         }
     }
 
+    /// What a node fills in; none where the object says a size or the kernel takes none.
+    #[must_use]
+    pub const fn open_size(&self) -> Option<OpenSize> {
+        if self.max_entries != 0 {
+            return None;
+        }
+        match self.kind {
+            MapKind::RingBuf | MapKind::UserRingBuf => Some(OpenSize::Entries(256 << 10)),
+            MapKind::PerfEventArray => Some(OpenSize::EachCpu),
+            MapKind::SkStorage
+            | MapKind::InodeStorage
+            | MapKind::TaskStorage
+            | MapKind::CgrpStorage
+            | MapKind::CgroupStorage
+            | MapKind::PercpuCgroupStorage
+            | MapKind::StructOps
+            | MapKind::Arena => None,
+            _ => Some(OpenSize::Entries(10_240)),
+        }
+    }
+
     /// Bytes of all keys and values when the map is full: once, and again for each CPU.
     ///
-    /// Values count rounded up to eight bytes, as the kernel lays them out; its own bookkeeping does not count.
+    /// Values count rounded up to eight bytes, as the kernel lays them out; its own bookkeeping does not count. A size that
+    /// is left open counts as the node fills it in.
     #[must_use]
     pub fn memory(&self) -> Memory {
         let round = |bytes: u32| u64::from(bytes).next_multiple_of(8);
-        let entries = u64::from(self.max_entries);
+        let entries = match self.open_size() {
+            Some(OpenSize::EachCpu) => return Memory { once: 0, per_cpu: round(self.value_size) },
+            Some(OpenSize::Entries(entries)) => entries.into(),
+            None => u64::from(self.max_entries),
+        };
         let (key, value) = (round(self.key_size), round(self.value_size));
         let key = if self.kind.is_array() { 0 } else { key.saturating_mul(entries) };
         match self.kind {
@@ -89,6 +115,15 @@ impl MapFacts {
             _ => Memory { once: value.saturating_mul(entries).saturating_add(key), per_cpu: 0 },
         }
     }
+}
+
+/// The size that a node gives a map whose own loader would have decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenSize {
+    /// So many entries, or bytes of a ring buffer.
+    Entries(u32),
+    /// An entry for each possible CPU.
+    EachCpu,
 }
 
 /// Memory of maps in bytes.

@@ -6,8 +6,7 @@ use skep_adapt::Pass;
 use skep_kernel::maps::possible_cpus;
 use skep_kernel::object::{self, OpenOptions};
 use skep_kernel::{KernelError, LoadError, Loaded, MapHandle, Opened, Program};
-use skep_object::Facts;
-use skep_object::MapKind;
+use skep_object::{Facts, MapFacts, OpenSize};
 use skep_trust::Package;
 
 use crate::choose::{Chosen, Objects};
@@ -147,7 +146,7 @@ impl Preparation<'_> {
         for map in &self.facts.maps {
             if let Some(entries) = self.params.max_entries(&map.name)? {
                 opened.set_max_entries(&map.name, entries)?;
-            } else if let Some(entries) = default_entries(map.kind, map.max_entries) {
+            } else if let Some(entries) = default_entries(map)? {
                 opened.set_max_entries(&map.name, entries)?;
                 let what =
                     format!("given {entries} entries, since the object leaves its size open");
@@ -173,23 +172,12 @@ impl Preparation<'_> {
 }
 
 /// The size of a map that its own loader would have set; none where the object says one or the kernel takes none.
-pub(crate) fn default_entries(kind: MapKind, declared: u32) -> Option<u32> {
-    if declared != 0 {
-        return None;
-    }
-    match kind {
-        MapKind::RingBuf | MapKind::UserRingBuf => Some(256 << 10),
-        MapKind::PerfEventArray => possible_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()),
-        MapKind::SkStorage
-        | MapKind::InodeStorage
-        | MapKind::TaskStorage
-        | MapKind::CgrpStorage
-        | MapKind::CgroupStorage
-        | MapKind::PercpuCgroupStorage
-        | MapKind::StructOps
-        | MapKind::Arena => None,
-        _ => Some(10_240),
-    }
+fn default_entries(map: &MapFacts) -> Result<Option<u32>, KernelError> {
+    Ok(match map.open_size() {
+        Some(OpenSize::Entries(entries)) => Some(entries),
+        Some(OpenSize::EachCpu) => u32::try_from(possible_cpus()?).ok(),
+        None => None,
+    })
 }
 
 /// The objects of a package that have a chosen program.

@@ -13,7 +13,7 @@ use clap::Args;
 use skep_api::{Mode, Run as Request};
 use skep_kit::build::Options;
 use skep_kit::project::Project;
-use skep_object::{Facts, ObjectError, carve};
+use skep_object::{Facts, ObjectError, carve, declared};
 use skep_oci::registry::Part;
 use skep_spec::manifest::{Manifest, Object, Package as Named, Param};
 use skep_spec::nearest::nearest;
@@ -85,7 +85,7 @@ impl Run {
     /// It cannot be read or built, is refused, or skepd is not found.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let mut params = daemon::params(&self.set)?;
-        let mut ready = self.ready(output, config)?;
+        let mut ready = self.ready(&params, output, config)?;
         if ready.manifest.param.is_empty() && !params.is_empty() {
             bind(&mut ready, &mut params)?;
         }
@@ -94,7 +94,12 @@ impl Run {
         become_skepd(&request, &ready.objects)
     }
 
-    fn ready(&self, output: &Output, config: &Config) -> Result<Ready> {
+    fn ready(
+        &self,
+        params: &BTreeMap<String, String>,
+        output: &Output,
+        config: &Config,
+    ) -> Result<Ready> {
         let path = Path::new(&self.what);
         if path.is_file() {
             return bare(path);
@@ -111,7 +116,7 @@ impl Run {
         let fetched = fetch(place, None, part, false, config, |reference, digest, bundles| {
             self.checked(reference, digest, bundles, config)
         })?;
-        packaged(&fetched)
+        packaged(&fetched, params)
     }
 
     /// A project as it was built, or built now for this machine if that is out of date.
@@ -210,7 +215,6 @@ impl Run {
     }
 }
 
-/// A bare object, or those that a program embeds.
 /// Why what was named can be neither a folder, nor, if it has no slash, a reference; `None` if it can.
 fn unusable(path: &Path, what: &str) -> Option<String> {
     if path.is_dir() {
@@ -226,6 +230,7 @@ fn unusable(path: &Path, what: &str) -> Option<String> {
     }
 }
 
+/// A bare object, or those that a program embeds.
 fn bare(path: &Path) -> Result<Ready> {
     let shown = path.display().to_string();
     let bytes = std::fs::read(path).context(|| format!("can't read {shown}"))?;
@@ -335,10 +340,26 @@ fn bind(ready: &mut Ready, params: &mut BTreeMap<String, String>) -> Result<()> 
     Ok(())
 }
 
-fn packaged(fetched: &Fetched<Verified<Digest>>) -> Result<Ready> {
+/// A package of somebody else's: held against its `[permissions]`, as skepd does before it installs one.
+fn packaged(
+    fetched: &Fetched<Verified<Digest>>,
+    params: &BTreeMap<String, String>,
+) -> Result<Ready> {
     let Fetched { store, reference, checked, .. } = fetched;
     let package = admit(checked.clone(), store, host()?, reference).map_err(place::refused)?;
     let package: Package = package.into_inner();
+    let facts: Vec<Facts> = package
+        .objects
+        .values()
+        .map(|elf| Facts::parse(elf))
+        .collect::<Result<_, _>>()
+        .map_err(place::failed)?;
+    declared::hold(&package.manifest, &facts, params).map_err(|exceeded| {
+        let message = format!("{reference} does more than its [permissions] say");
+        let error = Error::new(Kind::Refused, message)
+            .hint("nothing was loaded. skep pack lets no such package out: ask its publisher what the code is for");
+        exceeded.missing.into_iter().fold(error, Error::because)
+    })?;
     Ok(Ready { manifest: package.manifest, objects: package.objects })
 }
 

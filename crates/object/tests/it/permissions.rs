@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use skep_object::Facts;
 use skep_object::declared::hold;
 use skep_object::permissions::{Power, derive, reasons, uncovered};
+use skep_object::{Facts, MapKind, Memory};
 use skep_spec::manifest::Permissions;
 use skep_spec::source;
 
@@ -108,6 +108,23 @@ fn maps_count_together_and_in_the_manifests_sizes() {
                  [param.ring]\ntype = \"size\"\ndefault = \"4KiB\"";
     assert_eq!(beyond(sized, &objects, &[]), "");
     insta::assert_snapshot!(beyond(sized, &objects, &[("ring", "1MiB")]), @"map-memory is 1MiB, the maps take 2161360 bytes");
+}
+
+#[test]
+fn sizes_that_are_left_open_count_as_a_node_fills_them_in() {
+    let mut open = facts("facts.c", &[]);
+    for map in &mut open.maps {
+        match map.name.as_str() {
+            "ring" | "counts" => map.max_entries = 0,
+            "percpu" => (map.kind, map.max_entries) = (MapKind::PerfEventArray, 0),
+            _ => {}
+        }
+    }
+    assert_eq!(open.map("ring").unwrap().memory(), Memory { once: 256 << 10, per_cpu: 0 });
+    assert_eq!(open.map("counts").unwrap().memory(), Memory { once: 10_240 * 32, per_cpu: 0 });
+    assert_eq!(open.map("percpu").unwrap().memory(), Memory { once: 0, per_cpu: 16 });
+    let said = beyond("map-memory = \"256KiB\"", &[open], &[]);
+    insta::assert_snapshot!(said, @"map-memory is 256KiB, the maps take 589896 bytes");
 }
 
 #[test]
