@@ -1,28 +1,14 @@
 //! Holds the workspace's arrows against docs/ARCHITECTURE.md, and `unsafe` and libbpf inside skep-kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-/// Which crate may use which: the table of docs/ARCHITECTURE.md. What is not here is not shipped, and free.
-const ARROWS: [(&str, &str); 13] = [
-    ("skep-spec", ""),
-    ("skep-object", "spec"),
-    ("skep-trust", "spec"),
-    ("skep-adapt", "spec object"),
-    ("skep-conformance", "spec object trust adapt"),
-    ("skep-oci", "spec trust"),
-    ("skep-kernel", "spec object adapt"),
-    ("skep-runtime", "spec object trust adapt kernel"),
-    ("skep-kit", "spec object trust adapt oci kernel"),
-    ("skep-api", "spec object adapt"),
-    ("skep-agent", "api spec object oci trust adapt runtime kernel"),
-    ("skep-hub", "api spec oci trust object adapt"),
-    ("skep-cli", "api spec object oci trust adapt conformance kit"),
-];
+/// Where the table of arrows stands. What it does not name is not shipped, and free.
+const PAGE: &str = "docs/ARCHITECTURE.md";
 
 /// Crates that may use libbpf: the one with `unsafe`.
 const LIBBPF: [&str; 2] = ["libbpf-rs", "libbpf-sys"];
@@ -45,28 +31,42 @@ struct Dependency {
     kind: Option<String>,
 }
 
-/// Fails on the first kind of breach, naming all of that kind.
+/// Fails on any breach, naming all of them.
 pub fn check() -> Result<()> {
     let packages = packages()?;
-    let allowed: BTreeMap<&str, Vec<String>> = ARROWS
-        .iter()
-        .map(|(name, uses)| {
-            (*name, uses.split_whitespace().map(|used| format!("skep-{used}")).collect())
-        })
-        .collect();
+    let page = std::fs::read_to_string(PAGE).with_context(|| format!("read {PAGE}"))?;
+    let arrows = arrows(&page);
     let mut breaches = Vec::new();
+    for name in arrows.keys() {
+        if !packages.iter().any(|package| package.name == *name) {
+            breaches.push(format!("{PAGE} names {name}, which is no crate"));
+        }
+    }
     for package in &packages {
-        breaches.extend(forbidden(package, &allowed));
+        breaches.extend(differences(package, arrows.get(&package.name)));
         if package.name != "skep-kernel" {
             breaches.extend(unsafe_code(package)?);
         }
     }
-    ensure!(breaches.is_empty(), "forbidden arrows or unsafe code:\n  {}", breaches.join("\n  "));
-    println!(
-        "arrows: {} crates, as docs/ARCHITECTURE.md has them; unsafe in skep-kernel only",
-        packages.len()
+    ensure!(
+        breaches.is_empty() && !arrows.is_empty(),
+        "arrows or unsafe code that {PAGE} does not allow:\n  {}",
+        breaches.join("\n  ")
     );
+    println!("arrows: {} crates, as {PAGE} has them; unsafe in skep-kernel only", packages.len());
     Ok(())
+}
+
+/// Which crate uses which, by the page's table: rows of "`skep-x` …| job | x, y |".
+fn arrows(page: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.strip_prefix("| `skep-")?.split('|').collect();
+        let [name, _, uses, ..] = cells.as_slice() else { return None };
+        let name = format!("skep-{}", name.split('`').next()?);
+        let uses = uses.split(',').map(str::trim).filter(|used| !matches!(*used, "" | "-"));
+        Some((name, uses.map(|used| format!("skep-{used}")).collect()))
+    };
+    page.lines().filter_map(row).collect()
 }
 
 fn packages() -> Result<Vec<Package>> {
@@ -80,19 +80,24 @@ fn packages() -> Result<Vec<Package>> {
     Ok(serde_json::from_slice::<Metadata>(&output.stdout)?.packages)
 }
 
-/// Dependencies for tests are free: they are not shipped.
-fn forbidden(package: &Package, allowed: &BTreeMap<&str, Vec<String>>) -> Vec<String> {
+/// Arrows of one crate that the page has and the code does not, or the other way. Dependencies for tests are free: they are not shipped.
+fn differences(package: &Package, arrows: Option<&BTreeSet<String>>) -> Vec<String> {
     let shipped =
         package.dependencies.iter().filter(|dependency| dependency.kind.as_deref() != Some("dev"));
+    let uses: BTreeSet<String> = shipped.map(|dependency| dependency.name.clone()).collect();
     let mut breaches = Vec::new();
-    for dependency in shipped {
-        let uses = &dependency.name;
-        let is_libbpf = LIBBPF.contains(&uses.as_str()) && package.name != "skep-kernel";
-        let is_arrow = uses.starts_with("skep-")
-            && allowed.get(package.name.as_str()).is_some_and(|allowed| !allowed.contains(uses));
-        if is_libbpf || is_arrow {
-            breaches.push(format!("{} -> {uses}", package.name));
-        }
+    if package.name != "skep-kernel" {
+        let libbpf = uses.iter().filter(|used| LIBBPF.contains(&used.as_str()));
+        breaches.extend(libbpf.map(|used| format!("{} -> {used}", package.name)));
+    }
+    if let Some(arrows) = arrows {
+        let own: BTreeSet<String> =
+            uses.into_iter().filter(|used| used.starts_with("skep-")).collect();
+        let more = own.difference(arrows).map(|used| format!("{} -> {used}", package.name));
+        let fewer = arrows
+            .difference(&own)
+            .map(|used| format!("{} does not use {used}, which its row names", package.name));
+        breaches.extend(more.chain(fewer));
     }
     breaches
 }
@@ -131,4 +136,29 @@ fn unsafe_lines(path: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pages_rows_are_read() {
+        let page = "| Crate | Job | Uses |\n|---|---|---|\n| `skep-spec` | a | - |\n| `skep-agent` → `skepd` | b | api, spec |\n";
+        let arrows = arrows(page);
+        assert_eq!(arrows["skep-spec"], BTreeSet::new());
+        assert_eq!(arrows["skep-agent"].len(), 2);
+    }
+
+    #[test]
+    fn an_arrow_too_many_and_one_too_few_are_breaches() {
+        let dependency = |name: &str| Dependency { name: name.to_owned(), kind: None };
+        let package = Package {
+            name: "skep-oci".to_owned(),
+            manifest_path: PathBuf::new(),
+            dependencies: ["skep-spec", "skep-hub", "libbpf-rs"].map(dependency).into(),
+        };
+        let allowed = ["skep-spec", "skep-trust"].map(str::to_owned).into();
+        assert_eq!(differences(&package, Some(&allowed)).len(), 3);
+    }
 }

@@ -74,7 +74,8 @@ fn run(args: &Args) -> Result<()> {
     let threads = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_stack_size(512 << 10)
-        .build()?;
+        .build()
+        .context("start threads")?;
     threads.block_on(async {
         let listener = listen(&args.socket)?;
         tracing::info!(socket = %args.socket.display(), "skepd listens");
@@ -97,6 +98,9 @@ fn report(recovery: &Recovery) {
     }
     for service in &recovery.started {
         tracing::info!(%service, "started again");
+    }
+    for hook in &recovery.reattached {
+        tracing::warn!(%hook, "attached again: nobody held it, and its events were lost until now");
     }
     for (service, why) in &recovery.failed {
         tracing::error!(%service, why, "does not run");

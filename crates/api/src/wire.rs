@@ -143,6 +143,9 @@ pub struct Detail {
     /// Events that found their ring full, by program.
     #[serde(default)]
     pub lost: BTreeMap<String, u64>,
+    /// Events that found their perf buffer full, since skepd started.
+    #[serde(default)]
+    pub perf_lost: u64,
     /// Records read since skepd started.
     #[serde(default)]
     pub events_read: u64,

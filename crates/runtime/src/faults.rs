@@ -22,7 +22,9 @@ struct Armed {
 
 /// A fault point that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a fault point: Faults::ALL has them, and :N behind one means the Nth pass")]
+#[error(
+    "'{0}' is not a fault point: skepd --list-faults prints them, and :N behind one means the Nth pass"
+)]
 pub struct UnknownFault(pub String);
 
 /// On which side of a step.

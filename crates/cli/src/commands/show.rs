@@ -57,7 +57,7 @@ fn text(detail: &Detail) -> String {
     for (name, rows) in &detail.counters {
         lines.extend([String::new(), format!("Counter {name}:"), counter(rows)]);
     }
-    let lost: u64 = detail.lost.values().sum();
+    let lost = detail.lost.values().sum::<u64>() + detail.perf_lost;
     lines.extend([String::new(), format!("{} events read, {lost} lost", detail.events_read)]);
     if let Some(previous) = detail.generations.iter().find(|generation| !generation.active) {
         lines.push(format!("skep rollback {} returns to {}", status.service, previous.version));

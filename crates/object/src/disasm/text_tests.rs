@@ -2,6 +2,7 @@ use super::{UNKNOWN, text};
 
 /// Each instruction that LLVM's assembler knows at cpu v4, with what its disassembler prints.
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of all instructions")]
 fn every_instruction_has_llvms_text() {
     for (bytes, wanted) in [
         ("bf 21 08 00 00 00 00 00", "r1 = (s8)r2"),

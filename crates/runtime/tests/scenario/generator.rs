@@ -57,7 +57,8 @@ impl Generator {
     /// Waits until `more` events were made.
     pub fn wait(&self, more: u64) {
         let (goal, deadline) = (self.next() + more, Instant::now() + Duration::from_secs(30));
-        while self.next() < goal.min(MOST) && Instant::now() < deadline {
+        while self.next() < goal.min(MOST) {
+            assert!(Instant::now() < deadline, "no {more} events were made in 30 s");
             thread::yield_now();
         }
     }

@@ -168,8 +168,7 @@ impl Walk<'_, '_> {
         let span = value.span();
         self.spans.insert(path.to_owned(), span.clone());
         match (shape, value.get_ref()) {
-            (Shape::Bool, DeValue::Boolean(value)) => Some(Json::Bool(*value)),
-            (Shape::Scalar, DeValue::Boolean(value)) => Some(Json::Bool(*value)),
+            (Shape::Bool | Shape::Scalar, DeValue::Boolean(value)) => Some(Json::Bool(*value)),
             (Shape::Count, DeValue::Integer(_)) => match integer(value.get_ref()) {
                 Some(Value::Int(number)) if number >= 0 => Some(Json::from(number)),
                 _ => self.refuse(
@@ -194,19 +193,7 @@ impl Walk<'_, '_> {
                 Ok(()) => Some(Json::String(text.to_string())),
                 Err(why) => self.refuse(Code::Value, span, why, None),
             },
-            (Shape::Word(words), DeValue::String(text)) => {
-                if words.contains(&text.as_ref()) {
-                    return Some(Json::String(text.to_string()));
-                }
-                let hint = nearest(text, words.iter().copied())
-                    .map(|near| format!("did you mean '{near}'?"));
-                self.refuse(
-                    Code::Value,
-                    span,
-                    format!("'{path}' is '{text}', it should be one of {}", words.join(", ")),
-                    hint,
-                )
-            }
+            (Shape::Word(words), DeValue::String(text)) => self.word(path, span, text, words),
             (Shape::List(inner), DeValue::Array(items)) => {
                 let items = items
                     .iter()
@@ -226,6 +213,22 @@ impl Walk<'_, '_> {
                 self.refuse(Code::Type, span, message, None)
             }
         }
+    }
+
+    fn word(
+        &mut self,
+        path: &str,
+        span: Range<usize>,
+        text: &str,
+        words: &[&'static str],
+    ) -> Option<Json> {
+        if words.contains(&text) {
+            return Some(Json::String(text.to_owned()));
+        }
+        let near = nearest(text, words.iter().copied());
+        let hint = near.map(|near| format!("did you mean '{near}'?"));
+        let message = format!("'{path}' is '{text}', it should be one of {}", words.join(", "));
+        self.refuse(Code::Value, span, message, hint)
     }
 
     fn named(
