@@ -42,7 +42,8 @@ impl Shelf {
     /// The folders cannot be made.
     pub fn open(state: &Path, config_dir: &Path, config: Config) -> Result<Self, Error> {
         let notes = state.join("admitted");
-        let store = Store::create(&state.join("store"))?;
+        let hint = "skepd keeps its packages there: give it a folder that it can write to, with --state-dir";
+        let store = Store::create(&state.join("store")).map_err(|e| Error::from(e).hint(hint))?;
         std::fs::create_dir_all(&notes).map_err(|error| written(&notes, &error))?;
         Ok(Self { store, notes, trust: config_dir.join("trust.toml"), config })
     }

@@ -138,6 +138,7 @@ fn mistakes_are_named_with_what_to_do() {
     fs::create_dir(node.path("empty")).unwrap();
     std::os::unix::fs::symlink("gone.o", node.path("link.o")).unwrap();
     std::os::unix::net::UnixListener::bind(node.path("socket.o")).unwrap();
+    node.run(&["new", "acme/count", "--template", "xdp"]);
     let mut said = String::new();
     for args in [
         &["cut.o"][..],
@@ -152,6 +153,7 @@ fn mistakes_are_named_with_what_to_do() {
         &["exec", "--set", "pid=1"],
         &["exec.o", "--target", "on_exec=tp/sched/no_such_tracepoint"],
         &["exec.o", "--duration", "soon"],
+        &["count", "--btf", "host"],
     ] {
         let (status, text) = node.refused(&[&["run"], args].concat());
         let text = text.replace(&bytes.len().to_string(), "WHOLE");

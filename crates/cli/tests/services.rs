@@ -331,6 +331,12 @@ fn a_daemon_that_cannot_start_says_why_and_leaves_nothing() {
     };
     let state = node.path("other-state").to_string_lossy().into_owned();
     fails("a state folder that cannot be made", &mut other("/proc/skep", "/sys/fs/bpf/skep-none"));
+    let mut unwritable = Command::new("unshare");
+    unwritable.args(["--mount", "sh", "-c", "mount -t tmpfs -o ro none \"$0\" && exec \"$@\""]);
+    let skepd = other(&node.path("read-only/state").to_string_lossy(), "/sys/fs/bpf/skep-none");
+    fs::create_dir(node.path("read-only")).unwrap();
+    unwritable.arg(node.path("read-only")).arg(skepd.get_program()).args(skepd.get_args());
+    fails("a state folder on a read-only disk", &mut unwritable);
     fails("no bpffs", &mut other(&state, &node.path("no-bpffs").to_string_lossy()));
     fails(
         "not root",
@@ -339,6 +345,7 @@ fn a_daemon_that_cannot_start_says_why_and_leaves_nothing() {
     fs::write(node.path("config/skepd.toml"), "hubs = 1\n").unwrap();
     fails("a mistake in skepd.toml", &mut other(&state, "/sys/fs/bpf/skep-none"));
     insta::assert_snapshot!(said);
+    assert!(!node.path("no-bpffs").exists(), "nothing is pinned there, so it is not made");
     assert!(!node.path("other").exists(), "nobody listens, so there is no socket");
     assert_eq!(node.json(&["list"]), Value::Array(Vec::new()), "the first one serves on");
 }

@@ -31,13 +31,17 @@ pub fn ensure_mounted(path: &Path) -> Result<bool, KernelError> {
     } else {
         false
     };
-    fs::create_dir_all(path)
-        .map_err(|e| KernelError::new("make the folder", path.display().to_string(), e))?;
-    if is_bpffs(path) {
-        return Ok(mounted);
+    let shown = path.display().to_string();
+    let is_there = |folder: &&Path| folder.exists() || folder.as_os_str().is_empty();
+    let made_in = path.ancestors().find(is_there).filter(|folder| !folder.as_os_str().is_empty());
+    if !is_bpffs(made_in.unwrap_or(Path::new("."))) {
+        let hint = format!("mount one: mkdir -p {shown} && mount -t bpf bpf {shown}");
+        return Err(
+            KernelError::unsupported("pin under", shown, "it is not on a bpffs").with_hint(hint)
+        );
     }
-    Err(KernelError::unsupported("pin under", path.display().to_string(), "it is not on a bpffs")
-        .with_hint(format!("mount one: mount -t bpf bpf {}", path.display())))
+    fs::create_dir_all(path).map_err(|e| KernelError::new("make the folder", shown, e))?;
+    Ok(mounted)
 }
 
 /// Mounts a new bpffs at `path`, which must exist.

@@ -97,7 +97,9 @@ pub enum ParamError {
     #[error("a parameter of this type cannot be written to a variable")]
     Unwritable,
     /// `${param.NAME}` names no parameter, or one without a value.
-    #[error("'{template}' uses ${{param.{name}}}, which has no value")]
+    #[error(
+        "'{template}' uses ${{param.{name}}}, which has no value; give it one: --set {name}=VALUE"
+    )]
     NoValue {
         /// The text with the reference.
         template: String,
@@ -472,7 +474,7 @@ mod tests {
     fn references_take_values() {
         let values = BTreeMap::from([("f".to_owned(), Value::Text("vfs_read".into()))]);
         assert_eq!(substitute("fentry/${param.f}", &values).unwrap(), "fentry/vfs_read");
-        insta::assert_snapshot!(substitute("xdp/${param.i}", &values).unwrap_err(), @"'xdp/${param.i}' uses ${param.i}, which has no value");
+        insta::assert_snapshot!(substitute("xdp/${param.i}", &values).unwrap_err(), @"'xdp/${param.i}' uses ${param.i}, which has no value; give it one: --set i=VALUE");
         insta::assert_snapshot!(substitute("${env.HOME}", &values).unwrap_err(), @"'${env.HOME}' holds a reference that is not ${param.NAME}");
         assert!(references("${").is_err());
     }
