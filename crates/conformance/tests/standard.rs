@@ -47,3 +47,12 @@ fn the_second_implementation_passes_what_a_reader_needs() {
         assert!(counts.passed > 0 && counts.left_out == 0, "part {part}: {counts:?}");
     }
 }
+
+#[test]
+fn the_text_lists_the_helpers_of_the_code() {
+    let page = std::fs::read_to_string(spec().join("12-registries.md")).unwrap();
+    let (_, list) = page.split_once("is added here.\n\n").unwrap();
+    let (list, _) = list.split_once("\n\n").unwrap();
+    let listed: Vec<&str> = list.split_whitespace().map(|word| word.trim_matches('`')).collect();
+    assert_eq!(listed, skep_spec::license::GPL_ONLY);
+}

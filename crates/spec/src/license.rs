@@ -77,45 +77,52 @@ pub fn is_gpl_compatible(license: &str) -> bool {
         .contains(&license)
 }
 
-/// Helpers, without `bpf_`, for GPL-compatible programs only (`gpl_only` of the kernel's `struct bpf_func_proto`).
-pub const GPL_ONLY: [&str; 38] = [
+/// Helpers, without `bpf_`, for GPL-compatible programs only: `gpl_only` of the kernel's `struct bpf_func_proto`, in any of
+/// the kinds of programs (`kernel/bpf`, `kernel/trace/bpf_trace.c`, `net/core/filter.c`, `drivers/media/rc` of Linux 6.12).
+pub const GPL_ONLY: [&str; 44] = [
+    "check_mtu",
+    "copy_from_user_task",
+    "fib_lookup",
+    "get_branch_snapshot",
+    "get_current_task",
+    "get_current_task_btf",
+    "get_func_ip",
+    "get_stack",
+    "get_stackid",
+    "override_return",
+    "perf_event_output",
+    "perf_event_read",
+    "perf_event_read_value",
+    "perf_prog_read_value",
     "probe_read",
+    "probe_read_kernel",
+    "probe_read_kernel_str",
     "probe_read_str",
     "probe_read_user",
     "probe_read_user_str",
-    "probe_read_kernel",
-    "probe_read_kernel_str",
     "probe_write_user",
-    "trace_printk",
-    "trace_vprintk",
+    "rc_keydown",
+    "rc_pointer_rel",
+    "rc_repeat",
+    "read_branch_records",
     "seq_printf",
     "seq_printf_btf",
     "seq_write",
-    "perf_event_read",
-    "perf_event_read_value",
-    "perf_event_output",
-    "perf_prog_read_value",
-    "read_branch_records",
-    "get_stackid",
-    "get_stack",
-    "get_current_task",
-    "get_current_task_btf",
-    "task_pt_regs",
-    "override_return",
-    "get_func_ip",
-    "get_branch_snapshot",
-    "copy_from_user_task",
+    "skb_output",
     "snprintf",
+    "task_pt_regs",
+    "tcp_check_syncookie",
+    "tcp_gen_syncookie",
+    "tcp_raw_check_syncookie_ipv4",
+    "tcp_raw_check_syncookie_ipv6",
+    "tcp_raw_gen_syncookie_ipv4",
+    "tcp_raw_gen_syncookie_ipv6",
+    "timer_cancel",
     "timer_init",
     "timer_set_callback",
     "timer_start",
-    "timer_cancel",
-    "fib_lookup",
-    "check_mtu",
-    "rc_repeat",
-    "rc_keydown",
-    "rc_pointer_rel",
-    "skb_output",
+    "trace_printk",
+    "trace_vprintk",
     "xdp_output",
 ];
 
@@ -184,6 +191,12 @@ mod tests {
             assert!(text.parse::<Expression>().is_err(), "{text}");
         }
         assert!("(".repeat(1000).parse::<Expression>().is_err());
+    }
+
+    #[test]
+    fn only_the_kernels_spellings_count() {
+        assert!(is_gpl_compatible("Dual BSD/GPL") && is_gpl_compatible("GPL"));
+        assert!(!["Apache-2.0", "gpl", "GPLv2"].into_iter().any(is_gpl_compatible));
     }
 
     #[test]

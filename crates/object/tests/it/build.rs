@@ -5,14 +5,14 @@ use std::process::Command;
 
 use skep_object::Facts;
 
-/// Compiles a file of `tests/c`.
+/// Compiles a file of `tests/c`, with the header of the standard's own objects.
 pub fn object(file: &str, flags: &[&str]) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c");
     let out = tempfile::tempdir().unwrap();
     let path = out.path().join("out.o");
     let output = Command::new("clang")
         .args(["-target", "bpf", "-O2", "-mcpu=v3", "-c", "-Wall", "-Wno-unused-function"])
-        .args(["-Wno-missing-declarations", "-o"])
+        .args(["-I../../../../spec/vectors/files/objects", "-Wno-missing-declarations", "-o"])
         .arg(&path)
         .args(if flags.contains(&"no-debug") {
             vec![]

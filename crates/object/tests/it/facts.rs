@@ -216,7 +216,7 @@ fn what_is_no_object_is_named() {
     this is a 32-bit ELF for BPF, not a 64-bit ELF for BPF: compile with `clang -target bpf -g -O2 -c`
     this BPF ELF is no relocatable object (e_type 2): leave it unlinked, with `-c`
     the object is truncated in the ELF header: that would end at byte 64, the file ends at 40
-    the object is truncated in the section headers: that would end at byte 15144, the file ends at 200
+    the object is truncated in the section headers: that would end at byte 15184, the file ends at 200
     the object has no BTF, which its maps and events need: compile with `-g`
     program 'hidden' cannot be used: it is static; libbpf takes no static function in 'xdp'
     ");

@@ -57,7 +57,7 @@ fn control_characters_in_names_and_licences_are_shown_escaped() {
     let facts = parse(&object("xdp", "a\nb\u{202e}", &EXIT, &[license])).unwrap();
     assert_eq!(skep_object::shown(&facts.programs[0].name), "a\\nb\\u{202e}");
     let license = facts.license.unwrap();
-    assert!(!skep_object::gpl::is_compatible(&license));
+    assert!(!skep_spec::license::is_gpl_compatible(&license));
     assert_eq!(skep_object::shown(&license), "GPL\\n\\u{1b}[2Jsafe");
 }
 

@@ -70,7 +70,7 @@ fn static_slots_and_symbols_of_the_kernel() {
 #[test]
 fn what_asks_for_the_gpl_is_told_with_its_line() {
     let facts = guards();
-    assert!(!gpl::is_compatible(facts.license.as_deref().unwrap()));
+    assert!(!skep_spec::license::is_gpl_compatible(facts.license.as_deref().unwrap()));
     let mut out = String::new();
     for used in gpl::uses(&facts) {
         writeln!(out, "{}:{} {}", used.program, used.source.unwrap().line, used.what).unwrap();

@@ -122,7 +122,10 @@ impl Object {
             big_endian: facts.big_endian,
             arch: facts.arch_hint,
             gpl: Gpl {
-                compatible: facts.license.as_deref().is_some_and(gpl::is_compatible),
+                compatible: facts
+                    .license
+                    .as_deref()
+                    .is_some_and(skep_spec::license::is_gpl_compatible),
                 uses: gpl::uses(&facts),
             },
             license: facts.license.clone(),
