@@ -6,6 +6,7 @@ use std::path::Path;
 
 use skep_kernel::{AttachPlan, Link, MapHandle, Program, attach};
 use skep_spec::ServiceName;
+use skep_spec::life::{self, Way};
 
 use crate::bring_up::BringUp;
 use crate::error::{RuntimeError, chain};
@@ -75,18 +76,20 @@ impl Runtime {
     fn resume(&mut self) -> Result<Option<Interrupted>, RuntimeError> {
         let Some(pending) = self.state.pending.clone() else { return Ok(None) };
         let (service, op) = (pending.service.clone(), pending.op);
-        let finished = match op {
-            Op::Remove => {
+        let only_forward = matches!(op, Op::Remove | Op::Commit);
+        let left = life::Interrupted { only_forward, switched: pending.switched };
+        let known = life::after_crash(left, false) == Way::Finish;
+        let way = life::after_crash(left, !known && self.has_switched(&pending)?);
+        match (way, op) {
+            (Way::Finish, Op::Remove) => {
                 self.converge(&service)?;
                 self.end(Outcome::Done)?;
-                true
             }
-            Op::Commit => self.finish().map(|()| true)?,
-            _ if pending.switched => self.finish().map(|()| true)?,
-            _ if self.has_switched(&pending)? => self.go_forward(&pending).map(|()| true)?,
-            _ => self.undo("the process ended before the switch").map(|()| false)?,
-        };
-        Ok(Some(Interrupted { service, op, finished }))
+            (Way::Finish, _) if known => self.finish()?,
+            (Way::Finish, _) => self.go_forward(&pending)?,
+            (Way::Undo, _) => self.undo("the process ended before the switch")?,
+        }
+        Ok(Some(Interrupted { service, op, finished: way == Way::Finish }))
     }
 
     /// Whether the kernel runs the new generation: the pinned switch word says it; without one, the program

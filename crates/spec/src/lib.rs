@@ -7,6 +7,7 @@ pub mod arch;
 pub mod digest;
 pub mod json;
 pub mod license;
+pub mod life;
 pub mod manifest;
 pub mod media;
 pub mod name;

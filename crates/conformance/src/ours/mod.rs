@@ -3,6 +3,7 @@
 mod archives;
 mod documents;
 mod kernels;
+mod life;
 mod manifests;
 mod names;
 mod objects;
@@ -66,6 +67,8 @@ fn answer(op: &str, input: &Value) -> Answered {
         "permissions.check" => kernels::check(input),
         "permissions.powers" => kernels::powers(input),
         "permissions.compare" => kernels::compare(input),
+        "life.recover" => life::recover(input),
+        "life.entries" => life::entries(input),
         "key.read" => trust::key(input),
         "policy.read" => trust::policy(input),
         "signature.verify" => trust::verify(input),

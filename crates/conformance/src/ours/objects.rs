@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use skep_object::btf::BtfError;
 use skep_object::event::{Decoder, DecoderError, event_type};
 use skep_object::layout::{self, LayoutChange};
 use skep_object::{Btf, Facts, ObjectError, TypeId};
@@ -20,7 +21,9 @@ impl From<ObjectError> for Failure {
             ObjectError::OtherMachine { .. } => "object.machine",
             ObjectError::NotRelocatable { .. } => "object.not-relocatable",
             ObjectError::Truncated { .. } => "object.truncated",
-            ObjectError::Limit { .. } => "object.limit",
+            ObjectError::Limit { .. } | ObjectError::Btf { source: BtfError::Limit { .. }, .. } => {
+                "object.limit"
+            }
             ObjectError::NoBtf => "object.no-btf",
             ObjectError::Btf { .. } => "object.btf",
             ObjectError::Program { .. } => "object.program",

@@ -6,6 +6,7 @@ use skep_object::event::event_type;
 use skep_object::layout::{FieldPair, LayoutChange, compare};
 use skep_object::{Btf, Facts, Global, MapFacts, MapKind, MapOrigin, TypeId, Writers};
 use skep_spec::Manifest;
+use skep_spec::life::{Entries, Fate, Lost};
 use skep_spec::manifest::{Map, Merge, Upgrade};
 
 use super::{MigrateError, explain};
@@ -196,46 +197,61 @@ impl Pair<'_> {
 
     /// A map of keys and values.
     fn entries(&self) -> Result<MapPlan, String> {
-        if self.same_map() && self.same_key() && self.same_value() {
-            let why = "its layout is the same in both versions";
-            return Ok(plan(MapChange::Keep, why, Exactness::Exact));
-        }
+        let same = self.same_map() && self.same_key() && self.same_value();
         let change = self.value_change();
-        if self.upgrade() != Some(Upgrade::Migrate) {
-            return Err(explain::not_allowed(
-                self.name,
-                self.upgrade(),
-                &self.difference(),
-                &change,
-            ));
-        }
-        if !self.same_key() || self.shape(self.old) != self.shape(self.new) {
-            let why =
-                "entries can only move between hash tables, or between arrays, with the same key";
-            return Err(explain::impossible(self.name, why));
-        }
-        match change {
-            LayoutChange::Equal => Err(explain::impossible(self.name, "its fields can't be told")),
-            LayoutChange::Incompatible(why) => Err(explain::impossible(self.name, &why)),
+        let (common, removed, blocked) = match &change {
             LayoutChange::Fields { common, removed, blocked, .. } => {
-                if let Some(blocked) = blocked.first() {
-                    let why = format!("field '{}': {}", blocked.name, blocked.why);
-                    return Err(explain::impossible(self.name, &why));
-                }
-                self.migration(&common, &removed)
+                (common.as_slice(), removed.as_slice(), blocked.first())
+            }
+            _ => Default::default(),
+        };
+        let unsaid = self.unsaid(common);
+        let asked = Entries {
+            policy: self.upgrade(),
+            same,
+            same_key: self.same_key() && self.shape(self.old) == self.shape(self.new),
+            common: !common.is_empty() && blocked.is_none(),
+            unsaid: !unsaid.is_empty(),
+        };
+        match asked.fate() {
+            Ok(Fate::Kept) => {
+                let why = "its layout is the same in both versions";
+                Ok(plan(MapChange::Keep, why, Exactness::Exact))
+            }
+            Ok(Fate::Empty) => {
+                Ok(plan(MapChange::Reset, "the manifest says reset", Exactness::Dropped))
+            }
+            Ok(Fate::Moved) => Ok(self.migration(common, removed)),
+            Err(Lost::Policy) => {
+                let difference = self.difference();
+                Err(explain::not_allowed(self.name, self.upgrade(), &difference, &change))
+            }
+            Err(Lost::Merge) => Err(explain::no_merge(self.name, &unsaid)),
+            Err(Lost::Layout) if !asked.same_key => {
+                let why = "entries can only move between hash tables, or between arrays, with the same key";
+                Err(explain::impossible(self.name, why))
+            }
+            Err(Lost::Layout) => {
+                let why = match (&change, blocked) {
+                    (LayoutChange::Incompatible(why), _) => why.clone(),
+                    (_, Some(blocked)) => format!("field '{}': {}", blocked.name, blocked.why),
+                    _ => "its fields can't be told".to_owned(),
+                };
+                Err(explain::impossible(self.name, &why))
             }
         }
     }
 
-    fn migration(&self, common: &[FieldPair], removed: &[String]) -> Result<MapPlan, String> {
-        let unsaid: Vec<&str> = common
+    /// The numbers that no merge is said for.
+    fn unsaid<'a>(&self, common: &'a [FieldPair]) -> Vec<&'a str> {
+        common
             .iter()
             .filter(|pair| pair.number && self.merge_of(&pair.name).is_none())
             .map(|pair| pair.name.as_str())
-            .collect();
-        if !unsaid.is_empty() {
-            return Err(explain::no_merge(self.name, &unsaid));
-        }
+            .collect()
+    }
+
+    fn migration(&self, common: &[FieldPair], removed: &[String]) -> MapPlan {
         let merge = |pair: &FieldPair| match self.merge_of(&pair.name) {
             Some(merge) if pair.number => merge,
             _ => Merge::Last,
@@ -246,7 +262,7 @@ impl Pair<'_> {
         if !removed.is_empty() {
             why += &format!("; what the old version has in {} is lost", removed.join(", "));
         }
-        Ok(plan(MapChange::Migrate { fields }, why, exactness))
+        plan(MapChange::Migrate { fields }, why, exactness)
     }
 
     /// The merge of a field, said for itself or for what it is in.
