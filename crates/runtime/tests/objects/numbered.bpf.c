@@ -16,6 +16,13 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAGIC 0x6e756d6265726564ULL // "numbered", in a packet
 #define UDP 17
 
+#ifndef RING
+#define RING (4 << 20)
+#endif
+#ifndef RING_FLAGS
+#define RING_FLAGS 0
+#endif
+
 #if defined(__TARGET_ARCH_x86)
 #define NR_LSEEK 8
 #elif defined(__TARGET_ARCH_arm64)

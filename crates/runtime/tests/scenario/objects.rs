@@ -125,14 +125,11 @@ fn manifest(set: &str, version: u32, target: Option<&str>) -> Value {
 fn compile(source: &Path, object: &Path, version: u32, hooks: &[&str]) -> Result<(), String> {
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86" };
     let machine = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
-    let usual = [("RING=", "-DRING=4194304"), ("RING_FLAGS=", "-DRING_FLAGS=0")];
-    let said = |name: &str| hooks.iter().any(|hook| hook.starts_with(name));
     let mut clang = Command::new("clang");
     clang
         .args(["-g", "-O2", "-target", "bpf", "-Wall", "-Wno-visibility"])
         .arg(format!("-D__TARGET_ARCH_{arch}"))
         .arg(format!("-DVERSION={version}"))
-        .args(usual.iter().filter(|(name, _)| !said(name)).map(|(_, define)| define))
         .args(hooks.iter().map(|hook| format!("-D{hook}")))
         .arg("-I")
         .arg(source.with_file_name("include"))

@@ -93,7 +93,7 @@ impl Set {
         let cflags: Vec<String> = programs
             .iter()
             .map(|macro_name| format!("-D{macro_name}"))
-            .chain([format!("-DVERSION={version}"), "-DRING=4194304".into()])
+            .chain([format!("-DVERSION={version}")])
             .chain(["-I/usr/include/x86_64-linux-gnu".into(), "-Wno-visibility".into()])
             .map(|flag| format!("{flag:?}"))
             .collect();
