@@ -6,9 +6,10 @@ use std::time::Duration;
 use skep_kernel::MapHandle;
 use skep_runtime::{Detail, Faults};
 
+use crate::equal::equal;
 use crate::generator::{Generator, Kind};
 use crate::place::{Ended, Place};
-use crate::tally::{equal, sum};
+use crate::tally::sum;
 
 const PAUSE: Duration = Duration::from_micros(50);
 
@@ -126,9 +127,9 @@ fn whole(place: &Place, seen: &[MapHandle], detail: &Detail, end: u64) -> Result
     let seen = place.seen_once(&seen.iter().collect::<Vec<_>>(), end)?;
     for name in ["counts", ".bss", "kept"] {
         let map = detail.maps.iter().find(|map| map.name == name).ok_or("a map is missing")?;
-        equal(name, sum(&place.map(name, map.made_by)?)?, seen.len() as u64)?;
+        equal(name, sum(&place.map(name, map.made_by)?)?, seen.numbers.len() as u64)?;
     }
-    place.events_are_in_order(&seen)
+    place.events_are_in_order(&seen.numbers)
 }
 
 /// Each map once: several ways may have led to one.

@@ -8,9 +8,10 @@ use skep_runtime::journal::{Journal, JournalError};
 use skep_runtime::state::Record;
 use skep_runtime::{EventStream, Next, Runtime, RuntimeError};
 
+use crate::equal::equal;
 use crate::generator::{Generator, Kind};
 use crate::place::{Job, Place};
-use crate::tally::{equal, sum};
+use crate::tally::sum;
 use crate::tests::Outcome;
 
 const PAUSE: Duration = Duration::from_micros(50);
@@ -43,7 +44,7 @@ pub fn rebooted(place: &Place) -> Outcome {
     let seen = place.map("seen", detail.status.generation)?;
     let seen = place.seen_once(&[&before, &seen], end)?;
     let counts = sum(&place.map("counts", detail.status.generation)?)?;
-    equal("counts", counts, seen.len() as u64)?;
+    equal("counts", counts, seen.numbers.len() as u64)?;
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;
     Ok("generation 2 came up again, and 1.0.0 behind it".to_owned())

@@ -9,6 +9,7 @@
 
 mod child;
 mod crash;
+mod equal;
 mod generator;
 mod holder;
 mod lives;

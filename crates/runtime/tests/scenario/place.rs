@@ -12,9 +12,10 @@ use skep_runtime::{Cause, Detail, Dirs, Faults, Install, Packages, Runtime};
 use skep_spec::{Digest, ServiceName};
 use skep_trust::{Package, Verified};
 
+use crate::equal::equal;
 use crate::holder::Keeper;
 use crate::objects::{Objects, verified};
-use crate::tally::{Seen, equal, once};
+use crate::tally::{Seen, Tally};
 
 /// Where one test works. Everything goes with it.
 pub struct Place {
@@ -129,9 +130,9 @@ impl Place {
 
     /// That each number from 1 to `end` was seen once by one of `maps`, but for those that the kernel says it kept from the
     /// stubs; gives those seen.
-    pub fn seen_once(&self, maps: &[&MapHandle], end: u64) -> Result<Vec<u64>, String> {
+    pub fn seen_once(&self, maps: &[&MapHandle], end: u64) -> Result<Tally, String> {
         let detail = self.does("open")?.detail.ok_or("the service is gone")?;
-        once(&Seen::new(maps)?, end, detail.hooks.iter().map(|hook| hook.missed).sum())
+        Seen::new(maps)?.once(end, detail.hooks.iter().map(|hook| hook.missed).sum())
     }
 
     /// That the rings hold these numbers, each once and in order.

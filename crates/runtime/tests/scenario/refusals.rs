@@ -6,9 +6,9 @@ use skep_runtime::{Runtime, RuntimeError};
 use skep_spec::manifest::{Alternatives, Otherwise};
 use skep_trust::Package;
 
+use crate::equal::equal;
 use crate::objects::verified;
 use crate::place::{Job, Place};
-use crate::tally::equal;
 use crate::tests::Outcome;
 
 type Change = fn(&mut Package, &mut skep_runtime::Install);

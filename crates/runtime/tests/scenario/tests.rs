@@ -7,13 +7,13 @@ use skep_runtime::Faults;
 use skep_runtime::ephemeral::{Options, Record, run};
 
 use crate::crash::{self, Crash, Trouble};
+use crate::equal::equal;
 use crate::generator::{Generator, Kind};
 use crate::lives;
 use crate::objects::{Objects, verified};
 use crate::own_cgroup::OwnCgroup;
 use crate::place::{Ended, Place};
 use crate::refusals;
-use crate::tally::equal;
 use crate::warm;
 
 /// What was seen, or what was wrong.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::equal::equal;
 use crate::generator::{Generator, Kind};
 use crate::place::Place;
-use crate::tally::{equal, sum};
+use crate::tally::sum;
 
 /// Between two events, so that the ring holds all of a test.
 const PAUSE: Duration = Duration::from_micros(50);
@@ -24,7 +25,11 @@ pub fn there_and_back(place: &Place, kind: Kind) -> Result<String, String> {
     equal("generation", detail.status.generation, 1)?;
     generator.wait(200);
     let end = generator.stop();
-    let seen = place.seen_once(&[&before, &after], end)?;
+    let tally = place.seen_once(&[&before, &after], end)?;
+    if let [0, _] | [_, 0] = tally.by_version[..] {
+        return Err(format!("one version saw nothing: {:?}", tally.by_version));
+    }
+    let seen = tally.numbers;
     for name in ["counts", "kept", ".bss"] {
         equal(name, sum(&place.map(name, 1)?)?, seen.len() as u64)?;
     }

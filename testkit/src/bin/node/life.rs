@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use serde_json::Value;
+use skep_kernel::MapHandle;
 
 use crate::generator::Generator;
 use crate::packages::Set;
 use crate::skepd::Skepd;
 use crate::stage::Stage;
-use crate::tally::{Seen, once, sum};
+use crate::tally::{Seen, sum};
 
 /// Events between two steps.
 const SOME: u64 = 300;
@@ -23,13 +24,14 @@ pub fn whole(packages: &Path, set: &Set) -> Result<String> {
     let mut skepd = Skepd::start(&packages.join("trust.toml"))?;
     let service = set.name.replace('_', "-");
     install(&skepd, packages, set, &stage)?;
-    let first = Seen::open(&skepd.map(&service, "seen@1"))?;
+    let first = map(&skepd, &service, "seen@1")?;
     let generator = Generator::start(set.events, 1, PAUSE);
     generator.wait(SOME);
 
     let second = set.layout(packages, 2);
     skepd.skep(&["upgrade", &service, path(&second)?])?;
-    let second = Seen::open(&skepd.map(&service, "seen@2"))?;
+    let second = map(&skepd, &service, "seen@2")?;
+    let seen = Seen::new(&[&first, &second]).map_err(Error::msg)?;
     generator.wait(SOME);
     let watched = watch(&skepd, &service)?;
 
@@ -40,22 +42,29 @@ pub fn whole(packages: &Path, set: &Set) -> Result<String> {
 
     skepd.skep(&["rollback", &service])?;
     generator.wait(SOME);
-    let made = generator.stop() - 1;
+    let end = generator.stop();
 
     let detail = show(&skepd, &service)?;
-    let seen_once = once(&[&first, &second], made, missed(&detail))?;
-    let counter = sum(&skepd.map(&service, "counts@1"))?;
+    let tally = seen.once(end, missed(&detail)).map_err(Error::msg)?;
+    let seen_once = tally.numbers.len() as u64;
+    let counter = sum(&map(&skepd, &service, "counts@1")?).map_err(Error::msg)?;
     ensure!(counter == seen_once, "the counter is {counter} after {seen_once} events");
     let shown = counted(&detail)?;
     ensure!(shown == seen_once, "skep show counts {shown} of {seen_once} events");
 
     skepd.skep(&["remove", &service])?;
     ensure!(skepd.pins().is_empty(), "pins are left: {:?}", skepd.pins());
-    let (first, second) = (first.count(), second.count());
+    let &[first, second] = tally.by_version.as_slice() else { bail!("two versions were counted") };
     ensure!(first > 0 && second > 0, "version 1 saw {first}, version 2 {second}");
     Ok(format!(
-        "{made} events, 0 lost, 0 doubled, counter exact; {second} by version 2, {watched} watched"
+        "{} events, 0 lost, 0 doubled, counter exact; {second} by version 2, {watched} watched",
+        end - 1
     ))
+}
+
+fn map(skepd: &Skepd, service: &str, name: &str) -> Result<MapHandle> {
+    let pin = skepd.map(service, name);
+    MapHandle::open_pinned(&pin).with_context(|| format!("open {}", pin.display()))
 }
 
 fn install(skepd: &Skepd, packages: &Path, set: &Set, stage: &Stage) -> Result<()> {

@@ -21,6 +21,8 @@ mod own_cgroup;
 mod packages;
 mod skepd;
 mod stage;
+/// As they hold it against what the kernel counted.
+#[path = "../../../../crates/runtime/tests/scenario/tally.rs"]
 mod tally;
 
 use std::path::{Path, PathBuf};
