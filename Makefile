@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/skep/bin:/usr/local/go/bin:$(PATH)
 CARGO := cargo
 
-.PHONY: help setup build test demo bench guests proof clean
+.PHONY: help setup build test demo bench fuzz guests proof clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t12
@@ -26,6 +26,10 @@ bench: build ## ours against peers; a table and target/bench.json
 	@scripts/setup.sh bench
 	$(CARGO) build --release --locked --package bench
 	@exec scripts/bench.sh
+
+fuzz: setup ## every parser of strangers' bytes, FUZZ_SECONDS (600) each
+	@scripts/setup.sh fuzz
+	@$(CARGO) xtask fuzz
 
 guests: setup ## every kernel of tests/kernels.toml
 	@scripts/setup.sh test

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh build|test|bench: installs what is missing on Debian 12, as root, and says each step.
+# setup.sh build|test|bench|fuzz: installs what is missing on Debian 12, as root, and says each step.
 # Does nothing, quickly, where all is there. Downloads that no package manager keeps go to $XDG_CACHE_HOME/skep.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -80,13 +80,17 @@ sysroot() {
 	}
 }
 
+# Go: it builds cosign, and fetches the objects of others that skep-object is held against
+golang() {
+	! have go || return 0
+	backports
+	packages bookworm-backports golang-go
+}
+
 # cosign, built from the Go module proxy: what signatures are held against
 cosign() {
 	! have cosign || return 0
-	if ! have go; then
-		backports
-		packages bookworm-backports golang-go
-	fi
+	golang
 	say "go install cosign (some minutes)"
 	GOFLAGS=-p=2 GOTOOLCHAIN=auto GOBIN=$cache/bin go install github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3
 }
@@ -95,6 +99,19 @@ cargo_deny() {
 	have cargo-deny || {
 		say "cargo install cargo-deny (some minutes)"
 		(cd / && cargo install --quiet --locked --root "$cache" cargo-deny@0.20.2)
+	}
+}
+
+# libFuzzer's driver, and the compiler whose coverage it reads
+cargo_fuzz() {
+	packages - g++
+	rustup toolchain list 2>/dev/null | grep -q '^nightly' || {
+		say "rustup toolchain install nightly"
+		rustup -q toolchain install nightly --profile minimal --no-self-update
+	}
+	have cargo-fuzz || {
+		say "cargo install cargo-fuzz"
+		(cd / && cargo install --quiet --locked --root "$cache" cargo-fuzz@0.13.2)
 	}
 }
 
@@ -108,8 +125,10 @@ test | bench)
 	packages - chromium docker-registry iproute2 llvm openssl python3-cryptography python3-jsonschema skopeo sqlite3 util-linux
 	;;&
 test)
+	golang
 	cosign
 	cargo_deny
 	;;
 bench) packages - bpftrace linux-headers-amd64 python3-bpfcc ;;
+fuzz) cargo_fuzz ;;
 esac

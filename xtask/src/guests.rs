@@ -90,7 +90,7 @@ fn executable(package: &str, name: &str) -> Result<PathBuf> {
 }
 
 /// Outside the checkout, as what else is downloaded.
-fn cache() -> Result<PathBuf> {
+pub fn cache() -> Result<PathBuf> {
     let set = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty());
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     Ok(set

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run")]
 
 mod arrows;
+mod fuzz;
 mod guests;
 mod proof;
 mod sysroot;
@@ -12,7 +13,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const HELP: &str = "cargo xtask arrows | sysroot | test | proof | guests [--all] [--only SERIES]";
+const HELP: &str =
+    "cargo xtask arrows | sysroot | test | proof | guests [--all] [--only SERIES] | fuzz [TARGET...]";
 
 fn main() -> ExitCode {
     match run() {
@@ -33,6 +35,7 @@ fn run() -> Result<()> {
         ["test"] => test::everything(),
         ["proof", rest @ ..] => proof::run(rest),
         ["guests", rest @ ..] => guests::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         _ => bail!("{HELP}"),
     }
 }

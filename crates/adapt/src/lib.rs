@@ -5,9 +5,11 @@
 
 mod change;
 pub mod decide;
+mod ground;
 mod kernel_facts;
 pub mod lost;
 pub mod need;
 
 pub use change::{Change, Pass};
+pub use ground::Ground;
 pub use kernel_facts::{Feature, FeatureError, KernelFacts, Support};

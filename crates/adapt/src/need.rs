@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use skep_object::{Facts, ProgramFacts, ProgramKind};
+use skep_object::{Facts, ProgramFacts, ProgramKind, Use, Used};
 use skep_spec::Target;
 
-use crate::{Feature, KernelFacts, Support};
+use crate::{Feature, Ground, KernelFacts, Support};
 
 /// Something that a kernel must have for a program to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,14 +54,18 @@ pub fn of_programs<'a>(
     facts: &Facts,
     programs: impl Iterator<Item = (&'a ProgramFacts, &'a Target)>,
 ) -> Vec<Need> {
-    let mut needs: BTreeMap<Vec<Feature>, BTreeSet<String>> = BTreeMap::new();
-    for (program, target) in programs {
-        let features = of_code(facts, program).into_iter().chain(of_target(target));
-        for any_of in features {
-            needs.entry(any_of).or_default().insert(program.name.clone());
-        }
-    }
-    needs.into_iter().map(|(any_of, by)| Need { any_of, by }).collect()
+    gathered(programs, |program| of_code(facts, program, |_| true))
+}
+
+/// What these programs need where they are to run: helpers and kernel functions behind questions that are answered there, or
+/// behind constants that stay off, are left out.
+#[must_use]
+pub fn of_programs_on<'a>(
+    facts: &Facts,
+    programs: impl Iterator<Item = (&'a ProgramFacts, &'a Target)>,
+    ground: &Ground<'_>,
+) -> Vec<Need> {
+    gathered(programs, |program| of_code(facts, program, |used| !ground.is_dead(used)))
 }
 
 /// What a kernel answers to each need.
@@ -99,11 +103,33 @@ fn answer(need: &Need, kernel: &KernelFacts) -> Answer {
     Answer { need: need.clone(), support, with: None }
 }
 
-fn of_code(facts: &Facts, program: &ProgramFacts) -> Vec<Vec<Feature>> {
+fn gathered<'a>(
+    programs: impl Iterator<Item = (&'a ProgramFacts, &'a Target)>,
+    of_code: impl Fn(&ProgramFacts) -> Vec<Vec<Feature>>,
+) -> Vec<Need> {
+    let mut needs: BTreeMap<Vec<Feature>, BTreeSet<String>> = BTreeMap::new();
+    for (program, target) in programs {
+        for any_of in of_code(program).into_iter().chain(of_target(target)) {
+            needs.entry(any_of).or_default().insert(program.name.clone());
+        }
+    }
+    needs.into_iter().map(|(any_of, by)| Need { any_of, by }).collect()
+}
+
+fn of_code(
+    facts: &Facts,
+    program: &ProgramFacts,
+    is_used: impl Fn(&Use) -> bool,
+) -> Vec<Vec<Feature>> {
     let mut features = Vec::new();
     features.extend(ProgramKind::of_section(&program.section).map(Feature::Program));
-    features.extend(program.helpers.iter().cloned().map(Feature::Helper));
-    features.extend(program.kfuncs.iter().cloned().map(Feature::Kfunc));
+    features.extend(program.uses.iter().filter(|used| is_used(used)).filter_map(|used| {
+        match used.what {
+            Used::Helper => Some(Feature::Helper(used.name.clone())),
+            Used::Kfunc => Some(Feature::Kfunc(used.name.clone())),
+            Used::Ksym => None,
+        }
+    }));
     let maps = program.maps.iter().filter_map(|name| facts.map(name));
     features.extend(maps.map(|map| Feature::Map(map.kind)));
     // Relocations of shared functions stand in .text.

@@ -210,7 +210,8 @@ impl Lint<'_> {
     /// Maps that keep something over runs: of the objects, or without them those that metrics name.
     fn keepers(&self) -> Vec<String> {
         let of_facts = self.facts.iter().flat_map(|facts| &facts.maps).filter(|map| {
-            let carries = [MapKind::RingBuf, MapKind::PerfEventArray, MapKind::ProgArray];
+            let carries =
+                [MapKind::RingBuf, MapKind::PerfEventArray, MapKind::ProgArray, MapKind::StructOps];
             map.origin != MapOrigin::Data && !carries.contains(&map.kind)
         });
         let mut names: Vec<String> = of_facts.map(|map| map.name.clone()).collect();

@@ -49,8 +49,13 @@ pub enum MapOrigin {
     Legacy,
     /// A section of global data.
     Data,
+    /// A variable in `.struct_ops`, `.struct_ops.link`, or either with a `?` before it: a kernel interface whose functions are
+    /// programs.
+    StructOps,
 }
 
+/// `BPF_F_LINK`: what `.struct_ops.link` sets.
+const LINK: u32 = 1 << 13;
 const MMAPABLE: u32 = 1 << 10;
 const RDONLY_PROG: u32 = 1 << 7;
 
@@ -159,6 +164,7 @@ pub(crate) fn maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<MapFacts>, Ob
         maps.extend(btf_maps(elf, btf.ok_or(ObjectError::NoBtf)?)?);
     }
     maps.extend(data_maps(elf, btf));
+    maps.extend(btf.into_iter().flat_map(struct_ops));
     if maps.len() > limits::MAPS {
         let found = maps.len();
         return Err(ObjectError::Limit { what: "maps", found, most: limits::MAPS });
@@ -294,6 +300,31 @@ fn legacy_maps(elf: &Elf<'_>) -> Result<Vec<MapFacts>, ObjectError> {
         });
     }
     Ok(maps)
+}
+
+/// The kernel's own struct is larger than the object's, so that the size is not the one that is loaded.
+fn struct_ops(btf: &Btf) -> impl Iterator<Item = MapFacts> {
+    const SECTIONS: [(&str, u32); 4] = [
+        (".struct_ops", 0),
+        (".struct_ops.link", LINK),
+        ("?.struct_ops", 0),
+        ("?.struct_ops.link", LINK),
+    ];
+    SECTIONS.into_iter().flat_map(move |(section, flags)| {
+        btf.data_section(section).iter().filter_map(move |variable| {
+            let Kind::Variable { ty, .. } = btf.kind(variable.ty) else { return None };
+            let name = btf.name(btf.ty(variable.ty)).to_owned();
+            Some(MapFacts {
+                kind: MapKind::StructOps,
+                key_size: 4,
+                value_size: u32::try_from(btf.size_of(*ty)?).ok()?,
+                value_type: Some(*ty),
+                max_entries: 1,
+                flags,
+                ..MapFacts::empty(name, MapOrigin::StructOps)
+            })
+        })
+    })
 }
 
 /// Whether libbpf makes a map of a section.

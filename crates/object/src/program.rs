@@ -94,7 +94,7 @@ pub(crate) fn programs(
 ) -> Result<Vec<ProgramFacts>, ObjectError> {
     let uses = Uses::read(opened, code)?;
     let stacks = uses.stacks();
-    let (mut reached, mut names) = (0, BTreeSet::new());
+    let (mut reached, mut walked, mut names) = (0, 0, BTreeSet::new());
     let mut analysis = Analysis::new(code, maps.iter().map(|m| (m.name.clone(), m.kind)));
     let mut programs = Vec::new();
     for (index, function) in code.functions.iter().enumerate() {
@@ -114,7 +114,7 @@ pub(crate) fn programs(
         }
         let target =
             section.name.parse().unwrap_or_else(|_| Target::Other(section.name.to_string()));
-        let gathered = uses.gather(index, &mut reached)?;
+        let gathered = uses.gather(index, &mut reached, &mut walked)?;
         let written = analysis.writes(index);
         reached += written.writes.len();
         let names = |what| gathered.uses.iter().filter(move |used| used.what == what);

@@ -21,7 +21,7 @@ pub struct Use {
     pub function: String,
     /// The line that does.
     pub source: Option<Source>,
-    /// What must hold for that line to run; empty if nothing that the object shows. A place without guards comes first.
+    /// What must hold wherever it is used; empty if nothing that the object shows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guards: Vec<Guard>,
 }
@@ -86,11 +86,17 @@ impl<'a> Uses<'a> {
         Ok(Self { opened, code, functions })
     }
 
-    /// What the program that starts with a function uses. What it reached is added to `reached`, for all programs.
-    pub(crate) fn gather(&self, from: usize, reached: &mut usize) -> Result<Gathered, ObjectError> {
+    /// What the program that starts with a function uses. What it reached is added to `reached` and `walked`, for all
+    /// programs.
+    pub(crate) fn gather(
+        &self,
+        from: usize,
+        reached: &mut usize,
+        walked: &mut usize,
+    ) -> Result<Gathered, ObjectError> {
         let mut all: BTreeMap<&(Used, String), (usize, Spot)> = BTreeMap::new();
         let mut gathered = Gathered::default();
-        for (index, inherited) in self.reached(from) {
+        for (index, inherited) in self.reached(from, walked)? {
             let (Some(uses), Some(function)) =
                 (self.functions.get(index), self.code.functions.get(index))
             else {
@@ -108,8 +114,9 @@ impl<'a> Uses<'a> {
                 match all.entry(key) {
                     Entry::Vacant(entry) => _ = entry.insert((index, spot)),
                     Entry::Occupied(mut entry) => {
-                        if spot.guards.is_empty() && !entry.get().1.guards.is_empty() {
-                            entry.insert((index, spot));
+                        let (first, known) = entry.get_mut();
+                        if known.join(spot) {
+                            *first = index;
                         }
                     }
                 }
@@ -120,27 +127,39 @@ impl<'a> Uses<'a> {
         Ok(gathered)
     }
 
-    /// The functions that a program reaches, each with what must hold; without guards where there is such a way.
-    fn reached(&self, from: usize) -> Vec<(usize, Vec<Guard>)> {
-        let mut seen = BTreeSet::new();
-        let mut found = Vec::new();
-        let mut todo = VecDeque::from([(from, Vec::new())]);
-        while let Some((index, inherited)) = todo.pop_front() {
-            if !seen.insert(index) {
-                continue;
-            }
+    /// The functions that a program reaches, the nearest first, each with what must hold on every way to it. Calls that were
+    /// followed are added to `walked`, for all programs.
+    fn reached(
+        &self,
+        from: usize,
+        walked: &mut usize,
+    ) -> Result<Vec<(usize, Vec<Guard>)>, ObjectError> {
+        let mut order = vec![from];
+        let mut found = BTreeMap::from([(from, Vec::new())]);
+        let mut todo = VecDeque::from([from]);
+        while let Some(index) = todo.pop_front() {
+            let inherited = found.get(&index).cloned().unwrap_or_default();
             let calls = self.functions.get(index).map(|uses| &uses.calls);
-            for (to, guards) in calls.into_iter().flatten().filter(|(to, _)| !seen.contains(to)) {
+            for (to, guards) in calls.into_iter().flatten() {
+                *walked += 1;
+                limit("calls of all programs", *walked, limits::WALKED)?;
                 let guards = together(&inherited, guards);
-                if guards.is_empty() {
-                    todo.push_front((*to, guards));
-                } else {
-                    todo.push_back((*to, guards));
+                match found.entry(*to) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(guards);
+                        order.push(*to);
+                        todo.push_back(*to);
+                    }
+                    Entry::Occupied(mut entry) => {
+                        if keep_common(entry.get_mut(), &guards) {
+                            todo.push_back(*to);
+                        }
+                    }
                 }
             }
-            found.push((index, inherited));
         }
-        found
+        let with = |index| (index, found.remove(&index).unwrap_or_default());
+        Ok(order.into_iter().map(with).collect())
     }
 
     fn used(&self, (what, name): &(Used, String), index: usize, spot: Spot) -> Use {
@@ -171,6 +190,13 @@ fn together(inherited: &[Guard], own: &[Guard]) -> Vec<Guard> {
     all.extend(own.iter().filter(|guard| !inherited.contains(guard)).cloned());
     all.truncate(MOST_GUARDS);
     all
+}
+
+/// Leaves the guards that both have; whether that took any away.
+fn keep_common(known: &mut Vec<Guard>, others: &[Guard]) -> bool {
+    let before = known.len();
+    known.retain(|guard| others.contains(guard));
+    known.len() < before
 }
 
 /// Most guards of one use that are told.
@@ -209,17 +235,29 @@ impl FunctionUses {
             Reference::Extern(name) => (Used::Ksym, name),
             Reference::Function(to) => {
                 let known = self.calls.entry(to).or_insert_with(|| guards.to_vec());
-                if guards.is_empty() {
-                    known.clear();
-                }
+                keep_common(known, guards);
                 return;
             }
             Reference::Map { .. } | Reference::Unknown => return,
         };
-        let known = self.spots.get(&key);
-        if known.is_none_or(|known| guards.is_empty() && !known.guards.is_empty()) {
-            self.spots.insert(key, Spot { at, guards: guards.to_vec() });
+        let spot = Spot { at, guards: guards.to_vec() };
+        match self.spots.entry(key) {
+            Entry::Vacant(entry) => _ = entry.insert(spot),
+            Entry::Occupied(mut entry) => _ = entry.get_mut().join(spot),
         }
+    }
+}
+
+impl Spot {
+    /// Takes in another place of the same use; whether that is the one to show, since nothing must hold for it.
+    fn join(&mut self, other: Self) -> bool {
+        let better = other.guards.is_empty() && !self.guards.is_empty();
+        if better {
+            *self = other;
+        } else {
+            keep_common(&mut self.guards, &other.guards);
+        }
+        better
     }
 }
 

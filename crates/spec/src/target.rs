@@ -108,6 +108,9 @@ impl FromStr for Target {
         let text = text.strip_prefix('?').unwrap_or(text); // libbpf: "do not load by itself"
         let (kind, rest) = text.split_once('/').unwrap_or((text, ""));
         let refuse = |why| Err(TargetError { text: text.to_owned(), why });
+        if text.starts_with('?') {
+            return refuse("at most one '?' goes before a target");
+        }
         let some = |rest: &str| rest.to_owned();
         Ok(match kind {
             "tp" | "tracepoint" => match rest.split_once('/') {

@@ -202,9 +202,10 @@ impl Types<'_> {
         u32::try_from(self.types.len()).unwrap_or(u32::MAX)
     }
 
+    /// Zig writes its `anyopaque` as an integer of no bytes.
     fn int(&mut self, size: u32) -> Result<Int, BtfError> {
         let [bits, _, bit_offset, encoding] = self.word()?.to_le_bytes();
-        if !(1..=16).contains(&size) {
+        if size > 16 {
             let what = format!("an integer of {size} bytes");
             return Err(BtfError::Reference { id: self.id(), what });
         }

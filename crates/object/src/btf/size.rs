@@ -33,7 +33,7 @@ impl Btf {
                     at = self.skip_modifiers(*element);
                     continue;
                 }
-                Kind::Int(int) => int.size,
+                Kind::Int(int) if int.size > 0 => int.size,
                 Kind::Pointer(_) => 8,
                 Kind::Struct(c) | Kind::Union(c) => c.size,
                 Kind::Enum(e) | Kind::Enum64(e) => e.size,

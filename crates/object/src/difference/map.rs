@@ -5,9 +5,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use skep_spec::manifest::{Map, Upgrade};
+use skep_spec::param::{Value, parse_size};
+
+use super::Version;
 use crate::event::event_type;
-use crate::layout::{FieldChange, FieldClass, LayoutChange, compare, fields};
-use crate::{Btf, Facts, MapFacts, MapKind, MapOrigin, TypeId};
+use crate::layout::{FieldChange, FieldClass, FieldPair, LayoutChange, compare, fields};
+use crate::{Btf, MapFacts, MapKind, MapOrigin, TypeId};
 
 /// A map of either version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +42,12 @@ pub enum Keeps {
     All,
     /// Entries can be moved, field by field, if the manifest says how.
     Movable,
+    /// Entries are moved, field by field, as the manifest says.
+    Moved,
+    /// The new version starts empty, as the manifest says.
+    Reset,
+    /// It changed, and the manifest does not say what becomes of its contents: the upgrade is refused.
+    Refused,
     /// Variables are carried over by name.
     Variables,
     /// Each version has its own, and nothing is lost by that.
@@ -55,6 +65,9 @@ impl fmt::Display for Keeps {
         f.write_str(match self {
             Self::All => "kept as it is",
             Self::Movable => "can be moved, if the manifest says how",
+            Self::Moved => "moved, as the manifest says",
+            Self::Reset => "starts empty, as the manifest says",
+            Self::Refused => "the upgrade is refused",
             Self::Variables => "variables are carried over by name",
             Self::Own => "each version has its own",
             Self::Nothing => "cannot be kept",
@@ -64,10 +77,10 @@ impl fmt::Display for Keeps {
     }
 }
 
-pub(super) fn maps(old: &Facts, new: &Facts) -> Vec<MapDifference> {
-    let names: BTreeSet<&str> =
-        old.maps.iter().chain(&new.maps).map(|map| map.name.as_str()).collect();
-    let difference = |name: &str| match (old.map(name), new.map(name)) {
+pub(super) fn maps(old: Version<'_>, new: Version<'_>) -> Vec<MapDifference> {
+    let maps = old.facts.maps.iter().chain(&new.facts.maps);
+    let names: BTreeSet<&str> = maps.map(|map| map.name.as_str()).collect();
+    let difference = |name: &str| match (old.facts.map(name), new.facts.map(name)) {
         (Some(before), Some(after)) => Some(Pair { old, new, before, after }.difference()),
         (None, Some(_)) => Some(alone(name, Keeps::New)),
         (Some(_), None) => Some(alone(name, Keeps::Gone)),
@@ -82,8 +95,8 @@ fn alone(name: &str, keeps: Keeps) -> MapDifference {
 }
 
 struct Pair<'a> {
-    old: &'a Facts,
-    new: &'a Facts,
+    old: Version<'a>,
+    new: Version<'a>,
     before: &'a MapFacts,
     after: &'a MapFacts,
 }
@@ -91,8 +104,8 @@ struct Pair<'a> {
 impl Pair<'_> {
     fn difference(&self) -> MapDifference {
         let (keeps, why) = self.keeps();
-        let record = |facts: &Facts, map: &MapFacts| match self.is_ring() {
-            true => event_type(facts, &map.name, None),
+        let record = |version: Version<'_>, map: &MapFacts| match self.is_ring() {
+            true => version.record(&map.name),
             false => map.value_type,
         };
         let value = (record(self.old, self.before), record(self.new, self.after));
@@ -112,6 +125,7 @@ impl Pair<'_> {
             _ if self.after.origin == MapOrigin::Data => {
                 match self.after.name.starts_with(".rodata") {
                     true => said(Keeps::Own, "constants"),
+                    false if self.upgrade() == Some(Upgrade::Reset) => said(Keeps::Reset, ""),
                     false => said(Keeps::Variables, ""),
                 }
             }
@@ -121,39 +135,90 @@ impl Pair<'_> {
                     false => said(Keeps::Own, "the old one is read to its end first"),
                 }
             }
-            MapKind::ProgArray | MapKind::ArrayOfMaps | MapKind::HashOfMaps => {
-                said(Keeps::Own, "it holds the version's own programs or maps")
-            }
+            _ if self.upgrade() == Some(Upgrade::Reset) => said(Keeps::Reset, ""),
+            MapKind::ProgArray
+            | MapKind::ArrayOfMaps
+            | MapKind::HashOfMaps
+            | MapKind::StructOps => said(Keeps::Own, "it holds the version's own programs or maps"),
             _ => self.entries(),
         }
     }
 
     fn entries(&self) -> (Keeps, String) {
+        let said = |keeps, why: &str| (keeps, why.to_owned());
         let same_key = self.same(|map| map.key_type);
         if self.attributes().is_empty() && same_key && self.same(|map| map.value_type) {
-            return (Keeps::All, String::new());
+            return said(Keeps::All, "");
         }
+        let (keeps, why) = self.movable();
+        match (self.new.manifest.is_some(), self.upgrade(), keeps) {
+            (false, ..) => (keeps, why),
+            (true, Some(Upgrade::Migrate), Keeps::Movable) => (Keeps::Moved, why),
+            (true, Some(Upgrade::Migrate), _) => (Keeps::Refused, why),
+            (true, _, Keeps::Movable) => {
+                said(Keeps::Refused, "upgrade is neither migrate nor reset")
+            }
+            (true, ..) => (Keeps::Refused, format!("upgrade is not reset, and {why}")),
+        }
+    }
+
+    /// Whether entries can be moved, if the manifest wishes it.
+    fn movable(&self) -> (Keeps, String) {
+        let said = |why: &str| (Keeps::Nothing, why.to_owned());
         let shape = |map: &MapFacts| (map.kind.is_array(), map.kind.is_per_cpu());
-        if !same_key || self.before.key_size != self.after.key_size {
-            return (Keeps::Nothing, "its key changed".to_owned());
+        if !self.same(|map| map.key_type) || self.before.key_size != self.after.key_size {
+            return said("its key changed");
         }
         if shape(self.before) != shape(self.after) {
-            return (Keeps::Nothing, format!("it was a {}", self.before.kind));
+            return said(&format!("it was a {}", self.before.kind));
         }
         let (Some((a, b)), Some(old), Some(new)) =
             (self.types(), self.before.value_type, self.after.value_type)
         else {
-            return (Keeps::Nothing, "its value has no type in BTF".to_owned());
+            return said("its value has no type in BTF");
         };
-        match compare(a, old, b, new, &BTreeMap::new()) {
+        match compare(a, old, b, new, &self.renames()) {
             LayoutChange::Equal => (Keeps::Movable, String::new()),
-            LayoutChange::Incompatible(why) => (Keeps::Nothing, why),
-            LayoutChange::Fields { blocked, removed, .. } => match blocked.first() {
-                Some(field) => (Keeps::Nothing, format!("field '{}': {}", field.name, field.why)),
-                None if removed.is_empty() => (Keeps::Movable, String::new()),
-                None => (Keeps::Movable, format!("{} would be lost", removed.join(", "))),
+            LayoutChange::Incompatible(why) => said(&why),
+            LayoutChange::Fields { common, blocked, removed, .. } => match blocked.first() {
+                Some(field) => said(&format!("field '{}': {}", field.name, field.why)),
+                None => self.told(&common, &removed),
             },
         }
+    }
+
+    /// Whether the manifest, where there is one, says how each number is merged.
+    fn told(&self, common: &[FieldPair], removed: &[String]) -> (Keeps, String) {
+        let merged = |path: &str| {
+            let fields = self.policy().map(|map| &map.fields);
+            let mut outer =
+                std::iter::successors(Some(path), |path| Some(path.rsplit_once('.')?.0));
+            outer.any(|path| fields.is_some_and(|fields| fields.contains_key(path)))
+        };
+        let numbers = common.iter().filter(|pair| pair.number && !merged(&pair.name));
+        let unsaid: Vec<&str> = numbers.map(|pair| pair.name.as_str()).collect();
+        if self.upgrade() == Some(Upgrade::Migrate) && !unsaid.is_empty() {
+            let why = format!("the manifest does not say how to merge {}", unsaid.join(", "));
+            return (Keeps::Nothing, why);
+        }
+        let lost = match removed.is_empty() {
+            true => String::new(),
+            false => format!("{} would be lost", removed.join(", ")),
+        };
+        (Keeps::Movable, lost)
+    }
+
+    /// What the new version's manifest says of the map.
+    fn policy(&self) -> Option<&Map> {
+        self.new.manifest?.map.get(&self.after.name)
+    }
+
+    fn upgrade(&self) -> Option<Upgrade> {
+        self.policy()?.upgrade
+    }
+
+    fn renames(&self) -> BTreeMap<String, String> {
+        self.policy().map(|map| map.rename.clone()).unwrap_or_default()
     }
 
     fn attributes(&self) -> Vec<String> {
@@ -164,7 +229,7 @@ impl Pair<'_> {
             ("type", kinds.0, kinds.1),
             ("key_size", number(old.key_size), number(new.key_size)),
             ("value_size", number(old.value_size), number(new.value_size)),
-            ("max_entries", number(old.max_entries), number(new.max_entries)),
+            ("max_entries", number(self.old.entries(old)), number(self.new.entries(new))),
             ("flags", format!("{:#x}", old.flags), format!("{:#x}", new.flags)),
             ("pinned", old.pinned.to_string(), new.pinned.to_string()),
         ];
@@ -177,14 +242,14 @@ impl Pair<'_> {
     }
 
     fn same_ring(&self) -> bool {
-        let record = |facts: &Facts, map: &MapFacts| event_type(facts, &map.name, None);
-        let records = (record(self.old, self.before), record(self.new, self.after), self.types());
+        let name = &self.after.name;
+        let records = (self.old.record(name), self.new.record(name), self.types());
         let (Some(old), Some(new), Some((a, b))) = records else { return false };
         self.attributes().is_empty() && a.layout_eq(old, b, new)
     }
 
     fn types(&self) -> Option<(&Btf, &Btf)> {
-        Some((self.old.btf.as_ref()?, self.new.btf.as_ref()?))
+        Some((self.old.facts.btf.as_ref()?, self.new.facts.btf.as_ref()?))
     }
 
     /// Whether a type is the same; where neither version says one, its size must do.
@@ -201,8 +266,30 @@ impl Pair<'_> {
         let (Some(old), Some(new), Some((a, b))) = (old, new, self.types()) else {
             return Vec::new();
         };
-        let mut all = fields(a, old, b, new, &BTreeMap::new()).unwrap_or_default();
+        let mut all = fields(a, old, b, new, &self.renames()).unwrap_or_default();
         all.retain(|field| field.class != FieldClass::Same);
         all
+    }
+}
+
+impl Version<'_> {
+    /// The type of a ring's records: what an output says, or what its definition and names tell.
+    fn record(self, map: &str) -> Option<TypeId> {
+        let mut outputs = self.manifest.into_iter().flat_map(|manifest| manifest.output.values());
+        let told =
+            outputs.find_map(|output| output.r#struct.as_deref().filter(|_| output.map == map));
+        event_type(self.facts, map, told)
+    }
+
+    /// Entries by the manifest, if it names a number, or by the object.
+    fn entries(self, map: &MapFacts) -> u32 {
+        let told =
+            self.manifest.and_then(|manifest| manifest.map.get(&map.name)?.max_entries.as_ref());
+        let number = told.and_then(|told| match told {
+            Value::Int(number) => Some(i128::from(*number)),
+            Value::Text(text) => parse_size(text),
+            Value::Bool(_) => None,
+        });
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(map.max_entries)
     }
 }

@@ -5,6 +5,7 @@ mod map;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use skep_spec::Manifest;
 
 pub use map::{Keeps, MapDifference};
 
@@ -80,10 +81,28 @@ impl<T> Changed<T> {
     }
 }
 
+/// One version of an object, with its package's manifest where it has one.
+#[derive(Clone, Copy, Debug)]
+pub struct Version<'a> {
+    /// What the object says.
+    pub facts: &'a Facts,
+    /// What its package says: how maps are upgraded, and which structs outputs are.
+    pub manifest: Option<&'a Manifest>,
+}
+
+impl<'a> From<&'a Facts> for Version<'a> {
+    fn from(facts: &'a Facts) -> Self {
+        Self { facts, manifest: None }
+    }
+}
+
 impl Difference {
-    /// Between two versions.
+    /// Between two versions. What becomes of a map's contents is the new version's manifest's word.
     #[must_use]
-    pub fn between(old: &Facts, new: &Facts) -> Self {
+    pub fn between<'a>(old: impl Into<Version<'a>>, new: impl Into<Version<'a>>) -> Self {
+        let (before, after) = (old.into(), new.into());
+        let maps = map::maps(before, after);
+        let (old, new) = (before.facts, after.facts);
         let (before, after) = (derive(old), derive(new));
         let powers = |powers: &[Power]| powers.iter().copied().collect::<BTreeSet<_>>();
         let license =
@@ -97,7 +116,7 @@ impl Difference {
             memory: [before.map_memory, after.map_memory],
             license,
             programs: changes(&programs(old), &programs(new)),
-            maps: map::maps(old, new),
+            maps,
             variables: changes(&variables(old), &variables(new)),
         }
     }

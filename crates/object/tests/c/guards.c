@@ -88,4 +88,18 @@ int opened(u64 *arguments)
 	return 0;
 }
 
+static NOINLINE int both(void)
+{
+	return boot() != 0;
+}
+
+SEC("raw_tp/sched_wakeup")
+int woken(struct task_struct *task)
+{
+	/* Either way the clock is read and both() is called. */
+	if (FIELD_EXISTS(task->__state))
+		return ktime() + both();
+	return jiffies() + ktime() + both();
+}
+
 char LICENSE[] SEC("license") = "Apache-2.0";

@@ -1,7 +1,9 @@
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use skep_object::difference::{Difference, Keeps};
+use skep_object::difference::{Difference, Keeps, Version};
 use skep_object::permissions::Power;
+use skep_spec::Manifest;
 
 use crate::build::facts;
 
@@ -39,4 +41,62 @@ fn a_version_that_may_do_more_is_wider() {
     assert!(!same.is_wider() && same.hooks.is_empty() && same.programs.is_empty());
     assert!(same.variables.is_empty() && same.maps.iter().all(|map| map.attributes.is_empty()));
     assert!(same.maps.iter().any(|map| map.keeps == Keeps::All));
+}
+
+/// The manifest of an object with these tables behind the least that one has.
+fn manifest(tables: &str) -> Manifest {
+    let text = format!(
+        "spec = \"1.0\"\n[package]\nname = \"acme/layouts\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
+         [object.layouts]\nsources = [\"layouts.c\"]\n{tables}"
+    );
+    skep_spec::source::parse(&text).unwrap().resolve(&BTreeMap::new())
+}
+
+#[test]
+fn the_new_manifest_decides_what_becomes_of_a_map() {
+    let mut out = String::new();
+    let migrate = "[map.map]\nupgrade = \"migrate\"\n";
+    for (what, old, new, tables) in [
+        ("nothing said", 1, 2, ""),
+        ("the same", 1, 1, ""),
+        ("the same, larger", 1, 1, "[map.map]\nmax_entries = 77\n"),
+        ("keep", 1, 2, "[map.map]\nupgrade = \"keep\"\n"),
+        ("reset", 6, 7, "[map.map]\nupgrade = \"reset\"\n"),
+        ("migrate, no merge", 1, 2, migrate),
+        ("migrate", 1, 2, &format!("{migrate}fields = {{ count = \"sum\" }}\n")),
+        ("migrate, lossy", 2, 1, &format!("{migrate}fields = {{ count = \"sum\" }}\n")),
+        ("migrate, narrowed", 6, 7, migrate),
+    ] {
+        let (before, after, manifest) = (version(old), version(new), manifest(tables));
+        let after = Version { facts: &after, manifest: Some(&manifest) };
+        let difference = Difference::between(&before, after);
+        let map = difference.maps.iter().find(|map| map.name == "map").unwrap();
+        writeln!(out, "{what}: {} [{}]", map.keeps, map.why).unwrap();
+    }
+    insta::assert_snapshot!(out, @r"
+    nothing said: the upgrade is refused [upgrade is neither migrate nor reset]
+    the same: kept as it is []
+    the same, larger: the upgrade is refused [upgrade is neither migrate nor reset]
+    keep: the upgrade is refused [upgrade is neither migrate nor reset]
+    reset: starts empty, as the manifest says []
+    migrate, no merge: the upgrade is refused [the manifest does not say how to merge count]
+    migrate: moved, as the manifest says []
+    migrate, lossy: moved, as the manifest says [bytes would be lost]
+    migrate, narrowed: the upgrade is refused [the value: it had 8 bytes, it has 4 now]
+    ");
+}
+
+#[test]
+fn a_ring_is_kept_if_its_outputs_struct_is_the_same() {
+    let facts = facts("records.c", &[]);
+    let of = |name: &str| {
+        manifest(&format!("[output.o]\nkind = \"event\"\nmap = \"untyped\"\nstruct = \"{name}\"\n"))
+    };
+    let keeps = |old: &Manifest, new: &Manifest| {
+        let [old, new] = [old, new].map(|m| Version { facts: &facts, manifest: Some(m) });
+        let maps = Difference::between(old, new).maps;
+        maps.iter().find(|map| map.name == "untyped").unwrap().keeps
+    };
+    assert_eq!(keeps(&of("point"), &of("point")), Keeps::All);
+    assert_eq!(keeps(&of("point"), &of("shown")), Keeps::Own);
 }

@@ -7,6 +7,7 @@ mod difference;
 mod disasm;
 mod events;
 mod facts;
+mod foreign;
 mod forge;
 mod hostile;
 mod layouts;

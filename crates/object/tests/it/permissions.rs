@@ -159,6 +159,7 @@ fn every_power_has_its_reasons_with_lines() {
     calls kernel functions: switched by bpf_new_kfunc, line 75 [where the kernel has bpf_new_kfunc]
     observes the system: opened by lsm/file_open, line 81 []
     observes the system: switched by raw_tp/sched_switch, line 63 []
+    observes the system: woken by raw_tp/sched_wakeup, line 97 []
     ");
     let summary = derive(&facts("guards.c", &[]));
     let reasons = reasons(&facts("guards.c", &[]));

@@ -45,6 +45,12 @@ fn uses_have_a_line_and_what_must_hold_for_it() {
       Helper send_signal in opened:87 [off unless mode is changed]
       2 functions, Some(192) bytes of stack
       writes {} deletes {}
+    woken (None)
+      Helper jiffies64 in woken:102 [where the kernel lacks task_struct.__state]
+      Helper ktime_get_boot_ns in both:93 []
+      Helper ktime_get_ns in woken:101 []
+      2 functions, Some(64) bytes of stack
+      writes {} deletes {}
     "#);
 }
 

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use serde::Serialize;
-use skep_object::difference::{Change, Difference, changes};
+use skep_object::difference::{Change, Difference, Version, changes};
 use skep_spec::{Manifest, PackageRef};
 
-use super::inspect::subject::Subject;
+use super::inspect::subject::{ObjectBytes, Subject};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::output::Output;
@@ -79,8 +79,8 @@ impl Diff {
             Object::Removed => false,
             Object::Changed(difference) => difference.is_wider(),
         };
-        let package = old.package.zip(new.package);
-        let package = package.map(|(old, new)| Package::between(&old.manifest, &new.manifest));
+        let package = old.manifest().zip(new.manifest());
+        let package = package.map(|(old, new)| Package::between(old, new));
         let shown = Shown { wider: objects.values().any(is_wider), package, objects };
         output.answer(&shown, || page::text(&shown));
         Ok(())
@@ -89,8 +89,15 @@ impl Diff {
 
 /// Objects of one name belong together; so do two that are alone, whatever they are called.
 fn objects(old: &Subject, new: &Subject) -> Result<BTreeMap<String, Object>> {
+    let between = |before: &ObjectBytes, after: &ObjectBytes| -> Result<Difference> {
+        let (before, after) = (before.facts()?, after.facts()?);
+        Ok(Difference::between(
+            Version { facts: &before, manifest: old.manifest() },
+            Version { facts: &after, manifest: new.manifest() },
+        ))
+    };
     if let ([a], [b]) = (old.objects.as_slice(), new.objects.as_slice()) {
-        let difference = Difference::between(&a.facts()?, &b.facts()?);
+        let difference = between(a, b)?;
         return Ok(BTreeMap::from([(b.name.clone(), Object::Changed(Box::new(difference)))]));
     }
     if old.objects.is_empty() || new.objects.is_empty() {
@@ -101,9 +108,7 @@ fn objects(old: &Subject, new: &Subject) -> Result<BTreeMap<String, Object>> {
         let after = new.objects.iter().find(|after| after.name == before.name);
         let object = match after {
             None => Object::Removed,
-            Some(after) => {
-                Object::Changed(Box::new(Difference::between(&before.facts()?, &after.facts()?)))
-            }
+            Some(after) => Object::Changed(Box::new(between(before, after)?)),
         };
         all.insert(before.name.clone(), object);
     }

@@ -1,5 +1,6 @@
 //! What is looked at: a file, a project, a layout or a reference, down to the bytes of its objects.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -19,6 +20,8 @@ use crate::error::{Context as _, Error, Kind, Result};
 pub struct Subject {
     /// The package, unless it is a bare object.
     pub package: Option<Package>,
+    /// What the skep.toml of a project says, for one that is no package yet.
+    pub project: Option<Manifest>,
     /// Its objects, unread.
     pub objects: Vec<ObjectBytes>,
 }
@@ -57,6 +60,11 @@ impl ObjectBytes {
 }
 
 impl Subject {
+    /// What it says of itself; nothing if it is a bare object.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.package.as_ref().map(|package| &package.manifest).or(self.project.as_ref())
+    }
+
     /// Finds it; `package` chooses of a layout that holds several.
     ///
     /// # Errors
@@ -69,10 +77,10 @@ impl Subject {
     ) -> Result<Self> {
         let path = Path::new(what);
         if path.is_file() {
-            return Ok(Self { package: None, objects: file(path)? });
+            return Ok(Self { package: None, project: None, objects: file(path)? });
         }
         if path.join("skep.toml").is_file() {
-            return Ok(Self { package: None, objects: project(path)? });
+            return project(path);
         }
         let place = Place::parse(what, config)?;
         // By its digests; nobody is asked to trust it.
@@ -103,7 +111,7 @@ fn file(path: &Path) -> Result<Vec<ObjectBytes>> {
 }
 
 /// What `skep build` made of a project.
-fn project(folder: &Path) -> Result<Vec<ObjectBytes>> {
+fn project(folder: &Path) -> Result<Subject> {
     let project = crate::commands::build::read(folder)?;
     let mut objects = Vec::new();
     for name in project.source.object.keys() {
@@ -116,9 +124,11 @@ fn project(folder: &Path) -> Result<Vec<ObjectBytes>> {
             return Err(Error::new(Kind::Failed, format!("{} is not built yet", folder.display()))
                 .hint(format!("skep build {}", folder.display())));
         };
-        objects.extend(file(path)?);
+        let named = |object| ObjectBytes { name: name.clone(), ..object };
+        objects.extend(file(path)?.into_iter().map(named));
     }
-    Ok(objects)
+    let manifest = project.source.resolve(&BTreeMap::new());
+    Ok(Subject { package: None, project: Some(manifest), objects })
 }
 
 fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
@@ -142,7 +152,8 @@ fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
     });
     let objects = objects.collect();
     let (manifest, signed_by) = (package.manifest.clone(), signed_by.clone());
-    Ok(Subject { package: Some(Package { manifest, digest, architectures, signed_by }), objects })
+    let package = Package { manifest, digest, architectures, signed_by };
+    Ok(Subject { package: Some(package), project: None, objects })
 }
 
 /// The keys that signatures name, each once.

@@ -1,0 +1,112 @@
+//! Parts 4 to 7: ELF, types, code and records.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use skep_object::btf::Btf;
+use skep_object::btf_ext::BtfExt;
+use skep_object::difference::Difference;
+use skep_object::event::{Decoder, event_type};
+use skep_object::{Facts, TypeId, carve, disasm, gpl, layout, permissions};
+use skep_spec::manifest::{Field, Permissions};
+
+use crate::forge;
+
+/// Types of one object at most that are asked for one by one, so that an input stays a matter of milliseconds.
+const ASKED: usize = 64;
+
+/// A whole ELF.
+pub(crate) fn object(data: &[u8]) {
+    assert!(carve::objects(data).iter().all(|range| range.end <= data.len()));
+    _ = disasm::list(data, None, |_| {});
+    let Ok(facts) = Facts::parse(data) else { return };
+    _ = permissions::derive(&facts);
+    _ = permissions::reasons(&facts);
+    _ = permissions::uncovered(&Permissions::default(), &facts);
+    _ = gpl::uses(&facts);
+    _ = skep_adapt::need::of_object(&facts);
+    let difference = Difference::between(&facts, &facts);
+    assert!(!difference.is_wider(), "an object is not wider than itself");
+    for map in facts.maps.iter().take(ASKED) {
+        _ = facts.writers(&map.name);
+        _ = map.memory();
+        let ty = event_type(&facts, &map.name, None).or(map.value_type);
+        if let (Some(btf), Some(ty)) = (&facts.btf, ty) {
+            records(btf, ty);
+        }
+    }
+}
+
+/// A `.BTF` section.
+pub(crate) fn btf(data: &[u8]) {
+    let Ok(btf) = Btf::parse(data) else { return };
+    for (id, _) in btf.types().take(ASKED) {
+        _ = btf.describe(id);
+        _ = btf.layout_eq(id, &btf, id);
+        _ = layout::compare(&btf, id, &btf, TypeId(1), &BTreeMap::new());
+        records(&btf, id);
+    }
+}
+
+/// The length of a `.BTF` section in 4 bytes, it, and a `.BTF.ext` section.
+pub(crate) fn btf_ext(data: &[u8]) {
+    let Some((length, rest)) = data.split_first_chunk::<4>() else { return };
+    let length = (u32::from_le_bytes(*length) as usize).min(rest.len());
+    let (types, ext) = rest.split_at(length);
+    let Ok(types) = Btf::parse(types) else { return };
+    let Ok(ext) = BtfExt::parse(ext, &types) else { return };
+    for (name, section) in ext.sections() {
+        assert!(ext.section(name).is_some());
+        for at in 0..8 {
+            _ = section.line(0, at * 8);
+            _ = section.relocation(at * 8);
+        }
+    }
+}
+
+/// Instructions, the first byte says which hook's.
+pub(crate) fn code(data: &[u8]) {
+    const SECTIONS: [&str; 4] = ["xdp", "kprobe/f", "?fentry/f", "cgroup_skb/egress"];
+    let Some((hook, code)) = data.split_first() else { return };
+    let section = SECTIONS[usize::from(*hook) % SECTIONS.len()];
+    object(&forge::object(section, "main", code, &[]));
+}
+
+/// A record: a byte chooses its type, one the format of its fields, the rest is the record.
+pub(crate) fn event(data: &[u8]) {
+    static TYPES: LazyLock<Option<Facts>> = LazyLock::new(|| {
+        Facts::parse(include_bytes!("../../spec/vectors/files/objects/types.o")).ok()
+    });
+    let (Some(facts), [ty, format, record @ ..]) = (TYPES.as_ref(), data) else { return };
+    let Some(btf) = &facts.btf else { return };
+    let ids: Vec<TypeId> =
+        btf.types().map(|(id, _)| id).filter(|id| btf.size_of(*id).is_some()).collect();
+    let Some(ty) = ids.get(usize::from(*ty) % ids.len().max(1)) else { return };
+    let Ok(plain) = Decoder::new(btf, *ty, &BTreeMap::new()) else { return };
+    shown(&plain, record);
+    let format = FORMATS[usize::from(*format) % FORMATS.len()];
+    for column in plain.columns() {
+        let field = Field { format: Some(format.to_owned()), ..Field::default() };
+        if let Ok(decoder) = Decoder::new(btf, *ty, &BTreeMap::from([(column.name.clone(), field)]))
+        {
+            shown(&decoder, record);
+        }
+    }
+}
+
+const FORMATS: [&str; 11] =
+    ["ktime", "comm", "duration", "hex", "ip", "mac", "errno", "signal", "size", "path", "bool"];
+
+fn records(btf: &Btf, ty: TypeId) {
+    if let Ok(decoder) = Decoder::new(btf, ty, &BTreeMap::new()) {
+        shown(&decoder, &[0xa5; 96]);
+        shown(&decoder, &[0xff; 40]);
+    }
+}
+
+fn shown(decoder: &Decoder, record: &[u8]) {
+    let json = decoder.decode(record).to_json();
+    let read = serde_json::from_str::<serde_json::Value>(&json);
+    assert!(read.is_ok() && !json.contains(['\n', '\u{1b}']), "a record is one line of JSON");
+    assert_eq!(decoder.row(record).len(), decoder.columns().count());
+}
