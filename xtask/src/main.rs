@@ -13,8 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const HELP: &str =
-    "cargo xtask arrows | sysroot | test | proof | guests [--all] [--only SERIES] | fuzz [TARGET...]";
+const HELP: &str = "cargo xtask arrows | sysroot | test | proof | guests [--all] [--only SERIES] | fuzz [TARGET...]";
 
 fn main() -> ExitCode {
     match run() {

@@ -108,9 +108,6 @@ impl FromStr for Target {
         let text = text.strip_prefix('?').unwrap_or(text); // libbpf: "do not load by itself"
         let (kind, rest) = text.split_once('/').unwrap_or((text, ""));
         let refuse = |why| Err(TargetError { text: text.to_owned(), why });
-        if text.starts_with('?') {
-            return refuse("at most one '?' goes before a target");
-        }
         let some = |rest: &str| rest.to_owned();
         Ok(match kind {
             "tp" | "tracepoint" => match rest.split_once('/') {
@@ -165,6 +162,7 @@ impl FromStr for Target {
                 _ => return refuse("cgroup_skb attaches at ingress or egress"),
             },
             "" => return refuse("it is empty"),
+            _ if kind.starts_with('?') => return refuse("at most one '?' goes before a target"),
             _ => Self::Other(some(text)),
         })
     }
@@ -232,5 +230,17 @@ impl TryFrom<String> for Target {
 impl From<Target> for String {
     fn from(target: Target) -> Self {
         target.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+
+    #[test]
+    fn one_question_mark_is_taken_off() {
+        assert_eq!("?xdp".parse::<Target>(), "xdp".parse());
+        let refused = "??xdp".parse::<Target>().unwrap_err();
+        insta::assert_snapshot!(refused, @"'?xdp' is not an attach target: at most one '?' goes before a target");
     }
 }
