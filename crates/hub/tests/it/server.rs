@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
@@ -47,11 +48,6 @@ impl Server {
         self.process.wait().expect("reaped").success()
     }
 
-    /// The process id.
-    pub fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
     /// A request to `path` of the hub.
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, self.url(path))
@@ -73,7 +69,12 @@ impl Server {
 
     /// A client that pushes with `token`.
     pub fn pusher(&self, token: &str) -> Pusher<'_> {
-        Pusher { server: self, token: token.to_owned() }
+        Pusher { server: self, token: token.to_owned(), until: None, requests: AtomicUsize::new(0) }
+    }
+
+    /// One at whose request number `last` the hub is killed, while it works on it.
+    pub fn pusher_until(&self, token: &str, last: usize) -> Pusher<'_> {
+        Pusher { until: Some(last), ..self.pusher(token) }
     }
 }
 
@@ -89,11 +90,17 @@ pub struct Pusher<'a> {
     /// The hub.
     pub server: &'a Server,
     token: String,
+    until: Option<usize>,
+    requests: AtomicUsize,
 }
 
 impl Pusher<'_> {
     /// A request with the token.
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        if self.until == Some(self.requests.fetch_add(1, Ordering::Relaxed)) {
+            let pid = self.server.process.id().to_string();
+            std::thread::spawn(move || Command::new("kill").args(["-9", &pid]).status());
+        }
         self.server.request(method, path).basic_auth("anybody", Some(&self.token))
     }
 
