@@ -15,6 +15,11 @@ pub enum RegistryError {
     /// The reference names neither version nor digest.
     #[error("'{0}' names no version: write publisher/name:VERSION or @sha256:DIGEST")]
     NoVersion(String),
+    /// The reference names a channel.
+    #[error(
+        "'{0}' names a channel, which is not followed yet: write publisher/name:VERSION or @sha256:DIGEST"
+    )]
+    Channel(String),
     /// The HTTP client could not be built.
     #[error("cannot prepare an HTTP client for {registry}: {why}")]
     Client {

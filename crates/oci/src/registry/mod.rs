@@ -112,6 +112,9 @@ impl Registry {
         let found = match (&reference.digest, version) {
             (Some(digest), _) => self.manifest_by_digest(&action, &repository, digest).await?,
             (None, Some(version)) => self.manifest(&action, &repository, &version.tag()).await?,
+            (None, None) if reference.channel.is_some() => {
+                return Err(RegistryError::Channel(reference.to_string()));
+            }
             (None, None) => return Err(RegistryError::NoVersion(reference.to_string())),
         };
         found.ok_or_else(|| self.not_found(&action))
@@ -268,5 +271,13 @@ mod tests {
         for host in ["localhost.example.com", "127.0.0.1.example.com:5000", "10.0.0.1", "[::2]:1"] {
             assert!(!is_loopback(host), "{host}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_names_no_version_is_asked_of_nobody() {
+        let registry = Registry::new("127.0.0.1:1", Options::default()).unwrap();
+        let index = async |text: &str| registry.index(&text.parse().unwrap()).await.unwrap_err();
+        assert!(matches!(index("acme/exec").await, RegistryError::NoVersion(_)));
+        assert!(matches!(index("acme/exec@stable").await, RegistryError::Channel(_)));
     }
 }
