@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use skep_api::Package as Wanted;
 use skep_oci::registry::{Options, Part};
-use skep_oci::{Credentials, Registry, Store, signatures};
+use skep_oci::{Credentials, Registry, Store, durable, signatures};
 use skep_runtime::{Cause, Packages};
 use skep_spec::{Arch, Digest, PackageRef};
 use skep_trust::bundle::Bundle;
@@ -45,6 +45,7 @@ impl Shelf {
         let hint = "skepd keeps its packages there: give it a folder that it can write to, with --state-dir";
         let store = Store::create(&state.join("store")).map_err(|e| Error::from(e).hint(hint))?;
         std::fs::create_dir_all(&notes).map_err(|error| written(&notes, &error))?;
+        durable::remove_leftovers(&notes)?;
         Ok(Self { store, notes, trust: config_dir.join("trust.toml"), config })
     }
 
@@ -69,8 +70,8 @@ impl Shelf {
         let package = admit(verified, &self.store, arch()?, &reference)?;
         let note = Note { reference: reference.at(digest), unsigned };
         let path = self.note(&digest);
-        let text = serde_json::to_vec(&note).unwrap_or_default();
-        std::fs::write(&path, text).map_err(|error| written(&path, &error))?;
+        let text = serde_json::to_vec(&note).map_err(|error| written(&path, &error.into()))?;
+        durable::write(&path, &text)?;
         Ok(package)
     }
 

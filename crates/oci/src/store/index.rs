@@ -10,7 +10,10 @@ use skep_spec::{Digest, PackageName, PackageRef, Version, media};
 
 use super::error::io_error;
 use super::{Store, StoreError};
+use crate::durable;
 
+pub(super) const FILE: &str = "index.json";
+pub(super) const LOCK: &str = ".index.lock";
 /// Largest `index.json` that is read, in bytes.
 const INDEX_MAX: u64 = 4 * 1024 * 1024;
 /// The annotation by which layouts name their entries (image-spec, annotations.md).
@@ -107,7 +110,7 @@ impl Store {
     }
 
     pub(super) fn change_index(&self, change: impl FnOnce(&mut Index)) -> Result<(), StoreError> {
-        let lock_path = self.root.join(".index.lock");
+        let lock_path = self.root.join(LOCK);
         let lock = File::options().create(true).append(true).open(&lock_path);
         let lock = lock.map_err(io_error("open", &lock_path))?;
         lock.lock().map_err(io_error("lock", &lock_path))?; // until `lock` is dropped
@@ -119,11 +122,11 @@ impl Store {
         if is_there && after == before {
             return Ok(());
         }
-        self.replace(&path, &after.to_bytes())
+        durable::write(&path, &after.to_bytes())
     }
 
     fn index_path(&self) -> PathBuf {
-        self.root.join("index.json")
+        self.root.join(FILE)
     }
 }
 

@@ -7,8 +7,7 @@ mod error;
 mod index;
 
 use std::fs::{self, File};
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use skep_spec::Digest;
@@ -16,10 +15,11 @@ use skep_spec::oci::Descriptor;
 use skep_trust::Blobs;
 
 pub use self::error::StoreError;
-use self::error::io_error;
+pub(crate) use self::error::io_error;
+use crate::durable;
 
+const MARKER: &str = "oci-layout";
 const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
-const TEMPORARY: &str = ".tmp-";
 
 /// A store in a folder.
 #[derive(Clone, Debug)]
@@ -36,14 +36,31 @@ impl Store {
         let store = Self { root: root.to_owned() };
         let blobs = store.blobs();
         fs::create_dir_all(&blobs).map_err(io_error("make the folder", &blobs))?;
-        let marker = root.join("oci-layout");
+        let marker = root.join(MARKER);
         if !marker.exists() {
-            store.replace(&marker, LAYOUT.as_bytes())?;
+            durable::write(&marker, LAYOUT.as_bytes())?;
         }
         let store = Self::open(root)?;
         store.change_index(|_| ())?;
-        store.remove_leftovers()?;
+        durable::remove_leftovers(root)?;
+        durable::remove_leftovers(&blobs)?;
         Ok(store)
+    }
+
+    /// The files and folders that [`Store::create`] would make in `root`, the uppermost ones: what to remove where a new
+    /// store came to nothing. None where there is a store.
+    #[must_use]
+    pub fn would_make(root: &Path) -> Vec<PathBuf> {
+        let is_absent = |path: &Path| path.symlink_metadata().is_err();
+        let folders = root.ancestors().filter(|path| !path.as_os_str().is_empty());
+        if let Some(folder) = folders.take_while(|path| is_absent(path)).last() {
+            return vec![folder.to_owned()];
+        }
+        let made = [MARKER, "blobs", index::FILE, index::LOCK].map(|name| root.join(name));
+        match is_absent(&made[0]) {
+            true => made.into_iter().filter(|path| is_absent(path)).collect(),
+            false => Vec::new(),
+        }
     }
 
     /// Opens a store that is there.
@@ -51,7 +68,7 @@ impl Store {
     /// # Errors
     /// When `root` is not an OCI layout.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let marker = root.join("oci-layout");
+        let marker = root.join(MARKER);
         let mut text = String::new();
         let read = File::open(&marker).and_then(|file| file.take(4096).read_to_string(&mut text));
         match read {
@@ -104,7 +121,7 @@ impl Store {
         // A blob of this name but another length was cut by something else: write it again.
         let whole = fs::metadata(&path).is_ok_and(|meta| meta.len() == bytes.len() as u64);
         if !whole {
-            self.replace(&path, bytes)?;
+            durable::write(&path, bytes)?;
         }
         Ok(digest)
     }
@@ -172,37 +189,6 @@ impl Store {
         }
     }
 
-    /// Writes a file so that others see all of it or nothing, also after a power cut.
-    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        let folder = path.parent().unwrap_or(&self.root);
-        let temporary = folder.join(format!("{TEMPORARY}{}", unique()));
-        let written = write_durably(&temporary, bytes)
-            .and_then(|()| fs::rename(&temporary, path))
-            .and_then(|()| File::open(folder)?.sync_all());
-        written.map_err(|e| {
-            let _ = fs::remove_file(&temporary); // it may never have been made
-            io_error("write", path)(e)
-        })
-    }
-
-    /// Removes temporary files of processes that are gone.
-    fn remove_leftovers(&self) -> Result<(), StoreError> {
-        for folder in [self.root.clone(), self.blobs()] {
-            let entries = fs::read_dir(&folder).map_err(io_error("list", &folder))?;
-            for entry in entries.flatten() {
-                let name = entry.file_name();
-                let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY)) else {
-                    continue;
-                };
-                let writer = rest.split('-').next().unwrap_or_default();
-                if !Path::new("/proc").join(writer).exists() {
-                    let _ = fs::remove_file(entry.path()); // another process may have been faster
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn blobs(&self) -> PathBuf {
         self.root.join("blobs/sha256")
     }
@@ -220,20 +206,10 @@ struct Layout {
     image_layout_version: String,
 }
 
-/// A name that no other writer has: its process, for the one that cleans up, and 64 random bits.
-fn unique() -> String {
-    format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
-}
-
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::options().write(true).create_new(true).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durable::TEMPORARY;
 
     fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,57 @@
+//! Files that are there whole or not at all, also after a power cut.
+
+use std::fs::{self, File};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use crate::store::{StoreError, io_error};
+
+/// How the names of files that are being written begin.
+pub(crate) const TEMPORARY: &str = ".tmp-";
+
+/// Writes a file, so that others see all of it or what was there before.
+///
+/// # Errors
+/// When it cannot be written: what was there before stays.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let temporary = folder.join(format!("{TEMPORARY}{}", unique()));
+    let written = write_new(&temporary, bytes)
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| File::open(folder)?.sync_all());
+    written.map_err(|e| {
+        let _ = fs::remove_file(&temporary); // it may never have been made
+        io_error("write", path)(e)
+    })
+}
+
+/// Removes what processes that are gone left half written in a folder.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn remove_leftovers(folder: &Path) -> Result<(), StoreError> {
+    let entries = fs::read_dir(folder).map_err(io_error("list", folder))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY)) else {
+            continue;
+        };
+        let writer = rest.split('-').next().unwrap_or_default();
+        if !Path::new("/proc").join(writer).exists() {
+            let _ = fs::remove_file(entry.path()); // another process may have been faster
+        }
+    }
+    Ok(())
+}
+
+/// A name that no other writer has: its process, for the one that cleans up, and 64 random bits.
+fn unique() -> String {
+    format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
