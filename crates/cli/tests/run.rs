@@ -152,6 +152,8 @@ fn mistakes_are_named_with_what_to_do() {
         &["exec.o", "--set", "verbose=1"],
         &["exec", "--set", "pid=1"],
         &["exec.o", "--target", "on_exec=tp/sched/no_such_tracepoint"],
+        &["exec.o", "--target", "on_exec"],
+        &["exec.o", "--set", "verbose"],
         &["exec.o", "--duration", "soon"],
         &["count", "--btf", "host"],
     ] {
@@ -160,6 +162,43 @@ fn mistakes_are_named_with_what_to_do() {
         said.push_str(&format!("$ skep run {}\n{text}exit status {status}\n\n", args.join(" ")));
     }
     insta::assert_snapshot!(said);
+}
+
+/// Rules that cannot be read may hold a revocation: they are not the same as no rules.
+#[test]
+fn a_trust_file_that_cannot_be_read_is_not_taken_for_none() {
+    let node = Node::new();
+    node.pack("exec");
+    let mut said = String::new();
+    let args = ["run", "exec.oci", "--allow-unsigned", "--events", "1"];
+    fs::write(node.path("config/trust.toml"), b"# r\xe8gles\n").unwrap();
+    let (status, text) = node.refused(&args);
+    said.push_str(&format!("not UTF-8:\n{text}exit status {status}\n\n"));
+    fs::remove_file(node.path("config/trust.toml")).unwrap();
+    fs::create_dir(node.path("config/trust.toml")).unwrap();
+    let (status, text) = node.refused(&args);
+    said.push_str(&format!("a folder:\n{text}exit status {status}\n"));
+    insta::assert_snapshot!(said);
+}
+
+/// The same object as [`Node::build`] makes, of a source that says no licence.
+fn without_licence(node: &Node) {
+    node.build("exec");
+    let source = node.path("exec/src/exec.bpf.c");
+    let text = fs::read_to_string(&source).unwrap();
+    let bare = text.replace("char LICENSE[] SEC(\"license\") = \"Dual BSD/GPL\";", "");
+    assert_ne!(text, bare);
+    fs::write(&source, bare).unwrap();
+    node.run(&["build", "exec", "--btf", "host", "--arch", std::env::consts::ARCH]);
+}
+
+#[test]
+fn an_object_without_a_licence_is_told_what_to_write() {
+    let node = Node::new();
+    without_licence(&node);
+    let (status, text) = node.refused(&["run", "exec"]);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("SEC(\"license\") = \"GPL\""), "{text}");
 }
 
 #[test]

@@ -85,21 +85,21 @@ pub fn service(text: &str) -> Result<ServiceName> {
     text.parse().map_err(|error: skep_spec::name::NameError| Error::usage(error.to_string()))
 }
 
-/// `--set name=value`, each name once.
+/// What a flag was given, each name once; `form` is how its help writes that, such as `NAME=VALUE`.
 ///
 /// # Errors
 /// Not of that form, or a name twice.
-pub fn params(list: &[String]) -> Result<BTreeMap<String, String>> {
-    let mut params = BTreeMap::new();
+pub fn pairs(flag: &str, form: &str, list: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut pairs = BTreeMap::new();
     for text in list {
         let (name, value) = text
             .split_once('=')
-            .ok_or_else(|| Error::usage(format!("--set {text}: it should be NAME=VALUE")))?;
-        if params.insert(name.to_owned(), value.to_owned()).is_some() {
-            return Err(Error::usage(format!("--set {name} is given twice")));
+            .ok_or_else(|| Error::usage(format!("{flag} {text}: it should be {form}")))?;
+        if pairs.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(Error::usage(format!("{flag} {name} is given twice")));
         }
     }
-    Ok(params)
+    Ok(pairs)
 }
 
 /// A package as skepd is asked for it: a folder is a layout on this machine.

@@ -39,7 +39,7 @@ impl Install {
         let request = Request {
             package: daemon::package(&self.package, config)?,
             service: self.service.as_deref().map(daemon::service).transpose()?,
-            params: daemon::params(&self.set)?,
+            params: daemon::pairs("--set", "NAME=VALUE", &self.set)?,
             allow_unsigned: self.allow_unsigned,
         };
         let client = daemon::client(config);

@@ -84,7 +84,7 @@ impl Run {
     /// # Errors
     /// It cannot be read or built, is refused, or skepd is not found.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let mut params = daemon::params(&self.set)?;
+        let mut params = daemon::pairs("--set", "NAME=VALUE", &self.set)?;
         let mut ready = self.ready(&params, output, config)?;
         if ready.manifest.param.is_empty() && !params.is_empty() {
             bind(&mut ready, &mut params)?;
@@ -166,9 +166,7 @@ impl Run {
         bundles: &[Vec<u8>],
         config: &Config,
     ) -> Result<Verified<Digest>> {
-        let file = config.config_dir.join("trust.toml");
-        let policy = Policy::parse(&std::fs::read_to_string(&file).unwrap_or_default())
-            .map_err(|error| Error::caused(Kind::Usage, format!("'{}'", file.display()), &error))?;
+        let policy = policy(config)?;
         let asked =
             Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
         match verify(&asked, bundles, &policy, SystemTime::now()) {
@@ -204,7 +202,7 @@ impl Run {
             params,
             interface: self.iface.clone(),
             cgroup: self.cgroup.clone(),
-            targets: daemon::params(&self.targets)?,
+            targets: daemon::pairs("--target", "PROGRAM=TARGET", &self.targets)?,
             pid: self.pid,
             mode,
             quiet: output.is_quiet(),
@@ -213,6 +211,19 @@ impl Run {
             width: width(output),
         })
     }
+}
+
+/// This machine's rules. Where there are none nobody is trusted; rules that cannot be read are no such case, for they may
+/// revoke.
+fn policy(config: &Config) -> Result<Policy> {
+    let file = config.config_dir.join("trust.toml");
+    let shown = file.display();
+    let text = match std::fs::read_to_string(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read
+            .map_err(|error| Error::caused(Kind::Usage, format!("can't read '{shown}'"), &error))?,
+    };
+    Policy::parse(&text).map_err(|error| Error::caused(Kind::Usage, format!("'{shown}'"), &error))
 }
 
 /// Why what was named can be neither a folder, nor, if it has no slash, a reference; `None` if it can.

@@ -43,7 +43,7 @@ impl Upgrade {
         let service = daemon::service(&self.service)?;
         let request = Request {
             package: daemon::package(&self.package, config)?,
-            params: daemon::params(&self.set)?,
+            params: daemon::pairs("--set", "NAME=VALUE", &self.set)?,
             allow_unsigned: self.allow_unsigned,
             allow_downgrade: self.allow_downgrade,
         };
