@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use skep_object::btf::Kind;
 use skep_object::event::{Decoder, DecoderError, event_type};
 use skep_object::named::{self, Absent};
-use skep_object::{Facts, ObjectError, declared};
+use skep_object::{Facts, ObjectError, declared, gpl};
 use skep_oci::pack::{Input, Labels, PackError};
 use skep_oci::{Store, StoreError};
-use skep_spec::license::{self, LicenseError};
+use skep_spec::license::LicenseError;
 use skep_spec::manifest::{Manifest, OutputKind};
 use skep_spec::{Arch, Digest, PackageRef, Target};
 
@@ -150,7 +150,7 @@ fn check(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
         }
     }
     are_records(manifest, facts)?;
-    facts.iter().try_for_each(licensed).map_err(PackingError::from)
+    facts.iter().try_for_each(gpl::check).map_err(PackingError::from)
 }
 
 /// Whether the structs and fields of event outputs are there: readers would show bytes or leave formats out.
@@ -170,17 +170,6 @@ fn are_records(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError>
         }
     }
     Ok(())
-}
-
-/// Holds what the code calls against what the ELF's own licence allows.
-fn licensed(facts: &Facts) -> Result<(), LicenseError> {
-    let helpers = facts.programs.iter().flat_map(|program| &program.helpers);
-    let kfuncs = facts.programs.iter().flat_map(|program| &program.kfuncs);
-    license::check(
-        facts.license.as_deref(),
-        helpers.map(String::as_str),
-        kfuncs.map(String::as_str),
-    )
 }
 
 /// The objects of each architecture are held together, with parameters at their defaults.

@@ -1,7 +1,7 @@
 //! What the kernel gives only to programs under the GPL.
 
 use serde::{Deserialize, Serialize};
-use skep_spec::license::GPL_ONLY;
+use skep_spec::license::{self, GPL_ONLY, LicenseError};
 
 use crate::{Facts, ProgramFacts, ProgramKind, Source, Used};
 
@@ -20,6 +20,20 @@ pub struct GplUse {
 #[must_use]
 pub fn uses(facts: &Facts) -> Vec<GplUse> {
     facts.programs.iter().flat_map(of_program).collect()
+}
+
+/// Holds what the code calls against what the object's own licence allows.
+///
+/// # Errors
+/// It calls what the kernel gives only to programs under the GPL, and its licence is another or absent.
+pub fn check(facts: &Facts) -> Result<(), LicenseError> {
+    let helpers = facts.programs.iter().flat_map(|program| &program.helpers);
+    let kfuncs = facts.programs.iter().flat_map(|program| &program.kfuncs);
+    license::check(
+        facts.license.as_deref(),
+        helpers.map(String::as_str),
+        kfuncs.map(String::as_str),
+    )
 }
 
 fn of_program(program: &ProgramFacts) -> Vec<GplUse> {

@@ -81,7 +81,7 @@ pub fn run(package: &Verified<Package>, options: &Options) -> Result<Session, Ru
                 if source.program.as_ref().is_some_and(|p| !refused.contains_key(p)) =>
             {
                 let program = source.program.clone().unwrap_or_default();
-                refused.insert(program, source.to_string());
+                refused.insert(program, advised(source.to_string(), source.hint.as_deref()));
                 if attempt.chosen(&refused)?.0.is_empty() {
                     let object = package.objects.keys().next().cloned().unwrap_or_default();
                     return Err(RuntimeError::Load {
@@ -234,8 +234,7 @@ impl Session {
                     self.attached.push((one.name.clone(), one.target.clone()));
                 }
                 Err(error) => {
-                    let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-                    self.skipped.push((one.name.clone(), chain(&error) + &hint));
+                    self.skipped.push((one.name.clone(), advised(chain(&error), error.hint())));
                 }
             }
         }
@@ -342,6 +341,14 @@ impl Session {
 fn hand_on(source: &Source, data: &[u8], each: &mut impl FnMut(Record<'_>)) {
     if let Some(decoding) = choose_decoding(&source.decodings, data) {
         each(Record { output: &decoding.output, decoder: &decoding.decoder, data });
+    }
+}
+
+/// Why a program does not run, and what a person can do.
+fn advised(why: String, hint: Option<&str>) -> String {
+    match hint {
+        Some(hint) => format!("{why} ({hint})"),
+        None => why,
     }
 }
 

@@ -6,7 +6,7 @@ use skep_adapt::Pass;
 use skep_kernel::maps::possible_cpus;
 use skep_kernel::object::{self, OpenOptions};
 use skep_kernel::{KernelError, LoadError, Loaded, MapHandle, Opened, Program};
-use skep_object::{Facts, MapFacts, OpenSize};
+use skep_object::{Facts, MapFacts, OpenSize, gpl};
 use skep_trust::Package;
 
 use crate::choose::{Chosen, Objects};
@@ -102,7 +102,11 @@ impl Preparation<'_> {
         Ok((loaded, counters.filter(|_| counts)))
     }
 
-    fn failed(&self, source: LoadError) -> RuntimeError {
+    fn failed(&self, mut source: LoadError) -> RuntimeError {
+        // The verifier says neither which helper asks for a licence nor what to write.
+        if source.summary.contains("GPL") {
+            source.hint = gpl::check(self.facts).err().map(|error| error.to_string());
+        }
         let (service, object) = (self.service.to_owned(), self.object.to_owned());
         RuntimeError::Load { service, object, source: Box::new(source) }
     }
