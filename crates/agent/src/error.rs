@@ -87,7 +87,15 @@ impl From<RegistryError> for Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Self::of(StatusCode::INTERNAL_SERVER_ERROR, "store", &error)
+        match error {
+            // The bytes are not what the digest says, as AdmitError has it where they are read later.
+            StoreError::Damaged { .. }
+            | StoreError::Missing { .. }
+            | StoreError::TooLarge { .. } => {
+                Self::of(StatusCode::FORBIDDEN, "not-admitted", &error)
+            }
+            _ => Self::of(StatusCode::INTERNAL_SERVER_ERROR, "store", &error),
+        }
     }
 }
 

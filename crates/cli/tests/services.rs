@@ -261,6 +261,8 @@ fn a_package_that_is_not_whole_or_names_what_is_not_there_is_not_installed() {
         let (status, text) = node.refused(&["install", layout, "--allow-unsigned"]);
         said.push_str(&format!("$ skep install {layout}\n{text}exit status {status}\n\n"));
     }
+    let (status, text) = node.refused(&["run", "exec.oci", "--allow-unsigned"]);
+    said.push_str(&format!("$ skep run exec.oci\n{text}exit status {status}\n"));
     insta::assert_snapshot!(said.replace(&index.to_string(), "DIGEST"));
     assert_eq!(node.json(&["list"]), Value::Array(Vec::new()));
     assert!(!node.has_pins());

@@ -145,23 +145,34 @@ fn a_key_is_never_written_over_and_a_private_one_is_private() {
 }
 
 /// A real full disk: a tiny tmpfs in a mount namespace of its own, which goes with the process.
-#[test]
-fn a_full_disk_ends_a_pull_with_a_hint_and_nothing_listed() {
-    let (registry, fixture) = (DockerRegistry::start(), Fixture::new("1.0.0"));
-    let folder = fixture.folder.path();
-    let reference = registry.reference("1.0.0").to_string();
-    run(skep(folder).args(["push", "layout", &reference]));
-    std::fs::create_dir(folder.join("small")).unwrap();
+fn pull_onto_a_full_disk(folder: &Path, prepare: &str, reference: &str) -> String {
+    std::fs::create_dir_all(folder.join("small")).unwrap();
     let script = format!(
-        "mount -t tmpfs -o size=64k small small && '{}' pull '{reference}' -o small/out; status=$?; cat small/out/index.json; ls -A small/out/blobs/sha256 | grep -c tmp; exit $status",
+        "mount -t tmpfs -o size=64k small small && {prepare} '{}' pull '{reference}' -o small/new/out; status=$?; find small; exit $status",
         env!("CARGO_BIN_EXE_skep")
     );
     let mut command = Command::new(tool("unshare"));
     command.current_dir(folder).args(["--mount", "sh", "-c", &script]);
     let output = command.output().unwrap();
-    let (out, err) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(err.contains("free some space"), "{err}");
-    assert!(out.contains("\"manifests\":[]") && out.trim_end().ends_with('0'), "{out}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_full_disk_ends_a_pull_with_a_hint_and_nothing_is_left() {
+    let (registry, fixture) = (DockerRegistry::start(), Fixture::new("1.0.0"));
+    let folder = fixture.folder.path();
+    let reference = registry.reference("1.0.0").to_string();
+    run(skep(folder).args(["push", "layout", &reference]));
+    assert_eq!(pull_onto_a_full_disk(folder, "", &reference), "small\n");
+    let own = "mkdir -p small/new/out && echo mine > small/new/out/notes &&";
+    let left = pull_onto_a_full_disk(folder, own, &reference);
+    let mut left: Vec<&str> = left.lines().collect();
+    left.sort_unstable();
+    assert_eq!(left, ["small", "small/new", "small/new/out", "small/new/out/notes"]);
+    let layout = "mkdir -p small/new/out/blobs/sha256 && cp layout/*.json layout/oci-layout small/new/out &&";
+    let left = pull_onto_a_full_disk(folder, layout, &reference);
+    assert!(left.contains("small/new/out/index.json"), "the layout that was there stays: {left}");
 }

@@ -1,12 +1,13 @@
 //! `skep pull`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 use skep_oci::registry::Part;
-use skep_oci::{Store, signatures};
-use skep_spec::Digest;
+use skep_oci::{Registry, Store, signatures};
+use skep_spec::{Digest, PackageRef};
 
 use super::place;
 use crate::config::Config;
@@ -44,18 +45,17 @@ impl Pull {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let reference = place::reference(&self.reference, config)?;
         let registry = place::registry(&reference, self.plain_http, config)?;
-        let (store, digest, bundles) = place::block_on(async {
+        let (digest, bundles) = place::block_on(async {
             let digest = registry.resolve(&reference).await.map_err(place::failed)?;
-            // Where nothing can be pulled, no folder is left.
-            let store = Store::create(&self.out).map_err(place::failed)?;
-            let pulled = registry.pull(&reference, digest, Part::Whole, &store).await;
-            pulled.map_err(place::failed)?;
             let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
-            Ok((store, digest, bundles))
+            Ok((digest, bundles))
         })?;
-        for bundle in &bundles {
-            signatures::attach(&store, digest, bundle).map_err(place::failed)?;
+        let new = Store::would_make(&self.out);
+        let pulled = self.fill(&registry, &reference, digest, &bundles);
+        if pulled.is_err() {
+            new.iter().for_each(|path| remove(path));
         }
+        pulled?;
         let (reference, layout) = (reference.to_string(), self.out);
         let answer = Answer { reference, digest, layout, signatures: bundles.len() };
         output.answer(&answer, || {
@@ -67,4 +67,28 @@ impl Pull {
         });
         Ok(())
     }
+
+    fn fill(
+        &self,
+        registry: &Registry,
+        reference: &PackageRef,
+        digest: Digest,
+        bundles: &[Vec<u8>],
+    ) -> Result<()> {
+        let store = Store::create(&self.out).map_err(place::failed)?;
+        let pull = registry.pull(reference, digest, Part::Whole, &store);
+        place::block_on(async { pull.await.map_err(place::failed) })?;
+        let mut bundles = bundles.iter();
+        bundles
+            .try_for_each(|bundle| signatures::attach(&store, digest, bundle))
+            .map_err(place::failed)
+    }
+}
+
+/// Removes what a failed pull made, so that no empty layout passes for a package. The pull's own error is the one to tell.
+fn remove(path: &Path) {
+    let _ = match path.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    };
 }

@@ -101,7 +101,7 @@ fn checked(
 fn content(fetched: &Fetched<Verified<Digest>>) -> Result<Answer> {
     let Fetched { store, reference, checked: verified, .. } = fetched;
     let digest = **verified;
-    let bytes = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::failed)?;
+    let bytes = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::refused)?;
     let index = Index::parse(&bytes).map_err(place::refused)?;
     let arches = index.manifests.iter().filter_map(|entry| entry.platform.as_ref()?.arch());
     let mut platforms = Vec::new();
