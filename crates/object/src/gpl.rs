@@ -22,27 +22,26 @@ pub fn uses(facts: &Facts) -> Vec<GplUse> {
     facts.programs.iter().flat_map(of_program).collect()
 }
 
-/// Holds what the code calls against what the object's own licence allows.
+/// Holds what the code is and calls against what the object's own licence allows.
 ///
 /// # Errors
-/// It calls what the kernel gives only to programs under the GPL, and its licence is another or absent.
+/// It is or calls what the kernel gives only to programs under the GPL, and its licence is another or absent.
 pub fn check(facts: &Facts) -> Result<(), LicenseError> {
     let helpers = facts.programs.iter().flat_map(|program| &program.helpers);
     let kfuncs = facts.programs.iter().flat_map(|program| &program.kfuncs);
+    let programs = facts.programs.iter().filter_map(|program| {
+        ProgramKind::of_section(&program.section).and_then(ProgramKind::gpl_only)
+    });
     license::check(
         facts.license.as_deref(),
+        programs,
         helpers.map(String::as_str),
         kfuncs.map(String::as_str),
     )
 }
 
 fn of_program(program: &ProgramFacts) -> Vec<GplUse> {
-    let kind = ProgramKind::of_section(&program.section);
-    let whole = match kind {
-        Some(ProgramKind::Lsm) => Some("lsm programs"),
-        Some(ProgramKind::StructOps) => Some("struct_ops programs"),
-        _ => None,
-    };
+    let whole = ProgramKind::of_section(&program.section).and_then(ProgramKind::gpl_only);
     let of = |what: String, source: Option<&Source>| GplUse {
         program: program.name.clone(),
         what,
@@ -56,10 +55,22 @@ fn of_program(program: &ProgramFacts) -> Vec<GplUse> {
         _ => None,
     });
     whole
-        .map(|what| of(what.to_owned(), program.source.as_ref()))
+        .map(|kind| of(format!("{kind} programs"), program.source.as_ref()))
         .into_iter()
         .chain(called)
         .collect()
+}
+
+impl ProgramKind {
+    /// How the standard calls it, if the kernel takes none without a GPL-compatible licence.
+    #[must_use]
+    pub fn gpl_only(self) -> Option<&'static str> {
+        match self {
+            Self::Lsm => Some("lsm"),
+            Self::StructOps => Some("struct_ops"),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -126,15 +126,18 @@ pub const GPL_ONLY: [&str; 44] = [
     "xdp_output",
 ];
 
-/// A call that the object's licence does not allow: the kernel would refuse the program.
+/// Types of programs that are for the GPL only, whatever they call (`bpf_lsm_verify_prog`, `check_struct_ops_btf_id`).
+pub const GPL_ONLY_PROGRAMS: [&str; 2] = ["lsm", "struct_ops"];
+
+/// What the object's licence does not allow: the kernel would refuse the program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{called} is for GPL-compatible programs only, and the object's licence is {}: give it SEC(\"license\") = \"GPL\" or \"Dual BSD/GPL\"",
+    "{asks} is for GPL-compatible programs only, and the object's licence is {}: give it SEC(\"license\") = \"GPL\" or \"Dual BSD/GPL\"",
     license.as_deref().map_or_else(|| "absent".to_owned(), |license| format!("'{}'", license.escape_debug()))
 )]
 pub struct LicenseError {
-    /// What is called: `bpf_NAME`, or a kfunc.
-    pub called: String,
+    /// What asks for it: `bpf_NAME`, a kfunc, or a type of programs.
+    pub asks: String,
     /// What the object's section `license` says.
     pub license: Option<String>,
 }
@@ -147,22 +150,27 @@ impl LicenseError {
     }
 }
 
-/// Holds what an object calls against the licence that its section says.
+/// Holds what an object has and calls against the licence that its section says. `programs` are types of programs.
 ///
 /// # Errors
-/// The first helper or kfunc that asks for a GPL-compatible licence where the object has none.
+/// The first program, helper or kfunc that asks for a GPL-compatible licence where the object has none.
 pub fn check<'a>(
     license: Option<&str>,
+    programs: impl IntoIterator<Item = &'a str>,
     helpers: impl IntoIterator<Item = &'a str>,
     kfuncs: impl IntoIterator<Item = &'a str>,
 ) -> Result<(), LicenseError> {
     if license.is_some_and(is_gpl_compatible) {
         return Ok(());
     }
-    let helper = helpers.into_iter().find(|helper| GPL_ONLY.contains(helper));
-    let called = helper.map(|name| format!("bpf_{name}"));
-    match called.or_else(|| kfuncs.into_iter().next().map(str::to_owned)) {
-        Some(called) => Err(LicenseError { called, license: license.map(str::to_owned) }),
+    let program = programs.into_iter().find(|kind| GPL_ONLY_PROGRAMS.contains(kind));
+    let helper = || helpers.into_iter().find(|helper| GPL_ONLY.contains(helper));
+    let asks = program
+        .map(|kind| format!("a program of type {kind}"))
+        .or_else(|| helper().map(|name| format!("bpf_{name}")))
+        .or_else(|| kfuncs.into_iter().next().map(str::to_owned));
+    match asks {
+        Some(asks) => Err(LicenseError { asks, license: license.map(str::to_owned) }),
         None => Ok(()),
     }
 }
@@ -201,9 +209,10 @@ mod tests {
 
     #[test]
     fn gpl_only_calls_ask_for_a_gpl_compatible_object() {
-        assert_eq!(check(Some("Dual BSD/GPL"), ["probe_read"], ["bpf_x"]), Ok(()));
-        assert_eq!(check(None, ["map_lookup_elem"], []), Ok(()));
-        insta::assert_snapshot!(check(Some("MIT"), ["map_lookup_elem", "get_stack"], []).unwrap_err(), @r#"bpf_get_stack is for GPL-compatible programs only, and the object's licence is 'MIT': give it SEC("license") = "GPL" or "Dual BSD/GPL""#);
-        assert!(check(None, [], ["bpf_x"]).is_err());
+        assert_eq!(check(Some("Dual BSD/GPL"), ["lsm"], ["probe_read"], ["bpf_x"]), Ok(()));
+        assert_eq!(check(None, ["xdp"], ["map_lookup_elem"], []), Ok(()));
+        insta::assert_snapshot!(check(Some("MIT"), [], ["map_lookup_elem", "get_stack"], []).unwrap_err(), @r#"bpf_get_stack is for GPL-compatible programs only, and the object's licence is 'MIT': give it SEC("license") = "GPL" or "Dual BSD/GPL""#);
+        insta::assert_snapshot!(check(None, ["xdp", "struct_ops"], [], []).unwrap_err(), @r#"a program of type struct_ops is for GPL-compatible programs only, and the object's licence is absent: give it SEC("license") = "GPL" or "Dual BSD/GPL""#);
+        assert!(check(None, [], [], ["bpf_x"]).is_err());
     }
 }

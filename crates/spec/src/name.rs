@@ -107,7 +107,7 @@ pub struct ServiceName(String);
 string_type!(ServiceName);
 
 crate::text_schema!(ServiceName, "pattern": "^(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*$");
-crate::text_schema!(Version, "format": "skep-version");
+crate::text_schema!(Version, "pattern": VERSION_PATTERN);
 
 impl FromStr for ServiceName {
     type Err = NameError;
@@ -143,7 +143,14 @@ impl FromStr for Channel {
     }
 }
 
-/// A SemVer 2.0 version.
+/// SemVer 2.0, with numbers that 64 bits hold.
+pub(crate) const VERSION_PATTERN: &str = concat!(
+    r"^(0|[1-9][0-9]{0,18})(\.(0|[1-9][0-9]{0,18})){2}",
+    r"(-(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?",
+    r"(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+);
+
+/// A SemVer 2.0 version whose numbers have at most 19 digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Version(semver::Version);
@@ -168,9 +175,15 @@ impl FromStr for Version {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
+        const MAX: u64 = 10_u64.pow(19);
         let why = "it should be MAJOR.MINOR.PATCH, as SemVer 2.0 has it";
         let refuse = |_| NameError { what: "version", text: text.to_owned(), why };
-        semver::Version::parse(text).map(Self).map_err(refuse)
+        let version = semver::Version::parse(text).map_err(refuse)?;
+        if [version.major, version.minor, version.patch].into_iter().all(|number| number < MAX) {
+            return Ok(Self(version));
+        }
+        let why = "MAJOR, MINOR and PATCH have at most 19 digits";
+        Err(NameError { what: "version", text: text.to_owned(), why })
     }
 }
 

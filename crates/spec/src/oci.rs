@@ -116,8 +116,8 @@ pub struct Index {
     /// 2.
     #[schemars(extend("const" = 2))]
     pub schema_version: u32,
-    /// [`media::INDEX`]; absent in some old ones.
-    #[serde(default)]
+    /// [`media::INDEX`], also where some old ones leave it out.
+    #[serde(default = "index_type")]
     #[schemars(extend("const" = media::INDEX))]
     pub media_type: String,
     /// The manifests.
@@ -178,8 +178,8 @@ pub struct ImageManifest {
     /// 2.
     #[schemars(extend("const" = 2))]
     pub schema_version: u32,
-    /// [`media::MANIFEST`]; absent in some old ones.
-    #[serde(default)]
+    /// [`media::MANIFEST`], also where some old ones leave it out.
+    #[serde(default = "manifest_type")]
     #[schemars(extend("const" = media::MANIFEST))]
     pub media_type: String,
     /// [`media::PACKAGE`] for a package, [`media::BUNDLE`] for a signature.
@@ -343,6 +343,14 @@ impl DocumentError {
     }
 }
 
+fn index_type() -> String {
+    media::INDEX.to_owned()
+}
+
+fn manifest_type() -> String {
+    media::MANIFEST.to_owned()
+}
+
 fn document<T: serde::de::DeserializeOwned>(
     bytes: &[u8],
     what: &'static str,
@@ -363,7 +371,7 @@ fn expect(
     if version != 2 {
         return kind("schemaVersion", version.to_string(), "2".to_owned());
     }
-    if !media_type.is_empty() && media_type != wanted {
+    if media_type != wanted {
         return kind("mediaType", format!("'{media_type}'"), format!("'{wanted}'"));
     }
     if entries > MAX_ENTRIES {

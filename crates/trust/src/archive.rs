@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use skep_spec::oci::{Descriptor, DocumentError, ImageManifest, Index, MAX_DOCUMENT};
-use skep_spec::{Digest, PackageRef, json, media};
+use skep_spec::{Digest, PackageRef, json, media, schema};
 
 use crate::layer::{self, BLOCK, FILE_MAX, LayerError};
 
@@ -13,6 +15,7 @@ pub const ENTRIES_MAX: usize = 65_536;
 /// Most bytes of an archive.
 pub const ARCHIVE_MAX: u64 = 4 << 30;
 
+const LAYOUT_VERSION: &str = "1.0.0";
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const BLOBS: &str = "blobs/sha256/";
 
@@ -141,11 +144,27 @@ pub fn write(index: &[u8], blobs: &BTreeMap<Digest, Vec<u8>>) -> Result<Vec<u8>,
     Ok(out)
 }
 
+/// `oci-layout`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Layout {
+    #[schemars(extend("const" = LAYOUT_VERSION))]
+    image_layout_version: String,
+}
+
+/// The schema of `oci-layout`.
+pub(crate) fn schema() -> serde_json::Value {
+    let codes = &[("*", "archive.layout")];
+    schema::of::<Layout>("oci-layout", "The first file of an OCI layout", codes)
+}
+
 fn is_layout(bytes: &[u8]) -> Result<(), ArchiveError> {
     let layout = |why: String| ArchiveError::Layout { what: "oci-layout", why };
-    let value = json::parse(bytes, 4096).map_err(|error| layout(error.to_string()))?;
-    let version = value.get("imageLayoutVersion").and_then(serde_json::Value::as_str);
-    if version == Some("1.0.0") { Ok(()) } else { Err(layout("its version is not 1.0.0".into())) }
+    let found: Layout = json::read(bytes, 4096).map_err(|error| layout(error.to_string()))?;
+    if found.image_layout_version == LAYOUT_VERSION {
+        return Ok(());
+    }
+    Err(layout(format!("its version is not {LAYOUT_VERSION}")))
 }
 
 fn packages(index: &Index) -> Result<BTreeMap<String, Digest>, ArchiveError> {

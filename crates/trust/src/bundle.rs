@@ -314,10 +314,24 @@ struct BundleIn {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(
+    extend("anyOf" = [there(&["publicKey"]), there(&["certificate"]), there(&["x509CertificateChain"])]),
+    extend("not" = {"anyOf": [
+        there(&["publicKey", "certificate"]),
+        there(&["publicKey", "x509CertificateChain"]),
+    ]}),
+)]
 struct MaterialIn {
     public_key: Option<HintIn>,
     certificate: Option<Value>,
     x509_certificate_chain: Option<Value>,
+}
+
+/// A schema of what has these members, none of them null.
+fn there(keys: &[&str]) -> Value {
+    let present = serde_json::json!({"not": {"type": "null"}});
+    let members: Value = keys.iter().map(|key| ((*key).to_owned(), present.clone())).collect();
+    serde_json::json!({"required": keys, "properties": members})
 }
 
 #[derive(Deserialize, JsonSchema)]

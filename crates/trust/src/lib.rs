@@ -32,6 +32,7 @@ pub fn schemas() -> Vec<(&'static str, serde_json::Value)> {
         ("channel", channel::schema()),
         ("keys", rotation::schema()),
         ("report", attestation::schema()),
+        ("oci-layout", archive::schema()),
     ];
     all.extend(bundle::schemas());
     all

@@ -77,14 +77,17 @@ pub(super) fn substitute(input: &Value) -> Answered {
 struct License {
     license: Option<String>,
     #[serde(default)]
+    programs: Vec<String>,
+    #[serde(default)]
     helpers: Vec<String>,
     #[serde(default)]
     kfuncs: Vec<String>,
 }
 
 pub(super) fn license(input: &Value) -> Answered {
-    let License { license, helpers, kfuncs } = question(input)?;
-    let (helpers, kfuncs) = (helpers.iter().map(String::as_str), kfuncs.iter().map(String::as_str));
-    licenses::check(license.as_deref(), helpers, kfuncs)?;
+    let License { license, programs, helpers, kfuncs } = question(input)?;
+    let [programs, helpers, kfuncs] =
+        [&programs, &helpers, &kfuncs].map(|names| names.iter().map(String::as_str));
+    licenses::check(license.as_deref(), programs, helpers, kfuncs)?;
     Ok(json!({}))
 }

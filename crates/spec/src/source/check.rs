@@ -69,11 +69,11 @@ impl Check<'_, '_, '_> {
                     format!("[{path}] has both sources and file: one is enough"),
                     None,
                 ),
-                (false, true) if object.arch.is_empty() => {
-                    let message = format!("[{path}] is built for no architecture");
-                    self.add(Code::Value, &path, message, None);
-                }
                 _ => {}
+            }
+            if object.arch.is_empty() {
+                let message = format!("[{path}] is built for no architecture");
+                self.add(Code::Value, &path, message, None);
             }
         }
     }

@@ -14,19 +14,106 @@ use crate::param::MAX_EXACT;
 pub fn source_schema() -> Json {
     let mut schema = table(&TOP, true);
     schema.insert("patternProperties".to_owned(), json!({"^x-": {}}));
-    document("skep.toml", "The source form of a skep package", schema)
+    let mut schema = document("skep.toml", "The source form of a skep package", schema);
+    for (place, more) in together() {
+        extend(&mut schema, place, more);
+    }
+    schema
 }
 
 /// The schema of `manifest.json`; keys that it does not have are allowed, and ignored.
 #[must_use]
 pub fn manifest_schema() -> Json {
-    document("manifest.json", "The resolved manifest of a skep package", table(&MANIFEST, false))
+    let schema = table(&MANIFEST, false);
+    let mut schema = document("manifest.json", "The resolved manifest of a skep package", schema);
+    for (place, filled_in) in [
+        ("/properties/program/additionalProperties/properties/optional", json!(false)),
+        ("/properties/alternatives/additionalProperties/properties/otherwise", json!("refuse")),
+    ] {
+        extend(&mut schema, place, json!({"default": filled_in}));
+    }
+    schema
+}
+
+/// What [`super::check`] looks for, in a schema's words: which keys go together, and which tables a text names. By the
+/// place in the schema.
+fn together() -> [(&'static str, Json); 11] {
+    let given = |key: &str| json!({"required": [key], "properties": {key: {"minItems": 1, "minProperties": 1}}});
+    let with = |key: &str, other: &str, words: &[&str]| {
+        let mut shape = given(key);
+        shape["properties"][other] = json!({"enum": words});
+        shape
+    };
+    let unwritable = ["cidr", "cpus"];
+    let stays = ["keep", "reset"];
+    [
+        ("/properties/object", json!({"minProperties": 1})),
+        (
+            "/properties/object/additionalProperties",
+            json!({
+                "anyOf": [given("sources"), given("file")],
+                "not": {"required": ["sources", "file"], "properties": {
+                    "sources": {"minItems": 1}, "file": {"minProperties": 1},
+                }},
+            }),
+        ),
+        ("/properties/object/additionalProperties/properties/arch", json!({"minItems": 1})),
+        (
+            "/properties/param/additionalProperties",
+            json!({"not": {"anyOf": [
+                {"required": ["rodata", "data"]},
+                with("rodata", "type", &unwritable),
+                with("data", "type", &unwritable),
+            ]}}),
+        ),
+        (
+            "/properties/param/additionalProperties/properties/range",
+            json!({"minItems": 2, "maxItems": 2}),
+        ),
+        (
+            "/properties/map/additionalProperties",
+            json!({"not": {"anyOf": [
+                with("fields", "upgrade", &stays),
+                with("rename", "upgrade", &stays),
+            ]}}),
+        ),
+        (
+            "/properties/map/additionalProperties/properties/max_entries",
+            json!({"format": "skep-entries", "x-refers": "${param}"}),
+        ),
+        (
+            "/properties/program/additionalProperties/properties/object",
+            json!({"x-refers": "object"}),
+        ),
+        (
+            "/properties/program/additionalProperties/properties/requires-param",
+            json!({"x-refers": "param"}),
+        ),
+        (
+            "/properties/program/additionalProperties/properties/target",
+            json!({"x-refers": "${param}"}),
+        ),
+        (
+            "/properties/alternatives/additionalProperties/properties/try/items/items",
+            json!({"x-refers": "program"}),
+        ),
+    ]
+}
+
+/// Adds words to the schema at a place.
+fn extend(schema: &mut Json, place: &str, more: Json) {
+    if let (Some(Json::Object(schema)), Json::Object(more)) = (schema.pointer_mut(place), more) {
+        schema.extend(more);
+    }
 }
 
 /// The codes of [`super::Code`], by the keyword that finds the mistake.
 const CODES: &[(&str, &str)] = &[
     ("type", "manifest.type"),
     ("required", "manifest.missing"),
+    ("minProperties", "manifest.missing"),
+    ("anyOf", "manifest.missing"),
+    ("not", "manifest.conflict"),
     ("additionalProperties", "manifest.unknown-key"),
     ("*", "manifest.value"),
 ];

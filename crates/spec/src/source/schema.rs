@@ -6,6 +6,7 @@ use super::shape::Shape::{Bool, Count, List, Named, Scalar, Table, Text, Word};
 use super::shape::{Form, Key, Shape};
 use crate::license::Expression;
 use crate::manifest::MAX_MANIFEST;
+use crate::name::VERSION_PATTERN;
 use crate::{Arch, PackageName, Version, media, param};
 
 const fn must(name: &'static str, shape: Shape) -> Key {
@@ -199,7 +200,7 @@ const PACKAGE_NAME: &Form = &Form::exact(
     package,
     r"^(?=[^/]{1,64}/[^/]{1,64}$)[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$",
 );
-const VERSION: &Form = &Form::formatted(version, "skep-version");
+const VERSION: &Form = &Form::exact(version, VERSION_PATTERN);
 const LICENSE: &Form = &Form::formatted(license, "skep-license");
 const PATH: &Form =
     &Form::exact(path, r"^(?!/)(?!.*/(/|$))(?!(.*/)?\.\.(/|$))[^\u0000-\u001f\u007f-\u009f]+$");
