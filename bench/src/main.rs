@@ -4,6 +4,7 @@
 
 mod conformance;
 mod idle;
+mod object;
 mod place;
 mod ring;
 mod row;
@@ -14,6 +15,7 @@ mod stub;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use dlmalloc::GlobalDlmalloc;
 
 use place::Place;
 use row::Row;
@@ -29,18 +31,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// The allocator of `skep`, whose code is measured here.
+#[global_allocator]
+static MEMORY: GlobalDlmalloc = GlobalDlmalloc;
+
 /// Whether every goal was met.
 fn run() -> Result<bool> {
     let place = Place::find()?;
     let mut rows = Vec::new();
     type Measure = fn(&Place) -> Result<Vec<Row>>;
-    let measures: [(&str, Measure); 6] = [
+    let measures: [(&str, Measure); 7] = [
         ("size", size::measure),
         ("start", start::measure),
         ("ring", ring::measure),
         ("stub", stub::measure),
         ("idle", idle::measure),
         ("conformance", conformance::measure),
+        ("object", object::measure),
     ];
     for (name, measure) in measures {
         match measure(&place) {

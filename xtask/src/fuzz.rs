@@ -1,11 +1,13 @@
 //! `make fuzz`: every fuzzer for some time, then what they gathered at the speed of a release.
 
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::guests;
+use crate::{guests, proof};
 
 /// Seconds for each target, unless `FUZZ_SECONDS` says otherwise.
 const SECONDS: u64 = 600;
@@ -15,7 +17,15 @@ const SECONDS: u64 = 600;
 const LIMITS: [&str; 4] =
     ["-timeout=20", "-malloc_limit_mb=64", "-rss_limit_mb=2048", "-print_final_stats=1"];
 
-/// Fuzzes the targets that are named, or all.
+const PAGE: &str = "docs/reference/fuzz.md";
+const HEAD: &str = "# What `make fuzz` printed
+
+`make fuzz` feeds each parser of strangers' bytes with what libFuzzer makes of the standard's vectors, under AddressSanitizer and with checks for overflow;
+then what it gathered runs once more at the speed of a release, where an input may take a second. It writes this page.
+
+";
+
+/// Fuzzes the targets that are named, or all, and writes what came of it.
 pub fn run(only: &[&str]) -> Result<()> {
     let seconds = match std::env::var("FUZZ_SECONDS") {
         Ok(text) => text.parse().with_context(|| format!("FUZZ_SECONDS is '{text}', no number"))?,
@@ -24,29 +34,61 @@ pub fn run(only: &[&str]) -> Result<()> {
     let corpus = guests::cache()?.join("fuzz");
     let targets = ours(&["targets"])?;
     ours(&["seeds", &corpus.display().to_string()])?;
+    let mut page = format!("{HEAD}| | |\n|---|---|\n");
+    for (what, program, args) in [
+        ("Date", "date", ["-u", "+%F"].as_slice()),
+        ("Commit", "git", &["describe", "--always", "--dirty"]),
+        ("Fuzzers by", "rustc", &["+nightly", "--version"]),
+        ("Driver", "cargo-fuzz", &["--version"]),
+    ] {
+        writeln!(page, "| {what} | {} |", proof::first_line(program, args)?)?;
+    }
+    page += "\n| Target | Executions | Seconds | Inputs kept | Findings |\n|---|---|---|---|---|\n";
     for target in targets.lines().filter(|name| only.is_empty() || only.contains(name)) {
         println!("--- {target}, {seconds} s");
-        fuzz(target, &corpus.join(target), seconds)?;
+        let [executions, took] = fuzz(target, &corpus.join(target), seconds)?;
+        let kept = std::fs::read_dir(corpus.join(target))?.count();
+        writeln!(page, "| `{target}` | {executions} | {took} | {kept} | none |")?;
     }
-    print!("{}", ours(&["replay", &corpus.display().to_string()])?);
-    Ok(())
+    let replayed = ours(&["replay", &corpus.display().to_string()])?;
+    print!("{replayed}");
+    write!(page, "\n```text\n{replayed}```\n")?;
+    ensure!(only.is_empty(), "only some targets ran, so {PAGE} stays as it is");
+    std::fs::write(PAGE, page).with_context(|| format!("write {PAGE}"))
 }
 
-fn fuzz(target: &str, corpus: &Path, seconds: u64) -> Result<()> {
-    let status = Command::new("cargo")
+/// How many inputs ran, and for how many seconds.
+fn fuzz(target: &str, corpus: &Path, seconds: u64) -> Result<[String; 2]> {
+    let mut child = Command::new("cargo")
         .args(["+nightly", "fuzz", "run", "--fuzz-dir", "fuzz/libfuzzer"])
         .args(["--target", "x86_64-unknown-linux-gnu", "--target-dir", "target/fuzz", target])
         .arg(corpus)
         .arg("--")
         .args(LIMITS)
         .arg(format!("-max_total_time={seconds}"))
-        .status()
+        .stderr(Stdio::piped())
+        .spawn()
         .context("run cargo fuzz")?;
+    let [mut executions, mut took] = [String::new(), String::new()];
+    let said = child.stderr.take().context("no output of cargo fuzz")?;
+    for line in BufReader::new(said).lines() {
+        let line = line?;
+        if line.starts_with('#') {
+            continue; // progress, hundreds of lines
+        }
+        println!("{line}");
+        if let Some(number) = line.strip_prefix("stat::number_of_executed_units:") {
+            number.trim().clone_into(&mut executions);
+        } else if let Some((_, seconds)) = line.split_once(" runs in ") {
+            seconds.split(' ').next().unwrap_or_default().clone_into(&mut took);
+        }
+    }
+    let status = child.wait()?;
     ensure!(
         status.success(),
         "{target}: {status}; the input is in fuzz/libfuzzer/artifacts/{target}"
     );
-    Ok(())
+    Ok([executions, took])
 }
 
 /// The fuzz crate's own program, as it would be released.

@@ -56,7 +56,8 @@ fn rows(options: &[&str]) -> Result<(Vec<(String, String)>, bool)> {
     Ok((rows, child.wait()?.success()))
 }
 
-fn first_line(program: &str, args: &[&str]) -> Result<String> {
+/// The first line that a program prints.
+pub fn first_line(program: &str, args: &[&str]) -> Result<String> {
     let output = Command::new(program).args(args).output();
     let output = output.with_context(|| format!("run {program}"))?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -35,7 +35,7 @@ pub const CALLS: usize = 100_000;
 /// The same for all programs, where what functions share counts for each program that reaches it.
 pub const REACHED: usize = 200_000;
 /// Most calls that are followed for all programs, those of shared functions for each program that reaches them.
-pub const WALKED: usize = 4_000_000;
+pub const WALKED: usize = 500_000;
 /// Most maps of an object.
 pub const MAPS: usize = 4096;
 /// Most objects carved out of one file.

@@ -169,3 +169,37 @@ fn overlapping_sections_and_offsets_past_the_end() {
     bytes[table + 64 + 24..][..8].fill(0xff);
     assert!(matches!(parse(&bytes), Err(ObjectError::Truncated { .. })));
 }
+
+#[test]
+fn programs_that_all_call_each_other() {
+    // Each of 200 programs calls all 200: every program alone is small, together they reach 8 million calls.
+    const COUNT: u64 = 200;
+    let each = COUNT * 8 + 8;
+    let mut code = Vec::new();
+    for from in 0..COUNT {
+        for to in 0..COUNT {
+            let at = from * (COUNT + 1) + to;
+            let distance = i32::try_from((to * (COUNT + 1)).cast_signed() - at.cast_signed() - 1);
+            code.extend([0x85, 0x10, 0, 0]);
+            code.extend(distance.unwrap().to_le_bytes());
+        }
+        code.extend(EXIT);
+    }
+    let names: Vec<String> = (0..COUNT).map(|number| format!("f{number:03}")).collect();
+    let strings = format!("\0{}\0", names.join("\0"));
+    let list: Vec<Vec<u8>> =
+        (0..COUNT).map(|n| symbol(1 + n as u32 * 5, 0x12, 1, n * each, each)).collect();
+    let bytes = elf(&[
+        part("xdp", PROGBITS, 6, code),
+        symbols(2, &list),
+        part(".strtab", STRTAB, 0, strings.into_bytes()),
+    ]);
+    assert_eq!(limit(&bytes), "calls of all programs");
+}
+
+#[test]
+fn the_integer_without_bytes_that_zig_writes_has_no_size() {
+    let facts = parse(&with(".BTF", btf(&[1, info(1, 0), 0, 0], b"\0anyopaque\0"))).unwrap();
+    assert_eq!(facts.btf.unwrap().size_of(skep_object::TypeId(1)), None);
+    assert!(parse(&with(".BTF", btf(&[1, info(1, 0), 17, 0], b"\0wide\0"))).is_err());
+}
