@@ -1,11 +1,16 @@
-//! The commands that people type: one file each under `commands`, errors converted in `error`, output in `output`.
+//! The commands that people type: one file each under `commands`; what several share beside it: `subject` is what was
+//! named, `place` and `fetch` get a package, `daemon` asks skepd.
 //!
 //! Reads the environment in [`config`] only, prints in [`output`] and [`error`] only.
 
 pub mod commands;
 pub mod config;
+mod daemon;
 pub mod error;
+mod fetch;
 pub mod output;
+mod place;
+mod subject;
 
 use std::process::ExitCode;
 

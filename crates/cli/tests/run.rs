@@ -44,6 +44,9 @@ fn objects_projects_and_programs_that_carry_objects() {
         assert!(said.starts_with("attached "), "{what}: {said}");
         assert!(said.ends_with("3 events, 0 lost\n"), "{what}: {said}");
     }
+    fs::write(node.path("two"), [b"#!", &bytes[..], b"and", &bytes].concat()).unwrap();
+    let objects = node.json(&["inspect", "two"])["objects"].clone();
+    assert_eq!((&objects[0]["name"], &objects[1]["name"]), (&"object1".into(), &"object2".into()));
 }
 
 #[test]

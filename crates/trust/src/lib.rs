@@ -22,7 +22,7 @@ pub use admit::{AdmitError, Blobs, Package, admit};
 pub use key::{KeyId, PublicKey, SecretKey};
 pub use policy::Policy;
 pub use verified::{Origin, Verified};
-pub use verify::{Asked, TrustError, verify};
+pub use verify::{Asked, TrustError, verify, verify_or_allow};
 
 /// The schemas of `trust.toml`, bundles, statements and their predicates, by their names.
 #[must_use]

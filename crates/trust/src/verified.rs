@@ -32,7 +32,8 @@ pub enum Origin {
     },
     /// Nobody checked a signature: the operator allowed it (`--allow-unsigned`).
     Unsigned,
-    /// A file of this machine, never a package from elsewhere (`skep run FILE.o`).
+    /// Taken from this machine's own side, with no signature asked for: a file, or what `skep run` has verified before it
+    /// handed it over.
     Local,
 }
 
@@ -55,7 +56,8 @@ impl<T> Verified<T> {
 }
 
 impl Verified<Digest> {
-    /// A digest that the operator lets in without a signature: `--allow-unsigned` and nothing else.
+    /// A digest that nobody verified: what the operator lets in with `--allow-unsigned`, and what is only looked at and
+    /// never run, as `skep inspect` does.
     #[must_use]
     pub fn unsigned(digest: Digest) -> Self {
         Self { value: digest, origin: Origin::Unsigned }
@@ -63,7 +65,7 @@ impl Verified<Digest> {
 }
 
 impl Verified<Package> {
-    /// A package made of local files, for `skep run` and `--allow-unsigned`.
+    /// What `skep run` hands over: local files, or a package that it verified itself.
     #[must_use]
     pub fn local(package: Package) -> Self {
         Self { value: package, origin: Origin::Local }

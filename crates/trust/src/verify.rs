@@ -215,6 +215,26 @@ pub fn verify(
     Ok(Verified::new(digest, origin))
 }
 
+/// [`verify`], for an operator who may let a package in although too few trusted keys signed it: `--allow-unsigned`. What is
+/// revoked, by its digest or by a key that one of its signatures names, not even that lets in.
+///
+/// # Errors
+/// As [`verify`]; where `allow_unsigned`, only when the package is revoked.
+pub fn verify_or_allow(
+    asked: &Asked<'_>,
+    bundles: &[Vec<u8>],
+    policy: &Policy,
+    now: SystemTime,
+    allow_unsigned: bool,
+) -> Result<Verified<Digest>, TrustError> {
+    verify(asked, bundles, policy, now).or_else(|error| {
+        match allow_unsigned && !policy.is_revoked(&asked.digest, bundles) {
+            true => Ok(Verified::unsigned(asked.digest)),
+            false => Err(error),
+        }
+    })
+}
+
 /// The trusted key that signed `asked` as a package in this bundle.
 fn signer(
     bytes: &[u8],
@@ -436,5 +456,26 @@ mod tests {
         let by_digest = revoked(format!("digests = [\"{}\"]", digest()));
         assert!(by_digest.is_revoked(&digest(), &[]));
         assert!(!by_digest.is_revoked(&Digest::of(b"another"), &[good(0)]));
+    }
+
+    #[test]
+    fn what_is_allowed_unsigned_is_never_what_is_revoked() {
+        let name = "acme/exec".parse().unwrap();
+        let asked = Asked { name: &name, registry: None, digest: digest() };
+        let allowed = |bundles: &[Vec<u8>], policy: &Policy, allow| {
+            let verified = verify_or_allow(&asked, bundles, policy, SystemTime::now(), allow);
+            verified.map(|verified| verified.origin().clone())
+        };
+        let none = Policy::parse("").unwrap();
+        assert!(matches!(allowed(&[], &none, false), Err(TrustError::NoRule { .. })));
+        assert_eq!(allowed(&[], &none, true), Ok(Origin::Unsigned));
+        let trusted = Policy::of_keys(vec![public(0)], 1);
+        assert!(matches!(allowed(&[good(0)], &trusted, true), Ok(Origin::Signed { .. })));
+        let digests = Policy::parse(&format!("[revoked]\ndigests = [\"{}\"]\n", digest())).unwrap();
+        assert!(matches!(allowed(&[], &digests, true), Err(TrustError::DigestRevoked { .. })));
+        let key = public(1).id();
+        let keys = Policy::parse(&format!("[revoked]\nkeys = [\"{key}\"]\n")).unwrap();
+        assert!(allowed(&[good(1)], &keys, true).is_err());
+        assert_eq!(allowed(&[good(0)], &keys, true), Ok(Origin::Unsigned));
     }
 }

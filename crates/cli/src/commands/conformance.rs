@@ -1,6 +1,6 @@
 //! `skep conformance`.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::BufRead as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -68,7 +68,7 @@ impl Conformance {
     /// A vector failed, or cannot be read.
     pub fn run(self, output: &Output) -> Result<()> {
         if self.answer {
-            return answer();
+            return answer(output);
         }
         let clock = Instant::now();
         let parts = load(&self.vectors).map_err(|error| {
@@ -123,8 +123,7 @@ impl Answer {
 }
 
 /// Our implementation as a command: one line in, one line out.
-fn answer() -> Result<()> {
-    let mut output = std::io::stdout().lock();
+fn answer(output: &Output) -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         let line = line.context(|| "can't read a question")?;
         let question: Question = serde_json::from_str(&line).context(|| "can't read a question")?;
@@ -132,9 +131,7 @@ fn answer() -> Result<()> {
         let answer = answer.map_err(|why| Error::new(Kind::Usage, why))?;
         let text = serde_json::to_string(&Line::of(question.id, answer));
         let text = text.context(|| "can't write an answer")?;
-        writeln!(output, "{text}")
-            .and_then(|()| output.flush())
-            .context(|| "can't write an answer")?;
+        output.line(&text);
     }
     Ok(())
 }

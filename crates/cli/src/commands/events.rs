@@ -3,8 +3,8 @@
 use clap::Args;
 use skep_api::{EventLine, Rows};
 
-use super::daemon;
 use crate::config::Config;
+use crate::daemon;
 use crate::error::Result;
 use crate::output::{Output, width};
 

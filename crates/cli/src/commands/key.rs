@@ -10,9 +10,9 @@ use serde::Serialize;
 use skep_trust::key::KeyKind;
 use skep_trust::{KeyId, PublicKey, SecretKey};
 
-use super::place;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::output::Output;
+use crate::place;
 
 /// Make keys that sign packages, and the rules that trust them
 #[derive(Debug, Args)]

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::daemon;
 use crate::config::Config;
+use crate::daemon;
 use crate::error::Result;
 use crate::output::{Output, table};
 

@@ -7,10 +7,10 @@ use serde::Serialize;
 use skep_oci::Credentials;
 use skep_oci::registry::{Login as Kept, Options, Registry};
 
-use super::place;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::output::Output;
+use crate::place;
 
 /// Longest password that is read, in bytes.
 const PASSWORD_MAX: u64 = 64 * 1024;

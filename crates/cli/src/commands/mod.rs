@@ -1,11 +1,9 @@
 //! One command a file; its doc comment is its help.
 
-mod build;
+pub(crate) mod build;
 mod conformance;
-mod daemon;
 mod diff;
 mod events;
-mod fetch;
 mod inspect;
 mod install;
 mod key;
@@ -14,7 +12,6 @@ mod list;
 mod login;
 mod new;
 mod pack;
-mod place;
 mod pull;
 mod push;
 mod remove;

@@ -9,10 +9,10 @@ use skep_oci::registry::Part;
 use skep_oci::{Registry, Store, signatures};
 use skep_spec::{Digest, PackageRef};
 
-use super::place;
 use crate::config::Config;
 use crate::error::Result;
 use crate::output::Output;
+use crate::place;
 
 /// Pull a package and its signatures from a registry into a layout
 ///

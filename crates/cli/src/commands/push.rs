@@ -6,10 +6,10 @@ use clap::Args;
 use serde::Serialize;
 use skep_spec::Digest;
 
-use super::place;
 use crate::config::Config;
 use crate::error::Result;
 use crate::output::{Output, bytes};
+use crate::place;
 
 /// Push a package and its signatures from a layout to a registry
 ///

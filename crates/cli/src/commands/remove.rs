@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::daemon;
 use crate::config::Config;
+use crate::daemon;
 use crate::error::Result;
 use crate::output::Output;
 

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::{daemon, show};
+use super::show;
 use crate::config::Config;
+use crate::daemon;
 use crate::error::Result;
 use crate::output::Output;
 

@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::Value;
 use skep_api::{CounterRow, Detail, HookDetail};
 
-use super::daemon;
 use crate::config::Config;
+use crate::daemon;
 use crate::error::Result;
 use crate::output::{Output, bytes, table};
 

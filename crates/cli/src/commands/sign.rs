@@ -9,10 +9,10 @@ use skep_spec::{Digest, PackageRef, media};
 use skep_trust::{KeyId, SecretKey, bundle};
 
 use super::key;
-use super::place::{self, Place};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::output::Output;
+use crate::place::{self, Place};
 
 /// Sign a package in a layout or in a registry
 ///

@@ -5,8 +5,9 @@ use std::time::Instant;
 use clap::Args;
 use skep_api::{Plan, Upgrade as Request};
 
-use super::{daemon, show};
+use super::show;
 use crate::config::Config;
+use crate::daemon;
 use crate::error::Result;
 use crate::output::Output;
 

@@ -10,12 +10,12 @@ use skep_spec::oci::{Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef};
 use skep_trust::{Asked, Origin, Policy, Verified, admit, verify};
 
-use super::fetch::{Fetched, fetch};
 use super::key;
-use super::place::{self, Place};
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::fetch::{Fetched, fetch};
 use crate::output::Output;
+use crate::place::{self, Place};
 
 /// Check who signed a package, and that every byte of it is what they signed
 ///

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use skep_spec::Digest;
 use skep_spec::oci::DocumentError;
+use skep_spec::{Digest, PackageRef};
 
 /// Why a store did not give or keep something.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,32 @@ pub enum StoreError {
         root: PathBuf,
         /// Its name.
         digest: Digest,
+    },
+    /// No package is listed, or not the one that is asked for.
+    #[error("'{}' holds no {}", root.display(), wanted.as_ref().map_or_else(|| "package".to_owned(), ToString::to_string))]
+    NoPackage {
+        /// The store.
+        root: PathBuf,
+        /// What is asked for, where something is.
+        wanted: Option<Box<PackageRef>>,
+    },
+    /// Several packages are listed, and none is named.
+    #[error("'{}' holds several packages: {}", root.display(), listed.join(", "))]
+    Several {
+        /// The store.
+        root: PathBuf,
+        /// What it lists.
+        listed: Vec<String>,
+    },
+    /// A document of a package that is none.
+    #[error("the {what} {digest} is no part of a package")]
+    Document {
+        /// What it should be.
+        what: &'static str,
+        /// Which.
+        digest: Digest,
+        /// What is wrong.
+        source: Box<DocumentError>,
     },
     /// An `index.json` that is not one.
     #[error("'{}' is not an OCI index", path.display())]

@@ -91,6 +91,33 @@ impl Store {
         Ok(indexes.filter_map(package).collect())
     }
 
+    /// The one package that the layout lists, or the one of several that `wanted` names, with its own name and version.
+    ///
+    /// # Errors
+    /// There is none, or there are several and none is named; when `index.json` cannot be read.
+    pub fn the_package(
+        &self,
+        wanted: Option<&PackageRef>,
+    ) -> Result<(PackageRef, Digest), StoreError> {
+        let is_wanted = |listed: &PackageRef| {
+            wanted.is_none_or(|w| listed.name == w.name && listed.version == w.version)
+        };
+        let mut packages = self.packages()?;
+        packages.retain(|(listed, _)| is_wanted(listed));
+        let root = || self.root.clone();
+        match packages.as_slice() {
+            [package] => Ok(package.clone()),
+            [] => {
+                let wanted = wanted.cloned().map(Box::new);
+                Err(StoreError::NoPackage { root: root(), wanted })
+            }
+            several => {
+                let listed = several.iter().map(|(listed, _)| listed.to_string()).collect();
+                Err(StoreError::Several { root: root(), listed })
+            }
+        }
+    }
+
     /// The index digest that `reference` means in this layout, if it is listed.
     ///
     /// # Errors
@@ -188,6 +215,11 @@ mod tests {
         assert_eq!(store.find(&"acme/exec:1.0.0".parse().unwrap()).unwrap(), Some(new));
         assert_eq!(store.find(&"acme/exec:1.1.0+b.1".parse().unwrap()).unwrap(), Some(plus));
         assert_eq!(store.find(&"acme/exec:2.0.0".parse().unwrap()).unwrap(), None);
+        let wanted = "acme/exec:1.0.0".parse().unwrap();
+        assert_eq!(store.the_package(Some(&wanted)).unwrap(), (wanted, new));
+        let absent = "acme/exec:3.0.0".parse().unwrap();
+        assert!(matches!(store.the_package(Some(&absent)), Err(StoreError::NoPackage { .. })));
+        assert!(matches!(store.the_package(None), Err(StoreError::Several { .. })));
         store.list_referrer(media::BUNDLE, Digest::of(b"r"), 1).unwrap();
         store.list_referrer(media::BUNDLE, Digest::of(b"r"), 1).unwrap();
         assert_eq!(store.index().unwrap().manifests.len(), 4);

@@ -3,6 +3,7 @@
 //! Two processes may use one store at once: blobs appear by rename, and `index.json` is replaced under a lock. After
 //! a crash each blob is whole or absent; a temporary file may stay, and the next [`Store::create`] removes it.
 
+mod copy;
 mod error;
 mod index;
 

@@ -9,10 +9,10 @@ use serde::Serialize;
 use skep_object::difference::{Change, Difference, Version, changes};
 use skep_spec::{Manifest, PackageRef};
 
-use super::inspect::subject::{ObjectBytes, Subject};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::output::Output;
+use crate::subject::{ObjectBytes, Subject};
 
 /// Show what changed between two packages or objects, and what a warm upgrade can keep
 ///
@@ -90,7 +90,7 @@ impl Diff {
 /// Objects of one name belong together; so do two that are alone, whatever they are called.
 fn objects(old: &Subject, new: &Subject) -> Result<BTreeMap<String, Object>> {
     let between = |before: &ObjectBytes, after: &ObjectBytes| -> Result<Difference> {
-        let (before, after) = (before.facts()?, after.facts()?);
+        let (before, after) = (before.facts("compare")?, after.facts("compare")?);
         Ok(Difference::between(
             Version { facts: &before, manifest: old.manifest() },
             Version { facts: &after, manifest: new.manifest() },

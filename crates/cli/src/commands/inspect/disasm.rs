@@ -5,9 +5,9 @@ use skep_object::disasm::{DisasmError, Item, Line, Start, list};
 use skep_object::shown;
 use skep_spec::nearest::nearest;
 
-use super::subject::ObjectBytes;
 use crate::error::{Error, Kind, Result};
 use crate::output::{Format, Output};
+use crate::subject::ObjectBytes;
 
 /// Lists the objects; of one program alone, and what it calls, where `program` names it.
 ///
@@ -107,7 +107,7 @@ fn functions(object: &ObjectBytes, program: Option<&str>) -> Result<Vec<Function
 }
 
 fn absent(objects: &[ObjectBytes], program: &str) -> Error {
-    let facts: Vec<_> = objects.iter().filter_map(|object| object.facts().ok()).collect();
+    let facts: Vec<_> = objects.iter().filter_map(|object| object.facts("inspect").ok()).collect();
     let names: Vec<&str> =
         facts.iter().flat_map(|facts| &facts.programs).map(|p| p.name.as_str()).collect();
     let error = Error::usage(format!("there is no program '{}'", shown(program)));

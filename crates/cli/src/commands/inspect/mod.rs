@@ -3,17 +3,16 @@
 mod disasm;
 mod object;
 pub mod page;
-pub mod subject;
 
 use clap::Args;
 use serde::Serialize;
 use skep_spec::PackageRef;
 
 use self::object::Object;
-use self::subject::{Package, Subject};
 use crate::config::Config;
 use crate::error::Result;
 use crate::output::Output;
+use crate::subject::{Package, Subject};
 
 /// Show what a package or object may do at worst, and the source lines that say so
 ///

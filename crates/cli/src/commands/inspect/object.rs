@@ -11,8 +11,8 @@ use skep_object::{
 };
 use skep_spec::Arch;
 
-use super::subject::ObjectBytes;
 use crate::error::Result;
+use crate::subject::ObjectBytes;
 
 /// An object.
 #[derive(Serialize)]
@@ -113,7 +113,7 @@ impl Object {
     /// # Errors
     /// It is none.
     pub fn read(object: &ObjectBytes) -> Result<Self> {
-        let facts = object.facts()?;
+        let facts = object.facts("inspect")?;
         let summary = permissions::derive(&facts);
         let btf = facts.btf.as_ref();
         Ok(Self {

@@ -6,8 +6,8 @@ use skep_object::permissions::{Power, Reason};
 use skep_object::{Guard, MapOrigin, Use, Used, shown};
 
 use super::object::{Map, Object, Program};
-use super::subject::Package;
 use crate::output::{bytes, table};
+use crate::subject::Package;
 
 /// A package's own words.
 pub fn package(package: &Package) -> String {

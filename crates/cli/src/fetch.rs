@@ -6,9 +6,9 @@ use skep_oci::{Store, signatures};
 use skep_spec::{Digest, PackageRef};
 use tempfile::TempDir;
 
-use super::place::{self, Place};
 use crate::config::Config;
 use crate::error::{Context as _, Result};
+use crate::place::{self, Place};
 
 /// A package whose content is on this machine.
 pub struct Fetched<T> {

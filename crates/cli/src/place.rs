@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use skep_oci::registry::{Options, Registry};
-use skep_oci::{Credentials, Store};
+use skep_oci::{Credentials, Store, StoreError};
 use skep_spec::{Digest, PackageRef};
 
 use crate::config::Config;
@@ -71,21 +71,17 @@ pub fn layout(path: &Path) -> Result<Store> {
 /// # Errors
 /// There is none, or there are several and none is named.
 pub fn package(store: &Store, wanted: Option<&PackageRef>) -> Result<(PackageRef, Digest)> {
-    let mut packages = store.packages().map_err(failed)?;
-    let is_wanted = |listed: &PackageRef| {
-        wanted.is_none_or(|w| listed.name == w.name && listed.version == w.version)
-    };
-    packages.retain(|(listed, _)| is_wanted(listed));
-    let shown = store.root().display();
-    let names: Vec<String> = packages.iter().map(|(listed, _)| listed.to_string()).collect();
-    match (packages.as_slice(), wanted) {
-        ([(reference, digest)], _) => Ok((reference.clone(), *digest)),
-        ([], Some(wanted)) => Err(Error::usage(format!("'{shown}' holds no {wanted}"))),
-        ([], None) => Err(Error::usage(format!("'{shown}' holds no package"))
-            .hint("skep pack and skep pull put packages into layouts")),
-        _ => Err(Error::usage(format!("'{shown}' holds several packages: {}", names.join(", ")))
-            .hint("say which with --package NAME:VERSION")),
-    }
+    store.the_package(wanted).map_err(|error| {
+        let hint = match &error {
+            StoreError::NoPackage { wanted: None, .. } => {
+                Some("skep pack and skep pull put packages into layouts")
+            }
+            StoreError::NoPackage { .. } => None,
+            StoreError::Several { .. } => Some("say which with --package NAME:VERSION"),
+            _ => return failed(error),
+        };
+        hint.into_iter().fold(Error::usage(error.to_string()), Error::hint)
+    })
 }
 
 /// A library's error, which says it all, as the command's.

@@ -7,9 +7,9 @@ use skep_api::{Client, ClientError, ErrorBody, Package};
 use skep_spec::nearest::nearest;
 use skep_spec::{PackageRef, ServiceName};
 
-use super::place;
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::place;
 
 /// A client of this machine's skepd.
 pub fn client(config: &Config) -> Client {

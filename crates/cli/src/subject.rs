@@ -1,6 +1,7 @@
 //! What is looked at: a file, a project, a layout or a reference, down to the bytes of its objects.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -11,10 +12,57 @@ use skep_spec::{Arch, Digest, Manifest, PackageRef};
 use skep_trust::bundle::Bundle;
 use skep_trust::{Verified, admit};
 
-use crate::commands::fetch::{Fetched, fetch};
-use crate::commands::place::{self, Place};
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::fetch::{Fetched, fetch};
+use crate::place::{self, Place};
+
+/// What an argument names, before anything of it is read.
+pub enum Named {
+    /// An object, or a binary that embeds some.
+    File(PathBuf),
+    /// A folder with a skep.toml.
+    Project(PathBuf),
+    /// A package.
+    Package(Place),
+}
+
+impl Named {
+    /// Tells by what is there.
+    ///
+    /// # Errors
+    /// It is none of those.
+    pub fn parse(what: &str, config: &Config) -> Result<Self> {
+        let path = Path::new(what);
+        if path.is_file() {
+            return Ok(Self::File(path.to_owned()));
+        }
+        if path.join("skep.toml").is_file() {
+            return Ok(Self::Project(path.to_owned()));
+        }
+        match unusable(path, what) {
+            Some(why) => Err(Error::usage(why).hint(
+                "give a folder with skep.toml, an object, an OCI layout, or publisher/name:version",
+            )),
+            None => Place::parse(what, config).map(Self::Package),
+        }
+    }
+}
+
+/// Why what was named can be neither a folder nor, if it has no slash, a reference; `None` if it can.
+fn unusable(path: &Path, what: &str) -> Option<String> {
+    if path.is_dir() {
+        return None;
+    }
+    if path.exists() {
+        return Some(format!("'{what}' is neither a file nor a folder"));
+    }
+    match std::fs::read_link(path) {
+        Ok(to) => Some(format!("'{what}' is a link to '{}', which is not there", to.display())),
+        Err(_) if what.contains('/') => None,
+        Err(_) => Some(format!("there is no file or folder '{what}'")),
+    }
+}
 
 /// What was asked for.
 pub struct Subject {
@@ -50,12 +98,17 @@ pub struct Package {
 }
 
 impl ObjectBytes {
-    /// What it says.
+    /// Whether it has the outlines of an object, which says nothing about what is in it.
+    pub fn is_object(&self) -> bool {
+        !carve::objects(&self.bytes).is_empty()
+    }
+
+    /// What it says, for what is to be done with it: "inspect", "run".
     ///
     /// # Errors
     /// It is no object.
-    pub fn facts(&self) -> Result<Facts> {
-        Facts::parse(&self.bytes).context(|| format!("can't inspect {}", self.place))
+    pub fn facts(&self, action: &str) -> Result<Facts> {
+        Facts::parse(&self.bytes).context(|| format!("can't {action} {}", self.place))
     }
 }
 
@@ -75,14 +128,13 @@ impl Subject {
         plain_http: bool,
         config: &Config,
     ) -> Result<Self> {
-        let path = Path::new(what);
-        if path.is_file() {
-            return Ok(Self { package: None, project: None, objects: file(path)? });
-        }
-        if path.join("skep.toml").is_file() {
-            return project(path);
-        }
-        let place = Place::parse(what, config)?;
+        let place = match Named::parse(what, config)? {
+            Named::File(path) => {
+                return Ok(Self { package: None, project: None, objects: file(&path)? });
+            }
+            Named::Project(folder) => return project(&folder),
+            Named::Package(place) => place,
+        };
         // By its digests; nobody is asked to trust it.
         let fetched =
             fetch(place, package, Part::Whole, plain_http, config, |_, digest, bundles| {
@@ -92,20 +144,25 @@ impl Subject {
     }
 }
 
-/// An object, or the objects that a binary embeds.
-fn file(path: &Path) -> Result<Vec<ObjectBytes>> {
+/// An object, or the objects that a binary embeds: those are numbered, from 1.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn file(path: &Path) -> Result<Vec<ObjectBytes>> {
     let shown = path.display().to_string();
     let bytes = std::fs::read(path).context(|| format!("can't read {shown}"))?;
     let name = path.file_name().map_or_else(|| shown.clone(), |n| n.to_string_lossy().into_owned());
     let ranges = carve::objects(&bytes);
-    // A file that is one object whole embeds none: what is wrong with it is the answer.
-    if ranges.is_empty() || ranges.first().is_some_and(|range| range.start == 0) {
+    // A file that is one object whole embeds none; of one that holds none, what is wrong with it is the answer.
+    let is_whole = |range: &Range<usize>| range.start == 0;
+    if ranges.is_empty() || matches!(ranges.as_slice(), [one] if is_whole(one)) {
         return Ok(vec![ObjectBytes { name, place: shown, bytes }]);
     }
     let embedded = ranges.into_iter().enumerate().filter_map(|(at, range)| {
         let bytes = bytes.get(range)?.to_vec();
-        let place = format!("object {at} in {shown}");
-        Some(ObjectBytes { name: format!("{name}[{at}]"), place, bytes })
+        let number = at + 1;
+        let place = format!("object {number} in {shown}");
+        Some(ObjectBytes { name: format!("object{number}"), place, bytes })
     });
     Ok(embedded.collect())
 }

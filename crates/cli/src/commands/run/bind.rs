@@ -1,0 +1,61 @@
+//! What flags name, held against what there is.
+
+use std::collections::BTreeMap;
+
+use skep_object::Facts;
+use skep_spec::manifest::Param;
+use skep_spec::nearest::nearest;
+use skep_spec::param::ParamType;
+
+use super::Ready;
+use crate::error::{Error, Result};
+use crate::place;
+
+/// Makes a parameter of each variable that `--set` names, for packages that declare none.
+pub(super) fn variables(ready: &mut Ready, params: &mut BTreeMap<String, String>) -> Result<()> {
+    let mut facts = Vec::new();
+    for elf in ready.objects.values() {
+        facts.push(Facts::parse(elf).map_err(place::failed)?);
+    }
+    for (name, text) in params.iter() {
+        let globals = || facts.iter().flat_map(|facts| &facts.globals);
+        let Some(global) = globals().find(|global| global.name == *name) else {
+            let error =
+                Error::usage(format!("--set {name}: the object has no variable of that name"));
+            let near = nearest(name, globals().map(|global| global.name.as_str()));
+            return Err(near
+                .into_iter()
+                .fold(error, |error, near| error.hint(format!("did you mean '{near}'?"))));
+        };
+        let kind = match (text.as_str(), global.size) {
+            (_, 9..) => ParamType::String,
+            ("true" | "false", _) => ParamType::Bool,
+            _ => ParamType::Int,
+        };
+        let mut param = Param::of(kind, None);
+        let place =
+            if global.section.starts_with(".rodata") { &mut param.rodata } else { &mut param.data };
+        *place = Some(name.clone());
+        ready.manifest.param.insert(name.clone(), param);
+    }
+    Ok(())
+}
+
+/// Whether `--target` names programs that there are: a mistyped one would attach where nobody asked.
+pub(super) fn targets<'a>(
+    ready: &Ready,
+    mut named: impl Iterator<Item = &'a String>,
+) -> Result<()> {
+    let mut there: Vec<String> = ready.manifest.program.keys().cloned().collect();
+    if there.is_empty() {
+        for elf in ready.objects.values() {
+            let facts = Facts::parse(elf).map_err(place::failed)?;
+            there.extend(facts.programs.into_iter().map(|program| program.name));
+        }
+    }
+    if let Some(name) = named.find(|name| !there.contains(name)) {
+        let error = Error::usage(format!("--target {name}: there is no program of that name"));
+        return Err(error.hint(format!("there are: {}", there.join(", "))));
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! `skepd --ephemeral` in this process's place.
+
+use std::collections::BTreeMap;
+use std::io::{Seek as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use skep_api::Run as Request;
+
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::place;
+
+/// Hands the request over on the standard input and becomes the daemon's binary: one process, which Ctrl-C ends.
+pub(super) fn become_skepd(request: &Request, objects: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    let mut input = tempfile::tempfile().context(|| "can't make a temporary file")?;
+    let mut line = serde_json::to_vec(request).map_err(place::failed)?;
+    line.push(b'\n');
+    let parts = std::iter::once(&line).chain(objects.values());
+    let written =
+        parts.into_iter().try_for_each(|part| input.write_all(part)).and_then(|()| input.rewind());
+    written.context(|| "can't write a temporary file")?;
+    let mut candidates = vec![PathBuf::from("skepd")];
+    if let Ok(me) = std::env::current_exe() {
+        candidates.insert(0, me.with_file_name("skepd"));
+    }
+    let mut failure = None;
+    for skepd in candidates {
+        let input = input.try_clone().context(|| "can't use a temporary file")?;
+        let error = Command::new(&skepd).arg("--ephemeral").stdin(input).exec();
+        failure.get_or_insert((skepd, error));
+    }
+    let Some((skepd, error)) = failure else { return Ok(()) };
+    Err(Error::caused(Kind::Failed, format!("can't start {}", skepd.display()), &error)
+        .hint("skepd comes with skep: put it beside skep, or into PATH"))
+}

@@ -1,0 +1,195 @@
+//! `skep run`.
+
+mod bare;
+mod bind;
+mod fresh;
+mod hand_over;
+mod package;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::Args;
+use skep_api::{Mode, Run as Request};
+use skep_kit::build::Options;
+use skep_kit::project::Project;
+use skep_oci::registry::Part;
+use skep_spec::manifest::{Manifest, Param};
+use skep_spec::param::ParamType;
+use skep_spec::{Arch, Digest, PackageRef};
+
+use super::build;
+use crate::config::Config;
+use crate::daemon;
+use crate::error::{Error, Kind, Result};
+use crate::fetch::fetch;
+use crate::output::{Format, Output, width};
+use crate::subject::Named;
+
+/// Run a package, project or object now and show its events, until Ctrl-C
+///
+/// Needs no daemon and no configuration, and leaves nothing behind. Takes any CO-RE object as it is, and binaries that
+/// embed one.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// A folder with skep.toml, an object, a binary that embeds objects, an OCI layout, or a reference
+    #[arg(default_value = ".")]
+    what: String,
+    /// Set a parameter; for a bare object, a variable in .rodata or .data
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// The interface for XDP and tc programs that name none
+    #[arg(long, value_name = "NAME")]
+    iface: Option<String>,
+    /// The cgroup folder for cgroup programs that name none
+    #[arg(long, value_name = "DIR")]
+    cgroup: Option<String>,
+    /// Attach a program elsewhere than its section says
+    #[arg(long = "target", value_name = "PROGRAM=TARGET")]
+    targets: Vec<String>,
+    /// Uprobes in this process only
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// The same as --output
+    #[arg(short = 'o', value_name = "table|ndjson", value_enum)]
+    shown_as: Option<Format>,
+    /// Count events instead of showing them
+    #[arg(long)]
+    count: bool,
+    /// End after that many events
+    #[arg(long, value_name = "N")]
+    events: Option<u64>,
+    /// End after that time, such as 10s or 500ms
+    #[arg(long, value_name = "TIME")]
+    duration: Option<String>,
+    /// Kernel types for building a project: host, or a file; host if a package's own are not cached
+    #[arg(long, value_name = "host|FILE")]
+    btf: Option<String>,
+    /// Which package of a layout that holds several
+    #[arg(long, value_name = "NAME:VERSION")]
+    package: Option<PackageRef>,
+    /// Speak HTTP without TLS (loopback addresses always do)
+    #[arg(long)]
+    plain_http: bool,
+    /// Run a package from a registry or layout even if no trusted key signed it
+    #[arg(long)]
+    allow_unsigned: bool,
+}
+
+/// What is run: a manifest and its objects.
+struct Ready {
+    manifest: Manifest,
+    objects: BTreeMap<String, Vec<u8>>,
+}
+
+impl Run {
+    /// Runs it: this process becomes `skepd --ephemeral`.
+    ///
+    /// # Errors
+    /// It cannot be read or built, is refused, or skepd is not found.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let mut params = daemon::pairs("--set", "NAME=VALUE", &self.set)?;
+        let mut ready = self.ready(&params, output, config)?;
+        if ready.manifest.param.is_empty() && !params.is_empty() {
+            bind::variables(&mut ready, &mut params)?;
+        }
+        let request = self.request(&ready, params, output)?;
+        bind::targets(&ready, request.targets.keys())?;
+        hand_over::become_skepd(&request, &ready.objects)
+    }
+
+    fn ready(
+        &self,
+        params: &BTreeMap<String, String>,
+        output: &Output,
+        config: &Config,
+    ) -> Result<Ready> {
+        let place = match Named::parse(&self.what, config)? {
+            Named::File(path) => return bare::ready(&path),
+            Named::Project(folder) => return self.project(&folder, output, config),
+            Named::Package(place) => place,
+        };
+        let (wanted, part) = (self.package.as_ref(), Part::Node(host()?));
+        let check = |reference: &PackageRef, digest, bundles: &[Vec<u8>]| {
+            package::checked(reference, digest, bundles, config, self.allow_unsigned)
+        };
+        let fetched = fetch(place, wanted, part, self.plain_http, config, check)?;
+        package::ready(&fetched, params)
+    }
+
+    /// A project as it was built, or built now for this machine if that is out of date.
+    fn project(&self, folder: &Path, output: &Output, config: &Config) -> Result<Ready> {
+        let project = build::read(folder)?;
+        let arch = host()?;
+        let objects = match fresh::objects(&project, arch).filter(|_| self.btf.is_none()) {
+            Some(objects) => objects,
+            None => self.built(&project, arch, output, config)?,
+        };
+        let digests = objects
+            .iter()
+            .map(|(name, elf)| (name.clone(), std::iter::once((arch, Digest::of(elf))).collect()));
+        let manifest = project.source.resolve(&digests.collect());
+        Ok(Ready { manifest, objects })
+    }
+
+    fn built(
+        &self,
+        project: &Project,
+        arch: Arch,
+        output: &Output,
+        config: &Config,
+    ) -> Result<BTreeMap<String, Vec<u8>>> {
+        let options = Options {
+            btf: Some(self.btf.clone().unwrap_or_else(|| "host".to_owned())),
+            arch: Some(arch),
+            cache: config.cache_dir.clone(),
+            ..Options::default()
+        };
+        let built = build::run(project, &options, output)?;
+        let mut objects = BTreeMap::new();
+        for (name, mut arches) in built.objects {
+            let elf = arches.remove(&arch).ok_or_else(|| {
+                let shown = project.folder.display();
+                Error::usage(format!("[object.{name}] of {shown} is not built for {arch}"))
+            })?;
+            objects.insert(name, elf);
+        }
+        Ok(objects)
+    }
+
+    fn request(
+        &self,
+        ready: &Ready,
+        params: BTreeMap<String, String>,
+        output: &Output,
+    ) -> Result<Request> {
+        let milliseconds = self.duration.as_deref().map(|text| {
+            let param = Param::of(ParamType::Duration, Some("ms"));
+            param.number_of(text).map_err(|error| Error::usage(format!("--duration: {error}")))
+        });
+        let mode = match (self.count, self.shown_as.unwrap_or(output.format())) {
+            (true, Format::Table) => Mode::Count,
+            (true, _) => Mode::CountJson,
+            (false, Format::Table) => Mode::Table,
+            (false, _) => Mode::Ndjson,
+        };
+        Ok(Request {
+            manifest: ready.manifest.clone(),
+            objects: ready.objects.iter().map(|(name, elf)| (name.clone(), elf.len())).collect(),
+            params,
+            interface: self.iface.clone(),
+            cgroup: self.cgroup.clone(),
+            targets: daemon::pairs("--target", "PROGRAM=TARGET", &self.targets)?,
+            pid: self.pid,
+            mode,
+            quiet: output.is_quiet(),
+            events: self.events,
+            milliseconds: milliseconds.transpose()?,
+            width: width(output),
+        })
+    }
+}
+
+fn host() -> Result<Arch> {
+    Arch::host().ok_or_else(|| Error::new(Kind::Failed, "skep does not know this architecture"))
+}

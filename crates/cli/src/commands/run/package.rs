@@ -1,0 +1,74 @@
+//! A package of somebody else's: who signed it, and that it does no more than it says, as skepd asks before it installs one.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use skep_object::{Facts, declared, named};
+use skep_spec::{Digest, PackageRef};
+use skep_trust::{Asked, Package, Policy, Verified, admit, verify_or_allow};
+
+use super::{Ready, host};
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::fetch::Fetched;
+use crate::place;
+
+/// What to do about a package that was not packed by `skep pack`.
+const NOT_PACKED: &str =
+    "nothing was loaded. skep pack lets no such package out: ask its publisher";
+
+/// Whether this machine's rules let a package in.
+pub(super) fn checked(
+    reference: &PackageRef,
+    digest: Digest,
+    bundles: &[Vec<u8>],
+    config: &Config,
+    allow_unsigned: bool,
+) -> Result<Verified<Digest>> {
+    let asked = Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
+    let now = SystemTime::now();
+    verify_or_allow(&asked, bundles, &policy(config)?, now, allow_unsigned).map_err(|error| {
+        place::refused(error)
+            .hint("trust its key in trust.toml, or take the risk: --allow-unsigned")
+    })
+}
+
+/// This machine's rules. Where there are none nobody is trusted; rules that cannot be read are no such case, for they may
+/// revoke.
+fn policy(config: &Config) -> Result<Policy> {
+    let file = config.config_dir.join("trust.toml");
+    let shown = file.display();
+    let text = match std::fs::read_to_string(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read
+            .map_err(|error| Error::caused(Kind::Usage, format!("can't read '{shown}'"), &error))?,
+    };
+    Policy::parse(&text).map_err(|error| Error::caused(Kind::Usage, format!("'{shown}'"), &error))
+}
+
+/// What was checked and fetched, once its code is held against its manifest.
+pub(super) fn ready(
+    fetched: &Fetched<Verified<Digest>>,
+    params: &BTreeMap<String, String>,
+) -> Result<Ready> {
+    let Fetched { store, reference, checked, .. } = fetched;
+    let package = admit(checked.clone(), store, host()?, reference).map_err(place::refused)?;
+    let package: Package = package.into_inner();
+    let facts: Vec<Facts> = package
+        .objects
+        .values()
+        .map(|elf| Facts::parse(elf))
+        .collect::<Result<_, _>>()
+        .map_err(place::failed)?;
+    named::are_there(&package.manifest, &facts).map_err(|absent| {
+        let message = format!("the manifest of {reference} {absent}");
+        Error::new(Kind::Failed, message).hint(NOT_PACKED)
+    })?;
+    declared::hold(&package.manifest, &facts, params).map_err(|exceeded| {
+        let message = format!("{reference} does more than its [permissions] say");
+        let error =
+            Error::new(Kind::Refused, message).hint(format!("{NOT_PACKED} what the code is for"));
+        exceeded.missing.into_iter().fold(error, Error::because)
+    })?;
+    Ok(Ready { manifest: package.manifest, objects: package.objects })
+}
