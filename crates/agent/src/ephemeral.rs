@@ -119,7 +119,7 @@ fn follow(request: &Run, package: &Verified<Package>) -> Result<()> {
     };
     let clock = Instant::now();
     let mut session = run(package, &options)?;
-    let stop = stop_at_signals(session.waker())?;
+    let stop = stop_at_signals(session.waker()).context("can't wait for Ctrl-C")?;
     introduce(request, &session, clock.elapsed());
     let mut printer = Printer {
         request,
@@ -132,7 +132,8 @@ fn follow(request: &Run, package: &Verified<Package>) -> Result<()> {
 }
 
 fn may_load() -> Result<()> {
-    let has = skep_kernel::process::effective_capabilities()?;
+    let has = skep_kernel::process::effective_capabilities()
+        .context("can't read which capabilities this process has")?;
     let enough = has & CAP_SYS_ADMIN != 0 || has & CAP_BPF != 0 && has & CAP_PERFMON != 0;
     if enough { Ok(()) } else { Err(NoPermission.into()) }
 }

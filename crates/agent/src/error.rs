@@ -91,8 +91,12 @@ impl From<StoreError> for Error {
             // The bytes are not what the digest says, as AdmitError has it where they are read later.
             StoreError::Damaged { .. }
             | StoreError::Missing { .. }
-            | StoreError::TooLarge { .. } => {
+            | StoreError::TooLarge { .. }
+            | StoreError::Document { .. } => {
                 Self::of(StatusCode::FORBIDDEN, "not-admitted", &error)
+            }
+            StoreError::NoPackage { .. } | StoreError::Several { .. } => {
+                Self::of(StatusCode::BAD_REQUEST, "layout", &error)
             }
             _ => Self::of(StatusCode::INTERNAL_SERVER_ERROR, "store", &error),
         }

@@ -79,7 +79,8 @@ fn run(args: &Args) -> Result<()> {
     threads.block_on(async {
         let listener = listen(&args.socket)?;
         tracing::info!(socket = %args.socket.display(), "skepd listens");
-        server::serve(listener, node, stopped()?).await.context("serve the socket")
+        let end = stopped().context("can't wait for signals")?;
+        server::serve(listener, node, end).await.context("serve the socket")
     })?;
     let _ = std::fs::remove_file(&args.socket);
     tracing::info!("skepd ends; what is attached stays");

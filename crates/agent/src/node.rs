@@ -64,8 +64,8 @@ impl Node {
     ///
     /// # Errors
     /// The package is refused, or the runtime refuses; nothing is half done.
-    pub async fn install(self: Arc<Self>, install: Install) -> Result<Detail, Error> {
-        let package = self.shelf.admit(&install.package, install.allow_unsigned).await?;
+    pub fn install(&self, install: Install) -> Result<Detail, Error> {
+        let package = self.shelf.admit(&install.package, install.allow_unsigned)?;
         let package = fit(package, &install.params)?;
         let short = package.manifest.package.name.short().to_owned();
         let service = install.service.map_or_else(|| short.parse(), Ok).map_err(
@@ -74,47 +74,30 @@ impl Node {
             },
         )?;
         let asked = skep_runtime::Install { service, params: install.params };
-        blocking(move || {
-            let mut runtime = self.runtime();
-            let detail = runtime.install(&package, &asked)?;
-            self.detail(&runtime, &detail)
-        })
-        .await
+        let mut runtime = self.runtime();
+        let detail = runtime.install(&package, &asked)?;
+        self.detail(&runtime, &detail)
     }
 
     /// What an upgrade would do.
     ///
     /// # Errors
     /// As [`Self::upgrade`], but for what only the kernel can say.
-    pub async fn plan(
-        self: Arc<Self>,
-        service: ServiceName,
-        upgrade: Upgrade,
-    ) -> Result<Plan, Error> {
-        let (package, asked) = self.admitted(service, upgrade).await?;
-        blocking(move || {
-            let plan = self.runtime().plan_upgrade(&package, &asked)?;
-            same(&plan)
-        })
-        .await
+    pub fn plan(&self, service: ServiceName, upgrade: Upgrade) -> Result<Plan, Error> {
+        let (package, asked) = self.admitted(service, upgrade)?;
+        let plan = self.runtime().plan_upgrade(&package, &asked)?;
+        same(&plan)
     }
 
     /// Upgrades a service.
     ///
     /// # Errors
     /// The package is refused, or the runtime refuses; the old generation then runs on.
-    pub async fn upgrade(
-        self: Arc<Self>,
-        service: ServiceName,
-        upgrade: Upgrade,
-    ) -> Result<(Plan, Detail), Error> {
-        let (package, asked) = self.admitted(service, upgrade).await?;
-        blocking(move || {
-            let mut runtime = self.runtime();
-            let upgraded = runtime.upgrade(&package, &asked)?;
-            Ok((same(&upgraded.plan)?, self.detail(&runtime, &upgraded.detail)?))
-        })
-        .await
+    pub fn upgrade(&self, service: ServiceName, upgrade: Upgrade) -> Result<(Plan, Detail), Error> {
+        let (package, asked) = self.admitted(service, upgrade)?;
+        let mut runtime = self.runtime();
+        let upgraded = runtime.upgrade(&package, &asked)?;
+        Ok((same(&upgraded.plan)?, self.detail(&runtime, &upgraded.detail)?))
     }
 
     /// Returns to the generation before the last upgrade, if policy still allows it.
@@ -151,19 +134,17 @@ impl Node {
         Ok(self.runtime().events(service)?)
     }
 
-    async fn admitted(
-        self: &Arc<Self>,
+    fn admitted(
+        &self,
         service: ServiceName,
         upgrade: Upgrade,
     ) -> Result<(Verified<Package>, skep_runtime::Install), Error> {
-        // Not here: the runtime may be busy with another service for seconds.
-        let (node, name) = (Arc::clone(self), service.clone());
-        let detail = blocking(move || Ok(node.runtime().service(&name)?)).await?;
+        let detail = self.runtime().service(&service)?;
         let active = detail.generations.into_iter().find(|generation| generation.active);
         let mut given = active.map(|generation| generation.params).unwrap_or_default();
         given.extend(upgrade.params.clone());
         let running = detail.status;
-        let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned).await?;
+        let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned)?;
         let package = fit(package, &given)?;
         let to = &package.manifest.package;
         if to.name != running.package {
@@ -199,7 +180,7 @@ impl Node {
         Ok(Detail { status: self.status(&detail.status)?, counters, unheeded, ..same(detail)? })
     }
 
-    /// A panic in the runtime leaves its journal in order, and the next operation takes up what was under way.
+    /// Nobody finds it poisoned: a panic ends skepd (`panic = "abort"`), and the next start takes up what was under way.
     fn runtime(&self) -> MutexGuard<'_, Runtime> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -211,21 +192,4 @@ fn same<A: Serialize, B: DeserializeOwned>(value: &A) -> Result<B, Error> {
     converted.map_err(|error| {
         Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
     })
-}
-
-/// Runs what waits for the kernel beside the answers to others.
-///
-/// # Errors
-/// As `work`, or when it panicked.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let panicked = |_| {
-        Error::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "the operation panicked: see skepd's log",
-        )
-    };
-    tokio::task::spawn_blocking(work).await.map_err(panicked)?
 }

@@ -8,11 +8,12 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use skep_api::Package as Wanted;
 use skep_oci::registry::{Options, Part};
-use skep_oci::{Credentials, Registry, Store, durable, signatures};
+use skep_oci::{Credentials, Registry, RegistryError, Store, durable, signatures};
 use skep_runtime::{Cause, Packages};
 use skep_spec::{Arch, Digest, PackageRef};
 use skep_trust::bundle::Bundle;
-use skep_trust::{Asked, Origin, Package, Policy, Verified, admit, verify};
+use skep_trust::{Asked, Origin, Package, Policy, Verified, admit, verify_or_allow};
+use tokio::runtime::Handle;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -50,17 +51,13 @@ impl Shelf {
     }
 
     /// Lets a package in: found, verified, pulled, its digests followed. Nothing of it is parsed before its signature
-    /// is verified.
+    /// is verified. Takes its time: not for the thread that answers.
     ///
     /// # Errors
     /// Not there, refused by policy, or not what its digests say. Then nothing of it is kept but blobs.
-    pub async fn admit(
-        &self,
-        wanted: &Wanted,
-        allow_unsigned: bool,
-    ) -> Result<Verified<Package>, Error> {
+    pub fn admit(&self, wanted: &Wanted, allow_unsigned: bool) -> Result<Verified<Package>, Error> {
         let (reference, verified) = match wanted {
-            Wanted::Reference(reference) => self.out_of_registry(reference, allow_unsigned).await?,
+            Wanted::Reference(reference) => self.out_of_registry(reference, allow_unsigned)?,
             Wanted::Layout { path, package } => {
                 self.out_of_layout(path, package.as_ref(), allow_unsigned)?
             }
@@ -101,7 +98,7 @@ impl Shelf {
         }
     }
 
-    async fn out_of_registry(
+    fn out_of_registry(
         &self,
         reference: &PackageRef,
         allow_unsigned: bool,
@@ -116,10 +113,13 @@ impl Shelf {
         let plain_http = self.config.plain_http.contains(&host);
         let registry =
             Registry::of(&reference, Options { credentials, plain_http, ..Options::default() })?;
-        let digest = registry.resolve(&reference).await?;
-        let bundles = registry.bundles(&reference, digest).await?;
+        let network = Handle::current();
+        let (digest, bundles) = network.block_on(async {
+            let digest = registry.resolve(&reference).await?;
+            Ok::<_, RegistryError>((digest, registry.bundles(&reference, digest).await?))
+        })?;
         let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
-        registry.pull(&reference, digest, Part::Node(arch()?), &self.store).await?;
+        network.block_on(registry.pull(&reference, digest, Part::Node(arch()?), &self.store))?;
         self.attach(digest, &bundles)?;
         Ok((reference, verified))
     }
@@ -131,10 +131,10 @@ impl Shelf {
         allow_unsigned: bool,
     ) -> Result<(PackageRef, Verified<Digest>), Error> {
         let layout = Store::open(path)?;
-        let (reference, digest) = the_package(&layout, package)?;
+        let (reference, digest) = layout.the_package(package)?;
         let bundles = signatures::bundles(&layout, digest)?;
         let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
-        copy(&layout, &self.store, digest, &reference)?;
+        self.store.copy_from(&layout, digest, &reference, arch()?)?;
         self.attach(digest, &bundles)?;
         Ok((reference, verified))
     }
@@ -171,14 +171,12 @@ impl Shelf {
         let asked =
             Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
         let policy = self.policy()?;
-        match verify(&asked, bundles, &policy, SystemTime::now()) {
-            Ok(verified) => Ok(verified),
-            Err(error) if allow_unsigned && !policy.is_revoked(&digest, bundles) => {
-                tracing::warn!(package = %reference, %digest, reason = %error, "let in without a signature");
-                Ok(Verified::<Digest>::unsigned(digest))
-            }
-            Err(error) => Err(error.into()),
+        let verified =
+            verify_or_allow(&asked, bundles, &policy, SystemTime::now(), allow_unsigned)?;
+        if *verified.origin() == Origin::Unsigned {
+            tracing::warn!(package = %reference, %digest, "let in without a signature");
         }
+        Ok(verified)
     }
 
     fn policy(&self) -> Result<Policy, Error> {
@@ -222,46 +220,6 @@ impl Packages for Shelf {
         let verified = self.verify(&note.reference, *index, &bundles, true).map_err(cause)?;
         Ok(admit(verified, &self.store, arch().map_err(cause)?, &note.reference)?)
     }
-}
-
-/// The one package of a layout, or the one that `wanted` names.
-fn the_package(layout: &Store, wanted: Option<&PackageRef>) -> Result<(PackageRef, Digest), Error> {
-    let shown = layout.root().display();
-    let bad = |why: String| Error::new(StatusCode::BAD_REQUEST, "layout", format!("{shown} {why}"));
-    let mut packages = layout.packages()?;
-    if let Some(wanted) = wanted {
-        packages
-            .retain(|(listed, _)| listed.name == wanted.name && listed.version == wanted.version);
-    }
-    match packages.as_slice() {
-        [(reference, digest)] => Ok((reference.clone(), *digest)),
-        [] => Err(bad("holds no such package".to_owned())),
-        _ => Err(bad("holds several packages: say which".to_owned())),
-    }
-}
-
-/// Copies what this node needs of a package from one layout to another.
-fn copy(from: &Store, to: &Store, digest: Digest, reference: &PackageRef) -> Result<(), Error> {
-    use skep_spec::oci::{ImageManifest, Index, MAX_DOCUMENT};
-    use skep_trust::admit::LAYER_MAX;
-    let bad = |error: skep_spec::oci::DocumentError| {
-        Error::new(StatusCode::FORBIDDEN, "not-admitted", format!("{reference}: {error}"))
-    };
-    let document = from.require(&digest, MAX_DOCUMENT as u64)?;
-    let index = Index::parse(&document).map_err(bad)?;
-    if let Some(entry) = index.platform(arch()?) {
-        let bytes = from.require(&entry.digest, MAX_DOCUMENT as u64)?;
-        let manifest = ImageManifest::parse(&bytes).map_err(bad)?;
-        for layer in manifest.layers.iter().chain([&manifest.config]) {
-            to.put(&from.require(&layer.digest, LAYER_MAX)?)?;
-        }
-        to.put(&bytes)?;
-    }
-    to.put(&document)?;
-    if let Some(version) = &reference.version {
-        to.list_package(&reference.name, version, digest, document.len() as u64)?;
-    }
-    Ok(())
 }
 
 fn arch() -> Result<Arch, Error> {

@@ -20,8 +20,9 @@ use skep_spec::ServiceName;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
+use crate::blocking::blocking;
 use crate::error::Error;
-use crate::node::{Node, blocking};
+use crate::node::Node;
 use crate::operations::Operations;
 
 /// What handlers share.
@@ -99,7 +100,7 @@ async fn install(
 ) -> Started {
     peer.may_change()?;
     let install: Install = read(&body)?;
-    started(shared.operations.start(shared.node.install(install)))
+    started(shared.operations.start(blocking(move || shared.node.install(install))))
 }
 
 /// `?dry_run=true` gives the plan alone.
@@ -118,9 +119,10 @@ async fn upgrade(
 ) -> Started {
     peer.may_change()?;
     let (name, upgrade): (_, Upgrade) = (service(&name)?, read(&body)?);
+    let node = shared.node;
     started(match query.dry_run {
-        true => shared.operations.start(shared.node.plan(name, upgrade)),
-        false => shared.operations.start(shared.node.upgrade(name, upgrade)),
+        true => shared.operations.start(blocking(move || node.plan(name, upgrade))),
+        false => shared.operations.start(blocking(move || node.upgrade(name, upgrade))),
     })
 }
 

@@ -17,9 +17,9 @@ fn shelf(fixture: &Fixture) -> Shelf {
     Shelf::open(&fixture.path("state"), &fixture.path("config"), Config::default()).unwrap()
 }
 
-async fn admit(shelf: &Shelf, layout: &Path) {
+fn admit(shelf: &Shelf, layout: &Path) {
     let wanted = Package::Layout { path: layout.to_owned(), package: None };
-    shelf.admit(&wanted, true).await.unwrap();
+    shelf.admit(&wanted, true).unwrap();
 }
 
 fn note(fixture: &Fixture) -> PathBuf {
@@ -27,22 +27,22 @@ fn note(fixture: &Fixture) -> PathBuf {
 }
 
 /// A crash in the middle of letting in what runs already must not take away that it was let in.
-#[tokio::test]
-async fn a_note_is_replaced_and_never_written_over() {
+#[test]
+fn a_note_is_replaced_and_never_written_over() {
     let fixture = Fixture::new("1.0.0");
     let shelf = shelf(&fixture);
-    admit(&shelf, fixture.store.root()).await;
+    admit(&shelf, fixture.store.root());
     let before = fs::metadata(note(&fixture)).unwrap().ino();
     let kept = fixture.path("kept.json");
     fs::hard_link(note(&fixture), &kept).unwrap();
-    admit(&shelf, fixture.store.root()).await;
+    admit(&shelf, fixture.store.root());
     assert_ne!(fs::metadata(note(&fixture)).unwrap().ino(), before);
     assert_eq!(fs::read(&kept).unwrap(), fs::read(note(&fixture)).unwrap());
     assert_eq!(fs::read_dir(fixture.path("state/admitted")).unwrap().count(), 1);
 }
 
-#[tokio::test]
-async fn half_a_note_of_a_daemon_that_died_is_removed_by_the_next_one() {
+#[test]
+fn half_a_note_of_a_daemon_that_died_is_removed_by_the_next_one() {
     let fixture = Fixture::new("1.0.0");
     let half = fixture.path("state/admitted/.tmp-4194304-x"); // above the largest pid
     fs::create_dir_all(half.parent().unwrap()).unwrap();

@@ -258,14 +258,42 @@ fn a_package_that_is_not_whole_or_names_what_is_not_there_is_not_installed() {
             let blob = node.path("exec.oci/blobs/sha256").join(index.hex());
             fs::OpenOptions::new().write(true).open(blob).unwrap().set_len(0).unwrap();
         }
-        let (status, text) = node.refused(&["install", layout, "--allow-unsigned"]);
-        said.push_str(&format!("$ skep install {layout}\n{text}exit status {status}\n\n"));
+        for args in [&["install", layout][..], &["run", layout, "--events", "1"]] {
+            let (status, text) = node.refused(&[args, &["--allow-unsigned"]].concat());
+            said.push_str(&format!("$ skep {}\n{text}exit status {status}\n\n", args.join(" ")));
+        }
     }
-    let (status, text) = node.refused(&["run", "exec.oci", "--allow-unsigned"]);
-    said.push_str(&format!("$ skep run exec.oci\n{text}exit status {status}\n"));
     insta::assert_snapshot!(said.replace(&index.to_string(), "DIGEST"));
     assert_eq!(node.json(&["list"]), Value::Array(Vec::new()));
     assert!(!node.has_pins());
+}
+
+/// A package that takes as long to read as the test likes: its index is a pipe that nobody writes to yet.
+#[test]
+fn others_are_answered_while_a_package_is_read() {
+    let mut node = Node::new();
+    node.pack("exec");
+    let (_, index) = Store::open(&node.path("exec.oci")).unwrap().packages().unwrap().remove(0);
+    let pipe = node.path("exec.oci/blobs/sha256").join(index.hex());
+    fs::remove_file(&pipe).unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    node.start();
+    let mut install = node.skep(&["install", "exec.oci", "--allow-unsigned"]);
+    let mut install = install.stderr(Stdio::null()).spawn().unwrap();
+    // That it is opened for reading says that skepd reads it.
+    let mut writer = fs::File::options().write(true).open(&pipe).unwrap();
+    let list = node.skep(&["list"]);
+    let mut bounded = Command::new("timeout");
+    bounded
+        .arg("10")
+        .arg(list.get_program())
+        .args(list.get_args())
+        .env("SKEP_SOCKET", node.socket());
+    let answered = bounded.status().unwrap().success();
+    writer.write_all(b"no index").unwrap();
+    drop(writer);
+    assert!(!install.wait().unwrap().success());
+    assert!(answered);
 }
 
 /// A real full disk: a tiny tmpfs in a mount namespace of the daemon's own.
