@@ -1,7 +1,7 @@
 //! What a kernel can do, what an object needs of it, and how a program is changed so that both meet.
 //!
-//! Pure: `skep-kernel` asks the kernel and fills [`KernelFacts`]; decisions are made here, so that the hub and
-//! `skep check` can make them for kernels that they do not run on. Every decision is a [`Change`] of the load report.
+//! Pure: `skep-kernel` asks the kernel and fills [`KernelFacts`]; decisions are made here, so that the
+//! hub can make them for kernels that it does not run on. Every decision is a [`Change`] of the load report.
 
 mod change;
 pub mod decide;

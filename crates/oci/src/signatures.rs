@@ -8,7 +8,7 @@ use crate::store::{Store, StoreError};
 
 /// The empty config of a referrer.
 pub(crate) const EMPTY: &[u8] = b"{}";
-/// Most bundles of one digest that are looked at, and most bytes of all of them.
+/// Most bundles of one digest that are looked at.
 pub(crate) const BUNDLES_MAX: usize = 64;
 
 /// Why a package in a layout cannot be signed or its signatures not be read.

@@ -5,6 +5,7 @@ mod token;
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Parser;
 
 /// The hub for eBPF packages: an OCI registry with pages that show what a package does.
@@ -32,7 +33,8 @@ impl Command {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().min(8)))
             .enable_all()
-            .build()?;
+            .build()
+            .context("cannot start threads")?;
         match self {
             Self::Serve(serve) => runtime.block_on(serve.run()),
             Self::Token(token) => runtime.block_on(token.run()),

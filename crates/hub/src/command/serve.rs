@@ -46,8 +46,9 @@ impl Serve {
         let listener = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("cannot listen on {}", self.listen))?;
-        let stop = stop_signal()?;
-        let address = listener.local_addr()?;
+        let stop = stop_signal().context("cannot wait for signals")?;
+        let address =
+            listener.local_addr().context("cannot read the address that is listened on")?;
         let hub = Arc::new(Hub::new(store, Limits::default(), self.url.clone()));
         announce(address, self.url.as_deref(), self.port_file.as_deref())?;
         skep_hub::serve(listener, skep_hub::router(Arc::clone(&hub)), stop).await;

@@ -158,7 +158,7 @@ impl Store {
             .map_err(database(|| format!("read {repository} {reference}")))
     }
 
-    /// The manifests whose subject is `subject`, oldest first, from `after` on.
+    /// The manifests whose subject is `subject`, oldest first.
     ///
     /// # Errors
     /// When the database cannot be read.
