@@ -60,6 +60,7 @@ fn run(args: &Args) -> Result<()> {
     if !skep_kernel::process::is_root() {
         bail!("it loads programs into the kernel, which is root's: start it as root");
     }
+    refuse_if_served(&args.socket)?; // before anything is touched
     let config = Config::read(args)?;
     let shelf = Shelf::open(&args.state_dir, &args.config_dir, config.clone())
         .map_err(|error| anyhow::anyhow!(error.text()))?;
@@ -112,6 +113,15 @@ fn report(recovery: &Recovery) {
     }
 }
 
+/// Fails if another daemon answers at `path`.
+fn refuse_if_served(path: &Path) -> Result<()> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        let shown = path.display();
+        bail!("another skepd listens on {shown}: stop it, or give this one its own --socket");
+    }
+    Ok(())
+}
+
 /// Listens at `path`; a socket that nobody listens on any more is replaced.
 fn listen(path: &Path) -> Result<UnixListener> {
     let shown = path.display();
@@ -120,9 +130,7 @@ fn listen(path: &Path) -> Result<UnixListener> {
             .with_context(|| format!("can't make {}", folder.display()))?;
     }
     if path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_socket()) {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            bail!("another skepd listens on {shown}: stop it, or give this one its own --socket");
-        }
+        refuse_if_served(path)?;
         std::fs::remove_file(path).with_context(|| format!("can't remove {shown}"))?;
     }
     let listener = UnixListener::bind(path).with_context(|| format!("can't listen on {shown}"))?;

@@ -23,6 +23,14 @@ pub enum RuntimeError {
         /// The other process, where it said.
         pid: Option<u32>,
     },
+    /// The folder of pins holds what this state folder knows nothing of.
+    #[error(
+        "{folder} holds pins that are not of this state folder: skepd removes what it does not know there"
+    )]
+    NotOurs {
+        /// The folder of pins.
+        folder: String,
+    },
     /// A file operation failed.
     #[error("cannot {action} {path}")]
     File {
@@ -178,6 +186,7 @@ impl RuntimeError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Busy { .. } => "busy",
+            Self::NotOurs { .. } => "not-ours",
             Self::File { .. } => "file",
             Self::Journal(_) => "journal",
             Self::Kernel(_) => "kernel",
@@ -208,7 +217,12 @@ impl RuntimeError {
             Self::Attach { source, .. } => source.hint(),
             Self::Load { source, .. } => source.hint.as_deref(),
             Self::Unfinished { source, .. } => source.hint(),
-            Self::Busy { .. } => Some("stop the other one, or give this one its own --state-dir"),
+            Self::Busy { .. } => {
+                Some("stop the other one, or give this one its own --state-dir and --bpffs-dir")
+            }
+            Self::NotOurs { .. } => Some(
+                "give the --state-dir that they belong to, or another --bpffs-dir, or remove the folder: that detaches what it holds",
+            ),
             Self::Package { .. } => {
                 Some("pull it again: skep install or skep upgrade with its digest")
             }

@@ -54,7 +54,7 @@ pub struct Runtime {
     pub(crate) failures: BTreeMap<ServiceName, String>,
     /// What fault points are named by.
     pub(crate) op: Op,
-    _lock: File,
+    _locks: [File; 2],
 }
 
 impl Runtime {
@@ -76,7 +76,12 @@ impl Runtime {
         fs::create_dir_all(&dirs.state).map_err(failed("make the folder", &dirs.state))?;
         let lock = lock(&dirs.state)?;
         bpffs::ensure_mounted(&dirs.bpffs)?;
+        let pins_lock = lock_pins(&dirs.bpffs)?;
         let (journal, state) = Journal::open(&dirs.state.join("journal"))?;
+        if state.boot.is_empty() && !bpffs::pins(&dirs.bpffs)?.is_empty() {
+            // Recovery removes what no record names: of a new state folder that would be all of it.
+            return Err(RuntimeError::NotOurs { folder: dirs.bpffs.display().to_string() });
+        }
         let mut runtime = Self {
             dirs,
             packages,
@@ -87,7 +92,7 @@ impl Runtime {
             consumers: Consumers::default(),
             failures: BTreeMap::new(),
             op: Op::Recover,
-            _lock: lock,
+            _locks: [lock, pins_lock],
         };
         let recovery = runtime.recover()?;
         Ok((runtime, recovery))
@@ -140,6 +145,17 @@ pub(crate) fn facts_of(package: &Package) -> Result<Objects, RuntimeError> {
         Ok((name.clone(), Facts::parse(bytes).map_err(bad)?))
     };
     package.objects.iter().map(read).collect()
+}
+
+/// Takes the lock of the folder of pins, which two state folders may share by mistake.
+fn lock_pins(folder: &Path) -> Result<File, RuntimeError> {
+    let path = folder.display().to_string();
+    let opened = fs::create_dir_all(folder).and_then(|()| File::open(folder));
+    let locked = opened.and_then(|file| file::lock(&file).map(|()| file));
+    locked.map_err(|source| match source.kind() {
+        std::io::ErrorKind::WouldBlock => RuntimeError::Busy { folder: path, pid: None },
+        _ => RuntimeError::File { action: "lock", path, source },
+    })
 }
 
 /// Takes the lock of the state folder; its file says who has it.
