@@ -205,16 +205,33 @@ fn two_daemons(objects: &Objects) -> Outcome {
     let stage = Stage::new("raw_tp")?;
     let place = stage.place(objects)?;
     place.does("install")?;
-    let lock = std::fs::File::open(place.dirs().state.join("lock")).map_err(|e| e.to_string())?;
-    skep_kernel::file::lock(&lock).map_err(|e| e.to_string())?;
-    let refused = match place.child("open", None)? {
-        Ended::Failed(why) => why,
-        other => return Err(format!("not refused: {other:?}")),
-    };
-    drop(lock);
-    equal("what is said", refused.contains("another skepd"), true)?;
+    let pins = place.pins();
+    let mut said = String::new();
+    for locked in [place.dirs().state.join("lock"), place.dirs().bpffs.clone()] {
+        let lock = std::fs::File::open(locked).map_err(|e| e.to_string())?;
+        skep_kernel::file::lock(&lock).map_err(|e| e.to_string())?;
+        said = refused(&place)?;
+        equal("what is said", said.contains("another skepd"), true)?;
+    }
+    // A state folder that knows nothing of these pins.
+    let state = place.dirs().state.clone();
+    let aside = state.with_extension("aside");
+    std::fs::rename(&state, &aside).map_err(|e| e.to_string())?;
+    let strange = refused(&place)?;
+    equal("what is said of pins", strange.contains("not of this state folder"), true)?;
+    std::fs::remove_dir_all(&state)
+        .and_then(|()| std::fs::rename(&aside, &state))
+        .map_err(|e| e.to_string())?;
+    equal("pins", place.pins(), pins)?;
     place.does("remove")?;
-    Ok(refused.lines().next().unwrap_or_default().to_owned())
+    Ok(said.lines().next().unwrap_or_default().to_owned())
+}
+
+fn refused(place: &Place) -> Result<String, String> {
+    match place.child("open", None)? {
+        Ended::Failed(why) => Ok(why),
+        other => Err(format!("not refused: {other:?}")),
+    }
 }
 
 /// The same package and parameters once more: nothing to do.
