@@ -249,10 +249,18 @@ impl Printer<'_> {
 
     fn total(mut self, session: &Session) -> Result<()> {
         let (events, lost) = (self.count, session.lost());
+        let unknown = match session.unknown() {
+            0 => String::new(),
+            unknown => format!(", {unknown} of no output"),
+        };
         match self.request.mode {
-            Mode::Count => writeln!(self.out, "{events} events, {lost} lost")?,
-            Mode::CountJson => writeln!(self.out, "{{\"events\":{events},\"lost\":{lost}}}")?,
-            _ if !self.request.quiet => say(&format!("{events} events, {lost} lost")),
+            Mode::Count => writeln!(self.out, "{events} events, {lost} lost{unknown}")?,
+            Mode::CountJson => {
+                let unknown = session.unknown();
+                let total = format!(r#""events":{events},"lost":{lost},"unknown":{unknown}"#);
+                writeln!(self.out, "{{{total}}}")?;
+            }
+            _ if !self.request.quiet => say(&format!("{events} events, {lost} lost{unknown}")),
             _ => {}
         }
         match self.out.flush() {

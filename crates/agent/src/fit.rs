@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use skep_object::{Facts, declared, named};
+use skep_object::{Facts, declared, event, named};
 use skep_runtime::RuntimeError;
 use skep_trust::{Package, Verified};
 
@@ -17,7 +17,8 @@ const NOT_PACKED: &str =
 /// The package, if it fits; `given` are the parameters that it would run with.
 ///
 /// # Errors
-/// It asks for what this version cannot do, an object cannot be read, the manifest names what no object has, or the code
+/// It asks for what this version cannot do, an object cannot be read, the manifest names what no object has, an output's
+/// `when` fits no record, or the code
 /// does what `[permissions]` leave out.
 pub(crate) fn fit(
     package: Verified<Package>,
@@ -26,6 +27,7 @@ pub(crate) fn fit(
     supported(&package)?;
     let objects = facts(&package)?;
     named(&package, &objects)?;
+    conditioned(&package, &objects)?;
     permitted(&package, &objects, given)?;
     Ok(package)
 }
@@ -51,6 +53,13 @@ fn facts(package: &Package) -> Result<Vec<Facts>, Error> {
 fn named(package: &Package, objects: &[Facts]) -> Result<(), Error> {
     named::are_there(&package.manifest, objects).map_err(|absent| {
         let message = format!("the manifest of {} {absent}", name(package));
+        Error::new(StatusCode::UNPROCESSABLE_ENTITY, "absent", message).hint(NOT_PACKED)
+    })
+}
+
+fn conditioned(package: &Package, objects: &[Facts]) -> Result<(), Error> {
+    event::conditions(&package.manifest, objects).map_err(|error| {
+        let message = format!("the manifest of {} does not fit: {error}", name(package));
         Error::new(StatusCode::UNPROCESSABLE_ENTITY, "absent", message).hint(NOT_PACKED)
     })
 }

@@ -152,6 +152,9 @@ pub struct Detail {
     /// Records that no reader took in time.
     #[serde(default)]
     pub events_dropped: u64,
+    /// Records that no output takes: none has a `when` that fits.
+    #[serde(default)]
+    pub events_unknown: u64,
     /// What was adapted for this kernel.
     #[serde(default)]
     pub report: Report,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use skep_object::btf::Kind;
-use skep_object::event::{Decoder, DecoderError, event_type};
+use skep_object::event::{self, Decoder, DecoderError, WhenError, event_type};
 use skep_object::named::{self, Absent};
 use skep_object::{Facts, ObjectError, declared, gpl};
 use skep_oci::pack::{Input, Labels, PackError};
@@ -60,6 +60,9 @@ pub enum PackingError {
         /// Why.
         source: DecoderError,
     },
+    /// An output's condition says nothing of its records.
+    #[error(transparent)]
+    When(#[from] WhenError),
     /// The code does more than `[permissions]` say.
     #[error("[permissions] do not cover what the code does:\n{}", missing.join("\n"))]
     Permissions {
@@ -150,6 +153,7 @@ fn check(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
         }
     }
     are_records(manifest, facts)?;
+    event::conditions(manifest, facts)?;
     facts.iter().try_for_each(gpl::check).map_err(PackingError::from)
 }
 

@@ -50,6 +50,7 @@ pub struct Session {
     ring_sources: Vec<Source>,
     perfs: Vec<(perf::Reader, Source)>,
     perf_lost: u64,
+    unknown: u64,
     counters: Vec<MapHandle>,
     _loaded: Vec<Loaded>,
 }
@@ -115,6 +116,7 @@ impl Attempt<'_> {
             ring_sources: Vec::new(),
             perfs: Vec::new(),
             perf_lost: 0,
+            unknown: 0,
             counters: Vec::new(),
             _loaded: Vec::new(),
         };
@@ -284,6 +286,12 @@ impl Session {
         counted + self.perf_lost
     }
 
+    /// Records so far that no output takes: none has a `when` that fits.
+    #[must_use]
+    pub fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
     /// Ends [`Self::poll`]'s wait from another thread.
     #[must_use]
     pub fn waker(&self) -> Waker {
@@ -305,10 +313,10 @@ impl Session {
             let mut records = self.poll_perf(most, &mut each)?;
             let left = deadline.saturating_duration_since(Instant::now());
             let wait = if records > 0 { Duration::ZERO } else { left.min(TURN) };
-            let sources = &self.ring_sources;
+            let (sources, unknown) = (&self.ring_sources, &mut self.unknown);
             let polled = self.rings.poll(Some(wait), most - records, |number, data| {
                 if let Some(source) = sources.get(number) {
-                    hand_on(source, data, &mut each);
+                    *unknown += u64::from(!hand_on(source, data, &mut each));
                 }
             })?;
             records += polled.records;
@@ -323,13 +331,13 @@ impl Session {
         most: usize,
         each: &mut impl FnMut(Record<'_>),
     ) -> Result<usize, KernelError> {
-        let (mut records, lost) = (0, &mut self.perf_lost);
+        let (mut records, lost, unknown) = (0, &mut self.perf_lost, &mut self.unknown);
         for (reader, source) in &mut self.perfs {
             let left = most - records;
             reader.poll(Some(Duration::ZERO), left, |_, record| match record {
                 perf::Record::Sample(data) => {
                     records += 1;
-                    hand_on(source, data, each);
+                    *unknown += u64::from(!hand_on(source, data, each));
                 }
                 perf::Record::Lost(more) => *lost += more,
             })?;
@@ -338,10 +346,11 @@ impl Session {
     }
 }
 
-fn hand_on(source: &Source, data: &[u8], each: &mut impl FnMut(Record<'_>)) {
-    if let Some(decoding) = choose_decoding(&source.decodings, data) {
-        each(Record { output: &decoding.output, decoder: &decoding.decoder, data });
-    }
+/// Whether an output takes the record.
+fn hand_on(source: &Source, data: &[u8], each: &mut impl FnMut(Record<'_>)) -> bool {
+    let Some(decoding) = choose_decoding(&source.decodings, data) else { return false };
+    each(Record { output: &decoding.output, decoder: &decoding.decoder, data });
+    true
 }
 
 /// Why a program does not run, and what a person can do.

@@ -66,6 +66,8 @@ pub struct Detail {
     pub events_read: u64,
     /// Records that no reader took in time.
     pub events_dropped: u64,
+    /// Records that no output takes: none has a `when` that fits.
+    pub events_unknown: u64,
     /// What was adapted for this kernel.
     pub report: Report,
     /// Until when it is on probation, in seconds since 1970.
@@ -196,6 +198,7 @@ impl Runtime {
             perf_lost: counts.lost,
             events_read: counts.read,
             events_dropped: counts.dropped,
+            events_unknown: counts.unknown,
             report: active.incarnation.as_ref().map(|i| i.report.clone()).unwrap_or_default(),
             soak_until: service.soak_until,
         })

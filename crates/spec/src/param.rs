@@ -373,7 +373,10 @@ fn integer(number: i128, size: usize, big_endian: bool) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn parse_integer(text: &str) -> Option<i128> {
+/// An integer as a person writes it: decimal or `0x` hexadecimal, with an optional `-` and digits grouped by `_`; its
+/// magnitude is below 2^64.
+#[must_use]
+pub fn parse_integer(text: &str) -> Option<i128> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
     let digits = digits.replace('_', "");
     let (digits, radix) =

@@ -58,7 +58,12 @@ fn text(detail: &Detail) -> String {
         lines.extend([String::new(), format!("Counter {name}:"), counter(rows)]);
     }
     let lost = detail.lost.values().sum::<u64>() + detail.perf_lost;
-    lines.extend([String::new(), format!("{} events read, {lost} lost", detail.events_read)]);
+    let unknown = match detail.events_unknown {
+        0 => String::new(),
+        unknown => format!(", {unknown} of no output"),
+    };
+    let read = detail.events_read;
+    lines.extend([String::new(), format!("{read} events read, {lost} lost{unknown}")]);
     if let Some(previous) = detail.generations.iter().find(|generation| !generation.active) {
         lines.push(format!("skep rollback {} returns to {}", status.service, previous.version));
     }

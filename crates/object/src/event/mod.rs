@@ -11,6 +11,7 @@ mod names;
 mod plan;
 mod scalar;
 mod table;
+mod when;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ pub use choose::event_type;
 pub use format::{Clock, Format};
 pub use json::Record;
 pub use table::Column;
+pub use when::{Condition, WhenError, conditions};
 
 use plan::Shape;
 

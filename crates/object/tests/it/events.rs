@@ -1,8 +1,11 @@
 use std::collections::BTreeMap;
 
-use skep_object::event::{Clock, Decoder, DecoderError, event_type};
+use skep_object::event::{
+    Clock, Condition, Decoder, DecoderError, WhenError, conditions, event_type,
+};
 use skep_object::{Facts, TypeId};
-use skep_spec::manifest::Field;
+use skep_spec::manifest::{Field, Manifest, When};
+use skep_spec::param::Value;
 
 use crate::build::facts;
 
@@ -237,4 +240,41 @@ fn a_type_without_size_is_refused() {
     let btf = facts.btf.as_ref().unwrap();
     let error = Decoder::new(btf, TypeId(0), &BTreeMap::new()).unwrap_err();
     insta::assert_snapshot!(error, @"a record cannot be a void: it has no size");
+}
+
+fn conditioned(field: &str, equals: &str) -> Result<(), WhenError> {
+    let manifest = format!(
+        r#"{{"objects":{{}},"output":{{"seen":{{"kind":"event","map":"untyped","when":{{"equals":{equals},"field":"{field}"}}}}}},
+        "package":{{"license":"MIT","name":"a/b","version":"1.0.0"}},"spec":"1.0"}}"#
+    );
+    conditions(&Manifest::parse(manifest.as_bytes()).unwrap(), &[records()])
+}
+
+#[test]
+fn a_condition_is_of_a_number_of_the_record() {
+    for (field, equals) in [
+        ("pid", "77"),
+        ("pid", r#""0x4d""#),
+        ("alive", "true"),
+        ("state", "1"),
+        ("at.x", r#""-1""#),
+    ] {
+        assert_eq!(conditioned(field, equals), Ok(()), "{field} = {equals}");
+    }
+    insta::assert_snapshot!(conditioned("nobody", "1").unwrap_err(), @"[output.seen] when.field: its record has no number 'nobody'");
+    insta::assert_snapshot!(conditioned("comm", "1").unwrap_err(), @"[output.seen] when.field: its record has no number 'comm'");
+    insta::assert_snapshot!(conditioned("pid", r#""seven""#).unwrap_err(), @"[output.seen] when.equals: 'seven' is no integer, true or false");
+}
+
+#[test]
+fn a_condition_takes_the_records_with_its_value() {
+    let facts = records();
+    let decoder = decoder(&facts, "record", &[]).unwrap();
+    let takes = |field: &str, equals| {
+        let when = When { field: field.to_owned(), equals };
+        Condition::new("seen", &when, &decoder).unwrap().takes(&record())
+    };
+    assert!(takes("pid", Value::Int(77)) && !takes("pid", Value::Int(78)));
+    assert!(takes("alive", Value::Bool(true)) && !takes("alive", Value::Bool(false)));
+    assert!(takes("id", Value::Text("18446744073709551615".to_owned())));
 }

@@ -11,7 +11,7 @@ use skep_kernel::{KernelError, maps, perf};
 use skep_spec::ServiceName;
 
 use super::EventCounts;
-use super::source::{Decoding, Source};
+use super::source::{Decoding, Source, choose};
 use super::stream::{Event, EventStream, Queue};
 use crate::error::RuntimeError;
 
@@ -53,6 +53,7 @@ struct Shared {
     read: AtomicU64,
     lost: AtomicU64,
     dropped: AtomicU64,
+    unknown: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +133,7 @@ impl Consumer {
             read: self.shared.read.load(Ordering::Relaxed),
             lost: self.shared.lost.load(Ordering::Relaxed),
             dropped: self.shared.dropped.load(Ordering::Relaxed),
+            unknown: self.shared.unknown.load(Ordering::Relaxed),
         }
     }
 }
@@ -223,7 +225,7 @@ impl Buffers {
             }
         }
         shared.lost.fetch_add(lost, Ordering::Relaxed);
-        let count = batch.records.len();
+        let count = batch.records.len() + batch.unknown;
         if count > 0 {
             shared.publish(batch);
         }
@@ -253,10 +255,16 @@ impl Buffers {
 struct Batch {
     bytes: Vec<u8>,
     records: Vec<(usize, usize, Arc<[Decoding]>)>,
+    /// Records that no output takes.
+    unknown: usize,
 }
 
 impl Batch {
     fn add(&mut self, data: &[u8], decodings: &Arc<[Decoding]>) {
+        if choose(decodings, data).is_none() {
+            self.unknown += 1;
+            return;
+        }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(data);
         self.records.push((start, self.bytes.len(), decodings.clone()));
@@ -276,8 +284,10 @@ impl Shared {
 
     /// Hands a batch to every reader, or keeps it for the first one.
     fn publish(&self, batch: Batch) {
+        let unknown = batch.unknown as u64;
         let events = batch.events();
-        self.read.fetch_add(events.len() as u64, Ordering::Relaxed);
+        self.read.fetch_add(events.len() as u64 + unknown, Ordering::Relaxed);
+        self.unknown.fetch_add(unknown, Ordering::Relaxed);
         let mut readers = self.readers();
         let mut over = 0;
         readers.queues.retain(|queue| {

@@ -46,6 +46,8 @@ pub struct EventCounts {
     pub lost: u64,
     /// Records that no reader took in time.
     pub dropped: u64,
+    /// Of those read, records that no output takes.
+    pub unknown: u64,
 }
 
 impl Runtime {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skep_kernel::MapHandle;
-use skep_object::event::{Clock, Decoder, Place, event_type};
+use skep_object::event::{Clock, Condition, Decoder, event_type};
 use skep_object::{Facts, MapKind};
 use skep_spec::Manifest;
 use skep_spec::manifest::{Output, OutputKind};
-use skep_spec::param::Value;
 
 /// A ring or perf buffer.
 #[derive(Debug)]
@@ -26,21 +25,22 @@ pub(crate) struct Decoding {
     /// The output's name; without a manifest the map's.
     pub(crate) output: Arc<str>,
     pub(crate) decoder: Decoder,
-    when: Option<(Place, i128)>,
+    when: Option<Condition>,
 }
 
 impl Decoding {
     fn takes(&self, data: &[u8]) -> bool {
-        self.when.as_ref().is_none_or(|(place, value)| place.number(data) == Some(*value))
+        self.when.as_ref().is_none_or(|when| when.takes(data))
     }
 }
 
-/// The decoding of a record: of several on one ring the first whose condition holds.
+/// The decoding of a record: of several on one ring the first whose condition holds; none of an unknown record.
 pub(crate) fn choose<'a>(decodings: &'a [Decoding], data: &[u8]) -> Option<&'a Decoding> {
-    decodings.iter().find(|decoding| decoding.takes(data)).or(decodings.last())
+    decodings.iter().find(|decoding| decoding.takes(data))
 }
 
-/// How the records of `map` are read; none if it carries no events, or a manifest with outputs names it in none.
+/// How the records of `map` are read; none if it carries no events, or a manifest with outputs names it in none. An output
+/// whose condition cannot be told takes no record.
 pub(crate) fn decodings(manifest: &Manifest, facts: &Facts, map: &str) -> Option<Vec<Decoding>> {
     let kind = facts.map(map)?.kind;
     if !matches!(kind, MapKind::RingBuf | MapKind::PerfEventArray) {
@@ -52,9 +52,9 @@ pub(crate) fn decodings(manifest: &Manifest, facts: &Facts, map: &str) -> Option
     }
     let named: Vec<Decoding> = events()
         .filter(|(_, output)| output.map == map)
-        .map(|(name, output)| by_output(facts, map, name, output))
+        .filter_map(|(name, output)| by_output(facts, map, name, output))
         .collect();
-    (!named.is_empty()).then_some(named)
+    events().any(|(_, output)| output.map == map).then_some(named)
 }
 
 /// How the records of `map` are read where nobody says: by the object's BTF, else as bytes.
@@ -66,17 +66,11 @@ pub(crate) fn without_manifest(facts: &Facts, map: &str) -> Decoding {
     }
 }
 
-fn by_output(facts: &Facts, map: &str, name: &str, output: &Output) -> Decoding {
+fn by_output(facts: &Facts, map: &str, name: &str, output: &Output) -> Option<Decoding> {
     let decoder = decoder(facts, map, output.r#struct.as_deref(), &output.fields);
-    let when = output.when.as_ref().and_then(|when| {
-        let value = match &when.equals {
-            Value::Int(number) => i128::from(*number),
-            Value::Bool(yes) => i128::from(*yes),
-            Value::Text(text) => text.parse().ok()?,
-        };
-        Some((decoder.place(&when.field)?, value))
-    });
-    Decoding { output: name.into(), decoder, when }
+    let when = output.when.as_ref().map(|when| Condition::new(name, when, &decoder)).transpose();
+    let unknown = |error| tracing::warn!(map, "the output gets no records: {error}");
+    Some(Decoding { output: name.into(), when: when.map_err(unknown).ok()?, decoder })
 }
 
 fn decoder(
@@ -108,4 +102,43 @@ fn clock() -> Option<Clock> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     let now = u64::try_from(now.as_nanos()).ok()?;
     Some(Clock { unix_ns_at_zero: now.checked_sub(up * 10_000_000)?, offset_seconds: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOUCH: &[u8] = include_bytes!("../../../../spec/vectors/files/objects/touch.o");
+
+    fn of(outputs: &str) -> Vec<Decoding> {
+        let manifest = format!(
+            r#"{{"objects":{{}},"output":{outputs},"package":{{"license":"MIT","name":"a/b","version":"1.0.0"}},"spec":"1.0"}}"#
+        );
+        let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
+        decodings(&manifest, &Facts::parse(TOUCH).unwrap(), "events").unwrap()
+    }
+
+    fn record(pid: u32) -> Vec<u8> {
+        [&1_u64.to_le_bytes()[..], &pid.to_le_bytes(), &[0; 16]].concat()
+    }
+
+    #[test]
+    fn a_record_is_of_the_first_output_whose_condition_holds_or_of_none() {
+        let decodings = of(r#"{
+            "b": {"kind": "event", "map": "events", "when": {"field": "pid", "equals": 7}},
+            "a": {"kind": "event", "map": "events", "when": {"field": "pid", "equals": "0x8"}},
+            "c": {"kind": "event", "map": "events", "when": {"field": "pid", "equals": 8}}}"#);
+        let chosen = |pid| choose(&decodings, &record(pid)).map(|found| &*found.output);
+        assert_eq!([chosen(7), chosen(8), chosen(9)], [Some("b"), Some("a"), None]);
+        assert!(choose(&decodings, &[1]).is_none(), "too short for a pid");
+    }
+
+    #[test]
+    fn an_output_whose_condition_cannot_be_told_takes_nothing() {
+        for when in [r#"{"field": "nobody", "equals": 7}"#, r#"{"field": "pid", "equals": "x"}"#] {
+            let decodings =
+                of(&format!(r#"{{"a": {{"kind": "event", "map": "events", "when": {when}}}}}"#));
+            assert!(choose(&decodings, &record(7)).is_none());
+        }
+    }
 }

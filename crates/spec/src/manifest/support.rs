@@ -74,7 +74,7 @@ impl Output {
 
     fn is_unheeded(&self) -> bool {
         let kinds = [OutputKind::Histogram, OutputKind::Snapshot, OutputKind::Stacks];
-        kinds.contains(&self.kind) || self.when.is_some() || !self.labels.is_empty()
+        kinds.contains(&self.kind) || !self.labels.is_empty()
     }
 }
 
