@@ -4,13 +4,19 @@
 //! DSSE: <https://github.com/secure-systems-lab/dsse/blob/master/protocol.md>; Statement v1:
 //! <https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md>; bundle: sigstore protobuf-specs.
 
+mod wire;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use skep_spec::{Digest, json, media, schema};
+use skep_spec::{Digest, json, media};
 
+pub(crate) use wire::schemas;
+
+use self::wire::{
+    BundleIn, BundleOut, EnvelopeOut, HintOut, MaterialOut, SignatureOut, StatementIn,
+    StatementOut, SubjectDigestOut, SubjectIn, SubjectOut,
+};
 use crate::key::{KeyError, KeyId, PublicKey, SecretKey};
 
 /// Largest bundle that is read, in bytes. Ours have about 900.
@@ -246,163 +252,6 @@ fn statement(
         predicate_type,
         predicate,
     })
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct StatementOut<'a> {
-    #[serde(rename = "_type")]
-    kind: &'static str,
-    subject: Vec<SubjectOut>,
-    predicate_type: &'a str,
-    predicate: &'a Value,
-}
-
-#[derive(Serialize)]
-struct SubjectOut {
-    name: String,
-    digest: SubjectDigestOut,
-}
-
-#[derive(Serialize)]
-struct SubjectDigestOut {
-    sha256: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct BundleOut {
-    media_type: &'static str,
-    verification_material: MaterialOut,
-    dsse_envelope: EnvelopeOut,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct MaterialOut {
-    public_key: HintOut,
-}
-
-#[derive(Serialize)]
-struct HintOut {
-    hint: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EnvelopeOut {
-    payload_type: &'static str,
-    payload: String,
-    signatures: [SignatureOut; 1],
-}
-
-#[derive(Serialize)]
-struct SignatureOut {
-    sig: String,
-}
-
-// What is read. Unknown fields are allowed: the format grows by them, and what is signed is the payload alone.
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct BundleIn {
-    #[schemars(extend("const" = media::BUNDLE))]
-    media_type: String,
-    verification_material: MaterialIn,
-    dsse_envelope: EnvelopeIn,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(
-    extend("anyOf" = [there(&["publicKey"]), there(&["certificate"]), there(&["x509CertificateChain"])]),
-    extend("not" = {"anyOf": [
-        there(&["publicKey", "certificate"]),
-        there(&["publicKey", "x509CertificateChain"]),
-    ]}),
-)]
-struct MaterialIn {
-    public_key: Option<HintIn>,
-    certificate: Option<Value>,
-    x509_certificate_chain: Option<Value>,
-}
-
-/// A schema of what has these members, none of them null.
-fn there(keys: &[&str]) -> Value {
-    let present = serde_json::json!({"not": {"type": "null"}});
-    let members: Value = keys.iter().map(|key| ((*key).to_owned(), present.clone())).collect();
-    serde_json::json!({"required": keys, "properties": members})
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct HintIn {
-    #[serde(default)]
-    hint: String,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct EnvelopeIn {
-    #[schemars(extend("const" = media::IN_TOTO))]
-    payload_type: String,
-    #[schemars(extend("format" = "skep-base64"))]
-    payload: String,
-    #[schemars(length(equal = 1))]
-    signatures: Vec<SignatureIn>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct SignatureIn {
-    #[schemars(extend("format" = "skep-base64"))]
-    sig: String,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct StatementIn {
-    #[serde(rename = "_type")]
-    #[schemars(extend("const" = STATEMENT))]
-    kind: String,
-    #[schemars(length(max = SUBJECTS_MAX))]
-    subject: Vec<SubjectIn>,
-    predicate_type: String,
-    #[serde(default)]
-    predicate: Value,
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct SubjectIn {
-    #[serde(default)]
-    name: String,
-    digest: SubjectDigestIn,
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct SubjectDigestIn {
-    sha256: Option<String>,
-}
-
-/// The schemas of a bundle and of the statement in it, by their names.
-pub(crate) fn schemas() -> [(&'static str, Value); 2] {
-    let codes = &[("*", "trust.malformed")];
-    [
-        (
-            "bundle",
-            schema::of::<BundleIn>("bundle", "A Sigstore bundle with a DSSE envelope", codes),
-        ),
-        ("statement", schema::of::<StatementIn>("statement", "An in-toto statement", codes)),
-    ]
-}
-
-impl MaterialIn {
-    fn signer(&self) -> Result<Signer, String> {
-        let certificate = self.certificate.is_some() || self.x509_certificate_chain.is_some();
-        match (&self.public_key, certificate) {
-            (Some(key), false) => Ok(Signer::Key(key.hint.clone())),
-            (None, true) => Ok(Signer::Certificate),
-            _ => Err("its verificationMaterial should hold a publicKey or a certificate".into()),
-        }
-    }
 }
 
 #[cfg(test)]
