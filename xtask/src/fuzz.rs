@@ -34,15 +34,13 @@ pub fn run(only: &[&str]) -> Result<()> {
     let corpus = guests::cache()?.join("fuzz");
     let targets = ours(&["targets"])?;
     ours(&["seeds", &corpus.display().to_string()])?;
-    let mut page = format!("{HEAD}| | |\n|---|---|\n");
-    for (what, program, args) in [
-        ("Date", "date", ["-u", "+%F"].as_slice()),
-        ("Commit", "git", &["describe", "--always", "--dirty"]),
-        ("Fuzzers by", "rustc", &["+nightly", "--version"]),
-        ("Driver", "cargo-fuzz", &["--version"]),
-    ] {
-        writeln!(page, "| {what} | {} |", proof::first_line(program, args)?)?;
-    }
+    let mut page = proof::head(
+        HEAD,
+        &[
+            ("Fuzzers by", "rustc", &["+nightly", "--version"]),
+            ("Driver", "cargo-fuzz", &["--version"]),
+        ],
+    )?;
     page += "\n| Target | Executions | Seconds | Inputs kept | Findings |\n|---|---|---|---|---|\n";
     for target in targets.lines().filter(|name| only.is_empty() || only.contains(name)) {
         println!("--- {target}, {seconds} s");

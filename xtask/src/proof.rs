@@ -19,17 +19,15 @@ writes this page.
 
 /// Runs every test in the guests, with options of theirs, and writes what came of it.
 pub fn run(options: &[&str]) -> Result<()> {
-    let mut page = format!("{HEAD}| | |\n|---|---|\n");
-    for (what, program, args) in [
-        ("Date", "date", ["-u", "+%F"].as_slice()),
-        ("Commit", "git", &["describe", "--always", "--dirty"]),
-        ("On", "uname", &["-srm"]),
-        ("Processors", "nproc", &[]),
-        ("QEMU", "qemu-system-x86_64", &["--version"]),
-        ("Objects by", "clang", &["--version"]),
-    ] {
-        writeln!(page, "| {what} | {} |", first_line(program, args)?)?;
-    }
+    let mut page = head(
+        HEAD,
+        &[
+            ("On", "uname", &["-srm"]),
+            ("Processors", "nproc", &[]),
+            ("QEMU", "qemu-system-x86_64", &["--version"]),
+            ("Objects by", "clang", &["--version"]),
+        ],
+    )?;
     page += "\n| Kernel, guest and program | Passed |\n|---|---|\n";
     let (rows, whole) = rows(options)?;
     for (name, seen) in rows {
@@ -56,8 +54,18 @@ fn rows(options: &[&str]) -> Result<(Vec<(String, String)>, bool)> {
     Ok((rows, child.wait()?.success()))
 }
 
-/// The first line that a program prints.
-pub fn first_line(program: &str, args: &[&str]) -> Result<String> {
+/// A page's beginning: when and of which commit it is, and what each program says about itself in its first line.
+pub fn head(text: &str, by: &[(&str, &str, &[&str])]) -> Result<String> {
+    let mut page = format!("{text}| | |\n|---|---|\n");
+    let always: [(&str, &str, &[&str]); 2] =
+        [("Date", "date", &["-u", "+%F"]), ("Commit", "git", &["describe", "--always", "--dirty"])];
+    for (what, program, args) in always.iter().chain(by) {
+        writeln!(page, "| {what} | {} |", first_line(program, args)?)?;
+    }
+    Ok(page)
+}
+
+fn first_line(program: &str, args: &[&str]) -> Result<String> {
     let output = Command::new(program).args(args).output();
     let output = output.with_context(|| format!("run {program}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
