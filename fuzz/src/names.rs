@@ -39,31 +39,13 @@ fn again<T: FromStr + Display + PartialEq>(text: &str) {
 
 /// `${param.x}` and the values of parameters.
 pub(crate) fn params(data: &[u8]) {
-    const TYPES: [&str; 16] = [
-        "bool",
-        "int",
-        "uint",
-        "enum",
-        "string",
-        "duration",
-        "size",
-        "ip",
-        "cidr",
-        "mac",
-        "device",
-        "interface",
-        "cgroup",
-        "path",
-        "pid",
-        "function",
-    ];
     let [kind, size, text @ ..] = data else { return };
     let Ok(text) = std::str::from_utf8(text) else { return };
     _ = param::references(text);
     _ = param::parse_size(text);
     let value = Value::Text(text.to_owned());
     _ = param::substitute(text, &BTreeMap::from([("x".to_owned(), value.clone())]));
-    let name = TYPES[usize::from(*kind) % TYPES.len()];
+    let name = param::TYPES[usize::from(*kind) % param::TYPES.len()];
     let Ok(kind) = serde_json::from_value::<ParamType>(name.into()) else { return };
     let (size, param) = (usize::from(*size), Param::of(kind, None));
     if let Ok(bytes) = param.encode_as(&value, size, false) {

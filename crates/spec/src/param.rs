@@ -47,6 +47,27 @@ pub enum ParamType {
     Cpus,
 }
 
+/// How each type is spelled, in the order of [`ParamType`].
+pub const TYPES: [&str; 17] = [
+    "bool",
+    "int",
+    "uint",
+    "enum",
+    "string",
+    "duration",
+    "size",
+    "ip",
+    "cidr",
+    "mac",
+    "device",
+    "interface",
+    "cgroup",
+    "path",
+    "pid",
+    "function",
+    "cpus",
+];
+
 /// A value as written in a manifest or given by `--set`: integers keep all 64 bits and their sign.
 ///
 /// Integers beyond ±(2^53-1) are decimal text, as canonical JSON has them; readers accept both.
@@ -459,6 +480,15 @@ mod tests {
         assert_eq!(encode(ParamType::Ip, "10.0.0.1", 4).unwrap(), [10, 0, 0, 1]);
         assert_eq!(encode(ParamType::String, "ab", 4).unwrap(), *b"ab\0\0");
     }
+    #[test]
+    fn every_type_is_in_the_list_in_its_place() {
+        for (at, name) in TYPES.into_iter().enumerate() {
+            let found: ParamType = serde_json::from_value(name.into()).unwrap();
+            assert_eq!(found as usize, at, "{name}");
+        }
+        assert_eq!(TYPES.len(), ParamType::Cpus as usize + 1);
+    }
+
 
     #[test]
     fn what_does_not_fit_is_refused_with_what_would() {

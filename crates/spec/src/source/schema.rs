@@ -106,7 +106,7 @@ const ALTERNATIVES: &[Key] =
     &[must("try", List(&List(&Text(LABEL)))), may("otherwise", Word(&["refuse", "skip"]))];
 
 const PARAM: &[Key] = &[
-    must("type", Word(PARAM_TYPES)),
+    must("type", Word(&param::TYPES)),
     may("unit", Word(&["ns", "us", "ms", "s"])),
     may("rodata", Text(SYMBOL)),
     may("data", Text(SYMBOL)),
@@ -115,26 +115,6 @@ const PARAM: &[Key] = &[
     may("range", List(&Scalar)),
     may("many", Bool),
     may("doc", Text(LINE)),
-];
-
-const PARAM_TYPES: &[&str] = &[
-    "bool",
-    "int",
-    "uint",
-    "enum",
-    "string",
-    "duration",
-    "size",
-    "ip",
-    "cidr",
-    "mac",
-    "device",
-    "interface",
-    "cgroup",
-    "path",
-    "pid",
-    "function",
-    "cpus",
 ];
 
 const MAP: &[Key] = &[
