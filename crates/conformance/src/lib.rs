@@ -7,6 +7,7 @@ pub mod ours;
 pub mod rules;
 pub mod run;
 pub mod schemas;
+pub mod values;
 pub mod vectors;
 
 pub use command::Command;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use skep_conformance::{Answer, Case, Implementation as _, Ours, load, schemas};
+use skep_conformance::{Answer, Case, Implementation as _, Ours, load, schemas, values};
 
 /// Codes of what a schema sees. The others are of whole texts, of names that must be somewhere, of bytes.
 const STRUCTURE: [&str; 12] = [
@@ -71,7 +71,7 @@ fn the_schemas_have_not_drifted() {
         let written: Value = serde_json::from_str(&text).unwrap();
         assert!(
             written == schema,
-            "{name} has drifted: cargo run -p skep-conformance --example schema -- spec/schema"
+            "{name} has drifted: cargo run -p skep-conformance --example schema -- spec"
         );
         files.insert(name);
     }
@@ -79,6 +79,15 @@ fn the_schemas_have_not_drifted() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(files.contains(&name) || name == "README.md", "{name} is of no type");
     }
+}
+
+#[test]
+fn the_values_have_not_drifted() {
+    let text = std::fs::read_to_string(spec().join("values.json")).unwrap();
+    assert!(
+        serde_json::from_str::<Value>(&text).unwrap() == values::all(),
+        "values.json has drifted: cargo run -p skep-conformance --example schema -- spec"
+    );
 }
 
 #[test]

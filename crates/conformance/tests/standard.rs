@@ -1,9 +1,11 @@
 //! The text, the vectors and the code of the standard, held against each other.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use skep_conformance::{Command, Implementation, Ours, Report, load, rules, run};
 
 fn spec() -> PathBuf {
@@ -48,11 +50,57 @@ fn the_second_implementation_passes_what_a_reader_needs() {
     }
 }
 
+/// Every word in backticks.
+fn words(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).flat_map(str::split_whitespace).collect()
+}
+
 #[test]
-fn the_text_lists_the_helpers_of_the_code() {
+fn the_tables_of_the_text_are_the_values() {
+    let values = skep_conformance::values::all();
     let page = std::fs::read_to_string(spec().join("12-registries.md")).unwrap();
-    let (_, list) = page.split_once("is added here.\n\n").unwrap();
-    let (list, _) = list.split_once("\n\n").unwrap();
-    let listed: Vec<&str> = list.split_whitespace().map(|word| word.trim_matches('`')).collect();
-    assert_eq!(listed, skep_spec::license::GPL_ONLY);
+    let part = |title: &str| {
+        let (_, rest) = page.split_once(&format!("## {title}\n")).unwrap();
+        rest.split("\n## ").next().unwrap()
+    };
+    let list = |name: &str| -> Vec<&str> {
+        let values = values.pointer(name).and_then(Value::as_array).unwrap();
+        values.iter().map(|value| value.as_str().unwrap()).collect()
+    };
+    let (_, helpers) = part("GPL-only helpers").split_once("is added here.\n").unwrap();
+    let helpers = words(helpers.split("\n\nFor one").next().unwrap());
+    assert_eq!(helpers, list("/gpl-only/helpers"));
+    let hooks = part("Kinds of hooks").split('.').next().unwrap();
+    assert_eq!(words(hooks), list("/hooks"));
+    let formats: BTreeSet<&str> = part("Field formats")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('|').next())
+        .flat_map(|cell| cell.split(['`', ',', ' ']))
+        .filter(|word| !word.is_empty())
+        .collect();
+    assert_eq!(formats, list("/field-formats").into_iter().collect());
+    let media = part("Media and artifact types");
+    for value in values["media-types"].as_object().unwrap().values() {
+        assert!(words(media).contains(&value.as_str().unwrap()), "{value}");
+    }
+}
+
+#[test]
+fn the_powers_of_the_text_are_the_values() {
+    let values = skep_conformance::values::all();
+    let page = std::fs::read_to_string(spec().join("06-permissions.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let rows: Vec<(&str, &str)> = rows.filter(|(name, _)| !name.contains('.')).collect();
+    let powers = values["powers"].as_array().unwrap();
+    assert_eq!(rows.len(), powers.len());
+    for ((name, cells), power) in rows.into_iter().zip(powers) {
+        assert_eq!(name, power["power"]);
+        let (hooks, helpers) = cells.split_once('|').unwrap();
+        for (told, value) in [(hooks, &power["hooks"]), (helpers, &power["helpers"])] {
+            let value = value.as_array().unwrap().iter().map(|word| word.as_str().unwrap());
+            // Second spellings are for people; the values have one.
+            let told = words(told).into_iter().filter(|word| !["tc", "classifier"].contains(word));
+            assert_eq!(told.collect::<BTreeSet<_>>(), value.collect::<BTreeSet<_>>(), "{name}");
+        }
+    }
 }

@@ -17,10 +17,13 @@ impl FromStr for Expression {
     type Err = ExpressionError;
 
     fn from_str(text: &str) -> Result<Self, ExpressionError> {
+        if text.matches('(').count() > GROUPS {
+            return Err(ExpressionError(text.to_owned()));
+        }
         let spaced = text.replace('(', " ( ").replace(')', " ) ");
         let words: Vec<&str> = spaced.split(' ').filter(|word| !word.is_empty()).collect();
         let mut rest = words.as_slice();
-        match expression(&mut rest, DEPTH) {
+        match expression(&mut rest) {
             Some(()) if rest.is_empty() => Ok(Self(text.to_owned())),
             _ => Err(ExpressionError(text.to_owned())),
         }
@@ -33,12 +36,12 @@ impl fmt::Display for Expression {
     }
 }
 
-/// Deepest nesting of parentheses.
-const DEPTH: usize = 32;
+/// Most pairs of parentheses, and so the deepest nesting.
+const GROUPS: usize = 32;
 
-fn expression(words: &mut &[&str], depth: usize) -> Option<()> {
+fn expression(words: &mut &[&str]) -> Option<()> {
     loop {
-        term(words, depth.checked_sub(1)?)?;
+        term(words)?;
         match words {
             ["AND" | "OR", rest @ ..] => *words = rest,
             _ => return Some(()),
@@ -46,11 +49,11 @@ fn expression(words: &mut &[&str], depth: usize) -> Option<()> {
     }
 }
 
-fn term(words: &mut &[&str], depth: usize) -> Option<()> {
+fn term(words: &mut &[&str]) -> Option<()> {
     let (first, rest) = words.split_first()?;
     *words = rest;
     if *first == "(" {
-        expression(words, depth)?;
+        expression(words)?;
         let (end, rest) = words.split_first()?;
         *words = rest;
         return (*end == ")").then_some(());
@@ -73,9 +76,12 @@ fn identifier(text: &str) -> Option<()> {
 /// (`license_is_gpl_compatible` of `include/linux/license.h`).
 #[must_use]
 pub fn is_gpl_compatible(license: &str) -> bool {
-    ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"]
-        .contains(&license)
+    GPL_COMPATIBLE.contains(&license)
 }
+
+/// The licences that a kernel takes for compatible with the GPL.
+pub const GPL_COMPATIBLE: [&str; 6] =
+    ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
 
 /// Helpers, without `bpf_`, for GPL-compatible programs only: `gpl_only` of the kernel's `struct bpf_func_proto`, in any of
 /// the kinds of programs (`kernel/bpf`, `kernel/trace/bpf_trace.c`, `net/core/filter.c`, `drivers/media/rc` of Linux 6.12).
@@ -126,8 +132,8 @@ pub const GPL_ONLY: [&str; 44] = [
     "xdp_output",
 ];
 
-/// Types of programs that are for the GPL only, whatever they call (`bpf_lsm_verify_prog`, `check_struct_ops_btf_id`).
-pub const GPL_ONLY_PROGRAMS: [&str; 2] = ["lsm", "struct_ops"];
+/// Kinds of hooks whose programs are for the GPL only, whatever they call (`bpf_lsm_verify_prog`, `check_struct_ops_btf_id`).
+pub const GPL_ONLY_PROGRAMS: [&str; 3] = ["lsm", "lsm_cgroup", "struct_ops"];
 
 /// What the object's licence does not allow: the kernel would refuse the program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -198,7 +204,9 @@ mod tests {
         for text in wrong {
             assert!(text.parse::<Expression>().is_err(), "{text}");
         }
-        assert!("(".repeat(1000).parse::<Expression>().is_err());
+        let nested = |pairs| format!("{}MIT{}", "(".repeat(pairs), ")".repeat(pairs));
+        assert!(nested(GROUPS).parse::<Expression>().is_ok());
+        assert!(nested(GROUPS + 1).parse::<Expression>().is_err());
     }
 
     #[test]

@@ -319,6 +319,24 @@ impl ParamType {
         matches!(self, Self::Cidr | Self::Cpus)
     }
 
+    /// What a value of this type looks like, as a pattern of ECMA-262. Its groups are what is converted: digits, a unit.
+    #[must_use]
+    pub const fn pattern(self) -> &'static str {
+        match self {
+            Self::Bool => "^(true|false|1|0)$",
+            Self::Int | Self::Uint | Self::Enum | Self::Pid => "^(-?(?:0x[0-9a-fA-F_]+|[0-9_]+))$",
+            Self::Size => "^(-?(?:0x[0-9a-fA-F_]+|[0-9_]+)) *(|B|KiB|MiB|GiB|TiB)$",
+            Self::Duration => r"^([0-9_]+(?:\.[0-9]{0,18})?) *(ns|us|ms|s|m|h)$",
+            Self::Device => "^([0-9]+):([0-9]+)$",
+            Self::Ip => "^([0-9A-Fa-f:.]+)$",
+            Self::Mac => "^((?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2})$",
+            Self::Cidr | Self::Cpus => "^(.*)$",
+            Self::String | Self::Interface | Self::Cgroup | Self::Path | Self::Function => {
+                r"^([^\u0000]*)$"
+            }
+        }
+    }
+
     /// Whether a variable of this type is NUL-terminated.
     const fn is_text(self) -> bool {
         matches!(self, Self::String | Self::Interface | Self::Cgroup | Self::Path | Self::Function)
@@ -367,18 +385,30 @@ fn reference<'a>(template: &str, after: &'a str) -> Result<(&'a str, &'a str), P
     Ok((name, end))
 }
 
+/// What may stand behind a size, in bytes.
+pub const SIZES: [(&str, u64); 5] =
+    [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("B", 1)];
+
+/// What stands behind a duration, in nanoseconds.
+pub const DURATIONS: [(&str, u64); 6] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+];
+
 /// A number of bytes: `512`, `64KiB`, `1MiB`, `2GiB`.
 #[must_use]
 pub fn parse_size(text: &str) -> Option<i128> {
-    let units =
-        [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1_i128 << 40), ("B", 1)];
-    let (number, unit) = units
+    let (number, unit) = SIZES
         .into_iter()
         .find_map(|(name, unit)| text.strip_suffix(name).map(|number| (number.trim_end(), unit)))
         .unwrap_or((text, 1));
     parse_integer(number)
         .filter(|number| (0..=1 << 60).contains(number))
-        .map(|number| number * unit)
+        .map(|number| number * i128::from(unit))
 }
 
 fn integer(number: i128, size: usize, big_endian: bool) -> Option<Vec<u8>> {
@@ -426,15 +456,9 @@ pub(crate) fn parse_duration(text: &str) -> Option<i128> {
 }
 
 fn unit_ns(unit: Option<&str>) -> Option<i128> {
-    Some(match unit.unwrap_or("ns") {
-        "ns" => 1,
-        "us" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        _ => return None,
-    })
+    let unit = unit.unwrap_or("ns");
+    let found = DURATIONS.into_iter().find(|(name, _)| *name == unit);
+    found.map(|(_, ns)| i128::from(ns))
 }
 
 /// The kernel's `dev_t`: 12 bits of major, 20 of minor (include/linux/kdev_t.h).
@@ -455,6 +479,15 @@ fn parse_mac(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_type_is_in_the_list_in_its_place() {
+        for (at, name) in TYPES.into_iter().enumerate() {
+            let found: ParamType = serde_json::from_value(name.into()).unwrap();
+            assert_eq!(found as usize, at, "{name}");
+        }
+        assert_eq!(TYPES.len(), ParamType::Cpus as usize + 1);
+    }
 
     fn param(r#type: ParamType) -> Param {
         let text = format!(r#"{{"type":{}}}"#, serde_json::to_string(&r#type).unwrap());
@@ -480,15 +513,6 @@ mod tests {
         assert_eq!(encode(ParamType::Ip, "10.0.0.1", 4).unwrap(), [10, 0, 0, 1]);
         assert_eq!(encode(ParamType::String, "ab", 4).unwrap(), *b"ab\0\0");
     }
-    #[test]
-    fn every_type_is_in_the_list_in_its_place() {
-        for (at, name) in TYPES.into_iter().enumerate() {
-            let found: ParamType = serde_json::from_value(name.into()).unwrap();
-            assert_eq!(found as usize, at, "{name}");
-        }
-        assert_eq!(TYPES.len(), ParamType::Cpus as usize + 1);
-    }
-
 
     #[test]
     fn what_does_not_fit_is_refused_with_what_would() {

@@ -1,10 +1,12 @@
 //! References to packages: `[registry[:port]/[path/]]publisher/name[:version][@sha256:hex | @channel]`.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::name::VERSION_PATTERN;
 use crate::{Channel, Digest, PackageName, Version};
 
 /// A checked package reference.
@@ -26,6 +28,22 @@ pub struct PackageRef {
     pub digest: Option<Digest>,
     /// The channel after `@`.
     pub channel: Option<Channel>,
+}
+
+/// A reference as a pattern of ECMA-262, whose groups are named as the parts.
+pub(crate) fn pattern() -> String {
+    let component = "[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?";
+    let label = "[a-z0-9]+(?:-[a-z0-9]+)*";
+    let host = r"(?=localhost/|[^/]*[.:])(?:[A-Za-z0-9.][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])";
+    let port =
+        "0*(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
+    let version = VERSION_PATTERN.trim_matches(['^', '$']);
+    format!(
+        "^(?:(?<registry>{host}(?::{port})?)/(?:(?<path>{component}(?:/{component})*)/)?)?\
+         (?<name>(?=[^/]{{1,64}}/[^/:@]{{1,64}}(?:[:@]|$)){label}/{label})\
+         (?::(?<version>{version}))?\
+         (?:@(?:(?<digest>sha256:[0-9a-f]{{64}})|(?<channel>[a-z][a-z0-9-]{{0,31}})))?$"
+    )
 }
 
 /// Why a text is not a reference.
@@ -119,11 +137,21 @@ fn is_registry(first: &str) -> bool {
 }
 
 fn registry(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').unwrap_or((text, "443"));
-    let host_is_fine = !host.is_empty()
-        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-[]:".contains(&b))
-        && !host.starts_with('-');
-    if !host_is_fine || port.parse::<u16>().is_err() {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (text, "443"),
+    };
+    let name = |host: &str| {
+        !host.is_empty()
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
+            && !host.starts_with('-')
+    };
+    let host_is_fine = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => name(host),
+    };
+    let digits = port.bytes().all(|b| b.is_ascii_digit());
+    if !host_is_fine || !digits || port.parse::<u16>().is_err() {
         return Err(format!("'{text}' is not host[:port]"));
     }
     Ok(text.to_owned())

@@ -4,24 +4,30 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use crate::{Arch, Channel, Digest, PackageName, ServiceName, Version};
+use crate::{Arch, Channel, Digest, PackageName, ServiceName, Version, reference};
 
 /// The schema of the names of part 1: a definition each.
 #[must_use]
 pub fn names() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let goarch: Vec<&str> = Arch::ALL.iter().map(|arch| arch.goarch()).collect();
+    let definitions = [
+        ("package", "name.package", PackageName::json_schema(&mut generator).to_value()),
+        ("service", "name.service", ServiceName::json_schema(&mut generator).to_value()),
+        ("channel", "name.channel", Channel::json_schema(&mut generator).to_value()),
+        ("version", "name.version", Version::json_schema(&mut generator).to_value()),
+        ("digest", "name.digest", Digest::json_schema(&mut generator).to_value()),
+        ("architecture", "name.architecture", Arch::json_schema(&mut generator).to_value()),
+        ("goarch", "name.architecture", json!({"type": "string", "enum": goarch})),
+        ("reference", "name.reference", json!({"type": "string", "pattern": reference::pattern()})),
+    ];
+    let definitions = definitions.into_iter().map(|(name, code, mut schema)| {
+        schema["x-codes"] = json!({"*": code});
+        (name.to_owned(), schema)
+    });
     let mut names = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$defs": {
-            "package": PackageName::json_schema(&mut generator),
-            "service": ServiceName::json_schema(&mut generator),
-            "channel": Channel::json_schema(&mut generator),
-            "version": Version::json_schema(&mut generator),
-            "digest": Digest::json_schema(&mut generator),
-            "architecture": Arch::json_schema(&mut generator),
-            "goarch": {"type": "string", "enum": goarch},
-        },
+        "$defs": definitions.collect::<serde_json::Map<_, _>>(),
     });
     mark(&mut names, "names", "The names of part 1, a definition each", &[]);
     names

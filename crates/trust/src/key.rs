@@ -54,6 +54,29 @@ pub enum KeyKind {
     P256,
 }
 
+impl KeyKind {
+    /// Every kind that signs and checks.
+    pub const ALL: [Self; 2] = [Self::Ed25519, Self::P256];
+
+    /// The kind in the standard's values.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ed25519",
+            Self::P256 => "p256",
+        }
+    }
+
+    /// The one SPKI DER of a key of this kind, as a pattern of its hexadecimal digits.
+    #[must_use]
+    pub const fn spki_pattern(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "^302a300506032b6570032100[0-9a-f]{64}$",
+            Self::P256 => "^3059301306072a8648ce3d020106082a8648ce3d03010703420004[0-9a-f]{128}$",
+        }
+    }
+}
+
 /// Why a key cannot be made or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {

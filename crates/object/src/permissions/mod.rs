@@ -60,6 +60,64 @@ pub enum Power {
     Observes,
 }
 
+/// Every power, in the order of severity.
+pub const POWERS: [Power; 12] = [
+    Power::WritesUserMemory,
+    Power::OverridesReturns,
+    Power::ReplacesKernelCode,
+    Power::DecidesAccess,
+    Power::SendsSignals,
+    Power::ControlsTraffic,
+    Power::ControlsCgroups,
+    Power::ReadsUserMemory,
+    Power::ReadsKernelMemory,
+    Power::CallsKernelFunctions,
+    Power::ReadsTraffic,
+    Power::Observes,
+];
+
+/// The kinds of hooks that the standard lists, each in its one spelling.
+pub const HOOKS: [&str; 38] = [
+    "tracepoint",
+    "raw_tp",
+    "tp_btf",
+    "kprobe",
+    "kretprobe",
+    "uprobe",
+    "uretprobe",
+    "usdt",
+    "ksyscall",
+    "kretsyscall",
+    "perf_event",
+    "fentry",
+    "fexit",
+    "fmod_ret",
+    "freplace",
+    "lsm",
+    "lsm_cgroup",
+    "iter",
+    "struct_ops",
+    "xdp",
+    "tcx",
+    "netkit",
+    "action",
+    "socket",
+    "sockops",
+    "sk_msg",
+    "sk_skb",
+    "sk_lookup",
+    "sk_reuseport",
+    "cgroup_skb",
+    "cgroup",
+    "flow_dissector",
+    "lwt_in",
+    "lwt_out",
+    "lwt_xmit",
+    "lwt_seg6local",
+    "netfilter",
+    "syscall",
+];
+
 impl fmt::Display for Power {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

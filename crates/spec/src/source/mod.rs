@@ -7,6 +7,7 @@ mod schema;
 mod shape;
 
 pub use json_schema::{manifest_schema, source_schema};
+pub use schema::FORMATS;
 
 use std::collections::BTreeMap;
 use std::fmt;

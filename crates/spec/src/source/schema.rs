@@ -146,7 +146,8 @@ const OUTPUT: &[Key] = &[
 const FIELD: &[Key] =
     &[may("format", Word(FORMATS)), may("unit", Text(LINE)), may("name", Text(LINE))];
 
-const FORMATS: &[&str] = &[
+/// The formats of fields, as part 12 lists them.
+pub const FORMATS: &[&str] = &[
     "ktime", "comm", "duration", "hex", "ip", "mac", "errno", "signal", "size", "path", "bool",
     "device", "ksym", "syscall", "enum", "flags", "time",
 ];

@@ -1,0 +1,77 @@
+//! `spec/values.json`: the lists of parts 2, 3, 6, 9 and 12 as data, from the tables that our readers go by.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use skep_object::helper;
+use skep_object::permissions::{HOOKS, POWERS, Power, power_of_helper, powers_of_hook};
+use skep_spec::param::{DURATIONS, ParamType, SIZES, TYPES};
+use skep_spec::{Arch, Target, license, media, source};
+use skep_trust::key::KeyKind;
+
+/// The lists, by name.
+#[must_use]
+pub fn all() -> Value {
+    json!({
+        "architectures": Arch::ALL.map(|arch| (arch.as_str(), arch.goarch())).into_iter().collect::<BTreeMap<_, _>>(),
+        "field-formats": source::FORMATS,
+        "gpl-only": {
+            "helpers": license::GPL_ONLY.as_slice(),
+            "licenses": license::GPL_COMPATIBLE,
+            "programs": license::GPL_ONLY_PROGRAMS,
+        },
+        "hook-aliases": aliases(),
+        "hooks": HOOKS.as_slice(),
+        "keys": KeyKind::ALL.map(|kind| (kind.as_str(), kind.spki_pattern())).into_iter().collect::<BTreeMap<_, _>>(),
+        "media-types": {
+            "bundle": media::BUNDLE,
+            "config": media::CONFIG,
+            "empty": media::EMPTY,
+            "in-toto": media::IN_TOTO,
+            "index": media::INDEX,
+            "layer": media::LAYER,
+            "manifest": media::MANIFEST,
+            "package": media::PACKAGE,
+        },
+        "parameters": parameters(),
+        "powers": POWERS.map(power),
+        "predicates": {
+            "channel": media::PREDICATE_CHANNEL,
+            "keys": media::PREDICATE_KEYS,
+            "sign": media::PREDICATE_SIGN,
+        },
+        "units": {
+            "duration": DURATIONS.into_iter().collect::<BTreeMap<_, _>>(),
+            "size": SIZES.into_iter().collect::<BTreeMap<_, _>>(),
+        },
+    })
+}
+
+/// The kinds of hooks that have a second spelling.
+fn aliases() -> Map<String, Value> {
+    let spelled = ["tp/a/b", "raw_tracepoint/a", "tc", "classifier"];
+    let kind = |text: &str| {
+        let first = text.split('/').next().unwrap_or(text).to_owned();
+        text.parse::<Target>().ok().map(|target| (first, json!(target.kind())))
+    };
+    spelled.into_iter().filter_map(kind).collect()
+}
+
+/// What a value of each type of parameters looks like.
+fn parameters() -> Map<String, Value> {
+    let pattern = |name: &str| {
+        let kind: Option<ParamType> = serde_json::from_value(name.into()).ok();
+        kind.map(|kind| (name.to_owned(), json!(kind.pattern())))
+    };
+    TYPES.into_iter().filter_map(pattern).collect()
+}
+
+/// A power, the hooks of which each has more than others have, and the helpers.
+fn power(power: Power) -> Value {
+    let hooks = HOOKS.iter().filter(|kind| match powers_of_hook(kind).as_slice() {
+        [Power::Observes] => false, // what no power names
+        powers => powers.contains(&power),
+    });
+    let helpers = (1..).map_while(helper::name).filter(|name| power_of_helper(name) == Some(power));
+    json!({"power": power, "hooks": hooks.collect::<Vec<_>>(), "helpers": helpers.collect::<Vec<_>>()})
+}
