@@ -127,6 +127,37 @@ fn file(folder: &Path, path: &Path) -> Result<Part, VectorError> {
     Ok(part)
 }
 
+/// Bytes of a question: base64, or a list of parts whose bytes follow each other, of which some are repeated. So the
+/// question about an object of 32 MiB is a line that people read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Data(pub Vec<u8>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Whole(String),
+    Parts(Vec<Written>),
+    Repeated { repeat: String, times: usize },
+}
+
+impl TryFrom<Written> for Data {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let bytes = |text: String| STANDARD.decode(text).map_err(|error| error.to_string());
+        Ok(Self(match written {
+            Written::Whole(text) => bytes(text)?,
+            Written::Repeated { repeat, times } => bytes(repeat)?.repeat(times),
+            Written::Parts(parts) => {
+                let parts: Result<Vec<Self>, String> =
+                    parts.into_iter().map(Self::try_from).collect();
+                parts?.into_iter().map(|part| part.0).collect::<Vec<_>>().concat()
+            }
+        }))
+    }
+}
+
 /// Puts files and joined texts in their places.
 fn resolved(folder: &Path, value: Value) -> Result<Value, String> {
     match value {
@@ -150,8 +181,9 @@ fn resolved(folder: &Path, value: Value) -> Result<Value, String> {
 }
 
 fn special(folder: &Path, members: &Map<String, Value>) -> Result<Option<Value>, String> {
-    let mut all = members.iter();
-    let (Some((key, value)), None) = (all.next(), all.next()) else { return Ok(None) };
+    let Some((key, value)) = members.iter().find(|(key, _)| key.starts_with('$')) else {
+        return Ok(None);
+    };
     let path = || {
         let path = value.as_str().ok_or_else(|| format!("{key} should be a path"))?;
         let path = folder.join(path);
@@ -163,7 +195,15 @@ fn special(folder: &Path, members: &Map<String, Value>) -> Result<Option<Value>,
     };
     let text = match key.as_str() {
         "$file" => path()?.display().to_string(),
-        "$base64" => STANDARD.encode(bytes()?),
+        "$base64" => {
+            let bytes = bytes()?;
+            let end = |key: &str, otherwise| match members.get(key).and_then(Value::as_u64) {
+                Some(at) => usize::try_from(at).unwrap_or(usize::MAX),
+                None => otherwise,
+            };
+            let part = bytes.get(end("from", 0)..end("to", bytes.len()));
+            STANDARD.encode(part.ok_or_else(|| format!("{value} is shorter"))?)
+        }
         "$text" => String::from_utf8(bytes()?).map_err(|error| error.to_string())?,
         "$join" => joined(value)?,
         _ => return Ok(None),

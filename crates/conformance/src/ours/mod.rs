@@ -9,13 +9,11 @@ mod names;
 mod objects;
 mod trust;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::run::{Answer, Implementation};
+use crate::vectors::Data as Bytes;
 
 /// Our own code.
 pub struct Ours;
@@ -127,16 +125,3 @@ coded!(
     skep_trust::attestation::AttestationError,
     skep_trust::archive::ArchiveError,
 );
-
-/// Bytes in base64.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct Bytes(Vec<u8>);
-
-impl TryFrom<String> for Bytes {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        STANDARD.decode(text).map(Self).map_err(|error| error.to_string())
-    }
-}
