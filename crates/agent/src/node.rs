@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skep_api::{Detail, Install, Plan, Status, Upgrade};
-use skep_runtime::{Runtime, status};
+use skep_runtime::{EventStream, Runtime, status};
 use skep_spec::ServiceName;
 use skep_trust::{Package, Verified};
 
@@ -130,8 +130,12 @@ impl Node {
     ///
     /// # Errors
     /// There is no such service, or it has no events.
-    pub fn events(&self, service: &ServiceName) -> Result<skep_runtime::EventStream, Error> {
-        Ok(self.runtime().events(service)?)
+    pub fn events(&self, service: &ServiceName, follow: bool) -> Result<EventStream, Error> {
+        let mut runtime = self.runtime();
+        Ok(match follow {
+            true => runtime.events(service)?,
+            false => runtime.waiting_events(service)?,
+        })
     }
 
     fn admitted(

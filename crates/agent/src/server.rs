@@ -13,7 +13,7 @@ use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use bytes::Bytes;
 use serde::Deserialize;
-use skep_api::{EventLine, Install, MAX_BODY, Operation, Upgrade};
+use skep_api::{EventLine, Install, MAX_BODY, Operation, Upgrade, Watch};
 use skep_kernel::process::peer_cred;
 use skep_runtime::{Event, EventStream, Next};
 use skep_spec::ServiceName;
@@ -163,29 +163,18 @@ async fn operation(
     shared.operations.look(id, query.wait).await.map(Json)
 }
 
-/// How events are asked for.
-#[derive(Deserialize)]
-struct Watch {
-    /// Go on when none waits.
-    #[serde(default)]
-    follow: bool,
-    /// Cells for a table instead of JSON.
-    #[serde(default)]
-    table: bool,
-}
-
 async fn events(
     State(shared): State<Shared>,
     Path(name): Path<String>,
     Query(watch): Query<Watch>,
 ) -> Result<impl IntoResponse, Error> {
     let name = service(&name)?;
-    let stream = blocking(move || shared.node.events(&name)).await?;
+    let stream = blocking(move || shared.node.events(&name, watch.follow)).await?;
     let (sender, receiver) = mpsc::channel::<Bytes>(64);
     std::thread::Builder::new()
         .name("events".to_owned())
         .stack_size(256 << 10)
-        .spawn(move || pour(&stream, &watch, &sender))
+        .spawn(move || pour(&stream, watch, &sender))
         .map_err(|error| {
             Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
         })?;
@@ -196,43 +185,45 @@ async fn events(
 }
 
 /// Records that are sent in one piece.
-const BATCH: usize = 256;
+const BATCH: u64 = 256;
 
-/// Writes events until the reader or the service goes; without `follow` until none waits.
-fn pour(stream: &EventStream, watch: &Watch, sender: &mpsc::Sender<Bytes>) {
+/// How soon a reader that is gone is noticed where no event comes.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Writes events until the stream ends, the reader goes or has as many as it wants.
+fn pour(stream: &EventStream, watch: Watch, sender: &mpsc::Sender<Bytes>) {
     let mut head = String::new();
     let mut dropped = 0;
-    loop {
+    let mut left = watch.limit.unwrap_or(u64::MAX);
+    let mut end = left == 0;
+    while !end {
         let mut lines = Vec::new();
-        let mut count = 0;
-        let mut wait = Duration::from_millis(200);
-        let end = loop {
+        let mut wait = LOOK;
+        for _ in 0..BATCH.min(left) {
             match stream.next(wait) {
                 Next::Event(event) => write_event(&event, watch, &mut head, &mut lines),
-                Next::Timeout => break !watch.follow && count == 0,
-                Next::Closed => break true,
+                Next::Timeout => break,
+                Next::Closed => {
+                    end = true;
+                    break;
+                }
             }
-            count += 1;
             wait = Duration::ZERO;
-            if count == BATCH {
-                break false;
-            }
-        };
+            left -= 1;
+        }
+        end |= left == 0;
         if stream.dropped() > dropped {
             dropped = stream.dropped();
             line(&mut lines, &EventLine::Dropped { records: dropped });
         }
-        let gone = match lines.is_empty() {
+        end |= match lines.is_empty() {
             true => sender.is_closed(),
             false => sender.blocking_send(lines.into()).is_err(),
         };
-        if end || gone {
-            return;
-        }
     }
 }
 
-fn write_event(event: &Event, watch: &Watch, head: &mut String, lines: &mut Vec<u8>) {
+fn write_event(event: &Event, watch: Watch, head: &mut String, lines: &mut Vec<u8>) {
     let output = event.output().to_owned();
     if !watch.table {
         return line(lines, &EventLine::Event { output, event: event.to_json() });

@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 
 use crate::{
     Detail, ErrorBody, EventLine, Install, MAX_BODY, Node, Operation, OperationState, Plan, Status,
-    Upgrade,
+    Upgrade, Watch,
 };
 
 /// Speaks to one skepd.
@@ -134,17 +134,14 @@ impl Client {
         self.operate(Method::DELETE, &format!("/v1/services/{name}"), &()).await
     }
 
-    /// A service's events, until the service or skepd ends, or without `follow` those that wait now.
+    /// A service's events.
     ///
     /// # Errors
     /// As [`Self::node`].
-    pub async fn events(
-        &self,
-        name: &ServiceName,
-        follow: bool,
-        table: bool,
-    ) -> Result<Events, ClientError> {
-        let path = format!("/v1/services/{name}/events?follow={follow}&table={table}");
+    pub async fn events(&self, name: &ServiceName, watch: Watch) -> Result<Events, ClientError> {
+        let Watch { follow, table, limit } = watch;
+        let limit = limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();
+        let path = format!("/v1/services/{name}/events?follow={follow}&table={table}{limit}");
         let answer = self.send(Method::GET, &path, &()).await?;
         Ok(Events {
             action: format!("GET {path}"),

@@ -10,7 +10,7 @@ pub use rows::Rows;
 pub use run::{Mode, Run};
 pub use wire::{
     CounterRow, Detail, ErrorBody, EventLine, GenerationDetail, HookDetail, Install, MapDetail,
-    MapPlan, Node, Operation, OperationState, Package, Plan, Report, Status, Upgrade,
+    MapPlan, Node, Operation, OperationState, Package, Plan, Report, Status, Upgrade, Watch,
 };
 
 /// Most bytes of a request or of an answer that is no stream.

@@ -270,6 +270,20 @@ pub struct Node {
     pub hub: Option<String>,
 }
 
+/// How events are asked for: the query of `GET /v1/services/{s}/events`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// All till the service ends, instead of those that wait now.
+    #[serde(default)]
+    pub follow: bool,
+    /// Cells for a table instead of JSON.
+    #[serde(default)]
+    pub table: bool,
+    /// So many records at most; the next reader gets those after them.
+    #[serde(default)]
+    pub limit: Option<u64>,
+}
+
 /// A line of `GET /v1/services/{s}/events`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "kebab-case")]

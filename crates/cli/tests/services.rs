@@ -63,6 +63,55 @@ fn a_service_from_install_to_removal() {
     assert!(!node.socket().exists());
 }
 
+/// Starts programs and gives their process ids.
+fn start_programs(count: usize) -> Vec<u64> {
+    let start = |_| {
+        let mut child = Command::new("true").spawn().unwrap();
+        assert!(child.wait().unwrap().success());
+        u64::from(child.id())
+    };
+    (0..count).map(start).collect()
+}
+
+/// Those of `pids` that a command printed events of, in its order.
+fn seen(output: &str, pids: &[u64]) -> Vec<u64> {
+    let pid = |line| serde_json::from_str::<Value>(line).unwrap()["event"]["pid"].as_u64().unwrap();
+    output.lines().map(pid).filter(|pid| pids.contains(pid)).collect()
+}
+
+#[test]
+fn what_a_reader_leaves_waits_for_the_next_whatever_becomes_of_the_daemon() {
+    let mut node = Node::started();
+    node.pack("exec");
+    node.run(&["install", "exec.oci", "--allow-unsigned"]);
+    let first = start_programs(20);
+    let mut got =
+        seen(&node.run(&["events", "exec", "--events", "5", "--output", "ndjson"]), &first);
+    got.extend(seen(&node.run(&["events", "exec", "--output", "ndjson"]), &first));
+    assert_eq!(got, first);
+    let mut later = start_programs(20); // nobody reads: the ring keeps them
+    node.kill();
+    later.extend(start_programs(20));
+    node.start();
+    assert_eq!(seen(&node.run(&["events", "exec", "--output", "ndjson"]), &later), later);
+}
+
+#[test]
+fn without_follow_the_events_that_wait_are_shown_although_more_keep_coming() {
+    let node = Node::started();
+    node.pack("exec");
+    node.run(&["install", "exec.oci", "--allow-unsigned"]);
+    let pids = start_programs(20);
+    let mut reader = node.skep(&["events", "exec", "--output", "ndjson"]);
+    let mut reader = reader.stdout(Stdio::piped()).spawn().unwrap();
+    while reader.try_wait().unwrap().is_none() {
+        start_programs(1);
+    }
+    let output = reader.wait_with_output().unwrap();
+    assert_eq!(seen(&String::from_utf8(output.stdout).unwrap(), &pids), pids);
+    assert_eq!(node.run(&["events", "exec", "--events", "0"]), "");
+}
+
 #[test]
 fn a_killed_daemon_loses_no_attachment_and_the_next_one_adopts_it() {
     let mut node = Node::started();

@@ -93,7 +93,7 @@ impl Reader {
     }
 
     /// Hands at most `most` records to `each`, with the CPU; waits for the first one up to `timeout` (`None`:
-    /// without end), unless somebody wakes it.
+    /// without end), unless somebody wakes it: then it takes none.
     ///
     /// # Errors
     /// epoll_wait(2) refused; a record's length makes no sense.
@@ -103,28 +103,40 @@ impl Reader {
         most: usize,
         mut each: impl FnMut(usize, Record<'_>),
     ) -> Result<Polled, KernelError> {
-        let records = self.take(most, &mut each)?;
-        if records > 0 || timeout.is_some_and(|t| t.is_zero()) {
-            return Ok(Polled { records, woken: false });
+        let polled = self.take(most, &mut each)?;
+        if polled.records > 0 || timeout.is_some_and(|t| t.is_zero()) {
+            return Ok(polled);
         }
         let woken =
             self.waiter.wait(timeout).map_err(|e| KernelError::new("wait for", "events", e))?;
-        Ok(Polled { records: self.take(most, &mut each)?, woken })
+        if woken {
+            return Ok(Polled { woken, ..Polled::default() });
+        }
+        self.take(most, &mut each)
+    }
+
+    /// Bytes that can wait in it.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.rings.iter().map(|ring| ring.size as u64).sum()
     }
 
     fn take(
         &mut self,
         most: usize,
         each: &mut impl FnMut(usize, Record<'_>),
-    ) -> Result<usize, KernelError> {
-        let mut records = 0;
+    ) -> Result<Polled, KernelError> {
+        let mut polled = Polled { emptied: true, ..Polled::default() };
         for ring in &self.rings {
             let mut each = |record: Record<'_>| each(ring.cpu, record);
-            records += ring.take(most - records, &mut self.scratch, &mut each).map_err(|e| {
+            let taken = ring.take(most - polled.records, &mut self.scratch, &mut each);
+            let (records, emptied) = taken.map_err(|e| {
                 KernelError::new("read", format!("the perf buffer of CPU {}", ring.cpu), e)
             })?;
+            polled.records += records;
+            polled.emptied &= emptied;
         }
-        Ok(records)
+        Ok(polled)
     }
 }
 
@@ -172,7 +184,7 @@ impl Ring {
         most: usize,
         scratch: &mut Vec<u8>,
         each: &mut impl FnMut(Record<'_>),
-    ) -> io::Result<usize> {
+    ) -> io::Result<(usize, bool)> {
         let head = self.position(DATA_HEAD).load(Ordering::Acquire);
         let mut tail = self.position(DATA_TAIL).load(Ordering::Relaxed);
         let mut records = 0;
@@ -196,7 +208,7 @@ impl Ring {
             tail += size as u64;
         }
         self.position(DATA_TAIL).store(tail, Ordering::Release);
-        Ok(records)
+        Ok((records, tail == head))
     }
 
     /// Copies from position `at` on; a record may go over the ring's end.

@@ -34,6 +34,8 @@ pub struct Reader {
 pub struct Polled {
     /// Records handed on.
     pub records: usize,
+    /// Whether no finished record was left.
+    pub emptied: bool,
     /// Whether a [`Waker`] ended the wait.
     pub woken: bool,
 }
@@ -86,7 +88,7 @@ impl Reader {
     }
 
     /// Hands at most `most` records to `each`, with the ring's number; waits for the first one up to `timeout`
-    /// (`None`: without end), unless somebody wakes it.
+    /// (`None`: without end), unless somebody wakes it: then it takes none.
     ///
     /// # Errors
     /// epoll_wait(2) refused; a record's length makes no sense.
@@ -96,13 +98,16 @@ impl Reader {
         most: usize,
         mut each: impl FnMut(usize, &[u8]),
     ) -> Result<Polled, KernelError> {
-        let records = self.take(most, &mut each)?;
-        if records > 0 || timeout.is_some_and(|t| t.is_zero()) {
-            return Ok(Polled { records, woken: false });
+        let polled = self.take(most, &mut each)?;
+        if polled.records > 0 || timeout.is_some_and(|t| t.is_zero()) {
+            return Ok(polled);
         }
         let woken =
             self.waiter.wait(timeout).map_err(|e| KernelError::new("wait for", "events", e))?;
-        Ok(Polled { records: self.take(most, &mut each)?, woken })
+        if woken {
+            return Ok(Polled { woken, ..Polled::default() });
+        }
+        self.take(most, &mut each)
     }
 
     /// Bytes that producers have put into ring `number` and nobody has read.
@@ -118,17 +123,19 @@ impl Reader {
         &mut self,
         most: usize,
         each: &mut impl FnMut(usize, &[u8]),
-    ) -> Result<usize, KernelError> {
+    ) -> Result<Polled, KernelError> {
         let count = self.rings.len();
-        let mut records = 0;
+        let mut polled = Polled { emptied: true, ..Polled::default() };
         for i in 0..count {
             let number = (self.first + i) % count;
-            records += self.rings[number]
-                .take(most - records, &mut |data| each(number, data))
+            let (records, emptied) = self.rings[number]
+                .take(most - polled.records, &mut |data| each(number, data))
                 .map_err(|e| KernelError::new("read", format!("ring buffer {number}"), e))?;
+            polled.records += records;
+            polled.emptied &= emptied;
         }
         self.first = (self.first + 1) % count.max(1);
-        Ok(records)
+        Ok(polled)
     }
 }
 
@@ -153,10 +160,10 @@ impl Ring {
         unsafe { AtomicU64::from_ptr(self.producer.start().cast()) }
     }
 
-    /// Hands on at most `most` records, in the order in which they were reserved.
-    fn take(&self, most: usize, each: &mut impl FnMut(&[u8])) -> io::Result<usize> {
+    /// Hands on at most `most` records, in the order in which they were reserved; says also whether none is left.
+    fn take(&self, most: usize, each: &mut impl FnMut(&[u8])) -> io::Result<(usize, bool)> {
         let mut at = self.consumed().load(Ordering::Relaxed);
-        let (mut stored, mut records) = (at, 0);
+        let (mut stored, mut records, mut emptied) = (at, 0, false);
         let mut produced = self.produced().load(Ordering::Acquire);
         // Discarded records are work too: a call is bounded whatever programs do.
         for _ in 0..most {
@@ -166,10 +173,14 @@ impl Ring {
                 fence(Ordering::SeqCst);
                 produced = self.produced().load(Ordering::Acquire);
                 if at == produced {
+                    emptied = true;
                     break;
                 }
             }
-            let Some((length, data)) = self.record(at)? else { break };
+            let Some((length, data)) = self.record(at)? else {
+                emptied = true;
+                break;
+            };
             if length & DISCARDED == 0 {
                 each(data);
                 records += 1;
@@ -180,7 +191,7 @@ impl Ring {
             }
         }
         self.store(at, &mut stored);
-        Ok(records)
+        Ok((records, emptied))
     }
 
     fn store(&self, at: u64, stored: &mut u64) {
@@ -275,6 +286,7 @@ mod tests {
                 })
                 .unwrap();
             assert!(polled.records <= most);
+            assert_eq!(polled.emptied, next == sent);
         }
         assert_eq!(next, sent);
     }
@@ -300,10 +312,13 @@ mod tests {
         let mut reader = Reader::new().unwrap();
         reader.add(&map).unwrap();
         let waker = reader.waker();
-        let none = Polled::default();
+        let none = Polled { records: 0, emptied: true, woken: false };
         assert_eq!(reader.poll(Some(Duration::from_millis(1)), 1, |_, _| ()).unwrap(), none);
         let thread = std::thread::spawn(move || waker.wake());
-        assert_eq!(reader.poll(None, 1, |_, _| ()).unwrap(), Polled { records: 0, woken: true });
+        assert_eq!(
+            reader.poll(None, 1, |_, _| ()).unwrap(),
+            Polled { woken: true, ..Polled::default() }
+        );
         thread.join().unwrap();
         assert_eq!(reader.poll(Some(Duration::from_millis(1)), 1, |_, _| ()).unwrap(), none);
     }

@@ -209,7 +209,7 @@ impl Session {
         for map in &facts.maps {
             let Some(decodings) = decodings(&package.manifest, facts, &map.name) else { continue };
             let Some(handle) = loaded.map(&map.name) else { continue };
-            let source = Source { map: handle.try_clone()?, decodings: decodings.into() };
+            let source = Source { map: handle.try_clone()?, decodings };
             if map.kind == MapKind::RingBuf {
                 self.rings.add(&source.map)?;
                 self.ring_sources.push(source);

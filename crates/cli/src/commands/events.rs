@@ -1,7 +1,7 @@
 //! `skep events`.
 
 use clap::Args;
-use skep_api::{EventLine, Rows};
+use skep_api::{EventLine, Rows, Watch};
 
 use crate::config::Config;
 use crate::daemon;
@@ -31,13 +31,12 @@ impl Events {
         let client = daemon::client(config);
         let table = !output.is_json();
         let follow = self.follow || self.events.is_some();
-        let mut printer = Printer { rows: Rows::new(width(output)), left: self.events };
+        let watch = Watch { follow, table, limit: self.events };
+        let mut printer = Printer { rows: Rows::new(width(output)) };
         daemon::ask_about(&client, &name, async {
-            let mut events = client.events(&name, follow, table).await?;
+            let mut events = client.events(&name, watch).await?;
             while let Some(lines) = events.next().await? {
-                if !printer.print(lines, output) {
-                    break;
-                }
+                printer.print(lines, output);
             }
             Ok(())
         })
@@ -46,36 +45,23 @@ impl Events {
 
 struct Printer {
     rows: Rows,
-    left: Option<u64>,
 }
 
 impl Printer {
-    /// Prints, and says whether more are wanted.
-    fn print(&mut self, lines: Vec<EventLine>, output: &Output) -> bool {
+    fn print(&mut self, lines: Vec<EventLine>, output: &Output) {
         for line in lines {
             match line {
-                EventLine::Columns { columns, .. } => {
-                    self.rows.columns(columns);
-                    continue;
-                }
+                EventLine::Columns { columns, .. } => self.rows.columns(columns),
                 EventLine::Dropped { records } => {
                     output.note(&format!(
                         "{records} events came faster than they were read here, and are not shown"
                     ));
-                    continue;
                 }
                 EventLine::Row { cells, .. } => output.line(&self.rows.row(&cells)),
                 EventLine::Event { output: name, event } => {
                     output.line(&format!("{{\"output\":{name:?},\"event\":{event}}}"));
                 }
             }
-            if let Some(left) = &mut self.left {
-                *left = left.saturating_sub(1);
-                if *left == 0 {
-                    return false;
-                }
-            }
         }
-        true
     }
 }

@@ -2,9 +2,10 @@
 //! readers.
 //!
 //! A ring is pinned and holds its reader's position, so that events go on where they were when the daemon
-//! restarts. A thread begins with the first reader of a service; till then its ring keeps the events.
+//! restarts. It is read only while there is a reader; without one it keeps the events.
 
 mod consumer;
+mod readers;
 mod source;
 mod stream;
 
@@ -51,23 +52,34 @@ pub struct EventCounts {
 }
 
 impl Runtime {
-    /// A new reader of a service's events; the first one gets what came before it, as far as that was kept.
+    /// A new reader of a service's events till the service ends; the first one gets what came before it, as far as
+    /// that was kept.
     ///
     /// # Errors
     /// There is no such service, it has no events, or its package is gone.
     pub fn events(&mut self, service: &ServiceName) -> Result<EventStream, RuntimeError> {
+        self.consumer(service).map(Consumer::follow)
+    }
+
+    /// A new reader of the events that wait now.
+    ///
+    /// # Errors
+    /// As [`Self::events`].
+    pub fn waiting_events(&mut self, service: &ServiceName) -> Result<EventStream, RuntimeError> {
+        self.consumer(service).map(Consumer::look)
+    }
+
+    /// One that is ready for a reader.
+    fn consumer(&mut self, service: &ServiceName) -> Result<&Consumer, RuntimeError> {
         self.running(service)?;
-        if let Some(consumer) = self.consumers.0.get(service).filter(|c| c.is_reading()) {
-            return Ok(consumer.stream());
+        if !self.consumers.0.get(service).is_some_and(Consumer::is_ready) {
+            let (retiring, active) = self.sources(service)?;
+            if active.is_empty() {
+                return Err(RuntimeError::NoEvents { service: service.clone() });
+            }
+            self.consumers.of(service).set_sources(retiring, active)?;
         }
-        let (retiring, active) = self.sources(service)?;
-        if active.is_empty() {
-            return Err(RuntimeError::NoEvents { service: service.clone() });
-        }
-        let consumer = self.consumers.of(service);
-        let stream = consumer.stream(); // before there is anything to miss
-        consumer.set_sources(retiring, active)?;
-        Ok(stream)
+        Ok(self.consumers.of(service))
     }
 
     /// What a service's buffers gave since its thread began; zeroes where none runs.
@@ -98,7 +110,7 @@ impl Runtime {
     /// memory for the first reader.
     pub(crate) fn rings_changed(&mut self, name: &ServiceName) -> Result<(), RuntimeError> {
         let Some(service) = self.state.services.get(name) else { return Ok(()) };
-        let reading = self.consumers.0.get(name).is_some_and(Consumer::is_reading);
+        let reading = self.consumers.0.get(name).is_some_and(Consumer::has_readers);
         let freed = self.state.pending.as_ref().and_then(|p| p.retiring);
         let quiet = service.generations.values().filter(|g| g.number != service.active);
         let wanted = |g: &&Generation| reading || freed == Some(g.number);
@@ -152,7 +164,7 @@ impl Runtime {
                 continue;
             };
             let map: MapHandle = self.open_map(service, generation, name)?;
-            sources.push(Source { map, decodings: decodings.into() });
+            sources.push(Source { map, decodings });
         }
         Ok(sources)
     }

@@ -16,7 +16,7 @@ use skep_spec::manifest::{Output, OutputKind};
 pub(crate) struct Source {
     pub(crate) map: MapHandle,
     /// The first whose condition holds reads a record.
-    pub(crate) decodings: Arc<[Decoding]>,
+    pub(crate) decodings: Vec<Arc<Decoding>>,
 }
 
 /// How the records of one output are read.
@@ -35,24 +35,28 @@ impl Decoding {
 }
 
 /// The decoding of a record: of several on one ring the first whose condition holds; none of an unknown record.
-pub(crate) fn choose<'a>(decodings: &'a [Decoding], data: &[u8]) -> Option<&'a Decoding> {
+pub(crate) fn choose<'a>(decodings: &'a [Arc<Decoding>], data: &[u8]) -> Option<&'a Arc<Decoding>> {
     decodings.iter().find(|decoding| decoding.takes(data))
 }
 
 /// How the records of `map` are read; none if it carries no events, or a manifest with outputs names it in none. An output
 /// whose condition cannot be told takes no record.
-pub(crate) fn decodings(manifest: &Manifest, facts: &Facts, map: &str) -> Option<Vec<Decoding>> {
+pub(crate) fn decodings(
+    manifest: &Manifest,
+    facts: &Facts,
+    map: &str,
+) -> Option<Vec<Arc<Decoding>>> {
     let kind = facts.map(map)?.kind;
     if !matches!(kind, MapKind::RingBuf | MapKind::PerfEventArray) {
         return None;
     }
     let events = || manifest.output.iter().filter(|(_, o)| o.kind == OutputKind::Event);
     if events().next().is_none() {
-        return Some(vec![without_manifest(facts, map)]);
+        return Some(vec![Arc::new(without_manifest(facts, map))]);
     }
-    let named: Vec<Decoding> = events()
+    let named = events()
         .filter(|(_, output)| output.map == map)
-        .filter_map(|(name, output)| by_output(facts, map, name, output))
+        .filter_map(|(name, output)| by_output(facts, map, name, output).map(Arc::new))
         .collect();
     events().any(|(_, output)| output.map == map).then_some(named)
 }
@@ -104,13 +108,19 @@ fn clock() -> Option<Clock> {
     Some(Clock { unix_ns_at_zero: now.checked_sub(up * 10_000_000)?, offset_seconds: 0 })
 }
 
+/// Any record, as bytes.
+#[cfg(test)]
+pub(super) fn raw(output: &str) -> Decoding {
+    Decoding { output: output.into(), decoder: Decoder::raw(), when: None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const TOUCH: &[u8] = include_bytes!("../../../../spec/vectors/files/objects/touch.o");
 
-    fn of(outputs: &str) -> Vec<Decoding> {
+    fn of(outputs: &str) -> Vec<Arc<Decoding>> {
         let manifest = format!(
             r#"{{"objects":{{}},"output":{outputs},"package":{{"license":"MIT","name":"a/b","version":"1.0.0"}},"spec":"1.0"}}"#
         );

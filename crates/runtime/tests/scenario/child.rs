@@ -49,7 +49,7 @@ fn events(runtime: &mut skep_runtime::Runtime, wanted: u64) -> Result<Vec<u64>, 
         if (read as u64) < wanted { Duration::from_secs(10) } else { Duration::from_millis(20) }
     };
     while let Next::Event(event) = stream.next(patience(numbers.len())) {
-        let number = event.number("number").ok_or("an event without a number")?;
+        let number = event.field("number").ok_or("an event without a number")?;
         numbers.push(u64::try_from(number)?);
     }
     if stream.dropped() > 0 {

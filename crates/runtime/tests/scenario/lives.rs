@@ -248,7 +248,7 @@ fn numbers(stream: &EventStream, end: u64) -> Result<Vec<u64>, String> {
     while numbers.len() as u64 + 1 < end {
         match stream.next(Duration::from_secs(5)) {
             Next::Event(event) => {
-                let number = event.number("number").ok_or("an event without a number")?;
+                let number = event.field("number").ok_or("an event without a number")?;
                 numbers.push(u64::try_from(number).map_err(text)?);
             }
             Next::Timeout => return Err(format!("only {} of {} events", numbers.len(), end - 1)),
