@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::store::{StoreError, io_error};
@@ -10,19 +11,26 @@ use crate::store::{StoreError, io_error};
 /// How the names of files that are being written begin.
 pub(crate) const TEMPORARY: &str = ".tmp-";
 
-/// Writes a file, so that others see all of it or what was there before.
+/// Writes a file of a store: [`replace`], readable by whoever may read its folder.
 ///
 /// # Errors
 /// When it cannot be written: what was there before stays.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    replace(path, bytes, 0o666).map_err(io_error("write", path))
+}
+
+/// Writes a file, so that others see all of it or what was there before. It is a new one, of this mode less the umask.
+///
+/// # Errors
+/// When it cannot be written: what was there before stays.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let temporary = folder.join(format!("{TEMPORARY}{}", unique()));
-    let written = write_new(&temporary, bytes)
+    let written = write_new(&temporary, bytes, mode)
         .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| File::open(folder)?.sync_all());
-    written.map_err(|e| {
+    written.inspect_err(|_| {
         let _ = fs::remove_file(&temporary); // it may never have been made
-        io_error("write", path)(e)
     })
 }
 
@@ -50,8 +58,8 @@ fn unique() -> String {
     format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::options().write(true).create_new(true).open(path)?;
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use crate::durable;
+
 /// Where docker, oras, skopeo and skep find credentials: a `config.json` and what it names.
 pub struct Login {
     file: PathBuf,
@@ -107,12 +109,8 @@ impl Login {
     fn write(&self) -> Result<(), LoginError> {
         let folder = self.file.parent().unwrap_or(Path::new("."));
         let text = format!("{:#}\n", Value::Object(self.config.clone()));
-        let written = std::fs::create_dir_all(folder).and_then(|()| {
-            let mut new = tempfile::NamedTempFile::new_in(folder)?; // mode 0600
-            new.write_all(text.as_bytes())?;
-            new.as_file().sync_all()?;
-            new.persist(&self.file).map(drop).map_err(|e| e.error)
-        });
+        let written = std::fs::create_dir_all(folder)
+            .and_then(|()| durable::replace(&self.file, text.as_bytes(), 0o600));
         written.map_err(|source| io("write", &self.file, source))
     }
 
