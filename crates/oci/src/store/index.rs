@@ -181,13 +181,8 @@ fn listed_as(ref_name: &str) -> Option<PackageRef> {
 mod tests {
     use std::fs;
 
+    use super::super::tests::store;
     use super::*;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::create(folder.path()).unwrap();
-        (folder, store)
-    }
 
     fn package(store: &Store, version: &str, bytes: &[u8]) -> Digest {
         let digest = store.put(bytes).unwrap();

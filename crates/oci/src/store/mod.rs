@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     use crate::durable::TEMPORARY;
 
-    fn store() -> (tempfile::TempDir, Store) {
+    pub(super) fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create(folder.path()).unwrap();
         (folder, store)
