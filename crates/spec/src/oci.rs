@@ -35,6 +35,39 @@ pub fn schemas() -> [(&'static str, serde_json::Value); 3] {
     ]
 }
 
+/// `oci-layout`: the file that makes a folder or an archive an OCI image layout (image-spec, image-layout.md).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Layout {
+    #[schemars(extend("const" = Layout::VERSION))]
+    image_layout_version: String,
+}
+
+impl Layout {
+    /// The file's name.
+    pub const FILE: &'static str = "oci-layout";
+    /// Its bytes, as they are written.
+    pub const BYTES: &'static [u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+    /// The one version that there is.
+    pub const VERSION: &'static str = "1.0.0";
+    /// Most bytes of it that are read.
+    pub const MAX: usize = 4096;
+
+    /// Reads one, of whatever version.
+    ///
+    /// # Errors
+    /// Not JSON, too long, or of another shape.
+    pub fn read(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::read(bytes, Self::MAX)
+    }
+
+    /// Whether it is of the version that we read.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.image_layout_version == Self::VERSION
+    }
+}
+
 /// Annotations, sorted by key.
 pub type Annotations = BTreeMap<String, String>;
 

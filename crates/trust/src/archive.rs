@@ -3,10 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-use skep_spec::oci::{Descriptor, DocumentError, ImageManifest, Index, MAX_DOCUMENT};
-use skep_spec::{Digest, PackageRef, json, media, schema};
+use skep_spec::oci::{Descriptor, DocumentError, ImageManifest, Index, Layout, MAX_DOCUMENT};
+use skep_spec::{Digest, PackageRef, media, schema};
 
 use crate::layer::{self, BLOCK, FILE_MAX, LayerError};
 
@@ -15,8 +13,6 @@ pub const ENTRIES_MAX: usize = 65_536;
 /// Most bytes of an archive.
 pub const ARCHIVE_MAX: u64 = 4 << 30;
 
-const LAYOUT_VERSION: &str = "1.0.0";
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const BLOBS: &str = "blobs/sha256/";
 
 /// What an archive holds.
@@ -97,7 +93,7 @@ pub fn read(bytes: &[u8]) -> Result<Archive<'_>, ArchiveError> {
         return Err(ArchiveError::Limit("bytes"));
     }
     let mut entries = Entries { rest: bytes, count: 0 };
-    let layout = entries.must("oci-layout")?;
+    let layout = entries.must(Layout::FILE)?;
     is_layout(layout)?;
     let index_bytes = entries.must("index.json")?;
     let index = Index::parse(index_bytes).map_err(|error| ArchiveError::Layout {
@@ -135,7 +131,7 @@ pub fn write(index: &[u8], blobs: &BTreeMap<Digest, Vec<u8>>) -> Result<Vec<u8>,
         out.resize(out.len().next_multiple_of(BLOCK), 0);
         Ok(())
     };
-    add("oci-layout", LAYOUT)?;
+    add(Layout::FILE, Layout::BYTES)?;
     add("index.json", index)?;
     for (digest, data) in blobs {
         add(&format!("{BLOBS}{}", digest.hex()), data)?;
@@ -144,27 +140,18 @@ pub fn write(index: &[u8], blobs: &BTreeMap<Digest, Vec<u8>>) -> Result<Vec<u8>,
     Ok(out)
 }
 
-/// `oci-layout`.
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct Layout {
-    #[schemars(extend("const" = LAYOUT_VERSION))]
-    image_layout_version: String,
-}
-
 /// The schema of `oci-layout`.
 pub(crate) fn schema() -> serde_json::Value {
     let codes = &[("*", "archive.layout")];
-    schema::of::<Layout>("oci-layout", "The first file of an OCI layout", codes)
+    schema::of::<Layout>(Layout::FILE, "The first file of an OCI layout", codes)
 }
 
 fn is_layout(bytes: &[u8]) -> Result<(), ArchiveError> {
-    let layout = |why: String| ArchiveError::Layout { what: "oci-layout", why };
-    let found: Layout = json::read(bytes, 4096).map_err(|error| layout(error.to_string()))?;
-    if found.image_layout_version == LAYOUT_VERSION {
-        return Ok(());
+    let layout = |why: String| ArchiveError::Layout { what: Layout::FILE, why };
+    match Layout::read(bytes).map_err(|error| layout(error.to_string()))?.is_known() {
+        true => Ok(()),
+        false => Err(layout(format!("its version is not {}", Layout::VERSION))),
     }
-    Err(layout(format!("its version is not {LAYOUT_VERSION}")))
 }
 
 fn packages(index: &Index) -> Result<BTreeMap<String, Digest>, ArchiveError> {

@@ -12,15 +12,12 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use skep_spec::Digest;
-use skep_spec::oci::Descriptor;
+use skep_spec::oci::{Descriptor, Layout};
 use skep_trust::Blobs;
 
 pub use self::error::StoreError;
 pub(crate) use self::error::io_error;
 use crate::durable;
-
-const MARKER: &str = "oci-layout";
-const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// A store in a folder.
 #[derive(Clone, Debug)]
@@ -37,9 +34,9 @@ impl Store {
         let store = Self { root: root.to_owned() };
         let blobs = store.blobs();
         fs::create_dir_all(&blobs).map_err(io_error("make the folder", &blobs))?;
-        let marker = root.join(MARKER);
+        let marker = root.join(Layout::FILE);
         if !marker.exists() {
-            durable::write(&marker, LAYOUT.as_bytes())?;
+            durable::write(&marker, Layout::BYTES)?;
         }
         let store = Self::open(root)?;
         store.change_index(|_| ())?;
@@ -57,7 +54,7 @@ impl Store {
         if let Some(folder) = folders.take_while(|path| is_absent(path)).last() {
             return vec![folder.to_owned()];
         }
-        let made = [MARKER, "blobs", index::FILE, index::LOCK].map(|name| root.join(name));
+        let made = [Layout::FILE, "blobs", index::FILE, index::LOCK].map(|name| root.join(name));
         match is_absent(&made[0]) {
             true => made.into_iter().filter(|path| is_absent(path)).collect(),
             false => Vec::new(),
@@ -69,23 +66,16 @@ impl Store {
     /// # Errors
     /// When `root` is not an OCI layout.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let marker = root.join(MARKER);
-        let mut text = String::new();
-        let read = File::open(&marker).and_then(|file| file.take(4096).read_to_string(&mut text));
-        match read {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(StoreError::NotALayout(root.to_owned()));
+        let marker = root.join(Layout::FILE);
+        let mut bytes = Vec::new();
+        let most = Layout::MAX as u64 + 1;
+        match File::open(&marker).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("read", &marker)(e)),
+            _ if Layout::read(&bytes).is_ok_and(|layout| layout.is_known()) => {
+                Ok(Self { root: root.to_owned() })
             }
-            Err(e) if e.kind() != io::ErrorKind::InvalidData => {
-                return Err(io_error("read", &marker)(e));
-            }
-            _ => (),
+            _ => Err(StoreError::NotALayout(root.to_owned())),
         }
-        let layout: Option<Layout> = serde_json::from_str(&text).ok();
-        if layout.is_none_or(|layout| layout.image_layout_version != "1.0.0") {
-            return Err(StoreError::NotALayout(root.to_owned()));
-        }
-        Ok(Self { root: root.to_owned() })
     }
 
     /// The store's folder.
@@ -201,12 +191,6 @@ impl Blobs for Store {
     }
 }
 
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Layout {
-    image_layout_version: String,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,7 +242,7 @@ mod tests {
         assert!(matches!(open(), Err(StoreError::NotALayout(_))));
         fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
         assert!(matches!(open(), Err(StoreError::NotALayout(_))));
-        fs::write(folder.path().join("oci-layout"), LAYOUT).unwrap();
+        fs::write(folder.path().join(Layout::FILE), Layout::BYTES).unwrap();
         open().unwrap();
     }
 }
