@@ -45,19 +45,9 @@ impl Pull {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let reference = place::reference(&self.reference, config)?;
         let registry = place::registry(&reference, self.plain_http, config)?;
-        let (digest, bundles) = place::block_on(async {
-            let digest = registry.resolve(&reference).await.map_err(place::failed)?;
-            let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
-            Ok((digest, bundles))
-        })?;
-        let new = Store::would_make(&self.out);
-        let pulled = self.fill(&registry, &reference, digest, &bundles);
-        if pulled.is_err() {
-            new.iter().for_each(|path| remove(path));
-        }
-        pulled?;
+        let (digest, signatures) = place::block_on(self.pull(&registry, &reference))?;
         let (reference, layout) = (reference.to_string(), self.out);
-        let answer = Answer { reference, digest, layout, signatures: bundles.len() };
+        let answer = Answer { reference, digest, layout, signatures };
         output.answer(&answer, || {
             let Answer { reference, layout, signatures, .. } = &answer;
             let shown = layout.display();
@@ -68,7 +58,19 @@ impl Pull {
         Ok(())
     }
 
-    fn fill(
+    /// The digest of what was pulled, and how many signatures came with it.
+    async fn pull(&self, registry: &Registry, reference: &PackageRef) -> Result<(Digest, usize)> {
+        let digest = registry.resolve(reference).await.map_err(place::failed)?;
+        let bundles = registry.bundles(reference, digest).await.map_err(place::failed)?;
+        let new = Store::would_make(&self.out);
+        let filled = self.fill(registry, reference, digest, &bundles).await;
+        if filled.is_err() {
+            new.iter().for_each(|path| remove(path));
+        }
+        filled.map(|()| (digest, bundles.len()))
+    }
+
+    async fn fill(
         &self,
         registry: &Registry,
         reference: &PackageRef,
@@ -76,8 +78,8 @@ impl Pull {
         bundles: &[Vec<u8>],
     ) -> Result<()> {
         let store = Store::create(&self.out).map_err(place::failed)?;
-        let pull = registry.pull(reference, digest, Part::Whole, &store);
-        place::block_on(async { pull.await.map_err(place::failed) })?;
+        let pulled = registry.pull(reference, digest, Part::Whole, &store).await;
+        pulled.map_err(place::failed)?;
         let mut bundles = bundles.iter();
         bundles
             .try_for_each(|bundle| signatures::attach(&store, digest, bundle))

@@ -2,21 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use skep_object::Facts;
 use skep_spec::manifest::Param;
 use skep_spec::nearest::nearest;
 use skep_spec::param::ParamType;
 
 use super::Ready;
 use crate::error::{Error, Result};
-use crate::place;
 
 /// Makes a parameter of each variable that `--set` names, for packages that declare none.
 pub(super) fn variables(ready: &mut Ready, params: &mut BTreeMap<String, String>) -> Result<()> {
-    let mut facts = Vec::new();
-    for elf in ready.objects.values() {
-        facts.push(Facts::parse(elf).map_err(place::failed)?);
-    }
+    let facts = ready.facts()?;
     for (name, text) in params.iter() {
         let globals = || facts.iter().flat_map(|facts| &facts.globals);
         let Some(global) = globals().find(|global| global.name == *name) else {
@@ -48,10 +43,8 @@ pub(super) fn targets<'a>(
 ) -> Result<()> {
     let mut there: Vec<String> = ready.manifest.program.keys().cloned().collect();
     if there.is_empty() {
-        for elf in ready.objects.values() {
-            let facts = Facts::parse(elf).map_err(place::failed)?;
-            there.extend(facts.programs.into_iter().map(|program| program.name));
-        }
+        let programs = ready.facts()?.into_iter().flat_map(|facts| facts.programs);
+        there.extend(programs.map(|program| program.name));
     }
     if let Some(name) = named.find(|name| !there.contains(name)) {
         let error = Error::usage(format!("--target {name}: there is no program of that name"));

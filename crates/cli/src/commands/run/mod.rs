@@ -13,6 +13,7 @@ use clap::Args;
 use skep_api::{Mode, Run as Request};
 use skep_kit::build::Options;
 use skep_kit::project::Project;
+use skep_object::Facts;
 use skep_oci::registry::Part;
 use skep_spec::manifest::{Manifest, Param};
 use skep_spec::param::ParamType;
@@ -24,6 +25,7 @@ use crate::daemon;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::fetch;
 use crate::output::{Format, Output, width};
+use crate::place;
 use crate::subject::Named;
 
 /// Run a package, project or object now and show its events, until Ctrl-C
@@ -80,6 +82,14 @@ pub struct Run {
 struct Ready {
     manifest: Manifest,
     objects: BTreeMap<String, Vec<u8>>,
+}
+
+impl Ready {
+    /// What its objects say.
+    fn facts(&self) -> Result<Vec<Facts>> {
+        let read = |elf: &Vec<u8>| Facts::parse(elf).map_err(place::failed);
+        self.objects.values().map(read).collect()
+    }
 }
 
 impl Run {
