@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use skep_api::ErrorBody;
+use skep_object::Unfit;
 use skep_oci::{RegistryError, StoreError};
 use skep_runtime::RuntimeError;
 use skep_trust::{AdmitError, TrustError};
@@ -84,6 +85,19 @@ impl From<RegistryError> for Error {
         Self::of(StatusCode::BAD_GATEWAY, "registry", &error)
     }
 }
+impl From<Unfit> for Error {
+    fn from(unfit: Unfit) -> Self {
+        let status = match unfit {
+            Unfit::Permissions { .. } => StatusCode::FORBIDDEN,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        let mut error = Self::new(status, unfit.code(), unfit.to_string());
+        error.body.causes = unfit.causes();
+        error.body.hint = unfit.hint();
+        error
+    }
+}
+
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {

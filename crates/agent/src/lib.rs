@@ -7,7 +7,6 @@ pub mod config;
 pub mod counters;
 pub mod ephemeral;
 pub mod error;
-mod fit;
 pub mod hold;
 pub mod node;
 pub mod operations;

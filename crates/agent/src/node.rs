@@ -6,13 +6,13 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skep_api::{Detail, Install, Plan, Status, Upgrade};
+use skep_object::fit;
 use skep_runtime::{EventStream, Runtime, status};
 use skep_spec::ServiceName;
 use skep_trust::{Package, Verified};
 
 use crate::counters;
 use crate::error::Error;
-use crate::fit::fit;
 use crate::packages::Shelf;
 
 /// The daemon behind its API.
@@ -66,7 +66,7 @@ impl Node {
     /// The package is refused, or the runtime refuses; nothing is half done.
     pub fn install(&self, install: Install) -> Result<Detail, Error> {
         let package = self.shelf.admit(&install.package, install.allow_unsigned)?;
-        let package = fit(package, &install.params)?;
+        fit(&package.manifest, &package.objects, &install.params)?;
         let short = package.manifest.package.name.short().to_owned();
         let service = install.service.map_or_else(|| short.parse(), Ok).map_err(
             |error: skep_spec::name::NameError| {
@@ -149,7 +149,7 @@ impl Node {
         given.extend(upgrade.params.clone());
         let running = detail.status;
         let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned)?;
-        let package = fit(package, &given)?;
+        fit(&package.manifest, &package.objects, &given)?;
         let to = &package.manifest.package;
         if to.name != running.package {
             let message =

@@ -62,12 +62,7 @@ fn cause(error: &ClientError) -> &dyn std::error::Error {
 }
 
 fn answered(body: ErrorBody) -> Error {
-    let kind = match body.code.as_str() {
-        "refused" | "not-admitted" | "not-permitted" => Kind::Refused,
-        "not-root" => Kind::NoDaemon,
-        "name" | "request" => Kind::Usage,
-        _ => Kind::Failed,
-    };
+    let kind = kind(&body.code);
     let hint = body.hint.or_else(|| {
         (body.code == "refused").then(|| {
             "trust its key in skepd's trust.toml (/etc/skep, or its --config-dir; skep key trust prints a rule), or take the risk: --allow-unsigned".to_owned()
@@ -75,6 +70,16 @@ fn answered(body: ErrorBody) -> Error {
     });
     let error = body.causes.into_iter().fold(Error::new(kind, body.message), Error::because);
     hint.into_iter().fold(error, Error::hint)
+}
+
+/// What kind of failure skepd's word for it is.
+pub fn kind(code: &str) -> Kind {
+    match code {
+        "refused" | "not-admitted" | "not-permitted" => Kind::Refused,
+        "not-root" => Kind::NoDaemon,
+        "name" | "request" => Kind::Usage,
+        _ => Kind::Failed,
+    }
 }
 
 /// A service's name, as typed.

@@ -122,7 +122,7 @@ fn a_package_that_does_more_than_its_permissions_say_is_refused() {
     node.forge("exec", "helpers.oci", |text| text.replace("\"map_*\", ", ""));
     let (status, text) = node.refused(&["run", "helpers.oci", "--allow-unsigned", "--events", "1"]);
     insta::assert_snapshot!(format!("{text}exit status {status}"), @r"
-    error: skep/exec:1.0.0 does more than its [permissions] say
+    error: skep/exec 1.0.0 does more than its [permissions] say
       because helpers lacks 'map_lookup_elem', which is called by 'on_exec'
       because helpers lacks 'map_update_elem', which is called by 'on_exec'
     hint: nothing was loaded. skep pack lets no such package out: ask its publisher what the code is for

@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use skep_object::{Facts, declared, named};
+use skep_object::fit;
 use skep_spec::{Digest, PackageRef};
 use skep_trust::{Asked, Package, Policy, Verified, admit, verify_or_allow};
 
 use super::{Ready, host};
 use crate::config::Config;
+use crate::daemon;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetched;
 use crate::place;
-
-/// What to do about a package that was not packed by `skep pack`.
-const NOT_PACKED: &str =
-    "nothing was loaded. skep pack lets no such package out: ask its publisher";
 
 /// Whether this machine's rules let a package in.
 pub(super) fn checked(
@@ -54,21 +51,10 @@ pub(super) fn ready(
     let Fetched { store, reference, checked, .. } = fetched;
     let package = admit(checked.clone(), store, host()?, reference).map_err(place::refused)?;
     let package: Package = package.into_inner();
-    let facts: Vec<Facts> = package
-        .objects
-        .values()
-        .map(|elf| Facts::parse(elf))
-        .collect::<Result<_, _>>()
-        .map_err(place::failed)?;
-    named::are_there(&package.manifest, &facts).map_err(|absent| {
-        let message = format!("the manifest of {reference} {absent}");
-        Error::new(Kind::Failed, message).hint(NOT_PACKED)
-    })?;
-    declared::hold(&package.manifest, &facts, params).map_err(|exceeded| {
-        let message = format!("{reference} does more than its [permissions] say");
-        let error =
-            Error::new(Kind::Refused, message).hint(format!("{NOT_PACKED} what the code is for"));
-        exceeded.missing.into_iter().fold(error, Error::because)
+    fit(&package.manifest, &package.objects, params).map_err(|unfit| {
+        let error = Error::new(daemon::kind(unfit.code()), unfit.to_string());
+        let error = unfit.causes().into_iter().fold(error, Error::because);
+        unfit.hint().into_iter().fold(error, Error::hint)
     })?;
     Ok(Ready { manifest: package.manifest, objects: package.objects })
 }
