@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use serde::Deserialize;
+use skep_oci::regular;
 
 /// The node's daemon for eBPF services
 ///
@@ -64,7 +65,7 @@ impl Config {
     /// It cannot be read, or has unknown keys or wrong types.
     pub fn read(args: &Args) -> Result<Self> {
         let path = args.config_dir.join("skepd.toml");
-        let text = match std::fs::read_to_string(&path) {
+        let text = match regular::text(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => {

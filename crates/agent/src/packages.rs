@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use skep_api::Package as Wanted;
 use skep_oci::registry::{Options, Part};
-use skep_oci::{Credentials, Registry, RegistryError, Store, durable, signatures};
+use skep_oci::{Credentials, Registry, RegistryError, Store, durable, regular, signatures};
 use skep_runtime::{Cause, Packages};
 use skep_spec::{Arch, Digest, PackageRef};
 use skep_trust::bundle::Bundle;
@@ -184,7 +184,7 @@ impl Shelf {
         let bad = |why: String| {
             Error::new(StatusCode::INTERNAL_SERVER_ERROR, "trust-file", format!("{shown}: {why}"))
         };
-        let text = match std::fs::read_to_string(&self.trust) {
+        let text = match regular::text(&self.trust) {
             Ok(text) => text,
             // Without rules nobody is trusted.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use skep_object::{Facts, carve};
 use skep_oci::registry::Part;
+use skep_oci::regular;
 use skep_spec::oci::{Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, Manifest, PackageRef};
 use skep_trust::bundle::Bundle;
@@ -150,7 +151,7 @@ impl Subject {
 /// The file cannot be read.
 pub fn file(path: &Path) -> Result<Vec<ObjectBytes>> {
     let shown = path.display().to_string();
-    let bytes = std::fs::read(path).context(|| format!("can't read {shown}"))?;
+    let bytes = regular::bytes(path).context(|| format!("can't read {shown}"))?;
     let name = path.file_name().map_or_else(|| shown.clone(), |n| n.to_string_lossy().into_owned());
     let ranges = carve::objects(&bytes);
     // A file that is one object whole embeds none; of one that holds none, what is wrong with it is the answer.

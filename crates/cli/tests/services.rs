@@ -317,20 +317,16 @@ fn a_package_that_is_not_whole_or_names_what_is_not_there_is_not_installed() {
     assert!(!node.has_pins());
 }
 
-/// A package that takes as long to read as the test likes: its index is a pipe that nobody writes to yet.
+/// A package that takes as long to read as the test likes: its registry takes the question, and does not answer yet.
 #[test]
 fn others_are_answered_while_a_package_is_read() {
     let mut node = Node::new();
-    node.pack("exec");
-    let (_, index) = Store::open(&node.path("exec.oci")).unwrap().packages().unwrap().remove(0);
-    let pipe = node.path("exec.oci/blobs/sha256").join(index.hex());
-    fs::remove_file(&pipe).unwrap();
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     node.start();
-    let mut install = node.skep(&["install", "exec.oci", "--allow-unsigned"]);
+    let registry = TcpListener::bind("127.0.0.1:0").unwrap();
+    let package = format!("{}/acme/exec:1.0.0", registry.local_addr().unwrap());
+    let mut install = node.skep(&["install", &package, "--allow-unsigned"]);
     let mut install = install.stderr(Stdio::null()).spawn().unwrap();
-    // That it is opened for reading says that skepd reads it.
-    let mut writer = fs::File::options().write(true).open(&pipe).unwrap();
+    let question = registry.accept().unwrap();
     let list = node.skep(&["list"]);
     let mut bounded = Command::new("timeout");
     bounded
@@ -339,8 +335,7 @@ fn others_are_answered_while_a_package_is_read() {
         .args(list.get_args())
         .env("SKEP_SOCKET", node.socket());
     let answered = bounded.status().unwrap().success();
-    writer.write_all(b"no index").unwrap();
-    drop(writer);
+    drop((registry, question));
     assert!(!install.wait().unwrap().success());
     assert!(answered);
 }

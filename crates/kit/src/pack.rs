@@ -9,7 +9,7 @@ use skep_object::event::{self, Decoder, DecoderError, WhenError, event_type};
 use skep_object::named::{self, Absent};
 use skep_object::{Facts, ObjectError, declared, gpl};
 use skep_oci::pack::{Input, Labels, PackError};
-use skep_oci::{Store, StoreError};
+use skep_oci::{Store, StoreError, regular};
 use skep_spec::license::LicenseError;
 use skep_spec::manifest::{Manifest, OutputKind};
 use skep_spec::{Arch, Digest, PackageRef, Target};
@@ -195,7 +195,7 @@ fn covered(manifest: &Manifest, objects: &Parsed) -> Result<(), PackingError> {
 fn readme(project: &Project) -> Result<Option<String>, PackingError> {
     let Some(name) = &project.source.package.readme else { return Ok(None) };
     let path = project.folder.join(name);
-    std::fs::read_to_string(&path).map(Some).map_err(|source| PackingError::Readme { path, source })
+    regular::text(&path).map(Some).map_err(|source| PackingError::Readme { path, source })
 }
 
 /// What bpfman reads from an image's labels.

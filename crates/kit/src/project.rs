@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use skep_oci::regular;
 use skep_spec::source::{self, Diagnostic, Source};
 
 /// A project that was read and checked.
@@ -43,7 +44,7 @@ impl Project {
     /// It cannot be read, or has mistakes.
     pub fn read(folder: &Path) -> Result<Self, ProjectError> {
         let path = folder.join("skep.toml");
-        let text = std::fs::read_to_string(&path)
+        let text = regular::text(&path)
             .map_err(|source| ProjectError::Read { path: path.clone(), source })?;
         let source = source::parse(&text).map_err(|list| ProjectError::Mistakes { path, list })?;
         Ok(Self { folder: folder.to_owned(), source })

@@ -6,6 +6,7 @@
 pub mod durable;
 pub mod pack;
 pub mod registry;
+pub mod regular;
 pub mod signatures;
 pub mod store;
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use skep_oci::regular;
 use skep_trust::key::KeyKind;
 use skep_trust::{KeyId, PublicKey, SecretKey};
 
@@ -148,7 +149,7 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<()> {
 /// # Errors
 /// The file cannot be read or holds none.
 pub fn secret(path: &Path) -> Result<SecretKey> {
-    let pem = std::fs::read_to_string(path);
+    let pem = regular::text(path);
     let pem = pem.context(|| format!("can't read the key '{}'", path.display()))?;
     SecretKey::from_pem(&pem).context(|| format!("can't sign with '{}'", path.display()))
 }
@@ -158,7 +159,7 @@ pub fn secret(path: &Path) -> Result<SecretKey> {
 /// # Errors
 /// The file cannot be read or holds none.
 pub fn public(path: &Path) -> Result<PublicKey> {
-    let pem = std::fs::read_to_string(path);
+    let pem = regular::text(path);
     let pem = pem.context(|| format!("can't read the key '{}'", path.display()))?;
     PublicKey::from_pem(&pem).context(|| format!("can't use '{}'", path.display()))
 }

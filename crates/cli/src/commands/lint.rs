@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use skep_kit::lint::{self, Finding};
 use skep_object::Facts;
+use skep_oci::regular;
 
 use super::build;
 use crate::error::{Context as _, Error, Kind, Result};
@@ -47,13 +48,13 @@ impl Lint {
         let project = build::read(&self.folder)?;
         let file = self.folder.join("skep.toml");
         let shown = file.display();
-        let text = std::fs::read_to_string(&file).context(|| format!("can't read '{shown}'"))?;
+        let text = regular::text(&file).context(|| format!("can't read '{shown}'"))?;
         let mut facts = Vec::new();
         for (name, object) in &project.source.object {
             let built = object.arch.iter().map(|arch| project.built(name, *arch));
             let prebuilt = object.file.values().map(|path| self.folder.join(path));
             // What is not built yet is not looked at.
-            let there = prebuilt.chain(built).filter_map(|path| std::fs::read(path).ok());
+            let there = prebuilt.chain(built).filter_map(|path| regular::bytes(&path).ok());
             for elf in there {
                 facts.push(
                     Facts::parse(&elf).context(|| format!("can't read the object '{name}'"))?,

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use clap::Args;
 use serde::Serialize;
 use skep_oci::registry::Part;
+use skep_oci::regular;
 use skep_spec::oci::{Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef};
 use skep_trust::{Asked, Origin, Policy, Verified, admit, verify};
@@ -80,7 +81,7 @@ impl Verify {
         }
         let file = self.policy.clone().unwrap_or_else(|| config.config_dir.join("trust.toml"));
         let shown = file.display();
-        let text = std::fs::read_to_string(&file).context(|| format!("can't read '{shown}'"));
+        let text = regular::text(&file).context(|| format!("can't read '{shown}'"));
         let text = text.map_err(|e| e.hint("name a key with --key, or rules with --policy"))?;
         Policy::parse(&text).map_err(|e| Error::caused(Kind::Usage, format!("'{shown}'"), &e))
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use skep_oci::regular;
 use skep_spec::{Arch, Digest};
 
 use super::clang::Clang;
@@ -96,7 +97,7 @@ impl Lock {
     /// Not readable, no lock file, or none though `locked` asks for one.
     pub fn read(folder: &Path, locked: bool) -> Result<Self, LockError> {
         let path = folder.join(FILE);
-        let lock = match std::fs::read_to_string(&path) {
+        let lock = match regular::text(&path) {
             Ok(text) => toml::from_str(&text)
                 .map_err(|source| LockError::Parse { path, source: Box::new(source) })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !locked => Self::default(),

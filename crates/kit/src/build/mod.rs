@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use skep_kernel::{KernelError, kit};
+use skep_oci::regular;
 use skep_spec::source::SourceObject;
 use skep_spec::{Arch, Digest};
 
@@ -152,7 +153,7 @@ impl<'a> Build<'a> {
     ) -> Result<Vec<u8>, BuildError> {
         if let Some(file) = object.file.get(&arch) {
             let path = self.project.folder.join(file);
-            return std::fs::read(&path).map_err(|source| BuildError::File {
+            return regular::bytes(&path).map_err(|source| BuildError::File {
                 action: "read",
                 path,
                 source,
@@ -175,8 +176,7 @@ impl<'a> Build<'a> {
         let include = self.include(arch)?;
         let folder = &self.project.folder;
         let path = folder.join(source);
-        if !path.exists() {
-            let source = io::Error::from_raw_os_error(2); // ENOENT, in the system's words
+        if let Err(source) = regular::open(&path) {
             return Err(BuildError::File { action: "read", path, source });
         }
         let out = folder
@@ -193,7 +193,7 @@ impl<'a> Build<'a> {
             said,
         })?;
         self.warnings.push_str(&said);
-        let bytes = std::fs::read(&out).map_err(|source| BuildError::File {
+        let bytes = regular::bytes(&out).map_err(|source| BuildError::File {
             action: "read",
             path: out.clone(),
             source,
@@ -245,7 +245,7 @@ fn headers_digest() -> Digest {
 
 /// Writes a file whole or not at all; leaves it alone if it is the same.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
-    if std::fs::read(path).is_ok_and(|old| old == bytes) {
+    if regular::bytes(path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
     let failed = |source| BuildError::File { action: "write", path: path.to_owned(), source };

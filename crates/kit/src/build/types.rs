@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use skep_kernel::KernelError;
 use skep_kernel::kit::{self, BtfSource};
+use skep_oci::regular;
 use skep_spec::{Arch, Digest};
 
 use super::Options;
@@ -106,8 +107,8 @@ fn fetch(
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TypesError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| TypesError::Read { path: path.to_owned(), source })?;
+    let bytes = regular::bytes(path)
+        .map_err(|source| TypesError::Read { path: path.to_owned(), source })?;
     Ok(kit::kernel_btf(&bytes).map_err(TypesError::Btf)?.to_vec())
 }
 

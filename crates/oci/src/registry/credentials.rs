@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 
 use super::error::RegistryError;
-
-/// Largest docker config that is read, in bytes.
-const CONFIG_MAX: u64 = 1024 * 1024;
+use crate::regular;
 
 /// Where credentials come from. They never show in `Debug`.
 #[derive(Clone, Default)]
@@ -61,16 +59,11 @@ impl std::fmt::Debug for Credentials {
 
 fn from_docker(path: &Path, registry: &str) -> Result<Option<(String, String)>, String> {
     let show = path.display();
-    let size = match std::fs::metadata(path) {
-        Ok(meta) => meta.len(),
+    let config = match regular::text(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(format!("{show}: {e}")),
+        config => config.map_err(|e| format!("{show}: {e}"))?,
     };
-    if size > CONFIG_MAX {
-        return Err(format!("{show} has {size} bytes, more than the {CONFIG_MAX} allowed"));
-    }
-    let file = std::fs::File::open(path).map_err(|e| format!("{show}: {e}"))?;
-    match docker_credential::get_credential_from_reader(file, registry) {
+    match docker_credential::get_credential_from_reader(config.as_bytes(), registry) {
         Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Some((user, password))),
         Ok(DockerCredential::IdentityToken(_)) => Err(format!(
             "{show} holds an identity token, which is not supported yet: log in with a name and an access token"

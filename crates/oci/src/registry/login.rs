@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::durable;
+use crate::{durable, regular};
 
 /// Where docker, oras, skopeo and skep find credentials: a `config.json` and what it names.
 pub struct Login {
@@ -54,7 +54,7 @@ impl Login {
     /// # Errors
     /// When it cannot be read, or is not a JSON object.
     pub fn open(file: &Path) -> Result<Self, LoginError> {
-        let config = match std::fs::read(file) {
+        let config = match regular::bytes(file) {
             Ok(text) => serde_json::from_slice(&text)
                 .map_err(|_| LoginError::Config { path: file.display().to_string() })?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Map::new(),

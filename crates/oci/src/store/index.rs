@@ -1,7 +1,6 @@
 //! `index.json`: what a layout lists.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 
@@ -10,7 +9,7 @@ use skep_spec::{Digest, PackageName, PackageRef, Version, media};
 
 use super::error::io_error;
 use super::{Store, StoreError};
-use crate::durable;
+use crate::{durable, regular};
 
 pub(super) const FILE: &str = "index.json";
 pub(super) const LOCK: &str = ".index.lock";
@@ -27,7 +26,7 @@ impl Store {
     pub fn index(&self) -> Result<Index, StoreError> {
         let path = self.index_path();
         let mut bytes = Vec::new();
-        let file = File::open(&path).map_err(io_error("read", &path))?;
+        let file = regular::open(&path).map_err(io_error("read", &path))?;
         file.take(INDEX_MAX + 1).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
         Index::parse(&bytes).map_err(|source| StoreError::Index { path, source: Box::new(source) })
     }
@@ -138,8 +137,7 @@ impl Store {
 
     pub(super) fn change_index(&self, change: impl FnOnce(&mut Index)) -> Result<(), StoreError> {
         let lock_path = self.root.join(LOCK);
-        let lock = File::options().create(true).append(true).open(&lock_path);
-        let lock = lock.map_err(io_error("open", &lock_path))?;
+        let lock = regular::append(&lock_path).map_err(io_error("open", &lock_path))?;
         lock.lock().map_err(io_error("lock", &lock_path))?; // until `lock` is dropped
         let path = self.index_path();
         let is_there = path.exists();
@@ -179,9 +177,9 @@ fn listed_as(ref_name: &str) -> Option<PackageRef> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::store;
     use std::fs;
 
-    use super::super::tests::store;
     use super::*;
 
     fn package(store: &Store, version: &str, bytes: &[u8]) -> Digest {

@@ -7,7 +7,7 @@ mod copy;
 mod error;
 mod index;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use skep_trust::Blobs;
 
 pub use self::error::StoreError;
 pub(crate) use self::error::io_error;
-use crate::durable;
+use crate::{durable, regular};
 
 /// A store in a folder.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl Store {
         let marker = root.join(Layout::FILE);
         let mut bytes = Vec::new();
         let most = Layout::MAX as u64 + 1;
-        match File::open(&marker).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
+        match regular::open(&marker).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("read", &marker)(e)),
             _ if Layout::read(&bytes).is_ok_and(|layout| layout.is_known()) => {
                 Ok(Self { root: root.to_owned() })
@@ -99,7 +99,7 @@ impl Store {
     /// Whether the blob that a descriptor points at is there with the size that it says.
     #[must_use]
     pub fn holds(&self, entry: &Descriptor) -> bool {
-        fs::metadata(self.path(&entry.digest)).is_ok_and(|meta| meta.len() == entry.size)
+        is_whole(&self.path(&entry.digest), entry.size)
     }
 
     /// Keeps `bytes`, on disk before this returns, and tells their digest.
@@ -110,8 +110,7 @@ impl Store {
         let digest = Digest::of(bytes);
         let path = self.path(&digest);
         // A blob of this name but another length was cut by something else: write it again.
-        let whole = fs::metadata(&path).is_ok_and(|meta| meta.len() == bytes.len() as u64);
-        if !whole {
+        if !is_whole(&path, bytes.len() as u64) {
             durable::write(&path, bytes)?;
         }
         Ok(digest)
@@ -123,7 +122,7 @@ impl Store {
     /// When it cannot be read, is too large, or is damaged.
     pub fn read(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.path(digest);
-        let file = match File::open(&path) {
+        let file = match regular::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(io_error("read", &path))?,
         };
@@ -152,7 +151,7 @@ impl Store {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.path(digest);
         let mut bytes = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+        let read = regular::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
         match read {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             read => read.map(|_| Some(bytes)).map_err(io_error("read", &path)),
@@ -183,6 +182,10 @@ impl Store {
     fn blobs(&self) -> PathBuf {
         self.root.join("blobs/sha256")
     }
+}
+
+fn is_whole(path: &Path, size: u64) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == size)
 }
 
 impl Blobs for Store {
@@ -219,6 +222,31 @@ mod tests {
         store.remove(&digest).unwrap();
         store.remove(&digest).unwrap();
         assert!(!store.has(&digest));
+    }
+
+    /// A layout may be a stranger's: nobody writes to its pipes.
+    #[test]
+    fn a_pipe_in_a_files_place_is_refused_and_not_waited_for() {
+        let (folder, store) = store();
+        let digest = store.put(b"hello").unwrap();
+        let files = [Layout::FILE, index::FILE, index::LOCK].map(|name| folder.path().join(name));
+        for path in files.into_iter().chain([store.path(&digest)]) {
+            let good = fs::read(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            let made = std::process::Command::new("mkfifo").arg(&path).status();
+            assert!(made.unwrap().success());
+            let all = Store::open(folder.path())
+                .and_then(|store| store.index())
+                .and_then(|_| store.unlist(|_| true))
+                .and_then(|()| store.require(&digest, 5));
+            let error = all.unwrap_err();
+            let said = std::error::Error::source(&error).unwrap().to_string();
+            assert!(matches!(error, StoreError::Io { .. }), "{error}: {said}");
+            assert!(!store.holds(&Descriptor { size: 0, ..Descriptor::of("", b"hello") }));
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, good).unwrap();
+        }
+        assert_eq!(store.require(&digest, 5).unwrap(), b"hello");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use skep_kit::project::Project;
+use skep_oci::regular;
 use skep_spec::Arch;
 
 /// Folders under each other that are looked into.
@@ -19,7 +20,7 @@ pub(super) fn objects(project: &Project, arch: Arch) -> Option<BTreeMap<String, 
         let path = project.built(name, arch);
         let built = fs::metadata(&path).ok()?.modified().ok()?;
         oldest = Some(oldest.map_or(built, |oldest| oldest.min(built)));
-        objects.insert(name.clone(), fs::read(path).ok()?);
+        objects.insert(name.clone(), regular::bytes(&path).ok()?);
     }
     (changed(&project.folder, &project.folder.join("build"), DEPTH)? <= oldest?).then_some(objects)
 }

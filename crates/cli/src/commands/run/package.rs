@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use skep_object::fit;
+use skep_oci::regular;
 use skep_spec::{Digest, PackageRef};
 use skep_trust::{Asked, Package, Policy, Verified, admit, verify_or_allow};
 
@@ -35,7 +36,7 @@ pub(super) fn checked(
 fn policy(config: &Config) -> Result<Policy> {
     let file = config.config_dir.join("trust.toml");
     let shown = file.display();
-    let text = match std::fs::read_to_string(&file) {
+    let text = match regular::text(&file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         read => read
             .map_err(|error| Error::caused(Kind::Usage, format!("can't read '{shown}'"), &error))?,
