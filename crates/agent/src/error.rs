@@ -48,6 +48,11 @@ impl Error {
         hint.iter().fold(whole, |text, hint| format!("{text}; {hint}"))
     }
 
+    /// A package that is not what its digests say.
+    fn not_admitted(error: &dyn StdError) -> Self {
+        Self::of(StatusCode::FORBIDDEN, "not-admitted", error)
+    }
+
     fn of(status: StatusCode, code: &str, error: &dyn StdError) -> Self {
         let mut converted = Self::new(status, code, error.to_string());
         let mut next = error.source();
@@ -80,11 +85,6 @@ impl From<RuntimeError> for Error {
     }
 }
 
-impl From<RegistryError> for Error {
-    fn from(error: RegistryError) -> Self {
-        Self::of(StatusCode::BAD_GATEWAY, "registry", &error)
-    }
-}
 impl From<Unfit> for Error {
     fn from(unfit: Unfit) -> Self {
         let status = match unfit {
@@ -98,17 +98,19 @@ impl From<Unfit> for Error {
     }
 }
 
+impl From<RegistryError> for Error {
+    fn from(error: RegistryError) -> Self {
+        match error.is_altered() {
+            true => Self::not_admitted(&error),
+            false => Self::of(StatusCode::BAD_GATEWAY, "registry", &error),
+        }
+    }
+}
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            // The bytes are not what the digest says, as AdmitError has it where they are read later.
-            StoreError::Damaged { .. }
-            | StoreError::Missing { .. }
-            | StoreError::TooLarge { .. }
-            | StoreError::Document { .. } => {
-                Self::of(StatusCode::FORBIDDEN, "not-admitted", &error)
-            }
+            _ if error.is_altered() => Self::not_admitted(&error),
             StoreError::NoPackage { .. } | StoreError::Several { .. } => {
                 Self::of(StatusCode::BAD_REQUEST, "layout", &error)
             }
@@ -119,19 +121,23 @@ impl From<StoreError> for Error {
 
 impl From<skep_oci::signatures::SignatureError> for Error {
     fn from(error: skep_oci::signatures::SignatureError) -> Self {
-        Self::of(StatusCode::UNPROCESSABLE_ENTITY, "signature", &error)
+        match error.is_altered() {
+            true => Self::not_admitted(&error),
+            false => Self::of(StatusCode::UNPROCESSABLE_ENTITY, "signature", &error),
+        }
     }
 }
 
 impl From<TrustError> for Error {
     fn from(error: TrustError) -> Self {
-        Self::of(StatusCode::FORBIDDEN, "refused", &error)
+        let converted = Self::of(StatusCode::FORBIDDEN, "refused", &error);
+        error.hint().into_iter().fold(converted, Self::hint)
     }
 }
 
 impl From<AdmitError> for Error {
     fn from(error: AdmitError) -> Self {
-        Self::of(StatusCode::FORBIDDEN, "not-admitted", &error)
+        Self::not_admitted(&error)
     }
 }
 

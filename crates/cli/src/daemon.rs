@@ -123,6 +123,10 @@ pub fn package(text: &str, config: &Config) -> Result<Package> {
         let path = path.canonicalize().context(|| format!("can't find {text}"))?;
         return Ok(Package::Layout { path, package: None });
     }
+    if place::is_path(text) {
+        return Err(Error::usage(format!("there is no folder '{text}'"))
+            .hint("give the folder of an OCI layout, or [registry/]publisher/name:version"));
+    }
     let reference: PackageRef =
         text.parse().map_err(|error: skep_spec::reference::ReferenceError| {
             Error::usage(error.to_string())

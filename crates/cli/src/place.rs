@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use skep_oci::registry::{Options, Registry};
-use skep_oci::{Credentials, Store, StoreError};
+use skep_oci::signatures::SignatureError;
+use skep_oci::{Credentials, RegistryError, Store, StoreError};
 use skep_spec::{Digest, PackageRef};
+use skep_trust::AdmitError;
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
@@ -27,10 +29,19 @@ impl Place {
         if Path::new(text).is_dir() {
             return Ok(Self::Layout(text.into()));
         }
+        if is_path(text) {
+            return Err(Error::usage(format!("there is no folder '{text}'"))
+                .hint("give the folder of an OCI layout, or publisher/name:version"));
+        }
         reference(text, config).map(Self::Registry).map_err(|error| {
             error.hint(format!("there is no folder '{text}' either, which would be a layout"))
         })
     }
+}
+
+/// Whether a text can only be meant as a path: no reference begins like this.
+pub fn is_path(text: &str) -> bool {
+    text.starts_with(['/', '.', '~'])
 }
 
 /// A reference with its registry.
@@ -85,8 +96,19 @@ pub fn package(store: &Store, wanted: Option<&PackageRef>) -> Result<(PackageRef
 }
 
 /// A library's error, which says it all, as the command's.
-pub fn failed(error: impl std::error::Error) -> Error {
-    with_causes(Kind::Failed, &error)
+pub fn failed(error: impl std::error::Error + 'static) -> Error {
+    with_causes(kind(&error), &error)
+}
+
+/// A package that is not what its digests say is refused, wherever that was seen.
+fn kind(error: &(dyn std::error::Error + 'static)) -> Kind {
+    let store = error.downcast_ref().is_some_and(StoreError::is_altered);
+    let registry = error.downcast_ref().is_some_and(RegistryError::is_altered);
+    let signature = error.downcast_ref().is_some_and(SignatureError::is_altered);
+    match store || registry || signature || error.is::<AdmitError>() {
+        true => Kind::Refused,
+        false => Kind::Failed,
+    }
 }
 
 /// A refusal by trust or by what a package holds.

@@ -42,7 +42,7 @@ impl Named {
             return Ok(Self::Project(path.to_owned()));
         }
         match unusable(path, what) {
-            Some(why) => Err(Error::usage(why).hint(
+            Some(error) => Err(error.hint(
                 "give a folder with skep.toml, an object, an OCI layout, or publisher/name:version",
             )),
             None => Place::parse(what, config).map(Self::Package),
@@ -50,18 +50,25 @@ impl Named {
     }
 }
 
-/// Why what was named can be neither a folder nor, if it has no slash, a reference; `None` if it can.
-fn unusable(path: &Path, what: &str) -> Option<String> {
+/// Why what was named can be neither a folder nor a reference; `None` if it can.
+fn unusable(path: &Path, what: &str) -> Option<Error> {
     if path.is_dir() {
         return None;
     }
     if path.exists() {
-        return Some(format!("'{what}' is neither a file nor a folder"));
+        return Some(Error::usage(format!("'{what}' is neither a file nor a folder")));
     }
-    match std::fs::read_link(path) {
-        Ok(to) => Some(format!("'{what}' is a link to '{}', which is not there", to.display())),
-        Err(_) if what.contains('/') => None,
-        Err(_) => Some(format!("there is no file or folder '{what}'")),
+    if let Ok(to) = std::fs::read_link(path) {
+        let to = to.display();
+        return Some(Error::usage(format!("'{what}' is a link to '{to}', which is not there")));
+    }
+    let absent = Error::usage(format!("there is no file or folder '{what}'"));
+    match what.parse::<PackageRef>() {
+        Ok(_) => None,
+        Err(error) if what.contains('/') && !place::is_path(what) => {
+            Some(absent.because(error.to_string()))
+        }
+        Err(_) => Some(absent),
     }
 }
 

@@ -144,6 +144,108 @@ fn a_key_is_never_written_over_and_a_private_one_is_private() {
     );
 }
 
+/// Each in the place of a file that is read: nobody writes to them, so whoever waits would wait for ever.
+#[test]
+fn pipes_and_devices_are_no_files() {
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    run(skep(folder).args(["key", "new", "-o", "a"]));
+    run(Command::new("mkfifo").current_dir(folder).arg("pipe"));
+    let pipe = "it is a pipe, not a file";
+    refused(skep(folder).args(["sign", "--key", "pipe", "layout"]), 1, pipe);
+    refused(skep(folder).args(["verify", "--key", "pipe", "layout"]), 1, pipe);
+    refused(skep(folder).args(["verify", "--policy", "pipe", "layout"]), 1, pipe);
+    let device = "it is a device, not a file";
+    refused(skep(folder).args(["verify", "--key", "/dev/zero", "layout"]), 1, device);
+    std::fs::rename(folder.join("pipe"), folder.join("trust.toml")).unwrap();
+    refused(skep(folder).args(["verify", "layout"]), 1, pipe);
+    refused(skep(folder).args(["run", "layout", "--allow-unsigned"]), 2, pipe);
+    let index = folder.join("layout/index.json");
+    std::fs::rename(folder.join("trust.toml"), &index).unwrap();
+    let key = ["--key", "a.pub", "layout"];
+    refused(skep(folder).arg("verify").args(key), 1, pipe);
+    refused(skep(folder).args(["inspect", "layout"]), 1, pipe);
+}
+
+/// One status, whichever command sees it.
+#[test]
+fn an_altered_package_ends_every_command_with_the_same_status() {
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    run(skep(folder).args(["key", "new", "-o", "a"]));
+    run(skep(folder).args(["sign", "--key", "a.key", "layout"]));
+    let rule = run(skep(folder).args(["key", "trust", "a.pub"]));
+    std::fs::write(folder.join("trust.toml"), rule).unwrap();
+    let index = fixture.store.path(&fixture.index);
+    let good = std::fs::read(&index).unwrap();
+    for bad in [Some(&good[1..]), None] {
+        match bad {
+            Some(bytes) => std::fs::write(&index, bytes).unwrap(),
+            None => std::fs::remove_file(&index).unwrap(),
+        }
+        for args in [
+            &["inspect", "layout"][..],
+            &["verify", "layout"],
+            &["run", "layout"],
+            &["sign", "--key", "a.key", "layout"],
+            &["push", "layout", "127.0.0.1:1/acme/exec:1.0.0"],
+        ] {
+            refused(skep(folder).args(args), 4, &fixture.index.to_string());
+        }
+    }
+}
+
+#[test]
+fn what_is_revoked_has_no_hint_to_let_it_in() {
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    run(skep(folder).args(["key", "new", "-o", "a"]));
+    run(skep(folder).args(["sign", "--key", "a.key", "layout"]));
+    let rule = run(skep(folder).args(["key", "trust", "a.pub"]));
+    let json = run(skep(folder).args(["key", "trust", "a.pub", "--output", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let key = format!("[revoked]\nkeys = [{}]\n", json["id"]);
+    let digest = format!("[revoked]\ndigests = [\"{}\"]\n", fixture.index);
+    for policy in [format!("{rule}{key}"), key, digest] {
+        std::fs::write(folder.join("trust.toml"), policy).unwrap();
+        for args in [&["run", "layout"][..], &["run", "layout", "--allow-unsigned"]] {
+            let output = skep(folder).args(args).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(4), "{said}");
+            assert!(said.contains("revoked") && said.contains("hint: nothing lets in"), "{said}");
+            assert!(!said.contains("take the risk"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said_with_what_is() {
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    let holds = "holds no 127.0.0.1:1/acme/other:1.0.0; it holds acme/exec:1.0.0";
+    refused(skep(folder).args(["push", "layout", "127.0.0.1:1/acme/other:1.0.0"]), 2, holds);
+    for command in ["run", "inspect"] {
+        for path in ["/none.o", "./none.o", "../none.o", "build/none.bpf.o"] {
+            let words = format!("error: there is no file or folder '{path}'\n");
+            refused(skep(folder).args([command, path]), 2, &words);
+        }
+    }
+    std::fs::write(folder.join("trust.toml"), "").unwrap();
+    refused(skep(folder).args(["verify", "./none"]), 2, "there is no folder './none'\n");
+    refused(skep(folder).args(["install", "/none"]), 2, "there is no folder '/none'\n");
+}
+
+/// A limit of the file's size stands for a full disk.
+#[test]
+fn a_key_that_cannot_be_written_is_not_left_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" key new";
+    let mut command = Command::new("sh");
+    command.current_dir(folder.path()).args(["-c", script, env!("CARGO_BIN_EXE_skep")]);
+    refused(&mut command, 1, "can't write the key 'skep.key'");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 /// A real full disk: a tiny tmpfs in a mount namespace of its own, which goes with the process.
 fn pull_onto_a_full_disk(folder: &Path, prepare: &str, reference: &str) -> String {
     std::fs::create_dir_all(folder.join("small")).unwrap();

@@ -27,6 +27,14 @@ pub enum SignatureError {
     Store(#[from] StoreError),
 }
 
+impl SignatureError {
+    /// As [`StoreError::is_altered`].
+    #[must_use]
+    pub const fn is_altered(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_altered())
+    }
+}
+
 /// What a signature of the package with this index, given by its bytes, speaks of: the index, and each platform's
 /// manifest, so that a copy of one platform still verifies.
 ///

@@ -154,9 +154,13 @@ impl Policy {
     /// `--allow-unsigned` lets such a package in.
     #[must_use]
     pub fn is_revoked(&self, digest: &Digest, bundles: &[Vec<u8>]) -> bool {
+        self.is_digest_revoked(digest) || self.revoked_key(bundles).is_some()
+    }
+
+    /// The first revoked key that one of the signatures names.
+    pub(crate) fn revoked_key(&self, bundles: &[Vec<u8>]) -> Option<KeyId> {
         let key = |bundle: &Vec<u8>| Bundle::parse(bundle).ok()?.signer().key_id();
-        let mut keys = bundles.iter().filter_map(key);
-        self.is_digest_revoked(digest) || keys.any(|key| self.is_key_revoked(&key))
+        bundles.iter().filter_map(key).find(|key| self.is_key_revoked(key))
     }
 }
 

@@ -38,6 +38,18 @@ pub enum TrustError {
         /// The digest.
         digest: Digest,
     },
+    /// A signature is by a revoked key, and nothing else lets it in.
+    #[error(
+        "{name} ({digest}) is refused: one of its signatures is by the key {key}, which is revoked in trust.toml"
+    )]
+    KeyRevoked {
+        /// The package.
+        name: PackageName,
+        /// The digest.
+        digest: Digest,
+        /// The key.
+        key: KeyId,
+    },
     /// Nobody is trusted to sign this package.
     #[error(
         "{name} is refused: no rule in trust.toml speaks of it; add a [[rule]] with packages = [\"{name}\"] and the publisher's key"
@@ -97,11 +109,32 @@ impl TrustError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::DigestRevoked { .. } => "trust.revoked-digest",
+            Self::KeyRevoked { .. } => "trust.revoked-key",
             Self::NoRule { .. } => "trust.no-rule",
             Self::Keyless { .. } => "trust.keyless",
             Self::Unsigned { .. } => "trust.unsigned",
             Self::NotEnough { refusals, .. } => code_of(refusals),
         }
+    }
+
+    /// Whether the digest or a key is revoked.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        match self {
+            Self::DigestRevoked { .. } | Self::KeyRevoked { .. } => true,
+            Self::NotEnough { refusals, .. } => {
+                refusals.iter().any(|refusal| matches!(refusal, Refusal::Revoked(_)))
+            }
+            Self::NoRule { .. } | Self::Keyless { .. } | Self::Unsigned { .. } => false,
+        }
+    }
+
+    /// What to do next, where the message does not say.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        self.is_revoked().then_some(
+            "nothing lets in what is revoked, not even --allow-unsigned: use a version that is not, signed by a key that is not",
+        )
     }
 }
 
@@ -219,7 +252,7 @@ pub fn verify(
 /// revoked, by its digest or by a key that one of its signatures names, not even that lets in.
 ///
 /// # Errors
-/// As [`verify`]; where `allow_unsigned`, only when the package is revoked.
+/// As [`verify`], with what is revoked said before anything else; where `allow_unsigned`, only that.
 pub fn verify_or_allow(
     asked: &Asked<'_>,
     bundles: &[Vec<u8>],
@@ -227,11 +260,13 @@ pub fn verify_or_allow(
     now: SystemTime,
     allow_unsigned: bool,
 ) -> Result<Verified<Digest>, TrustError> {
-    verify(asked, bundles, policy, now).or_else(|error| {
-        match allow_unsigned && !policy.is_revoked(&asked.digest, bundles) {
-            true => Ok(Verified::unsigned(asked.digest)),
-            false => Err(error),
+    verify(asked, bundles, policy, now).or_else(|error| match policy.revoked_key(bundles) {
+        _ if error.is_revoked() => Err(error),
+        Some(key) => {
+            Err(TrustError::KeyRevoked { name: asked.name.clone(), digest: asked.digest, key })
         }
+        None if allow_unsigned => Ok(Verified::unsigned(asked.digest)),
+        None => Err(error),
     })
 }
 
@@ -475,7 +510,11 @@ mod tests {
         assert!(matches!(allowed(&[], &digests, true), Err(TrustError::DigestRevoked { .. })));
         let key = public(1).id();
         let keys = Policy::parse(&format!("[revoked]\nkeys = [\"{key}\"]\n")).unwrap();
-        assert!(allowed(&[good(1)], &keys, true).is_err());
+        for allow in [false, true] {
+            let error = allowed(&[good(1)], &keys, allow).unwrap_err();
+            assert!(error.is_revoked() && error.hint().is_some(), "{error}");
+            assert_eq!(error.code(), "trust.revoked-key");
+        }
         assert_eq!(allowed(&[good(0)], &keys, true), Ok(Origin::Unsigned));
     }
 }

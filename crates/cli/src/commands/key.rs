@@ -141,6 +141,9 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<()> {
         }
     })?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let written = written.inspect_err(|_| {
+        let _ = std::fs::remove_file(path); // an empty key would be in the way of the next try
+    });
     written.context(|| format!("can't write the key '{}'", path.display()))
 }
 

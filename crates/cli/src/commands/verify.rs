@@ -95,7 +95,10 @@ fn checked(
 ) -> Result<Verified<Digest>> {
     let registry = reference.registry.as_deref();
     let asked = Asked { name: &reference.name, registry, digest };
-    verify(&asked, bundles, policy, SystemTime::now()).map_err(place::refused)
+    verify(&asked, bundles, policy, SystemTime::now()).map_err(|error| {
+        let hint = error.hint();
+        hint.into_iter().fold(place::refused(error), Error::hint)
+    })
 }
 
 /// Follows the digests to every platform's objects.

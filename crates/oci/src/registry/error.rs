@@ -190,6 +190,16 @@ pub enum RegistryError {
 impl RegistryError {
     /// Whether trying again soon may help.
     pub(super) fn is_passing(&self) -> bool {
+    /// As [`StoreError::is_altered`].
+    #[must_use]
+    pub const fn is_altered(&self) -> bool {
+        match self {
+            Self::Digest { .. } => true,
+            Self::Store(error) => error.is_altered(),
+            _ => false,
+        }
+    }
+
         match self {
             Self::Connect { .. } | Self::Broken { .. } | Self::TooMany { .. } => true,
             Self::Status { status, .. } => *status >= 500,

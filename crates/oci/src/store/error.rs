@@ -55,12 +55,14 @@ pub enum StoreError {
         digest: Digest,
     },
     /// No package is listed, or not the one that is asked for.
-    #[error("'{}' holds no {}", root.display(), wanted.as_ref().map_or_else(|| "package".to_owned(), ToString::to_string))]
+    #[error("'{}' holds no {}{}", root.display(), wanted.as_ref().map_or_else(|| "package".to_owned(), ToString::to_string), instead(listed))]
     NoPackage {
         /// The store.
         root: PathBuf,
         /// What is asked for, where something is.
         wanted: Option<Box<PackageRef>>,
+        /// What it lists.
+        listed: Vec<String>,
     },
     /// Several packages are listed, and none is named.
     #[error("'{}' holds several packages: {}", root.display(), listed.join(", "))]
@@ -90,9 +92,30 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether a package is not what its digests say: refused, wherever its bytes came from.
+    #[must_use]
+    pub const fn is_altered(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. }
+                | Self::Missing { .. }
+                | Self::TooLarge { .. }
+                | Self::Document { .. }
+        )
+    }
+}
+
 pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError::Io { action, path, source }
+}
+
+fn instead(listed: &[String]) -> String {
+    match listed {
+        [] => String::new(),
+        listed => format!("; it holds {}", listed.join(", ")),
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {

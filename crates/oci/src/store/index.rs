@@ -101,19 +101,17 @@ impl Store {
         let is_wanted = |listed: &PackageRef| {
             wanted.is_none_or(|w| listed.name == w.name && listed.version == w.version)
         };
-        let mut packages = self.packages()?;
-        packages.retain(|(listed, _)| is_wanted(listed));
-        let root = || self.root.clone();
-        match packages.as_slice() {
-            [package] => Ok(package.clone()),
-            [] => {
+        let packages = self.packages()?;
+        let root = self.root.clone();
+        let listed = || packages.iter().map(|(listed, _)| listed.to_string()).collect();
+        let mut found = packages.iter().filter(|(listed, _)| is_wanted(listed));
+        match (found.next(), found.next()) {
+            (Some(package), None) => Ok(package.clone()),
+            (None, _) => {
                 let wanted = wanted.cloned().map(Box::new);
-                Err(StoreError::NoPackage { root: root(), wanted })
+                Err(StoreError::NoPackage { root, wanted, listed: listed() })
             }
-            several => {
-                let listed = several.iter().map(|(listed, _)| listed.to_string()).collect();
-                Err(StoreError::Several { root: root(), listed })
-            }
+            (Some(_), Some(_)) => Err(StoreError::Several { root, listed: listed() }),
         }
     }
 
@@ -177,9 +175,9 @@ fn listed_as(ref_name: &str) -> Option<PackageRef> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::store;
     use std::fs;
 
+    use super::super::tests::store;
     use super::*;
 
     fn package(store: &Store, version: &str, bytes: &[u8]) -> Digest {
@@ -211,7 +209,9 @@ mod tests {
         let wanted = "acme/exec:1.0.0".parse().unwrap();
         assert_eq!(store.the_package(Some(&wanted)).unwrap(), (wanted, new));
         let absent = "acme/exec:3.0.0".parse().unwrap();
-        assert!(matches!(store.the_package(Some(&absent)), Err(StoreError::NoPackage { .. })));
+        let error = store.the_package(Some(&absent)).unwrap_err().to_string();
+        let words = "holds no acme/exec:3.0.0; it holds acme/exec:1.0.0, acme/exec:1.1.0+b.1";
+        assert!(error.ends_with(words), "{error}");
         assert!(matches!(store.the_package(None), Err(StoreError::Several { .. })));
         store.list_referrer(media::BUNDLE, Digest::of(b"r"), 1).unwrap();
         store.list_referrer(media::BUNDLE, Digest::of(b"r"), 1).unwrap();

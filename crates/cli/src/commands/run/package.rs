@@ -26,8 +26,9 @@ pub(super) fn checked(
     let asked = Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
     let now = SystemTime::now();
     verify_or_allow(&asked, bundles, &policy(config)?, now, allow_unsigned).map_err(|error| {
-        place::refused(error)
-            .hint("trust its key in trust.toml, or take the risk: --allow-unsigned")
+        let take = "trust its key in trust.toml, or take the risk: --allow-unsigned";
+        let hint = error.hint().unwrap_or(take);
+        place::refused(error).hint(hint)
     })
 }
 
