@@ -64,6 +64,7 @@ impl Server {
         let time = TimeLimits {
             connect: Duration::from_millis(500),
             idle: Duration::from_millis(300),
+            gap: Duration::from_millis(300),
             document: Duration::from_millis(900),
             blob: Duration::from_millis(900),
             back_off: Duration::from_millis(5),
@@ -376,6 +377,59 @@ async fn a_token_server_that_is_not_there_is_said() {
     let server = Server::saying(answer("401 x", challenge, b""));
     let error = server.registry_with(secret()).resolve(&server.reference()).await.unwrap_err();
     assert!(error.to_string().contains("without https"), "{error}");
+}
+
+/// A registry whose challenge names a token server that answers so.
+fn with_token_server(host: String) -> Server {
+    let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\"\r\n");
+    Server::saying(answer("401 x", &challenge, b""))
+}
+
+#[tokio::test]
+async fn what_a_token_server_does_is_not_the_registrys_fault() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let not_there = Server::saying(answer("404 x", "", b""));
+    let broken = Server::saying(answer("500 x", "", b""));
+    let forbids = Server::saying(answer("403 x", "", b""));
+    let mut texts = Vec::new();
+    for host in [&gone, &not_there.host, &broken.host, &forbids.host] {
+        let server = with_token_server(host.clone());
+        let error = server.registry_with(secret()).resolve(&server.reference()).await.unwrap_err();
+        texts.push(server.said(&error).replace(host, "TOKENS"));
+    }
+    insta::assert_snapshot!(texts.join("\n"));
+}
+
+#[tokio::test]
+async fn who_is_refused_with_credentials_is_not_told_to_log_in_as_if_there_were_none() {
+    let tokens = Server::saying(answer("401 x", "", b"{\"errors\":[{\"message\":\"bad\"}]}"));
+    let bearer = with_token_server(tokens.host.clone());
+    let basic = Server::saying(answer("401 x", "WWW-Authenticate: Basic realm=\"x\"\r\n", b""));
+    for server in [bearer, basic] {
+        for (credentials, words) in [
+            (Credentials::Anonymous, "wants to know who asks (401)"),
+            (secret(), "refuses the token or password that it was given (401)"),
+        ] {
+            let registry = server.registry_with(credentials);
+            let error = registry.resolve(&server.reference()).await.unwrap_err();
+            let said = server.said(&error);
+            assert!(said.contains(&format!("REGISTRY {words}")), "{said}");
+            let error = registry.check_login().await.unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_whose_words_do_not_come_is_told_without_them() {
+    let server = Server::new(|_, stream| {
+        drop(stream.write_all(b"HTTP/1.1 403 x\r\nContent-Length: 100\r\n\r\n{"));
+        std::thread::sleep(Duration::from_secs(60)); // longer than anybody waits
+    });
+    let start = Instant::now();
+    let error = server.resolve().await.unwrap_err();
+    assert!(matches!(error, RegistryError::Forbidden { said: None, .. }), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Who asks: the distribution spec's challenges, and Docker's token flow under our own limits.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -38,6 +39,8 @@ pub(super) enum Authorization {
 pub(super) struct Auth {
     credentials: Credentials,
     known: Mutex<HashMap<(String, Access), Authorization>>,
+    /// Whether there were credentials to answer a challenge with.
+    named: AtomicBool,
 }
 
 impl Authorization {
@@ -54,7 +57,16 @@ impl Authorization {
 
 impl Auth {
     pub(super) fn new(credentials: Credentials) -> Self {
-        Self { credentials, known: Mutex::new(HashMap::new()) }
+        Self { credentials, known: Mutex::new(HashMap::new()), named: AtomicBool::new(false) }
+    }
+
+    /// The error for a 401 that no more can be answered to.
+    pub(super) fn refused(&self, http: &Http, action: &str, body: &[u8]) -> RegistryError {
+        let mut error = http.refused(action, StatusCode::UNAUTHORIZED, body);
+        if let RegistryError::Unauthorized { named, .. } = &mut error {
+            *named = self.named.load(Ordering::Relaxed);
+        }
+        error
     }
 
     /// What earlier challenges for this repository were answered with.
@@ -91,7 +103,7 @@ impl Auth {
         let answer = self.challenge(http, None, action, &first).await?;
         let second = ping(http, action, Some(&answer.header())).await?;
         match second.status {
-            StatusCode::UNAUTHORIZED => Err(http.refused(action, second.status, &second.body)),
+            StatusCode::UNAUTHORIZED => Err(self.refused(http, action, &second.body)),
             _ => Ok(true),
         }
     }
@@ -120,17 +132,58 @@ impl Auth {
         refused: &Answer,
     ) -> Result<Authorization, RegistryError> {
         let credentials = self.credentials.for_registry(http.registry()).await?;
-        let unauthorized = || http.refused(action, StatusCode::UNAUTHORIZED, &refused.body);
+        self.named.store(credentials.is_some(), Ordering::Relaxed);
         Ok(match (Challenge::find(&refused.headers), credentials) {
             (Some(Challenge::Bearer { realm, service }), credentials) => {
-                let token = token_url(http, action, &realm, &service, scope)?;
-                Authorization::Bearer(token_from(http, action, token, credentials).await?)
+                let url = token_url(http, action, &realm, &service, scope)?;
+                Authorization::Bearer(self.token(http, action, url, credentials).await?)
             }
             (Some(Challenge::Basic), Some((user, password))) => {
                 Authorization::Basic(user, password)
             }
-            _ => return Err(unauthorized()),
+            _ => return Err(self.refused(http, action, &refused.body)),
         })
+    }
+
+    /// What fails here, the token server is to blame for: the registry only names it.
+    async fn token(
+        &self,
+        http: &Http,
+        action: &str,
+        url: Url,
+        credentials: Option<(String, String)>,
+    ) -> Result<String, RegistryError> {
+        let server = http.at(&url);
+        let basic =
+            credentials.map(|(user, password)| Authorization::Basic(user, password).header());
+        let action = format!("{action}: ask {} for a token", server.registry());
+        let get = Get {
+            action: &action,
+            url,
+            method: Method::GET,
+            accept: "application/json",
+            authorization: basic.as_deref(),
+            body: Body::AtMost(TOKEN_MAX),
+            time: http.limits().document,
+        };
+        let answer = server.get(&get).await?;
+        match answer.status {
+            // One logs in to the registry, whoever looks at the password.
+            StatusCode::UNAUTHORIZED => return Err(self.refused(http, &action, &answer.body)),
+            StatusCode::NOT_FOUND => {
+                let why = format!("{} says that its tokens are there (404)", http.registry());
+                return Err(server.misbehaves(&action, why));
+            }
+            _ => {}
+        }
+        let token: Token = serde_json::from_slice(&answer.body).map_err(|_| {
+            server.misbehaves(&action, "its token is not JSON as it should be".into())
+        })?;
+        let token = token.token.or(token.access_token).unwrap_or_default();
+        if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(server.misbehaves(&action, "it gives no token".into()));
+        }
+        Ok(token)
     }
 }
 
@@ -155,36 +208,6 @@ async fn ping(
         return Err(http.misbehaves(action, why));
     }
     Ok(answer)
-}
-
-async fn token_from(
-    http: &Http,
-    action: &str,
-    url: Url,
-    credentials: Option<(String, String)>,
-) -> Result<String, RegistryError> {
-    let basic = credentials.map(|(user, password)| Authorization::Basic(user, password).header());
-    let action = format!("{action}: ask {} for a token", url.host_str().unwrap_or_default());
-    let get = Get {
-        action: &action,
-        url,
-        method: Method::GET,
-        accept: "application/json",
-        authorization: basic.as_deref(),
-        body: Body::AtMost(TOKEN_MAX),
-        time: http.limits().document,
-    };
-    let answer = http.get(&get).await?;
-    if !answer.status.is_success() {
-        return Err(http.refused(&action, answer.status, &answer.body));
-    }
-    let token: Token = serde_json::from_slice(&answer.body)
-        .map_err(|_| http.misbehaves(&action, "its token is not JSON as it should be".into()))?;
-    let token = token.token.or(token.access_token).unwrap_or_default();
-    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(http.misbehaves(&action, "it gives no token".into()));
-    }
-    Ok(token)
 }
 
 /// The token server's address with the scope that is needed. It gets the password, so it must speak https too.

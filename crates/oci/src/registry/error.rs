@@ -63,12 +63,14 @@ pub enum RegistryError {
         limit: Duration,
     },
     /// 401, and there are no credentials or they do not count.
-    #[error("cannot {action}: {registry} wants to know who asks (401){}; log in with 'skep login {registry}'", quoted(.said.as_ref()))]
+    #[error("cannot {action}: {registry} {} (401){}; {} 'skep login {registry}'", who_asks(*.named).0, quoted(.said.as_ref()), who_asks(*.named).1)]
     Unauthorized {
         /// What was being done, on what.
         action: String,
         /// `host[:port]`.
         registry: String,
+        /// Whether it was told who asks.
+        named: bool,
         /// What the registry said.
         said: Option<String>,
     },
@@ -188,8 +190,6 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// Whether trying again soon may help.
-    pub(super) fn is_passing(&self) -> bool {
     /// As [`StoreError::is_altered`].
     #[must_use]
     pub const fn is_altered(&self) -> bool {
@@ -200,11 +200,24 @@ impl RegistryError {
         }
     }
 
+    /// Whether trying again soon may help.
+    pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Broken { .. } | Self::TooMany { .. } => true,
             Self::Status { status, .. } => *status >= 500,
             _ => false,
         }
+    }
+}
+
+/// What the registry does, and what helps.
+fn who_asks(named: bool) -> (&'static str, &'static str) {
+    match named {
+        false => ("wants to know who asks", "log in with"),
+        true => (
+            "refuses the token or password that it was given",
+            "it may be mistyped, expired or revoked: get a new one and log in again with",
+        ),
     }
 }
 

@@ -15,14 +15,18 @@ const REDIRECTS_MAX: usize = 5;
 const SAID_MAX: u64 = 16 * 1024;
 /// Characters of it that are shown.
 const SAID_SHOWN: usize = 200;
+/// How long those words are waited for: the status says enough.
+const SAID_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a registry may take.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimits {
     /// For a connection.
     pub connect: Duration,
-    /// Between two pieces of an answer.
+    /// Before an answer begins.
     pub idle: Duration,
+    /// Between two pieces of an answer that has begun.
+    pub gap: Duration,
     /// For a whole request about a document: a manifest, a token, a list of referrers.
     pub document: Duration,
     /// For a whole request about a blob.
@@ -36,6 +40,7 @@ impl Default for TimeLimits {
         Self {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(30),
+            gap: Duration::from_secs(10),
             document: Duration::from_secs(60),
             blob: Duration::from_secs(900),
             back_off: Duration::from_millis(300),
@@ -44,6 +49,7 @@ impl Default for TimeLimits {
 }
 
 /// An HTTP client for one registry, without credentials of its own.
+#[derive(Clone)]
 pub(super) struct Http {
     client: reqwest::Client,
     registry: String,
@@ -111,6 +117,11 @@ impl Http {
         &self.registry
     }
 
+    /// The same client, whose errors name the server at `url`.
+    pub(super) fn at(&self, url: &Url) -> Self {
+        Self { registry: server(url), ..self.clone() }
+    }
+
     /// Whether the registry is spoken to without TLS.
     pub(super) fn is_plain(&self) -> bool {
         self.plain
@@ -140,12 +151,8 @@ impl Http {
     }
 
     async fn get_once(&self, get: &Get<'_>) -> Result<Answer, RegistryError> {
-        let hangs = |_| RegistryError::Hangs {
-            action: get.action.to_owned(),
-            registry: self.registry.clone(),
-            limit: get.time,
-        };
-        tokio::time::timeout_at(Instant::now() + get.time, self.follow(get)).await.map_err(hangs)?
+        let answer = tokio::time::timeout_at(Instant::now() + get.time, self.follow(get)).await;
+        answer.map_err(|_| self.hangs(get.action, get.time))?
     }
 
     async fn follow(&self, get: &Get<'_>) -> Result<Answer, RegistryError> {
@@ -191,7 +198,9 @@ impl Http {
         let headers = answer.headers().clone();
         if !status.is_success() {
             // Only words for people are in it: a broken or endless one is no error of its own.
-            let body = self.capped(get, answer, Body::AtMost(SAID_MAX)).await.unwrap_or_default();
+            let words = self.capped(get, answer, Body::AtMost(SAID_MAX));
+            let words = tokio::time::timeout(SAID_WITHIN, words).await;
+            let body = words.ok().and_then(Result::ok).unwrap_or_default();
             if status == StatusCode::UNAUTHORIZED || status == StatusCode::NOT_FOUND {
                 return Ok(Answer { status, headers, body });
             }
@@ -216,7 +225,9 @@ impl Http {
         }
         let mut body = Vec::new();
         let mut stream = answer.bytes_stream();
-        while let Some(piece) = stream.next().await {
+        let gap = self.limits.gap;
+        let late = |_| self.hangs(get.action, gap);
+        while let Some(piece) = tokio::time::timeout(gap, stream.next()).await.map_err(late)? {
             let piece = piece.map_err(|e| match announced {
                 // The connection ended before the announced length: hyper's own check.
                 Some(expected) if !e.is_timeout() => {
@@ -249,6 +260,10 @@ impl Http {
         }
     }
 
+    fn hangs(&self, action: &str, limit: Duration) -> RegistryError {
+        RegistryError::Hangs { action: action.into(), registry: self.registry.clone(), limit }
+    }
+
     fn too_large(&self, action: &str, limit: u64) -> RegistryError {
         RegistryError::TooLarge { action: action.into(), registry: self.registry.clone(), limit }
     }
@@ -268,7 +283,9 @@ impl Http {
         let registry = self.registry.clone();
         let said = what_it_says(body);
         match status {
-            StatusCode::UNAUTHORIZED => RegistryError::Unauthorized { action, registry, said },
+            StatusCode::UNAUTHORIZED => {
+                RegistryError::Unauthorized { action, registry, named: false, said }
+            }
             StatusCode::FORBIDDEN => RegistryError::Forbidden { action, registry, said },
             StatusCode::NOT_FOUND => RegistryError::NotFound { action, registry },
             StatusCode::TOO_MANY_REQUESTS => RegistryError::TooMany { action, registry },
@@ -279,7 +296,8 @@ impl Http {
     /// The error for a request that got no answer.
     pub(super) fn failed(&self, action: &str, error: &reqwest::Error) -> RegistryError {
         let action = action.to_owned();
-        let registry = self.registry.clone();
+        // A redirect may have led elsewhere.
+        let registry = error.url().map_or_else(|| self.registry.clone(), server);
         if error.is_timeout() {
             let limit = if error.is_connect() { self.limits.connect } else { self.limits.idle };
             return RegistryError::Hangs { action, registry, limit };
@@ -291,6 +309,12 @@ impl Http {
         }
         RegistryError::Broken { action, registry, why }
     }
+}
+
+/// The server that an address names: `host[:port]`.
+fn server(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {

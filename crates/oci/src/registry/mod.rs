@@ -220,7 +220,7 @@ impl Registry {
         let answer = self.auth.answer(http, repository, Access::Pull, read.action, &first).await?;
         let second = self.read_as(&read, Some(answer.header())).await?;
         if second.status == StatusCode::UNAUTHORIZED {
-            return Err(self.http.refused(read.action, second.status, &second.body));
+            return Err(self.auth.refused(&self.http, read.action, &second.body));
         }
         Ok(second)
     }

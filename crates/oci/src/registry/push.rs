@@ -313,16 +313,17 @@ impl Pusher<'_> {
     }
 
     fn refused(&self, error: OciDistributionError) -> RegistryError {
-        let http = &self.registry.http;
+        let Registry { http, auth } = self.registry;
         let status = |code| StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
         match error {
             OciDistributionError::RequestError(error) => http.failed(self.action, &error),
+            OciDistributionError::ServerError { code: 401, message, .. } => {
+                auth.refused(http, self.action, message.as_bytes())
+            }
             OciDistributionError::ServerError { code, message, .. } => {
                 http.refused(self.action, status(code), message.as_bytes())
             }
-            OciDistributionError::UnauthorizedError { .. } => {
-                http.refused(self.action, StatusCode::UNAUTHORIZED, b"")
-            }
+            OciDistributionError::UnauthorizedError { .. } => auth.refused(http, self.action, b""),
             other => http.misbehaves(self.action, other.to_string().escape_debug().to_string()),
         }
     }
