@@ -160,6 +160,10 @@ fn introduce(request: &Run, session: &Session, took: Duration) {
     if !session.has_events() {
         say("it has no events to show; Ctrl-C ends it");
     }
+    if matches!(request.mode, Mode::Table | Mode::Ndjson) {
+        let untyped = session.outputs().filter_map(|(output, decoder)| decoder.untyped(output));
+        untyped.for_each(|why| say(&why));
+    }
 }
 
 /// A flag that SIGINT and SIGTERM raise.

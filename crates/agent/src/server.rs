@@ -232,7 +232,8 @@ fn write_event(event: &Event, watch: Watch, head: &mut String, lines: &mut Vec<u
         head.clone_from(&output);
         let columns =
             event.columns().into_iter().map(|column| (column.name, column.number)).collect();
-        line(lines, &EventLine::Columns { output: output.clone(), columns });
+        let note = event.untyped();
+        line(lines, &EventLine::Columns { output: output.clone(), columns, note });
     }
     line(lines, &EventLine::Row { output, cells: event.row() });
 }

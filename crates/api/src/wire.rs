@@ -294,6 +294,9 @@ pub enum EventLine {
         output: String,
         /// Names of the columns, and whether they are numbers.
         columns: Vec<(String, bool)>,
+        /// What a person should know of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
     /// A record as cells (`?table=true`).
     Row {

@@ -145,6 +145,36 @@ fn several_sources_become_one_object() {
     assert!(text.contains("on_open") && text.contains("more"), "{text}");
 }
 
+/// Two sources that define one symbol, and a folder that only others may write to.
+#[test]
+fn what_a_build_fails_on_is_said_with_what_helps() {
+    let mut bench = Bench::new();
+    let both = ["\"src/opens.bpf.c\"", "\"src/opens.bpf.c\", \"src/more.bpf.c\""];
+    let more = "#include \"vmlinux.h\"\n#include <bpf/bpf_helpers.h>\nSEC(\"xdp\") int on_open(struct xdp_md *ctx) { return XDP_PASS; }\n";
+    fs::write(bench.path("opens/src/more.bpf.c"), more).unwrap();
+    bench.refuses_with("a symbol twice", "skep.toml", both[0], both[1], BUILD);
+    bench.run(BUILD);
+    let mut chown = Command::new("chown");
+    assert!(chown.args(["-R", "1"]).arg(bench.path("opens")).status().unwrap().success());
+    let mut command = nobody(&bench, BUILD);
+    bench.refused("no right to write to build", &mut command);
+    fs::remove_dir_all(bench.path("opens/build")).unwrap();
+    bench.refused("no right to make build", &mut command);
+    insta::assert_snapshot!(bench.said);
+}
+
+/// `skep` as nobody, in a folder that it can reach but not write to.
+fn nobody(bench: &Bench, args: &[&str]) -> Command {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(bench.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_skep"), bench.path("skep")).unwrap();
+    let mut command = Command::new("setpriv");
+    command.current_dir(bench.folder.path()).env_clear();
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.args(["--reuid", "65534", "--clear-groups"]).arg(bench.path("skep")).args(args);
+    command
+}
+
 #[test]
 fn mistakes_around_new_are_named() {
     let mut bench = Bench::new();
@@ -187,6 +217,8 @@ fn mistakes_around_build_are_named_and_nothing_is_built() {
     bench.refuses("a clang that is not there", &["build", "opens", "--clang", "./clang"]);
     old_clang(&bench.path("clang"));
     bench.refuses("an old clang", &["build", "opens", "--clang", "./clang"]);
+    bench.refuses("a clang that is none", &["build", "opens", "--clang", "/bin/false"]);
+    bench.refuses("a clang that is another program", &["build", "opens", "--clang", "/bin/echo"]);
     bench.refuses_with(
         "no kernel types",
         "skep.toml",
@@ -478,7 +510,7 @@ fn a_truncated_package_is_not_shown() {
             }
             let output = bench.skep(&["inspect", "layout"]).output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert_eq!(output.status.code(), Some(4), "{said}");
             let name = path.file_name().unwrap().to_string_lossy();
             assert!(said.contains(&*name) && output.stdout.is_empty(), "{said}");
             refused += 1;

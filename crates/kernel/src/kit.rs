@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::ptr::NonNull;
 
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSymbol};
 
 use crate::error::KernelError;
 use crate::object::capture;
@@ -87,24 +87,41 @@ const TAIL: &str = "
 /// Links BPF objects into one, as `bpftool gen object` does: symbols across files, externs, BTF merged.
 ///
 /// # Errors
-/// An input is no BPF object, or symbols clash: the hint is what libbpf said.
-pub fn link(objects: &[Vec<u8>]) -> Result<Vec<u8>, KernelError> {
+/// An input is no BPF object, or symbols clash: the hint says which, or what libbpf said.
+pub fn link(objects: &[(&str, Vec<u8>)]) -> Result<Vec<u8>, KernelError> {
     let file =
         memory_file().map_err(|e| KernelError::new("make a file for", "the linked object", e))?;
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
     let (linked, said) = capture(|| {
         let linker = Linker::new(&path)?;
-        objects.iter().try_for_each(|object| linker.add(object))?;
+        objects.iter().try_for_each(|(_, object)| linker.add(object))?;
         linker.finish()
     });
     linked.map_err(|e| {
         let error = KernelError::new("link", "the BPF objects", e);
-        match said.last_line() {
-            Some(line) => error.with_hint(format!("libbpf says: {line}")),
-            None => error,
+        match (clash(objects, said.text()), said.last_line()) {
+            (Some(clash), _) => error.with_hint(clash),
+            (None, Some(line)) => error.with_hint(format!("libbpf says: {line}")),
+            (None, None) => error,
         }
     })?;
     fs::read(&path).map_err(|e| KernelError::new("read", "the linked object", e))
+}
+
+/// Which symbol two objects define, where libbpf says that one is defined twice: it names the second place by a number.
+fn clash(objects: &[(&str, Vec<u8>)], said: &str) -> Option<String> {
+    let (_, rest) = said.split_once("conflicting non-weak symbol #")?;
+    let (symbol, _) = rest.split_once('(')?.1.split_once(") definition")?;
+    let defines = |(_, object): &&(&str, Vec<u8>)| {
+        object::File::parse(object.as_slice()).is_ok_and(|file| {
+            file.symbols().any(|s| s.is_global() && !s.is_undefined() && s.name() == Ok(symbol))
+        })
+    };
+    let mut places = objects.iter().filter(defines).map(|(name, _)| *name);
+    let (first, second) = (places.next()?, places.next()?);
+    Some(format!(
+        "both {first} and {second} define '{symbol}': make it static in one of them, or declare it extern there"
+    ))
 }
 
 /// libbpf's linker (that of libbpf-rs panics on an input that is refused).
@@ -285,7 +302,7 @@ mod tests {
 
     #[test]
     fn linking_what_is_no_object() {
-        let error = link(&[b"hello".to_vec()]).unwrap_err();
+        let error = link(&[("hello.c", b"hello".to_vec())]).unwrap_err();
         assert_eq!(error.to_string(), "cannot link the BPF objects");
     }
 }

@@ -253,10 +253,61 @@ fn several_sources_link_into_one() {
         int twice(int n) { return 2 * n; }",
     );
     let b = compile("int twice(int n); SEC(\"tc\") int run(void *ctx) { return twice(21); }");
-    let linked = kit::link(&[a, b]).unwrap();
+    let linked = kit::link(&[("a", a), ("b", b)]).unwrap();
     let loaded = object::open(&linked, "linked", &OpenOptions::default()).unwrap().load().unwrap();
     let run = loaded.program("run").unwrap().test_run(&[0; 64], 1).unwrap();
     assert_eq!((run.retval, run.data.len()), (42, 64));
+}
+
+/// As a tool leaves it that strips too much: the section's name in the ELF is another than in the types.
+#[test]
+fn an_object_without_a_section_that_its_types_have_is_told_so() {
+    let mut bytes = compile("SEC(\"xdp\") int pass(void *ctx) { return 2; }");
+    let name = b"\0license\0";
+    let at = bytes.windows(name.len()).rposition(|part| part == name).unwrap();
+    bytes[at + 1] = b'x';
+    let error = object::open(&bytes, "test", &OpenOptions::default()).unwrap_err();
+    assert!(error.summary.contains("such as .maps or license"), "{error}");
+    assert!(error.hint.is_some_and(|hint| hint.contains("stripped")));
+}
+
+/// Stacks whose depth the object's own loader would set: `key_size` is all that is said.
+#[test]
+fn stacks_of_open_depth_load() {
+    let mut opened = open(
+        "struct { __uint(type, BPF_MAP_TYPE_STACK_TRACE); __uint(key_size, 4); } stacks SEC(\".maps\");
+        SEC(\"raw_tp/sys_enter\") int stack(void *ctx) { return bpf_get_stackid(ctx, &stacks, 0) < 0; }",
+    );
+    opened.set_max_entries("stacks", 16).unwrap();
+    let loaded = opened.load().unwrap();
+    assert_eq!(loaded.map("stacks").unwrap().info().value_size, 127 * 8);
+}
+
+#[test]
+fn a_function_that_the_kernel_has_not_is_told_in_words() {
+    let error = open("SEC(\"fentry/no_such_function\") int f(void *ctx) { return 0; }").load();
+    let error = error.unwrap_err();
+    let words = "failed to find kernel BTF type ID of 'no_such_function': no such process (ESRCH)";
+    assert!(error.to_string().contains(words), "{error}");
+    assert!(error.hint.unwrap().contains("renamed, inlined"));
+}
+
+#[test]
+fn what_no_section_says_where_to_attach_is_told_so() {
+    let loaded = open("SEC(\"sk_msg\") int f(void *ctx) { return 1; }").load().unwrap();
+    let error = loaded.attach_by_section("f").unwrap_err();
+    assert_eq!(error.errno(), Some(libc::EOPNOTSUPP));
+    assert!(error.hint().is_some_and(|hint| hint.contains("section 'sk_msg'")), "{error:?}");
+}
+
+#[test]
+fn a_symbol_of_two_sources_is_named_with_both() {
+    let part =
+        |more: &str| compile(&format!("long total; int twice(int n) {{ return 2 * n; }}{more}"));
+    let (a, b, c) = (part(""), compile("int once(int n) { return n; }"), part(" long other;"));
+    let error = kit::link(&[("src/a.c", a), ("src/b.c", b), ("src/c.c", c)]).unwrap_err();
+    let hint = error.hint().unwrap();
+    assert!(hint.starts_with("both src/a.c and src/c.c define 't"), "{hint}");
 }
 
 #[test]

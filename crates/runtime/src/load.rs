@@ -107,8 +107,20 @@ impl Preparation<'_> {
         if source.summary.contains("GPL") {
             source.hint = gpl::check(self.facts).err().map(|error| error.to_string());
         }
+        source.hint = source.hint.or_else(|| self.wrong_size(&source.summary));
         let (service, object) = (self.service.to_owned(), self.object.to_owned());
         RuntimeError::Load { service, object, source: Box::new(source) }
+    }
+
+    /// What a map is like that the kernel does not make, where it says no more than that.
+    fn wrong_size(&self, summary: &str) -> Option<String> {
+        let (name, why) = summary.strip_prefix("map '")?.split_once("': failed to create")?;
+        let map = self.facts.map(name).filter(|_| why.contains("EINVAL"))?;
+        let MapFacts { kind, key_size, value_size, max_entries, .. } = map;
+        Some(format!(
+            "its type is {kind}, with keys of {key_size} bytes, values of {value_size} and {max_entries} entries: this \
+             kernel makes none like that; where the object's own loader sets a size, say it in the object"
+        ))
     }
 
     fn opened(

@@ -110,11 +110,11 @@ pub fn run(project: &Project, options: &Options, output: &Output) -> Result<Buil
             output.error(said);
             Error::new(Kind::Failed, format!("{source_file} does not compile for {arch}"))
         }
-        _ => Error::caused(
-            Kind::Failed,
-            format!("can't build {}", project.source.package.name),
-            &error,
-        ),
+        _ => {
+            let message = format!("can't build {}", project.source.package.name);
+            let failed = Error::caused(Kind::Failed, message, &error);
+            error.hint().into_iter().fold(failed, Error::hint)
+        }
     })?;
     if !built.warnings.is_empty() {
         output.note(built.warnings.trim_end());

@@ -51,7 +51,10 @@ impl Printer {
     fn print(&mut self, lines: Vec<EventLine>, output: &Output) {
         for line in lines {
             match line {
-                EventLine::Columns { columns, .. } => self.rows.columns(columns),
+                EventLine::Columns { columns, note, .. } => {
+                    note.iter().for_each(|note| output.note(note));
+                    self.rows.columns(columns);
+                }
                 EventLine::Dropped { records } => {
                     output.note(&format!(
                         "{records} events came faster than they were read here, and are not shown"

@@ -31,6 +31,8 @@ pub mod kind {
     pub const PERCPU_HASH: u32 = 5;
     /// Array with a value per CPU.
     pub const PERCPU_ARRAY: u32 = 6;
+    /// Stacks of addresses.
+    pub const STACK_TRACE: u32 = 7;
     /// Hash table that forgets.
     pub const LRU_HASH: u32 = 9;
     /// Hash table that forgets, with a value per CPU.

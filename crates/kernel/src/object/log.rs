@@ -11,6 +11,7 @@ use std::sync::Once;
 
 use libbpf_rs::{PrintLevel, set_print};
 
+use super::words;
 use crate::error::KernelError;
 
 /// Largest part of libbpf's messages that is kept, in bytes.
@@ -37,10 +38,15 @@ impl LoadError {
     pub(super) fn new(errno: i32, said: &Said, verifier: &str) -> Self {
         let program = said.failed_program();
         let told = summary_of(verifier).or_else(|| said.reason());
-        let plain = io::Error::from_raw_os_error(errno).to_string();
-        let hint = hint_for(errno, said);
+        let plain = || match errno {
+            libc::ENOENT => words::STRIPPED.to_owned(),
+            _ => io::Error::from_raw_os_error(errno).to_string(),
+        };
+        let summary = told.unwrap_or_else(plain);
+        let all = format!("{}{summary}", said.0);
+        let hint = words::hint(errno, &all, crate::process::is_root()).map(str::to_owned);
         let log = format!("{}{verifier}", said.0);
-        Self { program, errno, summary: told.unwrap_or(plain), log, hint }
+        Self { program, errno, summary, log, hint }
     }
 
     pub(super) fn of_kernel(error: &KernelError) -> Self {
@@ -75,6 +81,11 @@ impl Said {
         Self::default()
     }
 
+    /// All of it.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
     /// The last message, without "libbpf: ".
     pub(crate) fn last_line(&self) -> Option<&str> {
         self.0.lines().rev().map(plain).find(|line| !line.is_empty())
@@ -86,9 +97,15 @@ impl Said {
             line.starts_with("failed to load object")
                 || line.contains("failed to load: -")
                 || line.contains("failed to perform CO-RE relocations")
+                || line.contains("failed to prepare load attributes")
+                // libbpf's guess at any EPERM, from when memory for programs was locked memory.
+                || line.contains("try raising 'ulimit -l'")
         };
-        let lines = || self.0.lines().rev().map(plain).filter(|line| !line.is_empty());
-        lines().find(|line| !giving_up(line)).or_else(|| lines().next()).map(str::to_owned)
+        // What is skipped is no reason, and the rest is the same object.
+        let tells = |line: &&str| !line.is_empty() && !line.starts_with("elf: skipping");
+        let lines = || self.0.lines().rev().map(plain).filter(tells);
+        let nearest = lines().find(|line| !giving_up(line)).or_else(|| lines().next());
+        nearest.map(words::spelled_out)
     }
 
     fn failed_program(&self) -> Option<String> {
@@ -212,21 +229,6 @@ fn is_message(line: &str) -> bool {
         && !line.starts_with(|c: char| c.is_ascii_digit())
 }
 
-fn hint_for(errno: i32, said: &Said) -> Option<String> {
-    let text = if errno == libc::EPERM && !crate::process::is_root() {
-        "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
-    } else if said.0.contains("failed to find valid kernel BTF")
-        || said.0.contains("vmlinux BTF is not found")
-    {
-        "this kernel carries no BTF (no /sys/kernel/btf/vmlinux): name a BTF file for it"
-    } else if errno == libc::ENOMEM {
-        "the kernel is out of memory, or the cgroup's memory limit is reached"
-    } else {
-        return None;
-    };
-    Some(text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +270,17 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "cannot load the object: elf: 'x' is not a proper ELF object"
+        );
+        let said = "libbpf: prog 'p': BPF program load failed: -EPERM\n\
+            libbpf: permission error while running as root; try raising 'ulimit -l'? current value: 8.0 MiB\n";
+        let forbidden = LoadError::new(libc::EPERM, &Said(said.into()), "");
+        assert_eq!(
+            forbidden.to_string(),
+            "the kernel refuses the program 'p': prog 'p': BPF program load failed: operation not permitted (EPERM)"
+        );
+        let stripped = LoadError::new(libc::ENOENT, &Said::none(), "");
+        assert!(
+            stripped.summary.contains("license") && stripped.hint.unwrap().contains("stripped")
         );
         let silent = LoadError::new(libc::ENOMEM, &Said::none(), "");
         assert!(silent.summary.contains("os error 12") && silent.hint.is_some());

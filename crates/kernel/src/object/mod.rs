@@ -6,6 +6,7 @@
 mod log;
 mod lost;
 mod open;
+mod words;
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -213,9 +214,15 @@ impl Loaded {
             program.ok_or_else(|| failed(std::io::Error::from_raw_os_error(libc::ENOENT)))?;
         // SAFETY: a program of a loaded object.
         let (link, said) = log::capture(|| unsafe { libbpf_sys::bpf_program__attach(program) });
-        Link::from_libbpf(link).map_err(|e| match said.last_line() {
-            Some(line) => failed(e).with_hint(format!("libbpf says: {line}")),
-            None => failed(e),
+        Link::from_libbpf(link).map_err(|e| match (said.last_line(), e.raw_os_error()) {
+            (Some(line), _) => {
+                failed(e).with_hint(format!("libbpf says: {}", words::spelled_out(line)))
+            }
+            (None, Some(libc::EOPNOTSUPP)) => failed(e).with_hint(format!(
+                "programs of the section '{}' attach to what their own loader chooses, such as a socket or a map: skep has nothing to attach it to",
+                section_name(program)
+            )),
+            (None, _) => failed(e),
         })
     }
 }

@@ -45,6 +45,9 @@ pub struct OpenMap {
     pub internal: bool,
 }
 
+/// Frames of a stack (PERF_MAX_STACK_DEPTH, include/uapi/linux/perf_event.h).
+const STACK_DEPTH: u32 = 127;
+
 pub(super) fn open(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Opened, LoadError> {
     let refuse =
         |e: io::Error| LoadError::new(e.raw_os_error().unwrap_or(0), &log::Said::none(), "");
@@ -82,14 +85,16 @@ pub(super) fn open(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Op
 }
 
 /// Gives a buffer the sizes of keys and values that the kernel wants: where the object declares types (Aya does, for the
-/// ring's records), they are no sizes of what the map holds.
+/// ring's records), they are no sizes of what the map holds. Stacks of open size get the kernel's own depth.
 fn size_buffer(map: *mut libbpf_sys::bpf_map) -> io::Result<()> {
     // SAFETY: a map of an open object.
-    let kind = unsafe { libbpf_sys::bpf_map__type(map) };
-    let fd = size_of::<u32>() as u32;
+    let (kind, value) =
+        unsafe { (libbpf_sys::bpf_map__type(map), libbpf_sys::bpf_map__value_size(map)) };
+    let word = size_of::<u32>() as u32;
     let (key, value) = match kind {
         kind::RINGBUF | kind::USER_RINGBUF => (0, 0),
-        kind::PERF_EVENT_ARRAY => (fd, fd),
+        kind::PERF_EVENT_ARRAY => (word, word),
+        kind::STACK_TRACE if value == 0 => (word, STACK_DEPTH * size_of::<u64>() as u32),
         _ => return Ok(()),
     };
     // SAFETY: a map of an object that is not loaded yet.

@@ -43,9 +43,14 @@ pub enum ClangError {
         /// Why.
         source: io::Error,
     },
-    /// Its version is not understood.
-    #[error("{} --version does not say which version it is", .0.display())]
-    Version(PathBuf),
+    /// Something else.
+    #[error("{} is no clang: {why}", path.display())]
+    NotClang {
+        /// The binary.
+        path: PathBuf,
+        /// What `--version` came to.
+        why: String,
+    },
 }
 
 impl Clang {
@@ -68,9 +73,16 @@ impl Clang {
         let output = Command::new(path).arg("--version").output().map_err(run)?;
         let text = String::from_utf8_lossy(&output.stdout);
         let version = text
-            .split_once("version ")
+            .split_once("clang version ")
             .and_then(|(_, rest)| rest.split([' ', '\n', '-', '(']).next());
-        let version = version.ok_or_else(|| ClangError::Version(path.to_owned()))?;
+        let not_clang = || ClangError::NotClang {
+            path: path.to_owned(),
+            why: match output.status.success() {
+                true => "its --version names no clang".to_owned(),
+                false => format!("its --version ended with {}", output.status),
+            },
+        };
+        let version = version.filter(|_| output.status.success()).ok_or_else(not_clang)?;
         let clang = Self { path: path.to_owned(), version: version.to_owned() };
         if clang.major() < OLDEST {
             return Err(ClangError::Old { path: clang.path, version: clang.version });

@@ -93,6 +93,27 @@ pub enum BuildError {
     },
 }
 
+impl BuildError {
+    /// What to do next, where the message does not say.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Link { source, .. } => source.hint().map(str::to_owned),
+            Self::File { action: "write", path, source }
+            | Self::Lock(LockError::File { action: "write", path, source })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                let folder = path.ancestors().skip(1).find(|folder| folder.is_dir());
+                let folder = folder.unwrap_or(path).display();
+                Some(format!(
+                    "build as a user who may write in {folder}, or in a copy of the project: a build writes build/ and skep.lock there"
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Builds every object of `project` into its `build` folder and brings `skep.lock` up to date.
 ///
 /// # Errors
@@ -159,11 +180,11 @@ impl<'a> Build<'a> {
                 source,
             });
         }
-        let parts: Vec<Vec<u8>> = object
+        let parts: Vec<(&str, Vec<u8>)> = object
             .sources
             .iter()
-            .map(|source| self.compile(source, arch))
-            .collect::<Result<_, _>>()?;
+            .map(|source| Ok((source.as_str(), self.compile(source, arch)?)))
+            .collect::<Result<_, BuildError>>()?;
         // One source goes through the linker too: it drops DWARF and keeps BTF.
         kit::link(&parts).map_err(|source| BuildError::Link {
             object: name.to_owned(),
@@ -184,6 +205,9 @@ impl<'a> Build<'a> {
             .join(arch.as_str())
             .join(source.replace('/', "%"))
             .with_extension("o");
+        // clang would say of a folder that cannot be written to that the source does not compile.
+        write(&out, &[])?;
+        remove(&out)?;
         let Some(clang) = &self.clang else { return Ok(Vec::new()) };
         let cflags = &self.project.source.build.cflags;
         let said = clang.compile(folder, source, arch, &include, cflags, &out)?;
@@ -198,11 +222,7 @@ impl<'a> Build<'a> {
             path: out.clone(),
             source,
         })?;
-        std::fs::remove_file(&out).map_err(|source| BuildError::File {
-            action: "write",
-            path: out,
-            source,
-        })?;
+        remove(&out)?;
         Ok(bytes)
     }
 
@@ -241,6 +261,11 @@ fn headers_digest() -> Digest {
         all.push(0);
     }
     Digest::of(&all)
+}
+
+fn remove(path: &Path) -> Result<(), BuildError> {
+    let failed = |source| BuildError::File { action: "write", path: path.to_owned(), source };
+    std::fs::remove_file(path).map_err(failed)
 }
 
 /// Writes a file whole or not at all; leaves it alone if it is the same.

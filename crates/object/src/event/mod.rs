@@ -34,6 +34,7 @@ pub struct Decoder {
     size: usize,
     columns: Vec<table::Leaf>,
     clock: Option<Clock>,
+    is_typed: bool,
 }
 
 /// Why no decoder can be made.
@@ -121,7 +122,7 @@ impl Decoder {
         let size = size.ok_or_else(|| DecoderError::NoSize { ty: btf.describe(ty) })?;
         let shape = plan::compile(btf, ty, fields)?;
         let columns = table::leaves(&shape, fields);
-        Ok(Self { shape, size, columns, clock: None })
+        Ok(Self { shape, size, columns, clock: None, is_typed: true })
     }
 
     /// Shows records of an unknown type: one field `bytes`, in hex, in the order of memory.
@@ -129,7 +130,19 @@ impl Decoder {
     pub fn raw() -> Self {
         let shape = plan::raw();
         let columns = table::leaves(&shape, &BTreeMap::new());
-        Self { shape, size: 0, columns, clock: None }
+        Self { shape, size: 0, columns, clock: None, is_typed: false }
+    }
+
+    /// Why it shows the records of `output` as bytes, and how to make their type known; none where it knows the type.
+    #[must_use]
+    pub fn untyped(&self, output: &str) -> Option<String> {
+        (!self.is_typed).then(|| {
+            format!(
+                "the records of '{output}' are shown as bytes: the object does not say which struct they are. \
+                 Name it with struct = \"…\" in an [output] of skep.toml, or keep it in the object's types: \
+                 in C, const struct event *unused __attribute__((unused));"
+            )
+        })
     }
 
     /// Shows `ktime` fields as the time of day.

@@ -83,6 +83,12 @@ impl Event {
         &self.decoding.output
     }
 
+    /// Why it is shown as bytes, where nobody knows its type.
+    #[must_use]
+    pub fn untyped(&self) -> Option<String> {
+        self.decoding.decoder.untyped(self.output())
+    }
+
     /// The fields as JSON, in the order of declaration.
     #[must_use]
     pub fn to_json(&self) -> String {
