@@ -67,6 +67,8 @@ async fn pages_fit_a_phone_and_a_desk_in_chromium() {
             let inner = browser.evaluate("document.documentElement.scrollWidth");
             assert!(inner.as_u64() <= Some(width.into()), "{path} is {inner} wide on a {device}");
             assert_eq!(browser.evaluate("document.querySelectorAll('h1').length"), 1, "{path}");
+            let cut = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).length";
+            assert_eq!(browser.evaluate(cut), 0, "{path}: a table is cut on a {device}");
             let unstyled = browser.evaluate("getComputedStyle(document.body).margin");
             assert_eq!(unstyled, "0px", "the style sheet came");
             let complaints = browser.complaints().iter().filter(|text| !text.contains("404"));
