@@ -439,4 +439,25 @@ impl MapKind {
                 | Self::Xskmap
         )
     }
+
+    /// Whether values are programs, maps, sockets or devices, which belong to the version that put them there.
+    #[must_use]
+    pub const fn holds_objects(self) -> bool {
+        matches!(
+            self,
+            Self::ProgArray
+                | Self::ArrayOfMaps
+                | Self::HashOfMaps
+                | Self::CgroupArray
+                | Self::Sockmap
+                | Self::Sockhash
+                | Self::ReuseportSockarray
+                | Self::Xskmap
+                | Self::Devmap
+                | Self::DevmapHash
+                | Self::Cpumap
+                | Self::StructOps
+                | Self::StackTrace
+        )
+    }
 }

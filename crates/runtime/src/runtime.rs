@@ -149,37 +149,37 @@ pub(crate) fn facts_of(package: &Package) -> Result<Objects, RuntimeError> {
 
 /// Takes the lock of the folder of pins, which two state folders may share by mistake.
 fn lock_pins(folder: &Path) -> Result<File, RuntimeError> {
-    let path = folder.display().to_string();
-    let opened = fs::create_dir_all(folder).and_then(|()| File::open(folder));
-    let locked = opened.and_then(|file| file::lock(&file).map(|()| file));
-    locked.map_err(|source| match source.kind() {
-        std::io::ErrorKind::WouldBlock => RuntimeError::Busy { folder: path, pid: None },
-        _ => RuntimeError::File { action: "lock", path, source },
-    })
+    let opened = File::open(folder).map_err(not_locked(folder))?;
+    locked(opened, folder, folder)
 }
 
 /// Takes the lock of the state folder; its file says who has it.
 fn lock(folder: &Path) -> Result<File, RuntimeError> {
     let path = folder.join("lock");
-    let failed = |source| {
-        let path = path.display().to_string();
-        RuntimeError::File { action: "lock", path, source }
-    };
     let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
-    let mut lock = options.open(&path).map_err(failed)?;
-    match file::lock(&lock) {
-        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-            let mut text = String::new();
-            let _ = (&lock).take(20).read_to_string(&mut text); // only for the message
-            let folder = folder.display().to_string();
-            return Err(RuntimeError::Busy { folder, pid: text.trim().parse().ok() });
-        }
-        other => other.map_err(failed)?,
-    }
+    let mut lock = locked(options.open(&path).map_err(not_locked(&path))?, &path, folder)?;
     let pid = std::process::id().to_string();
     lock.set_len(0)
         .and_then(|()| lock.rewind())
         .and_then(|()| lock.write_all(pid.as_bytes()))
-        .map_err(failed)?;
+        .map_err(not_locked(&path))?;
     Ok(lock)
+}
+
+/// Takes the lock of `file` at `path`; where another process has it, that one works on `folder`.
+fn locked(file: File, path: &Path, folder: &Path) -> Result<File, RuntimeError> {
+    match file::lock(&file) {
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+            let mut text = String::new();
+            let _ = (&file).take(20).read_to_string(&mut text); // only for the message; a folder says nothing
+            let folder = folder.display().to_string();
+            Err(RuntimeError::Busy { folder, pid: text.trim().parse().ok() })
+        }
+        other => other.map(|()| file).map_err(not_locked(path)),
+    }
+}
+
+fn not_locked(path: &Path) -> impl FnOnce(std::io::Error) -> RuntimeError {
+    let path = path.display().to_string();
+    move |source| RuntimeError::File { action: "lock", path, source }
 }

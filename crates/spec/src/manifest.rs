@@ -199,6 +199,15 @@ pub struct Map {
     pub export: Option<Export>,
 }
 
+impl Map {
+    /// How a field is merged: said for itself, or for what it is in.
+    #[must_use]
+    pub fn merge_of(&self, field: &str) -> Option<Merge> {
+        let mut outer = std::iter::successors(Some(field), |path| Some(path.rsplit_once('.')?.0));
+        outer.find_map(|path| self.fields.get(path).copied())
+    }
+}
+
 /// A stable pin for others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Export {

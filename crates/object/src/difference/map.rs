@@ -136,10 +136,9 @@ impl Pair<'_> {
                 }
             }
             _ if self.upgrade() == Some(Upgrade::Reset) => said(Keeps::Reset, ""),
-            MapKind::ProgArray
-            | MapKind::ArrayOfMaps
-            | MapKind::HashOfMaps
-            | MapKind::StructOps => said(Keeps::Own, "it holds the version's own programs or maps"),
+            kind if kind.holds_objects() => {
+                said(Keeps::Own, "it holds the version's own programs or maps")
+            }
             _ => self.entries(),
         }
     }
@@ -189,13 +188,8 @@ impl Pair<'_> {
 
     /// Whether the manifest, where there is one, says how each number is merged.
     fn told(&self, common: &[FieldPair], removed: &[String]) -> (Keeps, String) {
-        let merged = |path: &str| {
-            let fields = self.policy().map(|map| &map.fields);
-            let mut outer =
-                std::iter::successors(Some(path), |path| Some(path.rsplit_once('.')?.0));
-            outer.any(|path| fields.is_some_and(|fields| fields.contains_key(path)))
-        };
-        let numbers = common.iter().filter(|pair| pair.number && !merged(&pair.name));
+        let merge = |path: &str| self.policy().and_then(|map| map.merge_of(path));
+        let numbers = common.iter().filter(|pair| pair.number && merge(&pair.name).is_none());
         let unsaid: Vec<&str> = numbers.map(|pair| pair.name.as_str()).collect();
         if self.upgrade() == Some(Upgrade::Migrate) && !unsaid.is_empty() {
             let why = format!("the manifest does not say how to merge {}", unsaid.join(", "));

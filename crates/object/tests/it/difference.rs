@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use skep_object::MapKind;
 use skep_object::difference::{Difference, Keeps, Version};
 use skep_object::permissions::Power;
 use skep_spec::Manifest;
@@ -99,4 +100,18 @@ fn a_ring_is_kept_if_its_outputs_struct_is_the_same() {
     };
     assert_eq!(keeps(&of("point"), &of("point")), Keeps::All);
     assert_eq!(keeps(&of("point"), &of("shown")), Keeps::Own);
+}
+
+#[test]
+fn maps_of_devices_sockets_and_stacks_are_each_versions_own() {
+    for kind in [MapKind::Devmap, MapKind::Sockhash, MapKind::StackTrace, MapKind::ProgArray] {
+        let (mut old, mut new) = (version(1), version(1));
+        for (facts, entries) in [(&mut old, 16), (&mut new, 32)] {
+            let map = facts.maps.iter_mut().find(|map| map.name == "map").unwrap();
+            (map.kind, map.max_entries) = (kind, entries);
+        }
+        let difference = Difference::between(&old, &new);
+        let map = difference.maps.iter().find(|map| map.name == "map").unwrap();
+        assert_eq!(map.keeps, Keeps::Own, "{kind}: {}", map.why);
+    }
 }

@@ -80,14 +80,18 @@ fn plan(change: MapChange, why: impl Into<String>, exactness: Exactness) -> MapP
     MapPlan { change, why: why.into(), exactness }
 }
 
+fn reset() -> MapPlan {
+    plan(MapChange::Reset, "the manifest says reset", Exactness::Dropped)
+}
+
 impl Pair<'_> {
     fn plan(&self) -> Result<MapPlan, String> {
-        let reset = self.upgrade() == Some(Upgrade::Reset);
+        let resets = self.upgrade() == Some(Upgrade::Reset);
         match self.new.map.kind {
-            _ if self.new.map.origin == MapOrigin::Data => Ok(self.variables(reset)),
+            _ if self.new.map.origin == MapOrigin::Data => Ok(self.variables(resets)),
             MapKind::RingBuf | MapKind::PerfEventArray | MapKind::UserRingBuf => Ok(self.ring()),
-            _ if reset => Ok(plan(MapChange::Reset, "the manifest says reset", Exactness::Dropped)),
-            kind if holds_objects(kind) => {
+            _ if resets => Ok(reset()),
+            kind if kind.holds_objects() => {
                 let why = format!("a {kind} holds the version's own programs or maps");
                 Ok(plan(MapChange::Reset, why, Exactness::Dropped))
             }
@@ -100,13 +104,13 @@ impl Pair<'_> {
     }
 
     /// Constants are the version's own; variables are copied, or moved where the manifest says how.
-    fn variables(&self, reset: bool) -> MapPlan {
+    fn variables(&self, resets: bool) -> MapPlan {
         if self.name.contains(".rodata") {
             let why = "constants are each version's own";
             return plan(MapChange::Reset, why, Exactness::Exact);
         }
-        if reset {
-            return plan(MapChange::Reset, "the manifest says reset", Exactness::Dropped);
+        if resets {
+            return reset();
         }
         let (mut copied, mut moved, mut left) = (Vec::new(), Vec::new(), Vec::new());
         for new in self.globals(self.new) {
@@ -218,9 +222,7 @@ impl Pair<'_> {
                 let why = "its layout is the same in both versions";
                 Ok(plan(MapChange::Keep, why, Exactness::Exact))
             }
-            Ok(Fate::Empty) => {
-                Ok(plan(MapChange::Reset, "the manifest says reset", Exactness::Dropped))
-            }
+            Ok(Fate::Empty) => Ok(reset()),
             Ok(Fate::Moved) => Ok(self.migration(common, removed)),
             Err(Lost::Policy) => {
                 let difference = self.difference();
@@ -265,16 +267,8 @@ impl Pair<'_> {
         plan(MapChange::Migrate { fields }, why, exactness)
     }
 
-    /// The merge of a field, said for itself or for what it is in.
     fn merge_of(&self, field: &str) -> Option<Merge> {
-        let fields = &self.policy?.fields;
-        let mut path = field;
-        loop {
-            if let Some(merge) = fields.get(path) {
-                return Some(*merge);
-            }
-            path = path.rsplit_once('.')?.0;
-        }
+        self.policy?.merge_of(field)
     }
 
     fn exactness(&self, fields: &[FieldMove]) -> Exactness {
@@ -373,24 +367,4 @@ fn field_move(pair: &FieldPair, merge: Merge) -> FieldMove {
         signed: pair.signed,
         merge,
     }
-}
-
-/// Maps whose values are programs, maps or sockets.
-fn holds_objects(kind: MapKind) -> bool {
-    matches!(
-        kind,
-        MapKind::ProgArray
-            | MapKind::ArrayOfMaps
-            | MapKind::HashOfMaps
-            | MapKind::CgroupArray
-            | MapKind::Sockmap
-            | MapKind::Sockhash
-            | MapKind::ReuseportSockarray
-            | MapKind::Xskmap
-            | MapKind::Devmap
-            | MapKind::DevmapHash
-            | MapKind::Cpumap
-            | MapKind::StructOps
-            | MapKind::StackTrace
-    )
 }
