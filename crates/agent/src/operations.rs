@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -22,6 +22,12 @@ pub struct Operations {
     list: Arc<Mutex<BTreeMap<u64, watch::Receiver<OperationState>>>>,
 }
 
+/// The first number: none that an earlier skepd gave, whose client may still ask for it.
+fn first() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default()
+}
+
 impl Operations {
     /// Starts `work`. It goes on if the client goes away.
     pub fn start<T: Serialize>(
@@ -30,7 +36,7 @@ impl Operations {
     ) -> Operation {
         let (sender, receiver) = watch::channel(OperationState::Running);
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = list.last_key_value().map_or(1, |(last, _)| last + 1);
+        let id = list.last_key_value().map_or_else(first, |(last, _)| last + 1);
         list.insert(id, receiver);
         while list.len() > REMEMBERED {
             list.pop_first();

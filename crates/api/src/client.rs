@@ -45,7 +45,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// It broke off.
-    #[error("skepd broke off while asked to {action}")]
+    #[error("skepd broke off before it had answered {action}")]
     Broken {
         /// Method and path.
         action: String,
@@ -53,9 +53,37 @@ pub enum ClientError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// It ended while it was at work.
+    #[error("skepd ended in the middle of {work}")]
+    Ended {
+        /// Such as "the upgrade of exec".
+        work: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// It answered an error.
     #[error("{}", .0.message)]
     Answered(ErrorBody),
+}
+
+impl ClientError {
+    /// What an error means for an operation, which had begun if `begun`: without the daemon that worked on it nobody knows
+    /// how it stands.
+    fn in_the_middle_of(self, work: &str, begun: bool) -> Self {
+        let work = work.to_owned();
+        match self {
+            Self::Broken { source, .. } if !source.is::<serde_json::Error>() => {
+                Self::Ended { work, source }
+            }
+            Self::NoDaemon { source, .. } if begun => Self::Ended { work, source: source.into() },
+            // Another one answers, which has not begun it.
+            Self::Answered(body) if begun && body.code == "no-operation" => {
+                Self::Ended { work, source: body.message.into() }
+            }
+            other => other,
+        }
+    }
 }
 
 impl Client {
@@ -94,7 +122,11 @@ impl Client {
     /// # Errors
     /// As [`Self::node`].
     pub async fn install(&self, install: &Install) -> Result<Detail, ClientError> {
-        self.operate(Method::POST, "/v1/services", install).await
+        let work = match &install.service {
+            Some(name) => format!("the install of {name}"),
+            None => "the install".to_owned(),
+        };
+        self.operate(work, Method::POST, "/v1/services", install).await
     }
 
     /// What an upgrade would do.
@@ -102,8 +134,9 @@ impl Client {
     /// # Errors
     /// As [`Self::node`].
     pub async fn plan(&self, name: &ServiceName, upgrade: &Upgrade) -> Result<Plan, ClientError> {
-        self.operate(Method::POST, &format!("/v1/services/{name}/upgrade?dry_run=true"), upgrade)
-            .await
+        let path = format!("/v1/services/{name}/upgrade?dry_run=true");
+        let work = format!("the plan of an upgrade of {name}");
+        self.operate(work, Method::POST, &path, upgrade).await
     }
 
     /// Upgrades and waits for the end.
@@ -115,7 +148,8 @@ impl Client {
         name: &ServiceName,
         upgrade: &Upgrade,
     ) -> Result<(Plan, Detail), ClientError> {
-        self.operate(Method::POST, &format!("/v1/services/{name}/upgrade"), upgrade).await
+        let (work, path) = about("upgrade", name, "/upgrade");
+        self.operate(work, Method::POST, &path, upgrade).await
     }
 
     /// Rolls back and waits for the end.
@@ -123,7 +157,8 @@ impl Client {
     /// # Errors
     /// As [`Self::node`].
     pub async fn rollback(&self, name: &ServiceName) -> Result<Detail, ClientError> {
-        self.operate(Method::POST, &format!("/v1/services/{name}/rollback"), &()).await
+        let (work, path) = about("rollback", name, "/rollback");
+        self.operate(work, Method::POST, &path, &()).await
     }
 
     /// Removes a service and waits for the end.
@@ -131,7 +166,8 @@ impl Client {
     /// # Errors
     /// As [`Self::node`].
     pub async fn remove(&self, name: &ServiceName) -> Result<(), ClientError> {
-        self.operate(Method::DELETE, &format!("/v1/services/{name}"), &()).await
+        let (work, path) = about("removal", name, "");
+        self.operate(work, Method::DELETE, &path, &()).await
     }
 
     /// A service's events.
@@ -152,16 +188,20 @@ impl Client {
 
     async fn operate<T: DeserializeOwned>(
         &self,
+        work: String,
         method: Method,
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let mut operation: Operation = self.ask(method, path, body).await?;
+        let begun = self.ask(method, path, body).await;
+        let mut operation: Operation =
+            begun.map_err(|error| error.in_the_middle_of(&work, false))?;
         loop {
             match operation.state {
                 OperationState::Running => {
                     let path = format!("/v1/operations/{}?wait=true", operation.id);
-                    operation = self.ask(Method::GET, &path, &()).await?;
+                    let answer = self.ask(Method::GET, &path, &()).await;
+                    operation = answer.map_err(|error| error.in_the_middle_of(&work, true))?;
                 }
                 OperationState::Done { result } => {
                     return serde_json::from_value(result).map_err(broken(path));
@@ -235,6 +275,11 @@ impl Events {
             return Ok(Some(lines.map_err(broken(&self.action))?));
         }
     }
+}
+
+/// An operation on a service in words, and its path.
+fn about(what: &str, name: &ServiceName, path: &str) -> (String, String) {
+    (format!("the {what} of {name}"), format!("/v1/services/{name}{path}"))
 }
 
 /// An answer that is no error.

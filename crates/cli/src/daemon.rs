@@ -52,7 +52,14 @@ fn converted(error: ClientError) -> Error {
             Error::caused(Kind::NoDaemon, format!("may not talk to skepd on {}", socket.display()), cause(&error))
                 .hint("run the command as root, with sudo for instance")
         }
-        ClientError::Broken { .. } => Error::caused(Kind::Failed, error.to_string(), cause(&error)),
+        ClientError::Broken { .. } => {
+            Error::caused(Kind::Failed, error.to_string(), cause(&error))
+                .hint("see with systemctl status skepd whether it runs, start it if not, and ask again")
+        }
+        ClientError::Ended { .. } => {
+            Error::caused(Kind::Failed, error.to_string(), cause(&error))
+                .hint("start it again as root (systemctl start skepd, or skepd &): its start finishes what had switched and undoes what had not, and what ran runs on till then; skep list and skep show SERVICE say what came of it")
+        }
         ClientError::Answered(body) => answered(body),
     }
 }

@@ -423,3 +423,44 @@ fn a_daemon_that_cannot_start_says_why_and_leaves_nothing() {
     assert!(!node.path("other").exists(), "nobody listens, so there is no socket");
     assert_eq!(node.json(&["list"]), Value::Array(Vec::new()), "the first one serves on");
 }
+
+/// A skepd that dies at work: its client is told what becomes of what it asked for, and that is what becomes of it.
+#[test]
+fn a_client_of_a_skepd_that_dies_is_told_what_becomes_of_its_operation() {
+    let mut node = Node::new();
+    node.pack("exec");
+    node.pack("exec-2");
+    let mut said = String::new();
+    for (fault, args, version) in [
+        ("install.Switching.before", &["install", "exec.oci", "--allow-unsigned"][..], None),
+        ("install.Switched.after", &["install", "exec.oci", "--allow-unsigned"], Some("1.0.0")),
+        (
+            "upgrade.Loaded.after",
+            &["upgrade", "exec", "exec-2.oci", "--allow-unsigned"],
+            Some("1.0.0"),
+        ),
+        (
+            "upgrade.switch.after",
+            &["upgrade", "exec", "exec-2.oci", "--allow-unsigned"],
+            Some("2.0.0"),
+        ),
+        ("rollback.Switching.before", &["rollback", "exec"], Some("2.0.0")),
+        ("remove.Begin.after", &["remove", "exec"], None),
+    ] {
+        let mut skepd = node.skepd();
+        skepd.args(["--fault", fault]);
+        node.start_as(skepd);
+        let (status, text) = node.refused(args);
+        // How the connection ends is for the moment to say.
+        let text = text.lines().filter(|line| !line.starts_with("  because")).collect::<Vec<_>>();
+        let text = text.join("\n");
+        said.push_str(&format!("$ skep {}\n{text}\nexit status {status}\n\n", args.join(" ")));
+        node.died();
+        node.start();
+        let list = node.json(&["list"]);
+        assert_eq!(list[0]["version"].as_str(), version, "{fault}");
+        node.stop();
+    }
+    insta::assert_snapshot!(said);
+    assert!(!node.has_pins());
+}

@@ -96,6 +96,11 @@ impl Node {
         child.wait().unwrap();
     }
 
+    /// Waits for a skepd that ends by itself.
+    pub fn died(&mut self) {
+        assert!(!self.daemon.take().unwrap().wait().unwrap().success());
+    }
+
     /// Ends skepd as systemd would.
     pub fn stop(&mut self) {
         let mut child = self.daemon.take().unwrap();
