@@ -98,6 +98,12 @@ fn report(recovery: &Recovery) {
     for service in &recovery.adopted {
         tracing::info!(%service, "adopted: it ran on");
     }
+    for (service, why) in &recovery.lost {
+        tracing::error!(%service, "lost: {why}; it is loaded again from its package, and what its maps held is gone");
+    }
+    for pin in &recovery.pinned_again {
+        tracing::warn!(pin = %pin.display(), "pinned again: somebody had removed the pin, and nothing else was lost");
+    }
     for service in &recovery.started {
         tracing::info!(%service, "started again");
     }
@@ -105,12 +111,18 @@ fn report(recovery: &Recovery) {
         tracing::warn!(%hook, "attached again: nobody held it, and its events were lost until now");
     }
     for (service, why) in &recovery.failed {
-        tracing::error!(%service, why, "does not run");
+        tracing::error!(%service, why, "does not run; each start tries again, and skep remove gives it up");
     }
-    if let Some(interrupted) = &recovery.interrupted {
+    for (service, why) in &recovery.aside {
+        tracing::error!(%service, why, "half done, and neither finished nor undone; each start tries again, and skep remove gives it up");
+    }
+    for interrupted in &recovery.interrupted {
         let outcome = if interrupted.finished { "finished" } else { "undone" };
         tracing::warn!(service = %interrupted.service, op = ?interrupted.op, outcome, "an interrupted operation");
     }
+    let Recovery { adopted, started, failed, aside, .. } = recovery;
+    let (adopted, started) = (adopted.len(), started.len());
+    tracing::info!(adopted, started, failed = failed.len(), half_done = aside.len(), "services");
 }
 
 /// Fails if another daemon answers at `path`.

@@ -113,9 +113,12 @@ pub struct Status {
     pub generation: u64,
     /// `running`, `soaking` or `failed`.
     pub state: String,
-    /// Why nothing of it runs, if so.
+    /// Why it does not run, or not all of it, if so.
     #[serde(default)]
     pub failed: Option<String>,
+    /// What was begun on it and could be neither finished nor undone, and why.
+    #[serde(default)]
+    pub half_done: Option<String>,
     /// Who answers for it: `signed by …`, or that nobody does.
     #[serde(default)]
     pub origin: String,
@@ -155,6 +158,9 @@ pub struct Detail {
     /// Records that no output takes: none has a `when` that fits.
     #[serde(default)]
     pub events_unknown: u64,
+    /// What of it was gone when it was last loaded again on this boot: its maps began empty then.
+    #[serde(default)]
+    pub state_lost: Option<String>,
     /// What was adapted for this kernel.
     #[serde(default)]
     pub report: Report,

@@ -85,21 +85,9 @@ impl Runtime {
         if let Err(error) = switched {
             return Err(self.undo_or(error));
         }
-        self.finish().map_err(|source| self.unfinished(&up.service, source))?;
+        self.finish_or_set_aside(&up.service)?;
         let service = self.service_state(&up.service)?;
         Ok(service.active().cloned().unwrap_or_else(|| up.generation.clone()))
-    }
-
-    /// Undoes the operation under way and gives the error back; if that fails as well, the next start does it.
-    fn undo_or(&mut self, error: RuntimeError) -> RuntimeError {
-        let cause = crate::error::chain(&error);
-        match self.undo(&cause) {
-            Ok(()) => error,
-            Err(second) => {
-                tracing::error!(%cause, "undoing failed: {second}; the next start takes it up again");
-                error
-            }
-        }
     }
 
     fn until_switched(
@@ -370,10 +358,6 @@ impl Runtime {
         let to = self.state.pending.as_ref().and_then(|p| p.to.as_ref());
         let incarnation = to.and_then(|to| to.incarnation.clone()).unwrap_or_default();
         Ok(Incarnation { report, ..incarnation })
-    }
-
-    pub(crate) fn unfinished(&self, service: &ServiceName, source: RuntimeError) -> RuntimeError {
-        RuntimeError::Unfinished { service: service.clone(), source: Box::new(source) }
     }
 
     pub(crate) fn end(&mut self, result: Outcome) -> Result<(), RuntimeError> {

@@ -40,7 +40,7 @@ impl Runtime {
     }
 
     /// Puts the previous generation's programs into the idle slots, and empties those that it has none for.
-    fn settle_slots(&self, name: &ServiceName) -> Result<(), RuntimeError> {
+    pub(crate) fn settle_slots(&self, name: &ServiceName) -> Result<(), RuntimeError> {
         let Some(service) = self.state.services.get(name) else { return Ok(()) };
         let Some(word) = service.switch else { return Ok(()) };
         let idle = slot_of(word + 1);

@@ -8,6 +8,7 @@ use crate::choose::ChooseError;
 use crate::journal::JournalError;
 use crate::migrate::MigrateError;
 use crate::params::ParamsError;
+use crate::state::Op;
 
 /// An error of another crate behind one of our seams.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -151,7 +152,7 @@ pub enum RuntimeError {
     },
     /// The new generation runs, but its state is not all there yet.
     #[error(
-        "{service} runs its new generation, but moving its state did not end; it is taken up again by the next operation or start"
+        "{service} runs its new generation, but moving its state did not end; it is taken up again by the next operation on it, and at skepd's next start"
     )]
     Unfinished {
         /// The service.
@@ -159,6 +160,34 @@ pub enum RuntimeError {
         /// Why.
         #[source]
         source: Box<RuntimeError>,
+    },
+    /// An operation failed, and so did undoing it.
+    #[error("the {op} of {service} failed and could not be undone ({undo})")]
+    NotUndone {
+        /// The service.
+        service: ServiceName,
+        /// What failed.
+        op: Op,
+        /// Why it could not be undone.
+        undo: String,
+        /// Why it failed.
+        source: Box<RuntimeError>,
+    },
+    /// An operation was begun, and is in the way of others on the service.
+    #[error("the {op} of {service} is half done, and can be neither finished nor undone now")]
+    Stuck {
+        /// The service.
+        service: ServiceName,
+        /// What was begun.
+        op: Op,
+        /// Why it can't be ended.
+        source: Box<RuntimeError>,
+    },
+    /// Something that was pinned is gone.
+    #[error("what was pinned at {path} is gone from the kernel")]
+    Gone {
+        /// The pin.
+        path: String,
     },
     /// A map or output that the service does not have.
     #[error("{service} has no {what} '{name}'; it has: {there}")]
@@ -204,6 +233,9 @@ impl RuntimeError {
             Self::Package { .. } => "package-gone",
             Self::Holder { .. } => "holder",
             Self::Unfinished { .. } => "unfinished",
+            Self::NotUndone { .. } => "not-undone",
+            Self::Stuck { .. } => "stuck",
+            Self::Gone { .. } => "pin-gone",
             Self::NoSuch { .. } => "no-such",
             Self::NoEvents { .. } => "no-events",
         }
@@ -223,9 +255,12 @@ impl RuntimeError {
             Self::NotOurs { .. } => Some(
                 "give the --state-dir that they belong to, or another --bpffs-dir, or remove the folder: that detaches what it holds",
             ),
-            Self::Package { .. } => {
-                Some("pull it again: skep install or skep upgrade with its digest")
-            }
+            Self::Package { .. } => Some(
+                "let the package that runs in again: skep upgrade with its own version or digest",
+            ),
+            Self::NotUndone { .. } | Self::Stuck { .. } => Some(
+                "other services go on; once the cause is mended, the next operation on this one and each start of skepd try again, and skep remove gives it up",
+            ),
             Self::Holder { .. } => Some("is skepd --hold running?"),
             _ => None,
         }

@@ -57,8 +57,8 @@ impl Faults {
         "remove": "Begin" "detach" "Detached" "unpin" "End";
         "activate": "Begin" "load" "pin" "Loaded" "Attach" "stub" "attach" "Attached" "fill" "SlotsFilled"
             "Switching" "switch" "Switched" "End";
-        "recover": "Boot" "RolledBack" "detach" "Detached" "unpin" "attach" "pin" "Attached" "fill" "update"
-            "Switched" "wait" "Quiesced" "merge" "Merged" "SoakUntil" "Committed" "Freed" "End" "Checkpoint";
+        "recover": "Boot" "RolledBack" "detach" "Detached" "unpin" "stub" "attach" "pin" "Attached" "fill" "update"
+            "Switched" "wait" "Quiesced" "merge" "Merged" "SoakUntil" "Committed" "Freed" "End" "Lost" "SetAside" "TakeUp" "Checkpoint";
     };
 
     /// No fault.

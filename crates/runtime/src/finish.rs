@@ -5,6 +5,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skep_kernel::maps::rcu;
+use skep_spec::ServiceName;
 
 use crate::bring_up::listed;
 use crate::error::RuntimeError;
@@ -29,6 +30,19 @@ impl Runtime {
         }
         self.retire(&pending)?;
         self.end(Outcome::Done)
+    }
+
+    /// The same for an operation of this process; one that does not end waits for the next on the same service.
+    pub(crate) fn finish_or_set_aside(
+        &mut self,
+        service: &ServiceName,
+    ) -> Result<(), RuntimeError> {
+        let finished = self.finish();
+        let unfinished = |source| RuntimeError::Unfinished {
+            service: service.clone(),
+            source: Box::new(source),
+        };
+        self.or_set_aside(finished).map_err(unfinished)
     }
 
     /// Waits until no run of the old generation is left.

@@ -83,7 +83,7 @@ fn without_stub(target: &Target) -> Mechanism {
 }
 
 /// A stub and its slots.
-struct Stubbed {
+pub(crate) struct Stubbed {
     program: Program,
     slots: MapHandle,
 }
@@ -140,7 +140,7 @@ impl Runtime {
     }
 
     /// The stub with `program` in `slot`. A refusal here is no error of the operation: there are other ways.
-    fn make_stub(
+    pub(crate) fn make_stub(
         &self,
         service: &ServiceName,
         hook: &str,
@@ -190,7 +190,7 @@ impl Runtime {
         Ok(())
     }
 
-    fn pin_stub(
+    pub(crate) fn pin_stub(
         &self,
         service: &ServiceName,
         name: &str,
@@ -210,9 +210,22 @@ impl Runtime {
     /// Takes a hook off the kernel; one that is not attached any more is no error.
     pub(crate) fn detach_hook(&mut self, dead: &DeadHook) -> Result<(), RuntimeError> {
         let DeadHook { service, name, .. } = dead;
+        let filter = self.filter_of(dead)?;
+        self.take_off(service, name, filter)?;
+        let (service, name) = (service.clone(), name.clone());
+        self.record(Record::Detached { service, name })
+    }
+
+    /// Detaches what a hook has attached, also if it is another link than was written down.
+    pub(crate) fn take_off(
+        &mut self,
+        service: &ServiceName,
+        name: &str,
+        filter: Option<Filter>,
+    ) -> Result<(), RuntimeError> {
         let pins = self.pins(service);
         self.faults.point(self.op, "detach", crate::faults::Side::Before);
-        if let Some(filter) = self.filter_of(dead)? {
+        if let Some(filter) = filter {
             filter.remove()?;
         }
         self.held.release(&format!("{service}/{name}"))?;
@@ -221,8 +234,7 @@ impl Runtime {
             link.detach()?;
         }
         self.faults.point(self.op, "detach", crate::faults::Side::After);
-        let (service, name) = (service.clone(), name.clone());
-        self.record(Record::Detached { service, name })
+        Ok(())
     }
 }
 

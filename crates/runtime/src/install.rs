@@ -30,8 +30,8 @@ impl Runtime {
         package: &Verified<Package>,
         install: &Install,
     ) -> Result<Detail, RuntimeError> {
-        self.take_up()?;
         let service = &install.service;
+        self.take_up(service)?;
         if self.state.services.contains_key(service) {
             return Err(RuntimeError::Exists { service: service.clone() });
         }

@@ -4,6 +4,8 @@
 //! keeps for us. One generation comes up in [`bring_up`], and once it runs [`finish`] moves the old one's state;
 //! [`converge`] makes the kernel what the state says, which is how everything is undone and cleaned up.
 
+mod adopt;
+mod aside;
 mod bring_up;
 mod choose;
 pub mod contents;
@@ -26,6 +28,7 @@ mod recover;
 mod remove;
 mod rollback;
 mod runtime;
+mod start;
 pub mod state;
 pub mod status;
 mod upgrade;

@@ -7,15 +7,14 @@ use crate::runtime::Runtime;
 use crate::state::{Op, Outcome, Record};
 
 impl Runtime {
-    /// Detaches everything of a service and keeps nothing of it. Says whether there was one: doing it again is no
-    /// error.
+    /// Detaches everything of a service and keeps nothing of it, nor of an operation on it that waits. Says whether there
+    /// was one: doing it again is no error.
     ///
     /// # Errors
-    /// The kernel refuses; then the next start goes on.
+    /// The kernel refuses; then the next removal or start goes on.
     pub fn remove(&mut self, service: &ServiceName) -> Result<bool, RuntimeError> {
-        self.take_up()?;
-        let Some(state) = self.state.services.get(service) else { return Ok(false) };
-        let from = Some(state.active);
+        let active = self.state.service(service).map(|state| state.active);
+        let Some(from) = active else { return Ok(false) };
         self.consumers.forget(service);
         self.failures.remove(service);
         self.op = Op::Remove;
@@ -23,11 +22,16 @@ impl Runtime {
             txn: self.state.last_txn + 1,
             service: service.clone(),
             op: Op::Remove,
-            from,
+            from: Some(from),
             to: None,
             changes: Default::default(),
         })?;
-        self.converge(service)?;
+        let gone = self.converge(service);
+        self.or_set_aside(gone).map_err(|source| RuntimeError::Stuck {
+            service: service.clone(),
+            op: Op::Remove,
+            source: Box::new(source),
+        })?;
         self.end(Outcome::Done)?;
         Ok(true)
     }

@@ -16,7 +16,7 @@ impl Runtime {
     /// # Errors
     /// There is no generation to return to; the kernel refuses.
     pub fn rollback(&mut self, service: &ServiceName) -> Result<Detail, RuntimeError> {
-        self.take_up()?;
+        self.take_up(service)?;
         let from = self.active(service)?;
         let to = self.previous(service)?;
         if to.incarnation.is_none() {
@@ -35,10 +35,9 @@ impl Runtime {
             changes,
         })?;
         if let Err(error) = self.switch_back(service, &from, &to) {
-            self.undo(&crate::error::chain(&error))?;
-            return Err(error);
+            return Err(self.undo_or(error));
         }
-        self.finish().map_err(|source| self.unfinished(service, source))?;
+        self.finish_or_set_aside(service)?;
         self.service(service)
     }
 
@@ -47,7 +46,7 @@ impl Runtime {
     /// # Errors
     /// There is none.
     pub fn commit(&mut self, service: &ServiceName) -> Result<Detail, RuntimeError> {
-        self.take_up()?;
+        self.take_up(service)?;
         let from = self.active(service)?.number;
         self.previous(service)?;
         self.op = Op::Commit;
@@ -59,7 +58,7 @@ impl Runtime {
             to: None,
             changes: Default::default(),
         })?;
-        self.finish().map_err(|source| self.unfinished(service, source))?;
+        self.finish_or_set_aside(service)?;
         self.service(service)
     }
 

@@ -1,6 +1,7 @@
 //! What people see of services: states, generations, hooks, maps, lost events.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use skep_kernel::maps::kind;
@@ -27,8 +28,10 @@ pub struct Status {
     pub generation: u64,
     /// What it is doing.
     pub state: ServiceState,
-    /// Why nothing of it runs, if so.
+    /// Why it does not run, or not all of it, if so.
     pub failed: Option<String>,
+    /// What was begun on it and could be neither finished nor undone, and why.
+    pub half_done: Option<String>,
 }
 
 /// What a service is doing.
@@ -39,7 +42,7 @@ pub enum ServiceState {
     Running,
     /// It runs a new generation, and the one before is kept for a rollback.
     Soaking,
-    /// Nothing of it runs.
+    /// It does not run, or not all of it.
     Failed,
 }
 
@@ -72,6 +75,8 @@ pub struct Detail {
     pub report: Report,
     /// Until when it is on probation, in seconds since 1970.
     pub soak_until: Option<u64>,
+    /// What of it was gone when it was last loaded again on this boot: its maps began empty then.
+    pub state_lost: Option<String>,
 }
 
 /// One generation.
@@ -151,12 +156,19 @@ impl Runtime {
     /// A line for every service, by name.
     #[must_use]
     pub fn services(&self) -> Vec<Status> {
-        self.state.services.iter().filter_map(|(name, s)| self.status(name, s)).collect()
+        let names: BTreeSet<&ServiceName> =
+            self.state.services.keys().chain(self.state.aside.keys()).collect();
+        let status = |name| self.status(name, &*self.state.service(name)?);
+        names.into_iter().filter_map(status).collect()
     }
 
     fn status(&self, name: &ServiceName, service: &Service) -> Option<Status> {
         let active = service.active()?;
-        let failed = self.failures.get(name).cloned();
+        let aside = self.state.aside.get(name);
+        let half_done =
+            aside.map(|aside| format!("its {} is half done: {}", aside.pending.op, aside.why));
+        let there = self.state.services.contains_key(name);
+        let failed = self.failures.get(name).or(half_done.as_ref().filter(|_| !there)).cloned();
         let state = match (&failed, service.previous) {
             (Some(_), _) => ServiceState::Failed,
             (None, Some(_)) => ServiceState::Soaking,
@@ -170,6 +182,7 @@ impl Runtime {
             generation: active.number,
             state,
             failed,
+            half_done: half_done.filter(|_| there),
         })
     }
 
@@ -178,29 +191,34 @@ impl Runtime {
     /// # Errors
     /// There is no such service.
     pub fn service(&self, name: &ServiceName) -> Result<Detail, RuntimeError> {
-        let service = self.service_state(name)?;
+        let service = match self.state.service(name) {
+            Some(service) => service,
+            None => Cow::Borrowed(self.service_state(name)?),
+        };
         let gone = || RuntimeError::NotRunning {
             service: name.clone(),
             why: "its generation is gone".to_owned(),
         };
-        let (status, active) = self.status(name, service).zip(service.active()).ok_or_else(gone)?;
-        let generations = service.generations.values().map(|g| self.generation(name, service, g));
+        let (status, active) =
+            self.status(name, &service).zip(service.active()).ok_or_else(gone)?;
+        let generations = service.generations.values().map(|g| self.generation(name, &service, g));
         let maps = self.maps(name, active);
         let counts = self.event_counts(name);
         Ok(Detail {
             status,
             switch: service.switch,
             generations: generations.collect(),
-            hooks: self.hook_details(name, service),
+            hooks: self.hook_details(name, &service),
             map_memory: maps.iter().map(|map| map.memory).sum(),
             maps,
-            lost: self.lost(name, service),
+            lost: self.lost(name, &service),
             perf_lost: counts.lost,
             events_read: counts.read,
             events_dropped: counts.dropped,
             events_unknown: counts.unknown,
             report: active.incarnation.as_ref().map(|i| i.report.clone()).unwrap_or_default(),
             soak_until: service.soak_until,
+            state_lost: service.lost.clone(),
         })
     }
 

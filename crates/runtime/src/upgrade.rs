@@ -78,7 +78,7 @@ impl Runtime {
         package: &Verified<Package>,
         install: &Install,
     ) -> Result<Upgraded, RuntimeError> {
-        self.take_up()?;
+        self.take_up(&install.service)?;
         let plan = self.plan_upgrade(package, install)?;
         if plan.already {
             return Ok(Upgraded { plan, detail: self.service(&install.service)? });

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::Value;
 use skep_api::{CounterRow, Detail, HookDetail};
 
+use super::list::{state, wrong};
 use crate::config::Config;
 use crate::daemon;
 use crate::error::Result;
@@ -35,7 +36,7 @@ impl Show {
 
 fn text(detail: &Detail) -> String {
     let status = &detail.status;
-    let state = status.failed.as_ref().map_or(status.state.clone(), |why| format!("failed: {why}"));
+    let state = state(status);
     let mut lines = vec![
         format!(
             "{}: {} {}, generation {}, {state}",
@@ -44,6 +45,14 @@ fn text(detail: &Detail) -> String {
         format!("{}, {}", status.index, status.origin),
         String::new(),
     ];
+    let mut trouble = wrong(status);
+    if let (Some(why), None) = (&detail.state_lost, &status.failed) {
+        trouble.push(format!("Loaded again from its package, with empty maps: {why}"));
+    }
+    if !trouble.is_empty() {
+        lines.extend(trouble);
+        lines.push(String::new());
+    }
     lines.push("Attached:".to_owned());
     lines.extend(detail.hooks.iter().map(hook));
     let maps = detail

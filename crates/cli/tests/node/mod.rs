@@ -47,6 +47,11 @@ impl Node {
         self.path("run/skepd.sock")
     }
 
+    /// The folder of a service's pins.
+    pub fn pins(&self, service: &str) -> PathBuf {
+        self.bpffs.join(service)
+    }
+
     /// Whether anything of ours is pinned.
     pub fn has_pins(&self) -> bool {
         fn files(folder: &Path) -> usize {

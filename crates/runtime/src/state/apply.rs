@@ -5,7 +5,7 @@ use std::mem;
 
 use skep_spec::ServiceName;
 
-use super::{DeadHook, Generation, Hook, Op, Pending, Record, Service, State};
+use super::{Aside, DeadHook, Generation, Hook, Op, Pending, Record, Service, State};
 use crate::plan::MapChange;
 
 impl State {
@@ -42,6 +42,20 @@ impl State {
             }
             Record::End { .. } => self.pending = None,
             Record::Checkpoint { state } => *self = state,
+            Record::Lost { service, why } => {
+                self.cold(&service);
+                if let Some(service) = self.services.get_mut(&service) {
+                    service.lost = Some(why);
+                }
+            }
+            Record::SetAside { why } => {
+                if let Some(pending) = self.pending.take() {
+                    self.aside.insert(pending.service.clone(), Aside { pending, why });
+                }
+            }
+            Record::TakeUp { service } => {
+                self.pending = self.aside.remove(&service).map(|aside| aside.pending);
+            }
             Record::SlotsFilled { .. }
             | Record::Precopied { .. }
             | Record::Merged { .. }
@@ -49,27 +63,37 @@ impl State {
         }
     }
 
-    /// Pins, ids and hooks of another boot are gone; what had not switched never will.
+    /// Pins, ids and hooks of another boot are gone.
     fn boot(&mut self, boot_id: String) {
         if boot_id == self.boot {
             return;
         }
         self.boot = boot_id;
-        self.dead.clear();
-        if let Some(pending) = self.pending.take().filter(|p| p.switched)
-            && let (Some(service), Some(retiring)) =
-                (self.services.get_mut(&pending.service), pending.retiring)
-        {
-            service.forget(retiring);
+        for name in self.services.keys().cloned().collect::<Vec<_>>() {
+            self.cold(&name);
         }
-        for service in self.services.values_mut() {
-            service.hooks.clear();
-            service.changes.clear();
-            service.switch = None;
-            for generation in service.generations.values_mut() {
-                generation.incarnation = None;
-            }
+        self.services.values_mut().for_each(|service| service.lost = None);
+        (self.pending, self.aside, self.dead) = (None, BTreeMap::new(), Vec::new());
+    }
+
+    /// The kernel has nothing of a service that can be used: what had not switched never will, and what may still be
+    /// attached is dead.
+    fn cold(&mut self, name: &ServiceName) {
+        let pending = self.pending.take_if(|pending| pending.service == *name);
+        let begun = pending.or_else(|| Some(self.aside.remove(name)?.pending));
+        let Some(service) = self.services.get_mut(name) else { return };
+        let mut dead = Vec::new();
+        if let Some(begun) = begun {
+            dead.push(begun.hooks);
+            dead.extend(begun.retiring.filter(|_| begun.switched).map(|gone| service.forget(gone)));
         }
+        dead.push(mem::take(&mut service.hooks));
+        service.changes.clear();
+        service.switch = None;
+        for generation in service.generations.values_mut() {
+            generation.incarnation = None;
+        }
+        dead.into_iter().for_each(|hooks| self.bury(name, hooks));
     }
 
     fn begin(
@@ -87,11 +111,7 @@ impl State {
             Op::Rollback => from,
             _ => None,
         };
-        if op == Op::Remove
-            && let Some(gone) = self.services.remove(&service)
-        {
-            self.bury(&service, gone.hooks);
-        }
+        let to = if op == Op::Remove { self.removed(&service) } else { to };
         self.pending = Some(Pending {
             txn,
             service,
@@ -102,10 +122,23 @@ impl State {
             hooks: BTreeMap::new(),
             switching: None,
             switched: false,
+            undoing: false,
             quiesced: false,
             merged: BTreeSet::new(),
             retiring,
         });
+    }
+
+    /// A service goes, with an operation on it that waited. Gives the generation that people know it by.
+    fn removed(&mut self, name: &ServiceName) -> Option<Generation> {
+        let service = self.services.remove(name);
+        let begun = self.aside.remove(name).map(|aside| aside.pending);
+        let known = service.as_ref().and_then(|service| service.active().cloned());
+        let known = known.or_else(|| begun.as_ref()?.to.clone());
+        let hooks = begun.map(|begun| begun.hooks);
+        let hooks = hooks.into_iter().chain(service.map(|service| service.hooks));
+        hooks.for_each(|hooks| self.bury(name, hooks));
+        known
     }
 
     /// A hook that the service has already changes there; any other belongs to the operation until the switch.
@@ -162,7 +195,7 @@ impl State {
 
     fn rolled_back(&mut self) {
         let Some(pending) = &mut self.pending else { return };
-        pending.to = None;
+        pending.undoing = true;
         let (name, hooks) = (pending.service.clone(), mem::take(&mut pending.hooks));
         self.bury(&name, hooks);
     }

@@ -6,6 +6,7 @@ mod apply;
 mod hook;
 mod record;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -31,8 +32,20 @@ pub struct State {
     pub services: BTreeMap<ServiceName, Service>,
     /// The operation under way.
     pub pending: Option<Pending>,
+    /// Operations that could be neither finished nor undone, by service. Each start tries again.
+    #[serde(default)]
+    pub aside: BTreeMap<ServiceName, Aside>,
     /// Hooks that no generation wants any more and that may still be attached.
     pub dead: Vec<DeadHook>,
+}
+
+/// An operation that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aside {
+    /// As it was left.
+    pub pending: Pending,
+    /// Why it could not be ended.
+    pub why: String,
 }
 
 /// A hook to be detached.
@@ -65,6 +78,9 @@ pub struct Service {
     pub changes: BTreeMap<String, MapChange>,
     /// Until when the active generation is on probation, in seconds since 1970.
     pub soak_until: Option<u64>,
+    /// What of it was gone when it was last loaded again on this boot: its maps began empty then.
+    #[serde(default)]
+    pub lost: Option<String>,
 }
 
 /// One (index digest, platform digest, parameters) of a service: immutable but for its incarnation.
@@ -167,7 +183,7 @@ pub struct Pending {
     pub op: Op,
     /// The generation that runs when it begins.
     pub from: Option<u64>,
-    /// The generation that is to run; none for a removal or commit.
+    /// The generation that is to run; of a removal the one that ran, of a commit none.
     pub to: Option<Generation>,
     /// What becomes of each map.
     pub changes: BTreeMap<String, MapChange>,
@@ -177,6 +193,9 @@ pub struct Pending {
     pub switching: Option<Option<u64>>,
     /// The new generation runs.
     pub switched: bool,
+    /// It is being undone.
+    #[serde(default)]
+    pub undoing: bool,
     /// No run of the old generation is left.
     pub quiesced: bool,
     /// Maps whose contents have moved.
@@ -219,8 +238,22 @@ impl State {
     /// Every key that the holder should hold.
     #[must_use]
     pub fn held_keys(&self) -> BTreeSet<String> {
-        let hooks = self.services.values().flat_map(|service| service.hooks.values());
-        hooks.filter_map(|hook| hook.attachment.held_key().map(str::to_owned)).collect()
+        let services = self.services.values().flat_map(|service| service.hooks.values());
+        let aside = self.aside.values().flat_map(|aside| aside.pending.hooks.values());
+        let keys = services.chain(aside).filter_map(|hook| hook.attachment.held_key());
+        keys.map(str::to_owned).collect()
+    }
+
+    /// A service, or what an operation that waits left of one that is not there yet or any more.
+    #[must_use]
+    pub fn service(&self, name: &ServiceName) -> Option<Cow<'_, Service>> {
+        if let Some(service) = self.services.get(name) {
+            return Some(Cow::Borrowed(service));
+        }
+        let to = self.aside.get(name)?.pending.to.clone()?;
+        let (active, to) = (to.number, Generation { incarnation: None, ..to });
+        let generations = BTreeMap::from([(active, to)]);
+        Some(Cow::Owned(Service { generations, active, ..Service::default() }))
     }
 }
 

@@ -120,6 +120,23 @@ pub enum Record {
         /// The whole state.
         state: State,
     },
+    /// What the kernel had of a service is gone, and its state with it: it is loaded again from its package.
+    Lost {
+        /// Which service.
+        service: ServiceName,
+        /// What is gone.
+        why: String,
+    },
+    /// The operation under way can be neither finished nor undone now; it waits, and others go on.
+    SetAside {
+        /// Why.
+        why: String,
+    },
+    /// The operation of a service that was set aside is under way again.
+    TakeUp {
+        /// Which service.
+        service: ServiceName,
+    },
 }
 
 /// How an operation ended.
@@ -133,7 +150,7 @@ pub enum Outcome {
 }
 
 /// The numbers and names of records in the file; a number is never used for something else.
-const TYPES: [(u16, &str); 18] = [
+const TYPES: [(u16, &str); 21] = [
     (1, "Boot"),
     (2, "Begin"),
     (3, "Loaded"),
@@ -152,6 +169,9 @@ const TYPES: [(u16, &str); 18] = [
     (16, "Freed"),
     (17, "End"),
     (18, "Checkpoint"),
+    (19, "Lost"),
+    (20, "SetAside"),
+    (21, "TakeUp"),
 ];
 
 impl Record {
@@ -177,6 +197,9 @@ impl Record {
             Self::Freed { .. } => "Freed",
             Self::End { .. } => "End",
             Self::Checkpoint { .. } => "Checkpoint",
+            Self::Lost { .. } => "Lost",
+            Self::SetAside { .. } => "SetAside",
+            Self::TakeUp { .. } => "TakeUp",
         }
     }
 
@@ -195,6 +218,9 @@ impl Record {
                 | Self::RolledBack { .. }
                 | Self::End { .. }
                 | Self::Checkpoint { .. }
+                | Self::Lost { .. }
+                | Self::SetAside { .. }
+                | Self::TakeUp { .. }
         )
     }
 
@@ -239,6 +265,7 @@ mod tests {
             Record::Merged { map: "m".to_owned(), batch: 3, last: true },
             Record::End { result: Outcome::Undone },
             Record::Checkpoint { state: State::default() },
+            Record::SetAside { why: "w".to_owned() },
         ];
         for record in records {
             let (number, json) = record.encode().unwrap();

@@ -26,13 +26,18 @@ pub struct Crash {
     pub trouble: Option<Trouble>,
 }
 
+/// What befalls a service.
+pub type Befalls = fn(&Place) -> Result<(), String>;
+
 /// What a start has to mend.
 #[derive(Clone, Copy)]
 pub enum Trouble {
     /// The operation was killed here.
     Killed(&'static str),
     /// The operation was done, and then this was.
-    Behind(fn(&Place) -> Result<(), String>),
+    Behind(Befalls),
+    /// The same, and the second is done once the start was killed.
+    Until(Befalls, Befalls),
 }
 
 /// Kills the operation at each of its points; gives those that were passed.
@@ -48,7 +53,12 @@ pub fn sweep(
     for point in points {
         let place = place()?;
         let killed = match (crash.op, crash.trouble) {
-            (_, Some(Trouble::Behind(trouble))) => start(&place, kind, crash, trouble, point),
+            (_, Some(Trouble::Behind(begin))) => {
+                start(&place, kind, crash, (begin, |_| Ok(())), point)
+            }
+            (_, Some(Trouble::Until(begin, end))) => {
+                start(&place, kind, crash, (begin, end), point)
+            }
             ("install", _) => install(&place, kind, point),
             _ => at(&place, kind, crash, point),
         };
@@ -98,12 +108,13 @@ fn start(
     place: &Place,
     kind: Kind,
     crash: Crash,
-    trouble: fn(&Place) -> Result<(), String>,
+    (begin, end): (Befalls, Befalls),
     point: &str,
 ) -> Result<bool, String> {
     crash.before.iter().chain([&crash.op]).try_for_each(|op| place.does(op).map(drop))?;
-    trouble(place)?;
+    begin(place)?;
     let killed = kill(place, "open", point)?;
+    end(place)?;
     let detail = place.does("open")?.detail.ok_or("the service is gone")?;
     let maps: Vec<MapHandle> = (1..=2).filter_map(|n| place.map("seen", n).ok()).collect();
     let generator = Generator::start(kind, 1, PAUSE);

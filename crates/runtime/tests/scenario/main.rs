@@ -12,6 +12,7 @@ mod crash;
 mod equal;
 mod generator;
 mod holder;
+mod hurt;
 mod lives;
 mod objects;
 mod own_cgroup;

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde::{Deserialize, Serialize};
 use skep_kernel::MapHandle;
 use skep_kernel::bpffs;
-use skep_runtime::{Cause, Detail, Dirs, Faults, Install, Packages, Runtime};
+use skep_runtime::{Cause, Detail, Dirs, Faults, Install, Packages, Recovery, Runtime};
 use skep_spec::{Digest, ServiceName};
 use skep_trust::{Package, Verified};
 
@@ -158,6 +158,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        let _ = crate::hurt::unblock(self);
         let _ = bpffs::unpin_tree(&self.bpffs);
     }
 }
@@ -168,20 +169,25 @@ impl Job {
     }
 
     pub fn open(&self) -> Result<(Runtime, Reply), Box<dyn Error>> {
+        let (runtime, recovery) = self.recover(&[1, 2])?;
+        let interrupted = recovery.interrupted.first().map(|interrupted| {
+            if interrupted.finished { "finished".to_owned() } else { "undone".to_owned() }
+        });
+        Ok((runtime, Reply { interrupted, ..Reply::default() }))
+    }
+
+    /// Opens the runtime where the store has these versions.
+    pub fn recover(&self, versions: &[u32]) -> Result<(Runtime, Recovery), Box<dyn Error>> {
         let objects = Objects::at(&self.objects);
         let mut shelf = BTreeMap::new();
-        for version in [1, 2] {
-            let package = objects.package(&self.set, version, self.target.as_deref())?;
+        for version in versions {
+            let package = objects.package(&self.set, *version, self.target.as_deref())?;
             shelf.insert(package.index, package);
         }
         let faults = self.fault.as_deref().map_or(Ok(Faults::none()), Faults::arm)?;
         let dirs = Dirs { state: self.state.clone(), bpffs: self.bpffs.clone() };
         let holder = crate::holder::connect(&self.state)?;
-        let (runtime, recovery) = Runtime::open(dirs, Box::new(Shelf(shelf)), holder, faults)?;
-        let interrupted = recovery.interrupted.map(|interrupted| {
-            if interrupted.finished { "finished".to_owned() } else { "undone".to_owned() }
-        });
-        Ok((runtime, Reply { interrupted, ..Reply::default() }))
+        Ok(Runtime::open(dirs, Box::new(Shelf(shelf)), holder, faults)?)
     }
 
     pub fn package(&self, version: u32) -> Result<Verified<Package>, String> {

@@ -9,6 +9,7 @@ use skep_runtime::ephemeral::{Options, Record, run};
 use crate::crash::{self, Crash, Trouble};
 use crate::equal::equal;
 use crate::generator::{Generator, Kind};
+use crate::hurt;
 use crate::lives;
 use crate::objects::{Objects, verified};
 use crate::own_cgroup::OwnCgroup;
@@ -81,6 +82,14 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("quiet_ring", "quiet", lives::quiet_ring),
     ("perf_buffer", "perf", lives::perf_buffer),
     ("full_ring", "small", lives::full_ring),
+    ("lost_service", "raw_tp", hurt::lost_service),
+    ("lost_for_good", "raw_tp", hurt::lost_for_good),
+    ("lost_half_way", "two", hurt::lost_half_way),
+    ("each_pin", "two", hurt::each_pin),
+    ("lost_hooks", "two", hurt::lost_hooks),
+    ("lost_hooks_update", "tc", hurt::lost_hooks_of_updates),
+    ("half_done", "raw_tp", hurt::half_done),
+    ("half_done_install", "raw_tp", hurt::half_done_install),
 ];
 
 fn life(name: &str, set: &'static str, run: Life) -> Test {
@@ -99,6 +108,10 @@ fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
     };
     let start = |set, points, trouble| {
         let trouble = Some(Trouble::Behind(trouble));
+        (set, Crash { before: ONE, op: "upgrade", points, trouble })
+    };
+    let until = |set, points, begin, end| {
+        let trouble = Some(Trouble::Until(begin, end));
         (set, Crash { before: ONE, op: "upgrade", points, trouble })
     };
     const ONE: &[&str] = &["install"];
@@ -135,6 +148,12 @@ fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
             start("two", "recover.Attached", lives::lose_links),
             start("tc", "recover.Attached", lives::lose_links),
             start("two", "recover.Checkpoint", lives::long_journal),
+            start("two", "recover.stub", hurt::lose_hooks),
+            start("two", "recover.pin", hurt::lose_hooks),
+            start("two", "recover.Attached", hurt::lose_hooks),
+            start("two", "recover.Lost", hurt::lose_pins),
+            start("two", "recover.TakeUp", hurt::leave_half_done),
+            until("two", "recover.SetAside", hurt::kill_and_block, hurt::unblock),
         ],
     }
 }

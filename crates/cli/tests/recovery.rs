@@ -1,0 +1,167 @@
+//! What hurts one service, and a skepd that dies at work, as an operator sees it.
+#![allow(clippy::unwrap_used)]
+
+mod node;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use node::Node;
+
+/// A node with both versions packed, and the first one installed twice.
+fn with_two() -> Node {
+    let mut node = Node::new();
+    node.pack("exec");
+    node.pack("exec-2");
+    node.start();
+    for name in ["exec", "two"] {
+        node.run(&["install", "exec.oci", "--as", name, "--allow-unsigned"]);
+    }
+    node
+}
+
+/// The state of a service in `skep list`, and why it failed or what is half done.
+fn state(node: &Node, service: &str) -> (String, String) {
+    let list = node.json(&["list"]);
+    let mut list = list.as_array().unwrap().iter();
+    let status = list.find(|status| status["service"] == service).unwrap();
+    let why = status["failed"].as_str().or_else(|| status["half_done"].as_str());
+    (status["state"].as_str().unwrap().to_owned(), why.unwrap_or_default().to_owned())
+}
+
+fn running() -> (String, String) {
+    ("running".to_owned(), String::new())
+}
+
+fn remove_all(node: &Node) {
+    for name in ["exec", "two"] {
+        node.run(&["remove", name]);
+    }
+    assert!(!node.has_pins());
+}
+
+#[test]
+fn a_service_whose_pins_are_gone_is_loaded_again_and_the_others_serve_on() {
+    let mut node = with_two();
+    let hooks = node.json(&["show", "exec"])["hooks"].clone();
+    node.kill();
+    fs::remove_dir_all(node.pins("two")).unwrap();
+    let said = node.start();
+    assert!(said.contains("what its maps held is gone"), "{said}");
+    assert!(said.contains("adopted=1 started=1 failed=0 half_done=0"), "{said}");
+    assert_eq!(state(&node, "two"), running());
+    let shown = node.run(&["show", "two"]);
+    assert!(shown.contains("Loaded again from its package, with empty maps: "), "{shown}");
+    assert_eq!(node.json(&["show", "exec"])["hooks"], hooks);
+    assert!(!node.run(&["show", "exec"]).contains("Loaded again"));
+    for name in ["exec", "two"] {
+        node.run(&["upgrade", name, "exec-2.oci", "--allow-unsigned"]);
+    }
+    remove_all(&node);
+}
+
+#[test]
+fn one_pin_that_is_gone_is_put_back_and_nothing_is_lost() {
+    let mut node = with_two();
+    let before = node.json(&["show", "two"]);
+    node.kill();
+    let map = node.pins("two").join("maps/execs@1");
+    fs::remove_file(&map).unwrap();
+    let said = node.start();
+    assert!(said.contains("pinned again"), "{said}");
+    assert!(map.exists());
+    assert_eq!(node.json(&["show", "two"])["hooks"], before["hooks"]);
+    assert!(node.json(&["show", "two"])["state_lost"].is_null());
+    remove_all(&node);
+}
+
+#[test]
+fn a_service_that_cannot_be_loaded_again_is_failed_and_the_others_serve_on() {
+    let mut node = with_two();
+    node.kill();
+    fs::remove_dir_all(node.pins("two")).unwrap();
+    fs::remove_dir_all(node.path("state/store/blobs")).unwrap();
+    let said = node.start();
+    assert!(said.contains("adopted=1 started=0 failed=1 half_done=0"), "{said}");
+    assert_eq!(state(&node, "exec"), running());
+    let (failed, why) = state(&node, "two");
+    assert_eq!(failed, "failed");
+    assert!(why.contains("is gone from the kernel"), "{why}");
+    assert!(why.contains("not in the store any more"), "{why}");
+    let list = node.run(&["list"]);
+    assert!(list.contains("two does not run: it was lost"), "{list}");
+    let shown = node.run(&["show", "two"]);
+    assert!(shown.contains("skep remove two gives it up"), "{shown}");
+    let (status, text) = node.refused(&["upgrade", "two", "exec-2.oci", "--allow-unsigned"]);
+    assert_eq!(status, 1);
+    assert!(text.contains("remove it and install it again"), "{text}");
+    node.run(&["install", "exec.oci", "--as", "three", "--allow-unsigned"]);
+    node.run(&["upgrade", "exec", "exec-2.oci", "--allow-unsigned"]);
+    node.run(&["remove", "three"]);
+    remove_all(&node);
+}
+
+/// Something is mounted in a service's folder of pins, and lies where a program's pin should.
+struct Blocked(PathBuf);
+
+impl Blocked {
+    fn new(folder: &Path) -> Self {
+        fs::create_dir_all(folder).unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(folder).status();
+        assert!(mount.unwrap().success());
+        Self(folder.to_owned())
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn what_cannot_be_undone_stops_its_own_service_alone() {
+    let mut node = with_two();
+    let blocked = Blocked::new(&node.pins("two").join("progs/2"));
+    let mut said = String::new();
+    for args in [
+        &["upgrade", "two", "exec-2.oci", "--allow-unsigned"][..],
+        &["upgrade", "two", "exec-2.oci", "--allow-unsigned"],
+        &["rollback", "two"],
+    ] {
+        let (status, text) = node.refused(args);
+        said.push_str(&format!("$ skep {}\n{text}exit status {status}\n\n", args.join(" ")));
+    }
+    insta::assert_snapshot!(said);
+    let (running, why) = state(&node, "two");
+    assert_eq!(running, "running");
+    assert!(why.starts_with("its upgrade is half done: "), "{why}");
+    node.run(&["upgrade", "exec", "exec-2.oci", "--allow-unsigned"]);
+    node.kill();
+    let started = node.start();
+    assert!(started.contains("adopted=2 started=0 failed=0 half_done=1"), "{started}");
+    drop(blocked);
+    node.kill();
+    let started = node.start();
+    assert!(started.contains("half_done=0"), "{started}");
+    assert_eq!(state(&node, "two"), self::running());
+    node.run(&["upgrade", "two", "exec-2.oci", "--allow-unsigned"]);
+    remove_all(&node);
+}
+
+#[test]
+fn what_cannot_be_removed_is_listed_until_it_is() {
+    let mut node = with_two();
+    let blocked = Blocked::new(&node.pins("two").join("stray"));
+    let (status, text) = node.refused(&["remove", "two"]);
+    assert_eq!(status, 1, "{text}");
+    let (failed, why) = state(&node, "two");
+    assert_eq!(failed, "failed");
+    assert!(why.starts_with("its remove is half done: "), "{why}");
+    node.kill();
+    node.start();
+    assert_eq!(state(&node, "two").0, "failed");
+    drop(blocked);
+    remove_all(&node);
+}

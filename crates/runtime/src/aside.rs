@@ -1,0 +1,62 @@
+//! Operations that can be neither finished nor undone now: they are set aside, so that they stop no other service.
+//! The next operation on the same service takes them up first, and so does each start; a removal does without.
+
+use skep_spec::ServiceName;
+
+use crate::error::{RuntimeError, chain};
+use crate::recover::Interrupted;
+use crate::runtime::Runtime;
+use crate::state::{Op, Record};
+
+impl Runtime {
+    /// Ends what an earlier operation on this service left, before another one begins.
+    pub(crate) fn take_up(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
+        let Some(aside) = self.state.aside.get(service) else { return Ok(()) };
+        let op = aside.pending.op;
+        let stuck = |source| RuntimeError::Stuck { service: service.clone(), op, source };
+        self.take_up_again(service).map(drop).map_err(|error| stuck(Box::new(error)))
+    }
+
+    /// Ends the operation under way on a service, or the one that was set aside.
+    pub(crate) fn take_up_again(
+        &mut self,
+        service: &ServiceName,
+    ) -> Result<Option<Interrupted>, RuntimeError> {
+        self.op = Op::Recover;
+        if self.state.aside.contains_key(service) {
+            self.record(Record::TakeUp { service: service.clone() })?;
+        }
+        let ended = self.resume();
+        self.or_set_aside(ended)
+    }
+
+    /// Sets the operation under way aside where ending it failed, and gives the result back.
+    pub(crate) fn or_set_aside<T>(
+        &mut self,
+        ended: Result<T, RuntimeError>,
+    ) -> Result<T, RuntimeError> {
+        if let Err(error) = &ended
+            && let Some(pending) = &self.state.pending
+        {
+            let why = chain(error);
+            tracing::error!(service = %pending.service, op = %pending.op, "set aside: {why}");
+            self.op = Op::Recover;
+            self.record(Record::SetAside { why })?;
+        }
+        ended
+    }
+
+    /// Undoes the operation under way and gives its error back, with what kept it from being undone if so.
+    pub(crate) fn undo_or(&mut self, error: RuntimeError) -> RuntimeError {
+        let Some(pending) = &self.state.pending else { return error };
+        let (service, op) = (pending.service.clone(), pending.op);
+        let undone = self.undo(&chain(&error));
+        match self.or_set_aside(undone) {
+            Ok(()) => error,
+            Err(undo) => {
+                let (undo, source) = (chain(&undo), Box::new(error));
+                RuntimeError::NotUndone { service, op, undo, source }
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Loading services again: after a reboot, and where the kernel lost what they had.
+
+use std::collections::BTreeMap;
+
+use skep_spec::ServiceName;
+
+use crate::bring_up::BringUp;
+use crate::error::{RuntimeError, chain};
+use crate::recover::Recovery;
+use crate::runtime::Runtime;
+use crate::state::{Generation, Op};
+
+impl Runtime {
+    /// Loads the active generation of every service that has none in the kernel, or the one before it.
+    pub(crate) fn start_all(&mut self, recovery: &mut Recovery) {
+        for name in self.names() {
+            if !self.is_idle(&name) {
+                continue;
+            }
+            match self.start_first(&name) {
+                Ok(()) => recovery.started.push(name),
+                Err(why) => self.fail(&name, why, recovery),
+            }
+        }
+    }
+
+    /// Whether the kernel has nothing of a service.
+    pub(crate) fn is_idle(&self, name: &ServiceName) -> bool {
+        let active = self.state.services.get(name).and_then(|service| service.active());
+        active.is_none_or(|generation| generation.incarnation.is_none())
+    }
+
+    /// Writes down that a service does not run. Each start tries again.
+    pub(crate) fn fail(&mut self, name: &ServiceName, why: String, recovery: &mut Recovery) {
+        self.failures.insert(name.clone(), why.clone());
+        recovery.failed.push((name.clone(), why));
+    }
+
+    fn start_first(&mut self, name: &ServiceName) -> Result<(), String> {
+        self.op = Op::Recover;
+        // What is still attached of it would be doubled.
+        self.converge(name).map_err(|error| chain(&error))?;
+        let Some(service) = self.state.services.get(name).cloned() else { return Ok(()) };
+        let numbers = [Some(service.active), service.previous];
+        let mut reasons: Vec<String> =
+            service.lost.iter().map(|why| format!("it was lost ({why})")).collect();
+        for generation in numbers.into_iter().flatten().filter_map(|n| service.generations.get(&n))
+        {
+            let Err(error) = self.start(name, generation) else { return Ok(()) };
+            let (version, why) = (&generation.version, chain(&error));
+            reasons.push(format!("generation {} ({version}): {why}", generation.number));
+            if self.state.aside.contains_key(name) {
+                break; // what was begun is in the way
+            }
+        }
+        Err(reasons.join("; "))
+    }
+
+    fn start(
+        &mut self,
+        service: &ServiceName,
+        generation: &Generation,
+    ) -> Result<(), RuntimeError> {
+        let package = self.package(&generation.index)?;
+        let up = BringUp {
+            op: Op::Activate,
+            service: service.clone(),
+            package: &package,
+            generation: generation.clone(),
+            from: None,
+            changes: BTreeMap::new(),
+        };
+        self.bring_up(&up).map(drop)
+    }
+}
