@@ -1,6 +1,6 @@
 //! What the daemon can do: the runtime, the shelf of packages, and what joins them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -20,13 +20,17 @@ pub struct Node {
     runtime: Mutex<Runtime>,
     shelf: Shelf,
     hub: Option<String>,
+    /// Held for reading from a package's way in until a service is made of it: in between nothing else says that it is needed.
+    coming_in: RwLock<()>,
 }
 
 impl Node {
     /// Joins the parts.
     #[must_use]
     pub fn new(runtime: Runtime, shelf: Shelf, hub: Option<String>) -> Arc<Self> {
-        Arc::new(Self { runtime: Mutex::new(runtime), shelf, hub })
+        let node = Self { runtime: Mutex::new(runtime), shelf, hub, coming_in: RwLock::new(()) };
+        node.collect();
+        Arc::new(node)
     }
 
     /// What this node is.
@@ -65,6 +69,7 @@ impl Node {
     /// # Errors
     /// The package is refused, or the runtime refuses; nothing is half done.
     pub fn install(&self, install: Install) -> Result<Detail, Error> {
+        let _coming_in = self.coming_in();
         let package = self.shelf.admit(&install.package, install.allow_unsigned)?;
         fit(&package.manifest, &package.objects, &install.params)?;
         let short = package.manifest.package.name.short().to_owned();
@@ -84,6 +89,7 @@ impl Node {
     /// # Errors
     /// As [`Self::upgrade`], but for what only the kernel can say.
     pub fn plan(&self, service: ServiceName, upgrade: Upgrade) -> Result<Plan, Error> {
+        let _coming_in = self.coming_in();
         let (package, asked) = self.admitted(service, upgrade)?;
         let plan = self.runtime().plan_upgrade(&package, &asked)?;
         same(&plan)
@@ -94,10 +100,14 @@ impl Node {
     /// # Errors
     /// The package is refused, or the runtime refuses; the old generation then runs on.
     pub fn upgrade(&self, service: ServiceName, upgrade: Upgrade) -> Result<(Plan, Detail), Error> {
+        let coming_in = self.coming_in();
         let (package, asked) = self.admitted(service, upgrade)?;
         let mut runtime = self.runtime();
         let upgraded = runtime.upgrade(&package, &asked)?;
-        Ok((same(&upgraded.plan)?, self.detail(&runtime, &upgraded.detail)?))
+        let answer = (same(&upgraded.plan)?, self.detail(&runtime, &upgraded.detail)?);
+        drop((coming_in, runtime));
+        self.collect();
+        Ok(answer)
     }
 
     /// Returns to the generation before the last upgrade, if policy still allows it.
@@ -123,7 +133,22 @@ impl Node {
         let mut runtime = self.runtime();
         runtime.service(service)?;
         runtime.remove(service)?;
+        drop(runtime);
+        self.collect();
         Ok(())
+    }
+
+    /// Removes from the store what no service needs, unless a package is coming in: the next removal does it then.
+    fn collect(&self) {
+        let Ok(_nothing_comes_in) = self.coming_in.try_write() else { return };
+        let used = self.runtime().packages_in_use();
+        if let Err(error) = self.shelf.keep_only(&used) {
+            tracing::warn!("the store keeps what no service needs: {}", error.text());
+        }
+    }
+
+    fn coming_in(&self) -> RwLockReadGuard<'_, ()> {
+        self.coming_in.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new reader of a service's events.

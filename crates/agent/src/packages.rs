@@ -1,6 +1,7 @@
 //! Packages on their way in: resolve, signatures, policy, and only then content; and back out of the store at each
 //! activation.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -8,7 +9,9 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use skep_api::Package as Wanted;
 use skep_oci::registry::{Options, Part};
-use skep_oci::{Credentials, Registry, RegistryError, Store, durable, regular, signatures};
+use skep_oci::{
+    Collected, Credentials, Registry, RegistryError, Store, durable, regular, signatures,
+};
 use skep_runtime::{Cause, Packages};
 use skep_spec::{Arch, Digest, PackageRef};
 use skep_trust::bundle::Bundle;
@@ -85,6 +88,24 @@ impl Shelf {
             note.unsigned,
         )
         .map(drop)
+    }
+
+    /// Forgets every package but these, and removes from the store what only the others needed. Nobody may let a package in
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// The store or the notes cannot be read or written: the next time goes on.
+    pub fn keep_only(&self, used: &BTreeSet<Digest>) -> Result<(), Error> {
+        let notes: BTreeSet<PathBuf> = used.iter().map(|digest| self.note(digest)).collect();
+        let there = std::fs::read_dir(&self.notes).map_err(|error| written(&self.notes, &error))?;
+        for note in there.flatten().map(|entry| entry.path()).filter(|path| !notes.contains(path)) {
+            std::fs::remove_file(&note).map_err(|error| written(&note, &error))?;
+        }
+        let Collected { blobs, bytes } = self.store.collect(used)?;
+        if blobs > 0 {
+            tracing::info!(blobs, bytes, "removed what no service needs from the store");
+        }
+        Ok(())
     }
 
     /// Who answers for a package, and whether nobody does.

@@ -3,6 +3,7 @@
 
 mod node;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -127,6 +128,42 @@ fn a_killed_daemon_loses_no_attachment_and_the_next_one_adopts_it() {
     assert_eq!(hooks(&node), before);
     assert!(!events_of(&node, "1").is_empty());
     assert_eq!(node.json(&["list"])[0]["unsigned"], true, "it stays marked");
+    node.run(&["remove", "exec"]);
+    assert!(!node.has_pins());
+}
+
+/// The names of the files in a folder of the node's.
+fn files(node: &Node, folder: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(node.path(folder)).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn the_store_keeps_what_services_need_and_nothing_else() {
+    const BLOBS: &str = "state/store/blobs/sha256";
+    let mut node = Node::new();
+    node.sign_both();
+    node.start();
+    node.run(&["install", "exec-2.oci", "--as", "two"]);
+    let needed = (files(&node, BLOBS), files(&node, "state/admitted"));
+    node.run(&["install", "exec.oci"]);
+    node.run(&["upgrade", "exec", "exec-2.oci"]);
+    let more = files(&node, BLOBS);
+    assert!(more.len() > needed.0.len(), "a rollback needs the first version");
+    node.run(&["remove", "exec"]);
+    assert_eq!((files(&node, BLOBS), files(&node, "state/admitted")), needed);
+
+    // What is left after a skepd that died on the way goes at the next start, and what it needs is whole.
+    fs::copy(node.path("exec.oci/oci-layout"), node.path(BLOBS).join("0".repeat(64))).unwrap();
+    node.kill();
+    fs::remove_dir_all(node.pins("two")).unwrap();
+    node.start();
+    assert_eq!(files(&node, BLOBS), needed.0);
+    let list = node.json(&["list"]);
+    assert_eq!((&list[0]["state"], &list[0]["unsigned"]), (&"running".into(), &false.into()));
+    node.run(&["remove", "two"]);
+    assert_eq!((files(&node, BLOBS), files(&node, "state/admitted")), Default::default());
+    node.run(&["install", "exec.oci"]);
     node.run(&["remove", "exec"]);
     assert!(!node.has_pins());
 }

@@ -12,4 +12,4 @@ pub mod store;
 
 pub use pack::pack;
 pub use registry::{Credentials, Registry, RegistryError};
-pub use store::{Store, StoreError};
+pub use store::{Collected, Store, StoreError};

@@ -1,6 +1,6 @@
 //! The runtime: one state folder, one folder of pins, the services in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -102,6 +102,15 @@ impl Runtime {
     #[must_use]
     pub fn names(&self) -> Vec<ServiceName> {
         self.state.services.keys().cloned().collect()
+    }
+
+    /// The indexes of all packages that a generation is made of, or will be once what waits is ended.
+    #[must_use]
+    pub fn packages_in_use(&self) -> BTreeSet<Digest> {
+        let generations = self.state.services.values().flat_map(|s| s.generations.values());
+        let aside = self.state.aside.values().map(|aside| &aside.pending);
+        let begun = self.state.pending.iter().chain(aside).filter_map(|p| p.to.as_ref());
+        generations.chain(begun).map(|generation| generation.index).collect()
     }
 
     pub(crate) fn pins(&self, service: &ServiceName) -> Pins {

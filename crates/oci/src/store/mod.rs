@@ -3,6 +3,7 @@
 //! Two processes may use one store at once: blobs appear by rename, and `index.json` is replaced under a lock. After
 //! a crash each blob is whole or absent; a temporary file may stay, and the next [`Store::create`] removes it.
 
+mod collect;
 mod copy;
 mod error;
 mod index;
@@ -15,6 +16,7 @@ use skep_spec::Digest;
 use skep_spec::oci::{Descriptor, Layout};
 use skep_trust::Blobs;
 
+pub use self::collect::Collected;
 pub use self::error::StoreError;
 pub(crate) use self::error::io_error;
 use crate::{durable, regular};
