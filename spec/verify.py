@@ -63,7 +63,7 @@ CHECKS = {  # of each keyword the type that it speaks of, and the check
     "maximum": (int, lambda most, number: number <= most),
     **dict.fromkeys(("minProperties", "minItems"), ((dict, list), lambda least, value: len(value) >= least)),
     "maxItems": (list, lambda most, items: len(items) <= most),
-    "pattern": (str, lambda pattern, text: matched(pattern, text)),
+    "pattern": (str, matched),
     "format": ((str, date, time), lambda word, text: works(FORMATS.get(word, str), text)),
     "anyOf": (object, lambda shapes, value: not all(broken(shape, value) for shape in shapes)),
     "not": (object, lambda shape, value: broken(shape, value)),
@@ -177,9 +177,10 @@ def read_manifest(text):
 def source_resolve(text, objects={}):
     need(len(text.encode()) <= 256 << 10, "toml.size")
     value = hold(SCHEMAS["skep"], tried("toml.syntax", tomllib.loads, text))
-    for held, kind in ((held, shape.get("x-refers")) for held, shape, _ in walk(value, SCHEMAS["skep"])):
-        names = references(held) if kind and "$" in kind and isinstance(held, str) else [held] if kind else []
-        need(set(names) <= set(value.get((kind or "").strip("${}"), ())), "manifest.reference")
+    shapes = ((held, shape) for held, shape, _ in walk(value, SCHEMAS["skep"]) if "x-refers" in shape)
+    for held, kind in ((held, shape["x-refers"]) for held, shape in shapes):
+        names = references(held) if "$" in kind else [held]
+        need(set(names) <= set(value.get(kind.strip("${}"), ())), "manifest.reference")
     programs = value.get("program", {}).values()
     need(len(value["object"]) == 1 or all("object" in one for one in programs), "manifest.missing")
     for one in (one for one in value.get("param", {}).values() if "default" in one):
@@ -215,7 +216,6 @@ def license_check(license=None, programs=(), helpers=(), kfuncs=()):
 MEDIA, TITLE, ROLE = VALUES["media-types"], "org.opencontainers.image.title", "vnd.skep.role"
 DOCUMENTS = {"index": "index", "manifest": "image-manifest",
              MEDIA["index"]: "index", MEDIA["manifest"]: "image-manifest"}
-
 document_read = lambda kind, text: shaped(DOCUMENTS[kind], text.encode()) and {}
 
 def document_write(kind, annotations={}, labels={}, **q):
