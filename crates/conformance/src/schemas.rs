@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use skep_adapt::KernelFacts;
+use skep_spec::life::Generation;
 use skep_spec::{oci, schema, source};
 
 use crate::facts::ObjectFacts;
@@ -14,6 +15,7 @@ pub fn all() -> Vec<(String, Value)> {
         ("skep", source::source_schema()),
         ("manifest", source::manifest_schema()),
         ("names", schema::names()),
+        ("generation", Generation::schema()),
         ("kernel-facts", KernelFacts::schema()),
         ("object-facts", schema::of::<ObjectFacts>("object facts", "What a BPF object says", &[])),
         ("vectors", schema::of::<Part>("vectors", "A file of vectors", &[])),

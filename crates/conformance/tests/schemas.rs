@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use skep_conformance::{Answer, Case, Implementation as _, Ours, load, schemas, values};
 
 /// Codes of what a schema sees. The others are of whole texts, of names that must be somewhere, of bytes.
-const STRUCTURE: [&str; 12] = [
+const STRUCTURE: [&str; 13] = [
+    "life.generation",
     "manifest.type",
     "manifest.missing",
     "manifest.unknown-key",
@@ -179,6 +180,7 @@ fn of_case(file: &str, case: &Case, documents: &mut Vec<Document>) {
     };
     match case.op.as_str() {
         "source.resolve" => add("skep", of_toml(text)),
+        "generation.read" => add("generation", serde_json::from_str(text).ok()),
         "manifest.read" => add("manifest", serde_json::from_str(text).ok()),
         "policy.read" => add("trust", of_toml(text)),
         "document.read" | "document.write" => {

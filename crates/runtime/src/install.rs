@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skep_spec::ServiceName;
+use skep_spec::{ServiceName, life};
 use skep_trust::{Package, Verified};
 
 use crate::bring_up::BringUp;
@@ -53,13 +53,13 @@ pub(crate) fn generation(
     number: u64,
     params: BTreeMap<String, String>,
 ) -> Generation {
-    Generation {
+    let fixed = life::Generation {
         number,
         package: package.manifest.package.name.clone(),
         version: package.manifest.package.version.clone(),
         index: package.index,
         platform: package.platform,
         params,
-        incarnation: None,
-    }
+    };
+    Generation { fixed, incarnation: None }
 }

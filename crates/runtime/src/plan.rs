@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use skep_adapt::{Change, Pass};
+pub use skep_spec::life::Place;
 use skep_spec::manifest::Merge;
 use skep_spec::{Digest, PackageName, ServiceName, Target, Version};
 
@@ -124,15 +125,6 @@ pub struct FieldMove {
     pub signed: bool,
     /// How the two values become one.
     pub merge: Merge,
-}
-
-/// Where a field's elements lie in a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// Bytes from the start of the value.
-    pub offset: u32,
-    /// Bytes of one element.
-    pub width: u32,
 }
 
 /// How exact a map's contents are after an upgrade.

@@ -90,10 +90,9 @@ impl Runtime {
     pub(crate) fn resume(&mut self) -> Result<Option<Interrupted>, RuntimeError> {
         let Some(pending) = self.state.pending.clone() else { return Ok(None) };
         let (service, op) = (pending.service.clone(), pending.op);
-        let only_forward = matches!(op, Op::Remove | Op::Commit);
-        let left = life::Interrupted { only_forward, switched: pending.switched };
-        let known = pending.undoing || life::after_crash(left, false) == Way::Finish;
-        let way = life::after_crash(left, !known && self.has_switched(&pending)?);
+        let known =
+            pending.progress.undoing || life::after_crash(pending.progress, false) == Way::Finish;
+        let way = life::after_crash(pending.progress, !known && self.has_switched(&pending)?);
         match (way, op) {
             (Way::Finish, Op::Remove) => {
                 self.converge(&service)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skep_spec::ServiceName;
+use skep_spec::{ServiceName, life};
 
 use crate::bring_up::BringUp;
 use crate::error::{RuntimeError, chain};
@@ -41,19 +41,24 @@ impl Runtime {
         // What is still attached of it would be doubled.
         self.converge(name).map_err(|error| chain(&error))?;
         let Some(service) = self.state.services.get(name).cloned() else { return Ok(()) };
-        let numbers = [Some(service.active), service.previous];
-        let mut reasons: Vec<String> =
-            service.lost.iter().map(|why| format!("it was lost ({why})")).collect();
-        for generation in numbers.into_iter().flatten().filter_map(|n| service.generations.get(&n))
-        {
-            let Err(error) = self.start(name, generation) else { return Ok(()) };
-            let (version, why) = (&generation.version, chain(&error));
-            reasons.push(format!("generation {} ({version}): {why}", generation.number));
-            if self.state.aside.contains_key(name) {
-                break; // what was begun is in the way
+        let mut began = false;
+        let start = |number| {
+            let Some(generation) = service.generations.get(&number) else {
+                return Err(format!("generation {number} is not kept"));
+            };
+            if began && self.state.aside.contains_key(name) {
+                return Err(format!("generation {number} waits for what was begun before it"));
             }
+            began = true;
+            self.start(name, generation).map_err(|error| {
+                format!("generation {number} ({}): {}", generation.version, chain(&error))
+            })
+        };
+        let lost = service.lost.iter().map(|why| format!("it was lost ({why})"));
+        match life::after_reboot(service.active, service.previous, start) {
+            Ok(_) => Ok(()),
+            Err(reasons) => Err(lost.chain(reasons).collect::<Vec<_>>().join("; ")),
         }
-        Err(reasons.join("; "))
     }
 
     fn start(

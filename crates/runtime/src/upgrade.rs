@@ -40,8 +40,8 @@ impl Runtime {
         let from = self.active(&install.service)?;
         let number = service.last_generation.max(service.active) + 1;
         let mut to = generation(package, number, from.params.clone());
-        to.params.retain(|name, _| package.manifest.param.contains_key(name));
-        to.params.extend(install.params.clone());
+        to.fixed.params.retain(|name, _| package.manifest.param.contains_key(name));
+        to.fixed.params.extend(install.params.clone());
         let already =
             (to.index, to.platform, &to.params) == (from.index, from.platform, &from.params);
         let objects = facts_of(package)?;

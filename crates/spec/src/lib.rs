@@ -5,6 +5,7 @@
 
 pub mod arch;
 pub mod digest;
+pub mod journal;
 pub mod json;
 pub mod license;
 pub mod life;

@@ -8,27 +8,10 @@ mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
 use crate::MapKind;
 use crate::calls::Code;
 
-/// How a map's values are written by programs, the most harmless first.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Writers {
-    /// Not at all.
-    #[default]
-    None,
-    /// Only by atomic additions and the like, or by creating entries that are not there.
-    Atomic,
-    /// By plain stores, into values that each CPU has for itself.
-    PlainPerCpu,
-    /// By plain stores that another CPU's, or another writer's, may overtake; or in a way that cannot be told.
-    Plain,
-}
+pub use skep_spec::life::Writers;
 
 /// How each program writes the maps that it can reach, by the index of its function. Maps that it does not write
 /// are left out.
@@ -79,16 +62,5 @@ impl<'a> Analysis<'a> {
             }
         }
         written
-    }
-}
-
-impl std::fmt::Display for Writers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Atomic => "atomic",
-            Self::PlainPerCpu => "plain-per-cpu",
-            Self::Plain => "plain",
-        })
     }
 }

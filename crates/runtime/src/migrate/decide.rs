@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skep_object::event::event_type;
 use skep_object::layout::{FieldPair, LayoutChange, compare};
-use skep_object::{Btf, Facts, Global, MapFacts, MapKind, MapOrigin, TypeId, Writers};
+use skep_object::{Btf, Facts, Global, MapFacts, MapKind, MapOrigin, TypeId};
 use skep_spec::Manifest;
-use skep_spec::life::{Entries, Fate, Lost};
+use skep_spec::life::{Class, Entries, Fate, Lost, Moved, class};
 use skep_spec::manifest::{Map, Merge, Upgrade};
 
 use super::{MigrateError, explain};
@@ -273,15 +273,11 @@ impl Pair<'_> {
 
     fn exactness(&self, fields: &[FieldMove]) -> Exactness {
         let writers = |version: Version<'_>| version.facts.writers(&version.map.name);
-        let atomic = |field: &FieldMove| {
-            let aligned = |p: Place| matches!(p.width, 4 | 8) && p.offset.is_multiple_of(p.width);
-            field.merge == Merge::Sum && aligned(field.old) && aligned(field.new)
-        };
-        match writers(self.old).max(writers(self.new)) {
-            Writers::None => Exactness::Exact,
-            Writers::Atomic if fields.iter().all(atomic) => Exactness::Exact,
-            Writers::PlainPerCpu => Exactness::PerCpu,
-            Writers::Atomic | Writers::Plain => Exactness::Plain,
+        let moved = fields.iter().map(|f| Moved { merge: f.merge, old: f.old, new: f.new });
+        match class(writers(self.old).max(writers(self.new)), moved) {
+            Class::Exact => Exactness::Exact,
+            Class::PerCpu => Exactness::PerCpu,
+            Class::Based => Exactness::Plain,
         }
     }
 

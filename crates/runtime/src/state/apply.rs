@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use skep_spec::ServiceName;
+use skep_spec::life::Interrupted;
 
 use super::{Aside, DeadHook, Generation, Hook, Op, Pending, Record, Service, State};
 use crate::plan::MapChange;
@@ -11,6 +12,19 @@ use crate::plan::MapChange;
 impl State {
     /// Takes one record into account. Records come from a journal that was checked, in its order.
     pub fn apply(&mut self, record: Record) {
+        let step = record.step();
+        let before = self.pending.as_ref().map(|pending| pending.progress);
+        self.take(record);
+        let Some(step) = step else { return };
+        let progress = Interrupted::after(before, step);
+        self.pending = self
+            .pending
+            .take()
+            .zip(progress)
+            .map(|(pending, progress)| Pending { progress, ..pending });
+    }
+
+    fn take(&mut self, record: Record) {
         match record {
             Record::Boot { boot_id } => self.boot(boot_id),
             Record::Begin { txn, service, op, from, to, changes } => {
@@ -40,7 +54,6 @@ impl State {
             Record::Detached { service, name } => {
                 self.dead.retain(|dead| dead.service != service || dead.name != name);
             }
-            Record::End { .. } => self.pending = None,
             Record::Checkpoint { state } => *self = state,
             Record::Lost { service, why } => {
                 self.cold(&service);
@@ -57,6 +70,7 @@ impl State {
                 self.pending = self.aside.remove(&service).map(|aside| aside.pending);
             }
             Record::SlotsFilled { .. }
+            | Record::End { .. }
             | Record::Precopied { .. }
             | Record::Merged { .. }
             | Record::Freed { .. } => {}
@@ -65,9 +79,6 @@ impl State {
 
     /// Pins, ids and hooks of another boot are gone.
     fn boot(&mut self, boot_id: String) {
-        if boot_id == self.boot {
-            return;
-        }
         self.boot = boot_id;
         for name in self.services.keys().cloned().collect::<Vec<_>>() {
             self.cold(&name);
@@ -85,7 +96,9 @@ impl State {
         let mut dead = Vec::new();
         if let Some(begun) = begun {
             dead.push(begun.hooks);
-            dead.extend(begun.retiring.filter(|_| begun.switched).map(|gone| service.forget(gone)));
+            dead.extend(
+                begun.retiring.filter(|_| begun.progress.switched).map(|gone| service.forget(gone)),
+            );
         }
         dead.push(mem::take(&mut service.hooks));
         service.changes.clear();
@@ -121,8 +134,7 @@ impl State {
             changes,
             hooks: BTreeMap::new(),
             switching: None,
-            switched: false,
-            undoing: false,
+            progress: Interrupted::default(),
             quiesced: false,
             merged: BTreeSet::new(),
             retiring,
@@ -155,7 +167,6 @@ impl State {
 
     fn switched(&mut self) {
         let Some(pending) = &mut self.pending else { return };
-        pending.switched = true;
         let Some(to) = pending.to.clone() else { return };
         let service = self.services.entry(pending.service.clone()).or_default();
         service.switch = pending.switching.flatten();
@@ -195,7 +206,6 @@ impl State {
 
     fn rolled_back(&mut self) {
         let Some(pending) = &mut self.pending else { return };
-        pending.undoing = true;
         let (name, hooks) = (pending.service.clone(), mem::take(&mut pending.hooks));
         self.bury(&name, hooks);
     }

@@ -8,14 +8,16 @@ mod record;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use skep_spec::{Digest, PackageName, ServiceName, Version};
+use skep_spec::ServiceName;
+use skep_spec::life::{self, Interrupted};
 
 pub use hook::{Attachment, Hook, Kind, Mechanism};
 pub use record::{Outcome, Record};
+pub use skep_spec::life::Op;
 
 use crate::load::LOST;
 use crate::pins::Pins;
@@ -83,23 +85,22 @@ pub struct Service {
     pub lost: Option<String>,
 }
 
-/// One (index digest, platform digest, parameters) of a service: immutable but for its incarnation.
+/// A generation of a service, and what it is on this boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
-    /// From 1, never used twice.
-    pub number: u64,
-    /// The package's name.
-    pub package: PackageName,
-    /// The package's version.
-    pub version: Version,
-    /// Digest of the package's index, by which its bytes are found again.
-    pub index: Digest,
-    /// Digest of the manifest for this machine.
-    pub platform: Digest,
-    /// Parameters as the operator gave them.
-    pub params: BTreeMap<String, String>,
+    /// What never changes, as the standard's document has it.
+    #[serde(flatten)]
+    pub fixed: life::Generation,
     /// What it became on this boot.
     pub incarnation: Option<Incarnation>,
+}
+
+impl Deref for Generation {
+    type Target = life::Generation;
+
+    fn deref(&self) -> &life::Generation {
+        &self.fixed
+    }
 }
 
 /// What a generation is in the kernel of one boot.
@@ -152,26 +153,6 @@ impl MapRecord {
     }
 }
 
-/// An operation on a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Op {
-    /// A new service.
-    Install,
-    /// Another generation.
-    Upgrade,
-    /// Back to the generation before.
-    Rollback,
-    /// The generation before is not needed any more.
-    Commit,
-    /// The service goes.
-    Remove,
-    /// A generation is loaded again after a reboot.
-    Activate,
-    /// Finishing what another process began.
-    Recover,
-}
-
 /// An operation between its `Begin` and its `End`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
@@ -191,11 +172,9 @@ pub struct Pending {
     pub hooks: BTreeMap<String, Hook>,
     /// The switch word to be stored; `Some(None)` where no hook has a stub.
     pub switching: Option<Option<u64>>,
-    /// The new generation runs.
-    pub switched: bool,
-    /// It is being undone.
-    #[serde(default)]
-    pub undoing: bool,
+    /// How far it is, where a crash is concerned.
+    #[serde(flatten)]
+    pub progress: Interrupted,
     /// No run of the old generation is left.
     pub quiesced: bool,
     /// Maps whose contents have moved.
@@ -277,19 +256,5 @@ impl Service {
             paths.extend(incarnation.maps.iter().map(|(name, map)| pins.map(name, map.made_by)));
         }
         paths
-    }
-}
-
-impl fmt::Display for Op {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Install => "install",
-            Self::Upgrade => "upgrade",
-            Self::Rollback => "rollback",
-            Self::Commit => "commit",
-            Self::Remove => "remove",
-            Self::Activate => "activate",
-            Self::Recover => "recover",
-        })
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use skep_spec::ServiceName;
+use skep_spec::journal::TYPES;
+use skep_spec::life::Step;
 
 use super::{Generation, Hook, Incarnation, Op, State};
 use crate::plan::MapChange;
@@ -149,31 +151,6 @@ pub enum Outcome {
     Undone,
 }
 
-/// The numbers and names of records in the file; a number is never used for something else.
-const TYPES: [(u16, &str); 21] = [
-    (1, "Boot"),
-    (2, "Begin"),
-    (3, "Loaded"),
-    (4, "Attach"),
-    (5, "Attached"),
-    (6, "SlotsFilled"),
-    (7, "Precopied"),
-    (8, "Switching"),
-    (9, "Switched"),
-    (10, "Quiesced"),
-    (11, "Merged"),
-    (12, "SoakUntil"),
-    (13, "Committed"),
-    (14, "RolledBack"),
-    (15, "Detached"),
-    (16, "Freed"),
-    (17, "End"),
-    (18, "Checkpoint"),
-    (19, "Lost"),
-    (20, "SetAside"),
-    (21, "TakeUp"),
-];
-
 impl Record {
     /// The record's name.
     #[must_use]
@@ -224,42 +201,53 @@ impl Record {
         )
     }
 
+    /// What it says about the operation under way.
+    pub(crate) const fn step(&self) -> Option<Step> {
+        Some(match self {
+            Self::Begin { op, .. } => Step::Begin(*op),
+            Self::Switched {} => Step::Switched,
+            Self::RolledBack { .. } => Step::RolledBack,
+            Self::End { .. } => Step::End,
+            Self::Boot { .. } => Step::Boot,
+            _ => return None,
+        })
+    }
+
     /// The record's number and its JSON.
     pub(crate) fn encode(&self) -> Result<(u16, Vec<u8>), serde_json::Error> {
         let name = self.name();
-        let number = TYPES.iter().find(|(_, known)| *known == name).map_or(0, |(n, _)| *n);
+        let number = TYPES.iter().zip(1..).find(|(known, _)| **known == name);
         let whole = serde_json::to_value(self)?;
         let body = whole.get(name).unwrap_or(&serde_json::Value::Null);
-        Ok((number, serde_json::to_vec(body)?))
+        Ok((number.map_or(0, |(_, number)| number), serde_json::to_vec(body)?))
     }
 
-    /// The record of a number and its JSON; `None` for a number that this version does not know.
-    pub(crate) fn decode(number: u16, json: &[u8]) -> Option<Result<Self, serde_json::Error>> {
-        let (_, name) = TYPES.iter().find(|(known, _)| *known == number)?;
-        let body = serde_json::from_slice::<serde_json::Value>(json);
-        Some(body.and_then(|body| {
-            let whole = serde_json::Map::from_iter([((*name).to_owned(), body)]);
-            serde_json::from_value(serde_json::Value::Object(whole))
-        }))
+    /// The record of a type and its JSON.
+    pub(crate) fn decode(name: &str, json: &[u8]) -> Result<Self, serde_json::Error> {
+        let body = serde_json::from_slice::<serde_json::Value>(json)?;
+        let whole = serde_json::Map::from_iter([(name.to_owned(), body)]);
+        serde_json::from_value(serde_json::Value::Object(whole))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use skep_spec::journal;
 
-    #[test]
-    fn numbers_and_names_are_unique() {
-        for (i, (number, name)) in TYPES.iter().enumerate() {
-            assert_eq!(usize::from(*number), i + 1);
-            assert_eq!(TYPES.iter().filter(|(_, other)| other == name).count(), 1);
-        }
-    }
+    use super::*;
 
     #[test]
     fn every_record_survives_the_way_to_the_disk() {
         let records = [
             Record::Boot { boot_id: "b".to_owned() },
+            Record::Begin {
+                txn: 1,
+                service: "exec".parse().unwrap(),
+                op: Op::Commit,
+                from: Some(1),
+                to: None,
+                changes: BTreeMap::new(),
+            },
             Record::Switched {},
             Record::Switching { value: Some(u64::MAX) },
             Record::Merged { map: "m".to_owned(), batch: 3, last: true },
@@ -269,13 +257,17 @@ mod tests {
         ];
         for record in records {
             let (number, json) = record.encode().unwrap();
-            assert_eq!(Record::decode(number, &json).unwrap().unwrap(), record);
+            let bytes = [journal::header(), journal::frame(0, number, &json)].concat();
+            let read = journal::Journal::read(&bytes).unwrap();
+            let entry = read.records[0];
+            assert_eq!(entry.step().unwrap(), record.step());
+            assert_eq!(Record::decode(entry.name, entry.json).unwrap(), record);
         }
     }
 
     #[test]
-    fn an_unknown_number_is_no_record() {
-        assert!(Record::decode(999, b"{}").is_none());
-        assert!(Record::decode(8, b"{\"value\":\"x\"}").unwrap().is_err());
+    fn what_is_no_record_is_refused() {
+        assert!(Record::decode("Nothing", b"{}").is_err());
+        assert!(Record::decode("Switching", b"{\"value\":\"x\"}").is_err());
     }
 }

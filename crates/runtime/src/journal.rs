@@ -1,20 +1,14 @@
-//! The journal: an append-only file of [`Record`]s, each with its length, sequence number, type and checksum.
-//!
-//! ```text
-//! file   = "skepjrnl" version:u32 record*
-//! record = length:u32 sequence:u64 type:u16 json[length] crc32c:u32    (little-endian; the checksum covers all before it)
-//! ```
+//! The journal: an append-only file of [`Record`]s, in the form of [`skep_spec::journal`].
 //!
 //! A torn last record, as a power cut leaves it, is dropped. A bad record with good ones behind it is damage,
 //! and refused. A checkpoint holds the whole state and begins a new file, which takes the old one's place by rename.
-
-mod format;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-pub use format::{MAGIC, VERSION};
+use skep_spec::journal::{self as format, Fault};
+pub use skep_spec::journal::{MAGIC, VERSION};
 
 use crate::state::{Record, State};
 
@@ -114,17 +108,21 @@ impl Journal {
             return Err(JournalError::TooLarge { path: path.to_owned(), bytes });
         }
         let content = fs::read(path).map_err(failed("read"))?;
-        let read = format::read(path, &content)?;
+        let read = format::Journal::read(&content).map_err(|fault| fault_in(path, fault))?;
         let file = OpenOptions::new().append(true).open(path).map_err(failed("open"))?;
-        if read.good < content.len() as u64 {
+        if read.good < content.len() {
             tracing::warn!(path = %path.display(), at = read.good, "dropped the journal's torn last record");
-            file.set_len(read.good).map_err(failed("shorten"))?;
+            file.set_len(read.good as u64).map_err(failed("shorten"))?;
             file.sync_data().map_err(failed("sync"))?;
         }
         let mut state = State::default();
-        read.records.into_iter().for_each(|record| state.apply(record));
-        let path = path.to_owned();
-        Ok((Self { path, file, next: read.next, bytes: read.good, broken: false }, state))
+        for entry in &read.records {
+            let record = Record::decode(entry.name, entry.json);
+            state.apply(record.map_err(|_| fault_in(path, entry.not_json()))?);
+        }
+        let (next, bytes) =
+            (read.records.last().map_or(0, |last| last.sequence + 1), read.good as u64);
+        Ok((Self { path: path.to_owned(), file, next, bytes, broken: false }, state))
     }
 
     /// Adds a record; an intent is on the disk when this returns, and so is everything before it.
@@ -132,7 +130,7 @@ impl Journal {
     /// # Errors
     /// The disk is full or broken. From then on nothing more is written, since the file may end in half a record.
     pub fn append(&mut self, record: &Record) -> Result<(), JournalError> {
-        let frame = format::frame(self.next, record)?;
+        let frame = frame(self.next, record)?;
         let mut write = || {
             if self.broken {
                 return Err(io::Error::other("an earlier write failed; restart to read it again"));
@@ -160,7 +158,7 @@ impl Journal {
     /// # Errors
     /// The new file could not be written; the old one stays.
     pub fn checkpoint(&mut self, state: &State) -> Result<(), JournalError> {
-        let frame = format::frame(self.next, &Record::Checkpoint { state: state.clone() })?;
+        let frame = frame(self.next, &Record::Checkpoint { state: state.clone() })?;
         Self::create(&self.path, &frame)?;
         let opened = OpenOptions::new().append(true).open(&self.path);
         self.file = opened.map_err(|source| {
@@ -181,6 +179,26 @@ impl Journal {
         file.sync_all().and_then(|()| fs::rename(&new, path)).map_err(failed)?;
         let folder = path.parent().unwrap_or(Path::new("/"));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+}
+
+/// A record's bytes.
+fn frame(sequence: u64, record: &Record) -> Result<Vec<u8>, JournalError> {
+    let encoded = record.encode();
+    let (number, json) =
+        encoded.map_err(|source| JournalError::Encode { record: record.name(), source })?;
+    Ok(format::frame(sequence, number, &json))
+}
+
+fn fault_in(path: &Path, fault: Fault) -> JournalError {
+    let path = path.to_owned();
+    match fault {
+        Fault::NotAJournal => JournalError::NotAJournal { path },
+        Fault::Newer(found) => JournalError::Newer { path, found },
+        Fault::UnknownRecord { sequence, number } => {
+            JournalError::UnknownRecord { path, sequence, number }
+        }
+        Fault::Damaged { at, why } => JournalError::Damaged { path, at: at as u64, why },
     }
 }
 
@@ -270,7 +288,7 @@ mod tests {
     #[test]
     fn a_record_of_the_future_is_refused() {
         let (_folder, path, mut bytes) = three();
-        bytes.extend(format::frame_of(3, 99, b"{}"));
+        bytes.extend(format::frame(3, 99, b"{}"));
         fs::write(&path, &bytes).unwrap();
         let error = Journal::open(&path).unwrap_err();
         assert!(matches!(error, JournalError::UnknownRecord { sequence: 3, number: 99, .. }));
