@@ -54,6 +54,7 @@ fn compiled() -> Result<Vec<Vec<u8>>> {
     for path in files(folder)?.iter().filter(|path| path.extension().is_some_and(|e| e == "c")) {
         let clang = Command::new("clang")
             .args(["-target", "bpf", "-O2", "-g", "-mcpu=v3", "-w", "-c", "-o", "-"])
+            .arg(concat!("-I", env!("CARGO_MANIFEST_DIR"), "/../spec/vectors/files/objects"))
             .arg(path)
             .output()
             .context("run clang")?;
