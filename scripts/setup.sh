@@ -95,6 +95,18 @@ cosign() {
 	GOFLAGS=-p=2 GOTOOLCHAIN=auto GOBIN=$cache/bin go install github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3
 }
 
+# Zig, from PyPI, where it is a package of one folder: its objects are read in the tests of skep-object
+zig() {
+	[[ ! -x $cache/zig/ziglang/zig ]] || return 0
+	packages - python3-pip
+	say "download Zig (100 MB)"
+	rm -rf "$cache/zig"
+	/usr/bin/python3 -m pip download --quiet --no-deps --only-binary :all: --dest "$cache/zig" ziglang==0.17.1
+	/usr/bin/python3 -m zipfile -e "$cache"/zig/*.whl "$cache/zig"
+	rm "$cache"/zig/*.whl
+	chmod +x "$cache/zig/ziglang/zig"
+}
+
 cargo_deny() {
 	have cargo-deny || {
 		say "cargo install cargo-deny (some minutes)"
@@ -127,6 +139,7 @@ test | bench)
 test)
 	golang
 	cosign
+	zig
 	cargo_deny
 	;;
 bench) packages - bpftrace linux-headers-amd64 python3-bpfcc ;;

@@ -208,16 +208,22 @@ fn definition_of(
     definition: &Composite,
     depth: usize,
 ) -> Result<MapFacts, ObjectError> {
-    let mut map = MapFacts::empty(name, MapOrigin::Btf);
+    let mut map = MapFacts::empty(name.clone(), MapOrigin::Btf);
     for member in &definition.members {
-        let number = || number_of(btf, member.ty);
-        match btf.name(member) {
-            "type" => map.kind = MapKind::from(number().unwrap_or(0)),
-            "max_entries" => map.max_entries = number().unwrap_or(0),
-            "map_flags" => map.flags = number().unwrap_or(0),
-            "key_size" => map.key_size = number().unwrap_or(0),
-            "value_size" => map.value_size = number().unwrap_or(0),
-            "pinning" => map.pinned = number() == Some(1),
+        let what = btf.name(member);
+        let number = || {
+            number_of(btf, member.ty).ok_or_else(|| ObjectError::Map {
+                map: name.clone(),
+                why: format!("its {what} is not a number from 0 to 2^32 - 1"),
+            })
+        };
+        match what {
+            "type" => map.kind = MapKind::from(number()?),
+            "max_entries" => map.max_entries = number()?,
+            "map_flags" => map.flags = number()?,
+            "key_size" => map.key_size = number()?,
+            "value_size" => map.value_size = number()?,
+            "pinning" => map.pinned = number()? == 1,
             "key" => (map.key_type, map.key_size) = pointed(btf, &map.name, "key", member.ty)?,
             "value" => {
                 (map.value_type, map.value_size) = pointed(btf, &map.name, "value", member.ty)?;

@@ -1,0 +1,102 @@
+//! Objects of languages that are not C: Zig's, built here by Zig itself, and one in the shape of Aya's, whose linker would
+//! have to be built with an LLVM of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use skep_object::{Facts, MapOrigin, ObjectError, Writers};
+
+use crate::{build, disasm, peers};
+
+/// Zig, which `make test` has put into the cache.
+fn zig() -> PathBuf {
+    let set = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty());
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
+    let zig = set.map_or_else(home, PathBuf::from).join("skep/zig/ziglang/zig");
+    assert!(
+        zig.exists(),
+        "{} is needed by this test: run 'make test', which installs it",
+        zig.display()
+    );
+    zig
+}
+
+fn of_zig(target: &str, strip: &str) -> Vec<u8> {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("opens.o");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zig/opens.zig");
+    let output = Command::new(zig())
+        .args([
+            "build-obj",
+            "-target",
+            &format!("{target}-freestanding"),
+            "-O",
+            "ReleaseSmall",
+            strip,
+        ])
+        .arg("--global-cache-dir")
+        .arg(out.path())
+        .arg("--cache-dir")
+        .arg(out.path())
+        .arg(format!("-femit-bin={}", path.display()))
+        .arg(source)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn what_zig_builds_is_read_in_both_byte_orders() {
+    for (target, big_endian) in [("bpfel", false), ("bpfeb", true)] {
+        let bytes = of_zig(target, "-fstrip");
+        let facts = Facts::parse(&bytes).unwrap();
+        assert_eq!((facts.big_endian, facts.license.as_deref()), (big_endian, Some("GPL")));
+        let program = &facts.programs[0];
+        assert_eq!((facts.programs.len(), program.name.as_str()), (1, "on_open"));
+        assert!(program.helpers.contains("map_lookup_elem") && !program.unknown_calls);
+        let map = facts.map("counts").unwrap();
+        assert_eq!((map.origin, map.kind.to_string()), (MapOrigin::Legacy, "hash".to_owned()));
+        assert_eq!((map.key_size, map.value_size, map.max_entries), (4, 8, 1024));
+        assert_eq!(facts.writers("counts"), Writers::Atomic);
+        assert_eq!(facts.globals[0].name, "only_pid");
+        if !big_endian {
+            assert!(disasm::same_as_llvm("zig", &bytes)[0] > 5);
+        }
+    }
+}
+
+/// With debug information Zig writes every function twice, once as a static one: libbpf takes none, and nor do we.
+#[test]
+fn what_zig_builds_with_debug_information_is_refused_as_libbpf_refuses_it() {
+    let bytes = of_zig("bpfel", "-fno-strip");
+    let refused = Facts::parse(&bytes).unwrap_err();
+    assert!(
+        matches!(&refused, ObjectError::Program { why, .. } if why.starts_with("it is static")),
+        "{refused}"
+    );
+    assert!(peers::skeleton(&bytes).unwrap_err().contains("is static and not supported"));
+}
+
+#[test]
+fn the_shape_of_ayas_objects_is_read() {
+    let facts = Facts::parse(&build::object("aya.c", &["no-debug"])).unwrap();
+    assert!(facts.btf.is_none());
+    let program = &facts.programs[0];
+    assert_eq!((facts.programs.len(), program.name.as_str()), (1, "on_open"));
+    assert!(program.maps.contains("COUNTS") && program.maps.contains(".rodata"));
+    assert!(!program.unknown_calls, "the weak function is followed");
+    let sizes = |name: &str| {
+        let map = facts.map(name).unwrap();
+        (map.origin, map.kind.to_string(), [map.key_size, map.value_size, map.max_entries])
+    };
+    assert_eq!(sizes("COUNTS"), (MapOrigin::Legacy, "hash".to_owned(), [4, 8, 1024]));
+    assert_eq!(sizes("EVENTS"), (MapOrigin::Legacy, "ringbuf".to_owned(), [0, 0, 4096]));
+    assert_eq!(facts.writers("COUNTS"), Writers::Atomic);
+    let globals: Vec<(&str, &str)> = facts
+        .globals
+        .iter()
+        .map(|global| (global.section.as_str(), global.name.as_str()))
+        .collect();
+    assert_eq!(globals, [(".data.rel.ro", "TABLE"), (".rodata", "PID")]);
+}
