@@ -100,6 +100,46 @@ fn a_new_package_of_each_template_builds_packs_and_shows_what_it_holds() {
     }
 }
 
+/// The three packages that the standard shows whole, with code behind them.
+#[test]
+fn the_examples_of_the_standard_are_packed_and_nothing_in_them_could_be_better() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let spec = here.join("../../spec");
+    for (example, sources, objects) in [
+        ("acceleration", &["drop.c"][..], &["drop.x86_64.o", "drop.aarch64.o"][..]),
+        ("hardening", &["guard.c"], &["guard.o"]),
+        ("observation", &["blockstat.bpf.c", "hist.bpf.c"], &[]),
+    ] {
+        let bench = Bench::empty();
+        let folder = bench.path(example);
+        fs::create_dir_all(folder.join("src")).unwrap();
+        fs::write(folder.join("README.md"), "An example.\n").unwrap();
+        fs::copy(spec.join(format!("examples/{example}.toml")), folder.join("skep.toml")).unwrap();
+        for source in sources {
+            let source = here.join("tests/c").join(source);
+            fs::copy(&source, folder.join("src").join(source.file_name().unwrap())).unwrap();
+            for object in objects {
+                let clang = Command::new("clang")
+                    .args(["-target", "bpf", "-O2", "-g", "-mcpu=v3", "-Wno-unused-variable", "-I"])
+                    .arg(spec.join("vectors/files/objects"))
+                    .arg("-c")
+                    .arg(&source)
+                    .arg("-o")
+                    .arg(folder.join(object))
+                    .status();
+                assert!(clang.unwrap().success(), "{example}");
+            }
+        }
+        bench.run(&["pack", example, "--btf", "host", "--arch", "x86_64", "-o", "layout"]);
+        bench.run(&["lint", example]);
+        let shown: serde_json::Value =
+            serde_json::from_str(&bench.run(&["inspect", "layout", "--output", "json"])).unwrap();
+        let source = fs::read_to_string(folder.join("skep.toml")).unwrap();
+        let name = shown["package"]["manifest"]["package"]["name"].as_str().unwrap();
+        assert!(source.contains(&format!("name = \"{name}\"")), "{example}: {name}");
+    }
+}
+
 #[test]
 fn a_package_without_a_publisher_is_an_example_s() {
     let bench = Bench::empty();

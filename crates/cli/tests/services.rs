@@ -242,6 +242,38 @@ fn keys_that_are_not_acted_on_are_said_at_install_and_after() {
 }
 
 #[test]
+fn a_when_that_fits_no_record_is_refused_and_records_of_no_output_are_counted() {
+    let when = |field: &str| {
+        let condition = format!("struct = \"event\"\nwhen = {{ field = \"{field}\", equals = 0 }}");
+        move |text: &str| text.replace("struct = \"event\"", &condition)
+    };
+    let mut node = Node::new();
+    node.forge("exec", "none.oci", when("nothing"));
+    node.forge("exec", "exec.oci", when("pid"));
+    let toml = node.path("exec/skep.toml");
+    fs::write(&toml, when("nothing")(&fs::read_to_string(&toml).unwrap())).unwrap();
+    node.start();
+    let pack = ["pack", "exec", "--btf", "host", "--arch", std::env::consts::ARCH];
+    for args in [&pack[..], &["install", "none.oci", "--allow-unsigned"]] {
+        let (_, said) = node.refused(args);
+        let why = "[output.exec] when.field: its record has no number 'nothing'";
+        assert!(said.contains(why), "{args:?}: {said}");
+    }
+    node.run(&["install", "exec.oci", "--allow-unsigned"]);
+    // No program has the process id 0, so that every record is of no output.
+    let mut reader = node.skep(&["events", "-f", "exec"]).stdout(Stdio::piped()).spawn().unwrap();
+    let unknown = |node: &Node| node.json(&["show", "exec"])["events_unknown"].as_u64().unwrap();
+    while unknown(&node) < 3 {
+        assert!(Command::new("true").status().unwrap().success());
+    }
+    reader.kill().unwrap();
+    let output = reader.wait_with_output().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("true"), "not shown as another's");
+    assert!(node.run(&["show", "exec"]).contains(" of no output\n"));
+    node.run(&["remove", "exec"]);
+}
+
+#[test]
 fn mistakes_are_named_with_what_to_do() {
     let mut node = Node::new();
     node.pack("exec");

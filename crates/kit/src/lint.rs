@@ -252,6 +252,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_reference_lists_every_rule() {
+        let page = include_str!("../../../docs/reference/manifest.md");
+        let (_, section) = page.split_once("\n## skep lint\n").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let told = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        assert_eq!(told.collect::<Vec<_>>(), Rule::ALL.map(Rule::name));
+    }
+
+    #[test]
     fn each_finding_says_where_and_by_which_rule() {
         let text = r#"spec = "1.0"
 [package]
