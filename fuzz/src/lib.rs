@@ -8,6 +8,8 @@
 mod forge;
 
 mod documents;
+mod http;
+mod journal;
 mod names;
 mod objects;
 pub mod seeds;
@@ -22,7 +24,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 20] = [
     Target { name: "object", run: objects::object },
     Target { name: "btf", run: objects::btf },
     Target { name: "btf_ext", run: objects::btf_ext },
@@ -39,6 +41,10 @@ pub const TARGETS: [Target; 16] = [
     Target { name: "policy", run: trust::policy },
     Target { name: "bundle", run: trust::bundle },
     Target { name: "statement", run: trust::statement },
+    Target { name: "journal", run: journal::journal },
+    Target { name: "hub_document", run: http::hub_document },
+    Target { name: "hub_route", run: http::hub_route },
+    Target { name: "challenge", run: http::challenge },
 ];
 
 /// Runs a target; the names are those of [`TARGETS`].

@@ -11,6 +11,7 @@ use serde_json::Value;
 use skep_conformance::vectors::{Data, load};
 use skep_trust::bundle::Bundle;
 
+use crate::http::SEEDS;
 use crate::trust::PREDICATES;
 
 /// Larger objects are held by the vectors; a fuzzer gets nowhere with them.
@@ -37,6 +38,7 @@ pub fn of_vectors() -> Result<Vec<Seed>> {
         .flat_map(|part| &part.cases)
         .flat_map(|case| of_case(&case.op, &case.input))
         .collect();
+    seeds.extend(SEEDS.map(|(target, text)| seed(target, text.as_bytes())));
     let objects = folder.join("files/objects");
     for entry in std::fs::read_dir(&objects).with_context(|| objects.display().to_string())? {
         let path = entry?.path();
@@ -78,7 +80,12 @@ fn of_case(op: &str, input: &Value) -> Vec<Seed> {
         "param.substitute" => vec![behind("params", &[4, 8], text("template"))],
         "source.resolve" => vec![seed("source", text("text"))],
         "manifest.read" => vec![seed("manifest", text("text"))],
-        "document.read" => vec![seed("oci", text("text"))],
+        "document.read" => vec![seed("oci", text("text")), seed("hub_document", text("text"))],
+        "generation.read" => vec![seed("journal", text("text"))],
+        "journal.read" | "journal.cuts" => {
+            let data = input.get("journal").and_then(|data| Data::deserialize(data).ok());
+            data.map(|data| seed("journal", &data.0)).into_iter().collect()
+        }
         "layer.read" => vec![seed("layer", &bytes("layer"))],
         "archive.read" => vec![seed("archive", &bytes("archive"))],
         "object.facts" => {

@@ -18,6 +18,7 @@ use axum::Router;
 use axum::http::{HeaderMap, header};
 
 pub use limits::Limits;
+pub use registry::Route;
 pub use server::serve;
 
 use store::{Store, Uploads};

@@ -22,7 +22,7 @@ use axum::routing::{any, get};
 use futures_util::StreamExt as _;
 
 pub use error::{Code, OciError};
-use route::Route;
+pub use route::Route;
 
 use crate::Hub;
 

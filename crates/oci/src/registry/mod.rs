@@ -5,6 +5,7 @@
 //! `skep-trust`'s matter.
 
 mod auth;
+pub mod challenge;
 mod credentials;
 mod error;
 mod http;
