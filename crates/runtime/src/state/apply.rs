@@ -12,7 +12,10 @@ use crate::plan::MapChange;
 impl State {
     /// Takes one record into account. Records come from a journal that was checked, in its order.
     pub fn apply(&mut self, record: Record) {
-        let step = record.step();
+        let step = match &record {
+            Record::Boot { boot_id } if *boot_id == self.boot => None,
+            record => record.step(),
+        };
         let before = self.pending.as_ref().map(|pending| pending.progress);
         self.take(record);
         let Some(step) = step else { return };
@@ -79,6 +82,9 @@ impl State {
 
     /// Pins, ids and hooks of another boot are gone.
     fn boot(&mut self, boot_id: String) {
+        if boot_id == self.boot {
+            return;
+        }
         self.boot = boot_id;
         for name in self.services.keys().cloned().collect::<Vec<_>>() {
             self.cold(&name);
