@@ -17,11 +17,15 @@ pub(crate) struct Flow<'a> {
 }
 
 /// A set of instructions.
-pub(crate) struct Reached {
+pub(crate) struct InsnSet {
     bits: Vec<u64>,
 }
 
-impl Reached {
+impl InsnSet {
+    fn none_of(body: &[Insn]) -> Self {
+        Self { bits: vec![0; body.len().div_ceil(64)] }
+    }
+
     /// Whether an instruction is in it.
     pub(crate) fn has(&self, at: usize) -> bool {
         self.bits.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
@@ -42,9 +46,9 @@ impl<'a> Flow<'a> {
     }
 
     /// The instructions that the first one leads to if an edge is cut; none where `budget`, in instructions, is used up.
-    pub(crate) fn reached(&self, cut: Option<Edge>, budget: &mut usize) -> Option<Reached> {
+    pub(crate) fn reached(&self, cut: Option<Edge>, budget: &mut usize) -> Option<InsnSet> {
         *budget = budget.checked_sub(self.body.len())?;
-        let mut reached = Reached { bits: vec![0; self.body.len().div_ceil(64)] };
+        let mut reached = InsnSet::none_of(self.body);
         let mut todo = vec![0];
         while let Some(start) = todo.pop() {
             let mut next = Some(start);
@@ -67,4 +71,13 @@ pub(crate) fn target(insn: Insn, at: usize) -> Option<usize> {
     let distance = if insn.code == JA32 { i64::from(insn.imm) } else { i64::from(insn.off) };
     let to = i64::try_from(at).ok()? + 1 + distance;
     insn.is_jump().then_some(usize::try_from(to).ok()).flatten()
+}
+
+/// The instructions that jumps of a function lead to.
+pub(crate) fn targets(body: &[Insn]) -> InsnSet {
+    let mut targets = InsnSet::none_of(body);
+    for to in body.iter().enumerate().filter_map(|(at, insn)| target(*insn, at)) {
+        targets.add(to);
+    }
+    targets
 }

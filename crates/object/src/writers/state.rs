@@ -65,6 +65,12 @@ impl Held {
         }
     }
 
+    /// Joins another in; whether that changed anything.
+    fn take_in(&mut self, other: Self) -> bool {
+        let joined = self.join(other);
+        std::mem::replace(self, joined) != joined
+    }
+
     /// The pointer moved by a known distance.
     pub(super) fn moved(self, by: i32) -> Self {
         match self.stack {
@@ -137,14 +143,19 @@ impl State {
 
     /// Takes in another state; whether that changed anything.
     pub(super) fn join(&mut self, other: &Self) -> bool {
-        let before = self.clone();
+        let mut changed = false;
         for (mine, theirs) in self.regs.iter_mut().zip(&other.regs) {
-            *mine = mine.join(*theirs);
+            changed |= mine.take_in(*theirs);
         }
-        let places: Vec<i32> = self.slots.keys().chain(other.slots.keys()).copied().collect();
-        for at in places {
-            self.store(at, before.load(at).join(other.load(at)));
+        for (at, mine) in &mut self.slots {
+            changed |= mine.take_in(other.load(*at));
         }
-        *self != before
+        for (at, theirs) in &other.slots {
+            if !self.slots.contains_key(at) {
+                self.store(*at, Held::default().join(*theirs));
+                changed = true;
+            }
+        }
+        changed
     }
 }

@@ -1,12 +1,12 @@
 //! Walks over a program's functions until nothing new is found.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 
 use super::Writers;
 use super::state::{Address, Held, Stack, State};
 use crate::calls::{Code, Reference};
-use crate::flow::target;
+use crate::flow::{InsnSet, target, targets};
 use crate::helper;
 use crate::insn::{CALL, CALLX, EXIT, GOTOX, Insn, JA, JA32, LD_IMM64, class};
 
@@ -76,14 +76,13 @@ impl<'a> Walk<'a> {
         let code = self.code;
         let function = code.functions.get(index)?;
         let body = code.body(function);
-        let targets: BTreeSet<usize> =
-            body.iter().enumerate().filter_map(|(at, insn)| target(*insn, at)).collect();
+        let targets = targets(body);
         let arguments = self.functions.get(&index)?.arguments;
         *self.budget = self.budget.checked_sub(body.len())?;
-        let mut states = BTreeMap::from([(0, State::entry(arguments))]);
+        let mut states = BTreeMap::from([(0, Box::new(State::entry(arguments)))]);
         let mut todo = vec![0];
         while let Some(start) = todo.pop() {
-            let mut state = states.get(&start)?.clone();
+            let mut state = State::clone(states.get(&start)?);
             let mut at = start;
             while let Some(insn) = body.get(at).copied() {
                 *self.budget = self.budget.checked_sub(1)?;
@@ -104,7 +103,7 @@ impl<'a> Walk<'a> {
                     break;
                 }
                 at += if insn.is_ld_imm64() { 2 } else { 1 };
-                if targets.contains(&at) {
+                if targets.has(at) {
                     *self.budget = self.budget.checked_sub(MERGE_COST)?;
                     merge(&mut states, &mut todo, at, &state);
                     break;
@@ -117,7 +116,7 @@ impl<'a> Walk<'a> {
     fn step(
         &mut self,
         index: usize,
-        (body, targets): (&[Insn], &BTreeSet<usize>),
+        (body, targets): (&[Insn], &InsnSet),
         at: usize,
         state: &mut State,
     ) -> Option<()> {
@@ -310,10 +309,13 @@ fn values(arguments: [Held; 5]) -> u64 {
     arguments.iter().fold(0, |all, held| all | held.values)
 }
 
-fn merge(states: &mut BTreeMap<usize, State>, todo: &mut Vec<usize>, at: usize, from: &State) {
+/// Boxed, since a tree moves its values about.
+type States = BTreeMap<usize, Box<State>>;
+
+fn merge(states: &mut States, todo: &mut Vec<usize>, at: usize, from: &State) {
     let grown = match states.get_mut(&at) {
         Some(state) => state.join(from),
-        None => states.insert(at, from.clone()).is_none(),
+        None => states.insert(at, Box::new(from.clone())).is_none(),
     };
     if grown {
         todo.push(at);
@@ -347,12 +349,12 @@ fn arithmetic(state: &mut State, insn: Insn) {
 }
 
 /// Whether the `map_update_elem` at a place only creates: r4 was last set to `BPF_NOEXIST`, with no way in between.
-fn sets_noexist(body: &[Insn], targets: &BTreeSet<usize>, call: usize) -> bool {
+fn sets_noexist(body: &[Insn], targets: &InsnSet, call: usize) -> bool {
     const MOV64_IMM: u8 = 0xb7;
     const MOV32_IMM: u8 = 0xb4;
     const LOOK_BACK: usize = 32;
     for at in (call.saturating_sub(LOOK_BACK)..call).rev() {
-        let Some(insn) = body.get(at).filter(|_| !targets.contains(&(at + 1))) else {
+        let Some(insn) = body.get(at).filter(|_| !targets.has(at + 1)) else {
             return false;
         };
         if insn.is_jump() || matches!(insn.code, CALL | EXIT) {
