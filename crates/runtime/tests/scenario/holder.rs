@@ -8,16 +8,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use skep_kernel::process;
 use skep_runtime::Holder;
 
 type Kept = Arc<Mutex<BTreeMap<String, OwnedFd>>>;
 
-/// The test's end. Its thread ends with the test's process.
+/// The test's end. What it keeps goes with it.
 pub struct Keeper {
     path: PathBuf,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
@@ -25,20 +26,30 @@ impl Keeper {
         fs::create_dir_all(state)?;
         let path = socket(state);
         let listener = UnixListener::bind(&path)?;
-        let kept = Kept::default();
-        thread::spawn(move || {
+        let known = path.clone();
+        let accept = move || {
+            let kept = Kept::default();
             for stream in listener.incoming().flatten() {
+                if !known.exists() {
+                    return; // dropped
+                }
                 let kept = kept.clone();
                 thread::spawn(move || serve(stream, &kept));
             }
-        });
-        Ok(Self { path })
+        };
+        Ok(Self { path, thread: Some(thread::spawn(accept)) })
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        let away = self.path.with_extension("gone");
+        let _ = fs::rename(&self.path, &away); // a socket is connected to wherever its file lies
+        let woken = UnixStream::connect(&away);
+        if let Some(thread) = self.thread.take().filter(|_| woken.is_ok()) {
+            let _ = thread.join();
+        }
+        let _ = fs::remove_file(away);
     }
 }
 

@@ -19,12 +19,13 @@ use crate::tally::{Seen, Tally};
 
 /// Where one test works. Everything goes with it.
 pub struct Place {
+    /// Ends before its folder goes.
+    _keeper: Keeper,
     folder: tempfile::TempDir,
     bpffs: PathBuf,
     pub set: String,
     pub target: Option<String>,
     objects: PathBuf,
-    _keeper: Keeper,
 }
 
 /// What a child needs to know.
