@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use skep_kernel::bpffs;
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
-use skep_kernel::{KernelError, MapHandle, Program};
+use skep_kernel::{KernelError, Link, MapHandle, Program};
 use skep_spec::ServiceName;
 
 use crate::error::RuntimeError;
@@ -73,7 +73,14 @@ impl Runtime {
             .into_iter()
             .filter(|pin| !known.contains(pin))
             .partition(|pin| pin.file_name().is_some_and(|name| name == "link"));
-        for pin in links.iter().chain(&others) {
+        for pin in &links {
+            // Whoever lets go last waits until the program is off its hook; after unlink(2) a worker of the kernel does it
+            // some time, and attaching the same program again meets EEXIST or EBUSY until then.
+            let link = Link::open_pinned(pin).ok();
+            self.call("unpin", || bpffs::unpin(pin))?;
+            drop(link);
+        }
+        for pin in &others {
             self.call("unpin", || bpffs::unpin(pin))?;
         }
         remove_empty(folder, &folders_of(&known))?;
