@@ -191,7 +191,7 @@ impl Runtime {
         let mut hook = hook.clone();
         self.take_off(service, name, hook.attachment.filter())?;
         let plan = AttachPlan::new(hook.target.clone());
-        let link = self.call("attach", || attach::attach(&program, &plan));
+        let link = self.call("attach", || attach::attach_when_free(&program, &plan));
         let link = link.map_err(|source| RuntimeError::Attach {
             service: service.clone(),
             program: name.to_owned(),

@@ -17,7 +17,7 @@ use crate::choose::Chosen;
 use crate::error::RuntimeError;
 use crate::plan::Report;
 use crate::runtime::Runtime;
-use crate::state::{Attachment, DeadHook, Hook, Kind, Mechanism, Record};
+use crate::state::{Attachment, DeadHook, Hook, Kind, Mechanism, Op, Record};
 
 /// A program and the hook that it runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,8 +127,11 @@ impl Runtime {
             self.pin_stub(&service, &name, stubbed)?;
         }
         let attached = stubbed.as_ref().map_or(program, |stubbed| &stubbed.program);
-        let link =
-            self.call("attach", || attach::attach(attached, &AttachPlan::new(hook.target.clone())));
+        let plan = AttachPlan::new(hook.target.clone());
+        let link = self.call("attach", || match self.op {
+            Op::Activate => attach::attach_when_free(attached, &plan), // what ran before may have just gone
+            _ => attach::attach(attached, &plan),
+        });
         let link = link.map_err(|source| RuntimeError::Attach {
             service: service.clone(),
             program: placed.chosen.name.clone(),

@@ -9,6 +9,7 @@ mod uprobe;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 pub use link::Link;
 use skep_spec::Target;
@@ -125,6 +126,27 @@ fn trampoline(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError>
     Ok(Link::from_fd(fd.map_err(|e| failed(program, plan, e))?))
 }
 
+/// [`attach`] where the program may be on the hook still: a worker of the kernel takes it off some time after the link's last
+/// pin went. Tries for half a second while the hook is taken.
+///
+/// # Errors
+/// As [`attach`].
+pub fn attach_when_free(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError> {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    const TURN: Duration = Duration::from_millis(5);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attach(program, plan) {
+            Err(e) if is_taken(&e) && Instant::now() < deadline => std::thread::sleep(TURN),
+            other => return other,
+        }
+    }
+}
+
+fn is_taken(error: &KernelError) -> bool {
+    matches!(error.errno(), Some(libc::EEXIST | libc::EBUSY))
+}
+
 fn link_options() -> libbpf_sys::bpf_link_create_opts {
     libbpf_sys::bpf_link_create_opts {
         sz: sys::size::<libbpf_sys::bpf_link_create_opts>(),
@@ -152,10 +174,13 @@ fn create_link(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::asm::Assembler;
-    use crate::netns;
+    use crate::bpffs;
     use crate::program::ProgramKind;
+    use crate::{netns, probe};
 
     fn nothing(prog_type: u32, result: i32) -> Program {
         let mut asm = Assembler::new();
@@ -189,6 +214,23 @@ mod tests {
             assert!(error.hint().is_some_and(|hint| hint.contains("'attach_test'")), "{error:?}");
             first.detach().unwrap();
             attach(&program, &plan("xdp/lo")).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_hook_whose_pin_was_just_removed_is_waited_for() {
+        if probe::facts().support(&"attach:tcx".parse().unwrap()).is_no() {
+            return; // before 6.6 a tc filter, which cannot be pinned
+        }
+        let path = Path::new(bpffs::DEFAULT).join(format!("skep_left_{}", std::process::id()));
+        on_lo(move || {
+            let program = nothing(libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, -1);
+            for _ in 0..200 {
+                let link = attach_when_free(&program, &plan("tcx/ingress/lo")).unwrap();
+                link.pin(&path).unwrap();
+                drop(link);
+                bpffs::unpin(&path).unwrap();
+            }
         });
     }
 
