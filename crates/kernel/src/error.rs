@@ -51,6 +51,12 @@ impl KernelError {
         self
     }
 
+    /// Whether what was asked for is not there (ENOENT): all else may pass.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.errno() == Some(libc::ENOENT)
+    }
+
     /// The errno, where the kernel gave one.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {

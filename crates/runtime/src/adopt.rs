@@ -35,7 +35,8 @@ impl Runtime {
         Ok(())
     }
 
-    /// Puts a service's pins back, or writes down that what they named is gone. Says whether it is whole but for hooks.
+    /// Puts a service's pins back, or writes down that what they named is gone, which the kernel alone can say. Says whether it
+    /// is whole but for hooks.
     pub(crate) fn mend_or_lose(
         &mut self,
         name: &ServiceName,
@@ -45,6 +46,10 @@ impl Runtime {
         let mended = self.mend(name, &mut recovery.pinned_again);
         let Err(error) = of_one(mended)? else { return Ok(true) };
         let why = chain(&error);
+        if !matches!(error, RuntimeError::Gone { .. }) {
+            self.fail(name, why, recovery); // it may pass: what runs is left as it is
+            return Ok(false);
+        }
         self.record(Record::Lost { service: name.clone(), why: why.clone() })?;
         recovery.lost.push((name.clone(), why));
         Ok(false)
@@ -60,7 +65,8 @@ impl Runtime {
                 let path = pins.program(*number, program);
                 let opened = Program::open_pinned(&path, (&record.kind).into());
                 if !opened.is_ok_and(|program| program.id().is_ok_and(|id| id == record.id)) {
-                    let program = Program::by_id(record.id).map_err(|_| gone(&path))?;
+                    let program =
+                        Program::by_id(record.id).map_err(|e| gone_if_absent(e, &path))?;
                     self.put_back(&path, again, |path| program.pin(path))?;
                 }
             }
@@ -68,10 +74,13 @@ impl Runtime {
                 self.mend_map(&pins.map(map, record.made_by), record.id, again)?;
             }
         }
-        if service.switch.is_some() && MapHandle::open_pinned(&pins.switch()).is_err() {
-            let stubs = service.hooks.keys().map(|hook| pins.stub(hook));
-            let switch = stubs.filter_map(|stub| maps_of(&stub)?.1).next();
-            self.mend_map(&pins.switch(), switch.ok_or_else(|| gone(&pins.switch()))?, again)?;
+        if service.switch.is_some() {
+            let path = pins.switch();
+            let mut stubs = service.hooks.keys().map(|hook| pins.stub(hook));
+            match stubs.find_map(|stub| maps_of(&stub)?.1) {
+                Some(switch) => self.mend_map(&path, switch, again)?,
+                None => drop(MapHandle::open_pinned(&path).map_err(|e| gone_if_absent(e, &path))?),
+            }
         }
         Ok(())
     }
@@ -80,7 +89,7 @@ impl Runtime {
         if MapHandle::open_pinned(path).is_ok_and(|map| map.info().id == id) {
             return Ok(());
         }
-        let map = MapHandle::by_id(id).map_err(|_| gone(path))?;
+        let map = MapHandle::by_id(id).map_err(|e| gone_if_absent(e, path))?;
         if map.info().kind == kind::PROG_ARRAY {
             return Err(gone(path)); // the kernel empties it with its last pin
         }
@@ -243,4 +252,9 @@ fn filter_is_there(hook: &Hook) -> Result<bool, RuntimeError> {
 /// What is gone is better named by its pin than by its number.
 fn gone(path: &Path) -> RuntimeError {
     RuntimeError::Gone { path: path.display().to_string() }
+}
+
+/// What could not be opened for another reason than that it is gone, may be there.
+fn gone_if_absent(error: KernelError, path: &Path) -> RuntimeError {
+    if error.is_not_found() { gone(path) } else { error.into() }
 }

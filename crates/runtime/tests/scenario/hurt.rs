@@ -95,6 +95,31 @@ pub fn lost_service(place: &Place) -> Outcome {
     Ok(format!("loaded again: {why}"))
 }
 
+/// A pin cannot be put back, for a reason that passes: nothing that runs is given up for it.
+pub fn passing_trouble(place: &Place) -> Outcome {
+    let job = place.job("in this process");
+    install_both(&job)?;
+    let pin = pins_of(place, &Job::service()).map("seen", 1);
+    bpffs::unpin(&pin).map_err(text)?;
+    fs::create_dir(&pin).map_err(text)?; // in its way
+    let (runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
+    equal("lost", recovery.lost, Vec::new())?;
+    equal("adopted", recovery.adopted, vec![other()])?;
+    equal("state", status(&runtime, &Job::service())?.state, ServiceState::Failed)?;
+    drop(runtime);
+    let generator = Generator::start(Kind::Rename, 1, PAUSE);
+    generator.wait(50);
+    let end = generator.stop();
+    equal("cleared away", pin.exists(), false)?; // as whatever no record names
+    let (runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
+    equal("adopted", recovery.adopted.len(), 2)?;
+    drop(runtime);
+    place.seen_once(&[&place.map("seen", 1)?], end)?;
+    let (runtime, _) = job.recover(&[1, 2]).map_err(text)?;
+    other_serves_on(runtime, &job, place)?;
+    Ok(format!("{} events meanwhile", end - 1))
+}
+
 /// Its pins and its package are gone: it is listed as failed with the reason, until it is removed.
 pub fn lost_for_good(place: &Place) -> Outcome {
     let job = place.job("in this process");

@@ -83,6 +83,7 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("perf_buffer", "perf", lives::perf_buffer),
     ("full_ring", "small", lives::full_ring),
     ("lost_service", "raw_tp", hurt::lost_service),
+    ("passing_trouble", "raw_tp", hurt::passing_trouble),
     ("lost_for_good", "raw_tp", hurt::lost_for_good),
     ("lost_half_way", "two", hurt::lost_half_way),
     ("each_pin", "two", hurt::each_pin),
