@@ -59,7 +59,7 @@ impl Consumer {
 
     /// Whether it reads the buffers of the running generation, or does so when a reader comes.
     pub(super) fn is_ready(&self) -> bool {
-        self.rings.is_some()
+        self.rings.as_ref().is_some_and(Worker::is_alive)
     }
 
     /// Whether anybody is given events.
@@ -151,6 +151,7 @@ impl Worker {
         let read = move || {
             if let Err(error) = buffers.read_until(&stopped, &to) {
                 tracing::error!("reading events ended: {error}");
+                to.end();
             }
         };
         let failed = |source| RuntimeError::File {
@@ -160,6 +161,13 @@ impl Worker {
         };
         let thread = thread::Builder::new().name(name.to_owned()).spawn(read).map_err(failed)?;
         Ok(Self { stop, waker, readers, room, thread: Some(thread) })
+    }
+}
+
+impl Worker {
+    /// Whether it reads, or waits to: what is no ring any more ends it.
+    fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 }
 

@@ -123,6 +123,7 @@ impl Readers {
         }
         inner.rings.iter().for_each(Waker::wake); // what comes from now on is left where it is
         let taken = inner.taken;
+        inner.backlog = inner.backlog.split_off(&taken);
         inner.backlog.extend(rest.into_iter().map(|e| (e.number(), e)).filter(|e| e.0 >= taken));
         let over = inner.shorten();
         self.dropped.fetch_add(over, Ordering::Relaxed);
@@ -324,6 +325,17 @@ mod tests {
             drop((a, b));
             assert_eq!(take(&follow(&readers), 9), [4], "swapped: {swapped}");
         }
+    }
+
+    #[test]
+    fn what_one_of_two_ended_looks_took_is_not_given_again() {
+        let readers = Arc::default();
+        let (a, b) = (look(&readers, &[(RINGS, 100)]), look(&readers, &[(RINGS, 100)]));
+        publish(&readers, RINGS, &[1, 2, 3], true);
+        drop(a); // nothing of it was taken
+        assert_eq!(take(&b, 9), [1, 2, 3]);
+        drop(b);
+        assert!(take(&follow(&readers), 9).is_empty());
     }
 
     #[test]
