@@ -54,8 +54,8 @@ pub enum JournalError {
         /// Its type.
         number: u16,
     },
-    /// A bad record with good ones behind it.
-    #[error("the journal {path} is damaged at byte {at}: {why}, yet good records follow; restore it from a backup, or move it away and remove what is pinned", path = path.display())]
+    /// A bad record that is not the torn end of the file.
+    #[error("the journal {path} is damaged at byte {at}: {why}, and it is no last record that was being written; restore it from a backup, or move it away and remove what is pinned", path = path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -71,6 +71,14 @@ pub enum JournalError {
         path: PathBuf,
         /// Its size.
         bytes: u64,
+    },
+    /// A record that no reader would take.
+    #[error("the journal's record {record} would have {bytes} bytes; a record has at most {most}", most = format::MOST_JSON)]
+    TooLong {
+        /// Its name.
+        record: &'static str,
+        /// The size of its JSON.
+        bytes: usize,
     },
     /// A record cannot be written as JSON.
     #[error("cannot write the journal's record {record}")]
@@ -187,6 +195,9 @@ fn frame(sequence: u64, record: &Record) -> Result<Vec<u8>, JournalError> {
     let encoded = record.encode();
     let (number, json) =
         encoded.map_err(|source| JournalError::Encode { record: record.name(), source })?;
+    if json.len() > format::MOST_JSON {
+        return Err(JournalError::TooLong { record: record.name(), bytes: json.len() });
+    }
     Ok(format::frame(sequence, number, &json))
 }
 
@@ -303,6 +314,31 @@ mod tests {
         assert_ne!(fs::read(&path).unwrap()[12..40], bytes[12..40]);
         assert_eq!(Journal::open(&path).unwrap().1.boot, "d");
         assert!(!path.with_extension("new").exists());
+    }
+
+    #[test]
+    fn what_no_reader_would_take_is_not_written() {
+        let (_folder, path, bytes) = three();
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        let error = journal.append(&boot(&"x".repeat(format::MOST_JSON))).unwrap_err();
+        assert!(matches!(error, JournalError::TooLong { record: "Boot", .. }), "{error}");
+        let state = State { boot: "x".repeat(format::MOST_JSON), ..State::default() };
+        journal.checkpoint(&state).unwrap_err();
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        journal.append(&boot("d")).unwrap();
+        assert_eq!(Journal::open(&path).unwrap().1.boot, "d");
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_refused() {
+        let (_folder, path, _) = three();
+        let (mut journal, state) = Journal::open(&path).unwrap();
+        journal.checkpoint(&state).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[40] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let error = Journal::open(&path).unwrap_err();
+        assert!(error.to_string().contains("damaged at byte 12"), "{error}");
     }
 
     #[test]

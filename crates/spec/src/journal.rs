@@ -5,11 +5,11 @@
 //! record = length:u32 sequence:u64 type:u16 json[length] crc32c:u32    (little-endian; the checksum covers all before it)
 //! ```
 
-use std::collections::BTreeMap;
+mod begun;
+mod tail;
 
-use serde::Deserialize;
-
-use crate::life::{Interrupted, Op, Step};
+use crate::life::Step;
+use begun::Said;
 
 /// The first eight bytes of the file.
 pub const MAGIC: [u8; 8] = *b"skepjrnl";
@@ -44,8 +44,11 @@ pub const TYPES: [&str; 21] = [
 const HEAD: usize = 4 + 8 + 2;
 /// Bytes of a record after its JSON.
 const TAIL: usize = 4;
-/// Largest JSON of one record.
-const MOST_JSON: usize = 16 << 20;
+const CUT: &str = "the record is cut off";
+/// Largest JSON of one record, in bytes.
+pub const MOST_JSON: usize = 16 << 20;
+/// Largest number of a record.
+const LAST_NUMBER: u64 = (1 << 53) - 1;
 
 /// What a file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +89,7 @@ pub enum Fault {
         /// Its type.
         number: u16,
     },
-    /// A bad record with good ones behind it.
+    /// A bad record that is not the torn end of the file.
     #[error("it is damaged at byte {at}: {why}")]
     Damaged {
         /// Where.
@@ -144,7 +147,7 @@ impl<'a> Journal<'a> {
                     let why = "its sequence number is not the next one";
                     return Err(Fault::Damaged { at: good, why });
                 }
-                Err(why) if good_record_after(&bytes[good + 1..], next.unwrap_or(0)) => {
+                Err(why) if tail::is_damage(&bytes[good..], next) => {
                     return Err(Fault::Damaged { at: good, why });
                 }
                 Err(_) => break, // torn
@@ -159,41 +162,6 @@ impl<'a> Journal<'a> {
         }
         Ok(Self { records, good })
     }
-
-    /// The operations that had begun and not ended, by service: the one under way, and those that were set aside.
-    #[must_use]
-    pub fn interrupted(&self) -> BTreeMap<String, Interrupted> {
-        let mut begun: BTreeMap<String, Interrupted> = BTreeMap::new();
-        let (mut now, mut boot) = (String::new(), None);
-        for entry in &self.records {
-            let said = entry.said().unwrap_or_default();
-            match entry.name {
-                "Begin" | "TakeUp" => now = said.service,
-                "Lost" => _ = begun.remove(&said.service),
-                "Checkpoint" => begun.clear(),
-                "Boot" if said.boot_id != boot => {
-                    boot = said.boot_id;
-                    begun.clear();
-                }
-                _ => {}
-            }
-            let step = entry.step().ok().flatten().filter(|step| *step != Step::Boot);
-            let Some(step) = step else { continue };
-            if let Some(progress) = Interrupted::after(begun.remove(&now), step) {
-                begun.insert(now.clone(), progress);
-            }
-        }
-        begun
-    }
-}
-
-/// What is read here of a record.
-#[derive(Default, Deserialize)]
-struct Said {
-    #[serde(default)]
-    service: String,
-    op: Option<Op>,
-    boot_id: Option<String>,
 }
 
 impl Entry<'_> {
@@ -216,6 +184,10 @@ impl Entry<'_> {
             "Boot" => {
                 self.said()?.boot_id.ok_or_else(lacks)?;
                 Some(Step::Boot)
+            }
+            "Checkpoint" => {
+                self.said()?;
+                None
             }
             "Switched" => Some(Step::Switched),
             "RolledBack" => Some(Step::RolledBack),
@@ -244,6 +216,39 @@ fn check_header(bytes: &[u8]) -> Result<&[u8], Fault> {
     }
 }
 
+/// The fields before the JSON.
+#[derive(Clone, Copy)]
+struct Head {
+    length: usize,
+    sequence: u64,
+    number: u16,
+}
+
+impl Head {
+    fn at(bytes: &[u8]) -> Result<Self, &'static str> {
+        let (length, rest) = bytes.split_first_chunk().ok_or(CUT)?;
+        let (sequence, rest) = rest.split_first_chunk().ok_or(CUT)?;
+        let (number, _) = rest.split_first_chunk().ok_or(CUT)?;
+        let head = Self {
+            length: u32::from_le_bytes(*length) as usize,
+            sequence: u64::from_le_bytes(*sequence),
+            number: u16::from_le_bytes(*number),
+        };
+        match head {
+            Self { length, .. } if length > MOST_JSON => Err("its length is beyond all records"),
+            Self { sequence, .. } if sequence > LAST_NUMBER => {
+                Err("its number is beyond all records")
+            }
+            head => Ok(head),
+        }
+    }
+
+    /// Bytes of the whole record.
+    const fn size(self) -> usize {
+        HEAD + self.length + TAIL
+    }
+}
+
 struct Raw<'a> {
     sequence: u64,
     number: u16,
@@ -252,33 +257,13 @@ struct Raw<'a> {
 
 impl<'a> Raw<'a> {
     fn at(bytes: &'a [u8]) -> Result<Self, &'static str> {
-        let cut = "the record is cut off";
-        let (length, rest) = bytes.split_first_chunk().ok_or(cut)?;
-        let (sequence, rest) = rest.split_first_chunk().ok_or(cut)?;
-        let (number, rest) = rest.split_first_chunk().ok_or(cut)?;
-        let length = u32::from_le_bytes(*length) as usize;
-        if length > MOST_JSON {
-            return Err("its length is beyond all records");
-        }
-        let (json, rest) = rest.split_at_checked(length).ok_or(cut)?;
-        let (checksum, _) = rest.split_first_chunk().ok_or(cut)?;
-        if crc32c::crc32c(&bytes[..HEAD + length]) != u32::from_le_bytes(*checksum) {
+        let head = Head::at(bytes)?;
+        let (covered, rest) = bytes.split_at_checked(HEAD + head.length).ok_or(CUT)?;
+        let (checksum, _) = rest.split_first_chunk().ok_or(CUT)?;
+        if crc32c::crc32c(covered) != u32::from_le_bytes(*checksum) {
             return Err("its checksum is wrong");
         }
-        Ok(Self {
-            sequence: u64::from_le_bytes(*sequence),
-            number: u16::from_le_bytes(*number),
-            json,
-        })
+        let Head { sequence, number, .. } = head;
+        Ok(Self { sequence, number, json: &covered[HEAD..] })
     }
-}
-
-/// Whether a good record with a higher number lies somewhere in `bytes`: then what is before is damage, not a torn tail.
-fn good_record_after(bytes: &[u8], expected: u64) -> bool {
-    let later = |rest: &[u8]| {
-        // The sequence number first: a checksum over megabytes at every byte would take too long.
-        let number = rest.get(4..12).and_then(|n| n.first_chunk()).map(|n| u64::from_le_bytes(*n));
-        number.is_some_and(|n| n > expected && n - expected < 1 << 20) && Raw::at(rest).is_ok()
-    };
-    (0..bytes.len()).any(|at| later(&bytes[at..]))
 }

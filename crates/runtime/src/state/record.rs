@@ -265,6 +265,40 @@ mod tests {
         }
     }
 
+    /// What every reader of the standard's form must find in our checkpoint.
+    #[test]
+    fn a_checkpoint_says_what_waits() {
+        let begin = |txn, service: &str, op| Record::Begin {
+            txn,
+            service: service.parse().unwrap(),
+            op,
+            from: None,
+            to: None,
+            changes: BTreeMap::new(),
+        };
+        let aside = || Record::SetAside { why: "w".to_owned() };
+        let mut records = vec![Record::Boot { boot_id: "b".to_owned() }];
+        records.extend([begin(1, "one", Op::Upgrade), Record::Switched {}, aside()]);
+        records.extend([begin(2, "two", Op::Commit), aside(), begin(3, "three", Op::Install)]);
+        records.push(Record::RolledBack { cause: "c".to_owned() });
+        let mut state = State::default();
+        records.iter().cloned().for_each(|record| state.apply(record));
+        let read = |records: &[Record]| {
+            let frames = (0..).zip(records).map(|(sequence, record)| {
+                let (number, json) = record.encode().unwrap();
+                journal::frame(sequence, number, &json)
+            });
+            let bytes = [journal::header(), frames.collect::<Vec<_>>().concat()].concat();
+            journal::Journal::read(&bytes).unwrap().interrupted()
+        };
+        let checkpoint = Record::Checkpoint { state };
+        assert_eq!(read(std::slice::from_ref(&checkpoint)), read(&records));
+        let more =
+            [checkpoint, records[0].clone(), Record::TakeUp { service: "two".parse().unwrap() }];
+        assert_eq!(read(&more), read(&records));
+        assert_eq!(read(&more).len(), 3);
+    }
+
     #[test]
     fn what_is_no_record_is_refused() {
         assert!(Record::decode("Nothing", b"{}").is_err());
