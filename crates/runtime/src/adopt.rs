@@ -23,7 +23,8 @@ impl Runtime {
     pub(crate) fn adopt(&mut self, recovery: &mut Recovery) -> Result<(), RuntimeError> {
         let held = self.held.keys()?;
         for name in self.names() {
-            if self.is_idle(&name) || !self.mend_or_lose(&name, recovery)? {
+            let known = self.failures.contains_key(&name); // its operation was not taken up for it
+            if known || self.is_idle(&name) || !self.mend_or_lose(&name, recovery)? {
                 continue;
             }
             let attached = self.attach_lost(&name, &held, recovery);

@@ -42,6 +42,7 @@ impl Runtime {
             tracing::error!(service = %pending.service, op = %pending.op, "set aside: {why}");
             self.op = Op::Recover;
             self.record(Record::SetAside { why })?;
+            self.checkpoint()?; // what is tried again and again never comes to its end
         }
         ended
     }

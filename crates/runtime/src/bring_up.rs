@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
-use skep_kernel::{Link, MapHandle, Program};
+use skep_kernel::{MapHandle, Program};
 use skep_spec::{Manifest, ServiceName};
 use skep_trust::Package;
 
@@ -299,58 +299,6 @@ impl Runtime {
             "the kernel can't replace the program at {target} without a gap; remove the service and install it again"
         );
         Err(RuntimeError::Hooks { service: service.clone(), why })
-    }
-
-    /// The one store that makes the new generation run, and the link updates of hooks without a stub.
-    pub(crate) fn switch(
-        &mut self,
-        service: &ServiceName,
-        to: &Generation,
-    ) -> Result<(), RuntimeError> {
-        let value = self.next_word(service);
-        self.record(Record::Switching { value })?;
-        if let Some(value) = value {
-            let switch = MapHandle::open_pinned(&self.pins(service).switch())?;
-            let word = switch.mmap()?;
-            self.call("switch", || word.store(0, value));
-        }
-        self.update_links(service, to)?;
-        self.record(Record::Switched {})
-    }
-
-    /// The switch word's next value; none where no hook has a stub.
-    fn next_word(&self, service: &ServiceName) -> Option<u64> {
-        let known = self.state.services.get(service);
-        let pending = self.state.pending.iter().flat_map(|p| p.hooks.values());
-        let mut hooks = known.iter().flat_map(|s| s.hooks.values()).chain(pending);
-        let stubbed = hooks.any(|hook| hook.mechanism == Mechanism::Stub);
-        let word = known.and_then(|s| s.switch).unwrap_or(0);
-        stubbed.then(|| word + 1)
-    }
-
-    /// Replaces the programs of hooks that switch by themselves. May be done again.
-    pub(crate) fn update_links(
-        &mut self,
-        service: &ServiceName,
-        to: &Generation,
-    ) -> Result<(), RuntimeError> {
-        let hooks = self.state.services.get(service).map(|s| s.hooks.clone()).unwrap_or_default();
-        for (name, hook) in &hooks {
-            if !matches!(hook.mechanism, Mechanism::Update | Mechanism::Replace) {
-                continue;
-            }
-            let Some((program_name, record)) = to.program_on(name) else { continue };
-            let path = self.pins(service).program(to.number, program_name);
-            let program = Program::open_pinned(&path, (&record.kind).into())?;
-            match hook.attachment.filter() {
-                Some(filter) => self.call("update", || filter.replace(&program))?,
-                None => {
-                    let mut link = Link::open_pinned(&self.pins(service).link(name))?;
-                    self.call("update", || link.update(&program))?;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// The incarnation under way with the report as it is now.

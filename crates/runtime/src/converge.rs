@@ -16,14 +16,13 @@ use crate::runtime::Runtime;
 use crate::state::{Mechanism, Op, Outcome, Record};
 
 impl Runtime {
-    /// Undoes the operation under way, which has not switched.
+    /// Undoes the operation under way, which has not switched, or not wholly.
     pub(crate) fn undo(&mut self, cause: &str) -> Result<(), RuntimeError> {
-        let Some(service) = self.state.pending.as_ref().map(|p| p.service.clone()) else {
-            return Ok(());
-        };
+        let Some(pending) = self.state.pending.clone() else { return Ok(()) };
         self.op = Op::Recover;
         self.record(Record::RolledBack { cause: cause.to_owned() })?;
-        self.converge(&service)?;
+        self.put_links_back(&pending)?;
+        self.converge(&pending.service)?;
         self.end(Outcome::Undone)
     }
 

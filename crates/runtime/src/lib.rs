@@ -31,6 +31,7 @@ mod runtime;
 mod start;
 pub mod state;
 pub mod status;
+mod switch;
 mod upgrade;
 
 pub use choose::ChooseError;

@@ -5,7 +5,6 @@
 use std::fs;
 use std::path::PathBuf;
 
-use skep_kernel::{Link, MapHandle};
 use skep_spec::ServiceName;
 use skep_spec::life::{self, Way};
 
@@ -75,6 +74,7 @@ impl Runtime {
         for name in begun {
             // What a service lost, its operation lost too.
             if !self.is_idle(&name) && !self.mend_or_lose(&name, recovery)? {
+                self.leave_waiting(&name, recovery)?;
                 continue;
             }
             let ended = self.take_up_again(&name);
@@ -86,6 +86,22 @@ impl Runtime {
         Ok(())
     }
 
+    /// Sets the operation under way on a service aside that could not be mended, so that it is not forgotten when the next
+    /// one begins.
+    fn leave_waiting(
+        &mut self,
+        name: &ServiceName,
+        recovery: &mut Recovery,
+    ) -> Result<(), RuntimeError> {
+        let is_its = |pending: &Pending| pending.service == *name;
+        if self.state.pending.as_ref().is_some_and(is_its) {
+            let why = self.failures.get(name).cloned().unwrap_or_default();
+            self.record(Record::SetAside { why: why.clone() })?;
+            recovery.aside.push((name.clone(), why));
+        }
+        Ok(())
+    }
+
     /// Finishes the operation under way if it has switched, and undoes it otherwise.
     pub(crate) fn resume(&mut self) -> Result<Option<Interrupted>, RuntimeError> {
         let Some(pending) = self.state.pending.clone() else { return Ok(None) };
@@ -93,58 +109,37 @@ impl Runtime {
         let known =
             pending.progress.undoing || life::after_crash(pending.progress, false) == Way::Finish;
         let way = life::after_crash(pending.progress, !known && self.has_switched(&pending)?);
-        match (way, op) {
+        let finished = match (way, op) {
             (Way::Finish, Op::Remove) => {
                 self.converge(&service)?;
                 self.end(Outcome::Done)?;
+                true
             }
-            (Way::Finish, _) if known => self.finish()?,
+            (Way::Finish, _) if known => {
+                self.finish()?;
+                true
+            }
             (Way::Finish, _) => self.go_forward(&pending)?,
-            (Way::Undo, _) => self.undo("the process ended before the switch")?,
-        }
-        Ok(Some(Interrupted { service, op, finished: way == Way::Finish }))
-    }
-
-    /// Whether the kernel runs the new generation: the pinned switch word says it; without one, the program
-    /// behind the first link that switches by itself. What is not there has not switched.
-    fn has_switched(&self, pending: &Pending) -> Result<bool, RuntimeError> {
-        match pending.switching {
-            None => Ok(false),
-            Some(Some(value)) => {
-                let path = self.pins(&pending.service).switch();
-                if !path.exists() {
-                    return Ok(false);
-                }
-                Ok(MapHandle::open_pinned(&path)?.mmap()?.load(0) == value)
+            (Way::Undo, _) => {
+                self.undo("the process ended before the switch")?;
+                false
             }
-            Some(None) => self.link_has_switched(pending),
-        }
-    }
-
-    fn link_has_switched(&self, pending: &Pending) -> Result<bool, RuntimeError> {
-        let (Some(to), Some(service)) = (&pending.to, self.state.services.get(&pending.service))
-        else {
-            return Ok(false); // an install: what was attached goes again
         };
-        for (name, hook) in &service.hooks {
-            let Some((_, record)) = to.program_on(name) else { continue };
-            let link = self.pins(&pending.service).link(name);
-            let now = match hook.attachment.filter() {
-                Some(filter) => filter.program_id()?,
-                None if link.exists() => Link::open_pinned(&link)?.program_id(),
-                None => None,
-            };
-            return Ok(now == Some(record.id));
-        }
-        Ok(false)
+        Ok(Some(Interrupted { service, op, finished }))
     }
 
-    fn go_forward(&mut self, pending: &Pending) -> Result<(), RuntimeError> {
-        if let Some(to) = &pending.to {
-            self.update_links(&pending.service, to)?;
+    /// Ends the switch and finishes, and says so; undoes it where the kernel refuses to replace the rest.
+    fn go_forward(&mut self, pending: &Pending) -> Result<bool, RuntimeError> {
+        if let Some(to) = &pending.to
+            && !self.has_stored(pending)?
+            && let Err(error) = self.flip(&pending.service, to, pending.switching.flatten())
+        {
+            self.undo(&chain(&error))?;
+            return Ok(false);
         }
         self.record(Record::Switched {})?;
-        self.finish()
+        self.finish()?;
+        Ok(true)
     }
 
     /// Removes what nobody wrote down, but for what an operation that waits may still want.
@@ -171,7 +166,7 @@ impl Runtime {
         Ok(())
     }
 
-    fn checkpoint(&mut self) -> Result<(), RuntimeError> {
+    pub(crate) fn checkpoint(&mut self) -> Result<(), RuntimeError> {
         if self.journal.wants_checkpoint() {
             use crate::faults::Side;
             self.faults.point(self.op, "Checkpoint", Side::Before);

@@ -38,6 +38,10 @@ impl Runtime {
 
     fn start_first(&mut self, name: &ServiceName) -> Result<(), String> {
         self.op = Op::Recover;
+        // Another start of it, begun at an earlier start of ours and not ended: what it left is not to be built upon.
+        if let Some(aside) = self.state.aside.get(name) {
+            return Err(format!("its {} is half done: {}", aside.pending.op, aside.why));
+        }
         // What is still attached of it would be doubled.
         self.converge(name).map_err(|error| chain(&error))?;
         let Some(service) = self.state.services.get(name).cloned() else { return Ok(()) };

@@ -158,7 +158,13 @@ impl Link {
     /// # Errors
     /// EINVAL or EOPNOTSUPP for hooks whose program the kernel can't replace (all tracing hooks).
     pub fn update(&mut self, program: &Program) -> Result<(), KernelError> {
-        let failed = |e| KernelError::new("update the link to", program.name(), e);
+        let failed = |e: io::Error| {
+            match e.raw_os_error() {
+            Some(libc::ENOLINK) => KernelError::new("update the link to", program.name(), e)
+                .with_hint("what it was attached to is gone, such as its interface or cgroup; remove the service and install it again"),
+            _ => KernelError::new("update the link to", program.name(), e),
+        }
+        };
         if let Held::Tc(filter) = &mut self.0 {
             return filter.replace(program);
         }

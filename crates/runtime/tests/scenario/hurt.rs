@@ -22,16 +22,16 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-fn other() -> ServiceName {
+pub fn other() -> ServiceName {
     "other".parse().expect("a name")
 }
 
-fn as_other(job: &Job) -> Install {
+pub fn as_other(job: &Job) -> Install {
     Install { service: other(), ..job.install() }
 }
 
 /// The service of every test, and another one beside it.
-fn install_both(job: &Job) -> Result<(), String> {
+pub fn install_both(job: &Job) -> Result<(), String> {
     let (mut runtime, _) = job.open().map_err(text)?;
     for install in [job.install(), as_other(job)] {
         runtime.install(&job.package(1)?, &install).map_err(text)?;
@@ -39,7 +39,7 @@ fn install_both(job: &Job) -> Result<(), String> {
     Ok(())
 }
 
-fn pins_of(place: &Place, service: &ServiceName) -> Pins {
+pub fn pins_of(place: &Place, service: &ServiceName) -> Pins {
     Pins::new(&place.dirs().bpffs, service)
 }
 
@@ -53,7 +53,7 @@ pub fn lose_hooks(place: &Place) -> Result<(), String> {
     bpffs::unpin_tree(&pins_of(place, &Job::service()).hooks()).map_err(text)
 }
 
-fn status(runtime: &Runtime, service: &ServiceName) -> Result<Status, String> {
+pub fn status(runtime: &Runtime, service: &ServiceName) -> Result<Status, String> {
     let mut list = runtime.services().into_iter();
     list.find(|status| status.service == *service).ok_or_else(|| format!("{service} is not listed"))
 }
@@ -263,7 +263,7 @@ pub fn unblock(place: &Place) -> Result<(), String> {
 }
 
 /// Besides, its programs cannot be pinned there.
-fn block_and_refuse(place: &Place, generation: u64) -> Result<(), String> {
+pub fn block_and_refuse(place: &Place, generation: u64) -> Result<(), String> {
     block(place, generation)?;
     let program = pins_of(place, &Job::service()).program(generation, "on_raw_tp");
     MapHandle::create_u64s("stray", 1).and_then(|map| map.pin(&program)).map_err(text)

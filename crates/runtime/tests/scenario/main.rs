@@ -14,12 +14,14 @@ mod generator;
 mod holder;
 mod hurt;
 mod lives;
+mod mixed;
 mod objects;
 mod own_cgroup;
 mod place;
 mod refusals;
 mod tally;
 mod tests;
+mod waits;
 mod warm;
 
 use std::path::Path;

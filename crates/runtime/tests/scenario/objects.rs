@@ -29,6 +29,7 @@ pub const SETS: &[(&str, [&[&str]; 2])] = &[
     ("small", [&["ON_RAW_TP", "RING=4096"], &["ON_RAW_TP", "RING=4096"]]),
     ("quiet", [&["ON_RAW_TP", "RING_FLAGS=BPF_RB_NO_WAKEUP"], &["ON_RAW_TP"]]),
     ("perf", [&["ON_RAW_TP", "PERF"], &["ON_RAW_TP", "PERF"]]),
+    ("grown", [&["ON_CGROUP_SKB"], &["ON_CGROUP_SKB", "ON_RAW_TP"]]),
     ("net", [&["ON_TC", "AND_EXTRA_OLD"], &["ON_TC", "AND_EXTRA_OLD"]]),
 ];
 
@@ -99,10 +100,10 @@ fn manifest(set: &str, version: u32, target: Option<&str>) -> Value {
     let (_, hooks) = SETS.iter().find(|(name, _)| *name == set).expect("a set");
     let mut programs = serde_json::Map::new();
     let are_hooks = |define: &&&str| define.starts_with("ON_") || define.starts_with("AND_");
-    for hook in hooks[version as usize - 1].iter().filter(are_hooks) {
+    for (at, hook) in hooks[version as usize - 1].iter().filter(are_hooks).enumerate() {
         let function = hook.strip_prefix("AND_").unwrap_or(hook).to_lowercase();
         let mut program = json!({ "function": function });
-        if let Some(target) = target.filter(|_| hook.starts_with("ON_")) {
+        if let Some(target) = target.filter(|_| at == 0) {
             program["target"] = json!(target);
         }
         programs.insert(function, program);

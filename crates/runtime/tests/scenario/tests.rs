@@ -11,10 +11,12 @@ use crate::equal::equal;
 use crate::generator::{Generator, Kind};
 use crate::hurt;
 use crate::lives;
+use crate::mixed;
 use crate::objects::{Objects, verified};
 use crate::own_cgroup::OwnCgroup;
 use crate::place::{Ended, Place};
 use crate::refusals;
+use crate::waits;
 use crate::warm;
 
 /// What was seen, or what was wrong.
@@ -91,12 +93,17 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("lost_hooks_update", "tc", hurt::lost_hooks_of_updates),
     ("half_done", "raw_tp", hurt::half_done),
     ("half_done_install", "raw_tp", hurt::half_done_install),
+    ("retries", "raw_tp", waits::retries),
+    ("waiting_start", "raw_tp", waits::waiting_start),
+    ("waits_for_pins", "raw_tp", waits::waits_for_pins),
+    ("dead_link", "grown", mixed::dead_link),
+    ("half_switched", "grown", mixed::half_switched),
 ];
 
 fn life(name: &str, set: &'static str, run: Life) -> Test {
     let run = move |objects: &Objects| {
-        let place = Stage::new(set)?.place(objects)?;
-        run(&place)
+        let stage = Stage::new(set)?;
+        run(&stage.place(objects)?)
     };
     Test { name: name.to_owned(), everywhere: true, run: Box::new(run) }
 }
@@ -122,6 +129,10 @@ fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
         "switch" => vec![
             ("two", crash(ONE, "upgrade", "upgrade.switch")),
             ("tc", crash(ONE, "upgrade", "upgrade.update")),
+            ("grown", crash(ONE, "upgrade", "upgrade.update")),
+            ("grown", crash(ONE, "upgrade", "upgrade.switch")),
+            ("grown", crash(TWO, "rollback", "rollback.update")),
+            ("grown", crash(TWO, "rollback", "rollback.switch")),
         ],
         "install" => vec![("two", crash(&[], "install", "install"))],
         "upgrade" => vec![
@@ -143,6 +154,7 @@ fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
             recovery("two", TWO, "upgrade-again", "upgrade.switch.after"),
             recovery("two", ONE, "upgrade", "upgrade.switch.after"),
             recovery("tc", ONE, "upgrade", "upgrade.update.after"),
+            recovery("grown", ONE, "upgrade", "upgrade.update.after"),
             start("two", "recover.Boot", lives::reboot),
             start("two", "recover.attach", lives::lose_links),
             start("two", "recover.pin", lives::lose_links),
@@ -194,13 +206,13 @@ impl Stage {
                 let me = std::env::current_exe().map_err(|e| e.to_string())?;
                 stage.target = Some(format!("uprobe/{}:lseek", me.display()));
             }
-            "xdp" | "tc" | "net" | "cgroup_skb" => {
+            "xdp" | "tc" | "net" | "cgroup_skb" | "grown" => {
                 stage.kind = Kind::Packet;
                 skep_kernel::netns::enter_new().map_err(|e| e.to_string())?;
                 skep_kernel::netns::up("lo").map_err(|e| e.to_string())?;
                 stage.target = Some(match set {
                     "xdp" => "xdp/lo".to_owned(),
-                    "cgroup_skb" => {
+                    "cgroup_skb" | "grown" => {
                         let cgroup = OwnCgroup::enter().map_err(|e| e.to_string())?;
                         let target = format!("cgroup_skb/egress:{}", cgroup.folder().display());
                         stage._cgroup = Some(cgroup);

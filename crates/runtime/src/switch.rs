@@ -1,0 +1,174 @@
+//! The switch: all hooks of a service run another generation, or none does.
+
+use skep_kernel::attach::tc::Filter;
+use skep_kernel::{KernelError, Link, MapHandle, Program};
+use skep_spec::ServiceName;
+
+use crate::error::RuntimeError;
+use crate::runtime::Runtime;
+use crate::state::{Generation, Hook, Mechanism, Pending, Record};
+
+/// A hook that switches by itself, and the program that it is to run.
+struct Update {
+    attached: Attached,
+    program: Program,
+    id: u32,
+}
+
+enum Attached {
+    Link(Link),
+    Filter(Filter),
+}
+
+impl Runtime {
+    /// Makes a generation run. Where that fails, [`Self::undo`] puts back what was replaced.
+    pub(crate) fn switch(
+        &mut self,
+        service: &ServiceName,
+        to: &Generation,
+    ) -> Result<(), RuntimeError> {
+        let value = self.next_word(service);
+        self.record(Record::Switching { value })?;
+        self.flip(service, to, value)?;
+        self.record(Record::Switched {})
+    }
+
+    /// Replaces the programs of hooks that switch by themselves, which the kernel may refuse, and then stores the switch
+    /// word, which nobody can. May be done again.
+    pub(crate) fn flip(
+        &self,
+        service: &ServiceName,
+        to: &Generation,
+        value: Option<u64>,
+    ) -> Result<(), RuntimeError> {
+        let open = |_| MapHandle::open_pinned(&self.pins(service).switch())?.mmap();
+        let word = value.map(open).transpose()?;
+        let mut updates = Vec::new();
+        for (name, hook) in self.update_hooks(service) {
+            updates.extend(self.update_of(service, &name, &hook, to)?);
+        }
+        for update in &mut updates {
+            self.replace(update)?;
+        }
+        if let (Some(word), Some(value)) = (word, value) {
+            self.call("switch", || word.store(0, value));
+        }
+        Ok(())
+    }
+
+    /// Gives hooks that switch by themselves the active generation's programs back, where a switch that failed or was cut
+    /// off replaced them. One that is not attached any more has nothing to put back.
+    pub(crate) fn put_links_back(&self, pending: &Pending) -> Result<(), RuntimeError> {
+        let service = &pending.service;
+        let active = self.state.services.get(service).and_then(|service| service.active());
+        let Some(active) = active.filter(|_| pending.switching.is_some()) else { return Ok(()) };
+        for (name, hook) in self.update_hooks(service) {
+            let update = match self.update_of(service, &name, &hook, active) {
+                Err(RuntimeError::Kernel(error)) if error.is_not_found() => continue,
+                other => other?,
+            };
+            if let Some(mut update) = update
+                && update.attached.program_id()?.is_some()
+            {
+                self.replace(&mut update)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel runs the new generation, or began to: the pinned switch word says it, or the program of a hook that
+    /// switches by itself. What is not there has not switched.
+    pub(crate) fn has_switched(&self, pending: &Pending) -> Result<bool, RuntimeError> {
+        let Some((_, to)) = pending.switching.zip(pending.to.as_ref()) else { return Ok(false) };
+        if self.has_stored(pending)? {
+            return Ok(true);
+        }
+        let Some(service) = self.state.services.get(&pending.service) else { return Ok(false) };
+        for (name, hook) in self.update_hooks(&pending.service) {
+            let (old, new) = (service.program_on(service.active, &name), to.program_on(&name));
+            let Some((_, (_, new))) = old.zip(new).filter(|((_, old), (_, new))| old.id != new.id)
+            else {
+                continue;
+            };
+            let attached = match self.attached(&pending.service, &name, &hook) {
+                Err(error) if error.is_not_found() => continue,
+                other => other?,
+            };
+            if attached.program_id()? == Some(new.id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the pinned switch word has the new value. It is stored last: then all hooks have switched.
+    pub(crate) fn has_stored(&self, pending: &Pending) -> Result<bool, RuntimeError> {
+        let Some(Some(value)) = pending.switching else { return Ok(false) };
+        let path = self.pins(&pending.service).switch();
+        Ok(path.exists() && MapHandle::open_pinned(&path)?.mmap()?.load(0) == value)
+    }
+
+    /// The switch word's next value; none where no hook has a stub.
+    fn next_word(&self, service: &ServiceName) -> Option<u64> {
+        let known = self.state.services.get(service);
+        let pending = self.state.pending.iter().flat_map(|p| p.hooks.values());
+        let mut hooks = known.iter().flat_map(|s| s.hooks.values()).chain(pending);
+        let stubbed = hooks.any(|hook| hook.mechanism == Mechanism::Stub);
+        let word = known.and_then(|s| s.switch).unwrap_or(0);
+        stubbed.then(|| word + 1)
+    }
+
+    fn update_hooks(&self, service: &ServiceName) -> Vec<(String, Hook)> {
+        let hooks = self.state.services.get(service).map(|s| s.hooks.clone()).unwrap_or_default();
+        let by_itself =
+            |hook: &Hook| matches!(hook.mechanism, Mechanism::Update | Mechanism::Replace);
+        hooks.into_iter().filter(|(_, hook)| by_itself(hook)).collect()
+    }
+
+    /// What it takes to make a hook run its program of `to`, if that has one.
+    fn update_of(
+        &self,
+        service: &ServiceName,
+        name: &str,
+        hook: &Hook,
+        to: &Generation,
+    ) -> Result<Option<Update>, RuntimeError> {
+        let Some((program, record)) = to.program_on(name) else { return Ok(None) };
+        let path = self.pins(service).program(to.number, program);
+        let program = Program::open_pinned(&path, (&record.kind).into())?;
+        let attached = self.attached(service, name, hook)?;
+        Ok(Some(Update { attached, program, id: record.id }))
+    }
+
+    fn attached(
+        &self,
+        service: &ServiceName,
+        name: &str,
+        hook: &Hook,
+    ) -> Result<Attached, KernelError> {
+        match hook.attachment.filter() {
+            Some(filter) => Ok(Attached::Filter(filter)),
+            None => Link::open_pinned(&self.pins(service).link(name)).map(Attached::Link),
+        }
+    }
+
+    /// A hook that runs the program already stays as it is.
+    fn replace(&self, update: &mut Update) -> Result<(), KernelError> {
+        if update.attached.program_id()? == Some(update.id) {
+            return Ok(());
+        }
+        self.call("update", || match &mut update.attached {
+            Attached::Link(link) => link.update(&update.program),
+            Attached::Filter(filter) => filter.replace(&update.program),
+        })
+    }
+}
+
+impl Attached {
+    fn program_id(&self) -> Result<Option<u32>, KernelError> {
+        match self {
+            Self::Link(link) => Ok(link.program_id()),
+            Self::Filter(filter) => filter.program_id(),
+        }
+    }
+}
