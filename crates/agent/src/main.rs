@@ -113,6 +113,12 @@ fn report(recovery: &Recovery) {
     for (service, why) in &recovery.failed {
         tracing::error!(%service, why, "does not run; each start tries again, and skep remove gives it up");
     }
+    for (service, why) in &recovery.partly {
+        tracing::error!(%service, why, "runs, but not as a whole; each start tries again");
+    }
+    for (service, generation) in &recovery.generations_lost {
+        tracing::warn!(%service, "a generation that does not run is gone, and there is no way back to it: {generation}");
+    }
     for (service, why) in &recovery.aside {
         tracing::error!(%service, why, "half done, and neither finished nor undone; each start tries again, and skep remove gives it up");
     }
@@ -120,9 +126,16 @@ fn report(recovery: &Recovery) {
         let outcome = if interrupted.finished { "finished" } else { "undone" };
         tracing::warn!(service = %interrupted.service, op = ?interrupted.op, outcome, "an interrupted operation");
     }
-    let Recovery { adopted, started, failed, aside, .. } = recovery;
-    let (adopted, started) = (adopted.len(), started.len());
-    tracing::info!(adopted, started, failed = failed.len(), half_done = aside.len(), "services");
+    let Recovery { adopted, started, partly, failed, aside, .. } = recovery;
+    let (adopted, started, partly) = (adopted.len(), started.len(), partly.len());
+    tracing::info!(
+        adopted,
+        started,
+        partly,
+        failed = failed.len(),
+        half_done = aside.len(),
+        "services"
+    );
 }
 
 /// Fails if another daemon answers at `path`.

@@ -111,11 +111,14 @@ pub struct Status {
     pub index: Digest,
     /// The generation that runs.
     pub generation: u64,
-    /// `running`, `soaking` or `failed`.
+    /// `running`, `soaking`, `partial` or `failed`.
     pub state: String,
     /// Why it does not run, or not all of it, if so.
     #[serde(default)]
     pub failed: Option<String>,
+    /// What a rollback would have returned to, and why it is gone.
+    #[serde(default)]
+    pub previous_lost: Option<String>,
     /// What was begun on it and could be neither finished nor undone, and why.
     #[serde(default)]
     pub half_done: Option<String>,

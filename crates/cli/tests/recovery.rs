@@ -49,7 +49,7 @@ fn a_service_whose_pins_are_gone_is_loaded_again_and_the_others_serve_on() {
     fs::remove_dir_all(node.pins("two")).unwrap();
     let said = node.start();
     assert!(said.contains("what its maps held is gone"), "{said}");
-    assert!(said.contains("adopted=1 started=1 failed=0 half_done=0"), "{said}");
+    assert!(said.contains("adopted=1 started=1 partly=0 failed=0 half_done=0"), "{said}");
     assert_eq!(state(&node, "two"), running());
     let shown = node.run(&["show", "two"]);
     assert!(shown.contains("Loaded again from its package, with empty maps: "), "{shown}");
@@ -77,13 +77,43 @@ fn one_pin_that_is_gone_is_put_back_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_pin_that_cannot_be_put_back_leaves_a_service_that_runs_and_is_not_changed() {
+    let mut node = with_two();
+    node.kill();
+    let map = node.pins("two").join("maps/execs@1");
+    fs::remove_file(&map).unwrap();
+    fs::create_dir(&map).unwrap();
+    let said = node.start();
+    assert!(said.contains("adopted=1 started=0 partly=1 failed=0 half_done=0"), "{said}");
+    assert_eq!(state(&node, "two").0, "partial");
+    let list = node.run(&["list"]);
+    assert!(list.contains("two runs, but not as a whole: its pins cannot be"), "{list}");
+    assert!(list.contains("restart skepd once the cause is gone"), "{list}");
+    for args in [&["upgrade", "two", "exec-2.oci", "--allow-unsigned"][..], &["rollback", "two"]] {
+        let (status, text) = node.refused(args);
+        assert_eq!(status, 1, "{text}");
+        assert!(
+            text.contains("two runs, but not as a whole, so that it cannot be changed"),
+            "{text}"
+        );
+        assert!(text.contains("restart skepd once the cause is gone"), "{text}");
+    }
+    node.run(&["events", "two"]);
+    node.kill();
+    node.start();
+    assert_eq!(state(&node, "two"), running());
+    node.run(&["upgrade", "two", "exec-2.oci", "--allow-unsigned"]);
+    remove_all(&node);
+}
+
+#[test]
 fn a_service_that_cannot_be_loaded_again_is_failed_and_the_others_serve_on() {
     let mut node = with_two();
     node.kill();
     fs::remove_dir_all(node.pins("two")).unwrap();
     fs::remove_dir_all(node.path("state/store/blobs")).unwrap();
     let said = node.start();
-    assert!(said.contains("adopted=1 started=0 failed=1 half_done=0"), "{said}");
+    assert!(said.contains("adopted=1 started=0 partly=0 failed=1 half_done=0"), "{said}");
     assert_eq!(state(&node, "exec"), running());
     let (failed, why) = state(&node, "two");
     assert_eq!(failed, "failed");
@@ -140,7 +170,7 @@ fn what_cannot_be_undone_stops_its_own_service_alone() {
     node.run(&["upgrade", "exec", "exec-2.oci", "--allow-unsigned"]);
     node.kill();
     let started = node.start();
-    assert!(started.contains("adopted=2 started=0 failed=0 half_done=1"), "{started}");
+    assert!(started.contains("adopted=2 started=0 partly=0 failed=0 half_done=1"), "{started}");
     drop(blocked);
     node.kill();
     let started = node.start();

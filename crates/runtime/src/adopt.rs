@@ -1,22 +1,20 @@
-//! Adopting what ran on: pins that went are put back where the kernel still has what they named, hooks that went are
-//! attached again, and a service of which more is gone is given up, to be loaded again from its package.
+//! Adopting what ran on: what went of it is mended, and hooks that went are attached again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use skep_kernel::attach::{self, AttachPlan};
-use skep_kernel::maps::MapInfo;
-use skep_kernel::maps::kind;
+use skep_kernel::maps::{MapInfo, kind, prog_array};
 use skep_kernel::program::ProgramKind;
 use skep_kernel::stub::slot_of;
-use skep_kernel::{KernelError, Link, MapHandle, Program, bpffs};
+use skep_kernel::{Link, MapHandle, Program, bpffs};
 use skep_spec::ServiceName;
 
 use crate::error::{RuntimeError, chain};
-use crate::hooks::make_folder;
+use crate::failure::Failure;
+use crate::mend::gone;
 use crate::plan::Report;
 use crate::recover::{Recovery, of_one};
 use crate::runtime::Runtime;
-use crate::state::{Attachment, Hook, Mechanism, Op, Record};
+use crate::state::{Attachment, Hook, Mechanism, Record, Service};
 
 impl Runtime {
     /// Adopts every service that ran.
@@ -28,110 +26,88 @@ impl Runtime {
                 continue;
             }
             let attached = self.attach_lost(&name, &held, recovery);
-            match of_one(attached)? {
-                Ok(()) => recovery.adopted.push(name),
-                Err(error) => self.fail(&name, chain(&error), recovery),
+            let missing = match of_one(attached)? {
+                Ok(missing) => missing,
+                Err(error) => vec![chain(&error)],
+            };
+            match missing.is_empty() {
+                true => recovery.adopted.push(name),
+                false => self.fail(&name, Failure::Partly(missing.join("; ")), recovery),
             }
         }
         Ok(())
     }
 
-    /// Puts a service's pins back, or writes down that what they named is gone, which the kernel alone can say. Says whether it
-    /// is whole but for hooks.
-    pub(crate) fn mend_or_lose(
-        &mut self,
-        name: &ServiceName,
-        recovery: &mut Recovery,
-    ) -> Result<bool, RuntimeError> {
-        self.op = Op::Recover;
-        let mended = self.mend(name, &mut recovery.pinned_again);
-        let Err(error) = of_one(mended)? else { return Ok(true) };
-        let why = chain(&error);
-        if !matches!(error, RuntimeError::Gone { .. }) {
-            self.fail(name, why, recovery); // it may pass: what runs is left as it is
-            return Ok(false);
-        }
-        self.record(Record::Lost { service: name.clone(), why: why.clone() })?;
-        recovery.lost.push((name.clone(), why));
-        Ok(false)
-    }
-
-    /// Puts back the pins of programs and maps that went, or that name something else now.
-    fn mend(&self, name: &ServiceName, again: &mut Vec<PathBuf>) -> Result<(), RuntimeError> {
-        let service = self.service_state(name)?;
-        let pins = self.pins(name);
-        for (number, generation) in &service.generations {
-            let Some(incarnation) = &generation.incarnation else { continue };
-            for (program, record) in &incarnation.programs {
-                let path = pins.program(*number, program);
-                let opened = Program::open_pinned(&path, (&record.kind).into());
-                if !opened.is_ok_and(|program| program.id().is_ok_and(|id| id == record.id)) {
-                    let program =
-                        Program::by_id(record.id).map_err(|e| gone_if_absent(e, &path))?;
-                    self.put_back(&path, again, |path| program.pin(path))?;
-                }
-            }
-            for (map, record) in &incarnation.maps {
-                self.mend_map(&pins.map(map, record.made_by), record.id, again)?;
-            }
-        }
-        if service.switch.is_some() {
-            let path = pins.switch();
-            let mut stubs = service.hooks.keys().map(|hook| pins.stub(hook));
-            match stubs.find_map(|stub| maps_of(&stub)?.1) {
-                Some(switch) => self.mend_map(&path, switch, again)?,
-                None => drop(MapHandle::open_pinned(&path).map_err(|e| gone_if_absent(e, &path))?),
-            }
-        }
-        Ok(())
-    }
-
-    fn mend_map(&self, path: &Path, id: u32, again: &mut Vec<PathBuf>) -> Result<(), RuntimeError> {
-        if MapHandle::open_pinned(path).is_ok_and(|map| map.info().id == id) {
-            return Ok(());
-        }
-        let map = MapHandle::by_id(id).map_err(|e| gone_if_absent(e, path))?;
-        if map.info().kind == kind::PROG_ARRAY {
-            return Err(gone(path)); // the kernel empties it with its last pin
-        }
-        self.put_back(path, again, |path| map.pin(path))
-    }
-
-    fn put_back(
-        &self,
-        path: &Path,
-        again: &mut Vec<PathBuf>,
-        pin: impl FnOnce(&Path) -> Result<(), KernelError>,
-    ) -> Result<(), RuntimeError> {
-        path.parent().map_or(Ok(()), make_folder)?;
-        self.call("pin", || bpffs::unpin(path).and_then(|()| pin(path)))?;
-        again.push(path.to_owned());
-        Ok(())
-    }
-
-    /// Attaches the hooks of a service that went, or whose stub did.
+    /// Attaches the hooks of a service that went, or whose stub did, and gives those that could not be, with the reason.
     fn attach_lost(
         &mut self,
         name: &ServiceName,
         held: &[String],
         recovery: &mut Recovery,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<Vec<String>, RuntimeError> {
         let service = self.service_state(name)?.clone();
+        let mut missing = Vec::new();
         for (hook_name, hook) in &service.hooks {
-            let runs = service.program_on(service.active, hook_name).is_some();
-            let stub = hook.mechanism == Mechanism::Stub;
-            if stub && !self.has_stub(name, hook_name) {
-                self.make_stub_again(name, hook_name, hook)?;
-            } else if !(runs || stub) || self.is_attached(name, hook_name, hook, held)? {
-                continue;
+            let attached = self.attach_if_lost(name, &service, (hook_name, hook), held);
+            match of_one(attached)? {
+                Ok(false) => {}
+                Ok(true) => recovery.reattached.push(format!("{name}/{hook_name}")),
+                Err(error) => {
+                    let why = chain(&error);
+                    missing.push(format!(
+                        "hook '{hook_name}' at {} is not attached ({why})",
+                        hook.target
+                    ));
+                }
             }
+        }
+        // Which slot is idle is for an operation that waits to say.
+        if missing.is_empty() && !self.state.aside.contains_key(name) {
+            let settled = self.settle_slots(name);
+            missing.extend(of_one(settled)?.err().map(|error| chain(&error)));
+        }
+        Ok(missing)
+    }
+
+    /// Says whether a hook, its stub or its program had gone.
+    fn attach_if_lost(
+        &mut self,
+        name: &ServiceName,
+        service: &Service,
+        (hook_name, hook): (&str, &Hook),
+        held: &[String],
+    ) -> Result<bool, RuntimeError> {
+        let runs = service.program_on(service.active, hook_name).is_some();
+        let stub = hook.mechanism == Mechanism::Stub;
+        let no_stub = stub && !self.has_stub(name, hook_name);
+        if no_stub {
+            self.make_stub_again(name, hook_name, hook)?;
+        }
+        let gone = no_stub || (runs || stub) && !self.is_attached(name, hook_name, hook, held)?;
+        if gone {
             self.attach_again(name, hook_name, hook)?;
-            recovery.reattached.push(format!("{name}/{hook_name}"));
         }
-        match self.state.aside.contains_key(name) {
-            true => Ok(()), // which slot is idle is for the operation to say
-            false => self.settle_slots(name),
+        let emptied = stub && self.refill(name, service, hook_name)?;
+        Ok(gone || emptied)
+    }
+
+    /// Puts the active program back into its slot, where somebody emptied it.
+    fn refill(
+        &self,
+        name: &ServiceName,
+        service: &Service,
+        hook_name: &str,
+    ) -> Result<bool, RuntimeError> {
+        let running = service.switch.zip(service.program_on(service.active, hook_name));
+        let Some((word, (program, record))) = running else { return Ok(false) };
+        let slots = MapHandle::open_pinned(&self.pins(name).slots(hook_name))?;
+        if prog_array::program_id(&slots, slot_of(word))? == Some(record.id) {
+            return Ok(false);
         }
+        let path = self.pins(name).program(service.active, program);
+        let program = Program::open_pinned(&path, (&record.kind).into())?;
+        self.call("fill", || prog_array::set(&slots, slot_of(word), &program))?;
+        Ok(true)
     }
 
     /// Whether a hook's stub is there, and its slots are those that it calls.
@@ -200,13 +176,7 @@ impl Runtime {
         let program = self.attached_program(service, name, hook)?;
         let mut hook = hook.clone();
         self.take_off(service, name, hook.attachment.filter())?;
-        let plan = AttachPlan::new(hook.target.clone());
-        let link = self.call("attach", || attach::attach_when_free(&program, &plan));
-        let link = link.map_err(|source| RuntimeError::Attach {
-            service: service.clone(),
-            program: name.to_owned(),
-            source: Box::new(source),
-        })?;
+        let link = self.attach(service, name, &program, &hook.target)?;
         self.settle(service, name, &mut hook, link, &mut Report::default())?;
         let (service, name) = (service.clone(), name.to_owned());
         self.record(Record::Attached { service, name, hook })
@@ -236,7 +206,7 @@ impl Runtime {
 }
 
 /// The maps of a pinned stub by id: its slots and the switch word.
-fn maps_of(stub: &Path) -> Option<(Option<u32>, Option<u32>)> {
+pub(crate) fn maps_of(stub: &Path) -> Option<(Option<u32>, Option<u32>)> {
     let stub = Program::open_pinned(stub, ProgramKind::default()).ok()?;
     let maps = stub.info().ok()?.map_ids.into_iter().filter_map(|id| MapHandle::by_id(id).ok());
     let (slots, switch): (Vec<_>, Vec<_>) =
@@ -248,14 +218,4 @@ fn maps_of(stub: &Path) -> Option<(Option<u32>, Option<u32>)> {
 fn filter_is_there(hook: &Hook) -> Result<bool, RuntimeError> {
     let filter = hook.attachment.filter();
     Ok(filter.map(|filter| filter.program_id()).transpose()?.flatten().is_some())
-}
-
-/// What is gone is better named by its pin than by its number.
-fn gone(path: &Path) -> RuntimeError {
-    RuntimeError::Gone { path: path.display().to_string() }
-}
-
-/// What could not be opened for another reason than that it is gone, may be there.
-fn gone_if_absent(error: KernelError, path: &Path) -> RuntimeError {
-    if error.is_not_found() { gone(path) } else { error.into() }
 }

@@ -73,11 +73,7 @@ impl Runtime {
             .filter(|pin| !known.contains(pin))
             .partition(|pin| pin.file_name().is_some_and(|name| name == "link"));
         for pin in &links {
-            // Whoever lets go last waits until the program is off its hook; after unlink(2) a worker of the kernel does it
-            // some time, and attaching the same program again meets EEXIST or EBUSY until then.
-            let link = Link::open_pinned(pin).ok();
-            self.call("unpin", || bpffs::unpin(pin))?;
-            drop(link);
+            self.call("unpin", || Link::take_off(pin))?;
         }
         for pin in &others {
             self.call("unpin", || bpffs::unpin(pin))?;

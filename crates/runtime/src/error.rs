@@ -8,7 +8,7 @@ use crate::choose::ChooseError;
 use crate::journal::JournalError;
 use crate::migrate::MigrateError;
 use crate::params::ParamsError;
-use crate::state::Op;
+use crate::state::{Op, PreviousLost};
 
 /// An error of another crate behind one of our seams.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -122,6 +122,24 @@ pub enum RuntimeError {
         /// The service.
         service: ServiceName,
     },
+    /// What it could return to is gone.
+    #[error(
+        "{service} has nothing to roll back to: {lost}; skep upgrade to that version leads back to it"
+    )]
+    PreviousLost {
+        /// The service.
+        service: ServiceName,
+        /// What is gone, and why.
+        lost: PreviousLost,
+    },
+    /// Something of the service is missing, and each start tries to put it back.
+    #[error("{service} runs, but not as a whole, so that it cannot be changed: {why}")]
+    Partly {
+        /// The service.
+        service: ServiceName,
+        /// What is missing.
+        why: String,
+    },
     /// The service failed to start after a reboot.
     #[error(
         "{service} does not run, so that nothing can be carried over: {why}; remove it and install it again"
@@ -228,7 +246,8 @@ impl RuntimeError {
             Self::Hooks { .. } => "hooks-differ",
             Self::Exists { .. } => "service-exists",
             Self::NoService { .. } => "no-service",
-            Self::NoPrevious { .. } => "no-previous-generation",
+            Self::NoPrevious { .. } | Self::PreviousLost { .. } => "no-previous-generation",
+            Self::Partly { .. } => "runs-partly",
             Self::NotRunning { .. } => "not-running",
             Self::Package { .. } => "package-gone",
             Self::Holder { .. } => "holder",
@@ -260,6 +279,9 @@ impl RuntimeError {
             ),
             Self::NotUndone { .. } | Self::Stuck { .. } => Some(
                 "other services go on; once the cause is mended, the next operation on this one and each start of skepd try again, and skep remove gives it up",
+            ),
+            Self::Partly { .. } => Some(
+                "restart skepd once the cause is gone: each start tries again; skep remove gives the service up",
             ),
             Self::Holder { .. } => Some("is skepd --hold running?"),
             _ => None,

@@ -58,7 +58,7 @@ impl Faults {
         "activate": "Begin" "load" "pin" "Loaded" "Attach" "stub" "attach" "Attached" "fill" "SlotsFilled"
             "Switching" "switch" "Switched" "End";
         "recover": "Boot" "RolledBack" "detach" "Detached" "unpin" "stub" "attach" "pin" "Attached" "fill" "update"
-            "switch" "Switched" "wait" "Quiesced" "merge" "Merged" "SoakUntil" "Committed" "Freed" "End" "Lost" "SetAside" "TakeUp" "Checkpoint";
+            "switch" "Switched" "wait" "Quiesced" "merge" "Merged" "SoakUntil" "Committed" "Freed" "End" "Lost" "LostGeneration" "SetAside" "TakeUp" "Checkpoint";
     };
 
     /// No fault.

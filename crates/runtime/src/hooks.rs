@@ -127,19 +127,31 @@ impl Runtime {
             self.pin_stub(&service, &name, stubbed)?;
         }
         let attached = stubbed.as_ref().map_or(program, |stubbed| &stubbed.program);
-        let plan = AttachPlan::new(hook.target.clone());
-        let link = self.call("attach", || match self.op {
-            Op::Activate => attach::attach_when_free(attached, &plan), // what ran before may have just gone
-            _ => attach::attach(attached, &plan),
-        });
-        let link = link.map_err(|source| RuntimeError::Attach {
-            service: service.clone(),
-            program: placed.chosen.name.clone(),
-            source: Box::new(source),
-        })?;
+        let link = self.attach(&service, &placed.chosen.name, attached, &hook.target)?;
         self.settle(&service, &name, &mut hook, link, report)?;
         placed.mechanism = hook.mechanism;
         self.record(Record::Attached { service, name, hook })
+    }
+
+    /// Attaches `program`, which people know as `name`. At a start what ran before may have just gone, and the kernel takes it
+    /// off some time later.
+    pub(crate) fn attach(
+        &self,
+        service: &ServiceName,
+        name: &str,
+        program: &Program,
+        target: &Target,
+    ) -> Result<Link, RuntimeError> {
+        let plan = AttachPlan::new(target.clone());
+        let link = self.call("attach", || match self.op {
+            Op::Activate | Op::Recover => attach::attach_when_free(program, &plan),
+            _ => attach::attach(program, &plan),
+        });
+        link.map_err(|source| RuntimeError::Attach {
+            service: service.clone(),
+            program: name.to_owned(),
+            source: Box::new(source),
+        })
     }
 
     /// The stub with `program` in `slot`. A refusal here is no error of the operation: there are other ways.
@@ -232,10 +244,7 @@ impl Runtime {
             filter.remove()?;
         }
         self.held.release(&format!("{service}/{name}"))?;
-        if let Ok(link) = Link::open_pinned(&pins.link(name)) {
-            bpffs::unpin(&pins.link(name))?;
-            link.detach()?;
-        }
+        Link::take_off(&pins.link(name))?;
         self.faults.point(self.op, "detach", crate::faults::Side::After);
         Ok(())
     }

@@ -19,10 +19,14 @@ pub struct Recovery {
     pub adopted: Vec<ServiceName>,
     /// Services whose active generation was loaded again, after a reboot or since they were lost.
     pub started: Vec<ServiceName>,
-    /// Services that do not run, or not all of them, with the reason.
+    /// Services that do not run, with the reason.
     pub failed: Vec<(ServiceName, String)>,
+    /// Services that run but for what is said here.
+    pub partly: Vec<(ServiceName, String)>,
     /// Services that the kernel had no more, with what was gone: their maps began empty.
     pub lost: Vec<(ServiceName, String)>,
+    /// Generations that did not run and that the kernel had no more: there is no way back to them.
+    pub generations_lost: Vec<(ServiceName, String)>,
     /// Operations that had begun and not ended.
     pub interrupted: Vec<Interrupted>,
     /// Operations that had begun and could not be ended, with the reason.
@@ -95,7 +99,7 @@ impl Runtime {
     ) -> Result<(), RuntimeError> {
         let is_its = |pending: &Pending| pending.service == *name;
         if self.state.pending.as_ref().is_some_and(is_its) {
-            let why = self.failures.get(name).cloned().unwrap_or_default();
+            let why = self.failures.get(name).map_or_else(String::new, |f| f.why().to_owned());
             self.record(Record::SetAside { why: why.clone() })?;
             recovery.aside.push((name.clone(), why));
         }

@@ -17,6 +17,7 @@ impl Runtime {
     /// There is no generation to return to; the kernel refuses.
     pub fn rollback(&mut self, service: &ServiceName) -> Result<Detail, RuntimeError> {
         self.take_up(service)?;
+        self.whole(service)?;
         let from = self.active(service)?;
         let to = self.previous(service)?;
         if to.incarnation.is_none() {
@@ -47,6 +48,7 @@ impl Runtime {
     /// There is none.
     pub fn commit(&mut self, service: &ServiceName) -> Result<Detail, RuntimeError> {
         self.take_up(service)?;
+        self.whole(service)?;
         let from = self.active(service)?.number;
         self.previous(service)?;
         self.op = Op::Commit;
@@ -77,7 +79,10 @@ impl Runtime {
     fn previous(&self, service: &ServiceName) -> Result<Generation, RuntimeError> {
         let state = self.service_state(service)?;
         let previous = state.previous.and_then(|n| state.generations.get(&n)).cloned();
-        previous.ok_or_else(|| RuntimeError::NoPrevious { service: service.clone() })
+        previous.ok_or_else(|| match state.previous_lost.clone() {
+            Some(lost) => RuntimeError::PreviousLost { service: service.clone(), lost },
+            None => RuntimeError::NoPrevious { service: service.clone() },
+        })
     }
 
     /// After a reboot the kernel has nothing of the previous generation: an upgrade to its package leads back.

@@ -13,6 +13,7 @@ use skep_trust::{Package, Verified};
 use crate::choose::Objects;
 use crate::error::{Cause, RuntimeError};
 use crate::events::Consumers;
+use crate::failure::Failure;
 use crate::faults::{Faults, Side};
 use crate::held::{Held, Holder};
 use crate::journal::Journal;
@@ -50,8 +51,8 @@ pub struct Runtime {
     pub(crate) journal: Journal,
     pub(crate) state: State,
     pub(crate) consumers: Consumers,
-    /// Services that did not start after a reboot, with the reason. Each start tries again.
-    pub(crate) failures: BTreeMap<ServiceName, String>,
+    /// Services that do not run, or not as a whole. Each start tries again.
+    pub(crate) failures: BTreeMap<ServiceName, Failure>,
     /// What fault points are named by.
     pub(crate) op: Op,
     _locks: [File; 2],

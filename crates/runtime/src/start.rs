@@ -6,6 +6,7 @@ use skep_spec::{ServiceName, life};
 
 use crate::bring_up::BringUp;
 use crate::error::{RuntimeError, chain};
+use crate::failure::Failure;
 use crate::recover::Recovery;
 use crate::runtime::Runtime;
 use crate::state::{Generation, Op};
@@ -19,7 +20,7 @@ impl Runtime {
             }
             match self.start_first(&name) {
                 Ok(()) => recovery.started.push(name),
-                Err(why) => self.fail(&name, why, recovery),
+                Err(why) => self.fail(&name, Failure::Down(why), recovery),
             }
         }
     }
@@ -28,12 +29,6 @@ impl Runtime {
     pub(crate) fn is_idle(&self, name: &ServiceName) -> bool {
         let active = self.state.services.get(name).and_then(|service| service.active());
         active.is_none_or(|generation| generation.incarnation.is_none())
-    }
-
-    /// Writes down that a service does not run. Each start tries again.
-    pub(crate) fn fail(&mut self, name: &ServiceName, why: String, recovery: &mut Recovery) {
-        self.failures.insert(name.clone(), why.clone());
-        recovery.failed.push((name.clone(), why));
     }
 
     fn start_first(&mut self, name: &ServiceName) -> Result<(), String> {

@@ -9,6 +9,7 @@ use skep_kernel::{MapHandle, Program};
 use skep_spec::{Digest, PackageName, ServiceName, Target, Version};
 
 use crate::error::RuntimeError;
+use crate::failure::Failure;
 use crate::plan::Report;
 use crate::runtime::Runtime;
 use crate::state::{Generation, Mechanism, Service};
@@ -30,6 +31,8 @@ pub struct Status {
     pub state: ServiceState,
     /// Why it does not run, or not all of it, if so.
     pub failed: Option<String>,
+    /// What a rollback would have returned to, and why it is gone.
+    pub previous_lost: Option<String>,
     /// What was begun on it and could be neither finished nor undone, and why.
     pub half_done: Option<String>,
 }
@@ -42,7 +45,9 @@ pub enum ServiceState {
     Running,
     /// It runs a new generation, and the one before is kept for a rollback.
     Soaking,
-    /// It does not run, or not all of it.
+    /// It runs, but for something that each start tries to put back.
+    Partial,
+    /// It does not run.
     Failed,
 }
 
@@ -168,11 +173,14 @@ impl Runtime {
         let half_done =
             aside.map(|aside| format!("its {} is half done: {}", aside.pending.op, aside.why));
         let there = self.state.services.contains_key(name);
-        let failed = self.failures.get(name).or(half_done.as_ref().filter(|_| !there)).cloned();
-        let state = match (&failed, service.previous) {
-            (Some(_), _) => ServiceState::Failed,
-            (None, Some(_)) => ServiceState::Soaking,
-            (None, None) => ServiceState::Running,
+        let failure = self.failures.get(name);
+        let why = failure.map(|failure| failure.why().to_owned());
+        let failed = why.or_else(|| half_done.clone().filter(|_| !there));
+        let state = match (failure, &failed, service.previous) {
+            (Some(Failure::Partly(_)), ..) => ServiceState::Partial,
+            (_, Some(_), _) => ServiceState::Failed,
+            (_, None, Some(_)) => ServiceState::Soaking,
+            (_, None, None) => ServiceState::Running,
         };
         Some(Status {
             service: name.clone(),
@@ -182,6 +190,7 @@ impl Runtime {
             generation: active.number,
             state,
             failed,
+            previous_lost: service.previous_lost.as_ref().map(ToString::to_string),
             half_done: half_done.filter(|_| there),
         })
     }

@@ -36,7 +36,7 @@ impl Runtime {
         package: &Verified<Package>,
         install: &Install,
     ) -> Result<Plan, RuntimeError> {
-        let service = self.running(&install.service)?;
+        let service = self.whole(&install.service)?;
         let from = self.active(&install.service)?;
         let number = service.last_generation.max(service.active) + 1;
         let mut to = generation(package, number, from.params.clone());
@@ -114,24 +114,6 @@ impl Runtime {
         let after = Side { manifest: &package.manifest, objects, params };
         let refuse = |source| RuntimeError::Migrate { service: service.clone(), source };
         decide(before, after).map_err(refuse)
-    }
-
-    /// A service that runs.
-    pub(crate) fn running(&self, name: &ServiceName) -> Result<&Service, RuntimeError> {
-        let service = self.service_state(name)?;
-        match self.failures.get(name) {
-            None => Ok(service),
-            Some(why) => Err(RuntimeError::NotRunning { service: name.clone(), why: why.clone() }),
-        }
-    }
-
-    /// The generation of a service that runs.
-    pub(crate) fn active(&self, name: &ServiceName) -> Result<Generation, RuntimeError> {
-        let active = self.running(name)?.active().cloned();
-        active.ok_or_else(|| RuntimeError::NotRunning {
-            service: name.clone(),
-            why: "its generation is gone".to_owned(),
-        })
     }
 }
 

@@ -16,7 +16,7 @@ pub const MAGIC: [u8; 8] = *b"skepjrnl";
 /// The format that this version writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 /// Types of records, from 1; a number is never used for something else.
-pub const TYPES: [&str; 21] = [
+pub const TYPES: [&str; 22] = [
     "Boot",
     "Begin",
     "Loaded",
@@ -38,6 +38,7 @@ pub const TYPES: [&str; 21] = [
     "Lost",
     "SetAside",
     "TakeUp",
+    "LostGeneration",
 ];
 
 /// Bytes of a record before its JSON.
@@ -177,7 +178,7 @@ impl Entry<'_> {
                 let said = named(self.said()?).ok_or_else(lacks)?;
                 Some(Step::Begin(said.op.ok_or_else(lacks)?))
             }
-            "Lost" | "TakeUp" => {
+            "Lost" | "TakeUp" | "LostGeneration" => {
                 named(self.said()?).ok_or_else(lacks)?;
                 None
             }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::ptr::NonNull;
 
 use super::tc;
+use crate::bpffs;
 use crate::error::KernelError;
 use crate::pin::{fd_kind, open_pinned, pin};
 use crate::program::Program;
@@ -80,6 +81,18 @@ impl Link {
     pub fn open_pinned(path: &Path) -> Result<Self, KernelError> {
         let failed = |e| KernelError::new("open the link", path.display().to_string(), e);
         Ok(Self(Held::Bpf(open_pinned(path, fd_kind::LINK).map_err(failed)?)))
+    }
+
+    /// Removes the pin at `path` and detaches the link that it held: when this returns, its program is off the hook. After unlink(2) a
+    /// worker of the kernel takes it off some time, and attaching the same program again meets EEXIST or EBUSY until then.
+    /// Nothing there is no error, and what is no link is unpinned.
+    ///
+    /// # Errors
+    /// What unlink(2) says.
+    pub fn take_off(path: &Path) -> Result<(), KernelError> {
+        let link = Self::open_pinned(path).ok();
+        bpffs::unpin(path)?;
+        link.map_or(Ok(()), Self::detach)
     }
 
     /// Opens a link by the id that it has in this kernel.

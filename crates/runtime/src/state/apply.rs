@@ -6,7 +6,7 @@ use std::mem;
 use skep_spec::ServiceName;
 use skep_spec::life::Interrupted;
 
-use super::{Aside, DeadHook, Generation, Hook, Op, Pending, Record, Service, State};
+use super::{Aside, DeadHook, Generation, Hook, Op, Pending, PreviousLost, Record, Service, State};
 use crate::plan::MapChange;
 
 impl State {
@@ -64,6 +64,9 @@ impl State {
                     service.lost = Some(why);
                 }
             }
+            Record::LostGeneration { service, generation, why } => {
+                self.lost_generation(&service, generation, why);
+            }
             Record::SetAside { why } => {
                 if let Some(pending) = self.pending.take() {
                     self.aside.insert(pending.service.clone(), Aside { pending, why });
@@ -103,7 +106,10 @@ impl State {
         if let Some(begun) = begun {
             dead.push(begun.hooks);
             dead.extend(
-                begun.retiring.filter(|_| begun.progress.switched).map(|gone| service.forget(gone)),
+                begun
+                    .retiring
+                    .filter(|_| begun.progress.switched)
+                    .map(|gone| service.forget(gone, None)),
             );
         }
         dead.push(mem::take(&mut service.hooks));
@@ -182,6 +188,7 @@ impl State {
         match pending.op {
             Op::Upgrade => {
                 service.previous = pending.from;
+                service.previous_lost = None;
                 service.changes = pending.changes.clone();
             }
             Op::Rollback => {
@@ -206,14 +213,31 @@ impl State {
             service.soak_until = None;
             service.changes.clear();
         }
-        let unwanted = service.forget(generation);
+        let unwanted = service.forget(generation, None);
         self.bury(&name, unwanted);
+    }
+
+    /// A generation that does not run is gone; a hook that an operation under way wants stays for it.
+    fn lost_generation(&mut self, name: &ServiceName, generation: u64, why: String) {
+        let coming = self.begun(name).and_then(|begun| begun.to.clone());
+        let Some(service) = self.services.get_mut(name) else { return };
+        let lost = service.generations.get(&generation);
+        if let Some(lost) = lost.filter(|_| service.previous == Some(generation)) {
+            let version = lost.version.clone();
+            service.previous_lost = Some(PreviousLost { generation, version, why });
+            service.soak_until = None;
+            service.changes.clear();
+        }
+        let unwanted = service.forget(generation, coming.as_ref());
+        self.bury(name, unwanted);
     }
 
     fn rolled_back(&mut self) {
         let Some(pending) = &mut self.pending else { return };
         let (name, hooks) = (pending.service.clone(), mem::take(&mut pending.hooks));
+        let unwanted = self.services.get_mut(&name).map(|service| service.unwanted_hooks(None));
         self.bury(&name, hooks);
+        self.bury(&name, unwanted.unwrap_or_default());
     }
 
     fn bury(&mut self, service: &ServiceName, hooks: BTreeMap<String, Hook>) {
@@ -236,17 +260,109 @@ impl State {
 }
 
 impl Service {
-    /// Drops a generation and gives back the hooks that none of the others has a program on.
-    fn forget(&mut self, generation: u64) -> BTreeMap<String, Hook> {
+    /// Drops a generation and gives back the hooks that none of the others has a program on, nor the one that is coming.
+    fn forget(&mut self, generation: u64, coming: Option<&Generation>) -> BTreeMap<String, Hook> {
         self.generations.remove(&generation);
         if self.previous == Some(generation) {
             self.previous = None;
         }
+        self.unwanted_hooks(coming)
+    }
+
+    /// Takes out the hooks that no generation has a program on.
+    fn unwanted_hooks(&mut self, coming: Option<&Generation>) -> BTreeMap<String, Hook> {
         let generations = &self.generations;
-        let wanted = |name: &str| generations.values().any(|g| g.program_on(name).is_some());
+        let wanted =
+            |name: &str| generations.values().chain(coming).any(|g| g.program_on(name).is_some());
         let (kept, unwanted) =
             mem::take(&mut self.hooks).into_iter().partition(|(name, _)| wanted(name));
         self.hooks = kept;
         unwanted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_kernel::program::ProgramKind;
+
+    use super::*;
+    use crate::state::{Attachment, Incarnation, Kind, Mechanism, ProgramRecord};
+
+    /// A generation with a program on each of these hooks.
+    fn generation(number: u64, hooks: &[&str]) -> Generation {
+        let fixed = serde_json::json!({
+            "number": number, "package": "test/x", "version": "1.0.0", "params": {},
+            "index": format!("sha256:{:064}", 0), "platform": format!("sha256:{:064}", 0),
+        });
+        let program = |hook: &&str| {
+            let (function, object) = ((*hook).to_owned(), "o".to_owned());
+            let kind = Kind::from(&ProgramKind::default());
+            let hook = (*hook).to_owned();
+            (hook.clone(), ProgramRecord { function, object, id: 1, kind, hook: Some(hook) })
+        };
+        let programs = hooks.iter().map(program).collect();
+        let incarnation = Incarnation { programs, ..Incarnation::default() };
+        Generation { fixed: serde_json::from_value(fixed).unwrap(), incarnation: Some(incarnation) }
+    }
+
+    /// Generation 2 runs, 1 is kept, and an upgrade to 3 is under way, which wants a hook that only 1 has.
+    fn upgrading() -> State {
+        let hook = |target: &str| Hook {
+            target: target.parse().unwrap(),
+            mechanism: Mechanism::Stub,
+            attachment: Attachment::Link { id: 1 },
+            kind: Kind::default(),
+            func_ip: false,
+        };
+        let [first, second] = [generation(1, &["a", "b", "c"]), generation(2, &["a"])];
+        let hooks = ["a", "b", "c"].map(|name| (name.to_owned(), hook(&format!("raw_tp/{name}"))));
+        let service = Service {
+            generations: [(1, first), (2, second)].into(),
+            active: 2,
+            previous: Some(1),
+            last_generation: 2,
+            hooks: hooks.into(),
+            ..Service::default()
+        };
+        let mut state =
+            State { services: [("x".parse().unwrap(), service)].into(), ..State::default() };
+        state.apply(Record::Begin {
+            txn: 1,
+            service: "x".parse().unwrap(),
+            op: Op::Upgrade,
+            from: Some(2),
+            to: Some(generation(3, &["a", "b"])),
+            changes: BTreeMap::new(),
+        });
+        let service = "x".parse().unwrap();
+        state.apply(Record::LostGeneration { service, generation: 1, why: "w".to_owned() });
+        state
+    }
+
+    fn hooks(state: &State) -> (Vec<&str>, Vec<&str>) {
+        let living = state.services.values().flat_map(|service| service.hooks.keys());
+        let dead = state.dead.iter().map(|dead| dead.name.as_str());
+        (living.map(String::as_str).collect(), dead.collect())
+    }
+
+    #[test]
+    fn a_hook_that_is_wanted_next_outlives_the_generation_that_had_it() {
+        let mut state = upgrading();
+        assert_eq!(hooks(&state), (vec!["a", "b"], vec!["c"]));
+        state.apply(Record::Switched {});
+        assert_eq!(hooks(&state), (vec!["a", "b"], vec!["c"]));
+        let service = state.services.values().next().unwrap();
+        assert_eq!((service.active, service.previous), (3, Some(2)));
+        assert_eq!(service.previous_lost, None);
+    }
+
+    #[test]
+    fn and_goes_if_it_is_not_wanted_after_all() {
+        let mut state = upgrading();
+        state.apply(Record::RolledBack { cause: "c".to_owned() });
+        assert_eq!(hooks(&state), (vec!["a"], vec!["c", "b"]));
+        let service = state.services.values().next().unwrap();
+        assert_eq!((service.active, service.previous), (2, None));
+        assert_eq!(service.previous_lost.as_ref().map(|lost| lost.generation), Some(1));
     }
 }

@@ -8,12 +8,13 @@ mod record;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use skep_spec::ServiceName;
 use skep_spec::life::{self, Interrupted};
+use skep_spec::{ServiceName, Version};
 
 pub use hook::{Attachment, Hook, Kind, Mechanism};
 pub use record::{Outcome, Record};
@@ -83,6 +84,20 @@ pub struct Service {
     /// What of it was gone when it was last loaded again on this boot: its maps began empty then.
     #[serde(default)]
     pub lost: Option<String>,
+    /// The generation that was kept for a rollback and is gone.
+    #[serde(default)]
+    pub previous_lost: Option<PreviousLost>,
+}
+
+/// A generation that nothing leads back to, since the kernel has it no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousLost {
+    /// Its number.
+    pub generation: u64,
+    /// Its version.
+    pub version: Version,
+    /// What of it was gone.
+    pub why: String,
 }
 
 /// A generation of a service, and what it is on this boot.
@@ -207,7 +222,23 @@ impl Generation {
     }
 }
 
+impl fmt::Display for PreviousLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { generation, version, why } = self;
+        write!(
+            f,
+            "generation {generation} ({version}), which was kept for that, is gone, since {why}"
+        )
+    }
+}
+
 impl State {
+    /// The operation on a service that has not ended.
+    pub(crate) fn begun(&self, name: &ServiceName) -> Option<&Pending> {
+        let under_way = self.pending.as_ref().filter(|pending| pending.service == *name);
+        under_way.or_else(|| self.aside.get(name).map(|aside| &aside.pending))
+    }
+
     /// Every pin that should be there, under `root`.
     #[must_use]
     pub fn pins(&self, root: &Path) -> BTreeSet<PathBuf> {

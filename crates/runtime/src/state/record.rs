@@ -129,6 +129,15 @@ pub enum Record {
         /// What is gone.
         why: String,
     },
+    /// What the kernel had of a generation is gone that does not run: there is no way back to it, and the others go on.
+    LostGeneration {
+        /// Whose it was.
+        service: ServiceName,
+        /// Which.
+        generation: u64,
+        /// What is gone.
+        why: String,
+    },
     /// The operation under way can be neither finished nor undone now; it waits, and others go on.
     SetAside {
         /// Why.
@@ -175,6 +184,7 @@ impl Record {
             Self::End { .. } => "End",
             Self::Checkpoint { .. } => "Checkpoint",
             Self::Lost { .. } => "Lost",
+            Self::LostGeneration { .. } => "LostGeneration",
             Self::SetAside { .. } => "SetAside",
             Self::TakeUp { .. } => "TakeUp",
         }
@@ -196,6 +206,7 @@ impl Record {
                 | Self::End { .. }
                 | Self::Checkpoint { .. }
                 | Self::Lost { .. }
+                | Self::LostGeneration { .. }
                 | Self::SetAside { .. }
                 | Self::TakeUp { .. }
         )

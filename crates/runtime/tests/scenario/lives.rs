@@ -243,7 +243,7 @@ pub fn full_ring(place: &Place) -> Outcome {
     Ok(format!("{read} read and {} lost of {}", end - 1 - read, end - 1))
 }
 
-fn numbers(stream: &EventStream, end: u64) -> Result<Vec<u64>, String> {
+pub fn numbers(stream: &EventStream, end: u64) -> Result<Vec<u64>, String> {
     let mut numbers = Vec::new();
     while numbers.len() as u64 + 1 < end {
         match stream.next(Duration::from_secs(5)) {

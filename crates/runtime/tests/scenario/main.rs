@@ -18,6 +18,7 @@ mod mixed;
 mod objects;
 mod own_cgroup;
 mod place;
+mod previous;
 mod refusals;
 mod tally;
 mod tests;

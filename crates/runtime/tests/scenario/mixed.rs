@@ -39,11 +39,16 @@ pub fn dead_link(place: &Place) -> Outcome {
     Ok(why)
 }
 
-/// Killed when the link runs the new program and the stub does not, and the switch word is gone: the link is given back.
+/// An upgrade is killed when the link runs the new program and the stub does not, and the switch word is gone.
+pub fn half_switch(place: &Place) -> Result<(), String> {
+    killed(place, "upgrade", "upgrade.update.after")?;
+    bpffs::unpin(&pins_of(place, &Job::service()).switch()).map_err(text)
+}
+
+/// Then it cannot be finished: the link is given its program back.
 pub fn half_switched(place: &Place) -> Outcome {
     place.does("install")?;
-    killed(place, "upgrade", "upgrade.update.after")?;
-    bpffs::unpin(&pins_of(place, &Job::service()).switch()).map_err(text)?;
+    half_switch(place)?;
     let reply = place.does("open")?;
     equal("the upgrade", reply.interrupted.as_deref(), Some("undone"))?;
     let generator = Generator::start(Kind::Packet, 1, PAUSE);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use skep_runtime::Faults;
 use skep_runtime::ephemeral::{Options, Record, run};
 
-use crate::crash::{self, Crash, Trouble};
+use crate::crash::{self, Befalls, Crash, Trouble};
 use crate::equal::equal;
 use crate::generator::{Generator, Kind};
 use crate::hurt;
@@ -15,6 +15,7 @@ use crate::mixed;
 use crate::objects::{Objects, verified};
 use crate::own_cgroup::OwnCgroup;
 use crate::place::{Ended, Place};
+use crate::previous;
 use crate::refusals;
 use crate::waits;
 use crate::warm;
@@ -93,6 +94,10 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("lost_hooks_update", "tc", hurt::lost_hooks_of_updates),
     ("half_done", "raw_tp", hurt::half_done),
     ("half_done_install", "raw_tp", hurt::half_done_install),
+    ("lost_previous", "two", previous::lost_previous),
+    ("lost_previous_half_way", "two", previous::lost_previous_half_way),
+    ("emptied_slots", "two", previous::emptied_slots),
+    ("partly", "grown", previous::partly),
     ("retries", "raw_tp", waits::retries),
     ("waiting_start", "raw_tp", waits::waiting_start),
     ("waits_for_pins", "raw_tp", waits::waits_for_pins),
@@ -108,22 +113,12 @@ fn life(name: &str, set: &'static str, run: Life) -> Test {
     Test { name: name.to_owned(), everywhere: true, run: Box::new(run) }
 }
 
+const ONE: &[&str] = &["install"];
+const TWO: &[&str] = &["install", "upgrade"];
+
 /// What is killed for one operation: on which hooks, and after what.
 fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
     let crash = |before, op, points| Crash { before, op, points, trouble: None };
-    let recovery = |set, before, op, first| {
-        (set, Crash { before, op, points: "recover", trouble: Some(Trouble::Killed(first)) })
-    };
-    let start = |set, points, trouble| {
-        let trouble = Some(Trouble::Behind(trouble));
-        (set, Crash { before: ONE, op: "upgrade", points, trouble })
-    };
-    let until = |set, points, begin, end| {
-        let trouble = Some(Trouble::Until(begin, end));
-        (set, Crash { before: ONE, op: "upgrade", points, trouble })
-    };
-    const ONE: &[&str] = &["install"];
-    const TWO: &[&str] = &["install", "upgrade"];
     match op {
         // The few moments that matter most, where there is no time for all.
         "switch" => vec![
@@ -146,29 +141,46 @@ fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
         ],
         "commit" => vec![("two", crash(TWO, "commit", "commit"))],
         "remove" => vec![("two", crash(ONE, "remove", "remove"))],
-        "activate" => {
-            vec![start("two", "activate", lives::reboot), start("tc", "activate", lives::reboot)]
-        }
-        _ => vec![
-            recovery("two", ONE, "upgrade", "upgrade.SlotsFilled.after"),
-            recovery("two", TWO, "upgrade-again", "upgrade.switch.after"),
-            recovery("two", ONE, "upgrade", "upgrade.switch.after"),
-            recovery("tc", ONE, "upgrade", "upgrade.update.after"),
-            recovery("grown", ONE, "upgrade", "upgrade.update.after"),
-            start("two", "recover.Boot", lives::reboot),
-            start("two", "recover.attach", lives::lose_links),
-            start("two", "recover.pin", lives::lose_links),
-            start("two", "recover.Attached", lives::lose_links),
-            start("tc", "recover.Attached", lives::lose_links),
-            start("two", "recover.Checkpoint", lives::long_journal),
-            start("two", "recover.stub", hurt::lose_hooks),
-            start("two", "recover.pin", hurt::lose_hooks),
-            start("two", "recover.Attached", hurt::lose_hooks),
-            start("two", "recover.Lost", hurt::lose_pins),
-            start("two", "recover.TakeUp", hurt::leave_half_done),
-            until("two", "recover.SetAside", hurt::kill_and_block, hurt::unblock),
-        ],
+        "activate" => ["two", "tc"].map(|set| start(set, "activate", lives::reboot)).to_vec(),
+        _ => recoveries(),
     }
+}
+
+/// A start, after an upgrade and what befell it.
+fn start(set: &'static str, points: &'static str, befalls: Befalls) -> (&'static str, Crash) {
+    let trouble = Some(Trouble::Behind(befalls));
+    (set, Crash { before: ONE, op: "upgrade", points, trouble })
+}
+
+/// What is killed of the starts that have something to mend.
+fn recoveries() -> Vec<(&'static str, Crash)> {
+    let recovery = |set, before, op, first| {
+        (set, Crash { before, op, points: "recover", trouble: Some(Trouble::Killed(first)) })
+    };
+    let set_aside = Trouble::Until(hurt::kill_and_block, hurt::unblock);
+    let half_switched = Trouble::Behind(mixed::half_switch);
+    let after = |before, op, points, trouble| Crash { before, op, points, trouble: Some(trouble) };
+    vec![
+        recovery("two", ONE, "upgrade", "upgrade.SlotsFilled.after"),
+        recovery("two", TWO, "upgrade-again", "upgrade.switch.after"),
+        recovery("two", ONE, "upgrade", "upgrade.switch.after"),
+        recovery("tc", ONE, "upgrade", "upgrade.update.after"),
+        recovery("grown", ONE, "upgrade", "upgrade.update.after"),
+        start("two", "recover.Boot", lives::reboot),
+        start("two", "recover.attach", lives::lose_links),
+        start("two", "recover.pin", lives::lose_links),
+        start("two", "recover.Attached", lives::lose_links),
+        start("tc", "recover.Attached", lives::lose_links),
+        start("two", "recover.Checkpoint", lives::long_journal),
+        start("two", "recover.stub", hurt::lose_hooks),
+        start("two", "recover.pin", hurt::lose_hooks),
+        start("two", "recover.Attached", hurt::lose_hooks),
+        start("two", "recover.Lost", hurt::lose_pins),
+        start("two", "recover.LostGeneration", previous::lose_first),
+        start("two", "recover.TakeUp", hurt::leave_half_done),
+        ("grown", after(&[], "install", "recover.update", half_switched)),
+        ("two", after(ONE, "upgrade", "recover.SetAside", set_aside)),
+    ]
 }
 
 fn crash_test(op: &'static str) -> Test {
