@@ -130,11 +130,9 @@ impl Reader {
         for ring in &self.rings {
             let mut each = |record: Record<'_>| each(ring.cpu, record);
             let taken = ring.take(most - polled.records, &mut self.scratch, &mut each);
-            let (records, emptied) = taken.map_err(|e| {
+            polled.add(taken.map_err(|e| {
                 KernelError::new("read", format!("the perf buffer of CPU {}", ring.cpu), e)
-            })?;
-            polled.records += records;
-            polled.emptied &= emptied;
+            })?);
         }
         Ok(polled)
     }
@@ -184,10 +182,10 @@ impl Ring {
         most: usize,
         scratch: &mut Vec<u8>,
         each: &mut impl FnMut(Record<'_>),
-    ) -> io::Result<(usize, bool)> {
+    ) -> io::Result<Polled> {
         let head = self.position(DATA_HEAD).load(Ordering::Acquire);
-        let mut tail = self.position(DATA_TAIL).load(Ordering::Relaxed);
-        let mut records = 0;
+        let start = self.position(DATA_TAIL).load(Ordering::Relaxed);
+        let (mut tail, mut records) = (start, 0);
         while tail < head && records < most {
             let mut header = [0; HEADER];
             self.copy(tail, &mut header);
@@ -208,7 +206,7 @@ impl Ring {
             tail += size as u64;
         }
         self.position(DATA_TAIL).store(tail, Ordering::Release);
-        Ok((records, tail == head))
+        Ok(Polled { records, bytes: tail - start, emptied: tail == head, woken: false })
     }
 
     /// Copies from position `at` on; a record may go over the ring's end.
@@ -289,11 +287,20 @@ mod tests {
             }
             Record::Lost(n) => lost += n,
         };
-        while reader.poll(Some(Duration::ZERO), 10, &mut count).unwrap().records > 0 {}
+        let mut bytes = 0;
+        loop {
+            let polled = reader.poll(Some(Duration::ZERO), 10, &mut count).unwrap();
+            bytes += polled.bytes;
+            if polled.emptied {
+                break;
+            }
+        }
+        assert!(bytes <= reader.room(), "{bytes} bytes waited in {}", reader.room());
         // the kernel says what it lost when it next has room
         program.run(&[0; 64]).unwrap();
         reader.poll(None, 10, &mut count).unwrap();
         assert!(got > 0 && lost > 0, "{got} read, {lost} lost");
+        assert!(bytes >= got / 2 * 16, "{bytes} bytes");
         assert_eq!(got + lost, fired + 1);
     }
 

@@ -34,10 +34,21 @@ pub struct Reader {
 pub struct Polled {
     /// Records handed on.
     pub records: usize,
+    /// Bytes that producers got back: of all records, handed on or not, with their headers.
+    pub bytes: u64,
     /// Whether no finished record was left.
     pub emptied: bool,
     /// Whether a [`Waker`] ended the wait.
     pub woken: bool,
+}
+
+impl Polled {
+    /// Takes what another ring gave into account.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.records += more.records;
+        self.bytes += more.bytes;
+        self.emptied &= more.emptied;
+    }
 }
 
 #[derive(Debug)]
@@ -128,11 +139,10 @@ impl Reader {
         let mut polled = Polled { emptied: true, ..Polled::default() };
         for i in 0..count {
             let number = (self.first + i) % count;
-            let (records, emptied) = self.rings[number]
+            let taken = self.rings[number]
                 .take(most - polled.records, &mut |data| each(number, data))
                 .map_err(|e| KernelError::new("read", format!("ring buffer {number}"), e))?;
-            polled.records += records;
-            polled.emptied &= emptied;
+            polled.add(taken);
         }
         self.first = (self.first + 1) % count.max(1);
         Ok(polled)
@@ -160,10 +170,10 @@ impl Ring {
         unsafe { AtomicU64::from_ptr(self.producer.start().cast()) }
     }
 
-    /// Hands on at most `most` records, in the order in which they were reserved; says also whether none is left.
-    fn take(&self, most: usize, each: &mut impl FnMut(&[u8])) -> io::Result<(usize, bool)> {
-        let mut at = self.consumed().load(Ordering::Relaxed);
-        let (mut stored, mut records, mut emptied) = (at, 0, false);
+    /// Hands on at most `most` records, in the order in which they were reserved.
+    fn take(&self, most: usize, each: &mut impl FnMut(&[u8])) -> io::Result<Polled> {
+        let start = self.consumed().load(Ordering::Relaxed);
+        let (mut at, mut stored, mut polled) = (start, start, Polled::default());
         let mut produced = self.produced().load(Ordering::Acquire);
         // Discarded records are work too: a call is bounded whatever programs do.
         for _ in 0..most {
@@ -173,17 +183,17 @@ impl Ring {
                 fence(Ordering::SeqCst);
                 produced = self.produced().load(Ordering::Acquire);
                 if at == produced {
-                    emptied = true;
+                    polled.emptied = true;
                     break;
                 }
             }
             let Some((length, data)) = self.record(at)? else {
-                emptied = true;
+                polled.emptied = true;
                 break;
             };
             if length & DISCARDED == 0 {
                 each(data);
-                records += 1;
+                polled.records += 1;
             }
             at += (data.len() as u64 + HEADER as u64).next_multiple_of(8);
             if at - stored >= STORE_EVERY {
@@ -191,7 +201,8 @@ impl Ring {
             }
         }
         self.store(at, &mut stored);
-        Ok((records, emptied))
+        polled.bytes = at - start;
+        Ok(polled)
     }
 
     fn store(&self, at: u64, stored: &mut u64) {
@@ -286,6 +297,7 @@ mod tests {
                 })
                 .unwrap();
             assert!(polled.records <= most);
+            assert_eq!(polled.bytes, 16 * polled.records as u64, "each has a header of 8 bytes");
             assert_eq!(polled.emptied, next == sent);
         }
         assert_eq!(next, sent);
@@ -307,12 +319,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_program_gave_up_is_no_record_but_was_read() {
+        let map = ring(4096);
+        let mut asm = Assembler::new();
+        let out = asm.label();
+        asm.map(1, map.as_fd().as_raw_fd()).mov_imm(2, 24).mov_imm(3, 0).call(131); // bpf_ringbuf_reserve
+        asm.jump_if(crate::asm::Cond::Eq, 0, 0, out).mov(1, 0).mov_imm(2, 0).call(133); // bpf_ringbuf_discard
+        asm.bind(out).mov_imm(0, 0).exit();
+        let kind = ProgramKind { prog_type: 3, ..ProgramKind::default() };
+        let program = Program::load("ring_waster", &kind, &asm.finish().unwrap()).unwrap();
+        program.run(&[0; 64]).unwrap();
+        let mut reader = Reader::new().unwrap();
+        reader.add(&map).unwrap();
+        let polled = reader.poll(Some(Duration::ZERO), 9, |_, _| ()).unwrap();
+        assert_eq!(polled, Polled { bytes: 32, emptied: true, ..Polled::default() });
+    }
+
+    #[test]
     fn a_waker_ends_the_wait_and_a_timeout_too() {
         let map = ring(4096);
         let mut reader = Reader::new().unwrap();
         reader.add(&map).unwrap();
         let waker = reader.waker();
-        let none = Polled { records: 0, emptied: true, woken: false };
+        let none = Polled { emptied: true, ..Polled::default() };
         assert_eq!(reader.poll(Some(Duration::from_millis(1)), 1, |_, _| ()).unwrap(), none);
         let thread = std::thread::spawn(move || waker.wake());
         assert_eq!(
