@@ -25,6 +25,7 @@ impl Runtime {
             if known || self.is_idle(&name) || !self.mend_or_lose(&name, recovery)? {
                 continue;
             }
+            self.read_perfs_again(&name);
             let attached = self.attach_lost(&name, &held, recovery);
             let missing = match of_one(attached)? {
                 Ok(missing) => missing,

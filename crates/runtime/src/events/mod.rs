@@ -1,15 +1,20 @@
-//! Events: one thread for each service reads its ring and perf buffers and hands the records to any number of
-//! readers.
+//! Events: threads read a service's rings and perf buffers and hand the records to any number of readers.
 //!
 //! A ring is pinned and holds its reader's position, so that events go on where they were when the daemon
-//! restarts. It is read only while there is a reader; without one it keeps the events.
+//! restarts. It is read only while there is a reader; without one it keeps the events. A perf buffer keeps nothing
+//! without a reader of ours: it is read from the moment on when its programs may run, into a backlog where nobody follows.
+//!
+//! Whoever has the runtime waits for no reading but that of a ring that goes while nobody follows; the threads never wait
+//! for the runtime.
 
+mod backlog;
 mod consumer;
 mod readers;
 mod source;
 mod stream;
+mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_kernel::MapHandle;
 use skep_kernel::maps::kind;
@@ -18,10 +23,13 @@ use skep_spec::ServiceName;
 pub(crate) use source::{Source, choose as choose_decoding, decodings};
 pub use stream::{Event, EventStream, Next};
 
-use crate::error::RuntimeError;
+use crate::error::{RuntimeError, chain};
 use crate::events::consumer::Consumer;
 use crate::runtime::{Runtime, facts_of};
 use crate::state::Generation;
+
+/// What events come from.
+const BUFFERS: &[u32] = &[kind::RINGBUF, kind::PERF_EVENT_ARRAY];
 
 /// The threads, by service.
 #[derive(Debug, Default)]
@@ -94,20 +102,36 @@ impl Runtime {
         service: &ServiceName,
         to: &Generation,
     ) -> Result<(), RuntimeError> {
-        if !self.consumers.0.contains_key(service) {
-            return Ok(());
+        let perfs = self.sources_of(service, to, &[kind::PERF_EVENT_ARRAY])?;
+        if perfs.is_empty() {
+            return Ok(()); // and no thread
         }
-        let mut sources = self.sources_of(service, to)?;
-        sources.retain(|source| source.map.info().kind == kind::PERF_EVENT_ARRAY);
-        match self.consumers.0.get_mut(service) {
-            Some(consumer) => consumer.add_perfs(sources),
-            None => Ok(()),
+        self.consumers.of(service).add_perfs(perfs)
+    }
+
+    /// The same for a service that ran on: it does so without its events too.
+    pub(crate) fn read_perfs_again(&mut self, service: &ServiceName) {
+        let read = self.active(service).and_then(|active| self.read_perfs_of(service, &active));
+        if let Err(error) = read {
+            let why = chain(&error);
+            tracing::warn!(%service, "events of perf buffers are lost until somebody reads them: {why}");
+        }
+    }
+
+    /// After an operation was undone: what it loaded is read no more.
+    pub(crate) fn read_no_unknown(&mut self, name: &ServiceName) {
+        let Some(service) = self.state.services.get(name) else {
+            return self.consumers.forget(name);
+        };
+        let known: BTreeSet<u32> = service.generations.values().flat_map(map_ids).collect();
+        if let Some(consumer) = self.consumers.0.get_mut(name) {
+            consumer.keep_perfs(&known);
         }
     }
 
     /// After a switch: the rings of quiet generations are read to their end, then those of the running one.
     /// Without a reader rings keep their events, but for those that are about to go: what is in them waits in
-    /// memory for the first reader.
+    /// memory for the next reader.
     pub(crate) fn rings_changed(&mut self, name: &ServiceName) -> Result<(), RuntimeError> {
         let Some(service) = self.state.services.get(name) else { return Ok(()) };
         let reading = self.consumers.0.get(name).is_some_and(Consumer::has_readers);
@@ -116,7 +140,8 @@ impl Runtime {
         let wanted = |g: &&Generation| reading || freed == Some(g.number);
         let quiet: Vec<Generation> = quiet.filter(wanted).cloned().collect();
         let retiring = self.own_sources(name, &quiet)?;
-        let active = if reading { self.sources_of(name, &self.active(name)?)? } else { Vec::new() };
+        let active =
+            if reading { self.sources_of(name, &self.active(name)?, BUFFERS)? } else { Vec::new() };
         let same = self.consumers.0.get(name).is_none_or(|consumer| consumer.reads(&active));
         if retiring.is_empty() && same {
             return Ok(());
@@ -130,7 +155,7 @@ impl Runtime {
         let quiet = service.generations.values().filter(|g| g.number != service.active);
         let quiet: Vec<Generation> = quiet.cloned().collect();
         let retiring = self.own_sources(name, &quiet)?;
-        Ok((retiring, self.sources_of(name, &self.active(name)?)?))
+        Ok((retiring, self.sources_of(name, &self.active(name)?, BUFFERS)?))
     }
 
     /// The buffers of quiet generations that the running one does not use.
@@ -143,18 +168,25 @@ impl Runtime {
         let mut own = Vec::new();
         for generation in quiet.iter().filter(|g| map_ids(g).iter().any(|id| !shared.contains(id)))
         {
-            own.extend(self.sources_of(name, generation)?);
+            own.extend(self.sources_of(name, generation, BUFFERS)?);
         }
         own.retain(|source| !shared.contains(&source.map.info().id));
         Ok(own)
     }
 
+    /// A generation's buffers of these kinds.
     fn sources_of(
         &self,
         service: &ServiceName,
         generation: &Generation,
+        kinds: &[u32],
     ) -> Result<Vec<Source>, RuntimeError> {
         let Some(incarnation) = &generation.incarnation else { return Ok(Vec::new()) };
+        let is_wanted = |map: &MapHandle| kinds.contains(&map.info().kind);
+        let open = |name| self.open_map(service, generation, name);
+        if !incarnation.maps.keys().any(|name| open(name).is_ok_and(|map| is_wanted(&map))) {
+            return Ok(Vec::new()); // without a look into its package, which may be gone
+        }
         let package = self.package(&generation.index)?;
         let objects = facts_of(&package)?;
         let mut sources = Vec::new();
@@ -163,8 +195,10 @@ impl Runtime {
             let Some(decodings) = decodings(&package.manifest, facts, &record.symbol) else {
                 continue;
             };
-            let map: MapHandle = self.open_map(service, generation, name)?;
-            sources.push(Source { map, decodings });
+            let map = open(name)?;
+            if is_wanted(&map) {
+                sources.push(Source { map, decodings });
+            }
         }
         Ok(sources)
     }

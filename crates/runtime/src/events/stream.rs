@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,19 @@ pub(super) const QUEUE: usize = 16 * 1024;
 pub struct Event {
     /// Counted from zero since the service's thread began.
     number: u64,
-    /// Many records in one allocation.
-    slab: Arc<[u8]>,
+    slab: Arc<Slab>,
     range: Range<usize>,
     decoding: Arc<Decoding>,
+}
+
+/// Records that were read together.
+#[derive(Debug)]
+pub(super) struct Slab {
+    /// The first one's number.
+    first: u64,
+    bytes: Box<[u8]>,
+    /// Which of them some reader took.
+    taken: Box<[AtomicBool]>,
 }
 
 /// What [`EventStream::next`] gives.
@@ -35,7 +45,8 @@ pub enum Next {
     Closed,
 }
 
-/// A reader of a service's events. What the last one to go has not taken waits for the next one.
+/// A reader of a service's events. When it goes, what it has not taken waits for the next one, but for what another one
+/// took or still has.
 #[derive(Debug)]
 pub struct EventStream {
     queue: Arc<Queue>,
@@ -52,15 +63,13 @@ pub(super) struct Queue {
 struct Inner {
     events: VecDeque<Event>,
     dropped: u64,
-    /// Events below this number were taken.
-    taken: u64,
     ended: bool,
 }
 
 impl Event {
     pub(super) fn new(
         number: u64,
-        slab: Arc<[u8]>,
+        slab: Arc<Slab>,
         range: Range<usize>,
         decoding: Arc<Decoding>,
     ) -> Self {
@@ -71,10 +80,19 @@ impl Event {
         self.number
     }
 
+    /// Whether some reader took it.
+    pub(super) fn is_taken(&self) -> bool {
+        self.mark().is_some_and(|taken| taken.load(Ordering::Relaxed))
+    }
+
+    fn mark(&self) -> Option<&AtomicBool> {
+        self.slab.taken.get(usize::try_from(self.number - self.slab.first).ok()?)
+    }
+
     /// The record's bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.slab[self.range.clone()]
+        &self.slab.bytes[self.range.clone()]
     }
 
     /// The output that it belongs to; without a manifest the buffer's name.
@@ -114,6 +132,14 @@ impl Event {
     }
 }
 
+impl Slab {
+    /// `records` in these bytes, the first of them with the number `first`.
+    pub(super) fn new(first: u64, bytes: Vec<u8>, records: usize) -> Self {
+        let taken = (0..records).map(|_| AtomicBool::new(false)).collect();
+        Self { first, bytes: bytes.into(), taken }
+    }
+}
+
 impl EventStream {
     pub(super) fn new(queue: Arc<Queue>, readers: Arc<Readers>) -> Self {
         Self { queue, readers }
@@ -126,7 +152,8 @@ impl EventStream {
         let mut inner = self.queue.lock();
         loop {
             if let Some(event) = inner.events.pop_front() {
-                inner.taken = event.number + 1;
+                // Under the queue's lock, which orders it for who looks there first.
+                event.mark().iter().for_each(|taken| taken.store(true, Ordering::Relaxed));
                 return Next::Event(event);
             }
             if inner.ended {
@@ -177,9 +204,16 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Takes what is left; and the number below which all were taken.
-    pub(super) fn close(&self) -> (VecDeque<Event>, u64) {
-        let mut inner = self.lock();
-        (std::mem::take(&mut inner.events), inner.taken)
+    /// Takes what is left.
+    pub(super) fn close(&self) -> VecDeque<Event> {
+        std::mem::take(&mut self.lock().events)
+    }
+
+    /// Keeps those that are not in it.
+    pub(super) fn keep_others(&self, events: &mut VecDeque<Event>) {
+        let inner = self.lock();
+        events.retain(|event| {
+            inner.events.binary_search_by_key(&event.number, |held| held.number).is_err()
+        });
     }
 }

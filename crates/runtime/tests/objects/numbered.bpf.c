@@ -2,7 +2,8 @@
 // Numbered events of one process, seen once by exactly one version: what the tests of the runtime count.
 //
 // -DVERSION=1|2 picks the version, -DON_<HOOK> the hooks. Version 2's counter has one more field.
-// -DRING=BYTES sizes the ring, -DRING_FLAGS=N says how it wakes its reader; -DPERF puts out through a perf buffer.
+// -DRING=BYTES sizes the ring, -DRING_FLAGS=N says how it wakes its reader; -DPERF puts out through a perf buffer,
+// -DSLOTS=N of so many CPUs, and with one more variable.
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_core_read.h>
@@ -52,6 +53,9 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(__u32));
+#ifdef SLOTS
+	__uint(max_entries, SLOTS);
+#endif
 } events SEC(".maps");
 #else
 struct {
@@ -85,6 +89,9 @@ struct {
 
 __u64 total = 0;
 __u64 last_number = 0;
+#ifdef SLOTS
+__u64 more = 0; // so that an upgrade copies variables
+#endif
 
 #ifdef PERF
 static __always_inline void put_out(void *ctx, __u64 number)

@@ -16,7 +16,7 @@ use crate::tests::Outcome;
 
 const PAUSE: Duration = Duration::from_micros(50);
 
-fn text(error: impl std::fmt::Display) -> String {
+pub fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
@@ -243,6 +243,7 @@ pub fn full_ring(place: &Place) -> Outcome {
     Ok(format!("{read} read and {} lost of {}", end - 1 - read, end - 1))
 }
 
+/// The numbers of all events before `end`.
 pub fn numbers(stream: &EventStream, end: u64) -> Result<Vec<u64>, String> {
     let mut numbers = Vec::new();
     while numbers.len() as u64 + 1 < end {
@@ -259,7 +260,7 @@ pub fn numbers(stream: &EventStream, end: u64) -> Result<Vec<u64>, String> {
 }
 
 /// Removes the service: its streams end, and nothing is left.
-fn close(mut runtime: Runtime, streams: &[EventStream], place: &Place) -> Result<(), String> {
+pub fn close(mut runtime: Runtime, streams: &[EventStream], place: &Place) -> Result<(), String> {
     equal("removed", runtime.remove(&Job::service()).map_err(text)?, true)?;
     equal("removed again", runtime.remove(&Job::service()).map_err(text)?, false)?;
     for stream in streams {

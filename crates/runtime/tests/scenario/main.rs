@@ -13,6 +13,7 @@ mod equal;
 mod generator;
 mod holder;
 mod hurt;
+mod late;
 mod lives;
 mod mixed;
 mod objects;

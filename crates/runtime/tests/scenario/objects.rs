@@ -29,6 +29,7 @@ pub const SETS: &[(&str, [&[&str]; 2])] = &[
     ("small", [&["ON_RAW_TP", "RING=4096"], &["ON_RAW_TP", "RING=4096"]]),
     ("quiet", [&["ON_RAW_TP", "RING_FLAGS=BPF_RB_NO_WAKEUP"], &["ON_RAW_TP"]]),
     ("perf", [&["ON_RAW_TP", "PERF"], &["ON_RAW_TP", "PERF"]]),
+    ("perfs", [&["ON_RAW_TP", "PERF"], &["ON_RAW_TP", "PERF", "SLOTS=4096"]]),
     ("grown", [&["ON_CGROUP_SKB"], &["ON_CGROUP_SKB", "ON_RAW_TP"]]),
     ("net", [&["ON_TC", "AND_EXTRA_OLD"], &["ON_TC", "AND_EXTRA_OLD"]]),
 ];

@@ -10,6 +10,7 @@ use crate::crash::{self, Befalls, Crash, Trouble};
 use crate::equal::equal;
 use crate::generator::{Generator, Kind};
 use crate::hurt;
+use crate::late;
 use crate::lives;
 use crate::mixed;
 use crate::objects::{Objects, verified};
@@ -84,7 +85,14 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("rings_without_reader", "rings", lives::rings_without_reader),
     ("quiet_ring", "quiet", lives::quiet_ring),
     ("perf_buffer", "perf", lives::perf_buffer),
+    ("own_perf_buffers", "perfs", lives::perf_buffer),
     ("full_ring", "small", lives::full_ring),
+    ("perf_without_reader", "perf", late::perf_without_reader),
+    ("perfs_without_reader", "perfs", late::perf_without_reader),
+    ("perf_undone", "perfs", late::perf_undone),
+    ("no_reader_no_thread", "raw_tp", late::no_reader_no_thread),
+    ("late_reader", "rings", late::late_reader),
+    ("nothing_taken_at_the_end", "raw_tp", late::nothing_taken_at_the_end),
     ("lost_service", "raw_tp", hurt::lost_service),
     ("passing_trouble", "raw_tp", hurt::passing_trouble),
     ("lost_for_good", "raw_tp", hurt::lost_for_good),
