@@ -31,7 +31,7 @@ fn threads() -> Result<usize, String> {
 }
 
 /// What waits, in the order of its numbers: each CPU has a perf buffer of its own.
-fn waiting(runtime: &mut Runtime) -> Result<Vec<u64>, String> {
+pub fn waiting(runtime: &mut Runtime) -> Result<Vec<u64>, String> {
     let stream = runtime.waiting_events(&Job::service()).map_err(text)?;
     let mut numbers = Vec::new();
     loop {

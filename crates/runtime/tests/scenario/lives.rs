@@ -10,6 +10,7 @@ use skep_runtime::{EventStream, Next, Runtime, RuntimeError};
 
 use crate::equal::equal;
 use crate::generator::{Generator, Kind};
+use crate::late::waiting;
 use crate::place::{Job, Place};
 use crate::tally::sum;
 use crate::tests::Outcome;
@@ -228,18 +229,14 @@ pub fn full_ring(place: &Place) -> Outcome {
     generator.wait(5000);
     let end = generator.stop();
     let lost = runtime.service(&service).map_err(text)?.lost;
-    let stream = runtime.events(&service).map_err(text)?;
-    let mut read = 0;
-    while let Next::Event(_) = stream.next(Duration::from_millis(200)) {
-        read += 1;
-    }
+    let read = waiting(&mut runtime)?.len() as u64;
     equal("read and lost", read + lost.values().sum::<u64>(), end - 1)?;
     equal("by program", lost.into_keys().collect::<Vec<_>>(), vec!["on_raw_tp".to_owned()])?;
     let contents = runtime.contents(&service, "counts").map_err(text)?;
     equal("entries", contents.entries.len(), 64)?;
     let first = serde_json::to_string(&contents.entries[0]).map_err(text)?;
     equal("decoded", first.contains("\"value\":{\"events\":"), true)?;
-    close(runtime, &[stream], place)?;
+    close(runtime, &[], place)?;
     Ok(format!("{read} read and {} lost of {}", end - 1 - read, end - 1))
 }
 
