@@ -62,13 +62,22 @@ pub enum ClientError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// It answers, and knows nothing of what it was to do: another one began it, or it was long ago.
+    #[error("skepd does not know what became of {work}")]
+    Unknown {
+        /// Such as "the upgrade of exec".
+        work: String,
+        /// What it answered.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// It answered an error.
     #[error("{}", .0.message)]
     Answered(ErrorBody),
 }
 
 impl ClientError {
-    /// What an error means for an operation, which had begun if `begun`: without the daemon that worked on it nobody knows
+    /// What an error means for an operation, which had begun if `begun`: without the daemon that worked on it nobody says
     /// how it stands.
     fn in_the_middle_of(self, work: &str, begun: bool) -> Self {
         let work = work.to_owned();
@@ -77,9 +86,8 @@ impl ClientError {
                 Self::Ended { work, source }
             }
             Self::NoDaemon { source, .. } if begun => Self::Ended { work, source: source.into() },
-            // Another one answers, which has not begun it.
             Self::Answered(body) if begun && body.code == "no-operation" => {
-                Self::Ended { work, source: body.message.into() }
+                Self::Unknown { work, source: body.message.into() }
             }
             other => other,
         }

@@ -60,6 +60,10 @@ fn converted(error: ClientError) -> Error {
             Error::caused(Kind::Failed, error.to_string(), cause(&error))
                 .hint("start it again as root (systemctl start skepd, or skepd &): its start finishes what had switched and undoes what had not, and what ran runs on till then; skep list and skep show SERVICE say what came of it")
         }
+        ClientError::Unknown { .. } => {
+            Error::caused(Kind::Failed, error.to_string(), cause(&error))
+                .hint("it was started again, which finished what had switched and undid what had not, or more than 256 operations came after; skep list and skep show SERVICE say what came of it")
+        }
         ClientError::Answered(body) => answered(body),
     }
 }

@@ -1,6 +1,8 @@
 //! `skep new`, `build`, `pack` and `inspect` as they are typed: what they make, and what each mistake is answered with.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod wait;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +46,7 @@ impl Bench {
     }
 
     fn run(&self, args: &[&str]) -> String {
-        let output = self.skep(args).output().unwrap();
+        let output = wait::output(&mut self.skep(args));
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "skep {}: {text}", args.join(" "));
         String::from_utf8(output.stdout).unwrap()
@@ -52,7 +54,7 @@ impl Bench {
 
     /// Adds what a command that must fail says, with its exit status.
     fn refused(&mut self, what: &str, command: &mut Command) {
-        let output = command.output().unwrap();
+        let output = wait::output(command);
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stdout));
         assert!(output.stdout.is_empty(), "{what}: a failure has no answer");
@@ -156,7 +158,7 @@ fn the_same_source_gives_the_same_bytes_in_another_folder_for_another_user() {
     let first = one.run(&["pack", "opens", "--btf", "host", "--output", "json"]);
     let mut command = two.skep(&["pack", "--btf", "host", "--output", "json"]);
     command.current_dir(two.path("deeper/other")).env("USER", "nobody").env("LANG", "de_DE");
-    let second = command.output().unwrap();
+    let second = wait::output(&mut command);
     let digest =
         |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["digest"].clone();
     assert_eq!(digest(&first), digest(&String::from_utf8(second.stdout).unwrap()));
@@ -306,7 +308,7 @@ fn what_clang_says_is_passed_on_with_its_places() {
     let path = bench.path("opens/src/opens.bpf.c");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("count(pid);", "count(pit);")).unwrap();
-    let output = bench.skep(BUILD).output().unwrap();
+    let output = wait::output(&mut bench.skep(BUILD));
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said.starts_with("src/opens.bpf.c:51:8: error: "), "{said}");
@@ -406,14 +408,14 @@ fn lint_names_what_would_be_better() {
     let wider = text.replace("[map.opens]\nupgrade = \"keep\"\n\n", "");
     let wider = wider.replace("\"map_*\"", "\"map_*\", \"send_signal\"");
     fs::write(bench.path("opens/skep.toml"), wider.replace("doc = ", "# doc = ")).unwrap();
-    let output = bench.skep(&["lint", "opens"]).output().unwrap();
+    let output = wait::output(&mut bench.skep(&["lint", "opens"]));
     assert_eq!(output.status.code(), Some(1));
     insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap());
     let rules = ["missing-doc", "missing-upgrade", "unneeded-permission"];
     let mut args = vec!["lint", "opens"];
     args.extend(rules.iter().flat_map(|rule| ["--allow", rule]));
     bench.run(&args);
-    assert_eq!(bench.skep(&["lint", "--allow", "x"]).output().unwrap().status.code(), Some(2));
+    assert_eq!(wait::output(&mut bench.skep(&["lint", "--allow", "x"])).status.code(), Some(2));
 }
 
 /// Objects that are none, by name.
@@ -548,7 +550,7 @@ fn a_truncated_package_is_not_shown() {
                 None if is_readme => continue, // nodes do without, and fetch none
                 None => fs::remove_file(&path).unwrap(),
             }
-            let output = bench.skep(&["inspect", "layout"]).output().unwrap();
+            let output = wait::output(&mut bench.skep(&["inspect", "layout"]));
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(4), "{said}");
             let name = path.file_name().unwrap().to_string_lossy();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod node;
+mod wait;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,28 +2,27 @@
 #![allow(clippy::unwrap_used)]
 
 mod node;
+mod wait;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use node::Node;
 use serde_json::Value;
 
 /// Starts programs until `child` ends.
-fn exec_until_end(child: &mut Child) {
-    while child.try_wait().unwrap().is_none() {
-        assert!(Command::new("true").status().unwrap().success());
-    }
+fn exec_until_end(child: Child) -> Output {
+    let start = || assert!(Command::new("true").status().unwrap().success());
+    wait::ended_while("skep run", child, start)
 }
 
 fn run(node: &Node, args: &[&str]) -> (String, String) {
     let mut command = node.skep(&[&["run"], args].concat());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    exec_until_end(&mut child);
-    let output = child.wait_with_output().unwrap();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let output = exec_until_end(child);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}", text(&output.stderr));
     (text(&output.stdout), text(&output.stderr))
@@ -77,15 +76,18 @@ fn a_signal_detaches_and_prints_the_totals() {
     let mut command = node.skep(&["run", "exec", "--count"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    said.read_line(&mut line).unwrap();
+    let line = wait::within("skep run to attach", move || {
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        line
+    });
     assert!(line.starts_with("attached "), "{line}");
     assert!(Command::new("true").status().unwrap().success());
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    let mut out = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-    assert!(child.wait().unwrap().success());
+    let output = wait::ended("skep run to end on SIGINT", child);
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
     let (events, lost) = out.trim().split_once(" events, ").unwrap();
     assert!(events.parse::<u64>().unwrap() >= 1, "{out}");
     assert_eq!(lost, "0 lost");
@@ -98,8 +100,7 @@ fn a_reader_that_goes_away_ends_it_in_silence() {
     let mut command = node.skep(&["run", "exec", "--quiet"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
-    exec_until_end(&mut child);
-    let output = child.wait_with_output().unwrap();
+    let output = exec_until_end(child);
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
@@ -218,6 +219,7 @@ fn without_the_right_to_load_programs() {
     let mut nobody = Command::new("setpriv");
     nobody.args(["--reuid", "65534", "--clear-groups"]).arg(open.path().join("skep"));
     nobody.args(["run", "/dev/stdin"]).stdin(fs::File::open(object).unwrap());
-    let (status, text) = node.said(&nobody.output().unwrap());
+    let nobody = nobody.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (status, text) = node.said(&wait::ended("skep run as nobody", nobody));
     insta::assert_snapshot!(format!("{text}exit status {status}"));
 }

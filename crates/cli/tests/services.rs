@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod node;
+mod wait;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,11 +21,9 @@ fn hooks(node: &Node) -> Value {
 /// Starts programs until the child that reads events has what it asked for.
 fn events_of(node: &Node, count: &str) -> Vec<Value> {
     let mut reader = node.skep(&["events", "-f", "exec", "--events", count, "--output", "ndjson"]);
-    let mut reader = reader.stdout(Stdio::piped()).spawn().unwrap();
-    while reader.try_wait().unwrap().is_none() {
-        assert!(Command::new("true").status().unwrap().success());
-    }
-    let output = reader.wait_with_output().unwrap();
+    let reader = reader.stdout(Stdio::piped()).spawn().unwrap();
+    let what = format!("skep events with {count} events");
+    let output = wait::ended_while(&what, reader, || drop(start_programs(1)));
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -104,11 +103,8 @@ fn without_follow_the_events_that_wait_are_shown_although_more_keep_coming() {
     node.run(&["install", "exec.oci", "--allow-unsigned"]);
     let pids = start_programs(20);
     let mut reader = node.skep(&["events", "exec", "--output", "ndjson"]);
-    let mut reader = reader.stdout(Stdio::piped()).spawn().unwrap();
-    while reader.try_wait().unwrap().is_none() {
-        start_programs(1);
-    }
-    let output = reader.wait_with_output().unwrap();
+    let reader = reader.stdout(Stdio::piped()).spawn().unwrap();
+    let output = wait::ended_while("skep events without -f", reader, || drop(start_programs(1)));
     assert_eq!(seen(&String::from_utf8(output.stdout).unwrap(), &pids), pids);
     assert_eq!(node.run(&["events", "exec", "--events", "0"]), "");
 }
@@ -263,11 +259,12 @@ fn a_when_that_fits_no_record_is_refused_and_records_of_no_output_are_counted() 
     // No program has the process id 0, so that every record is of no output.
     let mut reader = node.skep(&["events", "-f", "exec"]).stdout(Stdio::piped()).spawn().unwrap();
     let unknown = |node: &Node| node.json(&["show", "exec"])["events_unknown"].as_u64().unwrap();
-    while unknown(&node) < 3 {
-        assert!(Command::new("true").status().unwrap().success());
-    }
+    wait::until("three records of no output", || {
+        start_programs(1);
+        unknown(&node) >= 3
+    });
     reader.kill().unwrap();
-    let output = reader.wait_with_output().unwrap();
+    let output = wait::ended("a killed skep events", reader);
     assert!(!String::from_utf8_lossy(&output.stdout).contains("true"), "not shown as another's");
     assert!(node.run(&["show", "exec"]).contains(" of no output\n"));
     node.run(&["remove", "exec"]);
@@ -394,19 +391,15 @@ fn others_are_answered_while_a_package_is_read() {
     let registry = TcpListener::bind("127.0.0.1:0").unwrap();
     let package = format!("{}/acme/exec:1.0.0", registry.local_addr().unwrap());
     let mut install = node.skep(&["install", &package, "--allow-unsigned"]);
-    let mut install = install.stderr(Stdio::null()).spawn().unwrap();
-    let question = registry.accept().unwrap();
-    let list = node.skep(&["list"]);
-    let mut bounded = Command::new("timeout");
-    bounded
-        .arg("10")
-        .arg(list.get_program())
-        .args(list.get_args())
-        .env("SKEP_SOCKET", node.socket());
-    let answered = bounded.status().unwrap().success();
-    drop((registry, question));
-    assert!(!install.wait().unwrap().success());
-    assert!(answered);
+    let install = install.stderr(Stdio::null()).spawn().unwrap();
+    let asked = wait::within("skepd to ask the registry", move || {
+        let question = registry.accept().unwrap();
+        (registry, question)
+    });
+    let listed = wait::output(&mut node.skep(&["list"])).status.success();
+    drop(asked);
+    assert!(!wait::ended("the install without a registry", install).status.success());
+    assert!(listed);
 }
 
 /// A real full disk: a tiny tmpfs in a mount namespace of the daemon's own.
@@ -444,7 +437,7 @@ fn without_a_daemon_or_the_right_to_talk_to_it() {
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
         .arg(env!("CARGO_BIN_EXE_skep"));
     nobody.arg("list").env("SKEP_SOCKET", node.socket());
-    let (status, text) = node.said(&nobody.output().unwrap());
+    let (status, text) = node.said(&wait::output(&mut nobody));
     said.push_str(&format!("{text}exit status {status}\n"));
     insta::assert_snapshot!(said);
 }
@@ -460,7 +453,7 @@ fn a_daemon_that_cannot_start_says_why_and_leaves_nothing() {
     let node = Node::started();
     let mut said = String::new();
     let mut fails = |what: &str, command: &mut Command| {
-        let (status, text) = node.said(&command.output().unwrap());
+        let (status, text) = node.said(&wait::output(command));
         let text = without_pid(&text);
         said.push_str(&format!("{what}:\n{text}exit status {status}\n\n"));
     };

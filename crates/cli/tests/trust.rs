@@ -3,6 +3,7 @@
 
 #[path = "../../oci/tests/support/mod.rs"]
 mod support;
+mod wait;
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +17,7 @@ fn skep(folder: &Path) -> Command {
 }
 
 fn refused(command: &mut Command, status: i32, words: &str) {
-    let output = command.output().unwrap();
+    let output = wait::output(command);
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(status), "{text}");
     assert!(text.contains(words), "{text}");
@@ -105,8 +106,7 @@ fn a_damaged_signature_spoils_no_other() {
         for bad in [good[..good.len() / 2].to_vec(), Vec::new(), vec![b'x'; 100_000]] {
             std::fs::write(&path, bad).unwrap();
             let verified = |key| {
-                let output = skep(folder).args(["verify", "--key", key, "layout"]).output();
-                let output = output.unwrap();
+                let output = wait::output(skep(folder).args(["verify", "--key", key, "layout"]));
                 let said = String::from_utf8(output.stderr).unwrap();
                 assert!(matches!(output.status.code(), Some(0 | 4)), "{said}");
                 assert!(output.status.success() || said.contains("could not be read"), "{said}");
@@ -209,7 +209,7 @@ fn what_is_revoked_has_no_hint_to_let_it_in() {
     for policy in [format!("{rule}{key}"), key, digest] {
         std::fs::write(folder.join("trust.toml"), policy).unwrap();
         for args in [&["run", "layout"][..], &["run", "layout", "--allow-unsigned"]] {
-            let output = skep(folder).args(args).output().unwrap();
+            let output = wait::output(skep(folder).args(args));
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(4), "{said}");
             assert!(said.contains("revoked") && said.contains("hint: nothing lets in"), "{said}");
@@ -255,7 +255,7 @@ fn pull_onto_a_full_disk(folder: &Path, prepare: &str, reference: &str) -> Strin
     );
     let mut command = Command::new(tool("unshare"));
     command.current_dir(folder).args(["--mount", "sh", "-c", &script]);
-    let output = command.output().unwrap();
+    let output = wait::output(&mut command);
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(err.contains("free some space"), "{err}");

@@ -14,6 +14,8 @@ use skep_oci::pack::{Input, Labels};
 use skep_spec::source;
 use skep_spec::{Arch, Digest};
 
+use crate::wait;
+
 /// Folders, a daemon, and all that it left in the kernel; they go with this value.
 pub struct Node {
     folder: tempfile::TempDir,
@@ -70,19 +72,21 @@ impl Node {
     /// Starts skepd in another way.
     pub fn start_as(&mut self, mut command: Command) -> String {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut said = String::new();
-        for line in lines.by_ref().map_while(Result::ok) {
-            said.push_str(&line);
-            said.push('\n');
-            if line.contains("skepd listens") {
-                // What comes later must have somewhere to go.
-                std::thread::spawn(move || lines.for_each(drop));
-                self.daemon = Some(child);
-                return said;
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        self.daemon = Some(child);
+        let (said, listens, lines) = wait::within("skepd to listen", move || {
+            let (mut said, mut listens) = (String::new(), false);
+            while !listens {
+                let Some(line) = lines.next() else { break };
+                listens = line.contains("skepd listens");
+                said.push_str(&line);
+                said.push('\n');
             }
-        }
-        panic!("skepd ended with {}: {said}", child.wait().unwrap());
+            (said, listens, lines)
+        });
+        assert!(listens, "skepd ended: {said}");
+        std::thread::spawn(move || lines.for_each(drop)); // what comes later must have somewhere to go
+        said
     }
 
     /// skepd with this node's folders.
@@ -103,15 +107,16 @@ impl Node {
 
     /// Waits for a skepd that ends by itself.
     pub fn died(&mut self) {
-        assert!(!self.daemon.take().unwrap().wait().unwrap().success());
+        let daemon = wait::ended("skepd to end by itself", self.daemon.take().unwrap());
+        assert!(!daemon.status.success());
     }
 
     /// Ends skepd as systemd would.
     pub fn stop(&mut self) {
-        let mut child = self.daemon.take().unwrap();
+        let child = self.daemon.take().unwrap();
         let pid = child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        assert!(child.wait().unwrap().success());
+        assert!(wait::ended("skepd to end on SIGTERM", child).status.success());
     }
 
     pub fn skep(&self, args: &[&str]) -> Command {
@@ -126,7 +131,7 @@ impl Node {
 
     /// What a command that must work prints.
     pub fn run(&self, args: &[&str]) -> String {
-        let output = self.skep(args).output().unwrap();
+        let output = wait::output(&mut self.skep(args));
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "skep {}: {text}", args.join(" "));
         String::from_utf8(output.stdout).unwrap()
@@ -138,7 +143,7 @@ impl Node {
 
     /// The status and the words of a command that must fail.
     pub fn refused(&self, args: &[&str]) -> (i32, String) {
-        self.said(&self.skep(args).output().unwrap())
+        self.said(&wait::output(&mut self.skep(args)))
     }
 
     /// The status and the words of what failed, without what differs from run to run.

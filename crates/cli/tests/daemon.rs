@@ -1,0 +1,44 @@
+//! What is said of a skepd that answers otherwise than it should.
+#![allow(clippy::unwrap_used)]
+
+mod node;
+mod wait;
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
+
+use node::Node;
+
+/// One that took an operation up; when it is asked for its end, another one answers.
+#[test]
+fn a_skepd_that_does_not_know_the_operation_is_not_to_be_started() {
+    let node = Node::new();
+    let socket = node.path("other.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 4096];
+            let got = stream.read(&mut head).unwrap_or(0);
+            let (status, body) = match head[..got].starts_with(b"POST ") {
+                true => ("202 Accepted", r#"{"id": 7, "state": "running"}"#),
+                false => (
+                    "404 Not Found",
+                    r#"{"code": "no-operation", "message": "there is no operation 7", "causes": []}"#,
+                ),
+            };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    let mut command = node.skep(&["rollback", "exec"]);
+    let (status, text) = node.said(&wait::output(command.env("SKEP_SOCKET", socket)));
+    insta::assert_snapshot!(format!("{text}exit status {status}"), @r"
+    error: skepd does not know what became of the rollback of exec
+      because there is no operation 7
+    hint: it was started again, which finished what had switched and undid what had not, or more than 256 operations came after; skep list and skep show SERVICE say what came of it
+    exit status 1
+    ");
+}
