@@ -214,7 +214,7 @@ def license_check(license=None, programs=(), helpers=(), kfuncs=()):
 
 # Part 3: OCI
 MEDIA, TITLE, ROLE = VALUES["media-types"], "org.opencontainers.image.title", "vnd.skep.role"
-DOCUMENTS = {"index": "index", "manifest": "image-manifest",
+DOCUMENTS = {"index": "index", "list": "list", "manifest": "image-manifest",
              MEDIA["index"]: "index", MEDIA["manifest"]: "image-manifest"}
 document_read = lambda kind, text: shaped(DOCUMENTS[kind], text.encode()) and {}
 
@@ -463,7 +463,7 @@ def archive_read(archive):
     need(len(first) == 2, bad)
     need(all(sha(body) == name[13:] for name, body in files[2:]), "archive.altered")
     tried(bad, shaped, "oci-layout", files[0][1])
-    index = tried(bad, shaped, "index", files[1][1])
+    index = tried(bad, shaped, "list", files[1][1])
     blobs = {"sha256:" + name[13:]: body for name, body in files[2:]}
     packages = [name_of(one) for one in index["manifests"] if one["mediaType"] == MEDIA["index"]]
     need(all(re.fullmatch("[^/]*/[^/@]*:[^@]*", text) and works(reference, text) for text in packages), bad)

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use skep_oci::registry::{Options, Registry};
+use skep_oci::registry::{Carried, Options, Part, Registry};
 use skep_oci::signatures::SignatureError;
 use skep_oci::{Credentials, RegistryError, Store, StoreError};
 use skep_spec::{Digest, PackageRef};
@@ -10,6 +10,7 @@ use skep_trust::AdmitError;
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::output::Output;
 
 /// A package's place, as it was typed.
 #[derive(Clone, Debug)]
@@ -67,6 +68,41 @@ pub fn registry(reference: &PackageRef, plain_http: bool, config: &Config) -> Re
     let credentials = file.map_or(Credentials::Anonymous, Credentials::DockerConfig);
     let options = Options { credentials, plain_http, ..Options::default() };
     Registry::of(reference, options).map_err(failed)
+}
+
+/// Pulls a package, and all that refers to it, into a layout.
+///
+/// # Errors
+/// The registry does not give it whole, or the layout cannot be written.
+pub async fn pull_whole(
+    registry: &Registry,
+    reference: &PackageRef,
+    digest: Digest,
+    store: &Store,
+) -> Result<Carried> {
+    registry.pull(reference, digest, Part::Whole, store).await.map_err(failed)?;
+    registry.pull_referrers(reference, digest, store).await.map_err(failed)
+}
+
+/// How many signatures and other referrers a package has with it, for people.
+#[must_use]
+pub fn came_along(signatures: usize, others: usize) -> String {
+    let signed = match signatures {
+        0 => "unsigned".to_owned(),
+        1 => "1 signature".to_owned(),
+        several => format!("{several} signatures"),
+    };
+    if others == 0 { signed } else { format!("{signed}, {others} other referrers") }
+}
+
+/// Says if not everything that refers to a package came along.
+pub fn note_left(carried: &Carried, output: &Output) {
+    if carried.left > 0 {
+        output.note(&format!(
+            "note: {} signatures or other referrers were left in the registry: it has more than are carried along (64 for a digest, 64 MiB)",
+            carried.left
+        ));
+    }
 }
 
 /// A layout that is there.

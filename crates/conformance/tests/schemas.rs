@@ -213,6 +213,7 @@ fn of_case(file: &str, case: &Case, documents: &mut Vec<Document>) {
 fn kind(input: &Value) -> &'static str {
     match input["kind"].as_str() {
         Some("index") => "index",
+        Some("list") => "list",
         Some("manifest") => "image-manifest",
         _ => "config",
     }
@@ -250,7 +251,7 @@ fn archived(input: &Value, add: &mut impl FnMut(&'static str, Option<Value>)) {
         return;
     };
     let mut rest = bytes.as_slice();
-    for (name, schema) in [("oci-layout", "oci-layout"), ("index.json", "index")] {
+    for (name, schema) in [("oci-layout", "oci-layout"), ("index.json", "list")] {
         let size = rest.get(124..135).and_then(|size| std::str::from_utf8(size).ok());
         let size = size.and_then(|size| usize::from_str_radix(size, 8).ok());
         let Some(size) = size.filter(|_| rest.starts_with(name.as_bytes())) else { return };

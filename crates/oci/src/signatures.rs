@@ -1,4 +1,5 @@
-//! Signatures in a layout: a bundle's blob, and one referrer of the index and of each platform manifest.
+//! Signatures in a layout: a bundle's blob, and one referrer of the index and of each platform manifest. What else refers to
+//! those is carried along.
 
 use skep_spec::oci::{Annotations, Descriptor, ImageManifest, Index, MAX_DOCUMENT};
 use skep_spec::{Digest, media};
@@ -8,8 +9,8 @@ use crate::store::{Store, StoreError};
 
 /// The empty config of a referrer.
 pub(crate) const EMPTY: &[u8] = b"{}";
-/// Most bundles of one digest that are looked at.
-pub(crate) const BUNDLES_MAX: usize = 64;
+/// Most referrers of one digest that are looked at.
+pub(crate) const REFERRERS_MAX: usize = 64;
 
 /// Why a package in a layout cannot be signed or its signatures not be read.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +84,9 @@ pub fn attach(store: &Store, index: Digest, bundle: &[u8]) -> Result<(), Signatu
 /// When `index.json` or a file cannot be read.
 pub fn bundles(store: &Store, subject: Digest) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut found = Vec::new();
-    for referrer in listed(store)? {
-        if found.len() == BUNDLES_MAX {
+    let is_bundle = |entry: &Descriptor| entry.artifact_type.as_deref() == Some(media::BUNDLE);
+    for referrer in listed(store)?.filter(is_bundle).map(|entry| entry.digest) {
+        if found.len() == REFERRERS_MAX {
             break;
         }
         let bundle = match store.read(&referrer, MAX_DOCUMENT as u64) {
@@ -102,26 +104,34 @@ pub fn bundles(store: &Store, subject: Digest) -> Result<Vec<Vec<u8>>, StoreErro
     Ok(found)
 }
 
-/// The manifests of bundles that refer to `subject`, each with its bytes.
+/// The manifests of what refers to `subject`, signatures or not, each with its bytes.
 pub(crate) fn referrers(
     store: &Store,
     subject: Digest,
 ) -> Result<Vec<(ImageManifest, Vec<u8>)>, StoreError> {
     let mut found = Vec::new();
-    for referrer in listed(store)? {
-        if found.len() == BUNDLES_MAX {
-            break;
-        }
-        let bytes = store.require(&referrer, MAX_DOCUMENT as u64)?;
-        found.extend(bundle_manifest(&bytes, subject).map(|manifest| (manifest, bytes)));
+    for entry in listed(store)? {
+        let bytes = store.require(&entry.digest, MAX_DOCUMENT as u64)?;
+        let manifest = ImageManifest::parse(&bytes).ok().filter(|m| refers_to(m, subject));
+        found.extend(manifest.map(|manifest| (manifest, bytes)));
     }
     Ok(found)
 }
 
-/// What `index.json` lists as the manifests of bundles.
-fn listed(store: &Store) -> Result<impl Iterator<Item = Digest>, StoreError> {
-    let bundles = |entry: &Descriptor| entry.artifact_type.as_deref() == Some(media::BUNDLE);
-    Ok(store.index()?.manifests.into_iter().filter(bundles).map(|entry| entry.digest))
+/// What `index.json` lists as referrers.
+fn listed(store: &Store) -> Result<impl Iterator<Item = Descriptor>, StoreError> {
+    let manifests =
+        |entry: &Descriptor| entry.media_type == media::MANIFEST && entry.artifact_type.is_some();
+    Ok(store.index()?.manifests.into_iter().filter(manifests))
+}
+
+/// What a referrer is: its `artifactType`, or where older ones have none, its config's type (image-spec, manifest.md).
+pub(crate) fn artifact_type(manifest: &ImageManifest) -> &str {
+    manifest.artifact_type.as_deref().unwrap_or(&manifest.config.media_type)
+}
+
+fn refers_to(manifest: &ImageManifest, subject: Digest) -> bool {
+    manifest.subject.as_ref().is_some_and(|found| found.digest == subject)
 }
 
 fn bundle_manifest(bytes: &[u8], subject: Digest) -> Option<ImageManifest> {
@@ -132,7 +142,7 @@ fn bundle_manifest(bytes: &[u8], subject: Digest) -> Option<ImageManifest> {
 pub(crate) fn is_bundle_of(manifest: &ImageManifest, subject: Digest) -> bool {
     let layer = manifest.layers.first();
     manifest.artifact_type.as_deref() == Some(media::BUNDLE)
-        && manifest.subject.as_ref().is_some_and(|found| found.digest == subject)
+        && refers_to(manifest, subject)
         && layer.is_some_and(|layer| layer.media_type == media::BUNDLE)
 }
 

@@ -3,11 +3,13 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::SystemTime;
 
-use skep_oci::registry::{Part, RegistryError};
+use skep_oci::registry::{Carried, Part, RegistryError};
 use skep_oci::{Store, signatures};
+use skep_spec::oci::Descriptor;
 use skep_spec::{Arch, media};
 use skep_trust::key::KeyKind;
 use skep_trust::{Asked, Policy, SecretKey, admit, verify};
@@ -63,6 +65,58 @@ async fn every_platform_manifest_carries_the_signature_too() {
         let found = client.bundles(&reference, subject.digest).await.unwrap();
         assert_eq!(found, std::slice::from_ref(&bundle), "{}", subject.name);
     }
+}
+
+/// What others attached is none of ours to change: its own digest may be signed.
+#[tokio::test]
+async fn what_refers_to_a_package_travels_byte_for_byte() {
+    let (registry, fixture) = (DockerRegistry::start(), Fixture::new("1.0.0"));
+    fixture.sign_well(&SecretKey::generate(KeyKind::P256).unwrap());
+    let index = fixture.store.require(&fixture.index, 1 << 20).unwrap();
+    let bom = Descriptor::of("text/spdx", b"SPDXVersion: SPDX-2.3");
+    fixture.store.put(b"SPDXVersion: SPDX-2.3").unwrap();
+    // Older tools write no artifactType, and everyone has annotations of their own.
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "x-unknown": true, "mediaType": media::MANIFEST,
+        "config": Descriptor::of("application/spdx", b"{}"), "layers": [bom],
+        "subject": Descriptor::of(media::INDEX, &index), "annotations": {"made": "today"},
+    })
+    .to_string();
+    let digest = fixture.store.put(manifest.as_bytes()).unwrap();
+    fixture.store.list_referrer("application/spdx", digest, manifest.len() as u64).unwrap();
+
+    let (client, reference) = (registry.client(), registry.reference("1.0.0"));
+    let pushed = client.push(&fixture.store, fixture.index, &reference).await.unwrap();
+    assert_eq!((pushed.signatures, pushed.others), (1, 1));
+    let copy = Store::create(&fixture.path("copy")).unwrap();
+    client.pull(&reference, fixture.index, Part::Whole, &copy).await.unwrap();
+    let carried = client.pull_referrers(&reference, fixture.index, &copy).await.unwrap();
+    assert_eq!(carried, Carried { signatures: 1, others: 1, left: 0 });
+    assert_eq!(blobs(copy.root()), blobs(fixture.store.root()));
+    let listed = |store: &Store| {
+        let manifests = store.index().unwrap().manifests.into_iter();
+        manifests.map(|entry| (entry.digest, entry.artifact_type)).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(listed(&copy), listed(&fixture.store));
+    copy.collect(&BTreeSet::from([fixture.index])).unwrap();
+    assert_eq!(blobs(copy.root()), blobs(fixture.store.root()), "what refers to it is kept");
+}
+
+#[tokio::test]
+async fn versions_are_listed_the_newest_first_and_nothing_else() {
+    let registry = DockerRegistry::start();
+    let client = registry.client();
+    for version in ["1.9.0", "1.10.0", "1.10.0-rc.1", "1.10.0+b.1"] {
+        let fixture = Fixture::new(version);
+        fixture.sign_well(&SecretKey::generate(KeyKind::Ed25519).unwrap()); // makes fallback tags
+        client.push(&fixture.store, fixture.index, &registry.reference(version)).await.unwrap();
+    }
+    let tags = client.tags(&registry.reference("1.9.0")).await.unwrap();
+    let versions: Vec<_> = tags.versions.iter().map(ToString::to_string).collect();
+    assert_eq!(versions, ["1.10.0+b.1", "1.10.0", "1.10.0-rc.1", "1.9.0"]);
+    let absent = format!("{}/acme/other", registry.host).parse().unwrap();
+    let error = client.tags(&absent).await.unwrap_err();
+    assert!(matches!(error, RegistryError::NotFound { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -13,16 +13,19 @@ use crate::{Arch, Digest, media, schema};
 pub const MAX_DOCUMENT: usize = 4 << 20;
 /// Most manifests of an index, and most layers of a manifest.
 pub const MAX_ENTRIES: usize = 256;
+/// Most manifests of a list: `index.json`, or what refers to a digest.
+pub const MAX_LISTED: usize = 16_384;
 
-/// The schemas of an index, a platform manifest or other manifest, and a config, by their names.
+/// The schemas of an index, a list, a platform manifest or other manifest, and a config, by their names.
 #[must_use]
-pub fn schemas() -> [(&'static str, serde_json::Value); 3] {
+pub fn schemas() -> [(&'static str, serde_json::Value); 4] {
     let codes = &[("const", "oci.kind"), ("maxItems", "oci.too-many"), ("*", "oci.document")];
+    let title = "An OCI image index that is a list: index.json, or what refers to a digest";
+    let mut list = schema::of::<Index>("list", title, codes);
+    list["properties"]["manifests"]["maxItems"] = MAX_LISTED.into();
     [
-        (
-            "index",
-            schema::of::<Index>("index", "An OCI image index: a package, or index.json", codes),
-        ),
+        ("index", schema::of::<Index>("index", "An OCI image index: a package", codes)),
+        ("list", list),
         (
             "image-manifest",
             schema::of::<ImageManifest>(
@@ -182,14 +185,21 @@ impl Index {
     /// # Errors
     /// Not JSON, too long, another schema version or media type, too many entries.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
-        let index: Self = document(bytes, "index")?;
-        expect(
-            "index",
-            index.schema_version,
-            &index.media_type,
-            media::INDEX,
-            index.manifests.len(),
-        )?;
+        Self::parse_within(bytes, "index", MAX_ENTRIES)
+    }
+
+    /// Reads an index that is a list: `index.json` of a layout or archive, or what refers to a digest.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], with room for more entries.
+    pub fn parse_list(bytes: &[u8]) -> Result<Self, DocumentError> {
+        Self::parse_within(bytes, "list", MAX_LISTED)
+    }
+
+    fn parse_within(bytes: &[u8], what: &'static str, max: usize) -> Result<Self, DocumentError> {
+        let index: Self = document(bytes, what)?;
+        is_of(what, index.schema_version, &index.media_type, media::INDEX)?;
+        is_within(what, index.manifests.len(), max)?;
         Ok(index)
     }
 
@@ -257,13 +267,8 @@ impl ImageManifest {
     /// Not JSON, too long, another schema version or media type, too many layers.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let manifest: Self = document(bytes, "manifest")?;
-        expect(
-            "manifest",
-            manifest.schema_version,
-            &manifest.media_type,
-            media::MANIFEST,
-            manifest.layers.len(),
-        )?;
+        is_of("manifest", manifest.schema_version, &manifest.media_type, media::MANIFEST)?;
+        is_within("manifest", manifest.layers.len(), MAX_ENTRIES)?;
         Ok(manifest)
     }
 
@@ -337,7 +342,7 @@ pub enum DocumentError {
     /// Not JSON, or not of this shape.
     #[error("the {what} cannot be read")]
     Json {
-        /// `index` or `manifest`.
+        /// `index`, `list` or `manifest`.
         what: &'static str,
         /// What is wrong with it.
         source: JsonError,
@@ -345,7 +350,7 @@ pub enum DocumentError {
     /// Another kind of document.
     #[error("the {what} has {field} {found}, it should be {wanted}")]
     Kind {
-        /// `index` or `manifest`.
+        /// `index`, `list` or `manifest`.
         what: &'static str,
         /// The field.
         field: &'static str,
@@ -355,12 +360,14 @@ pub enum DocumentError {
         wanted: String,
     },
     /// Too many manifests or layers.
-    #[error("the {what} lists {found} entries, more than the {MAX_ENTRIES} allowed")]
+    #[error("the {what} lists {found} entries, more than the {max} allowed")]
     TooMany {
-        /// `index` or `manifest`.
+        /// `index`, `list` or `manifest`.
         what: &'static str,
         /// How many.
         found: usize,
+        /// How many it may.
+        max: usize,
     },
 }
 
@@ -391,12 +398,11 @@ fn document<T: serde::de::DeserializeOwned>(
     json::read(bytes, MAX_DOCUMENT).map_err(|source| DocumentError::Json { what, source })
 }
 
-fn expect(
+fn is_of(
     what: &'static str,
     version: u32,
     media_type: &str,
     wanted: &str,
-    entries: usize,
 ) -> Result<(), DocumentError> {
     let kind = |field, found: String, wanted: String| {
         Err(DocumentError::Kind { what, field, found, wanted })
@@ -407,10 +413,11 @@ fn expect(
     if media_type != wanted {
         return kind("mediaType", format!("'{media_type}'"), format!("'{wanted}'"));
     }
-    if entries > MAX_ENTRIES {
-        return Err(DocumentError::TooMany { what, found: entries });
-    }
     Ok(())
+}
+
+fn is_within(what: &'static str, found: usize, max: usize) -> Result<(), DocumentError> {
+    if found > max { Err(DocumentError::TooMany { what, found, max }) } else { Ok(()) }
 }
 
 /// Without whitespace, fields in the order of the structs: image-spec order.

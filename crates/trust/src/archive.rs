@@ -96,7 +96,7 @@ pub fn read(bytes: &[u8]) -> Result<Archive<'_>, ArchiveError> {
     let layout = entries.must(Layout::FILE)?;
     is_layout(layout)?;
     let index_bytes = entries.must("index.json")?;
-    let index = Index::parse(index_bytes).map_err(|error| ArchiveError::Layout {
+    let index = Index::parse_list(index_bytes).map_err(|error| ArchiveError::Layout {
         what: "index.json",
         why: format!("{error} ({})", error.code()),
     })?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 mod conformance;
+mod copy;
 mod diff;
 mod events;
 mod inspect;
@@ -19,6 +20,7 @@ mod rollback;
 mod run;
 mod show;
 mod sign;
+mod tags;
 mod upgrade;
 mod verify;
 
@@ -47,6 +49,7 @@ pub struct Skep {
 pub enum Command {
     Build(build::Build),
     Conformance(conformance::Conformance),
+    Copy(copy::Copy),
     Diff(diff::Diff),
     Events(events::Events),
     Inspect(inspect::Inspect),
@@ -65,6 +68,7 @@ pub enum Command {
     Run(run::Run),
     Show(show::Show),
     Sign(sign::Sign),
+    Tags(tags::Tags),
     Upgrade(upgrade::Upgrade),
     Verify(verify::Verify),
 }
@@ -79,6 +83,7 @@ impl Command {
         match self {
             Self::Build(command) => command.run(output, &config),
             Self::Conformance(command) => command.run(output),
+            Self::Copy(command) => command.run(output, &config),
             Self::Diff(command) => command.run(output, &config),
             Self::Events(command) => command.run(output, &config),
             Self::Inspect(command) => command.run(output, &config),
@@ -97,6 +102,7 @@ impl Command {
             Self::Run(command) => command.run(output, &config),
             Self::Show(command) => command.run(output, &config),
             Self::Sign(command) => command.run(output, &config),
+            Self::Tags(command) => command.run(output, &config),
             Self::Upgrade(command) => command.run(output, &config),
             Self::Verify(command) => command.run(output, &config),
         }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use skep_oci::registry::Part;
-use skep_oci::{Registry, Store, signatures};
+use skep_oci::registry::Carried;
+use skep_oci::{Registry, Store};
 use skep_spec::{Digest, PackageRef};
 
 use crate::config::Config;
@@ -45,9 +45,10 @@ impl Pull {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let reference = place::reference(&self.reference, config)?;
         let registry = place::registry(&reference, self.plain_http, config)?;
-        let (digest, signatures) = place::block_on(self.pull(&registry, &reference))?;
+        let (digest, carried) = place::block_on(self.pull(&registry, &reference))?;
+        place::note_left(&carried, output);
         let (reference, layout) = (reference.to_string(), self.out);
-        let answer = Answer { reference, digest, layout, signatures };
+        let answer = Answer { reference, digest, layout, signatures: carried.signatures };
         output.answer(&answer, || {
             let Answer { reference, layout, signatures, .. } = &answer;
             let shown = layout.display();
@@ -58,16 +59,15 @@ impl Pull {
         Ok(())
     }
 
-    /// The digest of what was pulled, and how many signatures came with it.
-    async fn pull(&self, registry: &Registry, reference: &PackageRef) -> Result<(Digest, usize)> {
+    /// The digest of what was pulled, and what came with it.
+    async fn pull(&self, registry: &Registry, reference: &PackageRef) -> Result<(Digest, Carried)> {
         let digest = registry.resolve(reference).await.map_err(place::failed)?;
-        let bundles = registry.bundles(reference, digest).await.map_err(place::failed)?;
         let new = Store::would_make(&self.out);
-        let filled = self.fill(registry, reference, digest, &bundles).await;
+        let filled = self.fill(registry, reference, digest).await;
         if filled.is_err() {
             new.iter().for_each(|path| remove(path));
         }
-        filled.map(|()| (digest, bundles.len()))
+        Ok((digest, filled?))
     }
 
     async fn fill(
@@ -75,15 +75,9 @@ impl Pull {
         registry: &Registry,
         reference: &PackageRef,
         digest: Digest,
-        bundles: &[Vec<u8>],
-    ) -> Result<()> {
+    ) -> Result<Carried> {
         let store = Store::create(&self.out).map_err(place::failed)?;
-        let pulled = registry.pull(reference, digest, Part::Whole, &store).await;
-        pulled.map_err(place::failed)?;
-        let mut bundles = bundles.iter();
-        bundles
-            .try_for_each(|bundle| signatures::attach(&store, digest, bundle))
-            .map_err(place::failed)
+        place::pull_whole(registry, reference, digest, &store).await
     }
 }
 

@@ -32,6 +32,7 @@ struct Answer {
     blobs: usize,
     bytes: u64,
     signatures: usize,
+    others: usize,
 }
 
 impl Push {
@@ -53,14 +54,11 @@ impl Push {
             blobs: pushed.blobs,
             bytes: pushed.bytes,
             signatures: pushed.signatures,
+            others: pushed.others,
         };
         output.answer(&answer, || {
             let sent = format!("{} new blobs, {}", pushed.blobs, bytes(pushed.bytes));
-            let signed = match pushed.signatures {
-                0 => "unsigned".to_owned(),
-                1 => "1 signature".to_owned(),
-                several => format!("{several} signatures"),
-            };
+            let signed = place::came_along(pushed.signatures, pushed.others);
             format!("Pushed {reference}\n{digest}\n{sent}, {signed}")
         });
         Ok(())

@@ -20,6 +20,7 @@ pub(super) fn read(input: &Value) -> Answered {
     let Asked { kind, text } = question(input)?;
     match kind.as_str() {
         "index" => drop(Index::parse(text.as_bytes())?),
+        "list" => drop(Index::parse_list(text.as_bytes())?),
         "manifest" => drop(ImageManifest::parse(text.as_bytes())?),
         _ => return Err(Failure::Unsupported),
     }

@@ -5,6 +5,7 @@
 //! `skep-trust`'s matter.
 
 mod auth;
+mod carry;
 pub mod challenge;
 mod credentials;
 mod error;
@@ -13,12 +14,14 @@ mod login;
 mod pull;
 mod push;
 mod referrers;
+mod tags;
 
 use reqwest::{Method, StatusCode};
 use skep_spec::oci::MAX_DOCUMENT;
 use skep_spec::{Digest, PackageRef, media};
 
 use self::auth::{Access, Auth};
+pub use self::carry::Carried;
 pub use self::credentials::Credentials;
 pub use self::error::RegistryError;
 pub use self::http::TimeLimits;
@@ -26,6 +29,7 @@ use self::http::{Answer, Body, Get, Http};
 pub use self::login::{Login, LoginError};
 pub use self::pull::Part;
 pub use self::push::Pushed;
+pub use self::tags::Tags;
 
 /// How to speak to a registry.
 #[derive(Clone, Debug, Default)]

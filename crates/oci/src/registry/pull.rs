@@ -59,7 +59,12 @@ impl Registry {
         Ok(())
     }
 
-    fn not_ours(&self, action: &str, what: &str, error: &dyn std::error::Error) -> RegistryError {
+    pub(super) fn not_ours(
+        &self,
+        action: &str,
+        what: &str,
+        error: &dyn std::error::Error,
+    ) -> RegistryError {
         self.http.misbehaves(
             action,
             format!("the {what} is not a package's: {}", super::http::chain(error)),

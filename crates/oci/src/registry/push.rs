@@ -18,7 +18,9 @@ use super::Registry;
 use super::auth::Authorization;
 use super::error::RegistryError;
 use super::referrers::fallback_tag;
-use crate::signatures::{EMPTY, referrer, referrers, subject_descriptors};
+use crate::signatures::{
+    EMPTY, artifact_type, is_bundle_of, referrer, referrers, subject_descriptors,
+};
 use crate::store::Store;
 
 /// How often the fallback tag is written until it keeps what was written: others may write it at the same time.
@@ -31,8 +33,10 @@ pub struct Pushed {
     pub blobs: usize,
     /// Bytes of them.
     pub bytes: u64,
-    /// Signatures.
+    /// Signature bundles of the index, attestations among them.
     pub signatures: usize,
+    /// What else refers to the index.
+    pub others: usize,
 }
 
 impl Registry {
@@ -63,7 +67,11 @@ impl Registry {
         for subject in subject_descriptors(&bytes).map_err(|e| self.layout(&action, &e))? {
             for (manifest, bytes) in referrers(store, subject.digest)? {
                 push.referrer(store, &manifest, bytes, &mut pushed).await?;
-                pushed.signatures += usize::from(subject.digest == digest);
+                if subject.digest == digest {
+                    let is_bundle = is_bundle_of(&manifest, digest);
+                    pushed.signatures += usize::from(is_bundle);
+                    pushed.others += usize::from(!is_bundle);
+                }
             }
         }
         push.manifest(&version.tag(), media::INDEX, bytes).await?;
@@ -87,7 +95,7 @@ impl Registry {
         push.blob(&Digest::of(EMPTY), EMPTY.to_vec(), &mut Pushed::default()).await?;
         push.blob(&Digest::of(bundle), bundle.to_vec(), &mut Pushed::default()).await?;
         for subject in subject_descriptors(index).map_err(|e| self.layout(&action, &e))? {
-            push.refer(referrer(bundle, &subject), &subject).await?;
+            push.refer(referrer(bundle, &subject), subject.digest).await?;
         }
         Ok(())
     }
@@ -181,7 +189,7 @@ impl Pusher<'_> {
     ) -> Result<(), RegistryError> {
         self.blobs(store, manifest, pushed).await?;
         let Some(subject) = &manifest.subject else { return Ok(()) };
-        self.refer(bytes, subject).await
+        self.refer(bytes, subject.digest).await
     }
 
     async fn blobs(
@@ -222,13 +230,15 @@ impl Pusher<'_> {
     }
 
     /// Puts a manifest that refers to `subject`, and where there is no referrers API its entry in the fallback tag.
-    async fn refer(&self, manifest: Vec<u8>, subject: &Descriptor) -> Result<(), RegistryError> {
+    async fn refer(&self, bytes: Vec<u8>, subject: Digest) -> Result<(), RegistryError> {
+        let manifest =
+            ImageManifest::parse(&bytes).map_err(|e| self.registry.layout(self.action, &e))?;
         let entry = Descriptor {
-            artifact_type: Some(media::BUNDLE.to_owned()),
-            ..Descriptor::of(media::MANIFEST, &manifest)
+            artifact_type: Some(artifact_type(&manifest).to_owned()),
+            annotations: manifest.annotations,
+            ..Descriptor::of(media::MANIFEST, &bytes)
         };
-        self.manifest(&entry.digest.to_string(), media::MANIFEST, manifest).await?;
-        let subject = subject.digest;
+        self.manifest(&entry.digest.to_string(), media::MANIFEST, bytes).await?;
         let listed = self.registry.referrers(self.action, self.repository, subject).await?;
         if listed.is_some() { Ok(()) } else { self.list_in_fallback(entry, subject).await }
     }

@@ -1,6 +1,6 @@
-//! Signature bundles in a registry: the referrers API, or the fallback tag where there is none.
+//! What refers to a package in a registry, above all signature bundles: the referrers API, or the fallback tag where there is none.
 
-use reqwest::header::LINK;
+use reqwest::header::{HeaderMap, LINK};
 use reqwest::{Method, StatusCode};
 use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
 use skep_spec::{Digest, PackageRef, media};
@@ -9,13 +9,12 @@ use skep_trust::bundle::BUNDLE_MAX;
 use super::error::RegistryError;
 use super::http::{Body, chain};
 use super::{Read, Registry};
-use crate::signatures::{BUNDLES_MAX, is_bundle_of};
+use crate::signatures::{REFERRERS_MAX, is_bundle_of};
 
 /// Most pages of a list of referrers that are followed.
 const PAGES_MAX: usize = 16;
 /// Most bytes of all bundles of one digest together.
 const BUNDLES_TOTAL_MAX: u64 = BUNDLE_MAX as u64;
-
 impl Registry {
     /// The signature bundles that refer to `subject`, an index's or manifest's digest. None is no error; any other
     /// answer than "none" is.
@@ -32,18 +31,45 @@ impl Registry {
     ) -> Result<Vec<Vec<u8>>, RegistryError> {
         let action = format!("look for signatures of {}", reference.at(subject));
         let repository = reference.repository();
-        let listed = match self.referrers(&action, &repository, subject).await? {
-            Some(listed) => listed,
-            None => self.fallback(&action, &repository, subject).await?.manifests,
-        };
+        let listed = self.candidates(&action, &repository, subject).await?;
         let mut bundles = Vec::new();
         let mut room = BUNDLES_TOTAL_MAX;
-        for entry in listed.iter().filter(|entry| may_be_bundle(entry)).take(BUNDLES_MAX) {
+        for entry in listed.iter().filter(|entry| may_be_bundle(entry)).take(REFERRERS_MAX) {
             let bundle = self.bundle(&action, &repository, entry, subject, room).await?;
             room -= bundle.as_ref().map_or(0, |bundle| bundle.len() as u64);
             bundles.extend(bundle);
         }
         Ok(bundles)
+    }
+
+    /// What is said to refer to `subject`.
+    pub(super) async fn candidates(
+        &self,
+        action: &str,
+        repository: &str,
+        subject: Digest,
+    ) -> Result<Vec<Descriptor>, RegistryError> {
+        match self.referrers(action, repository, subject).await? {
+            Some(listed) => Ok(listed),
+            None => Ok(self.fallback(action, repository, subject).await?.manifests),
+        }
+    }
+
+    /// A manifest that a list names, if it is there and refers to `subject`: a list may name what is gone or is something
+    /// else.
+    pub(super) async fn referrer(
+        &self,
+        action: &str,
+        repository: &str,
+        entry: &Descriptor,
+        subject: Digest,
+    ) -> Result<Option<(ImageManifest, Vec<u8>)>, RegistryError> {
+        let bytes = self.manifest_by_digest(action, repository, &entry.digest).await?;
+        let parsed = bytes.and_then(|bytes| Some((ImageManifest::parse(&bytes).ok()?, bytes)));
+        let refers = |manifest: &ImageManifest| {
+            manifest.subject.as_ref().is_some_and(|found| found.digest == subject)
+        };
+        Ok(parsed.filter(|(manifest, _)| refers(manifest)))
     }
 
     /// What the referrers API lists; `None` where the registry has no such API.
@@ -73,10 +99,8 @@ impl Registry {
             }
             let index = self.list_of(action, &answer.body)?;
             listed.extend(index.manifests);
-            match answer.headers.get(LINK).and_then(|link| next_page(link.to_str().ok()?)) {
-                Some(next) if listed.len() < BUNDLES_MAX => {
-                    path = self.same_registry(action, &next)?
-                }
+            match self.next_page(action, &answer.headers)? {
+                Some(next) if listed.len() < REFERRERS_MAX => path = next,
                 _ => return Ok(Some(listed)),
             }
         }
@@ -99,18 +123,23 @@ impl Registry {
     fn list_of(&self, action: &str, bytes: &[u8]) -> Result<Index, RegistryError> {
         let refuse =
             |e| self.http.misbehaves(action, format!("its list of referrers: {}", chain(&e)));
-        Index::parse(bytes).map_err(refuse)
+        Index::parse_list(bytes).map_err(refuse)
     }
 
-    /// A `Link` may name another path, never another registry.
-    fn same_registry(&self, action: &str, link: &str) -> Result<String, RegistryError> {
+    /// Where a list goes on. A `Link` may name another path, never another registry.
+    pub(super) fn next_page(
+        &self,
+        action: &str,
+        headers: &HeaderMap,
+    ) -> Result<Option<String>, RegistryError> {
+        let link = headers.get(LINK).and_then(|link| next_page(link.to_str().ok()?));
+        let Some(link) = link else { return Ok(None) };
         let base = self.http.url("/")?;
-        let next = base.join(link).ok().filter(|url| url.origin() == base.origin());
-        let why = || "its list of referrers goes on at another registry".to_owned();
+        let next = base.join(&link).ok().filter(|url| url.origin() == base.origin());
+        let why = || "its list goes on at another registry".to_owned();
         let next = next.ok_or_else(|| self.http.misbehaves(action, why()))?;
-        Ok(next
-            .query()
-            .map_or_else(|| next.path().into(), |query| format!("{}?{query}", next.path())))
+        let query = next.query().map_or_else(String::new, |query| format!("?{query}"));
+        Ok(Some(format!("{}{query}", next.path())))
     }
 
     async fn bundle(
@@ -121,11 +150,8 @@ impl Registry {
         subject: Digest,
         room: u64,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let manifest = self.manifest_by_digest(action, repository, &entry.digest).await?;
-        // A list may name what is gone or is something else: then it is no signature.
-        let Some(manifest) = manifest.and_then(|bytes| ImageManifest::parse(&bytes).ok()) else {
-            return Ok(None);
-        };
+        let manifest = self.referrer(action, repository, entry, subject).await?;
+        let Some((manifest, _)) = manifest else { return Ok(None) };
         match manifest.layers.first() {
             Some(layer) if is_bundle_of(&manifest, subject) && layer.size <= room => {
                 self.blob(action, repository, &layer.digest, layer.size).await

@@ -31,7 +31,7 @@ impl Store {
             self.need_package(*index, &mut needed)?;
         }
         for entry in self.index()?.manifests {
-            self.need_signature(&entry, &mut needed)?;
+            self.need_referrer(&entry, &mut needed)?;
         }
         self.unlist(|entry| needed.contains(&entry.digest))?;
         let mut collected = Collected::default();
@@ -61,13 +61,13 @@ impl Store {
         Ok(())
     }
 
-    /// A signature is needed for what it signs.
-    fn need_signature(
+    /// A signature is needed for what it signs, and so is whatever else refers to what is needed.
+    fn need_referrer(
         &self,
         entry: &Descriptor,
         needed: &mut BTreeSet<Digest>,
     ) -> Result<(), StoreError> {
-        if entry.artifact_type.as_deref() != Some(media::BUNDLE) {
+        if entry.media_type != media::MANIFEST || entry.artifact_type.is_none() {
             return Ok(());
         }
         let Some(manifest) = self.manifest(&entry.digest)? else { return Ok(()) };

@@ -90,6 +90,14 @@ pub enum StoreError {
         /// What is wrong.
         source: Box<DocumentError>,
     },
+    /// More than an `index.json` has room for.
+    #[error("'{}' has no room for another entry; use another layout, or take out what nobody needs", path.display())]
+    Full {
+        /// The file, which stays as it was.
+        path: PathBuf,
+        /// What would be too much.
+        source: Box<DocumentError>,
+    },
 }
 
 impl StoreError {

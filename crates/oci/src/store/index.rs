@@ -28,7 +28,8 @@ impl Store {
         let mut bytes = Vec::new();
         let file = regular::open(&path).map_err(io_error("read", &path))?;
         file.take(INDEX_MAX + 1).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
-        Index::parse(&bytes).map_err(|source| StoreError::Index { path, source: Box::new(source) })
+        Index::parse_list(&bytes)
+            .map_err(|source| StoreError::Index { path, source: Box::new(source) })
     }
 
     /// Lists a package's index under `publisher/name:version`, in place of what had that name.
@@ -145,7 +146,11 @@ impl Store {
         if is_there && after == before {
             return Ok(());
         }
-        durable::write(&path, &after.to_bytes())
+        let bytes = after.to_bytes();
+        // What could not be read again would close the store to everyone.
+        Index::parse_list(&bytes)
+            .map_err(|source| StoreError::Full { path: path.clone(), source: Box::new(source) })?;
+        durable::write(&path, &bytes)
     }
 
     fn index_path(&self) -> PathBuf {
@@ -176,6 +181,8 @@ fn listed_as(ref_name: &str) -> Option<PackageRef> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use skep_spec::oci::MAX_LISTED;
 
     use super::super::tests::store;
     use super::*;
@@ -237,6 +244,17 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         assert_eq!(store.packages().unwrap().len(), 32);
         assert_eq!(fs::read_dir(store.blobs()).unwrap().count(), 1);
+    }
+
+    /// A store with one entry too many could not be opened any more.
+    #[test]
+    fn a_list_takes_as_many_as_can_be_read_again() {
+        let (_folder, store) = store();
+        let entry = |number: usize| descriptor(media::MANIFEST, Digest::of(&[0]), number as u64);
+        store.change_index(|list| list.manifests.extend((0..MAX_LISTED).map(entry))).unwrap();
+        let error = store.list_referrer(media::BUNDLE, Digest::of(b"r"), 1).unwrap_err();
+        assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        assert_eq!(store.index().unwrap().manifests.len(), MAX_LISTED);
     }
 
     #[test]

@@ -1,0 +1,82 @@
+//! The tags of a repository: versions, channels, and what is none of ours.
+
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use skep_spec::oci::MAX_DOCUMENT;
+use skep_spec::{Channel, PackageRef, Version, json};
+
+use super::error::RegistryError;
+use super::http::{Body, chain};
+use super::{Read, Registry};
+
+/// Most pages that are followed, of as many tags as the registry likes.
+const PAGES_MAX: usize = 64;
+/// What a channel's tag begins with (part 9 of the standard).
+const CHANNEL_PREFIX: &str = "skep-channel-";
+
+/// What a package is tagged with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags {
+    /// Versions, the newest first.
+    pub versions: Vec<Version>,
+    /// Channels, by name.
+    pub channels: Vec<Channel>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
+impl Registry {
+    /// The versions and channels of the package that a reference names. Tags that spell neither are left out.
+    ///
+    /// # Errors
+    /// When the registry has no such package, or does not list its tags as it should.
+    pub async fn tags(&self, reference: &PackageRef) -> Result<Tags, RegistryError> {
+        let repository = reference.repository();
+        let action = format!("list the tags of {repository}");
+        let mut path = format!("/v2/{repository}/tags/list?n=1000");
+        let mut tags = Tags::default();
+        for _ in 0..PAGES_MAX {
+            let answer = self.read(Read {
+                action: &action,
+                repository: &repository,
+                path,
+                accept: "application/json",
+                body: Body::AtMost(MAX_DOCUMENT as u64),
+                method: Method::GET,
+            });
+            let answer = answer.await?;
+            if answer.status == StatusCode::NOT_FOUND {
+                return Err(self.not_found(&action));
+            }
+            let page: Page = json::read(&answer.body, MAX_DOCUMENT)
+                .map_err(|e| self.http.misbehaves(&action, format!("its list: {}", chain(&e))))?;
+            page.tags.iter().flatten().for_each(|tag| tags.add(tag));
+            match self.next_page(&action, &answer.headers)? {
+                Some(next) => path = next,
+                None => return Ok(tags.sorted()),
+            }
+        }
+        Err(self.http.misbehaves(&action, format!("its list has more than {PAGES_MAX} pages")))
+    }
+}
+
+impl Tags {
+    fn add(&mut self, tag: &str) {
+        match tag.strip_prefix(CHANNEL_PREFIX) {
+            Some(channel) => self.channels.extend(channel.parse::<Channel>()),
+            None => self.versions.extend(Version::from_tag(tag)),
+        }
+    }
+
+    fn sorted(mut self) -> Self {
+        self.versions.sort_by(|a, b| b.cmp(a));
+        self.versions.dedup();
+        self.channels.sort();
+        self.channels.dedup();
+        self
+    }
+}
