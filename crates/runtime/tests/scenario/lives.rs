@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use skep_kernel::bpffs;
 use skep_runtime::journal::{Journal, JournalError};
+use skep_runtime::pins::Pins;
 use skep_runtime::state::Record;
 use skep_runtime::{EventStream, Next, Runtime, RuntimeError};
 
@@ -65,11 +66,23 @@ pub fn rebooted_half_way(place: &Place) -> Outcome {
     Ok("the last switch that was written down counts".to_owned())
 }
 
-/// As if somebody removed the pins of all links.
-pub fn lose_links(place: &Place) -> Result<(), String> {
-    let links: Vec<_> = place.pins().into_iter().filter(|pin| pin.ends_with("link")).collect();
-    equal("no link", links.is_empty(), false)?;
-    links.iter().try_for_each(|link| bpffs::unpin(link).map_err(text))
+/// As if somebody took it off its hooks: a link's pin goes, or before the kernel has tcx the filter itself.
+pub fn lose_hooks(place: &Place) -> Result<(), String> {
+    let (_, state) = Journal::open(&place.dirs().state.join("journal")).map_err(text)?;
+    let service = state.services.get(&Job::service()).ok_or("no service is written down")?;
+    let pins = Pins::new(&place.dirs().bpffs, &Job::service());
+    equal("no hook", service.hooks.is_empty(), false)?;
+    for (name, hook) in &service.hooks {
+        let filter = hook.attachment.filter();
+        let there = filter.as_ref().map_or_else(
+            || Ok(pins.link(name).exists()),
+            |filter| filter.program_id().map(|program| program.is_some()),
+        );
+        equal(name, there.map_err(text)?, true)?;
+        let lost = filter.map_or_else(|| bpffs::unpin(&pins.link(name)), |filter| filter.remove());
+        lost.map_err(text)?;
+    }
+    Ok(())
 }
 
 /// So many records that the next start writes a checkpoint.
@@ -84,7 +97,7 @@ pub fn long_journal(place: &Place) -> Result<(), String> {
 /// A link that somebody removed is attached again, and said.
 pub fn lost_hook(place: &Place) -> Outcome {
     place.does("install")?;
-    lose_links(place)?;
+    lose_hooks(place)?;
     place.does("open")?;
     let generator = Generator::start(Kind::Rename, 1, PAUSE);
     generator.wait(50);
