@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use skep_object::shown_lines;
+
 use crate::output::Output;
 
 /// What kind of failure it is, which is the exit status.
@@ -69,7 +71,7 @@ impl Error {
         self.kind
     }
 
-    /// The text, as it is printed.
+    /// The text, as it is printed: names in it may be a stranger's.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!("error: {}\n", self.message);
@@ -82,7 +84,7 @@ impl Error {
         for hint in &self.hints {
             text.push_str(&format!("hint: {}\n", hint.trim_end().replace('\n', "\n      ")));
         }
-        text
+        shown_lines(&text).into_owned()
     }
 
     /// Prints it and gives the exit status.
@@ -139,5 +141,11 @@ mod tests {
           because No such file or directory (os error 2)
         hint: skep new NAME makes one
         ");
+        let hostile = Error::usage("no \u{1b}[31mname\rlike this").because("two\nlines");
+        let text = hostile.text();
+        assert_eq!(
+            text,
+            "error: no \\u{1b}[31mname\\u{d}like this\n  because two\n          lines\n"
+        );
     }
 }

@@ -50,7 +50,7 @@ pub use kind::ProgramKind;
 pub use map::{MapFacts, MapKind, MapOrigin, Memory, OpenSize};
 pub use outside::{Outside, OutsideKind};
 pub use program::{CoreRelocation, ProgramFacts, Source};
-pub use shown::shown;
+pub use shown::{shown, shown_lines};
 pub use slot::Slot;
 pub use uses::{Use, Used};
 pub use writers::Writers;

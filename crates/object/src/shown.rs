@@ -6,16 +6,26 @@ use std::fmt::Write as _;
 /// The text with control characters, line ends and direction marks escaped, so that it cannot pass for something else.
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hostile) {
+    escaped(text, is_hostile)
+}
+
+/// The same for a text of several lines, whose ends and tabs stay.
+#[must_use]
+pub fn shown_lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| is_hostile(c) && !matches!(c, '\n' | '\t'))
+}
+
+fn escaped(text: &str, is_escaped: fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(is_escaped) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         match c {
+            c if !is_escaped(c) => out.push(c),
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
-            c if is_hostile(c) => _ = write!(out, "\\u{{{:x}}}", c as u32), // a String takes everything
-            c => out.push(c),
+            c => _ = write!(out, "\\u{{{:x}}}", c as u32), // a String takes everything
         }
     }
     Cow::Owned(out)
@@ -28,11 +38,12 @@ fn is_hostile(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::shown;
+    use super::{shown, shown_lines};
 
     #[test]
     fn what_could_deceive_is_escaped() {
         assert_eq!(shown("plain ünïcode"), "plain ünïcode");
         assert_eq!(shown("a\nb\tc\u{1b}[2J\u{202e}d"), "a\\nb\\tc\\u{1b}[2J\\u{202e}d");
+        assert_eq!(shown_lines("a\nb\tc\u{1b}[2J"), "a\nb\tc\\u{1b}[2J");
     }
 }

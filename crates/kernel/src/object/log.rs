@@ -1,21 +1,14 @@
 //! What libbpf and the verifier said while one object was opened or loaded, and a short summary of it.
 //!
-//! libbpf's print callback is global, but it is called on the thread that calls libbpf: each thread
-//! collects for itself. The verifier writes into a buffer of the object.
+//! The verifier writes into a buffer of the object.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::Once;
-
-use libbpf_rs::{PrintLevel, set_print};
 
 use super::words;
 use crate::error::KernelError;
 
-/// Largest part of libbpf's messages that is kept, in bytes.
-const MOST_SAID: usize = 64 << 10;
 /// Room for the verifier's log in bytes; untouched pages cost nothing.
 const LOG_ROOM: usize = 16 << 20;
 
@@ -77,6 +70,10 @@ impl std::error::Error for LoadError {}
 pub(crate) struct Said(String);
 
 impl Said {
+    pub(super) const fn new(text: String) -> Self {
+        Self(text)
+    }
+
     pub(super) fn none() -> Self {
         Self::default()
     }
@@ -120,33 +117,6 @@ impl Said {
 
 fn plain(line: &str) -> &str {
     line.trim().trim_start_matches("libbpf: ")
-}
-
-thread_local! {
-    static SAID: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Calls `work` and collects what libbpf says on this thread meanwhile.
-pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, Said) {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        set_print(Some((PrintLevel::Info, collect)));
-    });
-    let before = SAID.with(|said| said.replace(Some(String::new())));
-    let result = work();
-    let said = SAID.with(|said| said.replace(before)).unwrap_or_default();
-    (result, Said(said))
-}
-
-fn collect(_: PrintLevel, text: String) {
-    SAID.with(|said| {
-        if let Ok(mut said) = said.try_borrow_mut()
-            && let Some(said) = said.as_mut()
-        {
-            let room = MOST_SAID.saturating_sub(said.len());
-            said.push_str(&text[..text.floor_char_boundary(room.min(text.len()))]);
-        }
-    });
 }
 
 /// Where the verifier writes: 16 MB of address space, memory only as far as it is written.

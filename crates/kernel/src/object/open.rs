@@ -8,7 +8,9 @@ use std::ptr::NonNull;
 
 use skep_spec::Target;
 
-use super::{LoadError, OpenOptions, Opened, Raw, log, map_name, program_name, section_name};
+use super::{
+    LoadError, OpenOptions, Opened, Raw, log, map_name, print, program_name, section_name,
+};
 use crate::error::KernelError;
 use crate::maps::{MapHandle, kind};
 use crate::sys;
@@ -64,7 +66,7 @@ pub(super) fn open(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Op
         kernel_log_size: log_buffer.len(),
         ..Default::default()
     };
-    let (object, said) = log::capture(|| {
+    let (object, said) = print::capture(|| {
         // SAFETY: bytes and options outlive the call; libbpf keeps copies of what it needs, but for the
         // log buffer, which `Opened` keeps as long as the object can be loaded.
         let object = unsafe {
@@ -167,7 +169,7 @@ impl Opened {
         let failed =
             |e| KernelError::new("set the attach target of", format!("'{name}' to {target}"), e);
         let to = sys::cstring(to).map_err(failed)?;
-        let (done, said) = log::capture(|| {
+        let (done, said) = print::capture(|| {
             // SAFETY: a program of an object that is not loaded yet, and a string that outlives the call.
             sys::check(unsafe {
                 libbpf_sys::bpf_program__set_attach_target(program, 0, to.as_ptr())
