@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
+use std::mem;
 use std::sync::Once;
 
 use skep_object::shown_lines;
@@ -31,21 +32,18 @@ pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, Said) {
 }
 
 fn install() {
-    // SAFETY: libbpf calls it with what `libbpf_print_fn_t` says. Only the third argument has another name here: bindgen's
-    // for a va_list differs by architecture, and each passes it as a pointer.
-    let callback: libbpf_sys::libbpf_print_fn_t = Some(unsafe {
-        std::mem::transmute::<
-            unsafe extern "C" fn(
-                libbpf_sys::libbpf_print_level,
-                *const c_char,
-                *mut c_void,
-            ) -> c_int,
-            _,
-        >(print)
-    });
+    #[expect(
+        clippy::missing_transmute_annotations,
+        reason = "bindgen's va_list differs by machine"
+    )]
+    // SAFETY: libbpf calls it with what `libbpf_print_fn_t` says; a va_list is passed as a pointer on all our machines.
+    let callback: libbpf_sys::libbpf_print_fn_t = Some(unsafe { mem::transmute(print as Print) });
     // SAFETY: a function that lives as long as the program.
     unsafe { libbpf_sys::libbpf_set_print(callback) };
 }
+
+type Print =
+    unsafe extern "C" fn(libbpf_sys::libbpf_print_level, *const c_char, *mut c_void) -> c_int;
 
 unsafe extern "C" {
     fn vsnprintf(to: *mut c_char, room: usize, format: *const c_char, args: *mut c_void) -> c_int;

@@ -151,27 +151,6 @@ fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
         "remove" => vec![("two", crash(ONE, "remove", "remove"))],
         "activate" => ["two", "tc"].map(|set| start(set, "activate", lives::reboot)).to_vec(),
         _ => recoveries(),
-        "activate" => {
-            vec![start("two", "activate", lives::reboot), start("tc", "activate", lives::reboot)]
-        }
-        _ => vec![
-            recovery("two", ONE, "upgrade", "upgrade.SlotsFilled.after"),
-            recovery("two", TWO, "upgrade-again", "upgrade.switch.after"),
-            recovery("two", ONE, "upgrade", "upgrade.switch.after"),
-            recovery("tc", ONE, "upgrade", "upgrade.update.after"),
-            start("two", "recover.Boot", lives::reboot),
-            start("two", "recover.attach", lives::lose_hooks),
-            start("two", "recover.pin", lives::lose_hooks),
-            start("two", "recover.Attached", lives::lose_hooks),
-            start("tc", "recover.Attached", lives::lose_hooks),
-            start("two", "recover.Checkpoint", lives::long_journal),
-            start("two", "recover.stub", hurt::lose_hooks),
-            start("two", "recover.pin", hurt::lose_hooks),
-            start("two", "recover.Attached", hurt::lose_hooks),
-            start("two", "recover.Lost", hurt::lose_pins),
-            start("two", "recover.TakeUp", hurt::leave_half_done),
-            until("two", "recover.SetAside", hurt::kill_and_block, hurt::unblock),
-        ],
     }
 }
 
