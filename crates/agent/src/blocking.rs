@@ -1,22 +1,24 @@
 //! What takes time beside the answers to others: the daemon's one thread of its own waits for sockets only.
 
-use axum::http::StatusCode;
+use std::sync::Arc;
 
+use crate::ending::Ending;
 use crate::error::Error;
+use crate::node::Node;
 
-/// Runs `work` on a thread of its own. A panic in it ends skepd, and the next start takes up what was under way.
+/// Runs `work` on a thread of its own; the end of skepd waits for it. A panic in it ends skepd, and the next start takes up what
+/// was under way.
 ///
 /// # Errors
 /// As `work`, or when skepd ends before it began.
 pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    node: Arc<Node>,
+    work: impl FnOnce(&Node) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let ends = |_| {
-        Error::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "internal",
-            "skepd ends, and the operation was not begun: ask again when it runs",
-        )
-    };
-    tokio::task::spawn_blocking(work).await.map_err(ends)?
+    let at_work = node.ending().at_work()?;
+    let task = tokio::task::spawn_blocking(move || {
+        let _at_work = at_work;
+        work(&node)
+    });
+    task.await.map_err(|_| Ending::ended())?
 }

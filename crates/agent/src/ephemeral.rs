@@ -18,6 +18,8 @@ use skep_runtime::ephemeral::{Options, Record, Session, run};
 use skep_spec::Digest;
 use skep_trust::{Package, Verified};
 
+use crate::ending::stopped;
+
 /// Most bytes of the objects of one run.
 const MOST: usize = 128 << 20;
 /// Records that are taken between two looks at the clock.
@@ -168,21 +170,14 @@ fn introduce(request: &Run, session: &Session, took: Duration) {
 
 /// A flag that SIGINT and SIGTERM raise.
 fn stop_at_signals(waker: Waker) -> Result<Arc<AtomicBool>> {
-    use tokio::signal::unix::{SignalKind, signal};
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     let threads = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let guard = threads.enter();
-    let (mut interrupt, mut term) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stopped = stopped()?;
     drop(guard);
     std::thread::Builder::new().stack_size(128 << 10).spawn(move || {
-        threads.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = term.recv() => {}
-            }
-        });
+        threads.block_on(stopped);
         flag.store(true, Ordering::Relaxed);
         waker.wake();
     })?;

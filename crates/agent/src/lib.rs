@@ -5,6 +5,7 @@
 mod blocking;
 pub mod config;
 pub mod counters;
+pub mod ending;
 pub mod ephemeral;
 pub mod error;
 pub mod hold;

@@ -11,10 +11,9 @@ use clap::Parser as _;
 use skep_agent::config::{Args, Config};
 use skep_agent::node::Node;
 use skep_agent::packages::Shelf;
-use skep_agent::{ephemeral, hold, server};
+use skep_agent::{ending, ephemeral, hold, server};
 use skep_runtime::{Dirs, Faults, Recovery, Runtime, RuntimeError};
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -62,6 +61,14 @@ fn run(args: &Args) -> Result<()> {
     }
     refuse_if_served(&args.socket)?; // before anything is touched
     let config = Config::read(args)?;
+    let threads = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_stack_size(512 << 10)
+        .build()
+        .context("start threads")?;
+    let entered = threads.enter();
+    let end = ending::stopped().context("can't wait for signals")?; // of a start too: it is ended first
+    drop(entered);
     let shelf = Shelf::open(&args.state_dir, &args.config_dir, config.clone())
         .map_err(|error| anyhow::anyhow!(error.text()))?;
     let faults = args.fault.as_deref().map_or(Ok(Faults::none()), Faults::arm)?;
@@ -72,17 +79,12 @@ fn run(args: &Args) -> Result<()> {
     let (runtime, recovery) = opened.map_err(explained)?;
     report(&recovery);
     let node = Node::new(runtime, shelf, config.hub);
-    let threads = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .thread_stack_size(512 << 10)
-        .build()
-        .context("start threads")?;
     threads.block_on(async {
         let listener = listen(&args.socket)?;
         tracing::info!(socket = %args.socket.display(), "skepd listens");
-        let end = stopped().context("can't wait for signals")?;
         server::serve(listener, node, end).await.context("serve the socket")
     })?;
+    threads.shutdown_background(); // a name that is still looked up holds nobody up
     let _ = std::fs::remove_file(&args.socket);
     tracing::info!("skepd ends; what is attached stays");
     Ok(())
@@ -163,16 +165,4 @@ fn listen(path: &Path) -> Result<UnixListener> {
     std::fs::set_permissions(path, mode)
         .with_context(|| format!("can't set the mode of {shown}"))?;
     Ok(listener)
-}
-
-/// Ends at SIGTERM or Ctrl-C.
-fn stopped() -> Result<impl Future<Output = ()> + Send + 'static> {
-    let (mut term, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

@@ -12,6 +12,7 @@ use skep_spec::ServiceName;
 use skep_trust::{Package, Verified};
 
 use crate::counters;
+use crate::ending::Ending;
 use crate::error::Error;
 use crate::packages::Shelf;
 
@@ -31,6 +32,12 @@ impl Node {
         let node = Self { runtime: Mutex::new(runtime), shelf, hub, coming_in: RwLock::new(()) };
         node.collect();
         Arc::new(node)
+    }
+
+    /// Whether skepd ends.
+    #[must_use]
+    pub fn ending(&self) -> &Ending {
+        self.shelf.ending()
     }
 
     /// What this node is.

@@ -19,6 +19,7 @@ use skep_trust::{Asked, Origin, Package, Policy, Verified, admit, verify_or_allo
 use tokio::runtime::Handle;
 
 use crate::config::Config;
+use crate::ending::Ending;
 use crate::error::Error;
 
 /// The node's packages: an OCI layout, and for each package that was let in a note of how.
@@ -28,6 +29,7 @@ pub struct Shelf {
     notes: PathBuf,
     trust: PathBuf,
     config: Config,
+    ending: Ending,
 }
 
 /// How a package was let in.
@@ -50,7 +52,14 @@ impl Shelf {
         let store = Store::create(&state.join("store")).map_err(|e| Error::from(e).hint(hint))?;
         std::fs::create_dir_all(&notes).map_err(|error| written(&notes, &error))?;
         durable::remove_leftovers(&notes)?;
-        Ok(Self { store, notes, trust: config_dir.join("trust.toml"), config })
+        let (trust, ending) = (config_dir.join("trust.toml"), Ending::default());
+        Ok(Self { store, notes, trust, config, ending })
+    }
+
+    /// What gives up a pull.
+    #[must_use]
+    pub fn ending(&self) -> &Ending {
+        &self.ending
     }
 
     /// Lets a package in: found, verified, pulled, its digests followed. Nothing of it is parsed before its signature
@@ -135,12 +144,13 @@ impl Shelf {
         let registry =
             Registry::of(&reference, Options { credentials, plain_http, ..Options::default() })?;
         let network = Handle::current();
-        let (digest, bundles) = network.block_on(async {
+        let (digest, bundles) = self.ending.or_answer(&network, async {
             let digest = registry.resolve(&reference).await?;
             Ok::<_, RegistryError>((digest, registry.bundles(&reference, digest).await?))
         })?;
         let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
-        network.block_on(registry.pull(&reference, digest, Part::Node(arch()?), &self.store))?;
+        let pull = registry.pull(&reference, digest, Part::Node(arch()?), &self.store);
+        self.ending.or_answer(&network, pull)?;
         self.attach(digest, &bundles)?;
         Ok((reference, verified))
     }

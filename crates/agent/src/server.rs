@@ -44,7 +44,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     }
 }
 
-/// Serves until `end`.
+/// Serves until `end`, and until who is at work has done it.
 ///
 /// # Errors
 /// The socket fails.
@@ -53,6 +53,7 @@ pub async fn serve(
     node: Arc<Node>,
     end: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let ending = node.ending().clone();
     let shared = Shared { node, operations: Operations::default() };
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -69,10 +70,13 @@ pub async fn serve(
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(shared);
     let service = router.into_make_service_with_connect_info::<Peer>();
-    tokio::select! {
-        served = axum::serve(listener, service) => served,
+    let served = tokio::select! {
+        biased;
         () = end => Ok(()),
-    }
+        served = axum::serve(listener, service) => served,
+    };
+    ending.come().await;
+    served
 }
 
 type Started = Result<(StatusCode, Json<Operation>), Error>;
@@ -82,7 +86,7 @@ async fn node_info(State(shared): State<Shared>) -> Json<skep_api::Node> {
 }
 
 async fn list(State(shared): State<Shared>) -> Result<impl IntoResponse, Error> {
-    blocking(move || shared.node.services()).await.map(Json)
+    blocking(shared.node, Node::services).await.map(Json)
 }
 
 async fn show(
@@ -90,7 +94,7 @@ async fn show(
     Path(name): Path<String>,
 ) -> Result<impl IntoResponse, Error> {
     let name = service(&name)?;
-    blocking(move || shared.node.service(&name)).await.map(Json)
+    blocking(shared.node, move |node| node.service(&name)).await.map(Json)
 }
 
 async fn install(
@@ -100,7 +104,7 @@ async fn install(
 ) -> Started {
     peer.may_change()?;
     let install: Install = read(&body)?;
-    started(shared.operations.start(blocking(move || shared.node.install(install))))
+    started(shared.operations.start(blocking(shared.node, move |node| node.install(install))))
 }
 
 /// `?dry_run=true` gives the plan alone.
@@ -119,10 +123,13 @@ async fn upgrade(
 ) -> Started {
     peer.may_change()?;
     let (name, upgrade): (_, Upgrade) = (service(&name)?, read(&body)?);
-    let node = shared.node;
     started(match query.dry_run {
-        true => shared.operations.start(blocking(move || node.plan(name, upgrade))),
-        false => shared.operations.start(blocking(move || node.upgrade(name, upgrade))),
+        true => {
+            shared.operations.start(blocking(shared.node, move |node| node.plan(name, upgrade)))
+        }
+        false => {
+            shared.operations.start(blocking(shared.node, move |node| node.upgrade(name, upgrade)))
+        }
     })
 }
 
@@ -133,8 +140,7 @@ async fn rollback(
 ) -> Started {
     peer.may_change()?;
     let name = service(&name)?;
-    let node = shared.node;
-    started(shared.operations.start(blocking(move || node.rollback(&name))))
+    started(shared.operations.start(blocking(shared.node, move |node| node.rollback(&name))))
 }
 
 async fn remove(
@@ -144,8 +150,7 @@ async fn remove(
 ) -> Started {
     peer.may_change()?;
     let name = service(&name)?;
-    let node = shared.node;
-    started(shared.operations.start(blocking(move || node.remove(&name))))
+    started(shared.operations.start(blocking(shared.node, move |node| node.remove(&name))))
 }
 
 /// `?wait=true` waits for the end, half a minute at most.
@@ -169,7 +174,7 @@ async fn events(
     Query(watch): Query<Watch>,
 ) -> Result<impl IntoResponse, Error> {
     let name = service(&name)?;
-    let stream = blocking(move || shared.node.events(&name, watch.follow)).await?;
+    let stream = blocking(shared.node, move |node| node.events(&name, watch.follow)).await?;
     let (sender, receiver) = mpsc::channel::<Bytes>(64);
     std::thread::Builder::new()
         .name("events".to_owned())

@@ -4,8 +4,10 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use skep_agent::hold::{Client, socket_of};
 use skep_runtime::Holder;
@@ -113,14 +115,40 @@ fn a_second_one_leaves_the_place_to_the_first() {
     let (fd, _reader) = unpinnable();
     let mut client = place.client();
     client.keep("x", &fd).unwrap();
-    let second = Command::new(env!("CARGO_BIN_EXE_skepd"))
-        .args(["--hold", "--socket"])
-        .arg(place.daemon())
-        .stdin(Stdio::null())
-        .status();
-    assert!(second.unwrap().success());
+    let second = hold(&place).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    let pid = holder_of(&place.socket());
+    assert!(said.contains(&format!("another holder (process {pid}) runs at ")), "{said}");
     assert_eq!(client.keys().unwrap(), ["x"]);
     client.release("x").unwrap();
+}
+
+fn hold(place: &Place) -> Command {
+    let mut skepd = Command::new(env!("CARGO_BIN_EXE_skepd"));
+    skepd.args(["--hold", "--socket"]).arg(place.daemon()).stdin(Stdio::null());
+    skepd
+}
+
+#[test]
+fn a_signal_ends_it_and_detaches_what_it_held() {
+    let place = Place::new();
+    let mut holder = hold(&place).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while UnixStream::connect(place.socket()).is_err() {
+        assert!(Instant::now() < deadline, "it does not listen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (fd, mut reader) = unpinnable();
+    place.client().keep("x", &fd).unwrap();
+    drop(fd);
+    let pid = holder.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    let status = holder.wait().unwrap();
+    assert!(status.success(), "{status}");
+    assert!(!place.socket().exists());
+    assert!(place.client().keys().unwrap().is_empty());
 }
 
 #[test]
@@ -154,7 +182,7 @@ fn what_is_no_request_is_refused_and_serves_no_harm() {
     let (fd, _reader) = unpinnable();
     let mut client = place.client();
     client.keep("x", &fd).unwrap();
-    let mut stranger = std::os::unix::net::UnixStream::connect(place.socket()).unwrap();
+    let mut stranger = UnixStream::connect(place.socket()).unwrap();
     stranger.write_all(b"{\"keep\":").unwrap();
     let mut said = String::new();
     stranger.read_to_string(&mut said).unwrap();
@@ -166,6 +194,6 @@ fn what_is_no_request_is_refused_and_serves_no_harm() {
 
 /// The process that listens at `socket`.
 fn holder_of(socket: &Path) -> u32 {
-    let stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let stream = UnixStream::connect(socket).unwrap();
     u32::try_from(skep_kernel::process::peer_cred(&stream).unwrap().pid).unwrap()
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::pin::pin;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,45 +16,68 @@ use skep_kernel::process;
 use super::home::Home;
 use super::message::{self, Answer, Request};
 use super::socket_of;
+use crate::ending::stopped;
 
 /// How long a holder that ends may take to make room for the next one.
 const HANDOVER: Duration = Duration::from_secs(5);
 
 /// Keeps fds for the daemon that listens at `daemon`, until it has none any more.
 ///
-/// It says "ready" on its standard input, which whoever starts it makes a socket, and returns at once if another holder
-/// serves already.
+/// It says "ready" on its standard input, which whoever starts it makes a socket, also where another holder serves already. SIGTERM
+/// and Ctrl-C end it, and detach what it holds.
 ///
 /// # Errors
-/// The socket cannot be made.
+/// The socket cannot be made; another holder serves it.
 pub fn run(daemon: &Path) -> io::Result<()> {
     let socket = &socket_of(daemon);
     // A leader of a group has its own already, by whoever started it.
     let _ = process::new_session();
-    let Some(_lock) = lock(socket)? else { return ready() };
+    let threads = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let entered = threads.enter();
+    let end = stopped()?;
+    let _lock = match lock(socket)? {
+        Place::Ours(lock) => lock,
+        Place::Taken(pid) => {
+            ready()?;
+            let socket = socket.display();
+            return Err(io::Error::other(format!(
+                "another holder (process {pid}) runs at {socket}"
+            )));
+        }
+    };
     let _home = Home::enter(socket);
-    let listener = listen(socket)?;
+    let listener = tokio::net::UnixListener::from_std(listen(socket)?)?;
+    drop(entered);
     ready()?;
-    serve(&listener)?;
+    threads.block_on(serve(listener, end))?;
     fs::remove_file(socket)
 }
 
-/// The lock of this place, or none if another holder serves it.
-fn lock(socket: &Path) -> io::Result<Option<File>> {
+/// Who holds for a daemon.
+enum Place {
+    /// We do; nobody else does while this is locked.
+    Ours(File),
+    /// A process does already.
+    Taken(i32),
+}
+
+/// Takes the lock of this place, unless another holder serves it.
+fn lock(socket: &Path) -> io::Result<Place> {
     let path = socket.with_extension("lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
     let deadline = Instant::now() + HANDOVER;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(Some(file)),
+            Ok(()) => return Ok(Place::Ours(file)),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if UnixStream::connect(socket).is_ok() => {
-                return Ok(None);
-            }
-            Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
+            Err(TryLockError::WouldBlock) => {}
+        }
+        match UnixStream::connect(socket) {
+            Ok(other) => return Ok(Place::Taken(process::peer_cred(&other)?.pid)),
+            Err(_) if Instant::now() > deadline => {
                 return Err(io::Error::other("another holder has the lock and does not answer"));
             }
-            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
+            Err(_) => thread::sleep(Duration::from_millis(10)),
         }
     }
 }
@@ -64,6 +88,7 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
         _ => {} // of a holder that was killed: we have the lock
     }
     let listener = UnixListener::bind(socket)?;
+    listener.set_nonblocking(true)?;
     fs::set_permissions(socket, Permissions::from_mode(0o600))?;
     Ok(listener)
 }
@@ -75,10 +100,20 @@ fn ready() -> io::Result<()> {
     Ok(())
 }
 
-fn serve(listener: &UnixListener) -> io::Result<()> {
+async fn serve(
+    listener: tokio::net::UnixListener,
+    end: impl Future<Output = ()>,
+) -> io::Result<()> {
     let mut kept = BTreeMap::new();
+    let mut end = pin!(end);
     loop {
-        let (socket, _) = listener.accept()?;
+        let (socket, _) = tokio::select! {
+            biased;
+            () = &mut end => return Ok(()),
+            accepted = listener.accept() => accepted?,
+        };
+        let socket = socket.into_std()?;
+        socket.set_nonblocking(false)?;
         let had = kept.len();
         // A request that fails is the asker's to repeat.
         let _ = one(&socket, &mut kept);

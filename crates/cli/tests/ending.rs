@@ -1,0 +1,66 @@
+//! SIGTERM, whatever skepd is at: it ends with 0 and leaves nothing half done.
+#![allow(clippy::unwrap_used)]
+
+mod node;
+mod wait;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use node::Node;
+
+/// Registries whose answers drip.
+#[test]
+fn pulls_are_given_up() {
+    let mut node = Node::new();
+    node.start();
+    let registries = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let installs = registries.each_ref().map(|registry| {
+        let package = format!("{}/acme/exec:1.0.0", registry.local_addr().unwrap());
+        let mut install = node.skep(&["install", &package, "--allow-unsigned"]);
+        install.stderr(Stdio::null()).spawn().unwrap()
+    });
+    for registry in registries {
+        let (mut question, _) =
+            wait::within("skepd to ask the registry", move || registry.accept().unwrap());
+        assert!(question.read(&mut [0; 1024]).unwrap() > 0);
+        question.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n").unwrap();
+        std::thread::spawn(move || {
+            while question.write_all(b"{").is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+    }
+    node.stop();
+    for install in installs {
+        assert!(!wait::ended("the install to end", install).status.success());
+    }
+    assert!(!node.socket().exists());
+    node.start();
+    assert_eq!(node.json(&["list"]).as_array().unwrap().len(), 0);
+}
+
+/// A start that asks the holder, which answers once the signal has come.
+#[test]
+fn a_start_is_ended_first() {
+    let node = Node::new();
+    fs::create_dir(node.path("run")).unwrap();
+    let holder = UnixListener::bind(node.path("run/skepd.sock.holder")).unwrap();
+    let skepd = node.skepd().stderr(Stdio::piped()).spawn().unwrap();
+    // The socket goes with this: that nobody is there is an answer too.
+    let mut question = wait::within("skepd to ask the holder", move || holder.accept().unwrap().0);
+    assert!(question.read(&mut [0; 1024]).unwrap() > 0);
+    let pid = skepd.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    question.write_all(b"{\"keys\":[]}").unwrap();
+    drop(question);
+    let ended = wait::ended("skepd to end on SIGTERM", skepd);
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success(), "{}: {said}", ended.status);
+    assert!(said.contains("what is attached stays"), "{said}");
+    assert!(!node.socket().exists());
+}
