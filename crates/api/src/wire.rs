@@ -161,6 +161,9 @@ pub struct Detail {
     /// Records that no output takes: none has a `when` that fits.
     #[serde(default)]
     pub events_unknown: u64,
+    /// Entries that did not fit its maps at the last upgrade or rollback, by map.
+    #[serde(default)]
+    pub no_room: BTreeMap<String, u64>,
     /// What of it was gone when it was last loaded again on this boot: its maps began empty then.
     #[serde(default)]
     pub state_lost: Option<String>,

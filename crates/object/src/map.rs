@@ -428,6 +428,12 @@ impl MapKind {
         )
     }
 
+    /// Whether a full one makes room by itself, by what was used least.
+    #[must_use]
+    pub const fn forgets(self) -> bool {
+        matches!(self, Self::LruHash | Self::LruPercpuHash)
+    }
+
     /// Whether keys are indexes, and take no memory.
     #[must_use]
     pub const fn is_array(self) -> bool {

@@ -116,6 +116,7 @@ impl Runtime {
         self.read_perfs_of(&up.service, &to)?;
         if let Some(from) = &up.from {
             let changes = listed(&up.changes);
+            self.check_moves(&up.service, from, &to, &changes)?;
             self.copy_variables(&up.service, from, &to, &changes)?;
         }
         self.switch(&up.service, &to)

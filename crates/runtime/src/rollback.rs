@@ -8,6 +8,7 @@ use crate::install::Install;
 use crate::runtime::Runtime;
 use crate::state::{Generation, Op, Record};
 use crate::status::Detail;
+use crate::upgrade::Direction;
 
 impl Runtime {
     /// Makes the generation before the last upgrade run again, by the same store the other way, and moves the
@@ -72,6 +73,7 @@ impl Runtime {
     ) -> Result<(), RuntimeError> {
         self.read_perfs_of(service, to)?;
         let changes = self.state.pending.as_ref().map(|p| listed(&p.changes)).unwrap_or_default();
+        self.check_moves(service, from, to, &changes)?;
         self.copy_variables(service, from, to, &changes)?;
         self.switch(service, to)
     }
@@ -93,6 +95,6 @@ impl Runtime {
     ) -> Result<Detail, RuntimeError> {
         let package = self.package(&to.index)?;
         let install = Install { service: service.clone(), params: to.params.clone() };
-        Ok(self.upgrade(&package, &install)?.detail)
+        Ok(self.upgrade_to(&package, &install, Direction::Back)?.detail)
     }
 }

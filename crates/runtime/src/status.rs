@@ -80,6 +80,8 @@ pub struct Detail {
     pub report: Report,
     /// Until when it is on probation, in seconds since 1970.
     pub soak_until: Option<u64>,
+    /// Entries that did not fit its maps at the last upgrade or rollback, by map.
+    pub no_room: BTreeMap<String, u64>,
     /// What of it was gone when it was last loaded again on this boot: its maps began empty then.
     pub state_lost: Option<String>,
 }
@@ -227,6 +229,7 @@ impl Runtime {
             events_unknown: counts.unknown,
             report: active.incarnation.as_ref().map(|i| i.report.clone()).unwrap_or_default(),
             soak_until: service.soak_until,
+            no_room: service.no_room.clone(),
             state_lost: service.lost.clone(),
         })
     }

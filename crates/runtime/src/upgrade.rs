@@ -6,7 +6,7 @@ use skep_spec::ServiceName;
 use skep_trust::{Package, Verified};
 
 use crate::bring_up::BringUp;
-use crate::choose::{Objects, Refused, choose};
+use crate::choose::{Refused, choose};
 use crate::error::RuntimeError;
 use crate::hooks::{Placed, place};
 use crate::install::{Install, generation};
@@ -26,6 +26,15 @@ pub struct Upgraded {
     pub detail: Detail,
 }
 
+/// Which of two versions' manifests says what becomes of state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// The new one's, which is refused where state would be lost.
+    Forward,
+    /// The old one's, which led here: what it did is done the other way.
+    Back,
+}
+
 impl Runtime {
     /// What [`Self::upgrade`] would do. Nothing is touched.
     ///
@@ -35,6 +44,15 @@ impl Runtime {
         &self,
         package: &Verified<Package>,
         install: &Install,
+    ) -> Result<Plan, RuntimeError> {
+        self.plan(package, install, Direction::Forward)
+    }
+
+    fn plan(
+        &self,
+        package: &Verified<Package>,
+        install: &Install,
+        direction: Direction,
     ) -> Result<Plan, RuntimeError> {
         let service = self.whole(&install.service)?;
         let from = self.active(&install.service)?;
@@ -53,7 +71,10 @@ impl Runtime {
         let hooks = hook_plans(service, &placed);
         let maps = match already {
             true => BTreeMap::new(),
-            false => self.decide_maps(&install.service, &from, package, &objects, &params)?,
+            false => {
+                let to = Side { manifest: &package.manifest, objects: &objects, params: &params };
+                self.decide_maps(&install.service, &from, to, direction)?
+            }
         };
         Ok(Plan {
             service: install.service.clone(),
@@ -78,8 +99,17 @@ impl Runtime {
         package: &Verified<Package>,
         install: &Install,
     ) -> Result<Upgraded, RuntimeError> {
+        self.upgrade_to(package, install, Direction::Forward)
+    }
+
+    pub(crate) fn upgrade_to(
+        &mut self,
+        package: &Verified<Package>,
+        install: &Install,
+        direction: Direction,
+    ) -> Result<Upgraded, RuntimeError> {
         self.take_up(&install.service)?;
-        let plan = self.plan_upgrade(package, install)?;
+        let plan = self.plan(package, install, direction)?;
         if plan.already {
             return Ok(Upgraded { plan, detail: self.service(&install.service)? });
         }
@@ -103,18 +133,31 @@ impl Runtime {
         &self,
         service: &ServiceName,
         from: &Generation,
-        package: &Package,
-        objects: &Objects,
-        params: &Params,
+        to: Side<'_>,
+        direction: Direction,
     ) -> Result<BTreeMap<String, MapPlan>, RuntimeError> {
         let old = self.package(&from.index)?;
         let old_objects = facts_of(&old)?;
         let old_params = Params::resolve(&old.manifest, &from.params)?;
-        let before = Side { manifest: &old.manifest, objects: &old_objects, params: &old_params };
-        let after = Side { manifest: &package.manifest, objects, params };
+        let from_side =
+            Side { manifest: &old.manifest, objects: &old_objects, params: &old_params };
+        let held = |map: &str| {
+            let keys = self.open_map(service, from, map).and_then(|map| Ok(map.keys()?.len()));
+            let unknown = |error: &_| tracing::warn!(%service, map, %error, "entries not counted");
+            keys.inspect_err(unknown).ok().map(|entries| entries as u64)
+        };
+        let decided = match direction {
+            Direction::Forward => decide(from_side, to, &held),
+            Direction::Back => decide(to, from_side, &|_| None).map(reversed),
+        };
         let refuse = |source| RuntimeError::Migrate { service: service.clone(), source };
-        decide(before, after).map_err(refuse)
+        decided.map_err(refuse)
     }
+}
+
+fn reversed(maps: BTreeMap<String, MapPlan>) -> BTreeMap<String, MapPlan> {
+    let back = |plan: MapPlan| MapPlan { change: plan.change.reversed(), ..plan };
+    maps.into_iter().map(|(map, plan)| (map, back(plan))).collect()
 }
 
 fn identity(generation: &Generation) -> Identity {

@@ -37,7 +37,8 @@ impl Rollback {
                 status.version, status.generation
             );
             let hooks = detail.hooks.iter().map(show::hook);
-            std::iter::once(head).chain(hooks).collect::<Vec<_>>().join("\n")
+            let lines = std::iter::once(head).chain(hooks).chain(show::no_room(&detail));
+            lines.collect::<Vec<_>>().join("\n")
         });
         Ok(())
     }

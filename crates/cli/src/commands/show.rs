@@ -49,6 +49,7 @@ fn text(detail: &Detail) -> String {
     if let (Some(why), None) = (&detail.state_lost, &status.failed) {
         trouble.push(format!("Loaded again from its package, with empty maps: {why}"));
     }
+    trouble.extend(no_room(detail));
     if !trouble.is_empty() {
         lines.extend(trouble);
         lines.push(String::new());
@@ -79,6 +80,18 @@ fn text(detail: &Detail) -> String {
     lines.extend(detail.report.changes.iter().map(ToString::to_string));
     lines.extend(unheeded(detail));
     lines.join("\n")
+}
+
+/// What did not fit the maps of the generation that runs.
+pub fn no_room(detail: &Detail) -> impl Iterator<Item = String> {
+    let kept = detail.generations.iter().find(|generation| !generation.active);
+    let rest = match kept {
+        Some(before) => format!("{} has them until the next upgrade", before.version),
+        None => "what they held is lost".to_owned(),
+    };
+    detail.no_room.iter().map(move |(map, entries)| {
+        format!("Map {map} had no room for {entries} when this version took over; {rest}")
+    })
 }
 
 /// What the manifest says and skepd leaves alone.

@@ -68,6 +68,7 @@ impl Upgrade {
             )];
             lines.extend(detail.hooks.iter().map(show::hook));
             lines.extend(maps(&plan));
+            lines.extend(show::no_room(&detail));
             lines.extend(show::unheeded(&detail));
             lines.join("\n")
         });

@@ -37,6 +37,8 @@ pub mod kind {
     pub const LRU_HASH: u32 = 9;
     /// Hash table that forgets, with a value per CPU.
     pub const LRU_PERCPU_HASH: u32 = 10;
+    /// Prefixes, of which a look-up finds the longest that fits.
+    pub const LPM_TRIE: u32 = 11;
     /// Array of maps.
     pub const ARRAY_OF_MAPS: u32 = 12;
     /// Hash table of maps.

@@ -32,7 +32,7 @@ pub(super) fn program(old: &MapHandle, new: &MapHandle, fields: &[Field]) -> Opt
     }
     asm.mov_imm(0, super::MOVED as i32).exit();
     asm.bind(no_old).mov_imm(0, super::NO_OLD_ENTRY as i32).exit();
-    asm.bind(no_new).mov_imm(0, 2).exit();
+    asm.bind(no_new).mov_imm(0, super::NO_NEW_ENTRY as i32).exit();
     asm.bind(no_packet).mov_imm(0, 3).exit();
     asm.finish()
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::maps::{MapSpec, kind};
+use crate::maps::{MapSpec, NO_PREALLOC};
 
 fn map(kind: u32, value_size: u32) -> MapHandle {
     let name = "merge_test".to_owned();
@@ -20,9 +20,9 @@ fn one(old: &[u8], new: &[u8], fields: &[Field]) -> (Vec<u8>, Vec<u8>) {
         to.update(&[1; 4], new, Update::Any).unwrap();
     }
     let merger = Merger::new(&from, &to, fields).unwrap();
-    assert_eq!(merger.merge_all().unwrap(), 1);
+    assert_eq!(merger.merge_all().unwrap(), Merged { moved: 1, no_room: 0 });
     let after = to.lookup(&[1; 4]).unwrap().unwrap();
-    assert_eq!(merger.merge_all().unwrap(), 1);
+    assert_eq!(merger.merge_all().unwrap(), Merged { moved: 1, no_room: 0 });
     assert_eq!(to.lookup(&[1; 4]).unwrap().unwrap(), after, "doing it again adds nothing");
     (after, from.lookup(&[1; 4]).unwrap().unwrap())
 }
@@ -103,7 +103,7 @@ fn arrays_and_values_per_cpu() {
     }
     let (from, to) = (map(kind::ARRAY, 8), map(kind::ARRAY, 16));
     from.update(&[0; 4], &4u64.to_ne_bytes(), Update::Any).unwrap();
-    assert_eq!(Merger::new(&from, &to, &sum).unwrap().merge_all().unwrap(), 8);
+    assert_eq!(Merger::new(&from, &to, &sum).unwrap().merge_all().unwrap().moved, 8);
     assert_eq!(to.lookup(&[0; 4]).unwrap().unwrap()[8..], 4u64.to_ne_bytes());
 }
 
@@ -115,14 +115,76 @@ fn what_can_not_be_merged() {
     assert!(Merger::new(&hash, &map(kind::HASH, 4), &sum).is_err(), "outside");
     let odd = [field((0, 3), (0, 3), false, Op::Sum)];
     assert!(Merger::new(&hash, &map(kind::HASH, 8), &odd).is_err(), "3 bytes have no sum");
-    for i in 0..8u32 {
-        hash.update(&i.to_ne_bytes(), &[1; 8], Update::Any).unwrap();
+}
+
+/// A map of `kind` with `room` entries, and these keys with their own value.
+fn filled(kind: u32, room: u32, keys: std::ops::Range<u32>) -> MapHandle {
+    let flags = if kind == kind::LPM_TRIE { NO_PREALLOC } else { 0 };
+    let name = "merge_test".to_owned();
+    let key_size = if kind == kind::LPM_TRIE { 8 } else { 4 };
+    let spec = MapSpec { name, kind, key_size, value_size: 8, max_entries: room, flags };
+    let map = MapHandle::create(&spec).unwrap();
+    let size = map.value_bytes_of_one().unwrap() / 8;
+    keys.for_each(|i| {
+        map.update(&key(&map, i), &u64::from(i).to_ne_bytes().repeat(size), Update::Any).unwrap();
+    });
+    map
+}
+
+/// Key `i`; of a trie as a whole prefix.
+fn key(map: &MapHandle, i: u32) -> Vec<u8> {
+    let prefix = if map.info().kind == kind::LPM_TRIE { &32u32.to_ne_bytes()[..] } else { &[] };
+    [prefix, &i.to_be_bytes()].concat()
+}
+
+/// The first number of each entry, by key.
+fn numbers(map: &MapHandle) -> BTreeSet<u64> {
+    let entries = map.entries().unwrap();
+    entries.iter().map(|(_, value)| u64::from_ne_bytes(value[..8].try_into().unwrap())).collect()
+}
+
+#[test]
+fn what_a_full_map_has_no_room_for_stays_and_is_counted() {
+    let sum = [field((0, 8), (0, 8), false, Op::Sum)];
+    for kind in [kind::HASH, kind::PERCPU_HASH, kind::LPM_TRIE] {
+        // 1 to 8 into 8 places, of which 7 to 10 have four.
+        let (old, new) = (filled(kind, 8, 1..9), filled(kind, 8, 7..11));
+        let merger = Merger::new(&old, &new, &sum).unwrap();
+        let merged = merger.merge_all().unwrap();
+        assert_eq!(merged, Merged { moved: 6, no_room: 2 }, "kind {kind}");
+        assert_eq!(merger.merge_all().unwrap(), merged, "doing it again changes nothing");
+        let (left, there) = (numbers(&old), numbers(&new));
+        assert!([9, 10, 14, 16].iter().all(|n| there.contains(n)), "kind {kind}: {there:?}");
+        let left: u64 = left.iter().sum();
+        assert_eq!(left + there.iter().sum::<u64>(), 36 + 34, "kind {kind}");
+        assert!(left > 0);
     }
-    let full = map(kind::HASH, 8);
-    for i in 8..16u32 {
-        full.update(&i.to_ne_bytes(), &[1; 8], Update::Any).unwrap();
+}
+
+#[test]
+fn a_shorter_array_has_no_room_for_what_lies_behind_its_end() {
+    let sum = [field((0, 8), (0, 8), false, Op::Sum)];
+    for kind in [kind::ARRAY, kind::PERCPU_ARRAY] {
+        let (old, new) = (filled(kind, 8, 0..0), filled(kind, 4, 0..0));
+        for i in [1u32, 3, 5] {
+            let size = old.value_bytes_of_one().unwrap() / 8;
+            let value = u64::from(i).to_ne_bytes().repeat(size);
+            old.update(&i.to_ne_bytes(), &value, Update::Any).unwrap();
+        }
+        let merged = Merger::new(&old, &new, &sum).unwrap().merge_all().unwrap();
+        assert_eq!(merged, Merged { moved: 4, no_room: 1 }, "kind {kind}");
+        assert_eq!(numbers(&new), BTreeSet::from([0, 1, 3]));
+        assert_eq!(numbers(&old), BTreeSet::from([0, 5]));
     }
-    let error = Merger::new(&hash, &full, &sum).unwrap().merge_all().unwrap_err();
-    assert_eq!(error.errno(), Some(libc::E2BIG));
-    assert!(error.hint().is_some_and(|hint| hint.contains("full")));
+}
+
+#[test]
+fn a_map_that_forgets_makes_room_itself() {
+    let sum = [field((0, 8), (0, 8), false, Op::Sum)];
+    for kind in [kind::LRU_HASH, kind::LRU_PERCPU_HASH] {
+        let (old, new) = (filled(kind, 4096, 1..2001), filled(kind, 64, 0..0));
+        let merged = Merger::new(&old, &new, &sum).unwrap().merge_all().unwrap();
+        assert!(merged.moved > 0 && merged.moved <= 64, "kind {kind}: {merged:?}");
+        assert_eq!(merged.no_room, 0);
+    }
 }

@@ -91,7 +91,8 @@ fn merge(old: &MapHandle, new: &MapHandle, round: u32) -> Result<usize, String> 
     if child.map_err(|e| e.to_string())?.success() {
         return Err("the child was to die half-way".to_owned());
     }
-    Merger::new(old, new, &fields()).and_then(|merger| merger.merge_all()).map_err(text)
+    let merged = Merger::new(old, new, &fields()).and_then(|merger| merger.merge_all());
+    merged.map(|merged| merged.moved).map_err(text)
 }
 
 /// In a child: merges `keys` keys and is killed.

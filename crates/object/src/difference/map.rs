@@ -171,19 +171,29 @@ impl Pair<'_> {
         if shape(self.before) != shape(self.after) {
             return said(&format!("it was a {}", self.before.kind));
         }
+        let (entries, room) = (self.old.entries(self.before), self.new.entries(self.after));
+        let smaller = entries > room && !self.after.kind.forgets();
+        if smaller && self.before.kind.is_array() {
+            return said(&format!("{entries} entries do not fit {room}"));
+        }
         let (Some((a, b)), Some(old), Some(new)) =
             (self.types(), self.before.value_type, self.after.value_type)
         else {
             return said("its value has no type in BTF");
         };
-        match compare(a, old, b, new, &self.renames()) {
+        let (keeps, mut why) = match compare(a, old, b, new, &self.renames()) {
             LayoutChange::Equal => (Keeps::Movable, String::new()),
             LayoutChange::Incompatible(why) => said(&why),
             LayoutChange::Fields { common, blocked, removed, .. } => match blocked.first() {
                 Some(field) => said(&format!("field '{}': {}", field.name, field.why)),
                 None => self.told(&common, &removed),
             },
+        };
+        if smaller && keeps == Keeps::Movable {
+            why += if why.is_empty() { "" } else { "; " };
+            why += &format!("refused while more than {room} entries are in it");
         }
+        (keeps, why)
     }
 
     /// Whether the manifest, where there is one, says how each number is merged.

@@ -67,6 +67,12 @@ fn the_new_manifest_decides_what_becomes_of_a_map() {
         ("migrate", 1, 2, &format!("{migrate}fields = {{ count = \"sum\" }}\n")),
         ("migrate, lossy", 2, 1, &format!("{migrate}fields = {{ count = \"sum\" }}\n")),
         ("migrate, narrowed", 6, 7, migrate),
+        (
+            "migrate, less room",
+            1,
+            2,
+            &format!("{migrate}fields = {{ count = \"sum\" }}\nmax_entries = 2\n"),
+        ),
     ] {
         let (before, after, manifest) = (version(old), version(new), manifest(tables));
         let after = Version { facts: &after, manifest: Some(&manifest) };
@@ -84,7 +90,26 @@ fn the_new_manifest_decides_what_becomes_of_a_map() {
     migrate: moved, as the manifest says []
     migrate, lossy: moved, as the manifest says [bytes would be lost]
     migrate, narrowed: the upgrade is refused [the value: it had 8 bytes, it has 4 now]
+    migrate, less room: moved, as the manifest says [refused while more than 2 entries are in it]
     ");
+}
+
+#[test]
+fn an_array_that_gets_shorter_can_not_be_kept_and_a_table_that_forgets_can() {
+    for (kind, keeps, why) in [
+        (MapKind::Array, Keeps::Nothing, "16 entries do not fit 4"),
+        (MapKind::Hash, Keeps::Movable, "refused while more than 4 entries are in it"),
+        (MapKind::LruHash, Keeps::Movable, ""),
+    ] {
+        let (mut old, mut new) = (version(1), version(1));
+        for (facts, entries) in [(&mut old, 16), (&mut new, 4)] {
+            let map = facts.maps.iter_mut().find(|map| map.name == "map").unwrap();
+            (map.kind, map.max_entries) = (kind, entries);
+        }
+        let difference = Difference::between(&old, &new);
+        let map = difference.maps.iter().find(|map| map.name == "map").unwrap();
+        assert_eq!((map.keeps, map.why.as_str()), (keeps, why), "{kind}");
+    }
 }
 
 #[test]

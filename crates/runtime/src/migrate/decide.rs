@@ -8,6 +8,7 @@ use skep_object::{Btf, Facts, Global, MapFacts, MapKind, MapOrigin, TypeId};
 use skep_spec::Manifest;
 use skep_spec::life::{Class, Entries, Fate, Lost, Moved, class};
 use skep_spec::manifest::{Map, Merge, Upgrade};
+use skep_spec::param::Value;
 
 use super::{MigrateError, explain};
 use crate::choose::Objects;
@@ -23,9 +24,13 @@ pub(crate) struct Side<'a> {
     pub(crate) params: &'a Params,
 }
 
+/// How many entries a map of the old version has now, where that is known.
+pub(crate) type Held<'a> = &'a dyn Fn(&str) -> Option<u64>;
+
 /// A map of both versions.
 struct Pair<'a> {
     name: &'a str,
+    held: Held<'a>,
     policy: Option<&'a Map>,
     old: Version<'a>,
     new: Version<'a>,
@@ -38,10 +43,19 @@ struct Version<'a> {
     side: Side<'a>,
 }
 
+impl Version<'_> {
+    /// How many entries there is room for.
+    fn entries(&self) -> u32 {
+        let told = self.side.params.max_entries(&self.map.name).ok().flatten();
+        told.unwrap_or(self.map.max_entries)
+    }
+}
+
 /// Decides for every map of both versions.
 pub(crate) fn decide(
     old: Side<'_>,
     new: Side<'_>,
+    held: Held<'_>,
 ) -> Result<BTreeMap<String, MapPlan>, MigrateError> {
     let (old_maps, new_maps) = (versions(old), versions(new));
     let names: BTreeSet<&String> = old_maps.keys().chain(new_maps.keys()).collect();
@@ -50,7 +64,7 @@ pub(crate) fn decide(
         let plan = match (old_maps.get(name), new_maps.get(name)) {
             (Some(old), Some(map)) => {
                 let policy = new.manifest.map.get(&map.map.name);
-                Pair { name, policy, old: *old, new: *map }.plan()
+                Pair { name, held, policy, old: *old, new: *map }.plan()
             }
             (None, _) => Ok(plan(MapChange::New, "only the new version has it", Exactness::Exact)),
             (_, None) => {
@@ -210,12 +224,14 @@ impl Pair<'_> {
             _ => Default::default(),
         };
         let unsaid = self.unsaid(common);
+        let crowded = self.crowded();
         let asked = Entries {
             policy: self.upgrade(),
             same,
             same_key: self.same_key() && self.shape(self.old) == self.shape(self.new),
             common: !common.is_empty() && blocked.is_none(),
             unsaid: !unsaid.is_empty(),
+            crowded: crowded.is_some(),
         };
         match asked.fate() {
             Ok(Fate::Kept) => {
@@ -229,6 +245,12 @@ impl Pair<'_> {
                 Err(explain::not_allowed(self.name, self.upgrade(), &difference, &change))
             }
             Err(Lost::Merge) => Err(explain::no_merge(self.name, &unsaid)),
+            Err(Lost::Room) => {
+                let size = self.policy.and_then(|p| p.max_entries.as_ref()).map(Value::text);
+                let (entries, size) = (crowded.unwrap_or_default(), size.as_deref());
+                let (old, room) = (self.old.entries(), self.new.entries());
+                Err(explain::no_room(self.name, entries, room, old, size))
+            }
             Err(Lost::Layout) if !asked.same_key => {
                 let why = "entries can only move between hash tables, or between arrays, with the same key";
                 Err(explain::impossible(self.name, why))
@@ -242,6 +264,31 @@ impl Pair<'_> {
                 Err(explain::impossible(self.name, &why))
             }
         }
+    }
+
+    /// How many entries the old map has, if that is more than fit: all of an array, of others those that are there now.
+    fn crowded(&self) -> Option<u64> {
+        let (old, room) = (self.old.entries(), self.new.entries());
+        if old <= room || self.new.map.kind.forgets() || self.upgrade() != Some(Upgrade::Migrate) {
+            return None;
+        }
+        let array = self.old.map.kind.is_array();
+        let entries = if array { Some(u64::from(old)) } else { (self.held)(self.name) };
+        entries.filter(|entries| *entries > u64::from(room))
+    }
+
+    /// What becomes of entries for which there is no room, if that can be.
+    fn overflow(&self) -> Option<String> {
+        let (old, room) = (self.old.entries(), self.new.entries());
+        if old <= room || self.old.map.kind.is_array() {
+            return None;
+        }
+        Some(match self.new.map.kind.forgets() {
+            true => format!("it holds {room} entries, not {old}, and forgets those used least"),
+            false => format!(
+                "it holds {room} entries, not {old}: what finds no room stays behind, and is counted"
+            ),
+        })
     }
 
     /// The numbers that no merge is said for.
@@ -263,6 +310,9 @@ impl Pair<'_> {
         let mut why = "the manifest says migrate".to_owned();
         if !removed.is_empty() {
             why += &format!("; what the old version has in {} is lost", removed.join(", "));
+        }
+        if let Some(overflow) = self.overflow() {
+            why += &format!("; {overflow}");
         }
         plan(MapChange::Migrate { fields }, why, exactness)
     }
@@ -287,12 +337,8 @@ impl Pair<'_> {
 
     /// Everything but the types: what the kernel itself compares.
     fn same_map(&self) -> bool {
-        let entries = |v: Version<'_>| {
-            let told = v.side.params.max_entries(&v.map.name).ok().flatten();
-            told.unwrap_or(v.map.max_entries)
-        };
         let rest = |v: Version<'_>| (v.map.kind, v.map.key_size, v.map.value_size, v.map.flags);
-        rest(self.old) == rest(self.new) && entries(self.old) == entries(self.new)
+        rest(self.old) == rest(self.new) && self.old.entries() == self.new.entries()
     }
 
     fn same_key(&self) -> bool {

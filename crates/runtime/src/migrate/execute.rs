@@ -35,6 +35,21 @@ impl Runtime {
         Ok(())
     }
 
+    /// That the kernel will take the moves which follow the switch, when there is no way back.
+    pub(crate) fn check_moves(
+        &self,
+        service: &ServiceName,
+        from: &Generation,
+        to: &Generation,
+        changes: &[(String, MapChange)],
+    ) -> Result<(), RuntimeError> {
+        for (map, fields) in moves(changes) {
+            let (old, new) = self.both(service, from, to, map)?;
+            Merger::new(&old, &new, &fields)?;
+        }
+        Ok(())
+    }
+
     /// Moves the entries of a quiet generation's maps into those of the one that runs, batch by batch.
     pub(crate) fn move_entries(
         &mut self,
@@ -43,25 +58,24 @@ impl Runtime {
         to: &Generation,
         changes: &[(String, MapChange)],
     ) -> Result<(), RuntimeError> {
-        for (map, change) in changes {
-            let fields = match change {
-                MapChange::Migrate { fields } => fields,
-                MapChange::Variables { moved, .. } if !moved.is_empty() => moved,
-                _ => continue,
-            };
+        for (map, fields) in moves(changes) {
             if self.state.pending.as_ref().is_some_and(|p| p.merged.contains(map)) {
                 continue;
             }
             let (old, new) = self.both(service, from, to, map)?;
-            let fields: Vec<Field> = fields.iter().map(field).collect();
             let merger = Merger::new(&old, &new, &fields)?;
             let keys = old.keys()?;
             let batches = keys.len().div_ceil(BATCH).max(1);
             for number in 0..batches {
                 let end = keys.len().min((number + 1) * BATCH);
-                self.call("merge", || merger.merge_keys(&keys[number * BATCH..end]))?;
-                let (map, batch) = (map.clone(), number as u64);
-                self.record(Record::Merged { map, batch, last: number + 1 == batches })?;
+                let merged =
+                    self.call("merge", || merger.merge_keys(&keys[number * BATCH..end]))?;
+                self.record(Record::Merged {
+                    map: map.to_owned(),
+                    batch: number as u64,
+                    last: number + 1 == batches,
+                    no_room: merged.no_room as u64,
+                })?;
             }
         }
         Ok(())
@@ -111,6 +125,18 @@ fn copy(old: &MapHandle, new: &MapHandle, fields: &[FieldMove]) -> Result<(), Ke
         }
     }
     new.update(&key, &to, Update::Any)
+}
+
+/// The maps whose entries move, with their fields.
+fn moves(changes: &[(String, MapChange)]) -> impl Iterator<Item = (&str, Vec<Field>)> {
+    changes.iter().filter_map(|(map, change)| {
+        let fields = match change {
+            MapChange::Migrate { fields } => fields,
+            MapChange::Variables { moved, .. } if !moved.is_empty() => moved,
+            _ => return None,
+        };
+        Some((map.as_str(), fields.iter().map(field).collect()))
+    })
 }
 
 fn field(field: &FieldMove) -> Field {

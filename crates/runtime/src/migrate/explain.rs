@@ -50,6 +50,19 @@ pub(super) fn impossible(map: &str, why: &str) -> String {
     )
 }
 
+/// The manifest says migrate, and not all entries fit. `size` is what the manifest says of the new map's, `old` the old one's.
+pub(super) fn no_room(map: &str, entries: u64, room: u32, old: u32, size: Option<&str>) -> String {
+    let key = key(map);
+    let param = size.and_then(|size| size.strip_prefix("${param.")?.strip_suffix('}'));
+    let more = match param {
+        Some(param) => format!("--set {param}={old}"),
+        None => format!("[map.{key}]\n                        max_entries = {old}"),
+    };
+    format!(
+        "map '{map}': it has {entries} entries, and {room} fit now\n  to make room:         {more}\n  to start empty:       [map.{key}]\n                        upgrade = \"reset\""
+    )
+}
+
 /// The manifest says migrate, but not how.
 pub(super) fn no_merge(map: &str, fields: &[&str]) -> String {
     let merges: Vec<String> = fields.iter().map(|f| format!("{} = \"sum\"", key(f))).collect();
@@ -97,6 +110,19 @@ mod tests {
           to start empty:       [map.execs]
                                 upgrade = "reset"
         "#);
+    }
+
+    #[test]
+    fn how_to_make_room() {
+        insta::assert_snapshot!(no_room("flows", 65, 4, 100, None), @r#"
+        map 'flows': it has 65 entries, and 4 fit now
+          to make room:         [map.flows]
+                                max_entries = 100
+          to start empty:       [map.flows]
+                                upgrade = "reset"
+        "#);
+        let text = no_room("flows", 65, 4, 100, Some("${param.most}"));
+        assert!(text.contains("to make room:         --set most=100\n"), "{text}");
     }
 
     #[test]

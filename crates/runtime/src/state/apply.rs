@@ -44,10 +44,8 @@ impl State {
             Record::Switching { value } => self.with_pending(|p| p.switching = Some(value)),
             Record::Switched {} => self.switched(),
             Record::Quiesced {} => self.with_pending(|p| p.quiesced = true),
-            Record::Merged { map, last: true, .. } => {
-                self.with_pending(|p| {
-                    p.merged.insert(map);
-                });
+            Record::Merged { map, batch, last, no_room } => {
+                self.merged(map, batch == 0, last, no_room);
             }
             Record::SoakUntil { unix_seconds } => {
                 self.with_service(|service| service.soak_until = Some(unix_seconds));
@@ -78,7 +76,6 @@ impl State {
             Record::SlotsFilled { .. }
             | Record::End { .. }
             | Record::Precopied { .. }
-            | Record::Merged { .. }
             | Record::Freed { .. } => {}
         }
     }
@@ -114,6 +111,7 @@ impl State {
         }
         dead.push(mem::take(&mut service.hooks));
         service.changes.clear();
+        service.no_room.clear();
         service.switch = None;
         for generation in service.generations.values_mut() {
             generation.incarnation = None;
@@ -185,6 +183,7 @@ impl State {
         service.active = to.number;
         service.last_generation = service.last_generation.max(to.number);
         service.hooks.append(&mut pending.hooks);
+        service.no_room.clear();
         match pending.op {
             Op::Upgrade => {
                 service.previous = pending.from;
@@ -204,6 +203,21 @@ impl State {
             _ => {}
         }
         service.generations.insert(to.number, to);
+    }
+
+    /// A move that was cut off begins with the first batch again.
+    fn merged(&mut self, map: String, first: bool, last: bool, no_room: u64) {
+        self.with_service(|service| {
+            let before = service.no_room.remove(&map).filter(|_| !first).unwrap_or(0);
+            if before + no_room > 0 {
+                service.no_room.insert(map.clone(), before + no_room);
+            }
+        });
+        if last {
+            self.with_pending(|pending| {
+                pending.merged.insert(map);
+            });
+        }
     }
 
     fn committed(&mut self, generation: u64) {

@@ -79,6 +79,9 @@ pub struct Service {
     pub hooks: BTreeMap<String, Hook>,
     /// What the upgrade to the active generation did with each map, for the way back.
     pub changes: BTreeMap<String, MapChange>,
+    /// Entries that did not fit the active generation's maps when it took over, by map.
+    #[serde(default)]
+    pub no_room: BTreeMap<String, u64>,
     /// Until when the active generation is on probation, in seconds since 1970.
     pub soak_until: Option<u64>,
     /// What of it was gone when it was last loaded again on this boot: its maps began empty then.

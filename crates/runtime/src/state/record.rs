@@ -84,6 +84,9 @@ pub enum Record {
         batch: u64,
         /// Whether it was the last.
         last: bool,
+        /// Entries that the new map had no room for.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        no_room: u64,
     },
     /// The new generation is on probation.
     SoakUntil {
@@ -241,6 +244,11 @@ impl Record {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's shape
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 #[cfg(test)]
 mod tests {
     use skep_spec::journal;
@@ -261,7 +269,8 @@ mod tests {
             },
             Record::Switched {},
             Record::Switching { value: Some(u64::MAX) },
-            Record::Merged { map: "m".to_owned(), batch: 3, last: true },
+            Record::Merged { map: "m".to_owned(), batch: 3, last: true, no_room: 0 },
+            Record::Merged { map: "m".to_owned(), batch: 3, last: true, no_room: 7 },
             Record::End { result: Outcome::Undone },
             Record::Checkpoint { state: State::default() },
             Record::SetAside { why: "w".to_owned() },

@@ -4,6 +4,7 @@
 // -DVERSION=1|2 picks the version, -DON_<HOOK> the hooks. Version 2's counter has one more field.
 // -DRING=BYTES sizes the ring, -DRING_FLAGS=N says how it wakes its reader; -DPERF puts out through a perf buffer,
 // -DSLOTS=N of so many CPUs, and with one more variable.
+// -DWIDE adds a map whose values are wider than instructions reach.
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_core_read.h>
@@ -86,6 +87,21 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } kept SEC(".maps");
+
+#ifdef WIDE
+struct wide {
+	__u64 slots[5000];
+#if VERSION == 2
+	__u64 more;
+#endif
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct wide);
+} wide SEC(".maps");
+#endif
 
 __u64 total = 0;
 __u64 last_number = 0;

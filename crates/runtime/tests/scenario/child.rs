@@ -22,6 +22,9 @@ pub fn run(job: &str) -> Result<Reply, Box<dyn Error>> {
             install.params.insert("pid".to_owned(), format!("{:#x}", job.pid));
             drop(runtime.upgrade(&job.package(2)?, &install)?);
         }
+        "upgrade-full" => {
+            drop(runtime.upgrade(&crate::room::sized(&job, 2, 64)?, &job.install())?);
+        }
         "upgrade-unsaid" => {
             let mut package = job.package(2)?.into_inner();
             package.manifest.map.remove("counts");

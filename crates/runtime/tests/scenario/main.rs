@@ -21,6 +21,7 @@ mod own_cgroup;
 mod place;
 mod previous;
 mod refusals;
+mod room;
 mod tally;
 mod tests;
 mod waits;

@@ -28,6 +28,7 @@ pub const SETS: &[(&str, [&[&str]; 2])] = &[
     ("rings", [&["ON_RAW_TP"], &["ON_RAW_TP", "RING=1048576"]]),
     ("small", [&["ON_RAW_TP", "RING=4096"], &["ON_RAW_TP", "RING=4096"]]),
     ("quiet", [&["ON_RAW_TP", "RING_FLAGS=BPF_RB_NO_WAKEUP"], &["ON_RAW_TP"]]),
+    ("wide", [&["ON_RAW_TP", "WIDE"], &["ON_RAW_TP", "WIDE"]]),
     ("perf", [&["ON_RAW_TP", "PERF"], &["ON_RAW_TP", "PERF"]]),
     ("perfs", [&["ON_RAW_TP", "PERF"], &["ON_RAW_TP", "PERF", "SLOTS=4096"]]),
     ("grown", [&["ON_CGROUP_SKB"], &["ON_CGROUP_SKB", "ON_RAW_TP"]]),

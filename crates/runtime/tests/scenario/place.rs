@@ -179,12 +179,16 @@ impl Job {
 
     /// Opens the runtime where the store has these versions.
     pub fn recover(&self, versions: &[u32]) -> Result<(Runtime, Recovery), Box<dyn Error>> {
-        let objects = Objects::at(&self.objects);
-        let mut shelf = BTreeMap::new();
-        for version in versions {
-            let package = objects.package(&self.set, *version, self.target.as_deref())?;
-            shelf.insert(package.index, package);
-        }
+        let packages = versions.iter().map(|version| Ok(self.package(*version)?.into_inner()));
+        self.recover_with(packages.collect::<Result<_, String>>()?)
+    }
+
+    /// Opens the runtime where the store has these packages.
+    pub fn recover_with(
+        &self,
+        packages: Vec<Package>,
+    ) -> Result<(Runtime, Recovery), Box<dyn Error>> {
+        let shelf = packages.into_iter().map(|package| (package.index, package)).collect();
         let faults = self.fault.as_deref().map_or(Ok(Faults::none()), Faults::arm)?;
         let dirs = Dirs { state: self.state.clone(), bpffs: self.bpffs.clone() };
         let holder = crate::holder::connect(&self.state)?;

@@ -18,6 +18,7 @@ use crate::own_cgroup::OwnCgroup;
 use crate::place::{Ended, Place};
 use crate::previous;
 use crate::refusals;
+use crate::room;
 use crate::waits;
 use crate::warm;
 
@@ -111,6 +112,12 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("waits_for_pins", "raw_tp", waits::waits_for_pins),
     ("dead_link", "grown", mixed::dead_link),
     ("half_switched", "grown", mixed::half_switched),
+    ("too_small", "raw_tp", room::too_small),
+    ("shorter_array", "raw_tp", room::shorter_array),
+    ("too_wide", "wide", room::too_wide),
+    ("no_room", "raw_tp", room::no_room),
+    ("back_to_a_smaller_map", "raw_tp", room::back_to_a_smaller_map),
+    ("back_after_a_reboot", "raw_tp", room::back_after_a_reboot),
 ];
 
 fn life(name: &str, set: &'static str, run: Life) -> Test {

@@ -22,6 +22,9 @@ pub struct Entries {
     /// Whether a common number has no merge.
     #[serde(default)]
     pub unsaid: bool,
+    /// Whether the old one has more entries than the new one has room for, and the new one does not forget by itself.
+    #[serde(default)]
+    pub crowded: bool,
 }
 
 /// What becomes of a map of keys and values.
@@ -48,6 +51,9 @@ pub enum Lost {
     /// A number has no merge.
     #[error("a number of the value has no merge in fields")]
     Merge,
+    /// Not all entries fit.
+    #[error("the old map has more entries than the new one has room for")]
+    Room,
 }
 
 impl Lost {
@@ -58,6 +64,7 @@ impl Lost {
             Self::Policy => "life.policy",
             Self::Layout => "life.layout",
             Self::Merge => "life.merge",
+            Self::Room => "life.room",
         }
     }
 }
@@ -73,6 +80,7 @@ impl Entries {
             _ if self.same => Ok(Fate::Kept),
             Some(Upgrade::Migrate) if !self.same_key || !self.common => Err(Lost::Layout),
             Some(Upgrade::Migrate) if self.unsaid => Err(Lost::Merge),
+            Some(Upgrade::Migrate) if self.crowded => Err(Lost::Room),
             Some(Upgrade::Migrate) => Ok(Fate::Moved),
             None | Some(Upgrade::Keep) => Err(Lost::Policy),
         }
