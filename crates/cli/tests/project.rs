@@ -45,6 +45,13 @@ impl Bench {
         command
     }
 
+    /// Puts a link to a file of the machine in a file's place.
+    fn lead_out(&self, name: &str) {
+        let path = self.path("opens").join(name);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", path).unwrap();
+    }
+
     fn run(&self, args: &[&str]) -> String {
         let output = wait::output(&mut self.skep(args));
         let text = String::from_utf8_lossy(&output.stderr);
@@ -291,6 +298,8 @@ fn mistakes_around_build_are_named_and_nothing_is_built() {
         BUILD,
     );
     bench.refuses("locked without a lock", &["build", "opens", "--btf", "host", "--locked"]);
+    bench.lead_out("src/opens.bpf.c");
+    bench.refuses("a source that is a link out of the folder", BUILD);
     assert!(!bench.path("opens/build/x86_64/opens.bpf.o").exists());
     insta::assert_snapshot!(bench.said);
 }
@@ -397,6 +406,8 @@ fn a_manifest_that_does_not_fit_its_objects_is_not_packed() {
     let mut args = PACK.to_vec();
     args.extend(["-o", "file"]);
     bench.refuses("a layout that is a file", &args);
+    bench.lead_out("README.md");
+    bench.refuses("a README that is a link out of the folder", PACK);
     insta::assert_snapshot!(bench.said);
 }
 

@@ -194,8 +194,9 @@ fn covered(manifest: &Manifest, objects: &Parsed) -> Result<(), PackingError> {
 
 fn readme(project: &Project) -> Result<Option<String>, PackingError> {
     let Some(name) = &project.source.package.readme else { return Ok(None) };
+    let text = project.file(name).and_then(|path| regular::text(&path));
     let path = project.folder.join(name);
-    regular::text(&path).map(Some).map_err(|source| PackingError::Readme { path, source })
+    text.map(Some).map_err(|source| PackingError::Readme { path, source })
 }
 
 /// What bpfman reads from an image's labels.

@@ -50,6 +50,20 @@ impl Project {
         Ok(Self { folder: folder.to_owned(), source })
     }
 
+    /// A file that `skep.toml` names. A link may not lead out of the folder: what lies there is nobody's to publish.
+    ///
+    /// # Errors
+    /// It is not there, or not below the folder.
+    pub fn file(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.folder.join(name);
+        let (real, folder) = (path.canonicalize()?, self.folder.canonicalize()?);
+        if real.starts_with(folder) {
+            return Ok(path);
+        }
+        let why = format!("it leads out of the project's folder, to {}", real.display());
+        Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+    }
+
     /// Where `skep build` puts an object.
     #[must_use]
     pub fn built(&self, object: &str, arch: skep_spec::Arch) -> PathBuf {

@@ -173,12 +173,8 @@ impl<'a> Build<'a> {
         arch: Arch,
     ) -> Result<Vec<u8>, BuildError> {
         if let Some(file) = object.file.get(&arch) {
-            let path = self.project.folder.join(file);
-            return regular::bytes(&path).map_err(|source| BuildError::File {
-                action: "read",
-                path,
-                source,
-            });
+            let bytes = self.project.file(file).and_then(|path| regular::bytes(&path));
+            return bytes.map_err(|source| self.unreadable(file, source));
         }
         let parts: Vec<(&str, Vec<u8>)> = object
             .sources
@@ -196,10 +192,8 @@ impl<'a> Build<'a> {
     fn compile(&mut self, source: &str, arch: Arch) -> Result<Vec<u8>, BuildError> {
         let include = self.include(arch)?;
         let folder = &self.project.folder;
-        let path = folder.join(source);
-        if let Err(source) = regular::open(&path) {
-            return Err(BuildError::File { action: "read", path, source });
-        }
+        let opened = self.project.file(source).and_then(|path| regular::open(&path));
+        opened.map_err(|error| self.unreadable(source, error))?;
         let out = folder
             .join("build")
             .join(arch.as_str())
@@ -224,6 +218,10 @@ impl<'a> Build<'a> {
         })?;
         remove(&out)?;
         Ok(bytes)
+    }
+
+    fn unreadable(&self, file: &str, source: io::Error) -> BuildError {
+        BuildError::File { action: "read", path: self.project.folder.join(file), source }
     }
 
     /// The folder, relative to the project's, with `vmlinux.h` for `arch` and libbpf's headers.
