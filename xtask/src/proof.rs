@@ -1,8 +1,9 @@
 //! `make proof`: what takes hours, and the page that keeps its results.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -13,13 +14,15 @@ const HEAD: &str = "# What `make proof` printed
 
 `make proof` runs every test of `on_kernel`, `scenario` and `node` ([testing](../testing.md)) on every kernel of `tests/kernels.toml`, with two
 processors: SIGKILL at each fault point of an install, upgrade, rollback, commit, removal and start, and every kind of hook under full load. It
-writes this page.
+writes this page, a row whenever a guest is done; `cargo xtask proof --only SERIES` runs one kernel again. A row is of the last run in which everything in
+that guest passed and its kernel kept quiet.
 
 ";
+const TABLE: &str = "\n| Kernel, guest and program | Passed | Commit | Date |\n|---|---|---|---|\n";
 
-/// Runs every test in the guests, with options of theirs, and writes what came of it.
+/// Runs every test in the guests, with options of theirs, and keeps what passed.
 pub fn run(options: &[&str]) -> Result<()> {
-    let mut page = head(
+    let head = head(
         HEAD,
         &[
             ("On", "uname", &["-srm"]),
@@ -28,49 +31,97 @@ pub fn run(options: &[&str]) -> Result<()> {
             ("Objects by", "clang", &["--version"]),
         ],
     )?;
-    page += "\n| Kernel, guest and program | Passed |\n|---|---|\n";
-    let (rows, whole) = rows(options)?;
-    for (name, seen) in rows {
-        writeln!(page, "| {name} | {seen} |")?;
+    let of = format!("{} | {}", first_line(COMMIT)?, first_line(DATE)?);
+    let mut rows = rows(&std::fs::read_to_string(PAGE).unwrap_or_default());
+    let mut guests =
+        guests::command()?.arg("--all").args(options).stdout(Stdio::piped()).spawn()?;
+    for line in BufReader::new(output(&mut guests)?).lines() {
+        let line = line?;
+        println!("{line}");
+        match outcome(&line) {
+            Some((guest, Some(passed))) => {
+                rows.insert(guest.to_owned(), format!("{passed} | {of}"));
+            }
+            Some((guest, None)) => drop(rows.remove(guest)),
+            None => continue,
+        }
+        write(&head, &rows)?;
     }
-    ensure!(whole, "not everything passed, so {PAGE} stays as it is");
+    ensure!(guests.wait()?.success(), "not everything passed: {PAGE} has what did");
+    Ok(())
+}
+
+fn output(child: &mut Child) -> Result<impl std::io::Read + use<>> {
+    child.stdout.take().context("no output of the guests")
+}
+
+/// The rows of a page, by guest.
+fn rows(page: &str) -> BTreeMap<String, String> {
+    let rows = page.split_once(TABLE).map_or("", |(_, rows)| rows).lines();
+    let row = |row: &str| {
+        let (guest, rest) = row.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ")?;
+        Some((guest.to_owned(), rest.to_owned()))
+    };
+    rows.filter_map(row).collect()
+}
+
+/// What a line of the guests says: which guest, and what passed, where all did.
+fn outcome(line: &str) -> Option<(&str, Option<&str>)> {
+    let line = line.strip_prefix("test ")?;
+    match line.split_once(" ... ok (") {
+        Some((guest, passed)) => Some((guest, passed.strip_suffix(')'))),
+        None => Some((line.split_once(": ").map_or(line, |(guest, _)| guest), None)),
+    }
+}
+
+fn write(head: &str, rows: &BTreeMap<String, String>) -> Result<()> {
+    let mut page = format!("{head}{TABLE}");
+    for (guest, rest) in rows {
+        writeln!(page, "| {guest} | {rest} |")?;
+    }
     std::fs::write(PAGE, page).with_context(|| format!("write {PAGE}"))
 }
 
-/// Name and outcome of each guest; and whether all passed.
-fn rows(options: &[&str]) -> Result<(Vec<(String, String)>, bool)> {
-    let mut command = guests::command()?;
-    let mut child = command.arg("--all").args(options).stdout(Stdio::piped()).spawn()?;
-    let output = child.stdout.take().context("no output of the guests")?;
-    let mut rows = Vec::new();
-    for line in BufReader::new(output).lines() {
-        let line = line?;
-        println!("{line}");
-        let row = line.strip_prefix("test ").and_then(|row| row.split_once(" ... ok "));
-        rows.extend(
-            row.map(|(name, seen)| (name.to_owned(), seen.trim_matches(['(', ')']).to_owned())),
-        );
-    }
-    Ok((rows, child.wait()?.success()))
-}
+type Asked = (&'static str, &'static [&'static str]);
+const DATE: Asked = ("date", &["-u", "+%F"]);
+const COMMIT: Asked = ("git", &["describe", "--always", "--dirty"]);
 
 /// A page's beginning: when and of which commit it is, and what each program says about itself in its first line.
 pub fn head(text: &str, by: &[(&str, &str, &[&str])]) -> Result<String> {
     let mut page = format!("{text}| | |\n|---|---|\n");
-    let always: [(&str, &str, &[&str]); 2] =
-        [("Date", "date", &["-u", "+%F"]), ("Commit", "git", &["describe", "--always", "--dirty"])];
+    let always = [("Date", DATE.0, DATE.1), ("Commit", COMMIT.0, COMMIT.1)];
     for (what, program, args) in always.iter().chain(by) {
-        writeln!(page, "| {what} | {} |", first_line(program, args)?)?;
+        writeln!(page, "| {what} | {} |", first_line((program, args))?)?;
     }
     Ok(page)
 }
 
-fn first_line(program: &str, args: &[&str]) -> Result<String> {
+fn first_line((program, args): (&str, &[&str])) -> Result<String> {
     let output = Command::new(program).args(args).output();
     let output = output.with_context(|| format!("run {program}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     match text.lines().next() {
         Some(line) if output.status.success() => Ok(line.to_owned()),
         _ => bail!("{program} {}: {}", args.join(" "), output.status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_failed_loses_its_row_and_the_others_keep_theirs() {
+        let page = format!("head{TABLE}| 5.10 (2 cpus) node | 11 passed | abc | 2026-01-02 |\n");
+        let rows = rows(&page);
+        assert_eq!(rows["5.10 (2 cpus) node"], "11 passed | abc | 2026-01-02");
+        let ok = "test 5.10 (2 cpus) node ... ok (11 passed, 0 failed; boot 1.0 s; 0 splats)";
+        let passed = "11 passed, 0 failed; boot 1.0 s; 0 splats";
+        assert_eq!(outcome(ok), Some(("5.10 (2 cpus) node", Some(passed))));
+        let failed = "test 5.10 (2 cpus) scenario: crash_recover ... FAILED";
+        assert_eq!(outcome(failed), Some(("5.10 (2 cpus) scenario", None)));
+        assert_eq!(outcome("test 6.1 (2 cpus) node ... FAILED").unwrap().1, None);
+        assert_eq!(outcome("    test warm_tc ... ok (1770 events)"), None);
+        assert_eq!(outcome("kernel 5.10: 5.10.0-46-amd64"), None);
     }
 }
