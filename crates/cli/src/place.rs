@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use skep_oci::registry::{Carried, Options, Part, Registry};
 use skep_oci::signatures::SignatureError;
 use skep_oci::{Credentials, RegistryError, Store, StoreError};
+use skep_spec::oci::DocumentError;
 use skep_spec::{Digest, PackageRef};
 use skep_trust::AdmitError;
 
@@ -141,7 +142,8 @@ fn kind(error: &(dyn std::error::Error + 'static)) -> Kind {
     let store = error.downcast_ref().is_some_and(StoreError::is_altered);
     let registry = error.downcast_ref().is_some_and(RegistryError::is_altered);
     let signature = error.downcast_ref().is_some_and(SignatureError::is_altered);
-    match store || registry || signature || error.is::<AdmitError>() {
+    let document = error.is::<DocumentError>();
+    match store || registry || signature || document || error.is::<AdmitError>() {
         true => Kind::Refused,
         false => Kind::Failed,
     }

@@ -4,6 +4,8 @@
 #[path = "../../oci/tests/support/mod.rs"]
 mod support;
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -88,4 +90,93 @@ fn versions_are_listed_for_people_and_programs() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["versions"], serde_json::json!(["1.0.0"]));
     refused(skep(folder).args(["tags", &format!("{name}:1.0.0")]), 2, "names a version already");
+}
+
+/// One that is refused is refused by every command, in the same way.
+#[test]
+fn what_is_no_package_or_not_there_is_told_alike_by_all() {
+    let (registry, fixture) = (DockerRegistry::start(), Fixture::new("1.0.0"));
+    let folder = fixture.folder.path();
+    let broken = br#"{"schemaVersion":1}"#;
+    let digest = fixture.store.put(broken).unwrap();
+    let (name, version) = ("acme/broken".parse().unwrap(), "1.0.0".parse().unwrap());
+    fixture.store.list_package(&name, &version, digest, broken.len() as u64).unwrap();
+    for command in [&["inspect"] as &[_], &["run", "--allow-unsigned"]] {
+        let package = ["layout", "--package", "acme/broken:1.0.0"];
+        refused(skep(folder).args(command).args(package), 4, "the index cannot be read");
+    }
+    std::fs::write(folder.join("trust.toml"), "").unwrap();
+    let absent = format!("{}/acme/exec@{}", registry.host, fixture.index);
+    for command in ["inspect", "verify", "run"] {
+        refused(skep(folder).args([command, &absent]), 1, "does not have it (404)");
+    }
+    refused(skep(folder).args(["pull", &absent, "-o", "out"]), 1, "does not have it (404)");
+}
+
+/// A certificate for `name`, by the CA in `folder` or by itself.
+fn certificate(folder: &Path, file: &str, name: &str, options: &[&str]) {
+    let (key, out) = (format!("{file}.key"), format!("{file}.pem"));
+    let alternative = format!("subjectAltName=DNS:{name}");
+    let subject = format!("/CN={name}");
+    let mut openssl = Command::new(tool("openssl"));
+    openssl.current_dir(folder).args(["req", "-x509", "-newkey", "ed25519", "-nodes"]);
+    openssl.args(["-keyout", &key, "-out", &out, "-subj", &subject, "-addext", &alternative]);
+    run(openssl.args(options));
+}
+
+/// What stands for a name server: tunnels every connection to one port of this machine.
+fn tunnel_to(host: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, host) = (client.unwrap(), host.clone());
+            std::thread::spawn(move || {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).unwrap() == 1 {
+                    head.push(byte[0]);
+                }
+                let mut server = TcpStream::connect(host).unwrap();
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+                let (mut from, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+                let _ = std::io::copy(&mut client, &mut server);
+                let _ = server.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_said_and_a_ca_of_ones_own_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let not_a_ca = "basicConstraints=critical,CA:FALSE";
+    let signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", not_a_ca];
+    certificate(folder, "ca", "ca.test", &[]);
+    certificate(folder, "good", "registry.test", &signed);
+    certificate(folder, "other", "another.test", &signed);
+    certificate(folder, "self", "registry.test", &[]);
+    for (file, trusted, words) in [
+        ("good", "ca.pem", "does not have it (404)"),
+        (
+            "good",
+            "self.pem",
+            "nobody whom this machine trusts has issued it; a CA of your own goes",
+        ),
+        ("other", "ca.pem", "not valid for name"),
+        ("self", "self.pem", "it is a CA's own, which a server may not show"),
+    ] {
+        let file = |suffix| folder.join(format!("{file}.{suffix}"));
+        let registry = DockerRegistry::start_tls(&file("pem"), &file("key"));
+        let mut tags = skep(folder);
+        tags.env("SSL_CERT_FILE", folder.join(trusted));
+        tags.env("HTTPS_PROXY", format!("http://{}", tunnel_to(registry.host.clone())));
+        refused(tags.args(["tags", "registry.test/acme/exec"]), 1, words);
+    }
 }

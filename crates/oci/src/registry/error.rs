@@ -40,6 +40,18 @@ pub enum RegistryError {
         /// What is wrong.
         why: String,
     },
+    /// A certificate that does not say that it is the one asked for.
+    #[error(
+        "cannot {action}: {registry} shows a certificate that does not count: {why}; a CA of your own goes into the system's store, or into a file that SSL_CERT_FILE names"
+    )]
+    Certificate {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A connection, but no whole answer in HTTP on it.
     #[error(
         "cannot {action}: {registry} broke off or does not speak HTTP: {why}; try again, and check that it is a registry"

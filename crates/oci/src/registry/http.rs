@@ -15,6 +15,8 @@ const REDIRECTS_MAX: usize = 5;
 const SAID_MAX: u64 = 16 * 1024;
 /// Characters of it that are shown.
 const SAID_SHOWN: usize = 200;
+/// Bytes a second that a registry sends at least.
+const SLOWEST: u64 = 16 * 1024;
 /// How long those words are waited for: the status says enough.
 const SAID_WITHIN: Duration = Duration::from_secs(2);
 
@@ -29,7 +31,7 @@ pub struct TimeLimits {
     pub gap: Duration,
     /// For a whole request about a document: a manifest, a token, a list of referrers.
     pub document: Duration,
-    /// For a whole request about a blob.
+    /// For a whole request about a blob, at most: of a small one it is less, see [`Self::for_blob`].
     pub blob: Duration,
     /// Before the second try of what may pass (5xx, 429, no connection); doubles for the third, the last.
     pub back_off: Duration,
@@ -45,6 +47,14 @@ impl Default for TimeLimits {
             blob: Duration::from_secs(900),
             back_off: Duration::from_millis(300),
         }
+    }
+}
+
+impl TimeLimits {
+    /// For a whole request about a blob of `size` bytes: a document's time and 16 KiB a second, so that nobody holds a pull for
+    /// long by dripping a small one.
+    pub(super) fn for_blob(&self, size: u64) -> Duration {
+        (self.document + Duration::from_secs(size / SLOWEST)).min(self.blob)
     }
 }
 
@@ -304,6 +314,9 @@ impl Http {
         }
         // What reqwest and hyper wrap around it only repeats what was being done.
         let why = innermost(error).to_string();
+        if let Some(why) = why.strip_prefix("invalid peer certificate: ") {
+            return RegistryError::Certificate { action, registry, why: of_certificate(why) };
+        }
         if error.is_connect() {
             return RegistryError::Connect { action, registry, why };
         }
@@ -315,6 +328,18 @@ impl Http {
 fn server(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// What rustls says of a certificate, in words where it gives only a name.
+fn of_certificate(why: &str) -> String {
+    match why {
+        "UnknownIssuer" => "nobody whom this machine trusts has issued it".to_owned(),
+        why if why.contains("CaUsedAsEndEntity") => {
+            "it is a CA's own, which a server may not show: give the server one that the CA issued"
+                .to_owned()
+        }
+        why => why.to_owned(),
+    }
 }
 
 fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {
@@ -342,4 +367,17 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_blob_is_not_waited_for_as_a_large_one() {
+        let limits = TimeLimits::default();
+        assert_eq!(limits.for_blob(1000), limits.document);
+        assert_eq!(limits.for_blob(1 << 20), limits.document + Duration::from_secs(64));
+        assert_eq!(limits.for_blob(u64::MAX / 2), limits.blob);
+    }
 }

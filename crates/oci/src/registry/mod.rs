@@ -98,12 +98,9 @@ impl Registry {
     /// The digest that a reference means: the one that it pins, or that of what its version's tag points at.
     ///
     /// # Errors
-    /// When the reference has neither version nor digest, or the registry does not give the tag.
+    /// When the reference has neither version nor digest, or the registry does not have it.
     pub async fn resolve(&self, reference: &PackageRef) -> Result<Digest, RegistryError> {
-        match reference.digest {
-            Some(digest) => Ok(digest),
-            None => Ok(Digest::of(&self.index(reference).await?)),
-        }
+        Ok(Digest::of(&self.index(reference).await?))
     }
 
     /// The bytes of the index that a reference means. Nobody parsed them, let alone trusts them.
@@ -243,7 +240,10 @@ impl Registry {
             accept: read.accept,
             authorization: authorization.as_deref(),
             body: read.body,
-            time: if matches!(read.body, Body::Exactly(_)) { limits.blob } else { limits.document },
+            time: match read.body {
+                Body::Exactly(size) => limits.for_blob(size),
+                Body::AtMost(_) => limits.document,
+            },
         };
         self.http.get(&get).await
     }

@@ -119,9 +119,19 @@ pub struct DockerRegistry {
 
 impl DockerRegistry {
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// One that speaks TLS, with a certificate and its key in PEM.
+    pub fn start_tls(certificate: &Path, key: &Path) -> Self {
+        let (certificate, key) = (certificate.display(), key.display());
+        Self::start_with(&format!("  tls:\n    certificate: {certificate}\n    key: {key}\n"))
+    }
+
+    fn start_with(http: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = format!(
-            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:0\n",
+            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:0\n{http}",
             folder.path().join("data").display()
         );
         let file = folder.path().join("config.yml");
