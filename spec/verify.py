@@ -105,9 +105,9 @@ shaped = lambda document, data, most=4 * MIB: hold(SCHEMAS[document], load(data,
 
 # Part 1: names
 GRAMMARS = SCHEMAS["names"]["$defs"]
-name = lambda kind, text: {kind: hold(GRAMMARS[kind], text)}
+name = lambda kind, text: hold(GRAMMARS[kind], text) and {}
 tag = lambda version: {"tag": version.replace("+", "_")}
-version = lambda tag: name("version", tag.replace("_", "+", 1))
+version = lambda tag: {"version": hold(GRAMMARS["version"], tag.replace("_", "+", 1))}
 
 def reference(text):
     found = matched(GRAMMARS["reference"]["pattern"], hold(GRAMMARS["reference"], text))
@@ -267,9 +267,9 @@ def read_layer(data, most):
     name, length, body = entries[0].name, entries[0].size, tar[entries[0].offset_data:][:entries[0].size]
     need(length <= most, "layer.too-large")
     need(len(body) == length, "layer.tar")
-    return {"name": name, "body": body, "sha256": sha(body)}
+    return {"name": name, "sha256": sha(body)}, body
 
-layer_read = lambda layer, max: {**read_layer(unbase64(layer), max), "body": None}
+layer_read = lambda layer, max: read_layer(unbase64(layer), max)[0]
 blob_path = lambda layout, one: Path(layout, "blobs", "sha256", one["digest"][7:])
 
 def blob(layout, one, most=64 * MIB):
@@ -292,17 +292,17 @@ def package_read(layout, digest, arch, **q):
     there = lambda one: blob_path(layout, one).exists()
     for one in filter(there, [manifest["config"]]):
         blob(layout, one, 4 * MIB)
-    data = read_layer(blob(layout, of("manifest")[0]), MIB)["body"]
+    data = read_layer(blob(layout, of("manifest")[0]), MIB)[1]
     said = read_manifest(data.decode())
     need(said["package"]["name"] == asked["name"], "oci.name")
     need(asked["version"] in (None, said["package"]["version"]), "oci.version")
     for one in of("object"):
-        elf = read_layer(blob(layout, one), min(64 * MIB, room))
-        room, held = room - len(elf["body"]), held | {elf["sha256"]}
+        elf = read_layer(blob(layout, one), min(64 * MIB, room))[1]
+        room, held = room - len(elf), held | {sha(elf)}
     objects = {label: one["sha256"].get(arch) for label, one in said["objects"].items()}
     need(set(objects.values()) == held, "oci.object")
     for one in filter(there, of("readme")[:1]):
-        tried("oci.readme", read_layer(blob(layout, one), MIB)["body"].decode)
+        tried("oci.readme", read_layer(blob(layout, one), MIB)[1].decode)
     return {"manifest": sha(data), "objects": objects}
 
 # Part 6: permissions

@@ -7,6 +7,7 @@ pub mod ours;
 pub mod rules;
 pub mod run;
 pub mod schemas;
+mod tokens;
 pub mod values;
 pub mod vectors;
 

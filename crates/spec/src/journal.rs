@@ -8,7 +8,7 @@
 mod begun;
 mod tail;
 
-use crate::life::Step;
+use crate::life::{Op, Step};
 use begun::Said;
 
 /// The first eight bytes of the file.
@@ -176,7 +176,8 @@ impl Entry<'_> {
         Ok(match self.name {
             "Begin" => {
                 let said = named(self.said()?).ok_or_else(lacks)?;
-                Some(Step::Begin(said.op.ok_or_else(lacks)?))
+                let op = said.op.filter(|op| *op != Op::Recover); // which begins nothing
+                Some(Step::Begin(op.ok_or_else(lacks)?))
             }
             "Lost" | "TakeUp" | "LostGeneration" => {
                 named(self.said()?).ok_or_else(lacks)?;

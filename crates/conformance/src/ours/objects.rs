@@ -84,7 +84,7 @@ pub(super) fn compare(input: &Value) -> Answered {
     let ((old, old_ty), (new, new_ty)) = (asked.old.btf()?, asked.new.btf()?);
     Ok(match layout::compare(&old, old_ty, &new, new_ty, &asked.renames) {
         LayoutChange::Equal => json!({"difference": "same"}),
-        LayoutChange::Incompatible(why) => json!({"difference": "incompatible", "why": why}),
+        LayoutChange::Incompatible(_) => json!({"difference": "incompatible"}),
         LayoutChange::Fields { common, added, removed, blocked } => json!({
             "difference": "fields",
             "common": common.iter().map(|pair| pair.name.as_str()).collect::<Vec<_>>(),
