@@ -7,6 +7,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use skep_object::shown;
 
 use super::answer::{Failure, not_found, page};
 use super::{Frame, readme, words};
@@ -152,7 +153,7 @@ fn package(
         short: short.to_owned(),
         version: listing.version.to_string(),
         newer: newest.map(|newest| spelled(&newest.tag)),
-        summary: listing.summary.clone().unwrap_or_default(),
+        summary: shown(listing.summary.as_deref().unwrap_or_default()).into_owned(),
         license: listing.license.clone(),
         architectures: listing.architectures().iter().map(ToString::to_string).collect(),
         digest: release.digest.clone(),

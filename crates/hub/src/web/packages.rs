@@ -9,6 +9,7 @@ use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
+use skep_object::shown;
 
 use super::answer::{Failure, page};
 use super::{Frame, words};
@@ -94,7 +95,7 @@ fn of(release: Release, version: String, hooks: BTreeSet<String>, deepest: Sever
         publisher: publisher.to_owned(),
         short: short.to_owned(),
         version,
-        summary: release.summary,
+        summary: shown(&release.summary).into_owned(),
         severity: deepest.as_str(),
         hooks: hooks.into_iter().take(4).collect(),
         signatures: release.signatures,

@@ -32,14 +32,16 @@ async fn furnish(server: &Server, data: &Path) {
     }
     let long = "a-publisher-whose-name-is-as-long-as-the-standard-lets-it-be-0064";
     let long_token = token(data, &long[..64]);
-    let mut wide =
-        Package::new(&format!("{}/{}", &long[..64], &long[..64]), "1.0.0-alpha.1+build.20261124");
+    let mut wide = Package::new(&format!("{}/{}", &long[..64], &long[..64]), VERSION);
+    wide.readme = format!("# Deep\n\n{}word\n\n- a list\n", "* ".repeat(200));
     wide.summary =
         "Awordthatissolongthatnophonecanshowitononelinewithoutbreakingitsomewhereinitsmiddle"
             .into();
     wide.push(&server.pusher(&long_token)).await;
 }
 
+/// As long as tags may be, with nowhere to break it.
+const VERSION: &str = "1.0.0-aprereleaseaslongasatagmaybeaprereleaseaslongasatagmaybeaprereleaseaslongasatagmaybeaprereleaseaslongasat+build.20261";
 const WIDE: &str = "/p/a-publisher-whose-name-is-as-long-as-the-standard-lets-it-be-006/a-publisher-whose-name-is-as-long-as-the-standard-lets-it-be-006";
 
 #[tokio::test]
@@ -69,6 +71,12 @@ async fn pages_fit_a_phone_and_a_desk_in_chromium() {
             assert_eq!(browser.evaluate("document.querySelectorAll('h1').length"), 1, "{path}");
             let cut = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).length";
             assert_eq!(browser.evaluate(cut), 0, "{path}: a table is cut on a {device}");
+            let over = "Math.max(0, ...[...document.querySelectorAll('.readme')].map(box => Math.max(...[...box.querySelectorAll('p, li')].map(part => part.getBoundingClientRect().right)) - box.getBoundingClientRect().right))";
+            assert_eq!(
+                browser.evaluate(over),
+                0,
+                "{path}: the README leaves its box on a {device}"
+            );
             let unstyled = browser.evaluate("getComputedStyle(document.body).margin");
             assert_eq!(unstyled, "0px", "the style sheet came");
             let complaints = browser.complaints().iter().filter(|text| !text.contains("404"));
@@ -84,7 +92,7 @@ async fn what_a_package_says_stays_text() {
     let server = Server::start(data.path());
     let secret = token(data.path(), "acme");
     let mut hostile = Package::new("acme/exec", "1.0.0");
-    hostile.summary = "\"><script>document.title='taken'</script>".into();
+    hostile.summary = "\u{202e}\"><script>document.title='taken'</script>".into();
     hostile.readme = "<img src=x onerror=\"document.title='taken'\"><h1>Taken</h1><style>*{display:none}</style>".into();
     hostile.manifest.insert(
         "param".into(),
@@ -104,7 +112,12 @@ async fn what_a_package_says_stays_text() {
     }
     browser.open(&server.url("/p/acme/exec"));
     let summary = browser.evaluate("document.querySelector('.summary').textContent");
-    assert_eq!(summary.as_str(), Some(hostile.summary.as_str()), "shown as it is");
+    let shown = hostile.summary.replace('\u{202e}', "\\u{202e}");
+    assert_eq!(
+        summary.as_str(),
+        Some(shown.as_str()),
+        "shown as it is, but for what turns text around"
+    );
 }
 
 #[tokio::test]
