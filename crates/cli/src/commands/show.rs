@@ -67,13 +67,7 @@ fn text(detail: &Detail) -> String {
     for (name, rows) in &detail.counters {
         lines.extend([String::new(), format!("Counter {name}:"), counter(rows)]);
     }
-    let lost = detail.lost.values().sum::<u64>() + detail.perf_lost;
-    let unknown = match detail.events_unknown {
-        0 => String::new(),
-        unknown => format!(", {unknown} of no output"),
-    };
-    let read = detail.events_read;
-    lines.extend([String::new(), format!("{read} events read, {lost} lost{unknown}")]);
+    lines.extend([String::new(), events(detail)]);
     if let Some(previous) = detail.generations.iter().find(|generation| !generation.active) {
         lines.push(format!("skep rollback {} returns to {}", status.service, previous.version));
     }
@@ -111,6 +105,21 @@ pub fn hook(hook: &HookDetail) -> String {
         line += &format!("; {} events missed by the kernel", hook.missed);
     }
     line
+}
+
+/// What became of its events; what did not happen is left out.
+fn events(detail: &Detail) -> String {
+    let lost = detail.lost.values().sum::<u64>() + detail.perf_lost;
+    let mut text = format!("{} events read, {lost} lost", detail.events_read);
+    for (count, what) in [
+        (detail.events_dropped, "taken by no reader in time"),
+        (detail.events_unknown, "of no output"),
+    ] {
+        if count > 0 {
+            text += &format!(", {count} {what}");
+        }
+    }
+    text
 }
 
 /// Entries with the largest first, a column for each field.
