@@ -140,6 +140,9 @@ impl FromStr for Feature {
             return Ok(Self::Btf);
         }
         let (kind, name) = text.split_once(':').ok_or_else(refused)?;
+        if name.is_empty() {
+            return Err(refused());
+        }
         let name_owned = name.to_owned();
         Ok(match kind {
             "program" => Self::Program(ProgramKind::from_name(name).ok_or_else(refused)?),

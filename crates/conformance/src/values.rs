@@ -1,10 +1,10 @@
-//! `spec/values.json`: the lists of parts 2, 3, 6, 9 and 12 as data, from the tables that our readers go by.
+//! `spec/values.json`: the lists of parts 2 to 6, 9 and 12 as data, from the tables that our readers go by.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use skep_object::helper;
 use skep_object::permissions::{HOOKS, POWERS, Power, power_of_helper, powers_of_hook};
+use skep_object::{MapKind, ProgramKind, helper};
 use skep_spec::param::{DURATIONS, ParamType, SIZES, TYPES};
 use skep_spec::{Arch, Target, license, media, source};
 use skep_trust::key::KeyKind;
@@ -22,6 +22,12 @@ pub fn all() -> Value {
         },
         "hook-aliases": aliases(),
         "hooks": HOOKS.as_slice(),
+        "kernel": {
+            "helpers": (1..).map_while(helper::name).collect::<Vec<_>>(),
+            "maps": maps(),
+            "programs": programs(),
+            "programs-of-sections": sections(),
+        },
         "keys": KeyKind::ALL.map(|kind| (kind.as_str(), kind.spki_pattern())).into_iter().collect::<BTreeMap<_, _>>(),
         "media-types": {
             "bundle": media::BUNDLE,
@@ -46,6 +52,58 @@ pub fn all() -> Value {
         },
     })
 }
+
+/// The kinds of programs in the kernel's order, from 1.
+fn programs() -> Vec<ProgramKind> {
+    let kinds = (1..).map(ProgramKind::from);
+    kinds.take_while(|kind| !matches!(kind, ProgramKind::Other(_))).collect()
+}
+
+/// The kinds of maps in the kernel's order, from 1.
+fn maps() -> Vec<MapKind> {
+    (1..).map(MapKind::from).take_while(|kind| !matches!(kind, MapKind::Other(_))).collect()
+}
+
+/// The kinds of programs, by how their sections begin.
+fn sections() -> BTreeMap<String, ProgramKind> {
+    let second = ["tp", "raw_tp.w", "raw_tracepoint.w", "tc", "classifier", "fsession"];
+    let hooks = HOOKS.iter().chain(&second).map(|&name| name.to_owned());
+    let kinds = programs().into_iter().map(|kind| kind.to_string());
+    let cgroup = CGROUP.iter().map(|hook| format!("cgroup/{hook}"));
+    let kind = |name: String| ProgramKind::of_section(&name).map(|kind| (name, kind));
+    hooks.chain(kinds).chain(cgroup).filter_map(kind).collect()
+}
+
+/// What `cgroup/` takes.
+const CGROUP: [&str; 27] = [
+    "skb",
+    "sock",
+    "sock_create",
+    "sock_release",
+    "post_bind4",
+    "post_bind6",
+    "bind4",
+    "bind6",
+    "connect4",
+    "connect6",
+    "connect_unix",
+    "sendmsg4",
+    "sendmsg6",
+    "sendmsg_unix",
+    "recvmsg4",
+    "recvmsg6",
+    "recvmsg_unix",
+    "getpeername4",
+    "getpeername6",
+    "getpeername_unix",
+    "getsockname4",
+    "getsockname6",
+    "getsockname_unix",
+    "sysctl",
+    "getsockopt",
+    "setsockopt",
+    "dev",
+];
 
 /// The kinds of hooks that have a second spelling.
 fn aliases() -> Map<String, Value> {

@@ -35,7 +35,11 @@ macro_rules! kernel_enum {
             pub fn from_name(name: &str) -> Option<Self> {
                 match name {
                     $($name => Some(Self::$variant),)*
-                    other => other.strip_prefix($other)?.parse().ok().map(Self::Other),
+                    other => {
+                        let number: u32 = other.strip_prefix($other)?.parse().ok()?;
+                        // A kind has one spelling: its name, if there is one.
+                        Some(Self::from(number)).filter(|kind| kind.to_string() == other)
+                    }
                 }
             }
         }
