@@ -10,7 +10,7 @@ use super::scalar::{Meaning, Scalar};
 /// A value and its plan, to be serialised.
 ///
 /// 64-bit integers are JSON numbers with all their digits. Character arrays are strings up to the first NUL, bytes
-/// that are not UTF-8 written `\xNN`; enumerators are names, or numbers where there is none; pointers are hex strings.
+/// that are not UTF-8 written `\xNN`, so that they can be read back; enumerators are names, or numbers where there is none; pointers are hex strings.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
     shape: &'a Shape,
@@ -39,8 +39,10 @@ impl Serialize for Record<'_> {
                 None => serializer.serialize_none(),
             },
             Shape::Text(size) => serializer.serialize_str(&text(data, *size)),
-            Shape::Float(size) => match float(data, *size) {
-                Some(value) => serializer.serialize_f64(value),
+            Shape::Float { size, big_endian } => match Float::read(data, *size, *big_endian) {
+                // Each in its own width: the shortest digits of a float are not those of the same double.
+                Some(Float::Single(value)) => serializer.serialize_f32(value),
+                Some(Float::Double(value)) => serializer.serialize_f64(value),
                 None => serializer.serialize_none(),
             },
             Shape::Array { element, stride, count } => {
@@ -55,8 +57,10 @@ impl Serialize for Record<'_> {
                 Some(bytes) => serializer.serialize_str(&format.address(bytes)),
                 None => serializer.serialize_none(),
             },
-            Shape::Bytes(size) => match data.get(..*size) {
-                Some(bytes) if !bytes.is_empty() => serializer.serialize_str(&hex(bytes)),
+            Shape::Bytes { size, big_endian } => match data.get(..*size) {
+                Some(bytes) if !bytes.is_empty() => {
+                    serializer.serialize_str(&hex(bytes, *big_endian))
+                }
                 _ => serializer.serialize_none(),
             },
             Shape::Raw => serializer.collect_str(&Hex(data)),
@@ -124,20 +128,28 @@ pub(super) fn elements(
     data.get(..count * stride).unwrap_or(&[]).chunks(stride)
 }
 
-/// Text up to the first NUL, within `size` bytes, or to the end for size 0.
-pub(super) fn text(data: &[u8], size: usize) -> std::borrow::Cow<'_, str> {
-    let data = if size == 0 { data } else { data.get(..size).unwrap_or(data) };
+/// Text up to the first NUL, within `size` bytes, or to the end.
+pub(super) fn text(data: &[u8], size: Option<usize>) -> std::borrow::Cow<'_, str> {
+    let data = size.and_then(|size| data.get(..size)).unwrap_or(data);
     let data = data.split(|b| *b == 0).next().unwrap_or(&[]);
     match std::str::from_utf8(data) {
-        Ok(text) => text.into(),
-        Err(_) => escaped(data).into(),
+        Ok(text) if !text.contains(r"\x") => text.into(),
+        _ => escaped(data).into(),
     }
 }
 
+/// Bytes that are no UTF-8 as `\xNN`, and a backslash before what would read as that as `\x5c`.
 fn escaped(data: &[u8]) -> String {
     let mut out = String::with_capacity(data.len() + 8);
     for chunk in data.utf8_chunks() {
-        out.push_str(chunk.valid());
+        let mut rest = chunk.valid();
+        while let Some(at) = rest.find(r"\x") {
+            let (before, found) = rest.split_at(at);
+            out.push_str(before);
+            out.push_str(if is_escape(found) { r"\x5c" } else { r"\" });
+            rest = &found[1..];
+        }
+        out.push_str(rest);
         for byte in chunk.invalid() {
             _ = write!(out, "\\x{byte:02x}"); // a String takes everything
         }
@@ -145,20 +157,47 @@ fn escaped(data: &[u8]) -> String {
     out
 }
 
-pub(super) fn float(data: &[u8], size: usize) -> Option<f64> {
-    match size {
-        4 => data.first_chunk().map(|b| f64::from(f32::from_le_bytes(*b))),
-        8 => data.first_chunk().map(|b| f64::from_le_bytes(*b)),
-        _ => None,
+/// Whether a text that begins with `\x` goes on with two hexadecimal digits, as we write them.
+fn is_escape(text: &str) -> bool {
+    let digits = text.as_bytes().get(2..4).unwrap_or_default();
+    digits.len() == 2 && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// A number with a fraction, in the width that it has.
+#[derive(Clone, Copy)]
+pub(super) enum Float {
+    Single(f32),
+    Double(f64),
+}
+
+impl Float {
+    pub(super) fn read(data: &[u8], size: usize, big_endian: bool) -> Option<Self> {
+        Some(match (size, big_endian) {
+            (4, false) => Self::Single(f32::from_le_bytes(*data.first_chunk()?)),
+            (4, true) => Self::Single(f32::from_be_bytes(*data.first_chunk()?)),
+            (8, false) => Self::Double(f64::from_le_bytes(*data.first_chunk()?)),
+            (8, true) => Self::Double(f64::from_be_bytes(*data.first_chunk()?)),
+            _ => return None,
+        })
     }
 }
 
-/// Bytes as one little-endian number in hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
+impl std::fmt::Display for Float {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Single(value) => value.fmt(f),
+            Self::Double(value) => value.fmt(f),
+        }
+    }
+}
+
+/// Bytes as one number in hex.
+pub(super) fn hex(bytes: &[u8], big_endian: bool) -> String {
     let mut out = String::with_capacity(2 + bytes.len() * 2);
     out.push_str("0x");
-    for byte in bytes.iter().rev() {
-        _ = write!(out, "{byte:02x}");
+    for at in 0..bytes.len() {
+        let at = if big_endian { at } else { bytes.len() - 1 - at };
+        _ = write!(out, "{:02x}", bytes.get(at).copied().unwrap_or_default());
     }
     out
 }

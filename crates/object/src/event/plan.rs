@@ -7,7 +7,7 @@ use skep_spec::manifest;
 use super::DecoderError;
 use super::format::{self, Format};
 use super::scalar::Scalar;
-use crate::btf::{Array, Composite, Int, Kind, Member};
+use crate::btf::{Array, Int, Kind, Member};
 use crate::limits::{RECORD_FIELDS, TYPE_DEPTH};
 use crate::{Btf, TypeId};
 
@@ -15,9 +15,12 @@ use crate::{Btf, TypeId};
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
     Scalar(Scalar),
-    /// `char[N]`: text up to the first NUL. 0 bytes: to the end of the record.
-    Text(usize),
-    Float(usize),
+    /// `char[N]`: text up to the first NUL. No size: to the end of the record.
+    Text(Option<usize>),
+    Float {
+        size: usize,
+        big_endian: bool,
+    },
     /// An array; no count: to the end of the record.
     Array {
         element: Box<Shape>,
@@ -32,7 +35,10 @@ pub(super) enum Shape {
         size: usize,
     },
     /// A 128-bit integer, or a type that cannot be shown: one number in hex.
-    Bytes(usize),
+    Bytes {
+        size: usize,
+        big_endian: bool,
+    },
     /// All that is left, in hex, in the order of memory.
     Raw,
 }
@@ -40,7 +46,7 @@ pub(super) enum Shape {
 impl Shape {
     /// Whether it takes what is left of the record, which may be nothing.
     pub(super) const fn is_flexible(&self) -> bool {
-        matches!(self, Self::Raw | Self::Text(0) | Self::Array { count: None, .. })
+        matches!(self, Self::Raw | Self::Text(None) | Self::Array { count: None, .. })
     }
 }
 
@@ -64,7 +70,7 @@ pub(super) fn compile(
     formats: &BTreeMap<String, manifest::Field>,
 ) -> Result<Shape, DecoderError> {
     let mut compiler = Compiler { btf, root: ty, formats, used: vec![], fields: 0 };
-    let shape = compiler.shape(ty, "", TYPE_DEPTH)?;
+    let shape = compiler.shape(ty, "", TYPE_DEPTH, true)?;
     if let Some(field) = formats.keys().find(|field| !compiler.used.contains(field)) {
         let mut paths = Vec::new();
         name_fields(&shape, "", &mut paths);
@@ -86,34 +92,48 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn shape(&mut self, ty: TypeId, path: &str, depth: usize) -> Result<Shape, DecoderError> {
+    /// `last` is whether nothing of the record comes after it, so that an array without a length takes the rest.
+    fn shape(
+        &mut self,
+        ty: TypeId,
+        path: &str,
+        depth: usize,
+        last: bool,
+    ) -> Result<Shape, DecoderError> {
         let Some(depth) = depth.checked_sub(1) else {
             return Err(self.limit("levels", TYPE_DEPTH));
         };
         let btf = self.btf;
+        let big_endian = btf.big_endian();
         Ok(match btf.kind(btf.skip_modifiers(ty)) {
-            Kind::Struct(composite) | Kind::Union(composite) => {
+            Kind::Struct(_) | Kind::Union(_) => {
                 let mut fields = Vec::new();
-                self.members(ty, composite, path, 0, depth, &mut fields)?;
+                self.members(ty, path, 0, depth, last, &mut fields)?;
                 Shape::Struct(fields)
             }
-            Kind::Array(array) => self.array(*array, path, depth)?,
-            Kind::Int(_) if self.is_char(ty) => Shape::Text(1),
-            Kind::Float { size } => Shape::Float(*size as usize),
+            Kind::Array(array) => self.array(*array, path, depth, last)?,
+            Kind::Int(_) if self.is_char(ty) => Shape::Text(Some(1)),
+            Kind::Float { size } => Shape::Float { size: *size as usize, big_endian },
             kind => match Scalar::of(btf, kind) {
                 Some(scalar) => Shape::Scalar(scalar),
-                None => Shape::Bytes(self.size(ty)),
+                None => Shape::Bytes { size: self.size(ty), big_endian },
             },
         })
     }
 
-    fn array(&mut self, array: Array, path: &str, depth: usize) -> Result<Shape, DecoderError> {
+    fn array(
+        &mut self,
+        array: Array,
+        path: &str,
+        depth: usize,
+        last: bool,
+    ) -> Result<Shape, DecoderError> {
+        let count = (array.count > 0 || !last).then_some(array.count as usize);
         if self.is_char(array.element) {
-            return Ok(Shape::Text(array.count as usize));
+            return Ok(Shape::Text(count));
         }
         let stride = self.size(array.element);
-        let element = Box::new(self.shape(array.element, path, depth)?);
-        let count = (array.count > 0).then_some(array.count as usize);
+        let element = Box::new(self.shape(array.element, path, depth, false)?);
         Ok(Shape::Array { element, stride, count })
     }
 
@@ -121,13 +141,17 @@ impl<'a> Compiler<'a> {
     fn members(
         &mut self,
         ty: TypeId,
-        composite: &Composite,
         path: &str,
         base: usize,
         depth: usize,
+        last: bool,
         fields: &mut Vec<Field>,
     ) -> Result<(), DecoderError> {
-        for member in &composite.members {
+        let btf = self.btf;
+        let Some(composite) = btf.composite(ty) else { return Ok(()) };
+        let is_union = matches!(btf.kind(btf.skip_modifiers(ty)), Kind::Union(_));
+        for (index, member) in composite.members.iter().enumerate() {
+            let last = last && (is_union || index + 1 == composite.members.len());
             self.fields += 1;
             if self.fields > RECORD_FIELDS {
                 return Err(self.limit("fields", RECORD_FIELDS));
@@ -135,32 +159,38 @@ impl<'a> Compiler<'a> {
             let name = self.btf.name(member);
             let offset = base + member.bit_offset as usize / 8;
             let inside = base + composite.size as usize;
-            let anonymous = self.btf.composite(member.ty).filter(|_| name.is_empty());
+            let is_anonymous = name.is_empty() && self.btf.composite(member.ty).is_some();
             if offset.saturating_add(self.size(member.ty)) > inside && member.bits == 0 {
                 let field = join(path, name);
                 return Err(DecoderError::Beyond { field, ty: self.btf.describe(ty) });
             }
-            if let Some(inner) = anonymous {
+            if is_anonymous {
                 let Some(depth) = depth.checked_sub(1) else {
                     return Err(self.limit("levels", TYPE_DEPTH));
                 };
-                self.members(member.ty, inner, path, offset, depth, fields)?;
+                self.members(member.ty, path, offset, depth, last, fields)?;
                 continue;
             }
             let path = join(path, name);
             let format = self.format(&path, member.ty)?;
             let shape = match &format {
                 Some(format) if format.takes_bytes(self.size(member.ty)) => {
-                    self.bytes(format, member.ty)
+                    self.bytes(format, member.ty, last)
                 }
-                _ => self.member(member, &path, depth)?,
+                _ => self.member(member, &path, depth, last)?,
             };
             fields.push(Field { name: name.into(), offset, shape, format });
         }
         Ok(())
     }
 
-    fn member(&mut self, member: &Member, path: &str, depth: usize) -> Result<Shape, DecoderError> {
+    fn member(
+        &mut self,
+        member: &Member,
+        path: &str,
+        depth: usize,
+        last: bool,
+    ) -> Result<Shape, DecoderError> {
         let btf = self.btf;
         let kind = btf.kind(btf.skip_modifiers(member.ty));
         let skip = (member.bit_offset % 8) as u8;
@@ -173,13 +203,13 @@ impl<'a> Compiler<'a> {
         };
         match (bits, Scalar::of(btf, kind)) {
             (Some((skip, bits)), Some(scalar)) => Ok(Shape::Scalar(scalar.bits(skip, bits))),
-            _ => self.shape(member.ty, path, depth),
+            _ => self.shape(member.ty, path, depth, last),
         }
     }
 
-    fn bytes(&self, format: &Format, ty: TypeId) -> Shape {
+    fn bytes(&self, format: &Format, ty: TypeId, last: bool) -> Shape {
         match format {
-            Format::Text => Shape::Text(self.size(ty)),
+            Format::Text => Shape::Text(Some(self.size(ty)).filter(|size| *size > 0 || !last)),
             format => Shape::Address { format: *format, size: self.size(ty) },
         }
     }

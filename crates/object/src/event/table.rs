@@ -7,7 +7,7 @@ use skep_spec::manifest;
 use crate::shown;
 
 use super::format::{Clock, Format};
-use super::json::{Hex, Record, float, hex, text};
+use super::json::{Float, Hex, Record, hex, text};
 use super::plan::Shape;
 use super::scalar::Meaning;
 
@@ -64,7 +64,7 @@ fn collect(
             matches!(scalar.meaning, Meaning::Signed | Meaning::Unsigned)
                 && !matches!(format, Some(Format::Bool | Format::Signal | Format::Errno))
         }
-        Shape::Float(_) => true,
+        Shape::Float { .. } => true,
         _ => false,
     };
     leaves.push(Leaf { column: Column { name, number }, way: way.to_vec() });
@@ -103,10 +103,10 @@ fn cell(
             }
         }
         Shape::Text(size) => shown(&text(data, *size)).into_owned(),
-        Shape::Float(size) => float(data, *size)?.to_string(),
+        Shape::Float { size, big_endian } => Float::read(data, *size, *big_endian)?.to_string(),
         Shape::Address { format, size } => format.address(data.get(..*size)?),
         Shape::Raw => Hex(data).to_string(),
-        Shape::Bytes(size) => hex(data.get(..*size)?),
+        Shape::Bytes { size, big_endian } => hex(data.get(..*size)?, *big_endian),
         Shape::Array { .. } | Shape::Struct(_) => {
             shown(&Record::new(shape, data).to_json()).into_owned()
         }
