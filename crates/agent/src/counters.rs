@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 use skep_api::CounterRow;
 use skep_runtime::Runtime;
@@ -28,7 +29,7 @@ pub fn read(
             Ok(contents) => {
                 let rows = contents.entries.iter().map(|entry| CounterRow {
                     key: parsed(&entry.key),
-                    value: parsed(&entry.value),
+                    value: counting(parsed(&entry.value), output.value.as_deref()),
                 });
                 counters.insert(name.clone(), rows.collect());
             }
@@ -38,7 +39,32 @@ pub fn read(
     counters
 }
 
-fn parsed(json: &RawValue) -> serde_json::Value {
+fn parsed(json: &RawValue) -> Value {
     // The runtime wrote it: it is JSON.
     serde_json::from_str(json.get()).unwrap_or_default()
+}
+
+/// What of an entry's value counts: the field that the manifest names, `a.b` inside another, or all of it.
+fn counting(value: Value, field: Option<&str>) -> Value {
+    let mut names = field.into_iter().flat_map(|field| field.split('.'));
+    names
+        .try_fold(value, |mut outer, name| outer.get_mut(name).map(Value::take))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_field_counts() {
+        let value = || json!({"n": 1, "m": -1, "of": {"reads": 3}});
+        assert_eq!(counting(value(), Some("m")), json!(-1));
+        assert_eq!(counting(value(), Some("of.reads")), json!(3));
+        assert_eq!(counting(value(), None), value());
+        assert_eq!(counting(json!(5), None), json!(5));
+        assert_eq!(counting(value(), Some("no")), Value::Null);
+    }
 }

@@ -128,6 +128,32 @@ fn a_killed_daemon_loses_no_attachment_and_the_next_one_adopts_it() {
     assert!(!node.has_pins());
 }
 
+#[test]
+fn a_counter_shows_the_field_that_counts() {
+    let node = Node::started();
+    let counts = |field: &str| {
+        let counter = "[output.execs]\nkind = \"counter\"\n";
+        let told = format!("{counter}value = \"{field}\"\n");
+        move |text: &str| text.replace(counter, &told)
+    };
+    node.forge("exec-2", "execs.oci", counts("execs"));
+    node.run(&["install", "execs.oci", "--as", "exec", "--allow-unsigned"]);
+    start_programs(3);
+    let detail = node.json(&["show", "exec"]);
+    let rows = detail["counters"]["execs"].as_array().unwrap();
+    assert!(rows.iter().any(|row| row["value"].as_u64().unwrap() > 0), "{rows:?}");
+    assert!(!node.run(&["show", "exec"]).contains("root"));
+    let toml = node.path("exec-2/skep.toml");
+    let text = counts("exec")(&fs::read_to_string(&toml).unwrap());
+    fs::write(&toml, text).unwrap();
+    let (_, said) =
+        node.refused(&["pack", "exec-2", "--btf", "host", "--arch", std::env::consts::ARCH]);
+    assert!(
+        said.contains("there is no number 'exec' in struct count; it has execs, root"),
+        "{said}"
+    );
+}
+
 /// The names of the files in a folder of the node's.
 fn files(node: &Node, folder: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(node.path(folder)).unwrap();

@@ -33,7 +33,10 @@ pub fn folder(name: &str) -> Result<PathBuf, KernelError> {
         return Ok(path);
     }
     let missing = std::io::Error::from_raw_os_error(libc::ENOENT);
-    Err(KernelError::new("find the cgroup", path.display().to_string(), missing))
+    Err(KernelError::new("find the cgroup", name, missing).with_hint(format!(
+        "name it as systemd does, /system.slice, or by its folder below {}",
+        root.display()
+    )))
 }
 
 fn first_cgroup2(mounts: &str) -> Option<PathBuf> {
@@ -74,5 +77,14 @@ mod tests {
     fn a_cgroup_that_is_not_there() {
         let error = folder("/no-such-cgroup-of-skep").unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENOENT));
+        assert_eq!(error.to_string(), "cannot find the cgroup /no-such-cgroup-of-skep");
+    }
+
+    #[test]
+    fn a_cgroup_is_named_as_it_was_typed() {
+        let below = root().unwrap().join("no-such").display().to_string();
+        let error = folder(&below).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot find the cgroup {below}"));
+        assert!(error.hint().is_some_and(|hint| hint.contains("/system.slice")));
     }
 }

@@ -153,6 +153,7 @@ fn check(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
         }
     }
     are_records(manifest, facts)?;
+    are_numbers(manifest, facts)?;
     event::conditions(manifest, facts)?;
     facts.iter().try_for_each(gpl::check).map_err(PackingError::from)
 }
@@ -171,6 +172,21 @@ fn are_records(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError>
             };
             Decoder::new(btf, ty, &output.fields)
                 .map_err(|source| PackingError::Output { output: name.clone(), source })?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the fields that counters and gauges name are numbers of their maps' values.
+fn are_numbers(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
+    let metric = |kind| matches!(kind, OutputKind::Counter | OutputKind::Gauge);
+    for (name, output) in manifest.output.iter().filter(|(_, output)| metric(output.kind)) {
+        let Some(field) = &output.value else { continue };
+        let types = facts.iter().filter_map(|f| f.btf.as_ref().zip(f.map(&output.map)?.value_type));
+        for (btf, ty) in types {
+            let number = Decoder::new(btf, ty, &BTreeMap::new())
+                .and_then(|decoder| decoder.needs_number(field, &btf.describe(ty)));
+            number.map_err(|source| PackingError::Output { output: name.clone(), source })?;
         }
     }
     Ok(())

@@ -69,6 +69,18 @@ pub enum ChooseError {
         /// Why.
         source: ParamError,
     },
+    /// The target needs a parameter that is empty.
+    #[error(
+        "parameter '{param}' is empty, and program '{program}' attaches at '{target}': give it a value: --set {param}=VALUE"
+    )]
+    Empty {
+        /// The program.
+        program: String,
+        /// The parameter.
+        param: String,
+        /// The target as the manifest has it.
+        target: String,
+    },
     /// The target needs something that nobody named.
     #[error(
         "program '{program}' attaches at '{target}', which names no {lacks}: add target = \"{example}\" to [program.{program}]"
@@ -262,12 +274,19 @@ fn resolve(
     }
     let target = match &program.target {
         None => facts.target.clone(),
-        Some(text) => {
+        Some(told) => {
             let text = params
-                .substitute(text)
+                .substitute(told)
                 .map_err(|source| ChooseError::Substitute { program: name.to_owned(), source })?;
+            let parsed = text.parse::<Target>();
+            if parsed.as_ref().map_or(true, |target| lacks(target).is_some())
+                && let Some(param) = params.empty_in(told)
+            {
+                let (program, target) = (name.to_owned(), told.clone());
+                return Err(ChooseError::Empty { program, param: param.to_owned(), target });
+            }
             let bad = |source| ChooseError::Target { program: name.to_owned(), source };
-            text.parse().map_err(bad)?
+            parsed.map_err(bad)?
         }
     };
     let (name, object, function) = (name.to_owned(), object.clone(), function.clone());

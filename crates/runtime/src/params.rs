@@ -8,7 +8,7 @@ use skep_object::{Facts, Global};
 use skep_spec::Manifest;
 use skep_spec::manifest::{Map, Param};
 use skep_spec::nearest;
-use skep_spec::param::{ParamError, ParamType, Value, parse_size, substitute};
+use skep_spec::param::{ParamError, ParamType, Value, parse_integer, parse_size, substitute};
 
 use crate::error::RuntimeError;
 
@@ -32,6 +32,16 @@ pub enum ParamsError {
         value: String,
         /// Why.
         source: ParamError,
+    },
+    /// No name of the variable's enum, and no number.
+    #[error("parameter '{name}' cannot be {value}: its enum has no such name{hint}")]
+    NoEnumerator {
+        /// The parameter.
+        name: String,
+        /// What was set.
+        value: String,
+        /// The nearest one, or all.
+        hint: String,
     },
     /// The manifest binds a parameter to a variable that no object has.
     #[error("parameter '{name}' sets the variable '{variable}', which no object has in {section}")]
@@ -89,11 +99,14 @@ impl Params {
         for (name, param) in &manifest.param {
             let value = given.get(name).map(|text| Value::Text(text.clone()));
             if let Some(value) = value.or_else(|| param.default.clone()) {
-                param.check(&value).map_err(|source| ParamsError::Value {
-                    name: name.clone(),
-                    value: value.text(),
-                    source,
-                })?;
+                // The objects say which names an enum has.
+                if !may_be_name(param, &value) {
+                    param.check(&value).map_err(|source| ParamsError::Value {
+                        name: name.clone(),
+                        value: value.text(),
+                        source,
+                    })?;
+                }
                 values.insert(name.clone(), value);
             }
         }
@@ -123,6 +136,13 @@ impl Params {
         substitute(text, &self.values)
     }
 
+    /// A parameter without anything in it that the text refers to.
+    pub(crate) fn empty_in(&self, text: &str) -> Option<&str> {
+        let mut empty = self.values.iter().filter(|(_, value)| value.text().is_empty());
+        let named = |(name, _): &(&String, &Value)| text.contains(&format!("${{param.{name}}}"));
+        empty.find(named).map(|(name, _)| name.as_str())
+    }
+
     /// The size that the manifest gives a map.
     pub(crate) fn max_entries(&self, map: &str) -> Result<Option<u32>, ParamsError> {
         let Some(size) = self.maps.get(map).and_then(|m| m.max_entries.as_ref()) else {
@@ -134,19 +154,25 @@ impl Params {
         size.map(Some).ok_or_else(|| ParamsError::Size { map: map.to_owned(), text })
     }
 
-    /// That each variable is in one of the objects.
+    /// That each variable is in one of the objects, and that a name of an enum is one of it.
     pub(crate) fn check_variables<'a>(
         &self,
         objects: impl Iterator<Item = &'a Facts> + Clone,
     ) -> Result<(), ParamsError> {
         for write in self.writes() {
-            let here = |facts: &Facts| find(facts, write.variable, write.section).is_some();
-            if !objects.clone().any(here) {
+            let mut found = objects
+                .clone()
+                .filter_map(|facts| Some((facts, find(facts, write.variable, write.section)?)))
+                .peekable();
+            if found.peek().is_none() {
                 return Err(ParamsError::NoVariable {
                     name: write.param.to_owned(),
                     variable: write.variable.to_owned(),
                     section: write.section,
                 });
+            }
+            if may_be_name(&write.how, &write.value) {
+                found.try_for_each(|(facts, global)| check_name(facts, global, &write))?;
             }
         }
         Ok(())
@@ -214,17 +240,47 @@ fn find<'a>(facts: &'a Facts, variable: &str, section: &str) -> Option<&'a Globa
     })
 }
 
-/// The number of an enumerator's name.
-fn enum_value(facts: &Facts, global: &Global, write: &Write<'_>) -> Option<Value> {
-    let (btf, text) = (facts.btf.as_ref()?, write.value.text());
-    if write.how.r#type != ParamType::Enum {
-        return None;
-    }
+/// Whether a value is no number, and its variable's type may have it as a name.
+fn may_be_name(param: &Param, value: &Value) -> bool {
+    let bound = param.rodata.is_some() || param.data.is_some();
+    param.r#type == ParamType::Enum && bound && parse_integer(&value.text()).is_none()
+}
+
+/// The names of a variable's enum, with their numbers.
+fn enumerators<'a>(facts: &'a Facts, global: &Global) -> Option<Vec<(&'a str, i128)>> {
+    let btf = facts.btf.as_ref()?;
     let (Kind::Enum(e) | Kind::Enum64(e)) = btf.kind(btf.skip_modifiers(global.ty?)) else {
         return None;
     };
-    let found = e.values.iter().find(|value| btf.name(*value) == text)?;
-    Some(Value::integer(i128::from(found.value)))
+    let number = |value: i64| match e.signed {
+        true => i128::from(value),
+        false => i128::from(value.cast_unsigned()),
+    };
+    Some(e.values.iter().map(|value| (btf.name(value), number(value.value))).collect())
+}
+
+/// The number of an enumerator's name.
+fn enum_value(facts: &Facts, global: &Global, write: &Write<'_>) -> Option<Value> {
+    if !may_be_name(&write.how, &write.value) {
+        return None;
+    }
+    let (all, text) = (enumerators(facts, global)?, write.value.text());
+    all.iter().find(|(name, _)| *name == text).map(|(_, number)| Value::integer(*number))
+}
+
+fn check_name(facts: &Facts, global: &Global, write: &Write<'_>) -> Result<(), ParamsError> {
+    let (name, text) = (write.param.to_owned(), write.value.text());
+    match (enum_value(facts, global, write), enumerators(facts, global)) {
+        (None, Some(names)) => Err(ParamsError::NoEnumerator {
+            name,
+            value: text,
+            hint: hint(&write.value.text(), names.iter().map(|(name, _)| *name)),
+        }),
+        (number, _) => write
+            .how
+            .check(number.as_ref().unwrap_or(&write.value))
+            .map_err(|source| ParamsError::Value { name, value: text, source }),
+    }
 }
 
 fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {

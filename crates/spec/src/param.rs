@@ -17,7 +17,7 @@ pub enum ParamType {
     Int,
     /// An unsigned integer.
     Uint,
-    /// One of the names of the variable's BTF enum, or its number.
+    /// The number of an enumerator; a name of the variable's BTF enum where an operator sets it.
     Enum,
     /// Bytes for a `char` array, NUL-terminated.
     String,
@@ -272,9 +272,8 @@ impl Param {
             ParamType::Uint | ParamType::Pid => parse_integer(&text)
                 .filter(|number| *number >= 0)
                 .ok_or_else(|| wrong("an integer from 0 on, such as 5 or 0x10"))?,
-            ParamType::Enum => {
-                parse_integer(&text).ok_or_else(|| wrong("a name or number of the enum"))?
-            }
+            ParamType::Enum => parse_integer(&text)
+                .ok_or_else(|| wrong("the number of an enumerator, such as 1"))?,
             ParamType::Size => {
                 parse_size(&text).ok_or_else(|| wrong("a size, such as 512, 64KiB or 1MiB"))?
             }

@@ -37,7 +37,7 @@ impl From<ObjectError> for Failure {
 impl From<DecoderError> for Failure {
     fn from(error: DecoderError) -> Self {
         let code = match &error {
-            DecoderError::NoField { .. } => "output.no-field",
+            DecoderError::NoField { .. } | DecoderError::NoNumber { .. } => "output.no-field",
             DecoderError::NoFormat { .. } => "output.no-format",
             DecoderError::Mismatch { .. } => "output.mismatch",
             DecoderError::Unit { .. } => "output.unit",

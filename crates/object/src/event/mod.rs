@@ -74,6 +74,16 @@ pub enum DecoderError {
         /// What there is.
         fields: String,
     },
+    /// The manifest counts a field that is no number, or not there.
+    #[error("there is no number '{field}' in {ty}; it has {fields}")]
+    NoNumber {
+        /// The field.
+        field: String,
+        /// The type.
+        ty: String,
+        /// What numbers there are.
+        fields: String,
+    },
     /// The manifest names a format that nobody knows.
     #[error("field '{field}': there is no format '{format}'; use one of {}", Format::NAMES.join(", "))]
     NoFormat {
@@ -185,6 +195,20 @@ impl Decoder {
             Shape::Scalar(scalar) => Some(Place { offset, scalar: scalar.clone() }),
             _ => None,
         }
+    }
+
+    /// That there is a number at a path of this type.
+    ///
+    /// # Errors
+    /// [`DecoderError::NoNumber`].
+    pub fn needs_number(&self, path: &str, ty: &str) -> Result<(), DecoderError> {
+        if self.place(path).is_some() {
+            return Ok(());
+        }
+        let numbers =
+            plan::paths(&self.shape).into_iter().filter(|path| self.place(path).is_some());
+        let fields = numbers.collect::<Vec<_>>().join(", ");
+        Err(DecoderError::NoNumber { field: path.to_owned(), ty: ty.to_owned(), fields })
     }
 
     /// The columns of a table: nested structs are flattened, arrays are one column.

@@ -72,8 +72,7 @@ pub(super) fn compile(
     let mut compiler = Compiler { btf, root: ty, formats, used: vec![], fields: 0 };
     let shape = compiler.shape(ty, "", TYPE_DEPTH, true)?;
     if let Some(field) = formats.keys().find(|field| !compiler.used.contains(field)) {
-        let mut paths = Vec::new();
-        name_fields(&shape, "", &mut paths);
+        let paths = paths(&shape);
         return Err(DecoderError::NoField {
             field: field.clone(),
             ty: btf.describe(ty),
@@ -250,6 +249,13 @@ impl<'a> Compiler<'a> {
 
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// The paths of all fields that are no structs.
+pub(super) fn paths(shape: &Shape) -> Vec<String> {
+    let mut paths = Vec::new();
+    name_fields(shape, "", &mut paths);
+    paths
 }
 
 fn name_fields(shape: &Shape, path: &str, out: &mut Vec<String>) {

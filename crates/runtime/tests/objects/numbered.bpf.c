@@ -33,6 +33,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile __u32 own_pid = 0;
 
+enum level { LOW = -1, MIDDLE, HIGH = 0x7fffffff };
+const volatile enum level level = MIDDLE;
+
 struct event {
 	__u64 number;
 	__u32 version;

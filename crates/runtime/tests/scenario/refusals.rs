@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use serde_json::json;
 use skep_runtime::{Runtime, RuntimeError};
 use skep_spec::manifest::{Alternatives, Otherwise};
 use skep_trust::Package;
@@ -33,6 +34,15 @@ const WRONG: &[(Change, &str)] = &[
         "has a bad target: 'tp/x' is not an attach target",
     ),
     (|p, _| program(p).target = Some("xdp/${param.no}".into()), "has no value"),
+    (
+        at_an_empty_place,
+        "parameter 'where' is empty, and program 'on_raw_tp' attaches at 'xdp/${param.where}'",
+    ),
+    (
+        |p, i| level(p, i, "HIHG"),
+        "parameter 'level' cannot be HIHG: its enum has no such name; did you mean 'HIGH'?",
+    ),
+    (|p, i| level(p, i, "0x80000000f"), "needs more than the variable's 4 bytes"),
     (|p, _| program(p).object = Some("other".into()), "which no object has"),
     (
         |p, _| variable(p, "own_pidd"),
@@ -44,6 +54,47 @@ const WRONG: &[(Change, &str)] = &[
 
 fn program(package: &mut Package) -> &mut skep_spec::manifest::Program {
     package.manifest.program.get_mut("on_raw_tp").expect("the program")
+}
+
+fn at_an_empty_place(package: &mut Package, install: &mut skep_runtime::Install) {
+    program(package).target = Some("xdp/${param.where}".to_owned());
+    param(package, "where", json!({ "type": "interface" }));
+    install.params.insert("where".to_owned(), String::new());
+}
+
+fn level(package: &mut Package, install: &mut skep_runtime::Install, value: &str) {
+    param(package, "level", json!({ "type": "enum", "rodata": "level" }));
+    install.params.insert("level".to_owned(), value.to_owned());
+}
+
+fn param(package: &mut Package, name: &str, told: serde_json::Value) {
+    let told = serde_json::from_value(told).expect("a parameter");
+    package.manifest.param.insert(name.to_owned(), told);
+}
+
+/// A name of an enum is its number, in the variable and for a range, and stays a name for people.
+pub fn names_of_an_enum(place: &Place) -> Outcome {
+    let job = place.job("in this process");
+    let (mut runtime, _) = job.open().map_err(|e| e.to_string())?;
+    let mut seen = Vec::new();
+    for (name, number) in [("HIGH", 0x7fff_ffff_i32), ("LOW", -1), ("5", 5)] {
+        let (mut package, mut install) = (job.package(1)?.into_inner(), job.install());
+        level(&mut package, &mut install, name);
+        let detail = runtime.install(&verified(package), &install).map_err(|e| e.to_string())?;
+        let constants = place.map(".rodata", 1)?.lookup(&[0; 4]).map_err(|e| e.to_string())?;
+        let constants = constants.ok_or("no constants")?;
+        let there = constants.chunks_exact(4).any(|bytes| *bytes == number.to_ne_bytes());
+        equal(name, there, true).map_err(|e| format!("{e}: {constants:?}"))?;
+        equal("given", detail.generations[0].params["level"].as_str(), name)?;
+        seen.push(format!("{name} is {number}"));
+        runtime.remove(&Job::service()).map_err(|e| e.to_string())?;
+    }
+    let (mut package, mut install) = (job.package(1)?.into_inner(), job.install());
+    level(&mut package, &mut install, "HIGH");
+    param(&mut package, "level", json!({ "type": "enum", "rodata": "level", "range": [-1, 1] }));
+    let error = runtime.install(&verified(package), &install).err().ok_or("not refused")?;
+    expect(&error, "2147483647 is outside -1 to 1")?;
+    Ok(seen.join(", "))
 }
 
 fn variable(package: &mut Package, name: &str) {

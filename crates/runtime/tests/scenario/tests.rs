@@ -77,6 +77,7 @@ type Life = fn(&Place) -> Outcome;
 const LIVES: &[(&str, &str, Life)] = &[
     ("refusals", "raw_tp", refusals::refused),
     ("alternatives", "choice", refusals::alternatives),
+    ("names_of_an_enum", "raw_tp", refusals::names_of_an_enum),
     ("reboot", "raw_tp", lives::rebooted),
     ("reboot_half_way", "two", lives::rebooted_half_way),
     ("lost_hook", "raw_tp", lives::lost_hook),
