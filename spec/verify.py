@@ -357,7 +357,7 @@ def parse_bundle(data):
 def parse_statement(payload):
     value = tried("trust.malformed", shaped, "statement", payload, MIB)
     subjects = [(one.get("name", ""), one["digest"].get("sha256")) for one in value["subject"]]
-    return value["predicateType"], [one for one in subjects if one[1] is not None], value.get("predicate")
+    return value["_type"].endswith("/v1") and value["predicateType"], [one for one in subjects if one[1] is not None], value.get("predicate")
 
 moment = lambda text: datetime.strptime(text, UTC).replace(tzinfo=timezone.utc)
 is_pattern = lambda text: name("package", re.sub(r"\*\Z", "x" if "/" in text else "x/x", text))

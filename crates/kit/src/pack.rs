@@ -60,6 +60,19 @@ pub enum PackingError {
         /// Why.
         source: DecoderError,
     },
+    /// Two objects have the map that an output shows.
+    #[error(
+        "[output.{output}] shows the map '{map}', which the objects '{}' and '{}' both define: give it another name in one of them",
+        objects[0], objects[1]
+    )]
+    TwoMaps {
+        /// The output.
+        output: String,
+        /// The map.
+        map: String,
+        /// The objects.
+        objects: [String; 2],
+    },
     /// An output's condition says nothing of its records.
     #[error(transparent)]
     When(#[from] WhenError),
@@ -102,8 +115,9 @@ pub fn pack(project: &Project, built: &Built, layout: &Path) -> Result<Packed, P
         built.objects.iter().map(|(name, arches)| (name.clone(), digest_of(arches))).collect();
     let manifest = project.source.resolve(&digests);
     let parsed = parsed(built)?;
-    let facts: Vec<Facts> = parsed.iter().map(|(_, facts)| facts.clone()).collect();
+    let facts: Vec<Facts> = parsed.iter().map(|one| one.facts.clone()).collect();
     check(&manifest, &facts)?;
+    are_told_apart(&manifest, &parsed)?;
     covered(&manifest, &parsed)?;
     let readme = readme(project)?;
     let labels = labels(&facts);
@@ -127,16 +141,21 @@ pub fn pack(project: &Project, built: &Built, layout: &Path) -> Result<Packed, P
     Ok(Packed { reference, digest, manifest })
 }
 
-/// Each object's facts with the architecture that it is for.
-type Parsed = Vec<(Arch, Facts)>;
+/// An object's facts, and the architecture that it is for.
+struct Parsed {
+    object: String,
+    arch: Arch,
+    facts: Facts,
+}
 
-fn parsed(built: &Built) -> Result<Parsed, PackingError> {
+fn parsed(built: &Built) -> Result<Vec<Parsed>, PackingError> {
     let mut all = Vec::new();
     for (object, arches) in &built.objects {
         for (arch, elf) in arches {
             let failed =
                 |source| PackingError::Object { object: object.clone(), arch: *arch, source };
-            all.push((*arch, Facts::parse(elf).map_err(failed)?));
+            let facts = Facts::parse(elf).map_err(failed)?;
+            all.push(Parsed { object: object.clone(), arch: *arch, facts });
         }
     }
     Ok(all)
@@ -192,13 +211,30 @@ fn are_numbers(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError>
     Ok(())
 }
 
+/// Whether each output that shows a map has one map to show: an event's records may come from the rings of all objects.
+fn are_told_apart(manifest: &Manifest, objects: &[Parsed]) -> Result<(), PackingError> {
+    for (name, output) in manifest.output.iter().filter(|(_, o)| o.kind != OutputKind::Event) {
+        let mut holders: BTreeMap<Arch, &str> = BTreeMap::new();
+        for one in objects.iter().filter(|one| one.facts.map(&output.map).is_some()) {
+            if let Some(other) = holders.insert(one.arch, &one.object) {
+                return Err(PackingError::TwoMaps {
+                    output: name.clone(),
+                    map: output.map.clone(),
+                    objects: [other.to_owned(), one.object.clone()],
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The objects of each architecture are held together, with parameters at their defaults.
-fn covered(manifest: &Manifest, objects: &Parsed) -> Result<(), PackingError> {
+fn covered(manifest: &Manifest, objects: &[Parsed]) -> Result<(), PackingError> {
     let held = |arch| {
-        let here = objects.iter().filter(|(own, _)| *own == arch).map(|(_, facts)| facts);
+        let here = objects.iter().filter(|one| one.arch == arch).map(|one| &one.facts);
         declared::hold(manifest, here, &BTreeMap::new()).err()
     };
-    let arches: BTreeSet<Arch> = objects.iter().map(|(arch, _)| *arch).collect();
+    let arches: BTreeSet<Arch> = objects.iter().map(|one| one.arch).collect();
     match arches.into_iter().filter_map(held).reduce(declared::Exceeded::and) {
         None => Ok(()),
         Some(exceeded) => Err(PackingError::Permissions {
@@ -234,4 +270,42 @@ fn labels(facts: &[Facts]) -> Labels {
         }
     }
     labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two objects for one architecture with the same maps, and one for another.
+    fn objects() -> Vec<Parsed> {
+        let elf = include_bytes!("../../../spec/vectors/files/objects/named.o");
+        let facts = Facts::parse(elf).unwrap();
+        let own = |(object, arch): (&str, Arch)| Parsed {
+            object: object.to_owned(),
+            arch,
+            facts: facts.clone(),
+        };
+        [("a", Arch::X86_64), ("a", Arch::Aarch64), ("b", Arch::X86_64)].map(own).into()
+    }
+
+    fn manifest(kind: &str) -> Manifest {
+        let source = format!(
+            "spec = \"1.0\"\n[package]\nname = \"acme/x\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
+             [object.a]\nsources = [\"a.bpf.c\"]\n[object.b]\nsources = [\"b.bpf.c\"]\n\
+             [output.all]\nkind = \"{kind}\"\nmap = \"conns\"\n"
+        );
+        skep_spec::source::parse(&source).unwrap().resolve(&BTreeMap::new())
+    }
+
+    #[test]
+    fn an_output_shows_one_map() {
+        let objects = objects();
+        let error = are_told_apart(&manifest("counter"), &objects).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "[output.all] shows the map 'conns', which the objects 'a' and 'b' both define: give it another name in one of them"
+        );
+        are_told_apart(&manifest("event"), &objects).unwrap();
+        are_told_apart(&manifest("counter"), &objects[..2]).unwrap();
+    }
 }

@@ -108,7 +108,7 @@ pub fn read(
 ) -> Result<Attestation, AttestationError> {
     let bundle = Bundle::parse(bundle)?;
     let key = keys.iter().find(|key| bundle.is_signed_by(key)).ok_or(AttestationError::Signer)?;
-    let statement = bundle.open(key)?.ok_or(AttestationError::Signer)?;
+    let (statement, _) = bundle.open_any(key)?.ok_or(AttestationError::Signer)?;
     let signatures = [media::PREDICATE_SIGN, media::PREDICATE_CHANNEL, media::PREDICATE_KEYS];
     if signatures.contains(&statement.predicate_type.as_str()) {
         return Err(AttestationError::Signature(statement.predicate_type));

@@ -25,6 +25,8 @@ pub const BUNDLE_MAX: usize = 1024 * 1024;
 pub const SUBJECTS_MAX: usize = 64;
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+/// The form before it, in which `cosign attest` still writes: it never admits a package.
+const OLDER: &str = "https://in-toto.io/Statement/v0.1";
 
 /// What a statement is about: a digest, with a name for people. Only digests are ever checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +181,17 @@ impl Bundle {
         Statement::parse(&self.payload).map(Some)
     }
 
+    /// As [`Bundle::open`], of a statement of the older form too; whether it is that.
+    pub(crate) fn open_any(
+        &self,
+        key: &PublicKey,
+    ) -> Result<Option<(Statement, bool)>, BundleError> {
+        if !self.is_signed_by(key) {
+            return Ok(None);
+        }
+        Statement::parse_any(&self.payload).map(Some)
+    }
+
     /// The statement, whoever signed it: for showing, never for trusting.
     ///
     /// # Errors
@@ -201,15 +214,26 @@ impl Signer {
 
 impl Statement {
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, BundleError> {
+        match Self::parse_any(payload)? {
+            (statement, false) => Ok(statement),
+            (_, true) => Err(Self::other_type(OLDER)),
+        }
+    }
+
+    fn other_type(found: &str) -> BundleError {
+        let why = format!("its _type is '{}', expected '{STATEMENT}'", found.escape_debug());
+        BundleError { what: "this is not an in-toto statement", why }
+    }
+
+    /// A statement, and whether it is of the older form.
+    fn parse_any(payload: &[u8]) -> Result<(Self, bool), BundleError> {
         let fail = |why: String| BundleError { what: "this is not an in-toto statement", why };
         let value = json::parse(payload, BUNDLE_MAX).map_err(|e| fail(e.to_string()))?;
         let statement: StatementIn =
             serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
-        if statement.kind != STATEMENT {
-            return Err(fail(format!(
-                "its _type is '{}', expected '{STATEMENT}'",
-                statement.kind.escape_debug()
-            )));
+        let is_older = statement.kind == OLDER;
+        if statement.kind != STATEMENT && !is_older {
+            return Err(Self::other_type(&statement.kind));
         }
         if statement.subject.len() > SUBJECTS_MAX {
             let count = statement.subject.len();
@@ -220,11 +244,12 @@ impl Statement {
             let digest = format!("sha256:{}", subject.digest.sha256?).parse().ok()?;
             Some(Subject { name: subject.name, digest })
         };
-        Ok(Self {
+        let statement = Self {
             subjects: statement.subject.into_iter().filter_map(subject).collect(),
             predicate_type: statement.predicate_type,
             predicate: statement.predicate,
-        })
+        };
+        Ok((statement, is_older))
     }
 }
 

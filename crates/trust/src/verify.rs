@@ -177,14 +177,18 @@ pub enum Refusal {
     Revoked(KeyId),
     /// A trusted key said something else about it.
     #[error(
-        "the key {key} signed '{found}', which is no signature of a package (only '{}' is)",
-        media::PREDICATE_SIGN
+        "the key {key} signed '{found}'{}, which is no signature of a package (only '{}'{} is)",
+        if *older { " in a statement of the older form v0.1" } else { "" },
+        media::PREDICATE_SIGN,
+        if *older { " in a statement v1" } else { "" }
     )]
     AnotherPredicate {
         /// The key.
         key: KeyId,
         /// The predicate type.
         found: String,
+        /// Whether the statement is of a form that never admits.
+        older: bool,
     },
     /// A trusted key signed another package or version.
     #[error(
@@ -321,10 +325,10 @@ pub(crate) fn trusted(
     if trusted.not_after.is_some_and(|end| now > end) {
         return Err(Refusal::Expired(key));
     }
-    let statement = bundle.open(&trusted.key).map_err(Refusal::Malformed)?;
-    let Some(statement) = statement else { return Err(Refusal::Altered(key)) };
-    if statement.predicate_type != predicate_type {
-        return Err(Refusal::AnotherPredicate { key, found: statement.predicate_type });
+    let statement = bundle.open_any(&trusted.key).map_err(Refusal::Malformed)?;
+    let Some((statement, older)) = statement else { return Err(Refusal::Altered(key)) };
+    if older || statement.predicate_type != predicate_type {
+        return Err(Refusal::AnotherPredicate { key, found: statement.predicate_type, older });
     }
     Ok(Signed { key, statement, payload: bundle.payload().to_vec() })
 }

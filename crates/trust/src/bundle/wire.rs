@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skep_spec::{media, schema};
 
-use super::{STATEMENT, SUBJECTS_MAX, Signer};
+use super::{OLDER, STATEMENT, SUBJECTS_MAX, Signer};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -120,7 +120,7 @@ pub(super) struct SignatureIn {
 #[serde(rename_all = "camelCase")]
 pub(super) struct StatementIn {
     #[serde(rename = "_type")]
-    #[schemars(extend("const" = STATEMENT))]
+    #[schemars(extend("enum" = [STATEMENT, OLDER]))]
     pub(super) kind: String,
     #[schemars(length(max = SUBJECTS_MAX))]
     pub(super) subject: Vec<SubjectIn>,

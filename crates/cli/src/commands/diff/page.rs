@@ -48,8 +48,8 @@ fn of_object(difference: &Difference, lines: &mut Vec<String>) {
     );
     let [before, after] = difference.memory;
     if before != after {
-        let sum = |memory: skep_object::Memory| bytes(memory.on(1));
-        lines.push(format!("  memory of maps {}, was {}", sum(after), sum(before)));
+        let (now, was) = different(after.on(1), before.on(1));
+        lines.push(format!("  memory of maps {now}, was {was}"));
     }
     if let Some([before, after]) = &difference.license {
         let name = |license: &Option<String>| {
@@ -68,6 +68,14 @@ fn of_object(difference: &Difference, lines: &mut Vec<String>) {
     });
     section(lines, ["FIELD OF", "FIELD", "BECAME", "NOW", "BEFORE"], fields.map(field));
     section(lines, ["VARIABLE", "NOW", "BEFORE"], difference.variables.iter().map(change));
+}
+
+/// Two sizes as people read them, and in bytes where that would show no difference.
+fn different(now: u64, was: u64) -> (String, String) {
+    match (bytes(now), bytes(was)) {
+        (new, old) if new == old && now != was => (format!("{now} B"), format!("{was} B")),
+        sizes => sizes,
+    }
 }
 
 fn listed<T>(
@@ -100,4 +108,16 @@ fn field((of, field): (String, &FieldChange)) -> [String; 5] {
 fn of_package(package: &Package, lines: &mut Vec<String>) {
     section(lines, ["PARAMETER", "NOW", "BEFORE"], package.parameters.iter().map(change));
     section(lines, ["OUTPUT", "NOW", "BEFORE"], package.outputs.iter().map(change));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::different;
+
+    #[test]
+    fn sizes_that_differ_are_shown_to_differ() {
+        let texts = |now, was| different(now, was);
+        assert_eq!(texts(1_052_672, 1_048_576), ("1052672 B".to_owned(), "1048576 B".to_owned()));
+        assert_eq!(texts(2 << 20, 1 << 20), ("2.0 MiB".to_owned(), "1.0 MiB".to_owned()));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skep_object::permissions::{Power, Reason};
-use skep_object::{Guard, MapOrigin, Use, Used, shown};
+use skep_object::{Guard, MapKind, MapOrigin, Use, Used, shown};
 
 use super::object::{Map, Object, Program};
 use crate::output::{bytes, table};
@@ -213,7 +213,12 @@ fn map(map: &Map) -> [String; 7] {
         (once, each) => format!("{} + {}/CPU", bytes(once), bytes(each)),
     };
     let (kind, entries) = (map.r#type.to_string(), map.max_entries.to_string());
-    [map.name.clone(), kind, key, value, entries, memory, map.written.to_string()]
+    // Records are no stores into values: who uses a buffer puts them there.
+    let written = match map.r#type {
+        MapKind::RingBuf | MapKind::PerfEventArray => "records".to_owned(),
+        _ => map.written.to_string(),
+    };
+    [map.name.clone(), kind, key, value, entries, memory, written]
 }
 
 /// Helpers, kfuncs and symbols, each with the line that needs it.
