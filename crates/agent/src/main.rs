@@ -110,7 +110,7 @@ fn report(recovery: &Recovery) {
         tracing::info!(%service, "started again");
     }
     for hook in &recovery.reattached {
-        tracing::warn!(%hook, "attached again: nobody held it, and its events were lost until now");
+        tracing::warn!(%hook, "attached again: nothing was attached there any more, and its events were lost until now");
     }
     for (service, why) in &recovery.failed {
         tracing::error!(%service, why, "does not run; each start tries again, and skep remove gives it up");

@@ -215,6 +215,9 @@ pub struct HookDetail {
     pub program: Option<String>,
     /// What holds it.
     pub held_by: String,
+    /// Why nothing is attached there now.
+    #[serde(default)]
+    pub detached: Option<String>,
     /// Events that the kernel kept from it, as far as it counts them.
     #[serde(default)]
     pub missed: u64,

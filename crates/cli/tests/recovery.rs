@@ -108,6 +108,33 @@ fn a_pin_that_cannot_be_put_back_leaves_a_service_that_runs_and_is_not_changed()
 }
 
 #[test]
+fn a_hook_that_is_detached_is_said_until_a_start_attaches_it_again() {
+    let mut node = with_two();
+    fs::remove_file(node.pins("two").join("hooks/exec/link")).unwrap();
+    wait::until("the kernel to let go", || state(&node, "two").0 == "partial");
+    let list = node.run(&["list"]);
+    let why = "two runs, but not as a whole: hook 'exec' at tracepoint/sched/sched_process_exec is not attached (link ";
+    assert!(list.contains(why), "{list}");
+    assert!(list.contains("is gone: somebody removed its pin)\n  restart skepd"), "{list}");
+    let shown = node.run(&["show", "two"]);
+    assert!(shown.contains("(stub, NOT ATTACHED)"), "{shown}");
+    for args in [&["upgrade", "two", "exec-2.oci", "--allow-unsigned"][..], &["rollback", "two"]] {
+        let (status, text) = node.refused(args);
+        assert_eq!(status, 1, "{text}");
+        assert!(text.contains("is gone: somebody removed its pin"), "{text}");
+        assert!(text.contains("restart skepd once the cause is gone"), "{text}");
+    }
+    assert_eq!(state(&node, "exec"), running());
+    node.kill();
+    let said = node.start();
+    assert!(said.contains("attached again"), "{said}");
+    assert_eq!(state(&node, "two"), running());
+    assert!(node.run(&["show", "two"]).contains("(stub, held by link "));
+    node.run(&["upgrade", "two", "exec-2.oci", "--allow-unsigned"]);
+    remove_all(&node);
+}
+
+#[test]
 fn a_service_that_cannot_be_loaded_again_is_failed_and_the_others_serve_on() {
     let mut node = with_two();
     node.kill();

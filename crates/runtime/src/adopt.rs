@@ -8,6 +8,7 @@ use skep_kernel::stub::slot_of;
 use skep_kernel::{Link, MapHandle, Program, bpffs};
 use skep_spec::ServiceName;
 
+use crate::attached::{is_cut_off, not_attached};
 use crate::error::{RuntimeError, chain};
 use crate::failure::Failure;
 use crate::mend::gone;
@@ -54,11 +55,7 @@ impl Runtime {
                 Ok(false) => {}
                 Ok(true) => recovery.reattached.push(format!("{name}/{hook_name}")),
                 Err(error) => {
-                    let why = chain(&error);
-                    missing.push(format!(
-                        "hook '{hook_name}' at {} is not attached ({why})",
-                        hook.target
-                    ));
+                    missing.push(not_attached(hook_name, hook, &chain(&error)));
                 }
             }
         }
@@ -137,6 +134,9 @@ impl Runtime {
         let Ok(link) = Link::open_pinned(&self.pins(name).link(hook_name)) else {
             return Ok(false);
         };
+        if is_cut_off(&link, hook) {
+            return Ok(false);
+        }
         let id = link.id().unwrap_or(0);
         if id == known {
             return Ok(true);

@@ -45,14 +45,20 @@ impl Runtime {
         }
     }
 
-    /// A service that runs as a whole, so that it can be changed.
+    /// A service that runs as a whole, as far as the kernel says, so that it can be changed.
     pub(crate) fn whole(&self, name: &ServiceName) -> Result<&Service, RuntimeError> {
         let service = self.running(name)?;
+        match self.partly(name, service) {
+            Some(why) => Err(RuntimeError::Partly { service: name.clone(), why }),
+            None => Ok(service),
+        }
+    }
+
+    /// What is missing of a service that runs: what a start could not put back, or else what is detached now.
+    fn partly(&self, name: &ServiceName, service: &Service) -> Option<String> {
         match self.failures.get(name) {
-            Some(Failure::Partly(why)) => {
-                Err(RuntimeError::Partly { service: name.clone(), why: why.clone() })
-            }
-            _ => Ok(service),
+            Some(failure) => Some(failure.why().to_owned()),
+            None => self.detached(name, service),
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod aside;
+mod attached;
 mod bring_up;
 mod choose;
 pub mod contents;

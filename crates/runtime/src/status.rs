@@ -133,6 +133,8 @@ pub struct HookDetail {
     pub program: Option<String>,
     /// What holds it: "link 12", "tc filter", "held".
     pub held_by: String,
+    /// Why nothing is attached there now, as the kernel says it.
+    pub detached: Option<String>,
     /// Runs of the stub, where the kernel counts them.
     pub runs: u64,
     /// Nanoseconds of all runs of the stub.
@@ -176,10 +178,14 @@ impl Runtime {
             aside.map(|aside| format!("its {} is half done: {}", aside.pending.op, aside.why));
         let there = self.state.services.contains_key(name);
         let failure = self.failures.get(name);
-        let why = failure.map(|failure| failure.why().to_owned());
-        let failed = why.or_else(|| half_done.clone().filter(|_| !there));
+        let failed = match failure {
+            Some(failure) => Some(failure.why().to_owned()),
+            None if there => self.detached(name, service),
+            None => half_done.clone(),
+        };
         let state = match (failure, &failed, service.previous) {
-            (Some(Failure::Partly(_)), ..) => ServiceState::Partial,
+            (Some(Failure::Down(_)), ..) => ServiceState::Failed,
+            (_, Some(_), _) if there => ServiceState::Partial,
             (_, Some(_), _) => ServiceState::Failed,
             (_, None, Some(_)) => ServiceState::Soaking,
             (_, None, None) => ServiceState::Running,
@@ -274,6 +280,7 @@ impl Runtime {
                 mechanism: hook.mechanism,
                 program: service.program_on(service.active, hook_name).map(|(p, _)| p.to_owned()),
                 held_by: hook.attachment.to_string(),
+                detached: self.why_detached(name, hook_name, hook),
                 runs: stub.as_ref().map_or(0, |info| info.run_count),
                 run_time_ns: stub.as_ref().map_or(0, |info| info.run_time_ns),
                 missed: stub.as_ref().map_or(0, |info| info.missed),

@@ -4,6 +4,7 @@ use skep_kernel::attach::tc::Filter;
 use skep_kernel::{KernelError, Link, MapHandle, Program};
 use skep_spec::ServiceName;
 
+use crate::attached::is_cut_off;
 use crate::error::RuntimeError;
 use crate::runtime::Runtime;
 use crate::state::{Generation, Hook, Mechanism, Pending, Record};
@@ -69,6 +70,7 @@ impl Runtime {
             };
             if let Some(mut update) = update
                 && update.attached.program_id()?.is_some()
+                && !update.attached.is_cut_off(&hook)
             {
                 self.replace(&mut update)?;
             }
@@ -170,5 +172,9 @@ impl Attached {
             Self::Link(link) => Ok(link.program_id()),
             Self::Filter(filter) => filter.program_id(),
         }
+    }
+
+    fn is_cut_off(&self, hook: &Hook) -> bool {
+        matches!(self, Self::Link(link) if is_cut_off(link, hook))
     }
 }

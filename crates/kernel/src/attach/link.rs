@@ -250,7 +250,7 @@ impl Link {
         }
     }
 
-    fn info(&self) -> Result<libbpf_sys::bpf_link_info, KernelError> {
+    pub(super) fn info(&self) -> Result<libbpf_sys::bpf_link_info, KernelError> {
         let failed = |e| KernelError::new("read the information of", "a link", e);
         let fd = self.bpf_fd().ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EINVAL)))?;
         let mut raw = libbpf_sys::bpf_link_info::default();

@@ -1,5 +1,6 @@
 //! Attaching a loaded program (a package's own, or a stub) to a hook.
 
+mod hold;
 pub mod link;
 mod net;
 pub(crate) mod perf;

@@ -17,11 +17,7 @@ pub fn run(job: &str) -> Result<Reply, Box<dyn Error>> {
         "install" => drop(runtime.install(&job.package(1)?, &job.install())?),
         "upgrade" => drop(runtime.upgrade(&job.package(2)?, &job.install())?),
         "upgrade-back" => drop(runtime.upgrade(&job.package(1)?, &job.install())?),
-        "upgrade-again" => {
-            let mut install = job.install(); // another spelling is another configuration
-            install.params.insert("pid".to_owned(), format!("{:#x}", job.pid));
-            drop(runtime.upgrade(&job.package(2)?, &install)?);
-        }
+        "upgrade-again" => drop(runtime.upgrade(&job.package(2)?, &job.install_again())?),
         "upgrade-full" => {
             drop(runtime.upgrade(&crate::room::sized(&job, 2, 64)?, &job.install())?);
         }

@@ -1,13 +1,17 @@
 //! A hook that switches by itself beside one with a stub: both switch, or none.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use skep_kernel::{Link, bpffs};
+use skep_runtime::{Cause, Packages};
+use skep_spec::Digest;
+use skep_trust::{Package, Verified};
 
 use crate::equal::equal;
 use crate::generator::{Generator, Kind};
 use crate::hurt::pins_of;
-use crate::place::{Ended, Job, Place};
+use crate::place::{Job, Place, Shelf};
 use crate::tests::Outcome;
 use crate::waits::killed;
 
@@ -17,20 +21,33 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// A link whose hook is gone refuses another program: the upgrade is undone, and the stub never ran the new one.
+/// Cuts a link off when it is asked for a package, which an upgrade does once it knows that its service is whole.
+struct Cuts(Shelf, PathBuf);
+
+impl Packages for Cuts {
+    fn package(&self, index: &Digest) -> Result<Verified<Package>, Cause> {
+        Link::open_pinned(&self.1).and_then(Link::detach)?; // as when the cgroup is removed; its pin stays
+        self.0.package(index)
+    }
+}
+
+/// A link whose hook has just gone refuses another program: the upgrade is undone, and the stub never ran the new one.
 pub fn dead_link(place: &Place) -> Outcome {
     place.does("install")?;
     place.does("upgrade")?;
     let link = pins_of(place, &Job::service()).link("on_cgroup_skb");
-    Link::open_pinned(&link).and_then(Link::detach).map_err(text)?; // as when the cgroup is removed; its pin stays
+    let job = place.job("in this process");
+    let packages = vec![job.package(1)?.into_inner(), job.package(2)?.into_inner()];
+    let (mut runtime, _) = job.recover_from(Cuts(Shelf::of(packages), link)).map_err(text)?;
     let generator = Generator::start(Kind::Rename, 1, PAUSE);
     generator.wait(20);
-    let why = match place.child("upgrade-again", None)? {
-        Ended::Failed(why) => why,
-        other => return Err(format!("not refused: {other:?}")),
-    };
+    let upgraded = runtime.upgrade(&job.package(2)?, &job.install_again());
+    let error = upgraded.err().ok_or("not refused")?;
+    equal("code", error.code(), "kernel").map_err(|e| format!("{e}: {error}"))?;
+    let why = text(error);
     generator.wait(20);
     let end = generator.stop();
+    drop(runtime);
     let detail = place.does("open")?.detail.ok_or("the service is gone")?;
     equal("generation, switches", (detail.status.generation, detail.switch), (2, Some(1)))?;
     place.seen_once(&[&place.map("seen", 2)?], end)?;
@@ -47,8 +64,18 @@ pub fn half_switch(place: &Place) -> Result<(), String> {
 
 /// Then it cannot be finished: the link is given its program back.
 pub fn half_switched(place: &Place) -> Outcome {
+    undone(place, |_| Ok(()))
+}
+
+/// The same where the link has been cut off: there is nothing to give back, and it is attached again.
+pub fn half_switched_and_cut(place: &Place) -> Outcome {
+    undone(place, |link| Link::open_pinned(link).and_then(Link::detach).map_err(text))
+}
+
+fn undone(place: &Place, befalls: impl Fn(&Path) -> Result<(), String>) -> Outcome {
     place.does("install")?;
     half_switch(place)?;
+    befalls(&pins_of(place, &Job::service()).link("on_cgroup_skb"))?;
     let reply = place.does("open")?;
     equal("the upgrade", reply.interrupted.as_deref(), Some("undone"))?;
     let generator = Generator::start(Kind::Packet, 1, PAUSE);

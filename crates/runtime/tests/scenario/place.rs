@@ -20,7 +20,7 @@ use crate::tally::{Seen, Tally};
 /// Where one test works. Everything goes with it.
 pub struct Place {
     /// Ends before its folder goes.
-    _keeper: Keeper,
+    _keeper: Option<Keeper>,
     folder: tempfile::TempDir,
     bpffs: PathBuf,
     pub set: String,
@@ -61,7 +61,13 @@ pub struct Reply {
     pub events: Vec<u64>,
 }
 
-struct Shelf(BTreeMap<Digest, Package>);
+pub struct Shelf(BTreeMap<Digest, Package>);
+
+impl Shelf {
+    pub fn of(packages: Vec<Package>) -> Self {
+        Self(packages.into_iter().map(|package| (package.index, package)).collect())
+    }
+}
 
 impl Packages for Shelf {
     fn package(&self, index: &Digest) -> Result<Verified<Package>, Cause> {
@@ -71,13 +77,24 @@ impl Packages for Shelf {
 
 impl Place {
     pub fn new(objects: &Objects, set: &str, target: Option<String>) -> Result<Self, String> {
+        let mut place = Self::without_holder(objects, set, target)?;
+        let keeper = Keeper::start(&place.dirs().state).map_err(|e| e.to_string())?;
+        place._keeper = Some(keeper);
+        Ok(place)
+    }
+
+    /// For hooks that need no holder: sockets to it would keep a network namespace.
+    pub fn without_holder(
+        objects: &Objects,
+        set: &str,
+        target: Option<String>,
+    ) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let unique = folder.path().file_name().unwrap_or_default().to_string_lossy();
         let name = bpffs::escape(&format!("skep-test-{unique}"));
         let bpffs = Path::new(bpffs::DEFAULT).join(name);
         let objects = objects.folder().to_path_buf();
-        let keeper = Keeper::start(&folder.path().join("state")).map_err(|e| e.to_string())?;
-        Ok(Self { folder, bpffs, set: set.to_owned(), target, objects, _keeper: keeper })
+        Ok(Self { folder, bpffs, set: set.to_owned(), target, objects, _keeper: None })
     }
 
     pub fn dirs(&self) -> Dirs {
@@ -188,11 +205,18 @@ impl Job {
         &self,
         packages: Vec<Package>,
     ) -> Result<(Runtime, Recovery), Box<dyn Error>> {
-        let shelf = packages.into_iter().map(|package| (package.index, package)).collect();
+        self.recover_from(Shelf::of(packages))
+    }
+
+    /// Opens the runtime with a store.
+    pub fn recover_from(
+        &self,
+        store: impl Packages + 'static,
+    ) -> Result<(Runtime, Recovery), Box<dyn Error>> {
         let faults = self.fault.as_deref().map_or(Ok(Faults::none()), Faults::arm)?;
         let dirs = Dirs { state: self.state.clone(), bpffs: self.bpffs.clone() };
         let holder = crate::holder::connect(&self.state)?;
-        Ok(Runtime::open(dirs, Box::new(Shelf(shelf)), holder, faults)?)
+        Ok(Runtime::open(dirs, Box::new(store), holder, faults)?)
     }
 
     pub fn package(&self, version: u32) -> Result<Verified<Package>, String> {
@@ -202,6 +226,12 @@ impl Job {
 
     pub fn install(&self) -> Install {
         let params = BTreeMap::from([("pid".to_owned(), self.pid.to_string())]);
+        Install { service: Self::service(), params }
+    }
+
+    /// The same in another spelling, which is another configuration.
+    pub fn install_again(&self) -> Install {
+        let params = BTreeMap::from([("pid".to_owned(), format!("{:#x}", self.pid))]);
         Install { service: Self::service(), params }
     }
 }

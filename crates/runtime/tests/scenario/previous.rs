@@ -192,8 +192,7 @@ fn while_partly(place: &Place, target: &str) -> Outcome {
     let named = format!("hook 'on_cgroup_skb' at {target} is not attached (");
     equal("why", why.contains(&named) && why.contains("cannot find the cgroup"), true)
         .map_err(|e| format!("{e}: {why}"))?;
-    let (mut install, second) = (job.install(), job.package(2)?);
-    install.params.insert("pid".to_owned(), format!("{:#x}", job.pid));
+    let (install, second) = (job.install_again(), job.package(2)?);
     let refused = [
         runtime.plan_upgrade(&second, &install).err(),
         runtime.upgrade(&second, &install).err(),

@@ -19,6 +19,7 @@ use crate::place::{Ended, Place};
 use crate::previous;
 use crate::refusals;
 use crate::room;
+use crate::unplugged;
 use crate::waits;
 use crate::warm;
 
@@ -53,6 +54,9 @@ pub fn tests() -> Vec<Test> {
     }
     tests.push(test("two_daemons", two_daemons));
     tests.push(test("already", already));
+    tests.push(test("gone_interface", unplugged::gone_interface));
+    tests.push(test("gone_link", unplugged::gone_link));
+    tests.push(test("gone_cgroup", unplugged::gone_cgroup));
     tests.push(test("state_would_be_lost", state_would_be_lost));
     tests.push(test("ephemeral", ephemeral));
     tests
@@ -119,6 +123,7 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("no_room", "raw_tp", room::no_room),
     ("back_to_a_smaller_map", "raw_tp", room::back_to_a_smaller_map),
     ("back_after_a_reboot", "raw_tp", room::back_after_a_reboot),
+    ("half_switched_cut", "grown", mixed::half_switched_and_cut),
 ];
 
 fn life(name: &str, set: &'static str, run: Life) -> Test {

@@ -1,0 +1,58 @@
+//! What a link is still attached to. The link stays when its interface or cgroup goes, and its program then never runs.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use skep_spec::Target;
+
+use super::Link;
+use crate::cgroup;
+use crate::error::KernelError;
+
+/// What a link has hold of, where the kernel says so of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// The interface with this index; 0 is none.
+    Interface(u32),
+    /// The cgroup with this id; 0 is none.
+    Cgroup(u64),
+    /// Something that cannot go while the link is there.
+    Other,
+}
+
+impl Link {
+    /// Whether it is there and holds nothing any more: its interface or cgroup went, or somebody detached it. The kernel lets go of
+    /// a cgroup some time after its folder went (`cgroup_bpf_release`): the folder at `target` says so at once.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn is_cut_off(&self, target: &Target) -> Result<bool, KernelError> {
+        Ok(match self.hold()? {
+            Hold::Interface(index) => index == 0,
+            Hold::Cgroup(id) => id == 0 || is_another(target, id),
+            Hold::Other => false,
+        })
+    }
+
+    fn hold(&self) -> Result<Hold, KernelError> {
+        let info = self.info()?;
+        let more = info.__bindgen_anon_1;
+        Ok(match info.type_ {
+            // SAFETY: the kernel fills what belongs to the type; all of it is integers, zero where it fills less.
+            libbpf_sys::BPF_LINK_TYPE_XDP => Hold::Interface(unsafe { more.xdp.ifindex }),
+            // SAFETY: as above.
+            libbpf_sys::BPF_LINK_TYPE_TCX => Hold::Interface(unsafe { more.tcx.ifindex }),
+            // SAFETY: as above.
+            libbpf_sys::BPF_LINK_TYPE_CGROUP => Hold::Cgroup(unsafe { more.cgroup.cgroup_id }),
+            _ => Hold::Other,
+        })
+    }
+}
+
+/// Whether the folder of a cgroup is gone, or is another one's than that with this id.
+fn is_another(target: &Target, id: u64) -> bool {
+    let Target::CgroupSkb { cgroup, .. } = target else { return false };
+    match cgroup::folder(cgroup) {
+        Ok(folder) => folder.metadata().is_ok_and(|metadata| metadata.ino() != id),
+        Err(error) => error.is_not_found(),
+    }
+}

@@ -1,0 +1,74 @@
+//! What is attached, as the kernel says it now: interfaces and cgroups go, and people remove pins.
+
+use skep_kernel::{KernelError, Link};
+use skep_spec::{ServiceName, Target};
+
+use crate::runtime::Runtime;
+use crate::state::{Attachment, Hook, Mechanism, Service};
+
+impl Runtime {
+    /// Hooks that have nothing attached, although they should, with the reason. What the kernel does not say is taken to be
+    /// attached.
+    pub(crate) fn detached(&self, name: &ServiceName, service: &Service) -> Option<String> {
+        let wanted = |hook_name: &str, hook: &Hook| {
+            let runs = service.program_on(service.active, hook_name).is_some();
+            runs || hook.mechanism == Mechanism::Stub
+        };
+        let hooks = service.hooks.iter().filter(|(hook_name, hook)| wanted(hook_name, hook));
+        let said = hooks.filter_map(|(hook_name, hook)| {
+            let why = self.why_detached(name, hook_name, hook)?;
+            Some(not_attached(hook_name, hook, &why))
+        });
+        Some(said.collect::<Vec<_>>().join("; ")).filter(|said| !said.is_empty())
+    }
+
+    /// Why nothing is attached at a hook; none where something is.
+    pub(crate) fn why_detached(
+        &self,
+        name: &ServiceName,
+        hook_name: &str,
+        hook: &Hook,
+    ) -> Option<String> {
+        match &hook.attachment {
+            Attachment::Intended | Attachment::Held { .. } => None,
+            Attachment::Tc { .. } => {
+                let there = hook.attachment.filter()?.program_id();
+                matches!(there, Ok(None)).then(|| format!("{} is gone", hook.attachment))
+            }
+            Attachment::Link { id } => match self.link(name, hook_name, *id) {
+                Ok(link) => is_cut_off(&link, hook).then(|| {
+                    format!("link {id} is cut off: {} is gone, or somebody detached it", its(hook))
+                }),
+                Err(error) => error
+                    .is_not_found()
+                    .then(|| format!("link {id} is gone: somebody removed its pin")),
+            },
+        }
+    }
+
+    /// The link with this id: the one that is pinned, or one that somebody holds.
+    fn link(&self, name: &ServiceName, hook_name: &str, id: u32) -> Result<Link, KernelError> {
+        match Link::open_pinned(&self.pins(name).link(hook_name)) {
+            Ok(link) if link.id() == Some(id) => Ok(link),
+            _ => Link::by_id(id),
+        }
+    }
+}
+
+/// Whether a link has lost what the hook is.
+pub(crate) fn is_cut_off(link: &Link, hook: &Hook) -> bool {
+    link.is_cut_off(&hook.target).unwrap_or(false)
+}
+
+/// What is said of a hook that has nothing attached.
+pub(crate) fn not_attached(hook_name: &str, hook: &Hook, why: &str) -> String {
+    format!("hook '{hook_name}' at {} is not attached ({why})", hook.target)
+}
+
+/// What a hook of this kind is attached to.
+fn its(hook: &Hook) -> &'static str {
+    match hook.target {
+        Target::CgroupSkb { .. } => "its cgroup",
+        _ => "its interface",
+    }
+}

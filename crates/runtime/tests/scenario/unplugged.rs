@@ -1,0 +1,157 @@
+//! What a service is attached to goes while skepd runs: that is said, nothing is changed on top of it, and it is attached again at
+//! the next start where its target is there again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use skep_kernel::{bpffs, cgroup, netns};
+use skep_runtime::status::ServiceState;
+use skep_runtime::{Recovery, Runtime};
+
+use crate::equal::equal;
+use crate::generator::{Generator, Kind};
+use crate::hurt::{pins_of, status};
+use crate::objects::Objects;
+use crate::place::{Job, Place};
+use crate::tests::Outcome;
+
+const PAUSE: Duration = Duration::from_micros(50);
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// A device goes with its network namespace, and another one of its name comes.
+pub fn gone_interface(objects: &Objects) -> Outcome {
+    let mut said = Vec::new();
+    for (set, target) in [("tc", "tcx/ingress/lo"), ("xdp", "xdp/lo")] {
+        let place = Place::without_holder(objects, set, Some(target.to_owned()))?;
+        new_interface()?;
+        said.push(detached(&place, Kind::Packet, new_interface, new_interface)?);
+    }
+    Ok(said.join("; "))
+}
+
+/// A network namespace with a device; the one before goes with this thread, which was the last in it.
+fn new_interface() -> Result<(), String> {
+    netns::enter_new().and_then(|()| netns::up("lo")).map_err(text)
+}
+
+/// A link loses its pin, and with it all that held it.
+pub fn gone_link(objects: &Objects) -> Outcome {
+    let place = Place::new(objects, "raw_tp", None)?;
+    let link = pins_of(&place, &Job::service()).link("on_raw_tp");
+    detached(&place, Kind::Rename, || bpffs::unpin(&link).map_err(text), || Ok(()))
+}
+
+/// A cgroup that nobody is in, so that it can be removed.
+struct Cgroup(PathBuf);
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// A cgroup goes, a start finds it gone, and it comes again.
+pub fn gone_cgroup(objects: &Objects) -> Outcome {
+    let folder = cgroup::root().map_err(text)?.join(format!("skep-gone-{}", std::process::id()));
+    let cgroup = Cgroup(folder.clone());
+    fs::create_dir(&folder).map_err(text)?;
+    let target = format!("cgroup_skb/egress:{}", folder.display());
+    let place = Place::new(objects, "cgroup_skb", Some(target))?;
+    let remove = |folder: &Path| fs::remove_dir(folder).map_err(text);
+    let job = place.job("in this process");
+    let said = while_detached(&place, || remove(&folder))?;
+    for _ in 0..2 {
+        let (runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
+        equal("partly", (recovery.partly.len(), recovery.reattached.len()), (1, 0))?;
+        equal("state", status(&runtime, &Job::service())?.state, ServiceState::Partial)?;
+    }
+    fs::create_dir(&folder).map_err(text)?;
+    let mut runtime = attached_again(&job)?;
+    // Another one of that name at once.
+    remove(&folder).and_then(|()| fs::create_dir(&folder).map_err(text))?;
+    equal("state", status(&runtime, &Job::service())?.state, ServiceState::Partial)?;
+    drop(runtime);
+    runtime = attached_again(&job)?;
+    goes(runtime, &job, &place)?;
+    drop(cgroup);
+    Ok(said)
+}
+
+/// Installed and upgraded, then `unplug`, then `plug` and a start: it serves on with its maps as they were.
+fn detached(
+    place: &Place,
+    kind: Kind,
+    unplug: impl Fn() -> Result<(), String>,
+    plug: impl Fn() -> Result<(), String>,
+) -> Outcome {
+    let job = place.job("in this process");
+    let said = while_detached(place, unplug)?;
+    plug()?;
+    let runtime = attached_again(&job)?;
+    drop(runtime);
+    let generator = Generator::start(kind, 1, PAUSE);
+    generator.wait(50);
+    let end = generator.stop();
+    place.seen_once(&[&place.map("seen", 2)?], end)?;
+    goes(job.open().map_err(text)?.0, &job, place)?;
+    Ok(said)
+}
+
+/// What a skepd that runs says and refuses.
+fn while_detached(place: &Place, unplug: impl Fn() -> Result<(), String>) -> Outcome {
+    let (job, service) = (place.job("in this process"), Job::service());
+    place.does("install")?;
+    place.does("upgrade")?;
+    let (mut runtime, _) = job.recover(&[1, 2]).map_err(text)?;
+    equal("state", status(&runtime, &service)?.state, ServiceState::Soaking)?;
+    unplug()?;
+    // The kernel lets go some time later.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while status(&runtime, &service)?.state != ServiceState::Partial {
+        equal("in time", Instant::now() < deadline, true)?;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let why = status(&runtime, &service)?.failed.unwrap_or_default();
+    equal("why", why.starts_with("hook 'on_") && why.contains(" is not attached ("), true)
+        .map_err(|e| format!("{e}: {why}"))?;
+    let detail = runtime.service(&service).map_err(text)?;
+    let hooks: Vec<_> = detail.hooks.into_iter().map(|hook| hook.detached).collect();
+    equal("hooks", hooks.iter().flatten().all(|hook| why.contains(hook)), true)?;
+    equal("hooks", hooks.iter().flatten().count(), 1)?;
+    let (install, second) = (job.install_again(), job.package(2)?);
+    let refused = [
+        runtime.plan_upgrade(&second, &install).err(),
+        runtime.upgrade(&second, &install).err(),
+        runtime.rollback(&service).err(),
+    ];
+    for error in refused {
+        let error = error.ok_or("not refused")?;
+        equal("code", error.code(), "runs-partly").map_err(|e| format!("{e}: {error}"))?;
+        equal("hint", error.hint().unwrap_or_default().contains("restart skepd"), true)?;
+        equal("why", error.to_string().contains(&why), true)
+            .map_err(|e| format!("{e}: {error}"))?;
+    }
+    runtime.contents(&service, "counts").map_err(text)?;
+    Ok(why)
+}
+
+fn attached_again(job: &Job) -> Result<Runtime, String> {
+    let (runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
+    let said = format!("{recovery:?}");
+    let Recovery { adopted, reattached, partly, lost, .. } = recovery;
+    equal("adopted", adopted, vec![Job::service()]).map_err(|e| format!("{e}: {said}"))?;
+    equal("mended", (reattached.len(), partly.len(), lost.len()), (1, 0, 0))?;
+    equal("state", status(&runtime, &Job::service())?.state, ServiceState::Soaking)?;
+    Ok(runtime)
+}
+
+fn goes(mut runtime: Runtime, job: &Job, place: &Place) -> Result<(), String> {
+    runtime.rollback(&Job::service()).map_err(text)?;
+    runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
+    runtime.remove(&Job::service()).map_err(text)?;
+    equal("pins", place.pins(), Vec::new())
+}
