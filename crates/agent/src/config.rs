@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use serde::Deserialize;
 use skep_oci::regular;
+use skep_spec::PackageRef;
 
 /// The node's daemon for eBPF services
 ///
@@ -62,7 +63,7 @@ impl Config {
     /// Reads `skepd.toml` in the config folder; no file is an empty one. The command line wins.
     ///
     /// # Errors
-    /// It cannot be read, or has unknown keys or wrong types.
+    /// It cannot be read, has unknown keys or wrong types, or names what is no registry or cannot be read.
     pub fn read(args: &Args) -> Result<Self> {
         let path = args.config_dir.join("skepd.toml");
         let text = match regular::text(&path) {
@@ -75,6 +76,24 @@ impl Config {
         let mut config: Self =
             toml::from_str(&text).with_context(|| format!("{} has a mistake", path.display()))?;
         config.hub = args.hub.clone().or(config.hub).filter(|hub| !hub.is_empty());
+        config.hub.iter().chain(&config.plain_http).try_for_each(|host| check_registry(host))?;
+        if let Some(credentials) = &config.credentials {
+            regular::text(credentials).with_context(|| {
+                let (path, credentials) = (path.display(), credentials.display());
+                format!("{path} names credentials in {credentials}, which can't be read")
+            })?;
+        }
         Ok(config)
+    }
+}
+
+/// That a host can be the registry of a reference.
+fn check_registry(host: &str) -> Result<()> {
+    let reference = format!("{host}/publisher/name").parse::<PackageRef>();
+    match reference.is_ok_and(|reference| reference.registry.as_deref() == Some(host)) {
+        true => Ok(()),
+        false => bail!(
+            "'{host}' is no registry: write host:port, or a host with a dot in it, without http:// and path"
+        ),
     }
 }

@@ -3,9 +3,10 @@
 use std::error::Error as StdError;
 
 use axum::Json;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use skep_api::ErrorBody;
+use skep_api::{ErrorBody, MAX_BODY};
 use skep_object::Unfit;
 use skep_oci::{RegistryError, StoreError};
 use skep_runtime::RuntimeError;
@@ -46,6 +47,16 @@ impl Error {
         let ErrorBody { message, causes, hint, .. } = &self.body;
         let whole = std::iter::once(message).chain(causes).cloned().collect::<Vec<_>>().join(": ");
         hint.iter().fold(whole, |text, hint| format!("{text}; {hint}"))
+    }
+
+    fn rejected(status: StatusCode, why: String) -> Self {
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let message = format!("the request has more than {MAX_BODY} bytes");
+                Self::new(status, "too-large", message)
+            }
+            _ => Self::new(status, "request", format!("the request is not as it should be: {why}")),
+        }
     }
 
     /// A package that is not what its digests say.
@@ -140,6 +151,19 @@ impl From<AdmitError> for Error {
         Self::not_admitted(&error)
     }
 }
+
+/// What axum could not take from a request; its own answer would be plain text.
+macro_rules! from_rejection {
+    ($($rejection:ident),*) => {$(
+        impl From<$rejection> for Error {
+            fn from(rejection: $rejection) -> Self {
+                Self::rejected(rejection.status(), rejection.body_text())
+            }
+        }
+    )*};
+}
+
+from_rejection!(BytesRejection, PathRejection, QueryRejection);
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {

@@ -13,3 +13,4 @@ pub mod node;
 pub mod operations;
 pub mod packages;
 pub mod server;
+pub mod socket;

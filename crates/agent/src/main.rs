@@ -2,7 +2,6 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,9 +10,9 @@ use clap::Parser as _;
 use skep_agent::config::{Args, Config};
 use skep_agent::node::Node;
 use skep_agent::packages::Shelf;
-use skep_agent::{ending, ephemeral, hold, server};
+use skep_agent::{ending, ephemeral, hold, server, socket};
+use skep_kernel::mounts;
 use skep_runtime::{Dirs, Faults, Recovery, Runtime, RuntimeError};
-use tokio::net::UnixListener;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -59,7 +58,7 @@ fn run(args: &Args) -> Result<()> {
     if !skep_kernel::process::is_root() {
         bail!("it loads programs into the kernel, which is root's: start it as root");
     }
-    refuse_if_served(&args.socket)?; // before anything is touched
+    socket::check(&args.socket)?; // before anything is touched
     let config = Config::read(args)?;
     let threads = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -78,15 +77,19 @@ fn run(args: &Args) -> Result<()> {
     let opened = Runtime::open(dirs, Box::new(shelf.clone()), Some(Box::new(holder)), faults);
     let (runtime, recovery) = opened.map_err(explained)?;
     report(&recovery);
+    let lasts = lasts(&args.bpffs_dir, recovery.mounted);
     let node = Node::new(runtime, shelf, config.hub);
     threads.block_on(async {
-        let listener = listen(&args.socket)?;
+        let listener = socket::listen(&args.socket)?;
         tracing::info!(socket = %args.socket.display(), "skepd listens");
         server::serve(listener, node, end).await.context("serve the socket")
     })?;
     threads.shutdown_background(); // a name that is still looked up holds nobody up
     let _ = std::fs::remove_file(&args.socket);
-    tracing::info!("skepd ends; what is attached stays");
+    match lasts {
+        true => tracing::info!("skepd ends; what is attached stays"),
+        false => tracing::warn!("skepd ends; what is attached goes with this mount namespace"),
+    }
     Ok(())
 }
 
@@ -140,29 +143,23 @@ fn report(recovery: &Recovery) {
     );
 }
 
-/// Fails if another daemon answers at `path`.
-fn refuse_if_served(path: &Path) -> Result<()> {
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        let shown = path.display();
-        bail!("another skepd listens on {shown}: stop it, or give this one its own --socket");
+/// Whether the bpffs stays when skepd ends, as far as can be known. Where it does not, that is said.
+fn lasts(path: &Path, mounted: bool) -> bool {
+    let bpffs = path.display();
+    if !mounts::init_has(path).unwrap_or(true) {
+        tracing::warn!(
+            "the bpffs at {bpffs} is of this mount namespace alone, and all that is attached goes with the last process in it: \
+             start skepd outside of it (nsenter --net=/run/netns/NAME skepd instead of ip netns exec NAME skepd), \
+             or give a --bpffs-dir on a bpffs that process 1 has mounted too"
+        );
+        return false;
     }
-    Ok(())
-}
-
-/// Listens at `path`; a socket that nobody listens on any more is replaced.
-fn listen(path: &Path) -> Result<UnixListener> {
-    let shown = path.display();
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("can't make {}", folder.display()))?;
+    if mounted && !mounts::in_first_pid_namespace().unwrap_or(true) {
+        tracing::warn!(
+            "there was no bpffs in this container, and the one that skepd mounted goes with it, and with it all that is attached: \
+             give the container the machine's own, such as --volume /sys/fs/bpf:/sys/fs/bpf"
+        );
+        return false;
     }
-    if path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_socket()) {
-        refuse_if_served(path)?;
-        std::fs::remove_file(path).with_context(|| format!("can't remove {shown}"))?;
-    }
-    let listener = UnixListener::bind(path).with_context(|| format!("can't listen on {shown}"))?;
-    let mode = std::fs::Permissions::from_mode(0o660);
-    std::fs::set_permissions(path, mode)
-        .with_context(|| format!("can't set the mode of {shown}"))?;
-    Ok(listener)
+    true
 }

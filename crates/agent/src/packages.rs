@@ -144,15 +144,38 @@ impl Shelf {
         let registry =
             Registry::of(&reference, Options { credentials, plain_http, ..Options::default() })?;
         let network = Handle::current();
+        let explained = |error| self.explained(error, &host);
         let (digest, bundles) = self.ending.or_answer(&network, async {
-            let digest = registry.resolve(&reference).await?;
-            Ok::<_, RegistryError>((digest, registry.bundles(&reference, digest).await?))
+            let digest = registry.resolve(&reference).await.map_err(explained)?;
+            let bundles = registry.bundles(&reference, digest).await.map_err(explained)?;
+            Ok::<_, Error>((digest, bundles))
         })?;
         let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
         let pull = registry.pull(&reference, digest, Part::Node(arch()?), &self.store);
-        self.ending.or_answer(&network, pull)?;
+        self.ending.or_answer(&network, async { pull.await.map_err(explained) })?;
         self.attach(digest, &bundles)?;
         Ok((reference, verified))
+    }
+
+    /// skepd reads no credentials but those that its configuration names.
+    fn explained(&self, error: RegistryError, registry: &str) -> Error {
+        let Some((message, named)) = error.unauthorized() else { return error.into() };
+        let hint = match (&self.config.credentials, named) {
+            (None, _) => format!(
+                "skepd has no credentials: name a docker config.json that has them for {registry} as 'credentials' in skepd.toml and restart skepd; \
+                 DOCKER_CONFIG=/etc/skep skep login {registry} writes /etc/skep/config.json"
+            ),
+            (Some(file), false) => format!(
+                "{}, which skepd.toml names as 'credentials', has none for {registry}: \
+                 skep login {registry} with DOCKER_CONFIG set to its folder adds them to a config.json",
+                file.display()
+            ),
+            (Some(file), true) => format!(
+                "what {} has for {registry} may be mistyped, expired or revoked: get a new one and log in again there",
+                file.display()
+            ),
+        };
+        Error::new(StatusCode::BAD_GATEWAY, "registry", message).hint(hint)
     }
 
     fn out_of_layout(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::connect_info::Connected;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -67,6 +68,10 @@ pub async fn serve(
         .fallback(|| async {
             Error::new(StatusCode::NOT_FOUND, "no-such-path", "skepd has no such path")
         })
+        .method_not_allowed_fallback(|| async {
+            let message = "skepd does something else at that path: see its methods";
+            Error::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", message)
+        })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(shared);
     let service = router.into_make_service_with_connect_info::<Peer>();
@@ -100,10 +105,10 @@ async fn show(
 async fn install(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Started {
     peer.may_change()?;
-    let install: Install = read(&body)?;
+    let install: Install = read(body)?;
     started(shared.operations.start(blocking(shared.node, move |node| node.install(install))))
 }
 
@@ -118,12 +123,12 @@ async fn upgrade(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     Path(name): Path<String>,
-    Query(query): Query<DryRun>,
-    body: Bytes,
+    query: Result<Query<DryRun>, QueryRejection>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Started {
     peer.may_change()?;
-    let (name, upgrade): (_, Upgrade) = (service(&name)?, read(&body)?);
-    started(match query.dry_run {
+    let (name, upgrade): (_, Upgrade) = (service(&name)?, read(body)?);
+    started(match query?.dry_run {
         true => {
             shared.operations.start(blocking(shared.node, move |node| node.plan(name, upgrade)))
         }
@@ -162,17 +167,18 @@ struct Wait {
 
 async fn operation(
     State(shared): State<Shared>,
-    Path(id): Path<u64>,
-    Query(query): Query<Wait>,
+    id: Result<Path<u64>, PathRejection>,
+    query: Result<Query<Wait>, QueryRejection>,
 ) -> Result<Json<Operation>, Error> {
-    shared.operations.look(id, query.wait).await.map(Json)
+    shared.operations.look(*id?, query?.wait).await.map(Json)
 }
 
 async fn events(
     State(shared): State<Shared>,
     Path(name): Path<String>,
-    Query(watch): Query<Watch>,
+    watch: Result<Query<Watch>, QueryRejection>,
 ) -> Result<impl IntoResponse, Error> {
+    let Query(watch) = watch?;
     let name = service(&name)?;
     let stream = blocking(shared.node, move |node| node.events(&name, watch.follow)).await?;
     let (sender, receiver) = mpsc::channel::<Bytes>(64);
@@ -259,8 +265,8 @@ fn service(name: &str) -> Result<ServiceName, Error> {
     })
 }
 
-fn read<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|error| {
+fn read<T: serde::de::DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Error> {
+    serde_json::from_slice(&body?).map_err(|error| {
         Error::new(
             StatusCode::BAD_REQUEST,
             "request",

@@ -64,3 +64,33 @@ fn a_start_is_ended_first() {
     assert!(said.contains("what is attached stays"), "{said}");
     assert!(!node.socket().exists());
 }
+
+/// Starts skepd by a shell in a mount namespace of its own, ends it, and gives what it said.
+fn in_own_mounts(prepare: &str) -> String {
+    let node = Node::new();
+    let skepd = node.skepd();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &format!("{prepare} && exec \"$@\""), "sh"]);
+    command.arg(skepd.get_program()).args(skepd.get_args()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    wait::until("skepd to listen", || {
+        std::os::unix::net::UnixStream::connect(node.socket()).is_ok()
+    });
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let ended = wait::ended("skepd to end on SIGTERM", child);
+    assert!(ended.status.success());
+    String::from_utf8(ended.stderr).unwrap()
+}
+
+#[test]
+fn a_bpffs_that_goes_with_skepd_is_said_and_nothing_else_is_promised() {
+    let own = in_own_mounts("umount /sys/fs/bpf");
+    assert!(own.contains("is of this mount namespace alone"), "{own}");
+    assert!(own.contains("nsenter --net="), "{own}");
+    assert!(own.contains("what is attached goes with this mount namespace"), "{own}");
+    assert!(!own.contains("what is attached stays"), "{own}");
+    let shared = in_own_mounts("true");
+    assert!(!shared.contains("mount namespace"), "{shared}");
+    assert!(shared.contains("what is attached stays"), "{shared}");
+}

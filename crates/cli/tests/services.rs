@@ -468,50 +468,6 @@ fn without_a_daemon_or_the_right_to_talk_to_it() {
     insta::assert_snapshot!(said);
 }
 
-/// The text with `PID` for the number behind "process".
-fn without_pid(text: &str) -> String {
-    let Some((before, after)) = text.split_once("(process ") else { return text.to_owned() };
-    format!("{before}(process PID{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
-}
-
-#[test]
-fn a_daemon_that_cannot_start_says_why_and_leaves_nothing() {
-    let node = Node::started();
-    let mut said = String::new();
-    let mut fails = |what: &str, command: &mut Command| {
-        let (status, text) = node.said(&wait::output(command));
-        let text = without_pid(&text);
-        said.push_str(&format!("{what}:\n{text}exit status {status}\n\n"));
-    };
-    fails("two at once", &mut node.skepd());
-    let other = |state: &str, bpffs: &str| {
-        let mut command = Command::new(node::skepd());
-        command.arg("--socket").arg(node.path("other/skepd.sock"));
-        command.arg("--config-dir").arg(node.path("config"));
-        command.args(["--log", "error", "--state-dir", state, "--bpffs-dir", bpffs]);
-        command
-    };
-    let state = node.path("other-state").to_string_lossy().into_owned();
-    fails("a state folder that cannot be made", &mut other("/proc/skep", "/sys/fs/bpf/skep-none"));
-    let mut unwritable = Command::new("unshare");
-    unwritable.args(["--mount", "sh", "-c", "mount -t tmpfs -o ro none \"$0\" && exec \"$@\""]);
-    let skepd = other(&node.path("read-only/state").to_string_lossy(), "/sys/fs/bpf/skep-none");
-    fs::create_dir(node.path("read-only")).unwrap();
-    unwritable.arg(node.path("read-only")).arg(skepd.get_program()).args(skepd.get_args());
-    fails("a state folder on a read-only disk", &mut unwritable);
-    fails("no bpffs", &mut other(&state, &node.path("no-bpffs").to_string_lossy()));
-    fails(
-        "not root",
-        Command::new("setpriv").args(["--reuid", "65534", "--clear-groups"]).arg(node::skepd()),
-    );
-    fs::write(node.path("config/skepd.toml"), "hubs = 1\n").unwrap();
-    fails("a mistake in skepd.toml", &mut other(&state, "/sys/fs/bpf/skep-none"));
-    insta::assert_snapshot!(said);
-    assert!(!node.path("no-bpffs").exists(), "nothing is pinned there, so it is not made");
-    assert!(!node.path("other").exists(), "nobody listens, so there is no socket");
-    assert_eq!(node.json(&["list"]), Value::Array(Vec::new()), "the first one serves on");
-}
-
 /// A skepd that dies at work: its client is told what becomes of what it asked for, and that is what becomes of it.
 #[test]
 fn a_client_of_a_skepd_that_dies_is_told_what_becomes_of_its_operation() {

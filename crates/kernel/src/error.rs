@@ -88,6 +88,7 @@ fn hint_for(source: &io::Error) -> Option<String> {
         libc::EPERM | libc::EACCES if !crate::process::is_root() => {
             "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
         }
+        libc::EROFS => "it is mounted read-only: mount -o remount,rw makes it writable",
         libc::ENOMEM => "the kernel is out of memory, or the cgroup's memory limit is reached",
         libc::EMFILE | libc::ENFILE => "raise the limit of open files (ulimit -n)",
         _ => return None,

@@ -13,6 +13,7 @@ pub mod file;
 pub mod kit;
 pub mod maps;
 pub mod merge;
+pub mod mounts;
 pub mod netns;
 pub mod object;
 pub mod perf;

@@ -540,7 +540,20 @@ async fn credentials_come_from_dockers_config() {
     let auth = format!(r#"{{"auths":{{"{}":{{"auth":"bWU6c2VjcmV0"}}}}}}"#, server.host);
     std::fs::write(&config, auth).unwrap();
     resolve().await.unwrap();
-    std::fs::write(&config, "{").unwrap();
-    assert!(matches!(resolve().await, Err(RegistryError::Credentials { .. })));
+    for (text, why) in [
+        ("{", "config.json is not docker's JSON: "),
+        (
+            r#"{"auths":{"HOST":{"auth":"bWU"}}}"#,
+            "the 'auth' of HOST is not NAME:PASSWORD in base64",
+        ),
+        (r#"{"auths":[1]}"#, "has not the form of docker's config.json"),
+        (r#"{"credsStore":"skep-none"}"#, "helper 'docker-credential-skep-none' that "),
+        (r#"{"credHelpers":{"HOST":"skep-none"}}"#, "names is not in the PATH: install it"),
+    ] {
+        std::fs::write(&config, text.replace("HOST", &server.host)).unwrap();
+        let error = resolve().await.unwrap_err().to_string().replace(&server.host, "HOST");
+        assert!(error.starts_with("cannot read the credentials for HOST: "), "{error}");
+        assert!(error.contains(why), "{text}: {error}");
+    }
     assert!(!format!("{:?}", secret()).contains("secret"));
 }

@@ -15,6 +15,8 @@ use crate::state::{Op, Outcome, Pending, Record};
 /// What [`Runtime::open`] found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
+    /// Whether there was no bpffs, and one was mounted.
+    pub mounted: bool,
     /// Services that ran on and were adopted.
     pub adopted: Vec<ServiceName>,
     /// Services whose active generation was loaded again, after a reboot or since they were lost.

@@ -76,7 +76,7 @@ impl Runtime {
         };
         fs::create_dir_all(&dirs.state).map_err(failed("make the folder", &dirs.state))?;
         let lock = lock(&dirs.state)?;
-        bpffs::ensure_mounted(&dirs.bpffs)?;
+        let mounted = bpffs::ensure_mounted(&dirs.bpffs)?;
         let pins_lock = lock_pins(&dirs.bpffs)?;
         let (journal, state) = Journal::open(&dirs.state.join("journal"))?;
         if state.boot.is_empty() && !bpffs::pins(&dirs.bpffs)?.is_empty() {
@@ -95,7 +95,7 @@ impl Runtime {
             op: Op::Recover,
             _locks: [lock, pins_lock],
         };
-        let recovery = runtime.recover()?;
+        let recovery = Recovery { mounted, ..runtime.recover()? };
         Ok((runtime, recovery))
     }
 

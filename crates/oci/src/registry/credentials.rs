@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
+use serde_json::Value;
 
 use super::error::RegistryError;
 use crate::regular;
@@ -78,10 +79,50 @@ fn from_docker(path: &Path, registry: &str) -> Result<Option<(String, String)>, 
         {
             Ok(None)
         }
-        // The helper's output may hold a secret: only its name is shown.
-        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => {
-            Err(format!("the helper '{helper}' that {show} names failed; run 'skep login' again"))
-        }
-        Err(e) => Err(format!("{show}: {e}")),
+        Err(error) => Err(explained(&error, path, &config, registry)),
     }
+}
+
+/// What is wrong with the config or its helper, by name. What a helper puts out may hold a secret, and is not shown.
+fn explained(
+    error: &CredentialRetrievalError,
+    path: &Path,
+    config: &str,
+    registry: &str,
+) -> String {
+    use CredentialRetrievalError as Why;
+    let show = path.display();
+    let json = serde_json::from_str::<Value>(config);
+    let config = match json {
+        Ok(config) => config,
+        Err(error) => return format!("{show} is not docker's JSON: {error}"),
+    };
+    let helper = config["credHelpers"][registry].as_str().or(config["credsStore"].as_str());
+    let helper = format!("docker-credential-{}", helper.unwrap_or_default());
+    match error {
+        Why::HelperCommunicationError if !is_in_path(&helper) => {
+            format!("the helper '{helper}' that {show} names is not in the PATH: install it")
+        }
+        Why::HelperCommunicationError => {
+            format!(
+                "the helper '{helper}' that {show} names cannot be run, or ends before it is asked"
+            )
+        }
+        Why::MalformedHelperResponse => {
+            format!("the helper '{helper}' that {show} names answers with what are no credentials")
+        }
+        Why::HelperFailure { .. } => {
+            format!("the helper '{helper}' that {show} names failed; run 'skep login' again")
+        }
+        Why::CredentialDecodingError => {
+            format!("{show}: the 'auth' of {registry} is not NAME:PASSWORD in base64; log in again")
+        }
+        Why::ConfigReadError => format!("{show} has not the form of docker's config.json"),
+        other => format!("{show}: {other}"),
+    }
+}
+
+fn is_in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }

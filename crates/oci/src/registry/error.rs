@@ -75,7 +75,7 @@ pub enum RegistryError {
         limit: Duration,
     },
     /// 401, and there are no credentials or they do not count.
-    #[error("cannot {action}: {registry} {} (401){}; {} 'skep login {registry}'", who_asks(*.named).0, quoted(.said.as_ref()), who_asks(*.named).1)]
+    #[error("{}; {} 'skep login {registry}'", unauthorized(action, registry, *named, said.as_ref()), log_in(*named))]
     Unauthorized {
         /// What was being done, on what.
         action: String,
@@ -212,6 +212,13 @@ impl RegistryError {
         }
     }
 
+    /// What a 401 says, and whether the registry was told who asks, for those whom `skep login` does not help.
+    #[must_use]
+    pub fn unauthorized(&self) -> Option<(String, bool)> {
+        let Self::Unauthorized { action, registry, named, said } = self else { return None };
+        Some((unauthorized(action, registry, *named, said.as_ref()), *named))
+    }
+
     /// Whether trying again soon may help.
     pub(super) fn is_passing(&self) -> bool {
         match self {
@@ -222,14 +229,18 @@ impl RegistryError {
     }
 }
 
-/// What the registry does, and what helps.
-fn who_asks(named: bool) -> (&'static str, &'static str) {
+fn unauthorized(action: &str, registry: &str, named: bool, said: Option<&String>) -> String {
+    let does = match named {
+        false => "wants to know who asks",
+        true => "refuses the token or password that it was given",
+    };
+    format!("cannot {action}: {registry} {does} (401){}", quoted(said))
+}
+
+fn log_in(named: bool) -> &'static str {
     match named {
-        false => ("wants to know who asks", "log in with"),
-        true => (
-            "refuses the token or password that it was given",
-            "it may be mistyped, expired or revoked: get a new one and log in again with",
-        ),
+        false => "log in with",
+        true => "it may be mistyped, expired or revoked: get a new one and log in again with",
     }
 }
 
