@@ -1,7 +1,9 @@
 //! Where a package is: an OCI layout on disk, or a reference to a registry.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use skep_oci::archive::BundleError;
 use skep_oci::registry::{Carried, Options, Part, Registry};
 use skep_oci::signatures::SignatureError;
 use skep_oci::{Credentials, RegistryError, Store, StoreError};
@@ -85,6 +87,15 @@ pub async fn pull_whole(
     registry.pull_referrers(reference, digest, store).await.map_err(failed)
 }
 
+/// Removes what a failed command made, so that no empty layout passes for a package. The command's own error is the one to
+/// tell.
+pub fn remove(path: &Path) {
+    let _ = match path.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    };
+}
+
 /// How many signatures and other referrers a package has with it, for people.
 #[must_use]
 pub fn came_along(signatures: usize, others: usize) -> String {
@@ -142,8 +153,9 @@ fn kind(error: &(dyn std::error::Error + 'static)) -> Kind {
     let store = error.downcast_ref().is_some_and(StoreError::is_altered);
     let registry = error.downcast_ref().is_some_and(RegistryError::is_altered);
     let signature = error.downcast_ref().is_some_and(SignatureError::is_altered);
+    let bundle = error.downcast_ref().is_some_and(BundleError::is_altered);
     let document = error.is::<DocumentError>();
-    match store || registry || signature || document || error.is::<AdmitError>() {
+    match store || registry || signature || bundle || document || error.is::<AdmitError>() {
         true => Kind::Refused,
         false => Kind::Failed,
     }

@@ -201,8 +201,10 @@ fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
     let digest = *digest;
     let document = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::failed)?;
     let index = Index::parse(&document).map_err(place::failed)?;
+    // A bundle may be made for some platforms only.
+    let there = index.manifests.iter().filter(|entry| store.has(&entry.digest));
     let architectures: Vec<Arch> =
-        index.manifests.iter().filter_map(|entry| entry.platform.as_ref()?.arch()).collect();
+        there.filter_map(|entry| entry.platform.as_ref()?.arch()).collect();
     let arch = Arch::host()
         .filter(|host| architectures.contains(host))
         .or_else(|| architectures.first().copied());

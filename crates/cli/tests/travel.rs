@@ -1,4 +1,4 @@
-//! The commands by which packages travel, as they are typed: copy, tags.
+//! The commands by which packages travel, as they are typed: copy, tags, bundle, unbundle.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../oci/tests/support/mod.rs"]
@@ -9,7 +9,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
-use support::{DockerRegistry, Fixture, run, tool, try_run};
+use support::{DockerRegistry, Fixture, blobs, run, tool, try_run};
 
 fn skep(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
@@ -90,6 +90,87 @@ fn versions_are_listed_for_people_and_programs() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["versions"], serde_json::json!(["1.0.0"]));
     refused(skep(folder).args(["tags", &format!("{name}:1.0.0")]), 2, "names a version already");
+}
+
+/// Packages go into a file and out of it again, bytes and signatures the same; skopeo reads the file, too.
+#[test]
+fn packages_travel_in_a_file() {
+    let registry = DockerRegistry::start();
+    let (one, two) = (Fixture::new("1.0.0"), Fixture::new("2.0.0"));
+    let folder = one.folder.path();
+    let skep = || skep(folder);
+    run(skep().args(["key", "new", "-o", "key"]));
+    run(skep().args(["sign", "--key", "key.key", "layout"]));
+    run(skep().args(["push", "layout", &registry.reference("1.0.0").to_string()]));
+    let two_layout = two.store.root().to_str().unwrap();
+    let bundle = |file: &str, what: &str| {
+        run(skep().args(["bundle", what, two_layout, "-o", file]));
+        std::fs::read(folder.join(file)).unwrap()
+    };
+    let bytes = bundle("site.skep", "layout");
+    let again = bundle("again.skep", &registry.reference("1.0.0").to_string());
+    assert!(bytes == again, "the same packages give the same bytes");
+
+    let text = run(skep().args(["unbundle", "site.skep", "-o", "out"]));
+    let both = format!("acme/exec:1.0.0\n  {}\nacme/exec:2.0.0\n  {}\n", one.index, two.index);
+    assert!(text.starts_with(&both), "{text}");
+    let out = skep_oci::Store::open(&folder.join("out")).unwrap();
+    let mut expected = [blobs(one.store.root()), blobs(two.store.root())].concat();
+    expected.sort();
+    expected.dedup();
+    assert_eq!(blobs(out.root()), expected);
+    run(skep().args(["verify", "out", "--package", "acme/exec:1.0.0", "--key", "key.pub"]));
+    let skopeo = ["--insecure-policy", "copy", "--all", "--preserve-digests"];
+    let archive = format!("oci-archive:{}:acme/exec:1.0.0", folder.join("site.skep").display());
+    let copied = format!("oci:{}:acme/exec:1.0.0", folder.join("skopeo").display());
+    run(Command::new(tool("skopeo")).args(skopeo).args([&archive, &copied]));
+    let by_skopeo = skep_oci::Store::open(&folder.join("skopeo")).unwrap();
+    assert_eq!(by_skopeo.find(&"acme/exec:1.0.0".parse().unwrap()).unwrap(), Some(one.index));
+
+    run(skep().args(["bundle", "layout", "-o", "half.skep", "--arch", "x86_64"]));
+    let half = std::fs::metadata(folder.join("half.skep")).unwrap().len();
+    assert!(half * 3 < bytes.len() as u64 * 2, "{half} of {}", bytes.len());
+    run(skep().args(["unbundle", "half.skep", "-o", "half"]));
+    let json = run(skep().args(["verify", "half", "--key", "key.pub", "--output", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let platforms = json["platforms"].as_array().unwrap();
+    assert_eq!((platforms.len(), &platforms[0]["arch"]), (1, &"x86_64".into()), "{json}");
+    assert_eq!(json["left_out"], serde_json::json!(["aarch64"]));
+    refused(
+        skep().args(["bundle", "layout", "-o", "x.skep", "--arch", "s390x"]),
+        1,
+        "has nothing for s390x",
+    );
+    assert!(!folder.join("x.skep").exists());
+}
+
+/// A bundle that was cut or altered anywhere leaves nothing, not even in a layout that was there.
+#[test]
+fn a_bundle_that_is_not_whole_leaves_nothing() {
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    run(skep(folder).args(["bundle", "layout", "-o", "good.skep"]));
+    let good = std::fs::read(folder.join("good.skep")).unwrap();
+    let there = skep_oci::Store::create(&folder.join("there")).unwrap();
+    let kept = there.put(b"kept").unwrap();
+    let at = good.len() / 2; // within an object
+    for (what, bytes) in [
+        ("empty", vec![]),
+        ("cut in a header", good[..700].to_vec()),
+        ("cut in a blob", good[..at].to_vec()),
+        ("without its end", good[..good.len() - 1024].to_vec()),
+        ("altered", [&good[..at], &[!good[at]], &good[at + 1..]].concat()),
+        ("with something after it", [good.as_slice(), b"x"].concat()),
+    ] {
+        std::fs::write(folder.join("bad.skep"), bytes).unwrap();
+        for out in ["new/layout", "there"] {
+            refused(skep(folder).args(["unbundle", "bad.skep", "-o", out]), 4, "archive");
+        }
+        assert!(!folder.join("new").exists(), "{what}");
+        assert_eq!(blobs(there.root()), [kept.hex()], "{what}");
+        assert!(there.index().unwrap().manifests.is_empty(), "{what}");
+    }
+    refused(skep(folder).args(["unbundle", "none.skep", "-o", "new"]), 1, "can't read none.skep");
 }
 
 /// One that is refused is refused by every command, in the same way.

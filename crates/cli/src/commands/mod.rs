@@ -1,6 +1,7 @@
 //! One command a file; its doc comment is its help.
 
 pub(crate) mod build;
+mod bundle;
 mod conformance;
 mod copy;
 mod diff;
@@ -48,6 +49,7 @@ pub struct Skep {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Build(build::Build),
+    Bundle(bundle::Bundle),
     Conformance(conformance::Conformance),
     Copy(copy::Copy),
     Diff(diff::Diff),
@@ -69,6 +71,7 @@ pub enum Command {
     Show(show::Show),
     Sign(sign::Sign),
     Tags(tags::Tags),
+    Unbundle(bundle::Unbundle),
     Upgrade(upgrade::Upgrade),
     Verify(verify::Verify),
 }
@@ -82,6 +85,7 @@ impl Command {
         let config = Config::from_environment();
         match self {
             Self::Build(command) => command.run(output, &config),
+            Self::Bundle(command) => command.run(output, &config),
             Self::Conformance(command) => command.run(output),
             Self::Copy(command) => command.run(output, &config),
             Self::Diff(command) => command.run(output, &config),
@@ -103,6 +107,7 @@ impl Command {
             Self::Show(command) => command.run(output, &config),
             Self::Sign(command) => command.run(output, &config),
             Self::Tags(command) => command.run(output, &config),
+            Self::Unbundle(command) => command.run(output),
             Self::Upgrade(command) => command.run(output, &config),
             Self::Verify(command) => command.run(output, &config),
         }

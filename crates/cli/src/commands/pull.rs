@@ -1,7 +1,6 @@
 //! `skep pull`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
@@ -65,7 +64,7 @@ impl Pull {
         let new = Store::would_make(&self.out);
         let filled = self.fill(registry, reference, digest).await;
         if filled.is_err() {
-            new.iter().for_each(|path| remove(path));
+            new.iter().for_each(|path| place::remove(path));
         }
         Ok((digest, filled?))
     }
@@ -79,12 +78,4 @@ impl Pull {
         let store = Store::create(&self.out).map_err(place::failed)?;
         place::pull_whole(registry, reference, digest, &store).await
     }
-}
-
-/// Removes what a failed pull made, so that no empty layout passes for a package. The pull's own error is the one to tell.
-fn remove(path: &Path) {
-    let _ = match path.is_dir() {
-        true => fs::remove_dir_all(path),
-        false => fs::remove_file(path),
-    };
 }

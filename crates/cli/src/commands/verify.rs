@@ -45,6 +45,7 @@ struct Answer {
     digest: Digest,
     origin: Origin,
     platforms: Vec<Checked>,
+    left_out: Vec<Arch>,
 }
 
 #[derive(Serialize)]
@@ -107,18 +108,25 @@ fn content(fetched: &Fetched<Verified<Digest>>) -> Result<Answer> {
     let digest = **verified;
     let bytes = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::refused)?;
     let index = Index::parse(&bytes).map_err(place::refused)?;
-    let arches = index.manifests.iter().filter_map(|entry| entry.platform.as_ref()?.arch());
-    let mut platforms = Vec::new();
-    for arch in arches {
+    let (mut platforms, mut left_out) = (Vec::new(), Vec::new());
+    for entry in &index.manifests {
+        let Some(arch) = entry.platform.as_ref().and_then(|platform| platform.arch()) else {
+            continue;
+        };
+        // A bundle may be made for some platforms only.
+        if !store.has(&entry.digest) {
+            left_out.push(arch);
+            continue;
+        }
         let package = admit(verified.clone(), store, arch, reference).map_err(place::refused)?;
         let objects = package.objects.keys().cloned().collect();
         platforms.push(Checked { arch, manifest: package.platform, objects });
     }
     if platforms.is_empty() {
-        return Err(Error::new(Kind::Refused, format!("{reference} has nothing for Linux")));
+        return Err(Error::new(Kind::Refused, format!("{reference} has nothing for Linux here")));
     }
     let origin = verified.origin().clone();
-    Ok(Answer { package: reference.to_string(), digest, origin, platforms })
+    Ok(Answer { package: reference.to_string(), digest, origin, platforms, left_out })
 }
 
 impl Answer {
@@ -132,6 +140,7 @@ impl Answer {
             let objects = objects.join(", ");
             lines.push(format!("{arch}: manifest {}, objects {objects}", manifest.short()));
         }
+        lines.extend(self.left_out.iter().map(|arch| format!("{arch}: not in this layout")));
         lines.push("checked: signatures, name and version, every size and digest".to_owned());
         lines.join("\n")
     }

@@ -1,6 +1,6 @@
 //! `index.json`: what a layout lists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::PathBuf;
 
@@ -67,6 +67,27 @@ impl Store {
         self.change_index(|list| {
             list.manifests.retain(|other| other.digest != manifest);
             list.manifests.push(entry);
+        })
+    }
+
+    /// Lists all of these, in place of what had their names or was listed already.
+    ///
+    /// # Errors
+    /// When `index.json` cannot be read or written, or has no room for all: then none is listed.
+    pub(crate) fn list(&self, entries: Vec<Descriptor>) -> Result<(), StoreError> {
+        let name = |entry: &Descriptor| entry.annotations.get(REF_NAME).cloned();
+        let names: BTreeSet<String> = entries.iter().filter_map(name).collect();
+        let digests: BTreeSet<Digest> = entries
+            .iter()
+            .filter(|entry| name(entry).is_none())
+            .map(|entry| entry.digest)
+            .collect();
+        self.change_index(|list| {
+            list.manifests.retain(|other| match name(other) {
+                Some(name) => !names.contains(&name),
+                None => !digests.contains(&other.digest),
+            });
+            list.manifests.extend(entries);
         })
     }
 

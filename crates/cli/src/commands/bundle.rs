@@ -1,0 +1,151 @@
+//! `skep bundle` and `skep unbundle`.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use skep_oci::archive::{self, Archived, Source};
+use skep_oci::{Store, regular};
+use skep_spec::{Arch, Digest, PackageRef};
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::config::Config;
+use crate::error::{Context as _, Result};
+use crate::output::{Output, bytes};
+use crate::place::{self, Place};
+
+/// Put packages into one file, for machines without a network: with signatures and all else that refers to them
+///
+/// The file is an OCI layout in a tar archive, and the same packages always give the same bytes. Nothing is trusted because it
+/// lies in one: skep unbundle takes it apart, and verify, push, copy and install check as ever.
+#[derive(Debug, Args)]
+pub struct Bundle {
+    /// What: [registry/]publisher/name:version (or @sha256:…), or OCI layouts, of which every package is taken
+    #[arg(required = true)]
+    packages: Vec<String>,
+    /// The file to write
+    #[arg(long, short = 'o', value_name = "FILE")]
+    out: PathBuf,
+    /// Only for this architecture; may be given several times
+    #[arg(long, value_name = "ARCH")]
+    arch: Vec<Arch>,
+    /// Speak HTTP without TLS (loopback addresses always do)
+    #[arg(long)]
+    plain_http: bool,
+}
+
+/// Take packages out of a bundle into a layout
+///
+/// Nothing is listed there before all of it has been checked against its digests; who signed it is for skep verify.
+#[derive(Debug, Args)]
+pub struct Unbundle {
+    /// The file that skep bundle made
+    file: PathBuf,
+    /// The folder of the layout; it is made if need be
+    #[arg(long, short = 'o', value_name = "LAYOUT")]
+    out: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    packages: Vec<Listed>,
+    blobs: usize,
+    bytes: u64,
+    to: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    package: String,
+    digest: Digest,
+}
+
+impl Bundle {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// A package is not there or not whole, or the file cannot be written: then there is none.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let mut found = Vec::new();
+        for package in &self.packages {
+            match Place::parse(package, config)? {
+                Place::Layout(path) => {
+                    found.push(Found { store: place::layout(&path)?, _folder: None })
+                }
+                Place::Registry(reference) => found.push(self.pulled(&reference, output, config)?),
+            }
+        }
+        let mut sources = Vec::new();
+        for Found { store, .. } in &found {
+            let packages = store.packages().map_err(place::failed)?;
+            let source = |(reference, index)| Source { store, reference, index };
+            sources.extend(packages.into_iter().map(source));
+        }
+        let shown = self.out.display();
+        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let file = NamedTempFile::new_in(folder.unwrap_or(".".as_ref()));
+        let file = file.context(|| format!("can't write {shown}"))?;
+        let arches: BTreeSet<Arch> = self.arch.iter().copied().collect();
+        let archived =
+            archive::write(&sources, &arches, BufWriter::new(&file)).map_err(place::failed)?;
+        file.as_file().sync_all().context(|| format!("can't write {shown}"))?;
+        file.persist(&self.out).context(|| format!("can't write {shown}"))?;
+        answer(archived, self.out, "into", output);
+        Ok(())
+    }
+
+    fn pulled(&self, reference: &PackageRef, output: &Output, config: &Config) -> Result<Found> {
+        let registry = place::registry(reference, self.plain_http, config)?;
+        let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
+        let store = Store::create(folder.path()).map_err(place::failed)?;
+        let carried = place::block_on(async {
+            let digest = registry.resolve(reference).await.map_err(place::failed)?;
+            place::pull_whole(&registry, reference, digest, &store).await
+        })?;
+        place::note_left(&carried, output);
+        Ok(Found { store, _folder: Some(folder) })
+    }
+}
+
+/// A layout, which may be there only for this.
+struct Found {
+    store: Store,
+    _folder: Option<TempDir>,
+}
+
+impl Unbundle {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The file is no bundle or not whole, or the layout cannot be written: then nothing of it is there.
+    pub fn run(self, output: &Output) -> Result<()> {
+        let file: File =
+            regular::open(&self.file).context(|| format!("can't read {}", self.file.display()))?;
+        let new = Store::would_make(&self.out);
+        let read = Store::create(&self.out)
+            .map_err(place::failed)
+            .and_then(|store| archive::read(BufReader::new(file), &store).map_err(place::failed));
+        if read.is_err() {
+            new.iter().for_each(|path| place::remove(path));
+        }
+        answer(read?, self.out, "out into", output);
+        Ok(())
+    }
+}
+
+fn answer(archived: Archived, to: PathBuf, into: &str, output: &Output) {
+    let listed = |(package, digest)| Listed { package, digest };
+    let packages: Vec<Listed> = archived.packages.into_iter().map(listed).collect();
+    let answer = Answer { packages, blobs: archived.blobs, bytes: archived.bytes, to };
+    output.answer(&answer, || {
+        let mut text = String::new();
+        for Listed { package, digest } in &answer.packages {
+            text += &format!("{package}\n  {digest}\n");
+        }
+        let (blobs, size, to) = (answer.blobs, bytes(answer.bytes), answer.to.display());
+        format!("{text}{blobs} blobs, {size}, {into} {to}")
+    });
+}

@@ -1,0 +1,121 @@
+//! The regular files of a ustar archive, one after the other.
+
+use std::io::{self, Read};
+
+use super::{ARCHIVE_MAX, ArchiveError, BLOBS, ENTRIES_MAX, INDEX};
+use crate::layer::{BLOCK, FILE_MAX};
+use skep_spec::oci::MAX_DOCUMENT;
+
+pub(super) struct Entries<R> {
+    from: R,
+    count: usize,
+    bytes: u64,
+}
+
+impl<R: Read> Entries<R> {
+    pub(super) fn new(from: R) -> Self {
+        Self { from, count: 0, bytes: 0 }
+    }
+
+    /// The next file, which must be this one.
+    pub(super) fn must(&mut self, wanted: &'static str) -> Result<Vec<u8>, ArchiveError> {
+        let absent = || ArchiveError::Layout { what: wanted, why: "it is not there".to_owned() };
+        match self.next()? {
+            Some((name, data)) if name == wanted => Ok(data),
+            Some((name, _)) if name.starts_with(BLOBS) || name == INDEX => Err(absent()),
+            Some((name, _)) => Err(unexpected(&name)),
+            None => Err(absent()),
+        }
+    }
+
+    /// The next file; none at the end, after which there is nothing.
+    pub(super) fn next(&mut self) -> Result<Option<(String, Vec<u8>)>, ArchiveError> {
+        let header = self.block()?;
+        if header.iter().all(|byte| *byte == 0) {
+            return self.end();
+        }
+        self.count += 1;
+        if self.count > ENTRIES_MAX {
+            return Err(ArchiveError::Limit("entries"));
+        }
+        let (name, size) = described(&header)?;
+        let max = if name == INDEX { MAX_DOCUMENT as u64 } else { FILE_MAX };
+        if size > max {
+            return Err(ArchiveError::Limit("bytes in an entry"));
+        }
+        let mut data = Vec::new();
+        let padded = size.next_multiple_of(BLOCK as u64);
+        self.room(padded)?;
+        let read = (&mut self.from).take(padded).read_to_end(&mut data).map_err(failed)?;
+        if (read as u64) < padded {
+            return Err(cut());
+        }
+        data.truncate(usize::try_from(size).map_err(|_| cut())?);
+        Ok(Some((name, data)))
+    }
+
+    fn end(&mut self) -> Result<Option<(String, Vec<u8>)>, ArchiveError> {
+        let mut rest = Vec::new();
+        (&mut self.from).take(BLOCK as u64 + 1).read_to_end(&mut rest).map_err(failed)?;
+        match rest.len() == BLOCK && rest.iter().all(|byte| *byte == 0) {
+            true => Ok(None),
+            false => Err(tar("it does not end with two empty blocks")),
+        }
+    }
+
+    fn block(&mut self) -> Result<[u8; BLOCK], ArchiveError> {
+        self.room(BLOCK as u64)?;
+        let mut block = [0; BLOCK];
+        self.from.read_exact(&mut block).map_err(failed)?;
+        Ok(block)
+    }
+
+    fn room(&mut self, bytes: u64) -> Result<(), ArchiveError> {
+        self.bytes += bytes;
+        if self.bytes > ARCHIVE_MAX { Err(ArchiveError::Limit("bytes")) } else { Ok(()) }
+    }
+}
+
+/// The name and size in a header.
+fn described(header: &[u8; BLOCK]) -> Result<(String, u64), ArchiveError> {
+    let field = |from: usize, len: usize| header.get(from..from + len).unwrap_or_default();
+    if field(257, 8) != b"ustar\x0000" {
+        return Err(tar("a header is no ustar header"));
+    }
+    let spaces = |at: usize, byte: u8| if (148..156).contains(&at) { 32 } else { u64::from(byte) };
+    let sum: u64 = header.iter().enumerate().map(|(at, byte)| spaces(at, *byte)).sum();
+    if octal(field(148, 8)) != Some(sum) {
+        return Err(tar("a header's checksum is wrong"));
+    }
+    let name = field(0, 100).split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = String::from_utf8_lossy(name).into_owned();
+    if field(156, 1) != b"0" || field(345, 155).iter().any(|byte| *byte != 0) {
+        return Err(unexpected(&name));
+    }
+    Ok((name, octal(field(124, 12)).ok_or_else(|| tar("a size is no number"))?))
+}
+
+/// An octal number that NUL or a space ends.
+fn octal(field: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(field).ok()?.trim_end_matches(['\0', ' ']);
+    u64::from_str_radix(text, 8).ok()
+}
+
+pub(super) fn unexpected(name: &str) -> ArchiveError {
+    ArchiveError::Entry(name.escape_debug().to_string())
+}
+
+fn tar(why: &str) -> ArchiveError {
+    ArchiveError::Tar(why.to_owned())
+}
+
+fn cut() -> ArchiveError {
+    tar("it is cut off")
+}
+
+fn failed(error: io::Error) -> ArchiveError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => cut(),
+        _ => ArchiveError::Io { action: "read", why: error.to_string() },
+    }
+}
