@@ -186,12 +186,36 @@ fn what_is_no_package_or_not_there_is_told_alike_by_all() {
         let package = ["layout", "--package", "acme/broken:1.0.0"];
         refused(skep(folder).args(command).args(package), 4, "the index cannot be read");
     }
+    let image = format!("{}/acme/broken", registry.host);
+    let skopeo = ["--insecure-policy", "copy", "--dest-tls-verify=false"];
+    image_in(&folder.join("image"));
+    let (from, to) =
+        (format!("oci:{}:1", folder.join("image").display()), format!("docker://{image}:1.0.0"));
+    run(Command::new(tool("skopeo")).args(skopeo).args([&from, &to]));
+    let place = format!("{image}:1.0.0");
+    refused(skep(folder).args(["pull", &place, "-o", "out"]), 4, "has there is no package");
+    refused(skep(folder).args(["copy", &place, &image]), 4, "has there is no package");
     std::fs::write(folder.join("trust.toml"), "").unwrap();
     let absent = format!("{}/acme/exec@{}", registry.host, fixture.index);
     for command in ["inspect", "verify", "run"] {
         refused(skep(folder).args([command, &absent]), 1, "does not have it (404)");
     }
     refused(skep(folder).args(["pull", &absent, "-o", "out"]), 1, "does not have it (404)");
+}
+
+/// An image of a container in a layout.
+fn image_in(layout: &Path) {
+    use skep_spec::media;
+    use skep_spec::oci::{Annotations, Descriptor, ImageManifest, Index};
+    let store = skep_oci::Store::create(layout).unwrap();
+    store.put(b"{}").unwrap();
+    let config = Descriptor::of(media::CONFIG, b"{}");
+    let bytes = ImageManifest::new("", config, Vec::new(), Annotations::new()).to_bytes();
+    store.put(&bytes).unwrap();
+    let annotations = Annotations::from([(media::REF_NAME.to_owned(), "1".to_owned())]);
+    let entry = Descriptor { annotations, ..Descriptor::of(media::MANIFEST, &bytes) };
+    let index = Index::new(vec![entry], Annotations::new()).to_bytes();
+    std::fs::write(layout.join("index.json"), index).unwrap();
 }
 
 /// A certificate for `name`, by the CA in `folder` or by itself.

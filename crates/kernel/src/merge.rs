@@ -54,14 +54,6 @@ pub struct Field {
     pub op: Op,
 }
 
-impl Field {
-    /// The field for the way back: old and new change places.
-    #[must_use]
-    pub fn reversed(self) -> Self {
-        Self { old: self.new, new: self.old, ..self }
-    }
-}
-
 /// What became of some entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Merged {

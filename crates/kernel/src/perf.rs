@@ -3,7 +3,7 @@
 //! The rings live as long as their fds and mappings: a reader that goes takes unread records along.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -86,12 +86,6 @@ impl Reader {
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.waiter.waker()
-    }
-
-    /// Readable when there are records, or somebody woke: for another event loop.
-    #[must_use]
-    pub fn ready_fd(&self) -> BorrowedFd<'_> {
-        self.waiter.fd()
     }
 
     /// Hands at most `most` records to `each`, with the CPU; waits for the first one up to `timeout` (`None`:

@@ -88,13 +88,6 @@ fn signal(pid: u32, number: i32) -> io::Result<()> {
     sys::errno(unsafe { libc::kill(pid, number) }).map(drop)
 }
 
-/// The id of the calling thread, which is what a tracing program sees in the low half of `bpf_get_current_pid_tgid`.
-#[must_use]
-pub fn thread_id() -> u32 {
-    // SAFETY: gettid takes nothing and cannot fail.
-    unsafe { libc::gettid() as u32 }
-}
-
 /// Faults and processor time of this process so far.
 ///
 /// # Errors

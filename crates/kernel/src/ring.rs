@@ -4,7 +4,7 @@
 //! after the records were handed on, so after a `kill -9` the last ones (16 KiB at most) come again; none is lost.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
@@ -90,12 +90,6 @@ impl Reader {
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.waiter.waker()
-    }
-
-    /// Readable when there are records, or somebody woke: for another event loop.
-    #[must_use]
-    pub fn ready_fd(&self) -> BorrowedFd<'_> {
-        self.waiter.fd()
     }
 
     /// Hands at most `most` records to `each`, with the ring's number; waits for the first one up to `timeout`

@@ -58,11 +58,6 @@ impl Waiter {
         self.waker.clone()
     }
 
-    /// The fd to wait for in somebody else's loop: readable when there is something to do.
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&self.epoll)
-    }
-
     pub(crate) fn add(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
         // SAFETY: two open fds and an event of ours.

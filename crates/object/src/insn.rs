@@ -56,8 +56,6 @@ pub const JA32: u8 = 0x06;
 pub const JCOND: u8 = 0xe5;
 /// Source register of a `call` to a function of the same program.
 pub const PSEUDO_CALL: u8 = 1;
-/// Source register of a `call` to a kernel function.
-pub const PSEUDO_KFUNC_CALL: u8 = 2;
 /// Source register of an `ld_imm64` with a map's file descriptor.
 pub const PSEUDO_MAP_FD: u8 = 1;
 /// Source register of an `ld_imm64` with an address inside a map's value.

@@ -7,8 +7,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub use skep_spec::journal::VERSION;
 use skep_spec::journal::{self as format, Fault};
-pub use skep_spec::journal::{MAGIC, VERSION};
 
 use crate::state::{Record, State};
 

@@ -185,12 +185,6 @@ impl Rule {
         &self.keys
     }
 
-    /// Whether it names keyless identities, which this version cannot check.
-    #[must_use]
-    pub fn has_keyless(&self) -> bool {
-        self.keyless
-    }
-
     fn new(file: RuleFile) -> Result<Self, String> {
         if file.packages.is_empty() {
             return Err("'packages' is empty: write [\"publisher/*\"], or [\"*\"] for all".into());

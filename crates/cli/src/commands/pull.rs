@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::output::Output;
 use crate::place;
 
-/// Pull a package and its signatures from a registry into a layout
+/// Pull a package, with all that refers to it, from a registry into a layout
 ///
 /// Every digest is checked; signatures are not: skep verify LAYOUT does that, and skepd before it installs.
 #[derive(Debug, Args)]
@@ -34,6 +34,7 @@ struct Answer {
     digest: Digest,
     layout: PathBuf,
     signatures: usize,
+    others: usize,
 }
 
 impl Pull {
@@ -47,13 +48,12 @@ impl Pull {
         let (digest, carried) = place::block_on(self.pull(&registry, &reference))?;
         place::note_left(&carried, output);
         let (reference, layout) = (reference.to_string(), self.out);
-        let answer = Answer { reference, digest, layout, signatures: carried.signatures };
+        let Carried { signatures, others, .. } = carried;
+        let answer = Answer { reference, digest, layout, signatures, others };
         output.answer(&answer, || {
-            let Answer { reference, layout, signatures, .. } = &answer;
-            let shown = layout.display();
-            format!(
-                "Pulled {reference} into {shown}\n{digest}\n{signatures} signature(s), not yet checked: skep verify {shown}"
-            )
+            let Answer { reference, layout, .. } = &answer;
+            let (shown, came) = (layout.display(), place::came_along(signatures, others));
+            format!("Pulled {reference} into {shown}\n{digest}\n{came}, not yet checked: skep verify {shown}")
         });
         Ok(())
     }

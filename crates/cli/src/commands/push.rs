@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::output::{Output, bytes};
 use crate::place;
 
-/// Push a package and its signatures from a layout to a registry
+/// Push a package, with all that refers to it, from a layout to a registry
 ///
 /// The tag moves last: whoever follows it finds everything. Credentials come from docker's config and its helpers.
 #[derive(Debug, Args)]

@@ -69,14 +69,6 @@ pub struct Outcome {
     pub run: Duration,
 }
 
-impl Outcome {
-    /// Whether the command ended with 0 and the kernel kept quiet.
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        self.status == Some(0) && self.splats.is_empty()
-    }
-}
-
 /// Why a guest could not be booted.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {

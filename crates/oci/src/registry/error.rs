@@ -196,6 +196,16 @@ pub enum RegistryError {
         /// What is wrong.
         why: String,
     },
+    /// What the digest names is no package of ours.
+    #[error("cannot {action}: what {registry} has there is no package: {why}")]
+    NotAPackage {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The local store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -206,7 +216,7 @@ impl RegistryError {
     #[must_use]
     pub const fn is_altered(&self) -> bool {
         match self {
-            Self::Digest { .. } => true,
+            Self::Digest { .. } | Self::NotAPackage { .. } => true,
             Self::Store(error) => error.is_altered(),
             _ => false,
         }

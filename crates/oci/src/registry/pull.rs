@@ -65,10 +65,11 @@ impl Registry {
         what: &str,
         error: &dyn std::error::Error,
     ) -> RegistryError {
-        self.http.misbehaves(
-            action,
-            format!("the {what} is not a package's: {}", super::http::chain(error)),
-        )
+        RegistryError::NotAPackage {
+            action: action.to_owned(),
+            registry: self.host().to_owned(),
+            why: format!("the {what}: {}", super::http::chain(error)),
+        }
     }
 }
 
