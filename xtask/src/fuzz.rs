@@ -37,8 +37,10 @@ pub fn run(only: &[&str]) -> Result<()> {
     let mut page = proof::head(
         HEAD,
         &[
-            ("Fuzzers by", "rustc", &["+nightly", "--version"]),
-            ("Driver", "cargo-fuzz", &["--version"]),
+            ("Date", proof::DATE),
+            ("Commit", proof::COMMIT),
+            ("Fuzzers by", ("rustc", &["+nightly", "--version"])),
+            ("Driver", ("cargo-fuzz", &["--version"])),
         ],
     )?;
     page += "\n| Target | Executions | Seconds | Inputs kept | Findings |\n|---|---|---|---|---|\n";

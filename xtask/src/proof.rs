@@ -15,7 +15,7 @@ const HEAD: &str = "# What `make proof` printed
 `make proof` runs every test of `on_kernel`, `scenario` and `node` ([testing](../testing.md)) on every kernel of `tests/kernels.toml`, with two
 processors: SIGKILL at each fault point of an install, upgrade, rollback, commit, removal and start, and every kind of hook under full load. It
 writes this page, a row whenever a guest is done; `cargo xtask proof --only SERIES` runs one kernel again. A row is of the last run in which everything in
-that guest passed and its kernel kept quiet.
+that guest passed and its kernel kept quiet; what has no row has not passed yet, or not since it last failed. The table above the rows is of the last run.
 
 ";
 const TABLE: &str = "\n| Kernel, guest and program | Passed | Commit | Date |\n|---|---|---|---|\n";
@@ -25,10 +25,10 @@ pub fn run(options: &[&str]) -> Result<()> {
     let head = head(
         HEAD,
         &[
-            ("On", "uname", &["-srm"]),
-            ("Processors", "nproc", &[]),
-            ("QEMU", "qemu-system-x86_64", &["--version"]),
-            ("Objects by", "clang", &["--version"]),
+            ("On", ("uname", &["-srm"])),
+            ("Processors", ("nproc", &[])),
+            ("QEMU", ("qemu-system-x86_64", &["--version"])),
+            ("Objects by", ("clang", &["--version"])),
         ],
     )?;
     let of = format!("{} | {}", first_line(COMMIT)?, first_line(DATE)?);
@@ -82,15 +82,15 @@ fn write(head: &str, rows: &BTreeMap<String, String>) -> Result<()> {
     std::fs::write(PAGE, page).with_context(|| format!("write {PAGE}"))
 }
 
-type Asked = (&'static str, &'static [&'static str]);
-const DATE: Asked = ("date", &["-u", "+%F"]);
-const COMMIT: Asked = ("git", &["describe", "--always", "--dirty"]);
+/// A program that says something of itself, with its arguments.
+pub type Asked = (&'static str, &'static [&'static str]);
+pub const DATE: Asked = ("date", &["-u", "+%F"]);
+pub const COMMIT: Asked = ("git", &["describe", "--always", "--dirty"]);
 
-/// A page's beginning: when and of which commit it is, and what each program says about itself in its first line.
-pub fn head(text: &str, by: &[(&str, &str, &[&str])]) -> Result<String> {
+/// A page's beginning, with what each of these says in its first line.
+pub fn head(text: &str, by: &[(&str, Asked)]) -> Result<String> {
     let mut page = format!("{text}| | |\n|---|---|\n");
-    let always = [("Date", DATE.0, DATE.1), ("Commit", COMMIT.0, COMMIT.1)];
-    for (what, program, args) in always.iter().chain(by) {
+    for (what, (program, args)) in by {
         writeln!(page, "| {what} | {} |", first_line((program, args))?)?;
     }
     Ok(page)
