@@ -189,7 +189,7 @@ impl Node {
             return Err(Error::new(StatusCode::CONFLICT, "other-package", message)
                 .hint("install it as a service of its own"));
         }
-        if to.version < running.version && !upgrade.allow_downgrade {
+        if to.version.is_lower(&running.version) && !upgrade.allow_downgrade {
             let message =
                 format!("{service} runs {}, and {} is older", running.version, to.version);
             return Err(Error::new(StatusCode::CONFLICT, "downgrade", message)

@@ -162,6 +162,12 @@ impl Version {
         self.0.to_string().replace('+', "_")
     }
 
+    /// Whether it comes before another by SemVer's precedence, for which what follows `+` does not count.
+    #[must_use]
+    pub fn is_lower(&self, other: &Self) -> bool {
+        self.0.cmp_precedence(&other.0).is_lt()
+    }
+
     /// The version that an OCI tag spells.
     ///
     /// # Errors

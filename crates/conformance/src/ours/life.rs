@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use skep_spec::Version;
 use skep_spec::journal::{Fault, Journal};
 use skep_spec::life::{
     Entries, Generation, Interrupted, Moved, Way, Writers, after_crash, after_reboot, class,
@@ -51,6 +52,21 @@ pub(super) fn entries(input: &Value) -> Answered {
     let entries: Entries = question(input)?;
     let fate = entries.fate().map_err(|lost| refused(lost.code(), &lost))?;
     Ok(json!({"becomes": fate}))
+}
+
+pub(super) fn version(input: &Value) -> Answered {
+    #[derive(Deserialize)]
+    struct Asked {
+        active: Version,
+        new: Version,
+        consent: bool,
+    }
+    let Asked { active, new, consent } = question(input)?;
+    if new.is_lower(&active) && !consent {
+        let message = format!("{new} is lower than {active}");
+        return Err(Failure::Refused { code: "life.lower", message, at: None });
+    }
+    Ok(json!({}))
 }
 
 pub(super) fn exactness(input: &Value) -> Answered {

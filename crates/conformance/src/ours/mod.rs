@@ -71,6 +71,7 @@ fn answer(op: &str, input: &Value) -> Answered {
         "life.recover" => life::recover(input),
         "life.reboot" => life::reboot(input),
         "life.exactness" => life::exactness(input),
+        "life.version" => life::version(input),
         "life.entries" => life::entries(input),
         "key.read" => trust::key(input),
         "policy.read" => trust::policy(input),
