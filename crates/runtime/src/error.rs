@@ -116,7 +116,7 @@ pub enum RuntimeError {
     },
     /// Nothing to return to.
     #[error(
-        "{service} has no generation to roll back to: only the one before the last upgrade is kept, until it is committed"
+        "{service} has no generation to roll back to: only the one before the last upgrade is kept"
     )]
     NoPrevious {
         /// The service.

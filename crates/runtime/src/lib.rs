@@ -1,8 +1,9 @@
 //! The life of services on one kernel: plan, load, attach, switch, migrate, events, journal, recovery.
 //!
 //! [`Runtime`] is the way in. [`journal`] keeps what [`state`] is folded from; [`pins`] lays out what the kernel
-//! keeps for us. One generation comes up in [`bring_up`], and once it runs [`finish`] moves the old one's state;
-//! [`converge`] makes the kernel what the state says, which is how everything is undone and cleaned up.
+//! keeps for us. One generation comes up in [`bring_up`], [`switch`] makes it the one that runs, and then [`finish`]
+//! moves the old one's state; [`recover`] ends at each start what was left; [`converge`] makes the kernel what the state
+//! says, which is how everything is undone and cleaned up.
 
 mod adopt;
 mod aside;

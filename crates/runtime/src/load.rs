@@ -1,4 +1,4 @@
-//! Loading a package's objects: sizes, constants and shared maps first, then the kernel, then pins.
+//! Loading a package's objects: sizes, constants and shared maps first, then the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,14 +9,14 @@ use tokio::time::Instant;
 
 use super::error::RegistryError;
 
+/// Bytes a second that a registry sends at least.
+const SLOWEST: u64 = 16 * 1024;
 /// Most redirects that are followed for one request.
 const REDIRECTS_MAX: usize = 5;
 /// Bytes of an error's body that are looked at for what the registry says.
 const SAID_MAX: u64 = 16 * 1024;
 /// Characters of it that are shown.
 const SAID_SHOWN: usize = 200;
-/// Bytes a second that a registry sends at least.
-const SLOWEST: u64 = 16 * 1024;
 /// How long those words are waited for: the status says enough.
 const SAID_WITHIN: Duration = Duration::from_secs(2);
 
