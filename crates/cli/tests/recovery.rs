@@ -5,10 +5,12 @@ mod node;
 mod wait;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use node::Node;
+use serde_json::Value;
 
 /// A node with both versions packed, and the first one installed twice.
 fn with_two() -> Node {
@@ -222,4 +224,50 @@ fn what_cannot_be_removed_is_listed_until_it_is() {
     assert_eq!(state(&node, "two").0, "failed");
     drop(blocked);
     remove_all(&node);
+}
+
+/// Writes until nothing more fits.
+fn fill(path: &Path) {
+    let mut file = fs::File::create(path).unwrap();
+    while file.write_all(&[0; 512]).is_ok() {}
+}
+
+/// A state folder on a disk of its own, which is full while a rollback is under way: what the journal cannot take is said, and the next
+/// operation goes on once there is space.
+#[test]
+fn a_full_disk_is_said_and_what_it_stopped_goes_on_without_a_restart() {
+    let mut node = Node::new();
+    ["exec", "exec-2"].iter().for_each(|example| node.pack(example));
+    fs::create_dir(node.path("state")).unwrap();
+    let plain = node.skepd();
+    let mut own = Command::new("unshare");
+    let mount = "mount -t tmpfs -o size=8m none \"$0\" && exec \"$@\"";
+    own.args(["-m", "--propagation", "private", "sh", "-c", mount]).arg(node.path("state"));
+    own.arg(plain.get_program()).args(plain.get_args());
+    node.start_as(own);
+    let full = node.inside("state/full");
+    node.run(&["install", "exec.oci", "--allow-unsigned"]);
+    // Where the last page of the journal ends differs: until it is in the middle of the operation.
+    for round in 0..40 {
+        node.run(&["upgrade", "exec", "exec-2.oci", "--allow-unsigned"]);
+        for pad in 0..round % 4 {
+            let name = "x".repeat(round + pad + 1);
+            node.run(&["install", "exec.oci", "--as", &name, "--allow-unsigned"]);
+            node.run(&["remove", &name]);
+        }
+        fill(&full);
+        let (done, said) = node.tried(&["rollback", "exec"]);
+        let half_done = node.json(&["list"])[0]["half_done"].as_str().map(str::to_owned);
+        fs::remove_file(&full).unwrap();
+        let Some(half_done) = half_done else { continue };
+        assert!(!done && said.contains("free some space"), "{said}");
+        assert!(half_done.contains("its rollback is half done"), "{half_done}");
+        assert!(half_done.contains("No space left"), "{half_done}");
+        node.run(&["upgrade", "exec", "exec-2.oci", "--allow-unsigned"]);
+        assert_eq!(node.json(&["list"])[0]["half_done"], Value::Null);
+        node.run(&["remove", "exec"]);
+        assert!(!node.has_pins());
+        return;
+    }
+    panic!("no rollback was cut off in the middle");
 }

@@ -4,17 +4,32 @@
 use skep_spec::ServiceName;
 
 use crate::error::{RuntimeError, chain};
-use crate::recover::Interrupted;
+use crate::recover::{Interrupted, of_one};
 use crate::runtime::Runtime;
 use crate::state::{Op, Record};
 
 impl Runtime {
     /// Ends what an earlier operation on this service left, before another one begins.
     pub(crate) fn take_up(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
+        self.mend_journal()?;
         let Some(aside) = self.state.aside.get(service) else { return Ok(()) };
         let op = aside.pending.op;
         let stuck = |source| RuntimeError::Stuck { service: service.clone(), op, source };
         self.take_up_again(service).map(drop).map_err(|error| stuck(Box::new(error)))
+    }
+
+    /// Writes a journal anew that could not be written, and ends or sets aside what was under way then, on whatever service.
+    pub(crate) fn mend_journal(&mut self) -> Result<(), RuntimeError> {
+        if self.journal.broken().is_some() {
+            self.journal.checkpoint(&self.state)?;
+        }
+        let Some(service) = self.state.pending.as_ref().map(|pending| pending.service.clone())
+        else {
+            return Ok(());
+        };
+        let ended = self.take_up_again(&service);
+        drop(of_one(ended)?); // what waits is for the next operation on its service to say
+        Ok(())
     }
 
     /// Ends the operation under way on a service, or the one that was set aside.
@@ -35,7 +50,9 @@ impl Runtime {
         &mut self,
         ended: Result<T, RuntimeError>,
     ) -> Result<T, RuntimeError> {
+        // Where the journal cannot be written, the operation stays under way, and the next one begins with it.
         if let Err(error) = &ended
+            && self.journal.broken().is_none()
             && let Some(pending) = &self.state.pending
         {
             let why = chain(error);

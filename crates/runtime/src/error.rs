@@ -265,6 +265,7 @@ impl RuntimeError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Kernel(error) => error.hint(),
+            Self::Journal(error) => error.hint(),
             Self::Attach { source, .. } => source.hint(),
             Self::Load { source, .. } => source.hint.as_deref(),
             Self::Unfinished { source, .. } => source.hint(),
@@ -277,6 +278,11 @@ impl RuntimeError {
             Self::Package { .. } => Some(
                 "let the package that runs in again: skep upgrade with its own version or digest",
             ),
+            Self::NotUndone { source, .. } | Self::Stuck { source, .. }
+                if matches!(**source, Self::Journal(_)) =>
+            {
+                source.hint()
+            }
             Self::NotUndone { .. } | Self::Stuck { .. } => Some(
                 "other services go on; once the cause is mended, the next operation on this one and each start of skepd try again, and skep remove gives it up",
             ),

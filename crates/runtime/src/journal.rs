@@ -90,6 +90,18 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// What a person can do, where the message does not say.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        let Self::File { source, .. } = self else { return None };
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        full.contains(&source.kind()).then_some(
+            "the disk is full: free some space there; then the next operation goes on where this one stopped",
+        )
+    }
+}
+
 /// An open journal.
 #[derive(Debug)]
 pub struct Journal {
@@ -97,7 +109,8 @@ pub struct Journal {
     file: File,
     next: u64,
     bytes: u64,
-    broken: bool,
+    /// Why the end of the file is not known.
+    broken: Option<String>,
 }
 
 impl Journal {
@@ -130,29 +143,36 @@ impl Journal {
         }
         let (next, bytes) =
             (read.records.last().map_or(0, |last| last.sequence + 1), read.good as u64);
-        Ok((Self { path: path.to_owned(), file, next, bytes, broken: false }, state))
+        Ok((Self { path: path.to_owned(), file, next, bytes, broken: None }, state))
     }
 
     /// Adds a record; an intent is on the disk when this returns, and so is everything before it.
     ///
     /// # Errors
-    /// The disk is full or broken. From then on nothing more is written, since the file may end in half a record.
+    /// The disk is full or broken. From then on nothing more is written, since the file may end in half a record, until a
+    /// checkpoint takes the file's place.
     pub fn append(&mut self, record: &Record) -> Result<(), JournalError> {
         let frame = frame(self.next, record)?;
         let mut write = || {
-            if self.broken {
-                return Err(io::Error::other("an earlier write failed; restart to read it again"));
+            if let Some(why) = &self.broken {
+                return Err(io::Error::other(format!("an earlier write failed ({why})")));
             }
             self.file.write_all(&frame)?;
             if record.is_intent() { self.file.sync_data() } else { Ok(()) }
         };
         if let Err(source) = write() {
-            self.broken = true;
+            self.broken.get_or_insert_with(|| source.to_string());
             return Err(JournalError::File { action: "write", path: self.path.clone(), source });
         }
         self.next += 1;
         self.bytes += frame.len() as u64;
         Ok(())
+    }
+
+    /// Why nothing can be appended before a checkpoint, if so.
+    #[must_use]
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
     }
 
     /// Whether the file has grown so much that a checkpoint is worth it.
@@ -170,12 +190,12 @@ impl Journal {
         Self::create(&self.path, &frame)?;
         let opened = OpenOptions::new().append(true).open(&self.path);
         self.file = opened.map_err(|source| {
-            self.broken = true;
+            self.broken = Some(source.to_string());
             JournalError::File { action: "open", path: self.path.clone(), source }
         })?;
         self.next += 1;
         self.bytes = (format::header().len() + frame.len()) as u64;
-        self.broken = false;
+        self.broken = None;
         Ok(())
     }
 
@@ -349,10 +369,25 @@ mod tests {
             file: OpenOptions::new().append(true).open(full).unwrap(),
             next: 0,
             bytes: 0,
-            broken: false,
+            broken: None,
         };
         let error = journal.append(&boot("a")).unwrap_err();
         assert_eq!(error.to_string(), "cannot write the journal /dev/full");
+        assert!(error.hint().is_some_and(|hint| hint.contains("the disk is full")));
         assert!(journal.append(&boot("b")).is_err());
+    }
+
+    #[test]
+    fn a_checkpoint_mends_what_could_not_be_written() {
+        let (_folder, path, bytes) = three();
+        let (mut journal, state) = Journal::open(&path).unwrap();
+        journal.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        journal.append(&boot("lost")).unwrap_err();
+        assert!(journal.broken().is_some_and(|why| why.contains("No space left")));
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        journal.checkpoint(&state).unwrap();
+        assert_eq!(journal.broken(), None);
+        journal.append(&boot("d")).unwrap();
+        assert_eq!(Journal::open(&path).unwrap().1.boot, "d");
     }
 }

@@ -13,6 +13,7 @@ impl Runtime {
     /// # Errors
     /// The kernel refuses; then the next removal or start goes on.
     pub fn remove(&mut self, service: &ServiceName) -> Result<bool, RuntimeError> {
+        self.mend_journal()?;
         let active = self.state.service(service).map(|state| state.active);
         let Some(from) = active else { return Ok(false) };
         self.consumers.forget(service);

@@ -165,17 +165,16 @@ impl Runtime {
     /// A line for every service, by name.
     #[must_use]
     pub fn services(&self) -> Vec<Status> {
-        let names: BTreeSet<&ServiceName> =
-            self.state.services.keys().chain(self.state.aside.keys()).collect();
+        let under_way = self.state.pending.iter().map(|pending| &pending.service);
+        let waiting = self.state.aside.keys().chain(under_way);
+        let names: BTreeSet<&ServiceName> = self.state.services.keys().chain(waiting).collect();
         let status = |name| self.status(name, &*self.state.service(name)?);
         names.into_iter().filter_map(status).collect()
     }
 
     fn status(&self, name: &ServiceName, service: &Service) -> Option<Status> {
         let active = service.active()?;
-        let aside = self.state.aside.get(name);
-        let half_done =
-            aside.map(|aside| format!("its {} is half done: {}", aside.pending.op, aside.why));
+        let half_done = self.half_done(name);
         let there = self.state.services.contains_key(name);
         let failure = self.failures.get(name);
         let failed = match failure {
@@ -201,6 +200,15 @@ impl Runtime {
             previous_lost: service.previous_lost.as_ref().map(ToString::to_string),
             half_done: half_done.filter(|_| there),
         })
+    }
+
+    /// What waits on a service, or was under way when the journal could not be written.
+    fn half_done(&self, name: &ServiceName) -> Option<String> {
+        let op = self.state.begun(name)?.op;
+        let why = self.state.aside.get(name).map(|aside| aside.why.clone());
+        let why = why
+            .or_else(|| Some(format!("the journal was not written: {}", self.journal.broken()?)));
+        Some(format!("its {op} is half done: {}", why.unwrap_or_default()))
     }
 
     /// Everything about one service.

@@ -141,6 +141,18 @@ impl Node {
         serde_json::from_str(&self.run(&[args, &["--output", "json"]].concat())).unwrap()
     }
 
+    /// Whether a command works, and its words if not.
+    pub fn tried(&self, args: &[&str]) -> (bool, String) {
+        let output = wait::output(&mut self.skep(args));
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// A path as skepd sees it, which may have mounts of its own.
+    pub fn inside(&self, name: &str) -> PathBuf {
+        let root = format!("/proc/{}/root", self.daemon.as_ref().unwrap().id());
+        Path::new(&root).join(self.path(name).strip_prefix("/").unwrap())
+    }
+
     /// The status and the words of a command that must fail.
     pub fn refused(&self, args: &[&str]) -> (i32, String) {
         self.said(&wait::output(&mut self.skep(args)))

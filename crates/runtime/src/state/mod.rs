@@ -263,7 +263,7 @@ impl State {
         if let Some(service) = self.services.get(name) {
             return Some(Cow::Borrowed(service));
         }
-        let to = self.aside.get(name)?.pending.to.clone()?;
+        let to = self.begun(name)?.to.clone()?;
         let (active, to) = (to.number, Generation { incarnation: None, ..to });
         let generations = BTreeMap::from([(active, to)]);
         Some(Cow::Owned(Service { generations, active, ..Service::default() }))
