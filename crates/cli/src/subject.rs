@@ -8,7 +8,7 @@ use serde::Serialize;
 use skep_object::{Facts, carve};
 use skep_oci::registry::Part;
 use skep_oci::regular;
-use skep_spec::oci::{Index, MAX_DOCUMENT};
+use skep_spec::oci::{Descriptor, Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, Manifest, PackageRef};
 use skep_trust::bundle::Bundle;
 use skep_trust::{Verified, admit};
@@ -201,10 +201,13 @@ fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
     let digest = *digest;
     let document = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::failed)?;
     let index = Index::parse(&document).map_err(place::failed)?;
-    // A bundle may be made for some platforms only.
-    let there = index.manifests.iter().filter(|entry| store.has(&entry.digest));
-    let architectures: Vec<Arch> =
-        there.filter_map(|entry| entry.platform.as_ref()?.arch()).collect();
+    let arches = |entries: Vec<&Descriptor>| -> Vec<Arch> {
+        entries.into_iter().filter_map(|entry| entry.platform.as_ref()?.arch()).collect()
+    };
+    // A bundle may be made for some platforms only; where none is there, what is missing is said.
+    let there = arches(index.manifests.iter().filter(|entry| store.has(&entry.digest)).collect());
+    let all = arches(index.manifests.iter().collect());
+    let architectures = if there.is_empty() { all } else { there };
     let arch = Arch::host()
         .filter(|host| architectures.contains(host))
         .or_else(|| architectures.first().copied());

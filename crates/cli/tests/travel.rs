@@ -6,6 +6,7 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -110,6 +111,9 @@ fn packages_travel_in_a_file() {
     let bytes = bundle("site.skep", "layout");
     let again = bundle("again.skep", &registry.reference("1.0.0").to_string());
     assert!(bytes == again, "the same packages give the same bytes");
+    let mode = |name: &str| folder.join(name).metadata().unwrap().permissions().mode();
+    std::fs::write(folder.join("any"), "").unwrap();
+    assert_eq!(mode("site.skep"), mode("any"), "whoever may read other files, may read it");
 
     let text = run(skep().args(["unbundle", "site.skep", "-o", "out"]));
     let both = format!("acme/exec:1.0.0\n  {}\nacme/exec:2.0.0\n  {}\n", one.index, two.index);
@@ -170,6 +174,7 @@ fn a_bundle_that_is_not_whole_leaves_nothing() {
         assert_eq!(blobs(there.root()), [kept.hex()], "{what}");
         assert!(there.index().unwrap().manifests.is_empty(), "{what}");
     }
+    refused(skep(folder).args(["bundle", "there", "-o", "x.skep"]), 2, "there is no package");
     refused(skep(folder).args(["unbundle", "none.skep", "-o", "new"]), 1, "can't read none.skep");
 }
 

@@ -1,8 +1,9 @@
 //! `skep bundle` and `skep unbundle`.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufReader, BufWriter};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,10 +11,10 @@ use serde::Serialize;
 use skep_oci::archive::{self, Archived, Source};
 use skep_oci::{Store, regular};
 use skep_spec::{Arch, Digest, PackageRef};
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::TempDir;
 
 use crate::config::Config;
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::output::{Output, bytes};
 use crate::place::{self, Place};
 
@@ -84,9 +85,15 @@ impl Bundle {
             let source = |(reference, index)| Source { store, reference, index };
             sources.extend(packages.into_iter().map(source));
         }
+        if sources.is_empty() {
+            return Err(Error::usage("there is no package in what was given")
+                .hint("skep pack and skep pull put packages into layouts"));
+        }
         let shown = self.out.display();
         let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let file = NamedTempFile::new_in(folder.unwrap_or(".".as_ref()));
+        let mut file = tempfile::Builder::new();
+        file.permissions(Permissions::from_mode(0o666)); // less the umask, as of any file
+        let file = file.tempfile_in(folder.unwrap_or(".".as_ref()));
         let file = file.context(|| format!("can't write {shown}"))?;
         let arches: BTreeSet<Arch> = self.arch.iter().copied().collect();
         let archived =

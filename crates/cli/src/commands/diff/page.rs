@@ -72,9 +72,11 @@ fn of_object(difference: &Difference, lines: &mut Vec<String>) {
 
 /// Two sizes as people read them, and in bytes where that would show no difference.
 fn different(now: u64, was: u64) -> (String, String) {
-    match (bytes(now), bytes(was)) {
-        (new, old) if new == old && now != was => (format!("{now} B"), format!("{was} B")),
-        sizes => sizes,
+    let (new, old) = (bytes(now), bytes(was));
+    let rounded = |size: &str| size.replace(".0 ", " ");
+    match rounded(&new) == rounded(&old) && now != was {
+        true => (format!("{now} B"), format!("{was} B")),
+        false => (new, old),
     }
 }
 
@@ -118,6 +120,6 @@ mod tests {
     fn sizes_that_differ_are_shown_to_differ() {
         let texts = |now, was| different(now, was);
         assert_eq!(texts(1_052_672, 1_048_576), ("1052672 B".to_owned(), "1048576 B".to_owned()));
-        assert_eq!(texts(2 << 20, 1 << 20), ("2.0 MiB".to_owned(), "1.0 MiB".to_owned()));
+        assert_eq!(texts(2 << 20, 1 << 20), ("2 MiB".to_owned(), "1 MiB".to_owned()));
     }
 }
