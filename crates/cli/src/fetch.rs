@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::config::Config;
 use crate::error::{Context as _, Result};
+use crate::output::Output;
 use crate::place::{self, Place};
 
 /// A package whose content is on this machine.
@@ -58,4 +59,32 @@ pub fn fetch<T>(
             Ok(Fetched { store, reference, checked, _folder: Some(folder) })
         }
     }
+}
+
+/// A layout, which may be there only as long as this value.
+pub struct Whole {
+    /// It.
+    pub store: Store,
+    /// Where a registry's package was pulled to.
+    _folder: Option<TempDir>,
+}
+
+/// The layout of a place; of a registry's package one of its own, with all that refers to it. What was left there is said.
+///
+/// # Errors
+/// There is no such layout, or the registry does not give the package whole.
+pub fn whole(place: Place, plain_http: bool, output: &Output, config: &Config) -> Result<Whole> {
+    let reference = match place {
+        Place::Layout(path) => return Ok(Whole { store: place::layout(&path)?, _folder: None }),
+        Place::Registry(reference) => reference,
+    };
+    let registry = place::registry(&reference, plain_http, config)?;
+    let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
+    let store = Store::create(folder.path()).map_err(place::failed)?;
+    let carried = place::block_on(async {
+        let digest = registry.resolve(&reference).await.map_err(place::failed)?;
+        place::pull_whole(&registry, &reference, digest, &store).await
+    })?;
+    place::note_left(&carried, output);
+    Ok(Whole { store, _folder: Some(folder) })
 }

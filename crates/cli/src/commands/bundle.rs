@@ -10,11 +10,11 @@ use clap::Args;
 use serde::Serialize;
 use skep_oci::archive::{self, Archived, Source};
 use skep_oci::{Store, regular};
-use skep_spec::{Arch, Digest, PackageRef};
-use tempfile::TempDir;
+use skep_spec::{Arch, Digest};
 
 use crate::config::Config;
 use crate::error::{Context as _, Error, Result};
+use crate::fetch::{Whole, whole};
 use crate::output::{Output, bytes};
 use crate::place::{self, Place};
 
@@ -72,15 +72,11 @@ impl Bundle {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let mut found = Vec::new();
         for package in &self.packages {
-            match Place::parse(package, config)? {
-                Place::Layout(path) => {
-                    found.push(Found { store: place::layout(&path)?, _folder: None })
-                }
-                Place::Registry(reference) => found.push(self.pulled(&reference, output, config)?),
-            }
+            let place = Place::parse(package, config)?;
+            found.push(whole(place, self.plain_http, output, config)?);
         }
         let mut sources = Vec::new();
-        for Found { store, .. } in &found {
+        for Whole { store, .. } in &found {
             let packages = store.packages().map_err(place::failed)?;
             let source = |(reference, index)| Source { store, reference, index };
             sources.extend(packages.into_iter().map(source));
@@ -103,24 +99,6 @@ impl Bundle {
         answer(archived, self.out, "into", output);
         Ok(())
     }
-
-    fn pulled(&self, reference: &PackageRef, output: &Output, config: &Config) -> Result<Found> {
-        let registry = place::registry(reference, self.plain_http, config)?;
-        let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
-        let store = Store::create(folder.path()).map_err(place::failed)?;
-        let carried = place::block_on(async {
-            let digest = registry.resolve(reference).await.map_err(place::failed)?;
-            place::pull_whole(&registry, reference, digest, &store).await
-        })?;
-        place::note_left(&carried, output);
-        Ok(Found { store, _folder: Some(folder) })
-    }
-}
-
-/// A layout, which may be there only for this.
-struct Found {
-    store: Store,
-    _folder: Option<TempDir>,
 }
 
 impl Unbundle {

@@ -2,13 +2,12 @@
 
 use clap::Args;
 use serde::Serialize;
-use skep_oci::Store;
 use skep_oci::registry::Pushed;
 use skep_spec::{Digest, PackageRef};
-use tempfile::TempDir;
 
 use crate::config::Config;
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Error, Result};
+use crate::fetch::whole;
 use crate::output::{Output, bytes};
 use crate::place::{self, Place};
 
@@ -40,14 +39,6 @@ struct Answer {
     others: usize,
 }
 
-/// A package in a layout, which may be there only for the copy.
-struct Found {
-    store: Store,
-    reference: PackageRef,
-    digest: Digest,
-    _folder: Option<TempDir>,
-}
-
 impl Copy {
     /// Runs it.
     ///
@@ -59,21 +50,19 @@ impl Copy {
             return Err(Error::usage(format!("'{}' is no place to copy to", self.to))
                 .hint("give [registry/]publisher/name[:version]"));
         }
-        let found = match Place::parse(&self.from, config)? {
-            Place::Layout(path) => {
-                let store = place::layout(&path)?;
-                let (reference, digest) = place::package(&store, self.package.as_ref())?;
-                Found { store, reference, digest, _folder: None }
-            }
-            Place::Registry(reference) => self.pulled(&reference, output, config)?,
-        };
-        let to = PackageRef { version: to.version.or(found.reference.version.clone()), ..to };
+        let place = Place::parse(&self.from, config)?;
+        if matches!(place, Place::Registry(_)) && self.package.is_some() {
+            return Err(Error::usage("--package is for layouts: a reference names its package"));
+        }
+        let found = whole(place, self.plain_http, output, config)?;
+        let (reference, digest) = place::package(&found.store, self.package.as_ref())?;
+        let to = PackageRef { version: to.version.or(reference.version), ..to };
         let registry = place::registry(&to, self.plain_http, config)?;
         let pushed = place::block_on(async {
-            registry.push(&found.store, found.digest, &to).await.map_err(place::failed)
+            registry.push(&found.store, digest, &to).await.map_err(place::failed)
         })?;
         let Pushed { blobs, bytes: size, signatures, others } = pushed;
-        let (from, to, digest) = (self.from, to.to_string(), found.digest);
+        let (from, to) = (self.from, to.to_string());
         let answer = Answer { from, to, digest, blobs, bytes: size, signatures, others };
         output.answer(&answer, || {
             let Answer { from, to, .. } = &answer;
@@ -81,22 +70,5 @@ impl Copy {
             format!("Copied {from} to {to}\n{digest}\n{blobs} new blobs, {sent}, {came}")
         });
         Ok(())
-    }
-
-    fn pulled(&self, reference: &PackageRef, output: &Output, config: &Config) -> Result<Found> {
-        if self.package.is_some() {
-            return Err(Error::usage("--package is for layouts: a reference names its package"));
-        }
-        let registry = place::registry(reference, self.plain_http, config)?;
-        let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
-        let store = Store::create(folder.path()).map_err(place::failed)?;
-        let (digest, carried) = place::block_on(async {
-            let digest = registry.resolve(reference).await.map_err(place::failed)?;
-            let carried = place::pull_whole(&registry, reference, digest, &store).await?;
-            Ok((digest, carried))
-        })?;
-        place::note_left(&carried, output);
-        let (reference, _) = place::package(&store, None)?;
-        Ok(Found { store, reference, digest, _folder: Some(folder) })
     }
 }
