@@ -101,6 +101,7 @@ impl BtfExt {
             })?;
         }
         ext.sort();
+        ext.once_a_place()?;
         Ok(ext)
     }
 
@@ -120,6 +121,20 @@ impl BtfExt {
             info.functions.sort_by_key(|function| function.offset);
             info.lines.sort_by_key(|line| line.offset);
             info.relocations.sort_by_key(|relocation| relocation.offset);
+        }
+    }
+
+    /// Of two relocations the loader's last one would count.
+    fn once_a_place(&self) -> Result<(), BtfError> {
+        let twice = self.sections.iter().find_map(|(section, info)| {
+            let found = info.relocations.array_windows().find(|[a, b]| a.offset == b.offset)?;
+            Some((section, found))
+        });
+        match twice {
+            Some((section, [relocation, _])) => {
+                Err(BtfError::Twice { section: section.clone(), offset: relocation.offset })
+            }
+            None => Ok(()),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::btf::Kind;
 use crate::elf::{Elf, SymbolKind};
 use crate::insn::{self, CALL, CALLX, GOTOX, INSN_BYTES, Insn, PSEUDO_CALL, PSEUDO_FUNC};
 use crate::map::is_data_section;
-use crate::{ObjectError, limits};
+use crate::{Btf, ObjectError, limits};
 
 /// The code of an object.
 pub(crate) struct Code<'a> {
@@ -16,6 +17,8 @@ pub(crate) struct Code<'a> {
     pub(crate) functions: Vec<Function>,
     /// Names of maps by their place in `.maps` or `maps`.
     maps: BTreeMap<(usize, u64), String>,
+    /// What runs when a program throws, by the program's index.
+    exceptions: BTreeMap<usize, Vec<Reference>>,
 }
 
 /// A function symbol.
@@ -57,7 +60,7 @@ impl Function {
 }
 
 impl<'a> Code<'a> {
-    pub(crate) fn read(elf: &'a Elf<'a>) -> Result<Self, ObjectError> {
+    pub(crate) fn read(elf: &'a Elf<'a>, btf: Option<&Btf>) -> Result<Self, ObjectError> {
         let mut insns = BTreeMap::new();
         let mut total = 0;
         for (index, section) in elf.sections.iter().enumerate().filter(|(_, s)| s.code) {
@@ -66,8 +69,15 @@ impl<'a> Code<'a> {
             insns.insert(index, insn::read(section.data, elf.big_endian).collect::<Vec<_>>());
         }
         let functions = functions(elf, &insns)?;
+        let exceptions = exceptions(elf, btf, &functions)?;
         let maps = map_places(elf);
-        Ok(Self { elf, insns, functions, maps })
+        Ok(Self { elf, insns, functions, maps, exceptions })
+    }
+
+    /// The functions that run when a program throws (`bpf_throw`), which no instruction names; [`Reference::Unknown`] for
+    /// one that is not there.
+    pub(crate) fn exceptions(&self, function: usize) -> &[Reference] {
+        self.exceptions.get(&function).map_or(&[], Vec::as_slice)
     }
 
     /// The instructions of a function.
@@ -167,14 +177,71 @@ fn functions(
             });
         }
         let (start, end) = (start as usize, end as usize);
-        // Symbols may overlap, so that their sum is not bounded by the sections.
+        // Two names of one function are no overlap, so that the sum is not bounded by the sections.
         total += end - start;
         check("instructions in functions", total, 2 * limits::INSNS)?;
         let name = symbol.name.to_string();
         functions.push(Function { name, section, start, end, local: symbol.local });
     }
     functions.sort_by_key(|f| (f.section, f.start, f.local));
+    none_overlap(&functions)?;
     Ok(functions)
+}
+
+/// Loaders differ in which of two functions an instruction belongs to. Names of the same function do no harm.
+fn none_overlap(functions: &[Function]) -> Result<(), ObjectError> {
+    let overlap = |a: &Function, b: &Function| {
+        a.section == b.section && b.start < a.end && (a.start, a.end) != (b.start, b.end)
+    };
+    match functions.array_windows().find(|[a, b]| overlap(a, b)) {
+        Some([a, b]) => Err(ObjectError::Malformed {
+            what: format!("function '{}'", b.name),
+            why: format!("it overlaps the function '{}'", a.name),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Exception callbacks: the loader finds them by a tag in the types, `exception_callback:NAME` on the program's function, and
+/// takes subprograms only.
+fn exceptions(
+    elf: &Elf<'_>,
+    btf: Option<&Btf>,
+    functions: &[Function],
+) -> Result<BTreeMap<usize, Vec<Reference>>, ObjectError> {
+    let tags: BTreeSet<(&str, &str)> = btf.into_iter().flat_map(exception_tags).collect();
+    let mut exceptions = BTreeMap::new();
+    if tags.is_empty() {
+        return Ok(exceptions);
+    }
+    let (mut programs, mut subprograms) = (BTreeMap::new(), BTreeMap::<&str, Vec<usize>>::new());
+    for (index, function) in functions.iter().enumerate() {
+        let name = function.name.as_str();
+        match elf.sections.get(function.section).is_some_and(|section| section.name == ".text") {
+            true => subprograms.entry(name).or_default().push(index),
+            false => _ = programs.insert(name, index),
+        }
+    }
+    let mut found = 0;
+    for (program, callback) in tags {
+        let Some(program) = programs.get(program) else { continue };
+        let callbacks = subprograms.get(callback).map_or(&[][..], Vec::as_slice);
+        found += callbacks.len();
+        check("calls and references", found, limits::CALLS)?;
+        let known: &mut Vec<Reference> = exceptions.entry(*program).or_default();
+        known.extend(callbacks.iter().map(|index| Reference::Function(*index)));
+        known.extend(callbacks.is_empty().then_some(Reference::Unknown));
+    }
+    Ok(exceptions)
+}
+
+/// The functions that are tagged with a callback, and the callback.
+fn exception_tags(btf: &Btf) -> impl Iterator<Item = (&str, &str)> {
+    btf.types().filter_map(|(_, tag)| {
+        let Kind::DeclTag { ty, .. } = tag.kind else { return None };
+        let callback = btf.name(tag).strip_prefix("exception_callback:")?;
+        matches!(btf.kind(ty), Kind::Function { .. }).then(|| (btf.name(btf.ty(ty)), callback))
+    })
 }
 
 fn map_places(elf: &Elf<'_>) -> BTreeMap<(usize, u64), String> {

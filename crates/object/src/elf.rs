@@ -77,7 +77,10 @@ impl<'a> Elf<'a> {
             relocations += found;
             limit("relocations", relocations, limits::RELOCATIONS)?;
         }
-        sections.iter_mut().for_each(|section| section.relocations.sort_by_key(|r| r.offset));
+        for section in &mut sections {
+            section.relocations.sort_by_key(|r| r.offset);
+            once_a_place(section)?;
+        }
         let mut by_name = HashMap::with_capacity(sections.len());
         for (index, section) in sections.iter().enumerate() {
             by_name.entry(section.name.clone()).or_insert(index);
@@ -259,6 +262,17 @@ fn read_relocations(
         target.relocations.push(Relocation { offset: entry.r_offset(endian), symbol });
     }
     Ok(entries.len())
+}
+
+/// Loaders differ in which of two relocations at one place they apply, or apply both.
+fn once_a_place(section: &Section<'_>) -> Result<(), ObjectError> {
+    let twice = section.relocations.array_windows().find(|[a, b]| a.offset == b.offset);
+    twice.map_or(Ok(()), |[relocation, _]| {
+        Err(ObjectError::Malformed {
+            what: format!("the relocation table of section '{}'", section.name),
+            why: format!("it has two relocations at offset {:#x}", relocation.offset),
+        })
+    })
 }
 
 /// Names of strangers, counted: thousands of symbols may name the same long string.

@@ -126,7 +126,7 @@ impl Facts {
     /// [`crate::limits`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
         let opened = Opened::parse(bytes)?;
-        let code = Code::read(&opened.elf)?;
+        let code = Code::read(&opened.elf, opened.btf.as_ref())?;
         let maps = map::maps(&opened.elf, opened.btf.as_ref())?;
         Ok(Self {
             arch_hint: opened.btf.as_ref().and_then(arch_hint),

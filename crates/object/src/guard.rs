@@ -7,7 +7,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::{Code, Function, Reference};
-use crate::insn::{CALL, EXIT, Insn, class};
+use crate::flow::InsnSet;
+use crate::insn::{CALL, CALLX, EXIT, GOTOX, Insn, class};
 use crate::opened::Opened;
 use crate::{CoreKind, core_kind, flow, shown};
 
@@ -79,7 +80,8 @@ impl Guards {
         budget: &mut usize,
     ) -> Self {
         let mut by_insn: BTreeMap<usize, Vec<Guard>> = BTreeMap::new();
-        let search = Search { opened, code, function, body: code.body(function) };
+        let body = code.body(function);
+        let search = Search { opened, code, function, body, targets: flow::targets(body) };
         if places.is_empty() {
             return Self { by_insn };
         }
@@ -111,6 +113,7 @@ struct Search<'a> {
     code: &'a Code<'a>,
     function: &'a Function,
     body: &'a [Insn],
+    targets: InsnSet,
 }
 
 /// What a tested register came from.
@@ -124,6 +127,9 @@ impl Search<'_> {
     /// Edges that something must hold for.
     fn tests(&self) -> Vec<(flow::Edge, Guard)> {
         let mut tests = Vec::new();
+        if self.body.iter().any(|insn| insn.code == GOTOX) {
+            return tests; // leads wherever a table says
+        }
         for (at, insn) in self.body.iter().enumerate() {
             let Some(test) = Test::of(*insn) else { continue };
             let Some(origin) = self.origin(at, insn.dst) else { continue };
@@ -144,7 +150,10 @@ impl Search<'_> {
         let (mut register, mut done) = (register, Vec::new());
         for at in (from.saturating_sub(LOOK_BACK)..from).rev() {
             let insn = *self.body.get(at)?;
-            if insn.is_jump() || matches!(insn.code, CALL | EXIT) {
+            // What jumps to the next instruction brings another value.
+            let enters = self.targets.has(at + 1);
+            let leaves = insn.is_jump() || matches!(insn.code, CALL | CALLX | EXIT);
+            if enters || leaves || fetches(insn, register) {
                 return None;
             }
             if insn.dst != register
@@ -183,6 +192,11 @@ impl Search<'_> {
 
     /// A load from read-only data whose address is set just before; `done` to it afterwards, last first.
     fn constant(&self, at: usize, load: Insn, done: &[Insn]) -> Option<Origin> {
+        let signed = match load.code & 0xe0 {
+            MEM => false,
+            MEMSX => true,
+            _ => return None,
+        };
         let mut before = (at.saturating_sub(LOOK_BACK)..at).rev();
         let set = before.find(|at| {
             self.body.get(*at).is_some_and(|insn| {
@@ -192,6 +206,11 @@ impl Search<'_> {
                         && !matches!(insn.class(), class::ST | class::STX | class::LD))
             })
         })?;
+        let between = || set + 1..at;
+        let fetches = |at| self.body.get(at).is_some_and(|insn| fetches(*insn, load.src));
+        if (set + 1..=at).any(|at| self.targets.has(at)) || between().any(fetches) {
+            return None;
+        }
         let Some(Reference::Map { name, offset }) = self.code.reference(self.function, set) else {
             return None;
         };
@@ -204,6 +223,7 @@ impl Search<'_> {
         let from = usize::try_from(place).ok()?;
         let bytes = section.data.get(from..from.checked_add(size)?)?;
         let value = number(bytes, self.opened.elf.big_endian);
+        let value = if signed { extended(value, size) } else { value };
         let value = done.iter().rev().fold(value, |value, insn| apply(*insn, value));
         let name = self.opened.variable(&name, place);
         Some(Origin::Constant { name, value })
@@ -216,10 +236,25 @@ const LEFT: u8 = 0x60;
 const RIGHT: u8 = 0x70;
 const SIGNED_RIGHT: u8 = 0xc0;
 const FROM_REG: u8 = 8;
+const MEM: u8 = 0x60;
+const MEMSX: u8 = 0x80;
+const ATOMIC: u8 = 0xc0;
 
 fn number(bytes: &[u8], big_endian: bool) -> u64 {
     let add = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
     if big_endian { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) }
+}
+
+/// A number of so many bytes with its sign carried on.
+fn extended(value: u64, size: usize) -> u64 {
+    let above = 64 - 8 * size as u32;
+    (value.cast_signed() << above >> above).cast_unsigned()
+}
+
+/// Whether an atomic instruction brings back what was in memory, into this register.
+const fn fetches(insn: Insn, register: u8) -> bool {
+    let atomic = insn.class() == class::STX && insn.code & 0xe0 == ATOMIC;
+    atomic && (insn.src == register || insn.dst == register || register == 0)
 }
 
 fn apply(insn: Insn, value: u64) -> u64 {

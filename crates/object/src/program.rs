@@ -150,9 +150,13 @@ pub(crate) fn programs(
 pub(crate) fn reached_from(code: &Code<'_>, from: usize) -> BTreeSet<usize> {
     let mut seen = BTreeSet::from([from]);
     let mut todo = vec![from];
-    while let Some(function) = todo.pop().and_then(|index| code.functions.get(index)) {
-        for at in 0..function.end - function.start {
-            if let Some(Reference::Function(to)) = code.reference(function, at)
+    while let Some((index, function)) =
+        todo.pop().and_then(|at| Some((at, code.functions.get(at)?)))
+    {
+        let named =
+            (0..function.end - function.start).filter_map(|at| code.reference(function, at));
+        for reference in named.chain(code.exceptions(index).iter().cloned()) {
+            if let Reference::Function(to) = reference
                 && seen.insert(to)
             {
                 todo.push(to);

@@ -77,8 +77,12 @@ impl<'a> Uses<'a> {
     pub(crate) fn read(opened: &'a Opened<'a>, code: &'a Code<'a>) -> Result<Self, ObjectError> {
         let mut functions = Vec::with_capacity(code.functions.len());
         let (mut found, mut budget) = (0, GUARD_BUDGET);
-        for function in &code.functions {
-            let uses = of_function(opened, code, function, &mut budget);
+        for (index, function) in code.functions.iter().enumerate() {
+            let mut uses = of_function(opened, code, function, &mut budget);
+            for reference in code.exceptions(index) {
+                uses.unknown |= *reference == Reference::Unknown;
+                uses.add(0, reference.clone(), &[]);
+            }
             found += uses.spots.len() + uses.calls.len() + uses.maps.len();
             limit("calls and references", found, limits::CALLS)?;
             functions.push(uses);

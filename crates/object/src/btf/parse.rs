@@ -44,6 +44,14 @@ pub enum BtfError {
         /// What it refers to.
         what: String,
     },
+    /// Two CO-RE relocations of one instruction.
+    #[error("it has two relocations at offset {offset:#x} of section '{}'", crate::shown(section))]
+    Twice {
+        /// The ELF section.
+        section: String,
+        /// Bytes into it.
+        offset: u32,
+    },
     /// More of something than is read.
     #[error("it holds more than {most} {what}")]
     Limit {

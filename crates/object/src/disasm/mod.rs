@@ -127,7 +127,7 @@ pub fn list(
     mut each: impl FnMut(Item),
 ) -> Result<(), DisasmError> {
     let opened = Opened::parse(bytes)?;
-    let code = Code::read(&opened.elf)?;
+    let code = Code::read(&opened.elf, opened.btf.as_ref())?;
     let wanted = program.map(|name| of_program(&opened.elf, &code, name)).transpose()?;
     for (index, function) in code.functions.iter().enumerate() {
         if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&index)) {

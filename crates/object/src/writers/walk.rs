@@ -60,6 +60,14 @@ impl<'a> Walk<'a> {
     /// call leads nowhere.
     pub(super) fn program(mut self, start: usize) -> Option<(Vec<Writers>, u64)> {
         self.functions.insert(start, Known::default());
+        for reference in self.code.exceptions(start) {
+            match reference {
+                Reference::Function(callback) => {
+                    _ = self.functions.insert(*callback, Known::default())
+                }
+                _ => return None,
+            }
+        }
         loop {
             self.changed = false;
             let round: Vec<usize> = self.functions.keys().copied().collect();

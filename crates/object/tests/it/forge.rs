@@ -102,3 +102,14 @@ pub fn btf(types: &[u32], strings: &[u8]) -> Vec<u8> {
 pub fn info(kind: u32, count: u32) -> u32 {
     kind << 24 | count
 }
+
+/// `.BTF.ext` with CO-RE relocations of one section: its name in the BTF's strings; then offset, type, access and kind of each.
+pub fn core(section: u32, relocations: &[[u32; 4]]) -> Vec<u8> {
+    let mut out = vec![0x9f, 0xeb, 1, 0];
+    let length = 12 + relocations.len() as u32 * 16;
+    for word in [32, 0, 0, 0, 0, 0, length, 16, section, relocations.len() as u32] {
+        out.extend(u32::to_le_bytes(word));
+    }
+    out.extend(relocations.iter().flatten().flat_map(|word| word.to_le_bytes()));
+    out
+}

@@ -7,7 +7,7 @@ use skep_object::disasm::list;
 use skep_object::{Facts, ObjectError};
 
 use crate::forge::{
-    EXIT, PROGBITS, Part, REL, STRTAB, btf, elf, info, object, part, symbol, symbols,
+    EXIT, PROGBITS, Part, REL, STRTAB, btf, core, elf, info, object, part, symbol, symbols,
 };
 
 /// Facts or a refusal, within a second however the tests are built.
@@ -129,6 +129,55 @@ fn relocations_out_of_range_are_refused_or_unknown() {
     ));
     let many = Part { data: relocation(0, 1).data.repeat((1 << 18) + 1), ..relocation(0, 1) };
     assert_eq!(limit(&object("xdp", "main", &call, &[many])), "relocations");
+}
+
+#[test]
+fn two_relocations_at_one_place_are_refused() {
+    let relocation = [[0; 8], (1u64 << 32 | 1).to_le_bytes()].concat();
+    let table = |data| Part { link: 2, info: 1, entry: 16, ..part(".relxdp", REL, 0, data) };
+    let call = [[0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff], EXIT].concat();
+    assert!(parse(&object("xdp", "main", &call, &[table(relocation.clone())])).is_ok());
+    for tables in
+        [vec![table(relocation.repeat(2))], vec![table(relocation.clone()), table(relocation)]]
+    {
+        let refused = parse(&object("xdp", "main", &call, &tables)).unwrap_err();
+        let ObjectError::Malformed { why, .. } = &refused else { panic!("{refused:?}") };
+        assert_eq!(why, "it has two relocations at offset 0x0");
+    }
+}
+
+#[test]
+fn two_relocations_of_types_at_one_place_are_refused() {
+    let with = |offsets: [u32; 2]| {
+        let types = btf(&[0, info(4, 0), 8], b"\0xdp\x000\0");
+        let relocations = core(1, &offsets.map(|offset| [offset, 1, 5, 8]));
+        let ext = part(".BTF.ext", PROGBITS, 0, relocations);
+        parse(&object("xdp", "main", &EXIT.repeat(2), &[part(".BTF", PROGBITS, 0, types), ext]))
+    };
+    assert_eq!(with([0, 8]).unwrap().core_relocations.len(), 2);
+    let refused = with([8, 8]).unwrap_err();
+    assert!(
+        matches!(&refused, ObjectError::Btf { source: BtfError::Twice { offset: 8, .. }, .. }),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn functions_that_overlap_are_refused_and_two_names_of_one_are_not() {
+    let with = |start: u64, size: u64| {
+        let code = part("xdp", PROGBITS, 6, EXIT.repeat(4));
+        let both = [symbol(1, 0x12, 1, 8, 16), symbol(6, 0x12, 1, start, size)];
+        let strings = part(".strtab", STRTAB, 0, b"\0main\0more\0".to_vec());
+        parse(&elf(&[code, symbols(2, &both), strings]))
+    };
+    for (start, size) in [(8, 8), (8, 24), (16, 8), (16, 16), (0, 16), (0, 32)] {
+        let refused = with(start, size).unwrap_err();
+        let ObjectError::Malformed { why, .. } = &refused else { panic!("{refused:?}") };
+        assert!(why.starts_with("it overlaps the function '"), "{why}");
+    }
+    for (start, size) in [(8, 16), (0, 8), (24, 8)] {
+        assert!(with(start, size).is_ok(), "{start} {size}");
+    }
 }
 
 #[test]

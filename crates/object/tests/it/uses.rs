@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use skep_object::{Facts, gpl};
+use skep_object::{Facts, Writers, disasm, gpl};
 
-use crate::build::facts;
+use crate::build::{self, facts};
 
 fn guards() -> Facts {
     facts("guards.c", &[])
@@ -87,4 +87,40 @@ fn what_asks_for_the_gpl_is_told_with_its_line() {
     opened:81 lsm programs
     opened:56 bpf_probe_write_user
     ");
+}
+
+#[test]
+fn what_runs_when_a_program_throws_is_its_own() {
+    let facts = facts("../../../../spec/vectors/files/objects/throws.c", &[]);
+    let program = facts.program("throws").unwrap();
+    assert!(program.helpers.contains("send_signal"), "{:?}", program.helpers);
+    assert!(program.maps.contains("thrown_with") && !program.unknown_calls);
+    assert_eq!((program.functions, facts.writers("thrown_with")), (2, Writers::Plain));
+    // A callback that is not there leaves open what runs.
+    assert!(facts.program("throws_nowhere").unwrap().unknown_calls);
+    let mut listed = Vec::new();
+    let bytes = build::object("../../../../spec/vectors/files/objects/throws.c", &[]);
+    disasm::list(&bytes, Some("throws"), |item| {
+        if let disasm::Item::Function(start) = item {
+            listed.push(start.name);
+        }
+    })
+    .unwrap();
+    listed.sort();
+    assert_eq!(listed, ["thrown", "throws"]);
+}
+
+#[test]
+fn a_constant_guards_only_what_nothing_else_leads_to() {
+    let facts = facts("jumps.c", &[]);
+    let guards = |program: &str| {
+        let uses = &facts.program(program).unwrap().uses;
+        let signal = uses.iter().find(|used| used.name == "send_signal").unwrap();
+        signal.guards.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(guards("off"), ["off unless verbose is changed"]);
+    assert_eq!(guards("jumped_into"), [""; 0]);
+    assert_eq!(guards("jumped_into_at_the_load"), [""; 0]);
+    assert_eq!(guards("fetched"), [""; 0]);
+    assert_eq!(guards("signed_load"), ["depends on below"]);
 }
