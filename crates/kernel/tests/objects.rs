@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -377,4 +377,31 @@ fn a_kind_that_only_libbpf_knows_is_attached_by_its_section() {
     let link = loaded.attach_by_section("one").unwrap();
     assert!(link.pinnable() && link.id().is_some());
     assert!(loaded.attach_by_section("two").is_err());
+}
+
+#[test]
+fn a_map_that_asks_for_a_pin_gets_none_and_takes_nobodys() {
+    let name = format!("skep_byname_{}", std::process::id());
+    let code = format!(
+        r#"
+struct {{ __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, int); __type(value, long);
+	__uint(pinning, LIBBPF_PIN_BY_NAME); }} {name} SEC(".maps");
+SEC("raw_tp/sys_enter") int p(void *ctx)
+{{
+	int zero = 0;
+	return bpf_map_lookup_elem(&{name}, &zero) ? 1 : 0;
+}}
+"#
+    );
+    let path = Path::new(bpffs::DEFAULT).join(&name);
+    let theirs = MapHandle::create_u64s("stranger", 1).unwrap();
+    theirs.pin(&path).unwrap();
+    let loaded = open(&code).load().map(|loaded| loaded.map(&name).unwrap().info().id);
+    bpffs::unpin(&path).unwrap();
+    assert_ne!(loaded.unwrap(), theirs.info().id);
+    let loaded = open(&code).load();
+    let left = path.exists();
+    bpffs::unpin(&path).unwrap();
+    loaded.unwrap();
+    assert!(!left, "{} was pinned", path.display());
 }

@@ -82,6 +82,7 @@ pub(super) fn open(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Op
     let raw = Raw(object.map_err(failed)?);
     for map in raw.maps() {
         size_buffer(map).map_err(failed)?;
+        take_no_pin(map).map_err(failed)?;
     }
     Ok(Opened { raw, log_buffer, counters: None, retargeted: Retargeted::new() })
 }
@@ -104,6 +105,13 @@ fn size_buffer(map: *mut libbpf_sys::bpf_map) -> io::Result<()> {
         sys::check(libbpf_sys::bpf_map__set_key_size(map, key))?;
         sys::check(libbpf_sys::bpf_map__set_value_size(map, value)).map(drop)
     }
+}
+
+/// A map that asks for a pin (`LIBBPF_PIN_BY_NAME`) would be one that whoever else has pinned under that name, and would stay
+/// when all else goes. Where maps are pinned is for the caller to say.
+fn take_no_pin(map: *mut libbpf_sys::bpf_map) -> io::Result<()> {
+    // SAFETY: a map of an object that is not loaded yet; without a path libbpf pins and opens none.
+    sys::check(unsafe { libbpf_sys::bpf_map__set_pin_path(map, std::ptr::null()) }).map(drop)
 }
 
 impl Opened {
