@@ -88,7 +88,10 @@ impl BtfExt {
         reader.records(part(16)?, btf, &mut ext, |info, at| {
             let (offset, file) = (reader.word(at)?, reader.word(at + 4)?);
             let (text, line) = (reader.word(at + 8)?, reader.word(at + 12)? >> 10);
-            info.lines.push(LineInfo { offset, file, text, line });
+            // A line 0 is none: compilers write it for what has no place of its own.
+            if line > 0 {
+                info.lines.push(LineInfo { offset, file, text, line });
+            }
             Ok(())
         })?;
         // The header of compilers before CO-RE (2019) ends here.
@@ -101,6 +104,7 @@ impl BtfExt {
             })?;
         }
         ext.sort();
+        ext.few_relocations()?;
         ext.once_a_place()?;
         Ok(ext)
     }
@@ -124,6 +128,12 @@ impl BtfExt {
         }
     }
 
+    fn few_relocations(&self) -> Result<(), BtfError> {
+        let found: usize = self.sections.values().map(|info| info.relocations.len()).sum();
+        let most = limits::CORE_RELOCATIONS;
+        if found > most { Err(BtfError::Limit { what: "CO-RE relocations", most }) } else { Ok(()) }
+    }
+
     /// Of two relocations the loader's last one would count.
     fn once_a_place(&self) -> Result<(), BtfError> {
         let twice = self.sections.iter().find_map(|(section, info)| {
@@ -144,8 +154,8 @@ impl SectionInfo {
     #[must_use]
     pub fn line(&self, function: u32, offset: u32) -> Option<&LineInfo> {
         let after = self.lines.partition_point(|line| line.offset <= offset);
-        let before = self.lines.get(..after)?.iter().rev();
-        before.take_while(|line| line.offset >= function).find(|line| line.line > 0)
+        let before = self.lines.get(after.checked_sub(1)?)?;
+        (before.offset >= function).then_some(before)
     }
 
     /// The CO-RE relocation of the instruction at an offset.

@@ -16,9 +16,9 @@ pub(crate) struct Code<'a> {
     /// Sorted by section and start.
     pub(crate) functions: Vec<Function>,
     /// Names of maps by their place in `.maps` or `maps`.
-    maps: BTreeMap<(usize, u64), String>,
+    maps: BTreeMap<(usize, u64), &'a str>,
     /// What runs when a program throws, by the program's index.
-    exceptions: BTreeMap<usize, Vec<Reference>>,
+    exceptions: BTreeMap<usize, Vec<Reference<'a>>>,
 }
 
 /// A function symbol.
@@ -35,19 +35,19 @@ pub(crate) struct Function {
 }
 
 /// What an instruction refers to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reference {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reference<'a> {
     Helper(u32),
-    Kfunc(String),
+    Kfunc(&'a str),
     /// A function of the object, by its index in [`Code::functions`].
     Function(usize),
     /// A map, and the bytes into its value (of global data).
     Map {
-        name: String,
+        name: &'a str,
         offset: u64,
     },
     /// A symbol that the loader finds: a kernel variable, or kernel configuration.
-    Extern(String),
+    Extern(&'a str),
     /// Something that we cannot tell, such as a call without relocation into nowhere.
     Unknown,
 }
@@ -76,7 +76,7 @@ impl<'a> Code<'a> {
 
     /// The functions that run when a program throws (`bpf_throw`), which no instruction names; [`Reference::Unknown`] for
     /// one that is not there.
-    pub(crate) fn exceptions(&self, function: usize) -> &[Reference] {
+    pub(crate) fn exceptions(&self, function: usize) -> &[Reference<'a>] {
         self.exceptions.get(&function).map_or(&[], Vec::as_slice)
     }
 
@@ -87,7 +87,7 @@ impl<'a> Code<'a> {
     }
 
     /// What the instruction at `at` of a function refers to, if anything.
-    pub(crate) fn reference(&self, function: &Function, at: usize) -> Option<Reference> {
+    pub(crate) fn reference(&self, function: &Function, at: usize) -> Option<Reference<'a>> {
         let insn = *self.body(function).get(at)?;
         if matches!(insn.code, CALLX | GOTOX) {
             return Some(Reference::Unknown);
@@ -102,7 +102,7 @@ impl<'a> Code<'a> {
         };
         let symbol = self.elf.symbols.get(relocation.symbol)?;
         let Some(target) = symbol.section else {
-            let name = || symbol.name.to_string();
+            let name = || &*symbol.name;
             return match (insn.code == CALL, symbol.undefined) {
                 (true, true) => Some(Reference::Kfunc(name())),
                 (true, false) => Some(Reference::Unknown),
@@ -117,7 +117,7 @@ impl<'a> Code<'a> {
         Some(self.loaded(target, symbol.value, insn.imm, symbol.kind))
     }
 
-    fn unrelocated(&self, function: &Function, insn: Insn, place: usize) -> Option<Reference> {
+    fn unrelocated(&self, function: &Function, insn: Insn, place: usize) -> Option<Reference<'a>> {
         let from = i64::try_from(place).ok()?;
         match (insn.code, insn.src) {
             (CALL, 0) => Some(Reference::Helper(insn.imm.cast_unsigned())),
@@ -130,7 +130,7 @@ impl<'a> Code<'a> {
     }
 
     /// What an `ld_imm64` of a symbol loads.
-    fn loaded(&self, section: usize, value: u64, imm: i32, kind: SymbolKind) -> Reference {
+    fn loaded(&self, section: usize, value: u64, imm: i32, kind: SymbolKind) -> Reference<'a> {
         // For a section's symbol the place stands in the instruction.
         let offset = value.wrapping_add_signed(i64::from(imm));
         if self.insns.contains_key(&section) {
@@ -139,15 +139,15 @@ impl<'a> Code<'a> {
         }
         let at = if kind == SymbolKind::Section { offset } else { value };
         if let Some(name) = self.maps.get(&(section, at)) {
-            return Reference::Map { name: name.clone(), offset: 0 };
+            return Reference::Map { name, offset: 0 };
         }
         match self.elf.sections.get(section).filter(|s| is_data_section(&s.name)) {
-            Some(section) => Reference::Map { name: section.name.to_string(), offset },
+            Some(section) => Reference::Map { name: &section.name, offset },
             None => Reference::Unknown,
         }
     }
 
-    fn function_reference(&self, section: usize, insn: i64) -> Reference {
+    fn function_reference(&self, section: usize, insn: i64) -> Reference<'a> {
         let Ok(start) = usize::try_from(insn) else { return Reference::Unknown };
         let found =
             self.functions.binary_search_by_key(&(section, start), |f| (f.section, f.start));
@@ -204,11 +204,11 @@ fn none_overlap(functions: &[Function]) -> Result<(), ObjectError> {
 
 /// Exception callbacks: the loader finds them by a tag in the types, `exception_callback:NAME` on the program's function, and
 /// takes subprograms only.
-fn exceptions(
+fn exceptions<'a>(
     elf: &Elf<'_>,
     btf: Option<&Btf>,
     functions: &[Function],
-) -> Result<BTreeMap<usize, Vec<Reference>>, ObjectError> {
+) -> Result<BTreeMap<usize, Vec<Reference<'a>>>, ObjectError> {
     let tags: BTreeSet<(&str, &str)> = btf.into_iter().flat_map(exception_tags).collect();
     let mut exceptions = BTreeMap::new();
     if tags.is_empty() {
@@ -228,7 +228,7 @@ fn exceptions(
         let callbacks = subprograms.get(callback).map_or(&[][..], Vec::as_slice);
         found += callbacks.len();
         check("calls and references", found, limits::CALLS)?;
-        let known: &mut Vec<Reference> = exceptions.entry(*program).or_default();
+        let known: &mut Vec<Reference<'a>> = exceptions.entry(*program).or_default();
         known.extend(callbacks.iter().map(|index| Reference::Function(*index)));
         known.extend(callbacks.is_empty().then_some(Reference::Unknown));
     }
@@ -244,14 +244,14 @@ fn exception_tags(btf: &Btf) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-fn map_places(elf: &Elf<'_>) -> BTreeMap<(usize, u64), String> {
+fn map_places<'a>(elf: &'a Elf<'a>) -> BTreeMap<(usize, u64), &'a str> {
     let sections: BTreeSet<usize> =
         [".maps", "maps"].iter().filter_map(|n| elf.section(n)).map(|(index, _)| index).collect();
     elf.symbols
         .iter()
         .filter(|s| s.kind != SymbolKind::Section && !s.name.is_empty())
         .filter_map(|s| Some((s.section.filter(|at| sections.contains(at))?, s)))
-        .map(|(section, s)| ((section, s.value), s.name.to_string()))
+        .map(|(section, s)| ((section, s.value), &*s.name))
         .collect()
 }
 

@@ -2,7 +2,7 @@
 
 use crate::btf::{Kind, Named as _};
 use crate::kernel_enum::kernel_enum;
-use crate::{Btf, TypeId};
+use crate::{Btf, TypeId, limits};
 
 kernel_enum! {
     /// What a CO-RE relocation asks of the kernel's types (`enum bpf_core_relo_kind`).
@@ -79,6 +79,9 @@ fn field(btf: &Btf, root: TypeId, steps: &[u32]) -> Option<String> {
     let mut text = if *first == 0 { String::new() } else { format!("[{first}]") };
     let mut at = root;
     for step in rest {
+        if text.len() > limits::NAME_BYTES {
+            return None;
+        }
         at = btf.skip_modifiers(at);
         match btf.kind(at) {
             Kind::Struct(composite) | Kind::Union(composite) => {

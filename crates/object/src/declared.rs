@@ -86,7 +86,21 @@ fn at_targets(manifest: &Manifest, program: ProgramFacts) -> Vec<ProgramFacts> {
     if targets.is_empty() || own().any(|own| own.target.is_none()) {
         targets.push(program.target.clone());
     }
-    targets.into_iter().map(|target| ProgramFacts { target, ..program.clone() }).collect()
+    // What it does counts once, however many targets a manifest gives it.
+    let bare = ProgramFacts {
+        helpers: BTreeSet::new(),
+        kfuncs: BTreeSet::new(),
+        ksyms: BTreeSet::new(),
+        maps: BTreeSet::new(),
+        writes: BTreeMap::new(),
+        deletes: BTreeSet::new(),
+        uses: Vec::new(),
+        ..program.clone()
+    };
+    let more = targets.split_off(1);
+    let first = targets.pop().map(|target| ProgramFacts { target, ..program });
+    let more = more.into_iter().map(|target| ProgramFacts { target, ..bare.clone() });
+    first.into_iter().chain(more).collect()
 }
 
 /// A target as it is written. One that only parameters make whole, such as `kprobe/f+${param.offset}`, stays text.

@@ -8,8 +8,9 @@ use crate::elf::Elf;
 use crate::opened::Opened;
 use crate::outside::{Outside, outsides};
 use crate::program::{core_relocations, programs};
+use crate::texts::Texts;
 use crate::writers::Writers;
-use crate::{Btf, CoreRelocation, Global, MapFacts, ProgramFacts, global, map};
+use crate::{Btf, CoreRelocation, Global, MapFacts, ProgramFacts, global, limits, map};
 
 /// What a BPF object says about itself. Nothing here was checked by a kernel.
 #[derive(Clone, Debug)]
@@ -127,16 +128,17 @@ impl Facts {
     pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
         let opened = Opened::parse(bytes)?;
         let code = Code::read(&opened.elf, opened.btf.as_ref())?;
-        let maps = map::maps(&opened.elf, opened.btf.as_ref())?;
+        let mut texts = Texts::default();
+        let maps = map::maps(&opened.elf, opened.btf.as_ref(), &mut texts)?;
         Ok(Self {
             arch_hint: opened.btf.as_ref().and_then(arch_hint),
             big_endian: opened.elf.big_endian,
-            license: license(&opened.elf),
-            programs: programs(&opened, &code, &maps)?,
+            license: license(&opened.elf)?,
+            programs: programs(&opened, &code, &maps, &mut texts)?,
             maps,
-            globals: global::globals(&opened.elf, opened.btf.as_ref())?,
+            globals: global::globals(&opened.elf, opened.btf.as_ref(), &mut texts)?,
             outside: outsides(&opened.elf, opened.btf.as_ref()),
-            core_relocations: core_relocations(&opened),
+            core_relocations: core_relocations(&opened, &mut texts)?,
             btf: opened.btf,
         })
     }
@@ -192,10 +194,14 @@ impl Facts {
     }
 }
 
-fn license(elf: &Elf<'_>) -> Option<String> {
-    let (_, section) = elf.section("license")?;
-    let text = section.data.split(|b| *b == 0).next()?;
-    (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
+fn license(elf: &Elf<'_>) -> Result<Option<String>, ObjectError> {
+    let text = elf.section("license").and_then(|(_, s)| s.data.split(|b| *b == 0).next());
+    let text = text.unwrap_or(&[]);
+    let (found, most) = (text.len(), limits::NAME_BYTES);
+    if found > most {
+        return Err(ObjectError::Limit { what: "bytes in its licence", found, most });
+    }
+    Ok((!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned()))
 }
 
 /// Clang puts only those types into an object's BTF that it uses; which registers are read tells the machine.

@@ -6,6 +6,7 @@ use crate::btf::Kind;
 use crate::elf::{Elf, SymbolKind};
 use crate::event::Decoder;
 use crate::map::is_data_section;
+use crate::texts::Texts;
 use crate::{Btf, ObjectError, TypeId, limits};
 
 /// A variable in a section of global data.
@@ -41,7 +42,11 @@ impl Global {
 }
 
 /// All global variables, sorted by section and offset.
-pub(crate) fn globals(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<Global>, ObjectError> {
+pub(crate) fn globals(
+    elf: &Elf<'_>,
+    btf: Option<&Btf>,
+    texts: &mut Texts,
+) -> Result<Vec<Global>, ObjectError> {
     let types = variable_types(btf);
     let mut globals = Vec::new();
     let mut copied = 0;
@@ -68,8 +73,8 @@ pub(crate) fn globals(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<Global>, O
             return Err(ObjectError::Limit { what: "bytes of variables", found, most });
         }
         globals.push(Global {
-            name: symbol.name.to_string(),
-            section: section.name.to_string(),
+            name: texts.take(&symbol.name)?,
+            section: texts.take(&section.name)?,
             offset: symbol.value,
             size: symbol.size,
             ty: types.get(&(&*section.name, &*symbol.name)).copied(),

@@ -1,8 +1,8 @@
 //! Branches that only some kernels or settings take: code behind a question to the kernel's types, to a kernel symbol,
 //! or to a constant that is set before loading.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,8 @@ use crate::calls::{Code, Function, Reference};
 use crate::flow::InsnSet;
 use crate::insn::{CALL, CALLX, EXIT, GOTOX, Insn, class};
 use crate::opened::Opened;
-use crate::{CoreKind, core_kind, flow, shown};
+use crate::texts::Texts;
+use crate::{CoreKind, ObjectError, core_kind, flow, shown};
 
 /// What must hold for code to run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,50 +62,60 @@ impl fmt::Display for Guard {
 
 /// Most guards of one function that are looked at.
 const MOST: usize = 64;
+/// Most guards of one place that are told.
+pub(crate) const MOST_TOLD: usize = 4;
 /// How far back a tested register's origin is looked for, in instructions.
 const LOOK_BACK: usize = 16;
 
-/// The guards of a function's instructions, for those that have any.
+/// The guards of a function's instructions.
 pub(crate) struct Guards {
-    by_insn: BTreeMap<usize, Vec<Guard>>,
+    reached: Option<InsnSet>,
+    /// Each guard with the instructions that run without it.
+    tests: Vec<(Arc<Guard>, InsnSet)>,
 }
 
 impl Guards {
-    /// `places` are the instructions that are asked about. Steps are taken from `budget`; where it is used up, code counts
-    /// as unguarded.
+    /// Steps are taken from `budget`; where it is used up, code counts as unguarded.
     pub(crate) fn of(
         opened: &Opened<'_>,
         code: &Code<'_>,
         function: &Function,
-        places: &[usize],
         budget: &mut usize,
-    ) -> Self {
-        let mut by_insn: BTreeMap<usize, Vec<Guard>> = BTreeMap::new();
+        texts: &mut Texts,
+    ) -> Result<Self, ObjectError> {
         let body = code.body(function);
         let search = Search { opened, code, function, body, targets: flow::targets(body) };
-        if places.is_empty() {
-            return Self { by_insn };
-        }
+        let mut guards = Self { reached: None, tests: Vec::new() };
         let tests = search.tests();
         if tests.is_empty() {
-            return Self { by_insn };
+            return Ok(guards);
         }
         let flow = flow::Flow::of(search.body);
-        let all = flow.reached(None, budget);
+        guards.reached = flow.reached(None, budget);
         for (edge, guard) in tests {
-            let (Some(all), Some(without)) = (&all, flow.reached(Some(edge), budget)) else {
-                break;
-            };
-            for place in places.iter().filter(|at| all.has(**at) && !without.has(**at)) {
-                by_insn.entry(*place).or_default().push(guard.clone());
-            }
+            let Some(without) = flow.reached(Some(edge), budget) else { break };
+            texts.count(guard.name().len())?;
+            guards.tests.push((Arc::new(guard), without));
         }
-        Self { by_insn }
+        Ok(guards)
     }
 
-    /// What must hold for an instruction to run.
-    pub(crate) fn at(&self, insn: usize) -> &[Guard] {
-        self.by_insn.get(&insn).map_or(&[], Vec::as_slice)
+    /// What must hold for an instruction to run, as much of it as is told.
+    pub(crate) fn at(&self, insn: usize) -> Vec<Arc<Guard>> {
+        let reached = self.reached.as_ref().is_some_and(|reached| reached.has(insn));
+        let tests = self.tests.iter().filter(|(_, without)| reached && !without.has(insn));
+        tests.map(|(guard, _)| Arc::clone(guard)).take(MOST_TOLD).collect()
+    }
+}
+
+impl Guard {
+    /// What is asked about.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Type { path: name, .. }
+            | Self::Symbol { name, .. }
+            | Self::Constant { name, .. } => name,
+        }
     }
 }
 
@@ -181,7 +192,7 @@ impl Search<'_> {
 
     fn asks_kernel(&self, at: usize) -> Option<Origin> {
         if let Some(Reference::Extern(name)) = self.code.reference(self.function, at) {
-            return Some(Origin::Symbol(name));
+            return Some(Origin::Symbol(name.to_owned()));
         }
         let (btf, info) = (self.opened.btf.as_ref()?, self.opened.info(self.function.section)?);
         let relocation = info.relocation(self.function.offset(at))?;
@@ -218,14 +229,14 @@ impl Search<'_> {
             return None;
         }
         let place = offset.checked_add_signed(load.off.into())?;
-        let (_, section) = self.opened.elf.section(&name)?;
+        let (_, section) = self.opened.elf.section(name)?;
         let size = [4, 2, 1, 8].get(usize::from(load.code >> 3 & 3)).copied()?;
         let from = usize::try_from(place).ok()?;
         let bytes = section.data.get(from..from.checked_add(size)?)?;
         let value = number(bytes, self.opened.elf.big_endian);
         let value = if signed { extended(value, size) } else { value };
         let value = done.iter().rev().fold(value, |value, insn| apply(*insn, value));
-        let name = self.opened.variable(&name, place);
+        let name = self.opened.variable(name, place);
         Some(Origin::Constant { name, value })
     }
 }

@@ -1,5 +1,7 @@
 //! The kernel's BPF helpers by number.
 
+use std::borrow::Cow;
+
 /// Names without `bpf_`, from helper 1 on. The list is frozen: new kernel functions are kfuncs
 /// (`include/uapi/linux/bpf.h`, `___BPF_FUNC_MAPPER`).
 const NAMES: [&str; 211] = [
@@ -231,8 +233,8 @@ pub fn id(name: &str) -> Option<u32> {
 
 /// The name, or `helper_N` for one that no kernel had when this was written.
 #[must_use]
-pub fn label(id: u32) -> String {
-    name(id).map_or_else(|| format!("helper_{id}"), str::to_owned)
+pub fn label(id: u32) -> Cow<'static, str> {
+    name(id).map_or_else(|| Cow::Owned(format!("helper_{id}")), Cow::Borrowed)
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod program;
 mod shown;
 mod slot;
 mod stack;
+mod texts;
 mod uses;
 mod variables;
 mod writers;

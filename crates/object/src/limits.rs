@@ -8,10 +8,13 @@ pub const OBJECT_BYTES: usize = 32 << 20;
 pub const SECTIONS: usize = 8192;
 /// Most ELF symbols.
 pub const SYMBOLS: usize = 1 << 17;
-/// Most bytes of a name, and of any other string of BTF.
+/// Most bytes of a name, of the licence, and of any other string of BTF.
 pub const NAME_BYTES: usize = 4096;
 /// Most bytes of all names of sections and symbols, each counted as often as it is referred to.
 pub const NAMES_BYTES: usize = 4 << 20;
+/// Most bytes of all names that the facts of an object repeat: for each program those of what it uses, with functions, source
+/// files and guards, and those of CO-RE relocations, variables, slots and maps.
+pub const TEXT_BYTES: usize = 16 << 20;
 /// Most relocations of an object.
 pub const RELOCATIONS: usize = 1 << 18;
 /// Most instructions of one object: the verifier's own limit for one program (`BPF_COMPLEXITY_LIMIT_INSNS`).
@@ -24,6 +27,8 @@ pub const BTF_STRINGS: usize = 8 << 20;
 pub const BTF_MEMBERS: usize = 1_000_000;
 /// Most functions, lines and relocations of a `.BTF.ext`, together.
 pub const EXT_RECORDS: usize = 1_000_000;
+/// Most CO-RE relocations: large programs have some thousands.
+pub const CORE_RELOCATIONS: usize = 1 << 16;
 /// Deepest nesting of types that is followed: the kernel's own is 32 (`MAX_RESOLVE_DEPTH`).
 pub const TYPE_DEPTH: usize = 32;
 /// Most fields of a record, nested ones included.
@@ -33,7 +38,7 @@ pub const PROGRAMS: usize = 1024;
 /// Most calls and references of all functions of an object, each kind once a function.
 pub const CALLS: usize = 100_000;
 /// The same for all programs, where what functions share counts for each program that reaches it.
-pub const REACHED: usize = 200_000;
+pub const REACHED: usize = 100_000;
 /// Most calls that are followed for all programs, those of shared functions for each program that reaches them.
 pub const WALKED: usize = 500_000;
 /// Most maps of an object.

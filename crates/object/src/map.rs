@@ -8,6 +8,7 @@ use crate::btf::{Composite, Kind};
 use crate::elf::{Elf, Symbol, SymbolKind};
 use crate::kernel_enum::kernel_enum;
 use crate::slot::{Slot, slots};
+use crate::texts::Texts;
 use crate::{Btf, ObjectError, TypeId, limits};
 
 /// One map of an object.
@@ -158,17 +159,19 @@ impl Memory {
 }
 
 /// All maps of an object, sorted by name.
-pub(crate) fn maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<MapFacts>, ObjectError> {
+pub(crate) fn maps(
+    elf: &Elf<'_>,
+    btf: Option<&Btf>,
+    texts: &mut Texts,
+) -> Result<Vec<MapFacts>, ObjectError> {
     let mut maps = legacy_maps(elf)?;
     if elf.section(".maps").is_some() {
-        maps.extend(btf_maps(elf, btf.ok_or(ObjectError::NoBtf)?)?);
+        maps.extend(btf_maps(elf, btf.ok_or(ObjectError::NoBtf)?, texts)?);
     }
     maps.extend(data_maps(elf, btf));
-    maps.extend(btf.into_iter().flat_map(struct_ops));
-    if maps.len() > limits::MAPS {
-        let found = maps.len();
-        return Err(ObjectError::Limit { what: "maps", found, most: limits::MAPS });
-    }
+    maps.extend(btf.into_iter().flat_map(struct_ops).take(limits::MAPS + 1));
+    few(maps.len())?;
+    texts.count(maps.iter().map(|map| map.name.len()).sum())?;
     maps.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some([map, _]) = maps.array_windows().find(|[a, b]| a.name == b.name) {
         let why = "there are two of this name".to_owned();
@@ -177,7 +180,12 @@ pub(crate) fn maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<MapFacts>, Ob
     Ok(maps)
 }
 
-fn btf_maps(elf: &Elf<'_>, btf: &Btf) -> Result<Vec<MapFacts>, ObjectError> {
+fn few(found: usize) -> Result<(), ObjectError> {
+    let most = limits::MAPS;
+    if found > most { Err(ObjectError::Limit { what: "maps", found, most }) } else { Ok(()) }
+}
+
+fn btf_maps(elf: &Elf<'_>, btf: &Btf, texts: &mut Texts) -> Result<Vec<MapFacts>, ObjectError> {
     let (index, _) = elf.section(".maps").unzip();
     // The linker leaves variables in the BTF whose symbols another definition replaced.
     let symbols: BTreeMap<&str, &Symbol<'_>> =
@@ -195,9 +203,10 @@ fn btf_maps(elf: &Elf<'_>, btf: &Btf) -> Result<Vec<MapFacts>, ObjectError> {
         };
         let mut map = definition_of(btf, name, definition, 0)?;
         if let Some(values) = definition.members.iter().find(|m| btf.name(*m) == "values") {
-            map.slots = slots(elf, symbol, u64::from(values.bit_offset / 8));
+            map.slots = slots(elf, symbol, u64::from(values.bit_offset / 8), texts)?;
         }
         maps.push(map);
+        few(maps.len())?;
     }
     Ok(maps)
 }
@@ -304,6 +313,7 @@ fn legacy_maps(elf: &Elf<'_>) -> Result<Vec<MapFacts>, ObjectError> {
             flags: word(),
             ..MapFacts::empty(symbol.name.to_string(), MapOrigin::Legacy)
         });
+        few(maps.len())?;
     }
     Ok(maps)
 }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use skep_spec::Target;
 
-use crate::btf_ext::{RelocationInfo, SectionInfo};
+use crate::btf_ext::RelocationInfo;
 use crate::calls::{Code, Function, Reference};
 use crate::opened::Opened;
+use crate::texts::Texts;
 use crate::uses::{Use, Used, Uses};
 use crate::writers::{Analysis, Writers};
 use crate::{Btf, CoreKind, MapFacts, ObjectError, attach, core_kind, limits, shown};
@@ -91,8 +92,9 @@ pub(crate) fn programs(
     opened: &Opened<'_>,
     code: &Code<'_>,
     maps: &[MapFacts],
+    texts: &mut Texts,
 ) -> Result<Vec<ProgramFacts>, ObjectError> {
-    let uses = Uses::read(opened, code)?;
+    let uses = Uses::read(opened, code, texts)?;
     let stacks = uses.stacks();
     let (mut reached, mut walked, mut names) = (0, 0, BTreeSet::new());
     let mut analysis = Analysis::new(code, maps.iter().map(|m| (m.name.clone(), m.kind)));
@@ -114,9 +116,13 @@ pub(crate) fn programs(
         }
         let target =
             section.name.parse().unwrap_or_else(|_| Target::Other(section.name.to_string()));
-        let gathered = uses.gather(index, &mut reached, &mut walked)?;
+        let gathered = uses.gather(index, &mut reached, &mut walked, texts)?;
         let written = analysis.writes(index);
         reached += written.writes.len();
+        let changed = written.writes.keys().chain(&written.deletes);
+        let names = gathered.uses.iter().map(|used| &used.name).chain(changed);
+        texts.count(names.map(String::len).sum())?;
+        texts.count(3 * section.name.len())?;
         let names = |what| gathered.uses.iter().filter(move |used| used.what == what);
         let names = |what| names(what).map(|used| used.name.clone()).collect();
         programs.push(ProgramFacts {
@@ -155,7 +161,7 @@ pub(crate) fn reached_from(code: &Code<'_>, from: usize) -> BTreeSet<usize> {
     {
         let named =
             (0..function.end - function.start).filter_map(|at| code.reference(function, at));
-        for reference in named.chain(code.exceptions(index).iter().cloned()) {
+        for reference in named.chain(code.exceptions(index).iter().copied()) {
             if let Reference::Function(to) = reference
                 && seen.insert(to)
             {
@@ -174,20 +180,26 @@ fn source_of(opened: &Opened<'_>, function: &Function) -> Option<Source> {
 }
 
 /// All CO-RE relocations, in order of section and place.
-pub(crate) fn core_relocations(opened: &Opened<'_>) -> Vec<CoreRelocation> {
-    let Some(btf) = &opened.btf else { return Vec::new() };
-    let of_section = |(section, info): (&str, &SectionInfo)| {
-        let section = section.to_owned();
-        let each = move |relocation: &RelocationInfo| {
+pub(crate) fn core_relocations(
+    opened: &Opened<'_>,
+    texts: &mut Texts,
+) -> Result<Vec<CoreRelocation>, ObjectError> {
+    let Some(btf) = &opened.btf else { return Ok(Vec::new()) };
+    let mut all = Vec::new();
+    for (section, info) in opened.ext.sections() {
+        for relocation in &info.relocations {
             let line = info.line(0, relocation.offset);
-            CoreRelocation {
+            let relocation = CoreRelocation {
                 source: line.and_then(|line| opened.source(line)),
-                ..core_relocation(btf, &section, relocation)
-            }
-        };
-        info.relocations.iter().map(each).collect::<Vec<_>>()
-    };
-    opened.ext.sections().flat_map(of_section).collect()
+                ..core_relocation(btf, section, relocation)
+            };
+            let CoreRelocation { section, type_name, access, path, .. } = &relocation;
+            let file = relocation.source.as_ref().map_or("", |source| &source.file);
+            texts.count([section, type_name, access, path, file].map(str::len).iter().sum())?;
+            all.push(relocation);
+        }
+    }
+    Ok(all)
 }
 
 fn core_relocation(btf: &Btf, section: &str, relocation: &RelocationInfo) -> CoreRelocation {

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ObjectError;
 use crate::elf::{Elf, Symbol};
+use crate::texts::Texts;
 
 /// A slot that the object fills: an inner map or a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,18 +18,26 @@ pub struct Slot {
 const POINTER: u64 = 8;
 
 /// The slots of a map whose `values` begin some bytes into its definition, which is `symbol`.
-pub(crate) fn slots(elf: &Elf<'_>, symbol: &Symbol<'_>, values: u64) -> Vec<Slot> {
+pub(crate) fn slots(
+    elf: &Elf<'_>,
+    symbol: &Symbol<'_>,
+    values: u64,
+    texts: &mut Texts,
+) -> Result<Vec<Slot>, ObjectError> {
     let Some(section) = symbol.section.and_then(|index| elf.sections.get(index)) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let start = symbol.value.saturating_add(values);
     let end = symbol.value.saturating_add(symbol.size);
     let first = section.relocations.partition_point(|r| r.offset < start);
     let inside = section.relocations.iter().skip(first).take_while(|r| r.offset < end);
-    let slot = |relocation: &crate::elf::Relocation| {
-        let name = elf.symbols.get(relocation.symbol)?.name.to_string();
-        let index = u32::try_from((relocation.offset - start) / POINTER).ok()?;
-        Some(Slot { index, name })
-    };
-    inside.filter_map(slot).collect()
+    let mut slots = Vec::new();
+    for relocation in inside {
+        let name = elf.symbols.get(relocation.symbol).map_or("", |symbol| &symbol.name);
+        let Ok(index) = u32::try_from((relocation.offset - start) / POINTER) else { continue };
+        // Definitions may overlap, so that relocations do not bound the slots.
+        texts.count(size_of::<Slot>())?;
+        slots.push(Slot { index, name: texts.take(name)? });
+    }
+    Ok(slots)
 }

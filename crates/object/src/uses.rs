@@ -1,13 +1,17 @@
 //! What functions use, where, and what must hold for it: helpers, kernel functions, kernel symbols, maps.
 
+use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::calls::{Code, Function, Reference};
-use crate::guard::{Guard, Guards};
+use crate::guard::{Guard, Guards, MOST_TOLD};
+use crate::insn::Insn;
 use crate::opened::Opened;
+use crate::texts::Texts;
 use crate::{ObjectError, Source, helper, limits, stack};
 
 /// Something of the kernel that a program uses, at the first place that does.
@@ -42,22 +46,25 @@ pub enum Used {
 pub(crate) struct Uses<'a> {
     opened: &'a Opened<'a>,
     code: &'a Code<'a>,
-    functions: Vec<FunctionUses>,
+    functions: Vec<FunctionUses<'a>>,
 }
 
+/// Names are those of the object and guards are shared: many functions may use the same.
 #[derive(Default)]
-struct FunctionUses {
-    spots: BTreeMap<(Used, String), Spot>,
-    maps: BTreeSet<String>,
-    calls: BTreeMap<usize, Vec<Guard>>,
+struct FunctionUses<'a> {
+    spots: BTreeMap<(Used, Cow<'a, str>), Spot>,
+    maps: BTreeSet<&'a str>,
+    calls: BTreeMap<usize, Shared>,
     unknown: bool,
     stack: u32,
 }
 
+type Shared = Vec<Arc<Guard>>;
+
 #[derive(Default)]
 struct Spot {
     at: usize,
-    guards: Vec<Guard>,
+    guards: Shared,
 }
 
 /// What one program uses, its subprograms included.
@@ -74,16 +81,29 @@ pub(crate) struct Gathered {
 const GUARD_BUDGET: usize = 8_000_000;
 
 impl<'a> Uses<'a> {
-    pub(crate) fn read(opened: &'a Opened<'a>, code: &'a Code<'a>) -> Result<Self, ObjectError> {
+    pub(crate) fn read(
+        opened: &'a Opened<'a>,
+        code: &'a Code<'a>,
+        texts: &mut Texts,
+    ) -> Result<Self, ObjectError> {
         let mut functions = Vec::with_capacity(code.functions.len());
         let (mut found, mut budget) = (0, GUARD_BUDGET);
         for (index, function) in code.functions.iter().enumerate() {
-            let mut uses = of_function(opened, code, function, &mut budget);
-            for reference in code.exceptions(index) {
-                uses.unknown |= *reference == Reference::Unknown;
-                uses.add(0, reference.clone(), &[]);
+            let (body, mut uses) = (code.body(function), FunctionUses::default());
+            uses.stack = stack::of_function(body);
+            let guards = match needs_guards(code, function, body) {
+                true => Some(Guards::of(opened, code, function, &mut budget, texts)?),
+                false => None,
+            };
+            let named = (0..body.len()).filter_map(|at| Some((at, code.reference(function, at)?)));
+            for (at, reference) in named {
+                let guards = || guards.as_ref().map(|guards| guards.at(at)).unwrap_or_default();
+                found += uses.add(at, reference, guards);
+                limit("calls and references", found, limits::CALLS)?;
             }
-            found += uses.spots.len() + uses.calls.len() + uses.maps.len();
+            for reference in code.exceptions(index) {
+                found += uses.add(0, *reference, Vec::new);
+            }
             limit("calls and references", found, limits::CALLS)?;
             functions.push(uses);
         }
@@ -97,8 +117,9 @@ impl<'a> Uses<'a> {
         from: usize,
         reached: &mut usize,
         walked: &mut usize,
+        texts: &mut Texts,
     ) -> Result<Gathered, ObjectError> {
-        let mut all: BTreeMap<&(Used, String), (usize, Spot)> = BTreeMap::new();
+        let mut all: BTreeMap<&(Used, Cow<'_, str>), (usize, Spot)> = BTreeMap::new();
         let mut gathered = Gathered::default();
         for (index, inherited) in self.reached(from, walked)? {
             let (Some(uses), Some(function)) =
@@ -111,7 +132,11 @@ impl<'a> Uses<'a> {
             gathered.functions += 1;
             gathered.insns += function.end - function.start;
             gathered.unknown |= uses.unknown;
-            gathered.maps.extend(uses.maps.iter().cloned());
+            for map in &uses.maps {
+                if !gathered.maps.contains(*map) {
+                    gathered.maps.insert(texts.take(map)?);
+                }
+            }
             for (key, spot) in &uses.spots {
                 let guards = together(&inherited, &spot.guards);
                 let spot = Spot { at: spot.at, guards };
@@ -126,8 +151,9 @@ impl<'a> Uses<'a> {
                 }
             }
         }
-        let uses = all.into_iter().map(|(key, (index, spot))| self.used(key, index, spot));
-        gathered.uses = uses.collect();
+        for (key, (index, spot)) in all {
+            gathered.uses.push(self.used(key, index, spot, texts)?);
+        }
         Ok(gathered)
     }
 
@@ -137,7 +163,7 @@ impl<'a> Uses<'a> {
         &self,
         from: usize,
         walked: &mut usize,
-    ) -> Result<Vec<(usize, Vec<Guard>)>, ObjectError> {
+    ) -> Result<Vec<(usize, Shared)>, ObjectError> {
         let mut order = vec![from];
         let mut found = BTreeMap::from([(from, Vec::new())]);
         let mut todo = VecDeque::from([from]);
@@ -166,19 +192,27 @@ impl<'a> Uses<'a> {
         Ok(order.into_iter().map(with).collect())
     }
 
-    fn used(&self, (what, name): &(Used, String), index: usize, spot: Spot) -> Use {
+    fn used(
+        &self,
+        (what, name): &(Used, Cow<'_, str>),
+        index: usize,
+        spot: Spot,
+        texts: &mut Texts,
+    ) -> Result<Use, ObjectError> {
         let function = self.code.functions.get(index);
         let source = function.and_then(|function| {
             let (start, at) = (function.offset(0), function.offset(spot.at));
             self.opened.source(self.opened.line(function.section, start, at)?)
         });
-        Use {
+        texts.count(source.as_ref().map_or(0, |source| source.file.len()))?;
+        texts.count(spot.guards.iter().map(|guard| guard.name().len()).sum())?;
+        Ok(Use {
             what: *what,
-            name: name.clone(),
-            function: function.map(|function| function.name.clone()).unwrap_or_default(),
+            name: texts.take(name)?,
+            function: texts.take(function.map_or("", |function| &function.name))?,
             source,
-            guards: spot.guards,
-        }
+            guards: spot.guards.iter().map(|guard| Guard::clone(guard)).collect(),
+        })
     }
 
     /// Bytes of stack of the deepest way from a function, as the verifier counts them; none for recursion and more
@@ -189,65 +223,60 @@ impl<'a> Uses<'a> {
     }
 }
 
-fn together(inherited: &[Guard], own: &[Guard]) -> Vec<Guard> {
+fn together(inherited: &[Arc<Guard>], own: &[Arc<Guard>]) -> Shared {
     let mut all = inherited.to_vec();
     all.extend(own.iter().filter(|guard| !inherited.contains(guard)).cloned());
-    all.truncate(MOST_GUARDS);
+    all.truncate(MOST_TOLD);
     all
 }
 
 /// Leaves the guards that both have; whether that took any away.
-fn keep_common(known: &mut Vec<Guard>, others: &[Guard]) -> bool {
+fn keep_common(known: &mut Shared, others: &[Arc<Guard>]) -> bool {
     let before = known.len();
     known.retain(|guard| others.contains(guard));
     known.len() < before
 }
 
-/// Most guards of one use that are told.
-const MOST_GUARDS: usize = 4;
-
-fn of_function(
-    opened: &Opened<'_>,
-    code: &Code<'_>,
-    function: &Function,
-    budget: &mut usize,
-) -> FunctionUses {
-    let body = code.body(function);
-    let mut uses = FunctionUses { stack: stack::of_function(body), ..FunctionUses::default() };
-    let mut refers = Vec::new();
-    for at in 0..body.len() {
-        match code.reference(function, at) {
-            Some(Reference::Map { name, .. }) => _ = uses.maps.insert(name),
-            Some(Reference::Unknown) => uses.unknown = true,
-            Some(reference) => refers.push((at, reference)),
-            None => {}
-        }
-    }
-    let places: Vec<usize> = refers.iter().map(|(at, _)| *at).collect();
-    let guards = Guards::of(opened, code, function, &places, budget);
-    for (at, reference) in refers {
-        uses.add(at, reference, guards.at(at));
-    }
-    uses
+/// Whether an instruction refers to something whose guards are told.
+fn needs_guards(code: &Code<'_>, function: &Function, body: &[Insn]) -> bool {
+    let told = |reference| !matches!(reference, Reference::Map { .. } | Reference::Unknown);
+    (0..body.len()).any(|at| code.reference(function, at).is_some_and(told))
 }
 
-impl FunctionUses {
-    fn add(&mut self, at: usize, reference: Reference, guards: &[Guard]) {
+impl<'a> FunctionUses<'a> {
+    /// Takes in what an instruction refers to; how many entries came with it.
+    fn add(
+        &mut self,
+        at: usize,
+        reference: Reference<'a>,
+        guards: impl FnOnce() -> Shared,
+    ) -> usize {
         let key = match reference {
             Reference::Helper(id) => (Used::Helper, helper::label(id)),
-            Reference::Kfunc(name) => (Used::Kfunc, name),
-            Reference::Extern(name) => (Used::Ksym, name),
-            Reference::Function(to) => {
-                let known = self.calls.entry(to).or_insert_with(|| guards.to_vec());
-                keep_common(known, guards);
-                return;
+            Reference::Kfunc(name) => (Used::Kfunc, name.into()),
+            Reference::Extern(name) => (Used::Ksym, name.into()),
+            Reference::Map { name, .. } => return usize::from(self.maps.insert(name)),
+            Reference::Unknown => {
+                self.unknown = true;
+                return 0;
             }
-            Reference::Map { .. } | Reference::Unknown => return,
+            Reference::Function(to) => {
+                let (guards, before) = (guards(), self.calls.len());
+                let known = self.calls.entry(to).or_insert_with(|| guards.clone());
+                keep_common(known, &guards);
+                return self.calls.len() - before;
+            }
         };
-        let spot = Spot { at, guards: guards.to_vec() };
+        let spot = Spot { at, guards: guards() };
         match self.spots.entry(key) {
-            Entry::Vacant(entry) => _ = entry.insert(spot),
-            Entry::Occupied(mut entry) => _ = entry.get_mut().join(spot),
+            Entry::Vacant(entry) => {
+                entry.insert(spot);
+                1
+            }
+            Entry::Occupied(mut entry) => {
+                entry.get_mut().join(spot);
+                0
+            }
         }
     }
 }

@@ -192,19 +192,19 @@ impl Listing<'_> {
         refers.into_iter().chain(self.jump(at, insn)).chain(self.relocation(at)).collect()
     }
 
-    fn note(&self, to: Reference) -> Note {
+    fn note(&self, to: Reference<'_>) -> Note {
         match to {
-            Reference::Helper(id) => Note::Helper(helper::label(id)),
-            Reference::Kfunc(name) => Note::Kfunc(name),
-            Reference::Extern(name) => Note::Extern(name),
+            Reference::Helper(id) => Note::Helper(helper::label(id).into_owned()),
+            Reference::Kfunc(name) => Note::Kfunc(name.to_owned()),
+            Reference::Extern(name) => Note::Extern(name.to_owned()),
             Reference::Function(index) => {
                 let name = self.code.functions.get(index).map(|function| function.name.clone());
                 name.map_or(Note::Unknown, Note::Function)
             }
             Reference::Map { name, offset } if name.starts_with('.') => {
-                Note::Variable(self.opened.variable(&name, offset))
+                Note::Variable(self.opened.variable(name, offset))
             }
-            Reference::Map { name, .. } => Note::Map(name),
+            Reference::Map { name, .. } => Note::Map(name.to_owned()),
             Reference::Unknown => Note::Unknown,
         }
     }

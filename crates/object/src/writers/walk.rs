@@ -152,10 +152,10 @@ impl<'a> Walk<'a> {
     }
 
     /// What an `ld_imm64` leaves in its register.
-    fn loaded(&self, reference: Option<Reference>) -> Held {
+    fn loaded(&self, reference: Option<Reference<'_>>) -> Held {
         match reference {
             Some(Reference::Map { name, .. }) => {
-                let bit = self.bit(&name);
+                let bit = self.bit(name);
                 let data = name.starts_with('.');
                 if data { Held::value_of(bit) } else { Held::map(bit) }
             }
@@ -199,7 +199,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn call(&mut self, reference: Reference, creates: bool, state: &mut State) -> Option<()> {
+    fn call(&mut self, reference: Reference<'_>, creates: bool, state: &mut State) -> Option<()> {
         let arguments: [Held; 5] = std::array::from_fn(|n| state.reg(n as u8 + 1));
         let result = match reference {
             Reference::Helper(id) => self.helper(id, arguments, creates)?,
