@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use skep_api::{ErrorBody, MAX_BODY};
 use skep_object::Unfit;
+use skep_oci::archive::BundleError;
 use skep_oci::{RegistryError, StoreError};
 use skep_runtime::RuntimeError;
 use skep_trust::{AdmitError, TrustError};
@@ -122,10 +123,20 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             _ if error.is_altered() => Self::not_admitted(&error),
-            StoreError::NoPackage { .. } | StoreError::Several { .. } => {
-                Self::of(StatusCode::BAD_REQUEST, "layout", &error)
-            }
+            StoreError::NoPackage { .. } => Self::of(StatusCode::BAD_REQUEST, "layout", &error),
+            StoreError::Several { .. } => Self::of(StatusCode::BAD_REQUEST, "layout", &error)
+                .hint("say which with --package NAME:VERSION"),
             _ => Self::of(StatusCode::INTERNAL_SERVER_ERROR, "store", &error),
+        }
+    }
+}
+
+impl From<BundleError> for Error {
+    fn from(error: BundleError) -> Self {
+        match error {
+            BundleError::Store(error) => error.into(),
+            error if error.is_altered() => Self::not_admitted(&error),
+            error => Self::of(StatusCode::INTERNAL_SERVER_ERROR, "file", &error),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use skep_api::Package as Wanted;
 use skep_oci::registry::{Options, Part};
 use skep_oci::{
-    Collected, Credentials, Registry, RegistryError, Store, durable, regular, signatures,
+    Collected, Credentials, Registry, RegistryError, Store, archive, durable, regular, signatures,
 };
 use skep_runtime::{Cause, Packages};
 use skep_spec::{Arch, Digest, PackageRef};
@@ -22,9 +22,13 @@ use crate::config::Config;
 use crate::ending::Ending;
 use crate::error::Error;
 
+/// How the names of folders begin that hold what is taken out of a bundle.
+const UNPACKED: &str = ".unpacked-";
+
 /// The node's packages: an OCI layout, and for each package that was let in a note of how.
 #[derive(Clone, Debug)]
 pub struct Shelf {
+    state: PathBuf,
     store: Store,
     notes: PathBuf,
     trust: PathBuf,
@@ -52,8 +56,9 @@ impl Shelf {
         let store = Store::create(&state.join("store")).map_err(|e| Error::from(e).hint(hint))?;
         std::fs::create_dir_all(&notes).map_err(|error| written(&notes, &error))?;
         durable::remove_leftovers(&notes)?;
+        remove_unpacked(state);
         let (trust, ending) = (config_dir.join("trust.toml"), Ending::default());
-        Ok(Self { store, notes, trust, config, ending })
+        Ok(Self { state: state.to_owned(), store, notes, trust, config, ending })
     }
 
     /// What gives up a pull.
@@ -71,7 +76,10 @@ impl Shelf {
         let (reference, verified) = match wanted {
             Wanted::Reference(reference) => self.out_of_registry(reference, allow_unsigned)?,
             Wanted::Layout { path, package } => {
-                self.out_of_layout(path, package.as_ref(), allow_unsigned)?
+                self.out_of_layout(&Store::open(path)?, package.as_ref(), allow_unsigned)?
+            }
+            Wanted::Bundle { path, package } => {
+                self.out_of_bundle(path, package.as_ref(), allow_unsigned)?
             }
         };
         let digest = *verified;
@@ -178,17 +186,30 @@ impl Shelf {
         Error::new(StatusCode::BAD_GATEWAY, "registry", message).hint(hint)
     }
 
-    fn out_of_layout(
+    /// The package is held in a folder of its own until it is verified.
+    fn out_of_bundle(
         &self,
         path: &Path,
         package: Option<&PackageRef>,
         allow_unsigned: bool,
     ) -> Result<(PackageRef, Verified<Digest>), Error> {
-        let layout = Store::open(path)?;
+        let folder = tempfile::Builder::new().prefix(UNPACKED).tempdir_in(&self.state);
+        let folder = folder.map_err(|error| written(&self.state, &error))?;
+        let store = Store::passing(folder.path())?;
+        archive::take(path, package, Some(arch()?), &store)?;
+        self.out_of_layout(&store, None, allow_unsigned)
+    }
+
+    fn out_of_layout(
+        &self,
+        layout: &Store,
+        package: Option<&PackageRef>,
+        allow_unsigned: bool,
+    ) -> Result<(PackageRef, Verified<Digest>), Error> {
         let (reference, digest) = layout.the_package(package)?;
-        let bundles = signatures::bundles(&layout, digest)?;
+        let bundles = signatures::bundles(layout, digest)?;
         let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
-        self.store.copy_from(&layout, digest, &reference, arch()?)?;
+        self.store.copy_from(layout, digest, &reference, arch()?)?;
         self.attach(digest, &bundles)?;
         Ok((reference, verified))
     }
@@ -273,6 +294,17 @@ impl Packages for Shelf {
         let bundles = signatures::bundles(&self.store, *index)?;
         let verified = self.verify(&note.reference, *index, &bundles, true).map_err(cause)?;
         Ok(admit(verified, &self.store, arch().map_err(cause)?, &note.reference)?)
+    }
+}
+
+/// Removes what an earlier skepd took out of bundles and died over.
+fn remove_unpacked(state: &Path) {
+    let entries = std::fs::read_dir(state).into_iter().flatten().flatten();
+    let is_unpacked = |entry: &std::fs::DirEntry| {
+        entry.file_name().as_encoded_bytes().starts_with(UNPACKED.as_bytes())
+    };
+    for folder in entries.filter(is_unpacked) {
+        let _ = std::fs::remove_dir_all(folder.path()); // the next start tries again
     }
 }
 

@@ -21,6 +21,13 @@ pub enum Package {
         /// Which package of it, where there are several.
         package: Option<PackageRef>,
     },
+    /// A bundle on the node, by its absolute path.
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// Which package of it, where there are several.
+        package: Option<PackageRef>,
+    },
 }
 
 /// `POST /v1/services`.

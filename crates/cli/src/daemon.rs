@@ -9,7 +9,7 @@ use skep_spec::{PackageRef, ServiceName};
 
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::place;
+use crate::place::{self, Place};
 
 /// A client of this machine's skepd.
 pub fn client(config: &Config) -> Client {
@@ -118,12 +118,13 @@ pub fn pairs(flag: &str, form: &str, list: &[String]) -> Result<BTreeMap<String,
     Ok(pairs)
 }
 
-/// A package as skepd is asked for it: a folder is a layout on this machine.
+/// A package as skepd is asked for it: a folder is a layout on this machine, a file a bundle; `package` chooses of several.
 ///
 /// # Errors
-/// It is neither a layout nor a reference.
-pub fn package(text: &str, config: &Config) -> Result<Package> {
+/// It is neither a layout nor a bundle nor a reference.
+pub fn package(text: &str, package: Option<PackageRef>, config: &Config) -> Result<Package> {
     let path = Path::new(text);
+    let absolute = || path.canonicalize().context(|| format!("can't find {text}"));
     if path.is_dir() {
         if path.join("skep.toml").is_file() {
             return Err(Error::usage(format!("'{text}' is a project, not a package")).hint(
@@ -131,13 +132,20 @@ pub fn package(text: &str, config: &Config) -> Result<Package> {
             ));
         }
         place::layout(path)?;
-        let path = path.canonicalize().context(|| format!("can't find {text}"))?;
-        return Ok(Package::Layout { path, package: None });
+        return Ok(Package::Layout { path: absolute()?, package });
+    }
+    if path.exists() {
+        let Place::Bundle(_) = Place::parse(text, config)? else {
+            return Err(Error::usage(format!("'{text}' is neither a file nor a folder")));
+        };
+        return Ok(Package::Bundle { path: absolute()?, package });
     }
     if place::is_path(text) {
-        return Err(Error::usage(format!("there is no folder '{text}'"))
-            .hint("give the folder of an OCI layout, or [registry/]publisher/name:version"));
+        return Err(Error::usage(format!("there is no folder '{text}'")).hint(
+            "give the folder of an OCI layout, a bundle, or [registry/]publisher/name:version",
+        ));
     }
+    place::names_itself(package.as_ref())?;
     let reference: PackageRef =
         text.parse().map_err(|error: skep_spec::reference::ReferenceError| {
             Error::usage(error.to_string())

@@ -1,8 +1,11 @@
-//! A package with its signatures, from a layout or a registry, in the one order that is safe: what is signed is looked at
+//! A package with its signatures, from a layout, a bundle or a registry, in the one order that is safe: what is signed is looked at
 //! before content is fetched.
 
+use std::io::BufReader;
+use std::path::Path;
+
 use skep_oci::registry::Part;
-use skep_oci::{Store, signatures};
+use skep_oci::{Store, archive, regular, signatures};
 use skep_spec::{Digest, PackageRef};
 use tempfile::TempDir;
 
@@ -19,7 +22,7 @@ pub struct Fetched<T> {
     pub reference: PackageRef,
     /// What the look at digest and signatures gave.
     pub checked: T,
-    /// Where a registry's package was pulled to; it goes with this value.
+    /// Where a registry's or bundle's package was put; it goes with this value.
     _folder: Option<TempDir>,
 }
 
@@ -44,10 +47,16 @@ pub fn fetch<T>(
             let checked = check(&reference, digest, &bundles)?;
             Ok(Fetched { store, reference, checked, _folder: None })
         }
+        Place::Bundle(file) => {
+            let (store, folder) = passing()?;
+            let (reference, digest) = place::out_of_bundle(&file, wanted, &store)?;
+            let bundles = signatures::bundles(&store, digest).map_err(place::failed)?;
+            let checked = check(&reference, digest, &bundles)?;
+            Ok(Fetched { store, reference, checked, _folder: Some(folder) })
+        }
         Place::Registry(reference) => {
             let registry = place::registry(&reference, plain_http, config)?;
-            let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
-            let store = Store::create(folder.path()).map_err(place::failed)?;
+            let (store, folder) = passing()?;
             let checked = place::block_on(async {
                 let digest = registry.resolve(&reference).await.map_err(place::failed)?;
                 let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
@@ -65,22 +74,40 @@ pub fn fetch<T>(
 pub struct Whole {
     /// It.
     pub store: Store,
-    /// Where a registry's package was pulled to.
+    /// Where a registry's package, or a bundle's packages, were put.
     _folder: Option<TempDir>,
 }
 
-/// The layout of a place; of a registry's package one of its own, with all that refers to it. What was left there is said.
+/// A layout that goes with the folder.
+fn passing() -> Result<(Store, TempDir)> {
+    let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
+    Ok((Store::passing(folder.path()).map_err(place::failed)?, folder))
+}
+
+/// All that a bundle holds, in a layout of its own.
 ///
 /// # Errors
-/// There is no such layout, or the registry does not give the package whole.
+/// The file is no bundle, or not whole.
+pub fn unpacked(file: &Path) -> Result<Whole> {
+    let (store, folder) = passing()?;
+    let from = regular::open(file).context(|| format!("can't read {}", file.display()))?;
+    archive::read(BufReader::new(from), &store).map_err(place::failed)?;
+    Ok(Whole { store, _folder: Some(folder) })
+}
+
+/// The layout of a place; of a bundle, and of a registry's package, one of its own, with all that refers to it. What was left
+/// in the registry is said.
+///
+/// # Errors
+/// There is no such layout, the bundle is not whole, or the registry does not give the package whole.
 pub fn whole(place: Place, plain_http: bool, output: &Output, config: &Config) -> Result<Whole> {
     let reference = match place {
         Place::Layout(path) => return Ok(Whole { store: place::layout(&path)?, _folder: None }),
+        Place::Bundle(file) => return unpacked(&file),
         Place::Registry(reference) => reference,
     };
     let registry = place::registry(&reference, plain_http, config)?;
-    let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
-    let store = Store::create(folder.path()).map_err(place::failed)?;
+    let (store, folder) = passing()?;
     let carried = place::block_on(async {
         let digest = registry.resolve(&reference).await.map_err(place::failed)?;
         place::pull_whole(&registry, &reference, digest, &store).await

@@ -1,9 +1,9 @@
-//! Where a package is: an OCI layout on disk, or a reference to a registry.
+//! Where a package is: an OCI layout on disk, a file that `skep bundle` made, or a reference to a registry.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use skep_oci::archive::BundleError;
+use skep_oci::archive::{self, BundleError};
 use skep_oci::registry::{Carried, Options, Part, Registry};
 use skep_oci::signatures::SignatureError;
 use skep_oci::{Credentials, RegistryError, Store, StoreError};
@@ -20,22 +20,32 @@ use crate::output::Output;
 pub enum Place {
     /// A folder.
     Layout(PathBuf),
+    /// A file.
+    Bundle(PathBuf),
     /// A registry, filled in from the configured hub where the text had none.
     Registry(PackageRef),
 }
 
 impl Place {
-    /// A folder that exists is a layout, anything else a reference.
+    /// A folder that exists is a layout, a file a bundle, anything else a reference.
     ///
     /// # Errors
-    /// The text is neither, or names no registry and no hub is configured.
+    /// The text is none of these, or names no registry and no hub is configured.
     pub fn parse(text: &str, config: &Config) -> Result<Self> {
-        if Path::new(text).is_dir() {
+        let path = Path::new(text);
+        if path.is_dir() {
             return Ok(Self::Layout(text.into()));
+        }
+        if path.is_file() {
+            return match archive::is_archive(path) {
+                true => Ok(Self::Bundle(text.into())),
+                false => Err(Error::usage(format!("the file '{text}' is no bundle of packages"))
+                    .hint("give what skep bundle made, the folder of an OCI layout, or publisher/name:version")),
+            };
         }
         if is_path(text) {
             return Err(Error::usage(format!("there is no folder '{text}'"))
-                .hint("give the folder of an OCI layout, or publisher/name:version"));
+                .hint("give the folder of an OCI layout, a bundle, or publisher/name:version"));
         }
         reference(text, config).map(Self::Registry).map_err(|error| {
             error.hint(format!("there is no folder '{text}' either, which would be a layout"))
@@ -46,6 +56,19 @@ impl Place {
 /// Whether a text can only be meant as a path: no reference begins like this.
 pub fn is_path(text: &str) -> bool {
     text.starts_with(['/', '.', '~'])
+}
+
+/// A reference is asked for as it is: `--package` is for what holds several.
+///
+/// # Errors
+/// There is one.
+pub fn names_itself(package: Option<&PackageRef>) -> Result<()> {
+    match package {
+        None => Ok(()),
+        Some(_) => {
+            Err(Error::usage("--package is for layouts and bundles: a reference names its package"))
+        }
+    }
 }
 
 /// A reference with its registry.
@@ -130,17 +153,35 @@ pub fn layout(path: &Path) -> Result<Store> {
 /// # Errors
 /// There is none, or there are several and none is named.
 pub fn package(store: &Store, wanted: Option<&PackageRef>) -> Result<(PackageRef, Digest)> {
-    store.the_package(wanted).map_err(|error| {
-        let hint = match &error {
-            StoreError::NoPackage { wanted: None, .. } => {
-                Some("skep pack and skep pull put packages into layouts")
-            }
-            StoreError::NoPackage { .. } => None,
-            StoreError::Several { .. } => Some("say which with --package NAME:VERSION"),
-            _ => return failed(error),
-        };
-        hint.into_iter().fold(Error::usage(error.to_string()), Error::hint)
+    store.the_package(wanted).map_err(chosen)
+}
+
+/// The same of a bundle, of which all is checked; that package alone is put into `store`.
+///
+/// # Errors
+/// As [`package`], and when the file is no bundle or not whole.
+pub fn out_of_bundle(
+    file: &Path,
+    wanted: Option<&PackageRef>,
+    store: &Store,
+) -> Result<(PackageRef, Digest)> {
+    archive::take(file, wanted, None, store).map_err(|error| match error {
+        BundleError::Store(error) => chosen(error),
+        error => failed(error),
     })
+}
+
+/// What is said where no package, or none alone, is the one that is asked for.
+fn chosen(error: StoreError) -> Error {
+    let hint = match &error {
+        StoreError::NoPackage { wanted: None, .. } => {
+            Some("skep pack and skep pull put packages into layouts, and skep bundle into files")
+        }
+        StoreError::NoPackage { .. } => None,
+        StoreError::Several { .. } => Some("say which with --package NAME:VERSION"),
+        _ => return failed(error),
+    };
+    hint.into_iter().fold(Error::usage(error.to_string()), Error::hint)
 }
 
 /// A library's error, which says it all, as the command's.

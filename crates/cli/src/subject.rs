@@ -1,4 +1,4 @@
-//! What is looked at: a file, a project, a layout or a reference, down to the bytes of its objects.
+//! What is looked at: a file, a project, a layout, a bundle or a reference, down to the bytes of its objects.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use skep_object::{Facts, carve};
 use skep_oci::registry::Part;
-use skep_oci::regular;
+use skep_oci::{archive, regular};
 use skep_spec::oci::{Descriptor, Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, Manifest, PackageRef};
 use skep_trust::bundle::Bundle;
@@ -36,14 +36,17 @@ impl Named {
     pub fn parse(what: &str, config: &Config) -> Result<Self> {
         let path = Path::new(what);
         if path.is_file() {
-            return Ok(Self::File(path.to_owned()));
+            return Ok(match archive::is_archive(path) {
+                true => Self::Package(Place::Bundle(path.to_owned())),
+                false => Self::File(path.to_owned()),
+            });
         }
         if path.join("skep.toml").is_file() {
             return Ok(Self::Project(path.to_owned()));
         }
         match unusable(path, what) {
             Some(error) => Err(error.hint(
-                "give a folder with skep.toml, an object, an OCI layout, or publisher/name:version",
+                "give a folder with skep.toml, an object, an OCI layout, a bundle, or publisher/name:version",
             )),
             None => Place::parse(what, config).map(Self::Package),
         }

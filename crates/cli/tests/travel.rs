@@ -148,6 +148,57 @@ fn packages_travel_in_a_file() {
     assert!(!folder.join("x.skep").exists());
 }
 
+/// What came on a stick goes into the registry of a site, signatures and all.
+#[test]
+fn a_bundle_fills_a_registry() {
+    let registry = DockerRegistry::start();
+    let (one, two) = (Fixture::new("1.0.0"), Fixture::new("2.0.0"));
+    let folder = one.folder.path();
+    let skep = || skep(folder);
+    run(skep().args(["key", "new", "-o", "key"]));
+    let two_layout = two.store.root().to_str().unwrap();
+    for layout in ["layout", two_layout] {
+        run(skep().args(["sign", "--key", "key.key", layout]));
+    }
+    run(skep().args(["bundle", "layout", two_layout, "-o", "site.skep"]));
+    let mirror = format!("{}/mirror", registry.host);
+    let text = run(skep().args(["unbundle", "site.skep", "--to", &mirror]));
+    let both = [("1.0.0", one.index), ("2.0.0", two.index)];
+    let lines = both.map(|(version, index)| format!("{mirror}/acme/exec:{version}\n  {index}\n"));
+    assert!(text.starts_with(&lines.concat()), "{text}");
+    for (version, index) in both {
+        let place = format!("{mirror}/acme/exec:{version}");
+        let text = run(skep().args(["verify", "--key", "key.pub", &place]));
+        assert!(text.contains(&index.to_string()), "{text}");
+    }
+    let again = run(skep().args(["unbundle", "site.skep", "--to", &mirror]));
+    assert!(again.contains("\n0 new blobs, 0 B, into "), "{again}");
+
+    let copied = format!("{}/copied/acme/exec", registry.host);
+    let from = ["copy", "site.skep", &copied];
+    refused(skep().args(from), 2, "say which with --package");
+    let text = run(skep().args(from).args(["--package", "acme/exec:2.0.0"]));
+    assert!(text.contains(&format!("{copied}:2.0.0")) && text.contains("1 signature"), "{text}");
+    run(skep().args(["bundle", "site.skep", "-o", "again.skep"]));
+    let bytes = |file: &str| std::fs::read(folder.join(file)).unwrap();
+    assert!(bytes("again.skep") == bytes("site.skep"), "a bundle of a bundle is the same");
+
+    run(skep().args(["bundle", "layout", "-o", "half.skep", "--arch", "x86_64"]));
+    let part = "for linux/amd64 only, and a registry takes a package whole";
+    refused(skep().args(["unbundle", "half.skep", "--to", &format!("{mirror}/half")]), 1, part);
+    refused(skep().args(["tags", &format!("{mirror}/half/acme/exec")]), 1, "404");
+    refused(skep().args(["unbundle", "site.skep", "--to", "https://x"]), 2, "is no registry");
+    refused(skep().args(["unbundle", "site.skep", "--to", "acme"]), 2, "is no registry");
+    refused(skep().args(["unbundle", "site.skep"]), 2, "required");
+    refused(
+        skep().args(["unbundle", "site.skep", "--to", &mirror, "-o", "x"]),
+        2,
+        "cannot be used",
+    );
+    std::fs::write(folder.join("any"), "").unwrap();
+    refused(skep().args(["verify", "--key", "key.pub", "any"]), 2, "is no bundle of packages");
+}
+
 /// A bundle that was cut or altered anywhere leaves nothing, not even in a layout that was there.
 #[test]
 fn a_bundle_that_is_not_whole_leaves_nothing() {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::store::{StoreError, io_error};
 
@@ -19,13 +19,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     replace(path, bytes, 0o666).map_err(io_error("write", path))
 }
 
+/// Writes a file of a store that goes with this process, and so is not waited for until it is on the disk.
+pub(crate) fn pass(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let temporary = temporary(path);
+    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(io_error("write", path))
+}
+
 /// Writes a file, so that others see all of it or what was there before. It is a new one, of this mode less the umask.
 ///
 /// # Errors
 /// When it cannot be written: what was there before stays.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary = folder.join(format!("{TEMPORARY}{}", unique()));
+    let temporary = temporary(path);
     let written = write_new(&temporary, bytes, mode)
         .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| File::open(folder)?.sync_all());
@@ -51,6 +58,10 @@ pub fn remove_leftovers(folder: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    path.with_file_name(format!("{TEMPORARY}{}", unique()))
 }
 
 /// A name that no other writer has: its process, for the one that cleans up, and 64 random bits.

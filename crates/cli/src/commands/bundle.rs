@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::fs::{File, Permissions};
 use std::io::{BufReader, BufWriter};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 use skep_oci::archive::{self, Archived, Source};
 use skep_oci::{Store, regular};
-use skep_spec::{Arch, Digest};
+use skep_spec::{Arch, Digest, PackageRef};
 
 use crate::config::Config;
 use crate::error::{Context as _, Error, Result};
-use crate::fetch::{Whole, whole};
+use crate::fetch::{Whole, unpacked, whole};
 use crate::output::{Output, bytes};
 use crate::place::{self, Place};
 
@@ -24,7 +24,7 @@ use crate::place::{self, Place};
 /// lies in one: skep unbundle takes it apart, and verify, push, copy and install check as ever.
 #[derive(Debug, Args)]
 pub struct Bundle {
-    /// What: [registry/]publisher/name:version (or @sha256:…), or OCI layouts, of which every package is taken
+    /// What: [registry/]publisher/name:version (or @sha256:…), or OCI layouts and other bundles, of which every package is taken
     #[arg(required = true)]
     packages: Vec<String>,
     /// The file to write
@@ -38,7 +38,7 @@ pub struct Bundle {
     plain_http: bool,
 }
 
-/// Take packages out of a bundle into a layout
+/// Take packages out of a bundle: into a layout, or into a registry
 ///
 /// Nothing is listed there before all of it has been checked against its digests; who signed it is for skep verify.
 #[derive(Debug, Args)]
@@ -46,8 +46,14 @@ pub struct Unbundle {
     /// The file that skep bundle made
     file: PathBuf,
     /// The folder of the layout; it is made if need be
-    #[arg(long, short = 'o', value_name = "LAYOUT")]
-    out: PathBuf,
+    #[arg(long, short = 'o', value_name = "LAYOUT", required_unless_present = "to")]
+    out: Option<PathBuf>,
+    /// Push the packages to this registry, with all that refers to them: host[:port][/path]
+    #[arg(long, value_name = "REGISTRY", conflicts_with = "out")]
+    to: Option<String>,
+    /// Speak HTTP without TLS (loopback addresses always do)
+    #[arg(long, requires = "to")]
+    plain_http: bool,
 }
 
 #[derive(Serialize)]
@@ -55,7 +61,7 @@ struct Answer {
     packages: Vec<Listed>,
     blobs: usize,
     bytes: u64,
-    to: PathBuf,
+    to: String,
 }
 
 #[derive(Serialize)]
@@ -96,7 +102,7 @@ impl Bundle {
             archive::write(&sources, &arches, BufWriter::new(&file)).map_err(place::failed)?;
         file.as_file().sync_all().context(|| format!("can't write {shown}"))?;
         file.persist(&self.out).context(|| format!("can't write {shown}"))?;
-        answer(archived, self.out, "into", output);
+        answer(archived, &self.out, "into", output);
         Ok(())
     }
 }
@@ -105,32 +111,76 @@ impl Unbundle {
     /// Runs it.
     ///
     /// # Errors
-    /// The file is no bundle or not whole, or the layout cannot be written: then nothing of it is there.
-    pub fn run(self, output: &Output) -> Result<()> {
+    /// The file is no bundle or not whole, or the layout cannot be written: then nothing of it is there. The registry does not
+    /// take a package: those before it are there.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        match (&self.out, &self.to) {
+            (_, Some(to)) => self.fill_registry(to, output, config),
+            (Some(out), None) => self.fill_layout(out, output),
+            (None, None) => Err(Error::usage("give -o LAYOUT or --to REGISTRY")),
+        }
+    }
+
+    fn fill_layout(&self, out: &Path, output: &Output) -> Result<()> {
         let file: File =
             regular::open(&self.file).context(|| format!("can't read {}", self.file.display()))?;
-        let new = Store::would_make(&self.out);
-        let read = Store::create(&self.out)
+        let new = Store::would_make(out);
+        let read = Store::create(out)
             .map_err(place::failed)
             .and_then(|store| archive::read(BufReader::new(file), &store).map_err(place::failed));
         if read.is_err() {
             new.iter().for_each(|path| place::remove(path));
         }
-        answer(read?, self.out, "out into", output);
+        answer(read?, out, "out into", output);
+        Ok(())
+    }
+
+    fn fill_registry(&self, to: &str, output: &Output, config: &Config) -> Result<()> {
+        let place = |name: &PackageRef| format!("{to}/{name}").parse::<PackageRef>();
+        // Whatever its packages are called, this says what is wrong with the registry itself.
+        let example: PackageRef = "publisher/name".parse().map_err(place::failed)?;
+        if !place(&example).is_ok_and(|found| found.registry.is_some()) {
+            return Err(Error::usage(format!("'{to}' is no registry"))
+                .hint("give host[:port] or host[:port]/path, without https://"));
+        }
+        let Whole { store, .. } = &unpacked(&self.file)?;
+        let packages = store.packages().map_err(place::failed)?;
+        let mut answer = Answer { packages: Vec::new(), blobs: 0, bytes: 0, to: to.to_owned() };
+        for (name, digest) in &packages {
+            let reference = place(name).map_err(place::failed)?;
+            let registry = place::registry(&reference, self.plain_http, config)?;
+            let pushed = place::block_on(async {
+                registry.push(store, *digest, &reference).await.map_err(place::failed)
+            });
+            let pushed = pushed.map_err(|error| {
+                let (done, all) = (answer.packages.len(), packages.len());
+                if done == 0 { error } else {
+                    error.hint(format!("{done} of {all} packages are there; the same command goes on with the others"))
+                }
+            })?;
+            answer.blobs += pushed.blobs;
+            answer.bytes += pushed.bytes;
+            answer.packages.push(Listed { package: reference.to_string(), digest: *digest });
+        }
+        output.answer(&answer, || answer.text("new blobs", "into"));
         Ok(())
     }
 }
 
-fn answer(archived: Archived, to: PathBuf, into: &str, output: &Output) {
+fn answer(archived: Archived, to: &Path, into: &str, output: &Output) {
     let listed = |(package, digest)| Listed { package, digest };
     let packages: Vec<Listed> = archived.packages.into_iter().map(listed).collect();
+    let to = to.display().to_string();
     let answer = Answer { packages, blobs: archived.blobs, bytes: archived.bytes, to };
-    output.answer(&answer, || {
+    output.answer(&answer, || answer.text("blobs", into));
+}
+
+impl Answer {
+    fn text(&self, blobs: &str, into: &str) -> String {
         let mut text = String::new();
-        for Listed { package, digest } in &answer.packages {
+        for Listed { package, digest } in &self.packages {
             text += &format!("{package}\n  {digest}\n");
         }
-        let (blobs, size, to) = (answer.blobs, bytes(answer.bytes), answer.to.display());
-        format!("{text}{blobs} blobs, {size}, {into} {to}")
-    });
+        format!("{text}{} {blobs}, {}, {into} {}", self.blobs, bytes(self.bytes), self.to)
+    }
 }

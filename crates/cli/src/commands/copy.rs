@@ -11,16 +11,16 @@ use crate::fetch::whole;
 use crate::output::{Output, bytes};
 use crate::place::{self, Place};
 
-/// Copy a package, with all that refers to it, to a registry: from another one, or from a layout
+/// Copy a package, with all that refers to it, to a registry: from another one, from a layout or a bundle
 ///
 /// Not a byte changes, so that digests and signatures stay good. The tag moves last: whoever follows it finds everything.
 #[derive(Debug, Args)]
 pub struct Copy {
-    /// What: [registry/]publisher/name:version (or @sha256:…), or an OCI layout
+    /// What: [registry/]publisher/name:version (or @sha256:…), an OCI layout, or a bundle
     from: String,
     /// Where to: [registry/][path/]publisher/name, with the same name, and the same version or none
     to: String,
-    /// Which package of a layout that holds several
+    /// Which package of a layout or bundle that holds several
     #[arg(long, value_name = "NAME:VERSION")]
     package: Option<PackageRef>,
     /// Speak HTTP without TLS to both (loopback addresses always do)
@@ -51,8 +51,8 @@ impl Copy {
                 .hint("give [registry/]publisher/name[:version]"));
         }
         let place = Place::parse(&self.from, config)?;
-        if matches!(place, Place::Registry(_)) && self.package.is_some() {
-            return Err(Error::usage("--package is for layouts: a reference names its package"));
+        if matches!(place, Place::Registry(_)) {
+            place::names_itself(self.package.as_ref())?;
         }
         let found = whole(place, self.plain_http, output, config)?;
         let (reference, digest) = place::package(&found.store, self.package.as_ref())?;

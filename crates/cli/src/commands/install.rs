@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use clap::Args;
 use skep_api::Install as Request;
+use skep_spec::PackageRef;
 
 use super::show;
 use crate::config::Config;
@@ -17,8 +18,11 @@ use crate::output::Output;
 /// everything is undone.
 #[derive(Debug, Args)]
 pub struct Install {
-    /// [registry/]publisher/name:version, or the folder of an OCI layout
+    /// [registry/]publisher/name:version, the folder of an OCI layout, or a bundle
     package: String,
+    /// Which package of a layout or bundle that holds several
+    #[arg(long = "package", value_name = "NAME:VERSION")]
+    which: Option<PackageRef>,
     /// The service's name, instead of the package's last component
     #[arg(long = "as", value_name = "NAME")]
     service: Option<String>,
@@ -38,7 +42,7 @@ impl Install {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let clock = Instant::now();
         let request = Request {
-            package: daemon::package(&self.package, config)?,
+            package: daemon::package(&self.package, self.which, config)?,
             service: self.service.as_deref().map(daemon::service).transpose()?,
             params: daemon::pairs("--set", "NAME=VALUE", &self.set)?,
             allow_unsigned: self.allow_unsigned,

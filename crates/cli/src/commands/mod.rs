@@ -107,7 +107,7 @@ impl Command {
             Self::Show(command) => command.run(output, &config),
             Self::Sign(command) => command.run(output, &config),
             Self::Tags(command) => command.run(output, &config),
-            Self::Unbundle(command) => command.run(output),
+            Self::Unbundle(command) => command.run(output, &config),
             Self::Upgrade(command) => command.run(output, &config),
             Self::Verify(command) => command.run(output, &config),
         }

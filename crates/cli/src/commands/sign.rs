@@ -50,6 +50,16 @@ impl Sign {
         let (reference, digest) = match Place::parse(&self.place, config)? {
             Place::Layout(path) => self.in_layout(&key, &path)?,
             Place::Registry(reference) => self.in_registry(&key, reference, config)?,
+            Place::Bundle(path) => {
+                let shown = path.display();
+                let hint = format!(
+                    "skep unbundle {shown} -o LAYOUT, sign the layout, and skep bundle it again"
+                );
+                return Err(Error::usage(format!(
+                    "'{shown}' is a bundle, to which nothing is added"
+                ))
+                .hint(hint));
+            }
         };
         let id = key.public().map_err(place::failed)?.id();
         let answer = Answer { package: reference.to_string(), digest, key: id };
@@ -72,9 +82,7 @@ impl Sign {
         reference: PackageRef,
         config: &Config,
     ) -> Result<(PackageRef, Digest)> {
-        if self.package.is_some() {
-            return Err(Error::usage("--package is for layouts: a reference names its package"));
-        }
+        place::names_itself(self.package.as_ref())?;
         let registry = place::registry(&reference, self.plain_http, config)?;
         place::block_on(async {
             let index = registry.index(&reference).await.map_err(place::failed)?;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use clap::Args;
 use skep_api::{Plan, Upgrade as Request};
+use skep_spec::PackageRef;
 
 use super::show;
 use crate::config::Config;
@@ -18,8 +19,11 @@ use crate::output::Output;
 pub struct Upgrade {
     /// The service
     service: String,
-    /// What to upgrade to: [registry/]publisher/name:version, or the folder of an OCI layout
+    /// What to upgrade to: [registry/]publisher/name:version, the folder of an OCI layout, or a bundle
     package: String,
+    /// Which package of a layout or bundle that holds several
+    #[arg(long = "package", value_name = "NAME:VERSION")]
+    which: Option<PackageRef>,
     /// Change a parameter; the others stay as they are
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
@@ -43,7 +47,7 @@ impl Upgrade {
         let clock = Instant::now();
         let service = daemon::service(&self.service)?;
         let request = Request {
-            package: daemon::package(&self.package, config)?,
+            package: daemon::package(&self.package, self.which, config)?,
             params: daemon::pairs("--set", "NAME=VALUE", &self.set)?,
             allow_unsigned: self.allow_unsigned,
             allow_downgrade: self.allow_downgrade,

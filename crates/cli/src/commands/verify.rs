@@ -23,7 +23,7 @@ use crate::place::{self, Place};
 /// Digest first, then signature, then content, as skepd does before it installs. Exit status 4: refused.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// An OCI layout, or [registry/]publisher/name:version
+    /// An OCI layout, a bundle, or [registry/]publisher/name:version
     place: String,
     /// Trust this public key alone
     #[arg(long, value_name = "PUB", conflicts_with = "policy")]
@@ -31,7 +31,7 @@ pub struct Verify {
     /// Trust as this file says, instead of /etc/skep/trust.toml
     #[arg(long, value_name = "trust.toml")]
     policy: Option<PathBuf>,
-    /// Which package of a layout that holds several
+    /// Which package of a layout or bundle that holds several
     #[arg(long, value_name = "NAME:VERSION")]
     package: Option<PackageRef>,
     /// Speak HTTP without TLS (loopback addresses always do)

@@ -180,6 +180,16 @@ pub enum RegistryError {
         /// The package's own name and version.
         found: String,
     },
+    /// Some of the package's platforms are not in the layout.
+    #[error(
+        "cannot {action}: what is here of it is for {} only, and a registry takes a package whole: get it with all its platforms, with skep pull or skep bundle without --arch", here.join(", ")
+    )]
+    Partial {
+        /// What was being done, on what.
+        action: String,
+        /// The platforms that are there.
+        here: Vec<String>,
+    },
     /// The layout holds something that is no package.
     #[error("cannot {action}: the layout is not a package's: {why}")]
     Layout {

@@ -57,6 +57,7 @@ impl Registry {
         let version = version.ok_or_else(|| RegistryError::NoVersion(reference.to_string()))?;
         let bytes = store.require(&digest, MAX_DOCUMENT as u64)?;
         let index = self.own_index(&action, &bytes, reference)?;
+        is_whole(&action, store, &index)?;
         let repository = reference.repository();
         let push = self.pusher(&repository, &action).await?;
         let mut pushed = Pushed::default();
@@ -151,6 +152,21 @@ impl Registry {
         client.store_auth_if_needed(self.host(), &auth).await;
         Ok(Pusher { registry: self, client, repository, action })
     }
+}
+
+/// A bundle may be made for some platforms only.
+fn is_whole(action: &str, store: &Store, index: &Index) -> Result<(), RegistryError> {
+    let is_here = |entry: &&Descriptor| store.has(&entry.digest);
+    let named = |entry: &Descriptor| {
+        let platform = entry.platform.as_ref();
+        platform.map(|platform| format!("{}/{}", platform.os, platform.architecture))
+    };
+    let here: Vec<&Descriptor> = index.manifests.iter().filter(is_here).collect();
+    if here.is_empty() || here.len() == index.manifests.len() {
+        return Ok(());
+    }
+    let (action, here) = (action.to_owned(), here.into_iter().filter_map(named).collect());
+    Err(RegistryError::Partial { action, here })
 }
 
 struct Pusher<'a> {

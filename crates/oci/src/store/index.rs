@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use skep_spec::oci::{Descriptor, Index};
 use skep_spec::{Digest, PackageName, PackageRef, Version, media};
 
 use super::error::io_error;
 use super::{Store, StoreError};
-use crate::{durable, regular};
+use crate::regular;
 
 pub(super) const FILE: &str = "index.json";
 pub(super) const LOCK: &str = ".index.lock";
@@ -105,11 +105,7 @@ impl Store {
     /// # Errors
     /// When `index.json` cannot be read.
     pub fn packages(&self) -> Result<Vec<(PackageRef, Digest)>, StoreError> {
-        let entries = self.index()?.manifests.into_iter();
-        let indexes = entries.filter(|entry| entry.media_type == media::INDEX);
-        let package =
-            |entry: Descriptor| Some((listed_as(entry.annotations.get(REF_NAME)?)?, entry.digest));
-        Ok(indexes.filter_map(package).collect())
+        Ok(packages_of(&self.index()?))
     }
 
     /// The one package that the layout lists, or the one of several that `wanted` names, with its own name and version.
@@ -120,21 +116,7 @@ impl Store {
         &self,
         wanted: Option<&PackageRef>,
     ) -> Result<(PackageRef, Digest), StoreError> {
-        let is_wanted = |listed: &PackageRef| {
-            wanted.is_none_or(|w| listed.name == w.name && listed.version == w.version)
-        };
-        let packages = self.packages()?;
-        let root = self.root.clone();
-        let listed = || packages.iter().map(|(listed, _)| listed.to_string()).collect();
-        let mut found = packages.iter().filter(|(listed, _)| is_wanted(listed));
-        match (found.next(), found.next()) {
-            (Some(package), None) => Ok(package.clone()),
-            (None, _) => {
-                let wanted = wanted.cloned().map(Box::new);
-                Err(StoreError::NoPackage { root, wanted, listed: listed() })
-            }
-            (Some(_), Some(_)) => Err(StoreError::Several { root, listed: listed() }),
-        }
+        choose(self.packages()?, wanted, &self.root)
     }
 
     /// The index digest that `reference` means in this layout, if it is listed.
@@ -171,11 +153,41 @@ impl Store {
         // What could not be read again would close the store to everyone.
         Index::parse_list(&bytes)
             .map_err(|source| StoreError::Full { path: path.clone(), source: Box::new(source) })?;
-        durable::write(&path, &bytes)
+        self.write(&path, &bytes)
     }
 
     fn index_path(&self) -> PathBuf {
         self.root.join(FILE)
+    }
+}
+
+/// The packages that a list names, each with its name and version.
+pub(crate) fn packages_of(list: &Index) -> Vec<(PackageRef, Digest)> {
+    let indexes = list.manifests.iter().filter(|entry| entry.media_type == media::INDEX);
+    let package =
+        |entry: &Descriptor| Some((listed_as(entry.annotations.get(REF_NAME)?)?, entry.digest));
+    indexes.filter_map(package).collect()
+}
+
+/// The one of these packages, or the one of several that `wanted` names; `root` is what holds them.
+pub(crate) fn choose(
+    packages: Vec<(PackageRef, Digest)>,
+    wanted: Option<&PackageRef>,
+    root: &Path,
+) -> Result<(PackageRef, Digest), StoreError> {
+    let is_wanted = |listed: &PackageRef| {
+        wanted.is_none_or(|w| listed.name == w.name && listed.version == w.version)
+    };
+    let root = root.to_owned();
+    let listed = || packages.iter().map(|(listed, _)| listed.to_string()).collect();
+    let mut found = packages.iter().filter(|(listed, _)| is_wanted(listed));
+    match (found.next(), found.next()) {
+        (Some(package), None) => Ok(package.clone()),
+        (None, _) => {
+            let wanted = wanted.cloned().map(Box::new);
+            Err(StoreError::NoPackage { root, wanted, listed: listed() })
+        }
+        (Some(_), Some(_)) => Err(StoreError::Several { root, listed: listed() }),
     }
 }
 

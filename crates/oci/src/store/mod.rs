@@ -19,12 +19,15 @@ use skep_trust::Blobs;
 pub use self::collect::Collected;
 pub use self::error::StoreError;
 pub(crate) use self::error::io_error;
+pub(crate) use self::index::{choose, packages_of};
 use crate::{durable, regular};
 
 /// A store in a folder.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    /// Whether what is written need not outlive this process.
+    passing: bool,
 }
 
 impl Store {
@@ -33,14 +36,26 @@ impl Store {
     /// # Errors
     /// When the folder cannot be made or holds something else.
     pub fn create(root: &Path) -> Result<Self, StoreError> {
-        let store = Self { root: root.to_owned() };
+        Self::made(root, false)
+    }
+
+    /// A store that goes with this process: nothing is waited for until it is on the disk.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub fn passing(root: &Path) -> Result<Self, StoreError> {
+        Self::made(root, true)
+    }
+
+    fn made(root: &Path, passing: bool) -> Result<Self, StoreError> {
+        let store = Self { root: root.to_owned(), passing };
         let blobs = store.blobs();
         fs::create_dir_all(&blobs).map_err(io_error("make the folder", &blobs))?;
         let marker = root.join(Layout::FILE);
         if !marker.exists() {
-            durable::write(&marker, Layout::BYTES)?;
+            store.write(&marker, Layout::BYTES)?;
         }
-        let store = Self::open(root)?;
+        let store = Self { passing, ..Self::open(root)? };
         store.change_index(|_| ())?;
         durable::remove_leftovers(root)?;
         durable::remove_leftovers(&blobs)?;
@@ -74,7 +89,7 @@ impl Store {
         match regular::open(&marker).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("read", &marker)(e)),
             _ if Layout::read(&bytes).is_ok_and(|layout| layout.is_known()) => {
-                Ok(Self { root: root.to_owned() })
+                Ok(Self { root: root.to_owned(), passing: false })
             }
             _ => Err(StoreError::NotALayout(root.to_owned())),
         }
@@ -113,7 +128,7 @@ impl Store {
         let path = self.path(&digest);
         // A blob of this name but another length was cut by something else: write it again.
         if !is_whole(&path, bytes.len() as u64) {
-            durable::write(&path, bytes)?;
+            self.write(&path, bytes)?;
         }
         Ok(digest)
     }
@@ -178,6 +193,13 @@ impl Store {
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path)(e)),
             _ => Ok(()),
+        }
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        match self.passing {
+            true => durable::pass(path, bytes),
+            false => durable::write(path, bytes),
         }
     }
 

@@ -17,6 +17,11 @@ impl<R: Read> Entries<R> {
         Self { from, count: 0, bytes: 0 }
     }
 
+    /// How many bytes were read.
+    pub(super) const fn position(&self) -> u64 {
+        self.bytes
+    }
+
     /// The next file, which must be this one.
     pub(super) fn must(&mut self, wanted: &'static str) -> Result<Vec<u8>, ArchiveError> {
         let absent = || ArchiveError::Layout { what: wanted, why: "it is not there".to_owned() };

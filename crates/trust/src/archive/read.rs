@@ -8,6 +8,7 @@ use skep_spec::{Digest, PackageRef, media};
 
 use super::entries::{Entries, unexpected};
 use super::{ArchiveError, BLOBS, INDEX};
+use crate::layer::BLOCK;
 
 /// An archive that is being read. One blob at a time is in memory.
 pub struct Reader<R> {
@@ -31,6 +32,12 @@ impl<R: Read> Reader<R> {
         })?;
         let packages = packages(&index)?;
         Ok(Self { entries, index, packages, sizes: BTreeMap::new() })
+    }
+
+    /// Where in the archive the last blob begins that came.
+    #[must_use]
+    pub fn last_begins_at(&self, size: u64) -> u64 {
+        self.entries.position() - size.next_multiple_of(BLOCK as u64)
     }
 
     /// The next blob, held against its name; none at the end.

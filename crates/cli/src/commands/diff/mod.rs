@@ -20,11 +20,11 @@ use crate::subject::{ObjectBytes, Subject};
 /// objects themselves.
 #[derive(Debug, Args)]
 pub struct Diff {
-    /// The old version: a folder with skep.toml (built), an object, an OCI layout, or a reference
+    /// The old version: a folder with skep.toml (built), an object, an OCI layout, a bundle, or a reference
     old: String,
     /// The new version
     new: String,
-    /// Which package of a layout that holds several, for the old version
+    /// Which package of a layout or bundle that holds several, for the old version
     #[arg(long, value_name = "NAME:VERSION")]
     old_package: Option<PackageRef>,
     /// The same for the new version

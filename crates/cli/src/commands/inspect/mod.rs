@@ -20,9 +20,9 @@ use crate::subject::{Package, Subject};
 /// itself, not from what its author says. Nothing is loaded.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// A folder with skep.toml (built), an object, a binary that embeds objects, an OCI layout, or a reference
+    /// A folder with skep.toml (built), an object, a binary that embeds objects, an OCI layout, a bundle, or a reference
     what: String,
-    /// Which package of a layout that holds several
+    /// Which package of a layout or bundle that holds several
     #[arg(long, value_name = "NAME:VERSION")]
     package: Option<PackageRef>,
     /// Show the instructions instead: of every program, or of one and what it calls

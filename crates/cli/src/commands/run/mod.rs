@@ -34,7 +34,7 @@ use crate::subject::Named;
 /// embed one.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// A folder with skep.toml, an object, a binary that embeds objects, an OCI layout, or a reference
+    /// A folder with skep.toml, an object, a binary that embeds objects, an OCI layout, a bundle, or a reference
     #[arg(default_value = ".")]
     what: String,
     /// Set a parameter; for a bare object, a variable in .rodata or .data
@@ -67,7 +67,7 @@ pub struct Run {
     /// Kernel types for building a project: host, or a file; host if a package's own are not cached
     #[arg(long, value_name = "host|FILE")]
     btf: Option<String>,
-    /// Which package of a layout that holds several
+    /// Which package of a layout or bundle that holds several
     #[arg(long, value_name = "NAME:VERSION")]
     package: Option<PackageRef>,
     /// Speak HTTP without TLS (loopback addresses always do)

@@ -1,5 +1,7 @@
 //! Air-gap archives from stores and into them: packages with all that refers to them, in one file.
 
+mod opened;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
@@ -8,6 +10,7 @@ use skep_spec::{Arch, Digest, PackageRef, media};
 use skep_trust::admit::LAYER_MAX;
 use skep_trust::archive::{ArchiveError, Reader, Writer};
 
+pub use self::opened::{is_archive, take};
 use crate::signatures::{SignatureError, artifact_type, referrers};
 use crate::store::{Store, StoreError};
 
