@@ -70,6 +70,31 @@ pub fn fetch<T>(
     }
 }
 
+/// A package's name, its digest and its signatures, of which nobody checked any; its content is not fetched.
+///
+/// # Errors
+/// It is not there, or cannot be read.
+pub fn signed(
+    place: Place,
+    wanted: Option<&PackageRef>,
+    plain_http: bool,
+    config: &Config,
+) -> Result<(PackageRef, Digest, Vec<Vec<u8>>)> {
+    if let Place::Registry(reference) = place {
+        place::names_itself(wanted)?;
+        let registry = place::registry(&reference, plain_http, config)?;
+        return place::block_on(async {
+            let digest = registry.resolve(&reference).await.map_err(place::failed)?;
+            let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
+            Ok((reference, digest, bundles))
+        });
+    }
+    let check = |_: &PackageRef, digest, bundles: &[Vec<u8>]| Ok((digest, bundles.to_vec()));
+    let fetched = fetch(place, wanted, Part::Whole, plain_http, config, check)?;
+    let (digest, bundles) = fetched.checked;
+    Ok((fetched.reference, digest, bundles))
+}
+
 /// A layout, which may be there only as long as this value.
 pub struct Whole {
     /// It.

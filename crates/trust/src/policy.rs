@@ -138,6 +138,24 @@ impl Policy {
             .max_by_key(|(rule, pattern)| (pattern.weight(), !rule.registries.is_empty()))
     }
 
+    /// The rules, in the file's order.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The keys whose signatures count no more.
+    #[must_use]
+    pub const fn revoked_keys(&self) -> &BTreeSet<KeyId> {
+        &self.revoked_keys
+    }
+
+    /// The digests that are refused.
+    #[must_use]
+    pub const fn revoked_digests(&self) -> &BTreeSet<Digest> {
+        &self.revoked_digests
+    }
+
     /// Whether signatures of the key count no more, whatever the rules say.
     #[must_use]
     pub fn is_key_revoked(&self, key: &KeyId) -> bool {
@@ -173,6 +191,24 @@ pub(crate) fn schema() -> serde_json::Value {
 }
 
 impl Rule {
+    /// Which packages it speaks of.
+    #[must_use]
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
+    /// The registries that packages must come from; none means any place.
+    #[must_use]
+    pub fn registries(&self) -> &[String] {
+        &self.registries
+    }
+
+    /// Whether it names keyless identities, which admit nothing yet.
+    #[must_use]
+    pub const fn is_keyless(&self) -> bool {
+        self.keyless
+    }
+
     /// How many different keys must have signed: one or more.
     #[must_use]
     pub fn threshold(&self) -> usize {
@@ -222,7 +258,9 @@ impl Rule {
             || registry.is_some_and(|asked| self.registries.iter().any(|r| r == asked))
     }
 
-    fn best_pattern(&self, name: &PackageName) -> Option<&Pattern> {
+    /// The most specific of its patterns that speaks of a package.
+    #[must_use]
+    pub fn best_pattern(&self, name: &PackageName) -> Option<&Pattern> {
         self.patterns.iter().filter(|p| p.matches(name)).max_by_key(|p| p.weight())
     }
 

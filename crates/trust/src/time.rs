@@ -32,6 +32,23 @@ pub fn parse(text: &str) -> Option<SystemTime> {
     fine.then(|| SystemTime::UNIX_EPOCH + since)
 }
 
+/// A moment as it is spelled, to the second; what is before 1970 or after 9999 has no spelling.
+#[must_use]
+pub fn format(moment: SystemTime) -> Option<String> {
+    let seconds = moment.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    let (days, second) = (i64::try_from(seconds / 86_400).ok()?, seconds % 86_400);
+    // The year is at most one off: 400 years have 146,097 days.
+    let guess = 1970 + days * 400 / 146_097;
+    let year = [guess + 1, guess, guess - 1]
+        .into_iter()
+        .find(|year| days_since_epoch(*year, 1, 1) <= days)
+        .filter(|year| *year <= 9999)?;
+    let month = (1..=12).rev().find(|month| days_since_epoch(year, *month, 1) <= days)?;
+    let day = days - days_since_epoch(year, month, 1) + 1;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
+}
+
 fn days_of(year: i64, month: i64) -> i64 {
     let (next_year, next) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
     days_since_epoch(next_year, next, 1) - days_since_epoch(year, month, 1)
@@ -50,6 +67,22 @@ pub(crate) fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut seconds = 0_u64;
+        while seconds < 253_402_300_800 {
+            let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            let text = format(moment).unwrap();
+            assert_eq!(parse(&text), Some(moment), "{text}");
+            seconds += 86_399 * 29; // days, months, years and hours of every kind
+        }
+        let after = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_800);
+        assert_eq!(
+            (format(after), format(SystemTime::UNIX_EPOCH - Duration::from_secs(1))),
+            (None, None)
+        );
+    }
 
     #[test]
     fn times_have_one_form() {

@@ -229,8 +229,8 @@ pub fn verify(
     }
     let mut keys = BTreeSet::new();
     let mut refusals = Vec::new();
-    for bundle in bundles.iter().take(BUNDLES_MAX) {
-        match signer(bundle, digest, rule, policy, now) {
+    for counts in each(asked, bundles, policy, now) {
+        match counts {
             Ok(key) => {
                 keys.insert(key);
             }
@@ -272,6 +272,20 @@ pub fn verify_or_allow(
         None if allow_unsigned => Ok(Verified::unsigned(asked.digest)),
         None => Err(error),
     })
+}
+
+/// What each bundle says under the package's rule, in their order: the key whose signature counts, or why none does. Empty where
+/// no rule speaks of the package.
+#[must_use]
+pub fn each(
+    asked: &Asked<'_>,
+    bundles: &[Vec<u8>],
+    policy: &Policy,
+    now: SystemTime,
+) -> Vec<Result<KeyId, Refusal>> {
+    let Some((rule, _)) = policy.rule(asked.name, asked.registry) else { return Vec::new() };
+    let looked_at = bundles.iter().take(BUNDLES_MAX);
+    looked_at.map(|bundle| signer(bundle, asked.digest, rule, policy, now)).collect()
 }
 
 /// The trusted key that signed `asked` as a package in this bundle.

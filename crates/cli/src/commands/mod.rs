@@ -22,6 +22,7 @@ mod run;
 mod show;
 mod sign;
 mod tags;
+mod trust;
 mod upgrade;
 mod verify;
 
@@ -71,6 +72,7 @@ pub enum Command {
     Show(show::Show),
     Sign(sign::Sign),
     Tags(tags::Tags),
+    Trust(trust::Trust),
     Unbundle(bundle::Unbundle),
     Upgrade(upgrade::Upgrade),
     Verify(verify::Verify),
@@ -107,6 +109,7 @@ impl Command {
             Self::Show(command) => command.run(output, &config),
             Self::Sign(command) => command.run(output, &config),
             Self::Tags(command) => command.run(output, &config),
+            Self::Trust(command) => command.run(output, &config),
             Self::Unbundle(command) => command.run(output, &config),
             Self::Upgrade(command) => command.run(output, &config),
             Self::Verify(command) => command.run(output, &config),

@@ -1,0 +1,130 @@
+//! `skep trust add`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use skep_trust::Policy;
+
+use super::edit::{Editor, NewKey, NewRule, same_rule, with_rule};
+use super::file::Which;
+use super::list::Shown;
+use crate::commands::key;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::output::Output;
+
+/// Trust public keys for packages: adds a rule, or keys to the rule of just these packages
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    /// Whose packages: publisher/name, publisher/*, publisher/prefix-* or *
+    #[arg(required = true, value_name = "PATTERN")]
+    packages: Vec<String>,
+    /// The public key (.pub); may be given several times
+    #[arg(long, value_name = "PUB", required = true)]
+    key: Vec<PathBuf>,
+    /// Only for packages from this registry, host[:port]; may be given several times
+    #[arg(long = "registry", value_name = "HOST")]
+    registries: Vec<String>,
+    /// How many different keys of the rule must have signed
+    #[arg(long, value_name = "N")]
+    threshold: Option<usize>,
+    /// The last moment at which the keys' signatures count, such as 2027-12-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    not_after: Option<String>,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    file: PathBuf,
+    added: Added,
+    rule: Shown,
+}
+
+/// What was not there before.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Added {
+    Rule,
+    Keys,
+    Threshold,
+    Nothing,
+}
+
+impl Add {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No key, no such pattern, a rule that cannot be meant, or the file cannot be written.
+    pub(super) fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let not_after = self.not_after.as_deref().map(moment).transpose()?;
+        let mut keys = Vec::new();
+        for file in &self.key {
+            let key = key::public(file)?;
+            keys.push(NewKey { key, not_after: not_after.clone() });
+        }
+        let file = self.which.file(config);
+        let (policy, added) = file.change(|text, policy| self.edit(text, policy, keys))?;
+        let rule = same_rule(policy.rules(), &self.packages, &self.registries);
+        let rule = rule.and_then(|at| policy.rules().get(at));
+        let rule = Shown::of(rule.ok_or_else(|| Error::usage("there is no such rule"))?, &policy);
+        let answer = Answer { file: file.path, added, rule };
+        output.answer(&answer, || answer.text());
+        Ok(())
+    }
+
+    fn edit(
+        &self,
+        text: &str,
+        policy: &Policy,
+        mut keys: Vec<NewKey>,
+    ) -> Result<(Option<String>, Added)> {
+        let Some(at) = same_rule(policy.rules(), &self.packages, &self.registries) else {
+            let (packages, registries) = (&self.packages[..], &self.registries[..]);
+            let rule = NewRule { packages, registries, threshold: self.threshold, keys: &keys };
+            return Ok((Some(with_rule(text, &rule)), Added::Rule));
+        };
+        let rule = policy.rules().get(at);
+        let has = |key: &NewKey| {
+            rule.is_some_and(|rule| rule.keys().iter().any(|other| other.key == key.key))
+        };
+        if self.not_after.is_some() && keys.iter().any(has) {
+            return Err(Error::usage(
+                "the rule has that key already, and --not-after is for new ones",
+            )
+            .hint("skep trust remove PATTERN --key PUB first, or edit its not_after by hand"));
+        }
+        keys.retain(|key| !has(key));
+        let threshold = self.threshold.filter(|n| rule.is_some_and(|rule| rule.threshold() != *n));
+        let added = match (keys.is_empty(), threshold) {
+            (false, _) => Added::Keys,
+            (true, Some(_)) => Added::Threshold,
+            (true, None) => return Ok((None, Added::Nothing)),
+        };
+        let mut editor = Editor::new(text)?;
+        editor.add_keys(at, &keys, threshold)?;
+        Ok((Some(editor.text()), added))
+    }
+}
+
+/// A moment, before it stands in the file.
+fn moment(text: &str) -> Result<String> {
+    let right = skep_trust::time::parse(text).is_some();
+    right.then(|| text.to_owned()).ok_or_else(|| {
+        Error::usage(format!("--not-after {text}: write it as 2027-12-31T00:00:00Z"))
+    })
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        let did = match self.added {
+            Added::Rule => "Added a rule to",
+            Added::Keys => "Added to the rule in",
+            Added::Threshold => "Changed the rule in",
+            Added::Nothing => "Nothing to add to",
+        };
+        format!("{did} {}\n{}", self.file.display(), self.rule.text())
+    }
+}

@@ -1,0 +1,276 @@
+//! Changes of a `trust.toml` text that leave the rest of it as it was: comments, order, layout.
+
+use std::collections::BTreeSet;
+
+use skep_trust::policy::Rule;
+use skep_trust::{KeyId, PublicKey};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
+
+use crate::error::{Context as _, Error, Kind, Result};
+
+/// What a new rule says.
+pub(super) struct NewRule<'a> {
+    pub(super) packages: &'a [String],
+    pub(super) registries: &'a [String],
+    pub(super) threshold: Option<usize>,
+    pub(super) keys: &'a [NewKey],
+}
+
+/// A key of a rule.
+pub(super) struct NewKey {
+    pub(super) key: PublicKey,
+    /// As TOML spells it.
+    pub(super) not_after: Option<String>,
+}
+
+/// The text with one more rule at its end.
+pub(super) fn with_rule(text: &str, rule: &NewRule<'_>) -> String {
+    let list = |texts: &[String]| {
+        let quoted: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+        format!("[{}]", quoted.join(", "))
+    };
+    let mut added = format!("[[rule]]\npackages = {}\n", list(rule.packages));
+    if !rule.registries.is_empty() {
+        added += &format!("registries = {}\n", list(rule.registries));
+    }
+    if let Some(threshold) = rule.threshold {
+        added += &format!("threshold = {threshold}\n");
+    }
+    let keys: Vec<String> = rule.keys.iter().map(NewKey::text).collect();
+    added += &match keys.as_slice() {
+        [one] => format!("keys = [{one}]\n"),
+        several => format!("keys = [\n  {},\n]\n", several.join(",\n  ")),
+    };
+    match text {
+        "" => added,
+        text if text.ends_with('\n') => format!("{text}\n{added}"),
+        text => format!("{text}\n\n{added}"),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+impl NewKey {
+    fn text(&self) -> String {
+        let until = self.not_after.as_ref().map(|when| format!(", not_after = {when}"));
+        format!("{{ spki = \"{}\"{} }}", self.key.spki_base64(), until.unwrap_or_default())
+    }
+
+    fn inline(&self) -> Result<InlineTable> {
+        let text = self.text();
+        let value: Value = text.parse().context(|| format!("can't write '{text}'"))?;
+        value.as_inline_table().cloned().ok_or_else(|| unusual("keys"))
+    }
+}
+
+/// A text that is being edited.
+pub(super) struct Editor {
+    document: DocumentMut,
+}
+
+impl Editor {
+    pub(super) fn new(text: &str) -> Result<Self> {
+        let document = text.parse().context(|| "can't edit trust.toml")?;
+        Ok(Self { document })
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.document.to_string()
+    }
+
+    /// Adds keys to a rule, counted from 0, and sets its threshold where one is given.
+    pub(super) fn add_keys(
+        &mut self,
+        rule: usize,
+        keys: &[NewKey],
+        threshold: Option<usize>,
+    ) -> Result<()> {
+        let table = self.rule(rule)?;
+        for key in keys {
+            match table.get_mut("keys") {
+                Some(Item::ArrayOfTables(list)) => {
+                    let mut table = Table::new();
+                    key.inline()?.into_iter().for_each(|(name, value)| {
+                        table.insert(&name, Item::Value(value));
+                    });
+                    list.push(table);
+                }
+                Some(Item::Value(Value::Array(list))) => push(list, key.inline()?.into()),
+                _ => return Err(unusual("keys")),
+            }
+        }
+        if let Some(threshold) = threshold {
+            set_threshold(table, threshold);
+        }
+        Ok(())
+    }
+
+    /// Removes a pattern from a rule.
+    pub(super) fn remove_pattern(&mut self, rule: usize, pattern: &str) -> Result<()> {
+        let list = self.rule(rule)?.get_mut("packages").and_then(Item::as_array_mut);
+        let list = list.ok_or_else(|| unusual("packages"))?;
+        let at = list.iter().position(|text| text.as_str() == Some(pattern));
+        remove(list, at.ok_or_else(|| unusual("packages"))?);
+        Ok(())
+    }
+
+    /// Removes keys from a rule.
+    pub(super) fn remove_keys(&mut self, rule: usize, keys: &BTreeSet<KeyId>) -> Result<()> {
+        let is_it = |table: &dyn TableLike| {
+            let spki = table.get("spki").and_then(Item::as_str).unwrap_or_default();
+            PublicKey::from_spki_base64(spki).is_ok_and(|key| keys.contains(&key.id()))
+        };
+        match self.rule(rule)?.get_mut("keys") {
+            Some(Item::ArrayOfTables(list)) => list.retain(|table| !is_it(table)),
+            Some(Item::Value(Value::Array(list))) => {
+                let is_key = |value: &Value| value.as_inline_table().is_some_and(|t| is_it(t));
+                loop {
+                    let found = list.iter().position(is_key);
+                    let Some(at) = found else { break };
+                    remove(list, at);
+                }
+            }
+            _ => return Err(unusual("keys")),
+        }
+        Ok(())
+    }
+
+    /// Removes a rule with the comment right above it; what stands above that, after an empty line, stays.
+    pub(super) fn remove_rule(&mut self, rule: usize) -> Result<()> {
+        let Some(Item::ArrayOfTables(rules)) = self.document.get_mut("rule") else {
+            return Err(unusual("rule"));
+        };
+        let removed = rules.get(rule).ok_or_else(|| unusual("rule"))?;
+        let kept = kept_above(prefix(removed)).to_owned();
+        let position = removed.position();
+        rules.remove(rule);
+        if rules.is_empty() {
+            self.document.remove("rule");
+        }
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let next = tables(self.document.as_table_mut());
+        let next = next.filter(|table| table.position() > position).min_by_key(|t| t.position());
+        match next {
+            Some(next) => {
+                let below = format!("{kept}{}", prefix(next).trim_start_matches('\n'));
+                next.decor_mut().set_prefix(below);
+            }
+            None => {
+                let below = self.document.trailing().as_str().unwrap_or_default().to_owned();
+                self.document.set_trailing(format!("{}\n{below}", kept.trim_end_matches('\n')));
+            }
+        }
+        Ok(())
+    }
+
+    fn rule(&mut self, rule: usize) -> Result<&mut Table> {
+        match self.document.get_mut("rule") {
+            Some(Item::ArrayOfTables(rules)) => rules.get_mut(rule),
+            _ => None,
+        }
+        .ok_or_else(|| unusual("rule"))
+    }
+}
+
+/// The tables that begin with a header, at the top of the document.
+fn tables(document: &mut Table) -> impl Iterator<Item = &mut Table> {
+    document.iter_mut().flat_map(|(_, item)| match item {
+        Item::Table(table) => vec![table],
+        Item::ArrayOfTables(list) => list.iter_mut().collect(),
+        _ => Vec::new(),
+    })
+}
+
+fn prefix(table: &Table) -> &str {
+    table.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default()
+}
+
+/// Of what stands above a header, that which is not the comment right above it.
+fn kept_above(prefix: &str) -> &str {
+    let lines = prefix.trim_end_matches('\n');
+    lines.rfind("\n\n").map_or("", |at| prefix.get(..at + 2).unwrap_or_default())
+}
+
+fn set_threshold(rule: &mut Table, threshold: usize) {
+    let number = i64::try_from(threshold).unwrap_or(i64::MAX);
+    match rule.get_mut("threshold").and_then(Item::as_value_mut) {
+        // What stands around the old number stays.
+        Some(value) => {
+            let decor = value.decor().clone();
+            *value = number.into();
+            *value.decor_mut() = decor;
+        }
+        None => drop(rule.insert("threshold", toml_edit::value(number))),
+    }
+}
+
+/// Adds to a list as it is laid out: after the last, on a line of its own where the last has one. What stands behind the last,
+/// such as a comment, stays there.
+fn push(list: &mut Array, mut value: Value) {
+    let last = list.len().checked_sub(1).and_then(|last| list.get(last));
+    let before = last.and_then(|last| last.decor().prefix()?.as_str()).unwrap_or_default();
+    let Some((_, indent)) = before.rsplit_once('\n') else { return list.push(value) };
+    let indent = indent.to_owned();
+    let behind = match list.trailing_comma() {
+        true => list.trailing().as_str().unwrap_or_default().to_owned(),
+        false => suffix_of_last(list),
+    };
+    value.decor_mut().set_prefix(format!("{}\n{indent}", behind.trim_end()));
+    list.push_formatted(value);
+    list.set_trailing_comma(true);
+    list.set_trailing("\n");
+}
+
+/// What stands behind the last value where no comma follows it; it goes behind a comma.
+fn suffix_of_last(list: &mut Array) -> String {
+    let last = list.len().checked_sub(1).and_then(|last| list.get_mut(last));
+    let Some(last) = last else { return String::new() };
+    let suffix = last.decor().suffix().and_then(|suffix| suffix.as_str()).unwrap_or_default();
+    let suffix = suffix.to_owned();
+    last.decor_mut().set_suffix("");
+    suffix
+}
+
+/// Removes from a list, with the comments on the lines of what is removed; those on the line before stay.
+fn remove(list: &mut Array, at: usize) {
+    let text = |list: &Array, at: usize| match list.get(at) {
+        Some(value) => value.decor().prefix().and_then(|prefix| prefix.as_str().map(str::to_owned)),
+        None => list.trailing().as_str().map(str::to_owned),
+    };
+    let before = text(list, at).unwrap_or_default();
+    let after = text(list, at + 1).unwrap_or_default();
+    list.remove(at);
+    let same_line = before.split_once('\n').map_or(before.as_str(), |(line, _)| line);
+    let next_lines = after.find('\n').and_then(|at| after.get(at..)).unwrap_or_default();
+    match list.get_mut(at) {
+        Some(next) => next.decor_mut().set_prefix(format!("{same_line}{next_lines}")),
+        None if next_lines.is_empty() => {}
+        None => list.set_trailing(format!("{same_line}{next_lines}")),
+    }
+}
+
+/// The rule that speaks of exactly these packages from exactly these registries, counted from 0.
+pub(super) fn same_rule(
+    rules: &[Rule],
+    packages: &[String],
+    registries: &[String],
+) -> Option<usize> {
+    let set = |texts: &[String]| texts.iter().cloned().collect::<BTreeSet<_>>();
+    rules.iter().position(|rule| {
+        let patterns: BTreeSet<_> =
+            rule.patterns().iter().map(|pattern| pattern.as_str().to_owned()).collect();
+        patterns == set(packages) && set(rule.registries()) == set(registries)
+    })
+}
+
+fn unusual(what: &str) -> Error {
+    Error::new(
+        Kind::Failed,
+        format!("can't edit '{what}' in trust.toml: it is written in an unusual way"),
+    )
+    .hint("edit the file by hand; docs/reference/trust.md has its form")
+}

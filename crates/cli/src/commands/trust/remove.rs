@@ -1,0 +1,157 @@
+//! `skep trust remove`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use skep_trust::policy::Rule;
+use skep_trust::{KeyId, Policy};
+
+use super::edit::Editor;
+use super::file::Which;
+use super::list::Shown;
+use crate::commands::key;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::output::Output;
+
+/// Trust nobody any more for packages, or keys no more
+///
+/// What runs goes on running. A key that may be in others' hands belongs under [revoked]: there no rule trusts it.
+#[derive(Debug, Args)]
+pub(super) struct Remove {
+    /// The pattern as skep trust list shows it
+    #[arg(value_name = "PATTERN")]
+    packages: String,
+    /// Only this key of the rule: its file (.pub) or its id; may be given several times
+    #[arg(long, value_name = "PUB|ID")]
+    key: Vec<String>,
+    /// The rule for packages from this registry, where there are several for the pattern
+    #[arg(long, value_name = "HOST")]
+    registry: Option<String>,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    file: PathBuf,
+    pattern: String,
+    removed: Removed,
+    /// What is left of the rule.
+    left: Option<Shown>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Removed {
+    Rule,
+    Pattern,
+    Keys,
+}
+
+impl Remove {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// There is no such rule or key, what is left of it cannot be meant, or the file cannot be written.
+    pub(super) fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let file = self.which.file(config);
+        let (policy, (at, removed)) = file.change(|text, policy| {
+            let (text, at, removed) = self.edit(text, policy, &file.path)?;
+            Ok((Some(text), (at, removed)))
+        })?;
+        let left = match removed {
+            Removed::Rule => None,
+            _ => policy.rules().get(at).map(|rule| Shown::of(rule, &policy)),
+        };
+        let answer = Answer { file: file.path, pattern: self.packages, removed, left };
+        output.answer(&answer, || answer.text());
+        Ok(())
+    }
+
+    fn edit(&self, text: &str, policy: &Policy, file: &Path) -> Result<(String, usize, Removed)> {
+        let at = self.rule(policy.rules(), file)?;
+        let rule = policy.rules().get(at);
+        let mut editor = Editor::new(text)?;
+        let keys = self.keys(rule)?;
+        let removed = match rule.map_or(0, |rule| rule.patterns().len()) {
+            _ if !keys.is_empty() => {
+                editor.remove_keys(at, &keys)?;
+                Removed::Keys
+            }
+            0 | 1 => {
+                editor.remove_rule(at)?;
+                Removed::Rule
+            }
+            _ => {
+                editor.remove_pattern(at, &self.packages)?;
+                Removed::Pattern
+            }
+        };
+        Ok((editor.text(), at, removed))
+    }
+
+    /// Which rule, counted from 0.
+    fn rule(&self, rules: &[Rule], file: &Path) -> Result<usize> {
+        let has = |rule: &Rule| rule.patterns().iter().any(|p| p.as_str() == self.packages);
+        let from = |rule: &Rule| match &self.registry {
+            Some(registry) => rule.registries().contains(registry),
+            None => true,
+        };
+        let fits = |(_, rule): &(usize, &Rule)| has(rule) && from(rule);
+        let mut found = rules.iter().enumerate().filter(fits);
+        let shown = file.display();
+        let pattern = &self.packages;
+        match (found.next(), found.next()) {
+            (Some((at, _)), None) => Ok(at),
+            (None, _) => Err(Error::usage(format!(
+                "{shown} has no rule for '{pattern}'{}",
+                match &self.registry {
+                    Some(registry) => format!(" from {registry}"),
+                    None => String::new(),
+                }
+            ))
+            .hint("skep trust list shows the rules and their patterns")),
+            _ => Err(Error::usage(format!("{shown} has several rules for '{pattern}'")).hint(
+                "say which with --registry HOST; the one for every registry is removed by hand",
+            )),
+        }
+    }
+
+    /// The keys that are meant: all of them are the rule's.
+    fn keys(&self, rule: Option<&Rule>) -> Result<BTreeSet<KeyId>> {
+        let mut keys = BTreeSet::new();
+        for text in &self.key {
+            let id = match text.parse::<KeyId>() {
+                Ok(id) => id,
+                Err(_) => key::public(Path::new(text))?.id(),
+            };
+            if !rule.is_some_and(|rule| rule.keys().iter().any(|trusted| trusted.key.id() == id)) {
+                let pattern = &self.packages;
+                return Err(Error::usage(format!("the rule for '{pattern}' has no key {id}"))
+                    .hint("skep trust list shows its keys"));
+            }
+            keys.insert(id);
+        }
+        if !keys.is_empty() && rule.is_some_and(|rule| rule.keys().len() == keys.len()) {
+            let pattern = &self.packages;
+            return Err(Error::usage(format!("the rule for '{pattern}' would trust nobody"))
+                .hint(format!("skep trust remove '{pattern}' removes it")));
+        }
+        Ok(keys)
+    }
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        let file = self.file.display();
+        let did = match self.removed {
+            Removed::Rule => format!("Removed the rule for '{}' from {file}", self.pattern),
+            Removed::Pattern => format!("Removed '{}' from its rule in {file}", self.pattern),
+            Removed::Keys => format!("Removed from the rule for '{}' in {file}", self.pattern),
+        };
+        self.left.iter().fold(did, |text, left| format!("{text}\n{}", left.text()))
+    }
+}

@@ -1,0 +1,181 @@
+//! `skep trust` as it is typed: the rules of a trust.toml, edited, listed and tried out.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../oci/tests/support/mod.rs"]
+mod support;
+mod wait;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use support::{DockerRegistry, Fixture, run};
+
+fn skep(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command.current_dir(folder).env_clear().env("SKEP_CONFIG_DIR", folder.join("config"));
+    command.env("HOME", folder);
+    command
+}
+
+fn refused(command: &mut Command, status: i32, words: &str) {
+    let output = wait::output(command);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(status), "{text}");
+    assert!(text.contains(words), "{text}");
+}
+
+/// Keys a, b and c, and their texts for trust.toml.
+fn keys(folder: &Path) -> [String; 3] {
+    ["a", "b", "c"].map(|name| {
+        run(skep(folder).args(["key", "new", "-o", name]));
+        let public = std::fs::read_to_string(folder.join(format!("{name}.pub"))).unwrap();
+        public.lines().filter(|line| !line.starts_with("-----")).collect()
+    })
+}
+
+#[test]
+fn rules_are_added_where_there_was_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let [a, b, _] = keys(folder);
+    let read = || std::fs::read_to_string(folder.join("config/trust.toml")).unwrap();
+    let listed = run(skep(folder).args(["trust", "list"]));
+    assert!(listed.contains("nobody is trusted"), "{listed}");
+    refused(skep(folder).args(["trust", "test", "acme/exec"]), 4, "no rule in trust.toml speaks");
+
+    let text = run(skep(folder).args(["trust", "add", "acme/*", "--key", "a.pub"]));
+    assert!(text.starts_with("Added a rule to "), "{text}");
+    assert!(text.contains("acme/*: signed by this key"), "{text}");
+    let one = format!("[[rule]]\npackages = [\"acme/*\"]\nkeys = [{{ spki = \"{a}\" }}]\n");
+    assert_eq!(read(), one);
+    let again = run(skep(folder).args(["trust", "add", "acme/*", "--key", "a.pub"]));
+    assert!(again.starts_with("Nothing to add"), "{again}");
+    assert_eq!(read(), one);
+
+    let more = ["--registry", "hub.test:5000", "--threshold", "2", "--not-after"];
+    let add = ["trust", "add", "acme/*", "--key", "a.pub", "--key", "b.pub"];
+    run(skep(folder).args(add).args(more).arg("2099-12-31T00:00:00Z"));
+    let until = "not_after = 2099-12-31T00:00:00Z";
+    let two = format!(
+        "{one}\n[[rule]]\npackages = [\"acme/*\"]\nregistries = [\"hub.test:5000\"]\nthreshold = 2\nkeys = [\n  {{ spki = \"{a}\", {until} }},\n  {{ spki = \"{b}\", {until} }},\n]\n"
+    );
+    assert_eq!(read(), two);
+    let json = run(skep(folder).args(["trust", "list", "--output", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["rules"][1]["registries"], serde_json::json!(["hub.test:5000"]));
+    assert_eq!(json["rules"][1]["keys"][0]["not_after"], "2099-12-31T00:00:00Z");
+
+    for (args, words) in [
+        (&["acme/**", "--key", "a.pub"][..], "not a pattern"),
+        (&["acme/x", "--key", "a.pub", "--threshold", "2"], "cannot be met"),
+        (&["acme/x", "--key", "a.pub", "--not-after", "tomorrow"], "write it as"),
+        (&["acme/*", "b/c", "--key", "b.pub"], "rules are never merged"),
+        (&["acme/x", "--key", "a.key"], "can't use 'a.key'"),
+        (&["acme/x"], "--key"),
+    ] {
+        let output = skep(folder).args(["trust", "add"]).args(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(words), "{args:?}: {said}");
+        assert_eq!(read(), two, "it stays as it was");
+    }
+    run(skep(folder).args(["trust", "remove", "acme/*", "--registry", "hub.test:5000"]));
+    run(skep(folder).args(["trust", "remove", "acme/*"]));
+    assert_eq!(read().trim(), "");
+}
+
+#[test]
+fn what_a_person_wrote_stays_as_it_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let [a, b, c] = keys(folder);
+    let file = folder.join("rules.toml");
+    let written = format!(
+        "# Site rules.\n# Ask security before you change them.\n\n# acme makes our tracers\n[[rule]] # the first\npackages   = ['acme/*', 'other/one']  # both\nthreshold = 1   # for now\nkeys = [\n    {{ spki = \"{a}\" }},   # Alice\n    {{ spki = \"{b}\" }},   # Bob\n]\n\n# widgets\n[[rule]]\npackages = [\"widgets/*\"]\nkeys = [{{ spki = \"{a}\" }}]\n\n[revoked] # nothing yet\nkeys = []\n"
+    );
+    std::fs::write(folder.join("real.toml"), &written).unwrap();
+    std::fs::set_permissions(folder.join("real.toml"), PermissionsExt::from_mode(0o640)).unwrap();
+    std::os::unix::fs::symlink("real.toml", &file).unwrap();
+    let read = || std::fs::read_to_string(&file).unwrap();
+    let trust = |args: &[&str]| {
+        let file = ["--policy", "rules.toml"];
+        run(skep(folder).arg("trust").args(args).args(file))
+    };
+
+    let both = ["other/one", "acme/*"];
+    trust(&["add", both[0], both[1], "--key", "c.pub", "--threshold", "2"]);
+    let with_c = written
+        .replace("threshold = 1   #", "threshold = 2   #")
+        .replace("# Bob\n]", &format!("# Bob\n    {{ spki = \"{c}\" }},\n]"));
+    assert_eq!(read(), with_c);
+    let bob = run(skep(folder).args(["key", "trust", "b.pub", "--output", "json"]));
+    let bob: serde_json::Value = serde_json::from_str(&bob).unwrap();
+    trust(&["remove", "acme/*", "--key", bob["id"].as_str().unwrap()]);
+    let without_bob = with_c.replace(&format!("    {{ spki = \"{b}\" }},   # Bob\n"), "");
+    assert_eq!(read(), without_bob);
+    trust(&["remove", "other/one"]);
+    let one_pattern = without_bob.replace("['acme/*', 'other/one']", "['acme/*']");
+    assert_eq!(read(), one_pattern);
+    let refused = |args: &[&str], words: &str| {
+        refused(skep(folder).arg("trust").args(args).args(["--policy", "rules.toml"]), 2, words);
+    };
+    refused(&["remove", "acme/*", "--key", "c.pub"], "cannot be met with 1 keys");
+    refused(&["remove", "acme/*", "--key", "b.pub"], "has no key");
+    refused(&["remove", "widgets/*", "--key", "a.pub"], "would trust nobody");
+    refused(&["remove", "acme/exec"], "has no rule for 'acme/exec'");
+    assert_eq!(read(), one_pattern);
+
+    trust(&["remove", "acme/*"]);
+    let (head, rest) = one_pattern.split_once("# acme makes").unwrap();
+    let widgets = &rest[rest.find("# widgets").unwrap()..];
+    assert_eq!(read(), format!("{head}{widgets}"), "what stands above the comment stays");
+    assert!(file.is_symlink(), "the link leads to it as before");
+    let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o640);
+}
+
+#[test]
+fn a_package_is_held_against_the_rules() {
+    let (registry, fixture) = (DockerRegistry::start(), Fixture::new("1.0.0"));
+    let folder = fixture.folder.path();
+    let skep = || skep(folder);
+    keys(folder);
+    let reference = registry.reference("1.0.0").to_string();
+    for key in ["a.key", "c.key"] {
+        run(skep().args(["sign", "--key", key, "layout"]));
+    }
+    run(skep().args(["push", "layout", &reference]));
+    run(skep().args(["bundle", "layout", "-o", "site.skep"]));
+    let add = |args: &[&str]| run(skep().args(["trust", "add"]).args(args));
+    add(&["*", "--key", "b.pub"]);
+    add(&["acme/*", "--key", "a.pub", "--key", "b.pub"]);
+    let test = |what: &str| run(skep().args(["trust", "test", what]));
+
+    let text = test("acme/exec");
+    assert!(text.starts_with("For acme/exec the rule 'acme/*' counts:\n"), "{text}");
+    assert!(text.contains("signed by 1 of these 2 keys"), "{text}");
+    assert!(text.contains("not counted: the rule '*', less specific"), "{text}");
+    assert!(text.contains("everything else is refused"), "{text}");
+    for what in [reference.as_str(), "layout", "site.skep"] {
+        let text = test(what);
+        assert!(text.contains(&fixture.index.to_string()), "{text}");
+        assert!(text.contains("\ncounts: a signature by the key "), "{text}");
+        assert!(text.contains("\ndoes not count: a signature is by another key: "), "{text}");
+        assert!(text.ends_with("it would be let in\n"), "{text}");
+    }
+    let json = run(skep().args(["trust", "test", "layout", "--output", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["pattern"], &json["found"]["admitted"]), (&"acme/*".into(), &true.into()));
+
+    // A rule for this registry alone counts for what comes from it.
+    add(&["acme/*", "--key", "b.pub", "--registry", &registry.host]);
+    refused(skep().args(["trust", "test", &reference]), 4, "by another key");
+    let text = test("layout");
+    assert!(text.contains(&format!("only for packages from {}", registry.host)), "{text}");
+    refused(skep().args(["trust", "remove", "acme/*"]), 2, "several rules for 'acme/*'");
+    run(skep().args(["trust", "remove", "acme/*", "--registry", &registry.host]));
+    run(skep().args(["trust", "remove", "acme/*"]));
+    refused(skep().args(["trust", "test", "layout"]), 4, "by another key");
+    run(skep().args(["trust", "remove", "*"]));
+    refused(skep().args(["trust", "test", "layout"]), 4, "no rule in trust.toml");
+}
