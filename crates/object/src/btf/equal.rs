@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Btf, Composite, Enum, Kind, TypeId};
 
-/// Most pairs of types that one comparison looks at.
+/// Most pairs of types that one comparison of layouts looks at.
 const PAIRS: usize = 100_000;
 
 impl Btf {
@@ -15,31 +15,52 @@ impl Btf {
     /// same. Types that refer to themselves end the walk.
     #[must_use]
     pub fn layout_eq(&self, a: TypeId, other: &Self, b: TypeId) -> bool {
-        let mut pairs =
-            Pairs { left: self, right: other, seen: HashSet::new(), todo: vec![(a, b)] };
-        while let Some((a, b)) = pairs.todo.pop() {
-            if !pairs.step(a, b) || pairs.seen.len() > PAIRS {
-                return false;
-            }
-        }
-        true
+        Same::new(self, other).types(a, b)
     }
 }
 
-struct Pairs<'a> {
-    left: &'a Btf,
-    right: &'a Btf,
-    seen: HashSet<(TypeId, TypeId)>,
+/// Which types of two objects are the same, asked pair by pair.
+pub(crate) struct Same<'a> {
+    pub(crate) left: &'a Btf,
+    pub(crate) right: &'a Btf,
+    alike: HashSet<(TypeId, TypeId)>,
+    different: HashSet<(TypeId, TypeId)>,
     todo: Vec<(TypeId, TypeId)>,
+    budget: usize,
 }
 
-impl Pairs<'_> {
-    /// Compares one pair; what it holds is put on the list.
-    fn step(&mut self, a: TypeId, b: TypeId) -> bool {
-        let (a, b) = (self.left.skip_modifiers(a), self.right.skip_modifiers(b));
-        if !self.seen.insert((a, b)) {
-            return true;
+impl<'a> Same<'a> {
+    pub(crate) fn new(left: &'a Btf, right: &'a Btf) -> Self {
+        let (alike, different, todo) = Default::default();
+        Self { left, right, alike, different, todo, budget: PAIRS }
+    }
+
+    /// Whether two types are the same; not, where looking at it goes beyond [`PAIRS`].
+    pub(crate) fn types(&mut self, a: TypeId, b: TypeId) -> bool {
+        let asked = (a, b);
+        if self.different.contains(&asked) {
+            return false;
         }
+        let mut seen = HashSet::new();
+        self.todo = vec![asked];
+        while let Some((a, b)) = self.todo.pop() {
+            let pair = (self.left.skip_modifiers(a), self.right.skip_modifiers(b));
+            if self.alike.contains(&pair) || !seen.insert(pair) {
+                continue;
+            }
+            let left = self.budget.checked_sub(1);
+            self.budget = left.unwrap_or(0);
+            if left.is_none() || !self.step(pair) {
+                self.different.insert(asked);
+                return false;
+            }
+        }
+        self.alike.extend(seen); // only now: what refers to itself was taken for alike on the way
+        true
+    }
+
+    /// Compares one pair; what it holds is put on the list.
+    fn step(&mut self, (a, b): (TypeId, TypeId)) -> bool {
         match (self.left.kind(a), self.right.kind(b)) {
             (Kind::Int(x), Kind::Int(y)) => x == y,
             (Kind::Pointer(_), Kind::Pointer(_)) | (Kind::Void, Kind::Void) => true,

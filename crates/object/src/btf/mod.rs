@@ -6,6 +6,7 @@ mod size;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use equal::Same;
 pub use parse::BtfError;
 
 /// The number of a type; 0 is `void`.

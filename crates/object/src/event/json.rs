@@ -75,7 +75,7 @@ fn serialize_fields<S: Serializer>(
 ) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(fields.len()))?;
     for Field { name, offset, shape, .. } in fields {
-        let there = data.get(*offset..).filter(|rest| !rest.is_empty() || shape.is_flexible());
+        let there = data.get(*offset..).filter(|rest| !rest.is_empty() || shape.is_empty());
         match there {
             Some(data) => map.serialize_entry(&**name, &Record { shape, data })?,
             None => map.serialize_entry(&**name, &())?,

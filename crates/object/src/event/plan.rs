@@ -44,9 +44,15 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// Whether it takes what is left of the record, which may be nothing.
-    pub(super) const fn is_flexible(&self) -> bool {
-        matches!(self, Self::Raw | Self::Text(None) | Self::Array { count: None, .. })
+    /// Whether it has no bytes of its own, so that a record may end where it begins.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Raw | Self::Text(None | Some(0)) | Self::Array { count: None | Some(0), .. } => {
+                true
+            }
+            Self::Struct(fields) => fields.iter().all(|field| field.shape.is_empty()),
+            _ => false,
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Content, Leaf, Leaves, Span};
+use super::leaves::{Leaf, leaves};
+use super::{Pairs, Span, carry};
+use crate::btf::Same;
 use crate::{Btf, TypeId};
 
 /// What became of a field between two versions.
@@ -79,22 +81,16 @@ pub fn fields(
     new_ty: TypeId,
     renames: &BTreeMap<String, String>,
 ) -> Option<Vec<FieldChange>> {
-    let (before, after) = (Leaves::of(old, old_ty)?, Leaves::of(new, new_ty)?);
-    let mut left: BTreeMap<&str, &Leaf> =
-        before.leaves.iter().map(|leaf| (leaf.name.as_str(), leaf)).collect();
-    let mut changes = Vec::new();
-    for leaf in &after.leaves {
-        let old_name = renames.get(&leaf.name).unwrap_or(&leaf.name);
-        let old = left.remove(old_name.as_str());
-        changes.push(FieldChange {
-            name: leaf.name.clone(),
-            class: old.map_or(FieldClass::Added, |old| class(old, leaf)),
-            old: old.map(FieldAt::of),
-            new: Some(FieldAt::of(leaf)),
-        });
-    }
-    let gone = before.leaves.iter().filter(|leaf| left.contains_key(leaf.name.as_str()));
-    changes.extend(gone.map(|leaf| FieldChange {
+    let (before, after) = (leaves(old, old_ty).ok()?, leaves(new, new_ty).ok()?);
+    let (pairs, mut same) = (Pairs::of(&before, &after, renames), Same::new(old, new));
+    let now = pairs.now.iter().map(|(leaf, old)| FieldChange {
+        name: leaf.name.clone(),
+        class: old.map_or(FieldClass::Added, |old| class(old, leaf, &mut same)),
+        old: old.map(FieldAt::of),
+        new: Some(FieldAt::of(leaf)),
+    });
+    let mut changes: Vec<FieldChange> = now.collect();
+    changes.extend(pairs.gone.iter().map(|leaf| FieldChange {
         name: leaf.name.clone(),
         class: FieldClass::Removed,
         old: Some(FieldAt::of(leaf)),
@@ -106,30 +102,28 @@ pub fn fields(
 impl FieldAt {
     fn of(leaf: &Leaf) -> Self {
         let Span { offset, size } = leaf.span;
-        let ty =
-            if leaf.count == 1 { leaf.ty.clone() } else { format!("{}[{}]", leaf.ty, leaf.count) };
+        let ty = if leaf.count == 1 {
+            leaf.text.clone()
+        } else {
+            format!("{}[{}]", leaf.text, leaf.count)
+        };
         Self { offset, size: size.saturating_mul(leaf.count), ty }
     }
 }
 
-fn class(old: &Leaf, new: &Leaf) -> FieldClass {
-    let (before, after) = (FieldAt::of(old), FieldAt::of(new));
-    let same_number = matches!(
-        (&old.content, &new.content),
-        (Content::Number { signed: a }, Content::Number { signed: b }) if a == b
-    );
-    let element = |ty: &str| ty.split('[').next().unwrap_or(ty).to_owned();
-    let same_kind = same_number
-        || old.content == new.content
-            && !matches!(old.content, Content::Number { .. })
-            && element(&old.ty) == element(&new.ty);
-    // An array of wider numbers is read number by number.
-    let narrower = after.size < before.size || (same_number && new.span.size < old.span.size);
+fn class(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> FieldClass {
     match () {
-        () if !same_kind => FieldClass::Retyped,
-        () if narrower => FieldClass::Narrowed,
-        () if after.size > before.size => FieldClass::Widened,
-        () if after.offset != before.offset => FieldClass::Moved,
+        () if carry::meaning(old, new, same).is_err() => FieldClass::Retyped,
+        () if carry::narrower(old, new).is_some() => FieldClass::Narrowed,
+        () if holds_more(old, new, same) => FieldClass::Widened,
+        () if old.span.offset != new.span.offset => FieldClass::Moved,
         () => FieldClass::Same,
     }
+}
+
+/// Wider or longer, or an enumeration with more names.
+fn holds_more(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> bool {
+    new.span.size > old.span.size
+        || new.count > old.count
+        || old.shared.is_none() && old.content.is_bytes() && !same.types(old.ty, new.ty)
 }

@@ -100,7 +100,6 @@ fn fields_moved_resized_retyped_and_nested() {
 #[test]
 fn narrowing_is_blocked_and_renames_are_followed() {
     insta::assert_snapshot!(show(&change(4, 3, &[("gone", "small")])), @r#"
-    slots 24:8 -> 8:8 x4 number=true signed=false
     part.a 88:4 -> 40:4 x1 number=true signed=false
     part.b 96:8 -> 48:8 x1 number=true signed=false
     parts[0].a 104:4 -> 56:4 x1 number=true signed=false
@@ -108,9 +107,10 @@ fn narrowing_is_blocked_and_renames_are_followed() {
     parts[1].a 120:4 -> 72:4 x1 number=true signed=false
     parts[1].b 128:8 -> 80:8 x1 number=true signed=false
     comm 8:16 -> 88:16 x1 number=false signed=false
+    gone 0:8 -> 128:8 x1 number=true signed=false
     node.self 168:8 -> 144:8 x1 number=true signed=false
-    added ["gone"] removed []
-    blocked small: it had 8 bytes, it has 4 now
+    added ["small"] removed []
+    blocked slots: it had 8 elements, it has 4 now
     blocked sign: it was unsigned, it is signed now
     blocked flag: bit fields cannot be moved
     blocked timer: a bpf_timer belongs to the kernel and cannot be moved

@@ -170,9 +170,12 @@ impl Pair<'_> {
         let same = types.is_none_or(|(a, old_ty, b, new_ty)| a.layout_eq(old_ty, b, new_ty));
         if let (Some(merge), Some((a, old_ty, b, new_ty))) = (self.merge_of(&new.name), types) {
             let pairs = fields(a, old_ty, b, new_ty, &BTreeMap::new());
-            let LayoutChange::Fields { common, .. } = pairs else { return None };
+            let LayoutChange::Fields { common, blocked, .. } = pairs else { return None };
+            if !blocked.is_empty() {
+                return None;
+            }
             let inside = |pair: FieldPair| {
-                let mut field = field_move(&pair, merge);
+                let mut field = field_move(&pair, if pair.number { merge } else { Merge::Last });
                 field.old.offset += from.offset;
                 field.new.offset += to.offset;
                 FieldMove { name: new.name.clone(), ..field }

@@ -5,6 +5,8 @@
 // -DRING=BYTES sizes the ring, -DRING_FLAGS=N says how it wakes its reader; -DPERF puts out through a perf buffer,
 // -DSLOTS=N of so many CPUs, and with one more variable.
 // -DWIDE adds a map whose values are wider than instructions reach.
+// -DUNIONS adds maps whose values have unnamed unions: `joined` gets one more field in version 2, `joint` one more member of
+// its union.
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_core_read.h>
@@ -104,6 +106,39 @@ struct {
 	__type(key, __u32);
 	__type(value, struct wide);
 } wide SEC(".maps");
+#endif
+
+#ifdef UNIONS
+struct joined {
+	union { __u32 a; __u16 b; };
+	union { __u32 c; __u16 d; };
+	__u64 e;
+#if VERSION == 2
+	__u64 f;
+#endif
+};
+struct joint {
+	union {
+		__u32 a;
+		__u16 b;
+#if VERSION == 2
+		__u8 q;
+#endif
+	};
+	__u64 e;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, struct joined);
+} joined SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, struct joint);
+} joint SEC(".maps");
 #endif
 
 __u64 total = 0;

@@ -24,6 +24,7 @@ mod refusals;
 mod room;
 mod tally;
 mod tests;
+mod unions;
 mod unplugged;
 mod waits;
 mod warm;

@@ -29,6 +29,7 @@ pub const SETS: &[(&str, [&[&str]; 2])] = &[
     ("small", [&["ON_RAW_TP", "RING=4096"], &["ON_RAW_TP", "RING=4096"]]),
     ("quiet", [&["ON_RAW_TP", "RING_FLAGS=BPF_RB_NO_WAKEUP"], &["ON_RAW_TP"]]),
     ("wide", [&["ON_RAW_TP", "WIDE"], &["ON_RAW_TP", "WIDE"]]),
+    ("unions", [&["ON_RAW_TP", "UNIONS"], &["ON_RAW_TP", "UNIONS"]]),
     ("perf", [&["ON_RAW_TP", "PERF"], &["ON_RAW_TP", "PERF"]]),
     ("perfs", [&["ON_RAW_TP", "PERF"], &["ON_RAW_TP", "PERF", "SLOTS=4096"]]),
     ("grown", [&["ON_CGROUP_SKB"], &["ON_CGROUP_SKB", "ON_RAW_TP"]]),

@@ -19,6 +19,7 @@ use crate::place::{Ended, Place};
 use crate::previous;
 use crate::refusals;
 use crate::room;
+use crate::unions;
 use crate::unplugged;
 use crate::waits;
 use crate::warm;
@@ -120,6 +121,7 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("too_small", "raw_tp", room::too_small),
     ("shorter_array", "raw_tp", room::shorter_array),
     ("too_wide", "wide", room::too_wide),
+    ("unnamed_unions", "unions", unions::there_and_back),
     ("no_room", "raw_tp", room::no_room),
     ("back_to_a_smaller_map", "raw_tp", room::back_to_a_smaller_map),
     ("back_after_a_reboot", "raw_tp", room::back_after_a_reboot),

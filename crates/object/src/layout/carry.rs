@@ -1,0 +1,117 @@
+//! Whether the contents of a leaf can be carried over to the leaf of the same path.
+
+use std::collections::BTreeMap;
+
+use super::leaves::{Content, Leaf};
+use super::{FieldPair, Span};
+use crate::btf::{Enum, Kind, Same};
+
+/// The pair of two leaves, or why there is none.
+pub(super) fn carried(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> Result<FieldPair, String> {
+    let pair = |old: Span, new_span: Span, count| FieldPair {
+        name: new.name.clone(),
+        old,
+        new: new_span,
+        count,
+        number: false,
+        signed: false,
+    };
+    if let (Some(before), Some(after)) = (&old.shared, &new.shared) {
+        meaning(old, new, same)?;
+        // Which member holds, nobody knows: the union goes as a whole.
+        return Ok(pair(before.span, after.span, 1));
+    }
+    for leaf in [old, new] {
+        match &leaf.content {
+            Content::Kernel(what) => {
+                return Err(format!("a {what} belongs to the kernel and cannot be moved"));
+            }
+            Content::Bits(_) => return Err("bit fields cannot be moved".to_owned()),
+            _ => {}
+        }
+    }
+    meaning(old, new, same)?;
+    if let Some(why) = narrower(old, new) {
+        return Err(why);
+    }
+    Ok(match old.content {
+        Content::Number { signed } => {
+            FieldPair { number: true, signed, ..pair(old.span, new.span, old.count) }
+        }
+        // The longer text begins with the shorter one.
+        Content::Text => pair(old.span, Span { size: old.span.size, ..new.span }, 1),
+        _ => pair(old.span, new.span, old.count),
+    })
+}
+
+/// Whether the bytes of an element mean the same, however wide it is; or why not.
+pub(super) fn meaning(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> Result<(), String> {
+    match (&old.shared, &new.shared) {
+        (None, None) => {}
+        (Some(before), Some(after)) if same.types(before.ty, after.ty) => return Ok(()),
+        (Some(_), Some(_)) => {
+            return Err("it shares its place with others in a union that changed".to_owned());
+        }
+        (Some(_), None) => {
+            return Err("it shared its place with others in a union".to_owned());
+        }
+        (None, Some(_)) => {
+            return Err("it shares its place with others in a union now".to_owned());
+        }
+    }
+    let (was, is) = (&old.text, &new.text);
+    let other = || {
+        if was == is { format!("{is} changed") } else { format!("it was {was}, it is {is} now") }
+    };
+    match (&old.content, &new.content) {
+        (Content::Number { signed: a }, Content::Number { signed: b }) if a != b => {
+            let word = |signed: &bool| if *signed { "signed" } else { "unsigned" };
+            Err(format!("it was {}, it is {} now", word(a), word(b)))
+        }
+        (Content::Number { .. }, Content::Number { .. }) | (Content::Text, Content::Text) => Ok(()),
+        (Content::Bytes, Content::Bytes) => match enums(old, new, same) {
+            Some((before, after)) => keeps_enumerators(before, after, same),
+            None if same.types(old.ty, new.ty) => Ok(()),
+            None => Err(other()),
+        },
+        (before, after) if before == after && same.types(old.ty, new.ty) => Ok(()),
+        _ => Err(other()),
+    }
+}
+
+/// Whether less fits into the new one, and how that is said.
+pub(super) fn narrower(old: &Leaf, new: &Leaf) -> Option<String> {
+    if old.span.size > new.span.size {
+        return Some(format!("it had {} bytes, it has {} now", old.span.size, new.span.size));
+    }
+    (old.count > new.count)
+        .then(|| format!("it had {} elements, it has {} now", old.count, new.count))
+}
+
+fn enums<'a>(old: &Leaf, new: &Leaf, same: &Same<'a>) -> Option<(&'a Enum, &'a Enum)> {
+    let of = |btf: &'a crate::Btf, ty| match btf.kind(btf.skip_modifiers(ty)) {
+        Kind::Enum(list) | Kind::Enum64(list) => Some(list),
+        _ => None,
+    };
+    Some((of(same.left, old.ty)?, of(same.right, new.ty)?))
+}
+
+/// A number that was stored must have the name that it had; new names do no harm.
+fn keeps_enumerators(old: &Enum, new: &Enum, same: &Same<'_>) -> Result<(), String> {
+    if old.size != new.size {
+        return Err(format!("it had {} bytes, it has {} now", old.size, new.size));
+    }
+    let names = new.values.iter().map(|value| (same.right.name(value), value.value));
+    let now: BTreeMap<&str, i64> = names.collect();
+    for enumerator in &old.values {
+        let (name, was) = (same.left.name(enumerator), enumerator.value);
+        match now.get(name) {
+            None => return Err(format!("the enumerator {name} is gone")),
+            Some(is) if *is != was || (was < 0 && old.signed != new.signed) => {
+                return Err(format!("the enumerator {name} was {was}, it is {is} now"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
