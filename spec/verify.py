@@ -169,7 +169,7 @@ def read_manifest(text):
     need(not inexact(value), "json.number")
     need(isinstance(value, dict), "manifest.type")
     spec = value["spec"] if isinstance(value.get("spec"), str) else "1.0"
-    need(int(need(re.fullmatch(r"([0-9]+)\.[0-9]+", spec), "manifest.spec")[1]) < 2, "manifest.later")
+    need(re.fullmatch(r"0*[01]", need(re.fullmatch(r"([0-9]+)\.[0-9]+", spec), "manifest.spec")[1]), "manifest.later")
     for path in (path for path, *_ in walk(value.get("critical")) if isinstance(path, str)):
         need(functools.reduce(member, path.split("."), SCHEMAS["manifest"]), "manifest.critical", path)
     return hold(SCHEMAS["manifest"], value)

@@ -261,7 +261,7 @@ fn archived(input: &Value, add: &mut impl FnMut(&'static str, Option<Value>)) {
     }
 }
 
-/// TOML as a schema sees it: moments are texts.
+/// TOML 1.0 as a schema sees it: moments are texts.
 fn of_toml(text: &str) -> Option<Value> {
     fn value(toml: toml::Value) -> Value {
         match toml {
@@ -273,5 +273,6 @@ fn of_toml(text: &str) -> Option<Value> {
             other => serde_json::to_value(other).unwrap_or_default(),
         }
     }
-    toml::from_str::<toml::Value>(text).ok().map(value)
+    let read = toml::from_str::<toml::Value>(text).ok();
+    read.filter(|_| skep_spec::toml_1_0::later(text).is_empty()).map(value)
 }

@@ -71,11 +71,17 @@ impl Project {
     }
 }
 
+/// Most mistakes that are shown.
+const SHOWN: usize = 100;
+
 fn lines(path: &Path, list: &[Diagnostic]) -> String {
     let mut text = String::new();
-    for mistake in list {
+    for mistake in list.iter().take(SHOWN) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}:{mistake}", path.display());
+    }
+    if let Some(more @ 1..) = list.len().checked_sub(SHOWN) {
+        let _ = writeln!(text, "and {more} more");
     }
     text.trim_end().to_owned()
 }

@@ -20,6 +20,7 @@ pub mod reference;
 pub mod schema;
 pub mod source;
 pub mod target;
+pub mod toml_1_0;
 
 pub use arch::Arch;
 pub use digest::Digest;

@@ -99,7 +99,7 @@ pub struct Program {
     pub exclusive: Option<bool>,
     /// Place on a shared hook, low first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<u32>,
+    pub order: Option<u64>,
     /// What guardrails may do to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_limit: Option<OnLimit>,
@@ -470,13 +470,11 @@ impl Manifest {
     }
 }
 
-/// The major of `MAJOR.MINOR`.
+/// The major of `MAJOR.MINOR`, each of any number of digits.
 fn major(text: &str) -> Option<u32> {
-    let number = |text: &str| {
-        text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u32>().ok()).flatten()
-    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let (major, minor) = text.split_once('.')?;
-    number(minor).and(number(major))
+    (is_number(major) && is_number(minor)).then(|| major.parse().unwrap_or(u32::MAX))
 }
 
 impl ManifestError {

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use skep_spec::toml_1_0::{self, Later};
 use skep_spec::{Digest, PackageName, schema};
 
 use crate::bundle::Bundle;
@@ -98,6 +99,10 @@ impl Policy {
         }
         let file: PolicyFile =
             toml::from_str(text).map_err(|e| PolicyError::Syntax(e.to_string()))?;
+        if let Some(Later { at, why }) = toml_1_0::later(text).first() {
+            let line = text.bytes().take(*at).filter(|byte| *byte == b'\n').count() + 1;
+            return Err(PolicyError::Syntax(format!("line {line}: this is not TOML 1.0: {why}")));
+        }
         let mut rules = Vec::new();
         for (number, rule) in (1..).zip(file.rule) {
             let rule = Rule::new(rule).map_err(|why| PolicyError::Rule { rule: number, why })?;

@@ -21,6 +21,7 @@ use crate::manifest::{
     Alternatives, Dependency, Health, Limits, Manifest, Map, Object, Output, Package, Param,
     Permissions, Program, Requirements,
 };
+use crate::toml_1_0::{self, Later};
 use crate::{Arch, Digest, PackageName, Version};
 
 /// Most bytes of a `skep.toml`.
@@ -227,11 +228,17 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
             format!("it has {} bytes, more than the {MAX_SOURCE} allowed", text.len()),
             None,
         );
-        return Err(found.list.into_iter().map(|(_, diagnostic)| diagnostic).collect());
+        return Err(found.sorted());
     }
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         found.add(Code::Syntax, error.span().unwrap_or(0..0), error.message().to_owned(), None);
+    }
+    if !found.list.is_empty() {
+        return Err(found.sorted());
+    }
+    for Later { at, why } in toml_1_0::later(text) {
+        found.add(Code::Syntax, at..at, format!("this is not TOML 1.0: {why}"), None);
     }
     if !found.list.is_empty() {
         return Err(found.sorted());
@@ -315,21 +322,34 @@ impl Source {
 /// The mistakes found so far, with their place in the text.
 struct Found<'a> {
     text: &'a str,
-    list: Vec<(usize, Diagnostic)>,
+    list: Vec<Mistake>,
+}
+
+struct Mistake {
+    at: usize,
+    code: Code,
+    message: String,
+    hint: Option<String>,
 }
 
 impl Found<'_> {
     fn add(&mut self, code: Code, span: Range<usize>, message: String, hint: Option<String>) {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = before.matches('\n').count() + 1;
-        let column = before[line_start..].chars().count() + 1;
-        self.list.push((span.start, Diagnostic { code, line, column, message, hint }));
+        self.list.push(Mistake { at: span.start, code, message, hint });
     }
 
+    /// In the order of the text, which is walked once however many there are.
     fn sorted(mut self) -> Vec<Diagnostic> {
-        self.list.sort_by_key(|(start, _)| *start);
-        self.list.into_iter().map(|(_, diagnostic)| diagnostic).collect()
+        self.list.sort_by_key(|mistake| mistake.at);
+        let mut chars = self.text.char_indices().peekable();
+        let (mut line, mut column) = (1, 1);
+        let mut placed = |mistake: Mistake| {
+            while let Some((_, char)) = chars.next_if(|(at, _)| *at < mistake.at) {
+                (line, column) = if char == '\n' { (line + 1, 1) } else { (line, column + 1) };
+            }
+            let Mistake { code, message, hint, .. } = mistake;
+            Diagnostic { code, line, column, message, hint }
+        };
+        self.list.into_iter().map(&mut placed).collect()
     }
 }
 

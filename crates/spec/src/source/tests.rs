@@ -138,3 +138,19 @@ proptest::proptest! {
         drop(Manifest::parse(text.as_bytes()));
     }
 }
+
+#[test]
+fn each_of_thousands_of_mistakes_has_its_place() {
+    let mut text = LEAST.trim_start().to_owned() + "[build]\n";
+    let line = text.lines().count() + 1;
+    for number in 0..15_000 {
+        text += &format!("'é{number}' = 1\n");
+    }
+    let list = parse(&text).expect_err("it should be refused");
+    let wrong =
+        list.iter().zip(line..).find(|(found, line)| (found.line, found.column) != (*line, 1));
+    assert_eq!((list.len(), wrong), (15_000, None));
+    let text = LEAST.trim_start().to_owned() + "x-k = { a = 'é', b = 1, }\n";
+    let list = parse(&text).expect_err("it should be refused");
+    insta::assert_snapshot!(list[0], @"8:23: this is not TOML 1.0: no comma may follow the last value of an inline table");
+}
