@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 """A second reader of the standard, written from this folder's text, schemas and values alone.
-
 Needs Python 3.11 and the package `cryptography`. It speaks the protocol of conformance.md: a question a line.
 """
 import base64, functools, hashlib, io, ipaddress, json, re, struct, sys, tarfile, tomllib, zlib
@@ -33,7 +32,7 @@ works = lambda action, *given: tried(None, action, *given) is not False
 sha = lambda data: hashlib.sha256(data).hexdigest()
 unbase64 = lambda text: base64.b64decode(text, validate=True)
 
-# JSON as parts 2 and 3 want it; what is no exact integer becomes a float
+# JSON as parts 2 and 3 want it; what is no exact integer becomes a float; half of a surrogate pair cannot be encoded
 members = lambda pairs: need(len(dict(pairs)) == len(pairs), "json.duplicate") and dict(pairs)
 
 def load(data, most):
@@ -42,9 +41,9 @@ def load(data, most):
     try:
         value = json.loads(data.decode(), object_pairs_hook=members, parse_constant=int, parse_int=whole)
         deep = any(level > 126 and isinstance(held, (dict, list)) for held, _, level in walk(value))
+        need(canonical(value).encode() and not deep, "json.syntax", "nested too deep")
     except (ValueError, RecursionError) as error:
         raise Refused("json.syntax", error)
-    need(not deep, "json.syntax", "nested too deep")
     return value
 
 inexact = lambda value: any(isinstance(held, float) for held, _, _ in walk(value))
@@ -106,7 +105,7 @@ shaped = lambda document, data, most=4 * MIB: hold(SCHEMAS[document], load(data,
 # Part 1: names
 GRAMMARS = SCHEMAS["names"]["$defs"]
 name = lambda kind, text: hold(GRAMMARS[kind], text) and {}
-tag = lambda version: {"tag": version.replace("+", "_")}
+tag = lambda version: {"tag": hold(GRAMMARS["version"], version).replace("+", "_")}
 version = lambda tag: {"version": hold(GRAMMARS["version"], tag.replace("_", "+", 1))}
 
 def reference(text):
@@ -144,9 +143,8 @@ def references(text):
     need("${" not in re.sub(PARAMETER, "\0", text), "param.reference")
     return re.findall(PARAMETER, text)
 
-def param_substitute(template, values):
-    need(set(references(template)) <= set(values), "param.no-value")
-    return {"text": re.sub(PARAMETER, lambda found: values[found[1]], template)}
+param_substitute = lambda template, values: need(set(references(template)) <= set(values), "param.no-value") and {
+    "text": re.sub(PARAMETER, lambda found: values[found[1]], template)}
 
 def known(schema, value):
     """What a reader knows of a manifest, without what is empty and optional; large integers as text."""
@@ -177,8 +175,8 @@ def read_manifest(text):
 def source_resolve(text, objects={}):
     need(len(text.encode()) <= 256 << 10, "toml.size")
     value = hold(SCHEMAS["skep"], tried("toml.syntax", tomllib.loads, text))
-    shapes = ((held, shape) for held, shape, _ in walk(value, SCHEMAS["skep"]) if "x-refers" in shape)
-    for held, kind in ((held, shape["x-refers"]) for held, shape in shapes):
+    found = walk(value, SCHEMAS["skep"])
+    for held, kind in ((held, shape["x-refers"]) for held, shape, _ in found if "x-refers" in shape):
         names = references(held) if "$" in kind else [held]
         need(set(names) <= set(value.get(kind.strip("${}"), ())), "manifest.reference")
     programs = value.get("program", {}).values()
@@ -230,8 +228,7 @@ def document_write(kind, annotations={}, labels={}, **q):
             entry("manifest", one, platform={"architecture": one["architecture"], "os": "linux"})
             for one in sorted(q["manifests"], key=lambda one: one["architecture"])], "annotations": notes}
     else:
-        layers = [entry("layer", one, annotations={TITLE: one["title"], ROLE: one["role"]})
-                  for one in q["layers"]]
+        layers = [entry("layer", one, annotations={TITLE: one["title"], ROLE: one["role"]}) for one in q["layers"]]
         value = {"schemaVersion": 2, "mediaType": MEDIA["manifest"], "artifactType": MEDIA["package"],
                  "config": entry("config", q["config"]), "layers": layers, "annotations": notes}
     return {"text": json.dumps(value, separators=(",", ":"), ensure_ascii=False)}
@@ -240,8 +237,7 @@ def write_tar(files):
     out = b""
     for name, data in files:
         head = struct.pack("100s8s16s12s12s8s101s8s64s16s167x", name.encode(), b"0000644", b"0000000\0" * 2,
-                           b"%011o" % len(data), b"0" * 11, b" " * 8, b"0", b"ustar\00000", b"",
-                           b"0000000\0" * 2)
+                           b"%011o" % len(data), b"0" * 11, b" " * 8, b"0", b"ustar\00000", b"", b"0000000\0" * 2)
         out += head[:148] + b"%06o\0 " % sum(head) + head[156:] + data + bytes(-len(data) % 512)
     return out + bytes(1024)
 
@@ -307,8 +303,7 @@ def package_read(layout, digest, arch, **q):
 
 # Part 6: permissions
 NAMED = {hook for one in VALUES["powers"] for hook in one["hooks"]}
-covered = lambda patterns, name: any(
-    name == one or one.endswith("*") and name.startswith(one[:-1]) for one in patterns)
+covered = lambda given, name: any(name == one or one[-1:] == "*" and name.startswith(one[:-1]) for one in given)
 
 first_word = lambda hook: re.split("[/.]", hook.removeprefix("?"))[0]
 kind_of = lambda hook: VALUES["hook-aliases"].get(first_word(hook), first_word(hook))
@@ -337,12 +332,16 @@ def permissions_compare(old, new):
     return {"added": only(new, old), "removed": only(old, new), "wider": wider}
 
 # Part 9: trust. Keys are a dict of their ids, each with what checks a bundle's signature and with its end
-PREDICATES, UTC = VALUES["predicates"], "%Y-%m-%dT%H:%M:%SZ"
+PREDICATES, UTC, PRIME = VALUES["predicates"], "%Y-%m-%dT%H:%M:%SZ", 2**255 - 19
 
 def read_key(text, end=None):
     der = tried("key.spki", unbase64, text)
     kind = need([kind for kind, form in VALUES["keys"].items() if re.search(form, der.hex())], "key.spki")[0]
     key = tried("key.spki", serialization.load_der_public_key, der)
+    sign, y = divmod(int.from_bytes(der[-32:], "little"), 2**255)  # RFC 8032, section 5.1.3
+    square = (y * y - 1) * pow(1 - 121665 * pow(121666, -1, PRIME) * y * y, -1, PRIME) % PRIME  # of x
+    is_point = y < PRIME and pow(square, PRIME // 2, PRIME) < 2 and (square > 0 or not sign)
+    need(kind != "ed25519" or is_point, "key.spki")
     how = () if kind == "ed25519" else (ec.ECDSA(hashes.SHA256()),)
     return sha(der), (lambda bundle: works(key.verify, bundle["sig"], bundle["message"], *how), end)
 
@@ -360,11 +359,10 @@ def parse_statement(payload):
     return value["_type"].endswith("/v1") and value["predicateType"], [one for one in subjects if one[1] is not None], value.get("predicate")
 
 moment = lambda text: datetime.strptime(text, UTC).replace(tzinfo=timezone.utc)
-is_pattern = lambda text: name("package", re.sub(r"\*\Z", "x" if "/" in text else "x/x", text))
 FORMATS = {"skep-entries": lambda text: references(text) if "${" in text else read("size", text),
            "skep-size": lambda text: read("size", text), "skep-duration": lambda text: read("duration", text),
            "skep-license": is_license, "skep-time": moment, "skep-spki": read_key, "skep-base64": unbase64,
-           "skep-pattern": is_pattern,
+           "skep-pattern": lambda text: name("package", re.sub(r"\*\Z", "x" if "/" in text else "x/x", text)),
            "date-time": lambda moment: isinstance(moment, datetime) and moment.tzinfo is not None}
 
 def policy(text):
@@ -407,46 +405,49 @@ def signers(q, predicate, wanted=None):
             codes.append(error.args[0])
     return need([one for one in said.values() if len(one[1]) >= threshold], (codes + ["trust.not-enough"])[0])
 
+each = lambda action, given: [done for one in given if (done := tried(None, action, one))] or [action(given[0])]
 signature_verify = lambda **q: {"keys": sorted(signers(q, PREDICATES["sign"], q["digest"])[0][1])}
 key_read = lambda spki: {"id": read_key(spki)[0]}
 policy_read = lambda text: policy(text) and {}
 
 def channel_follow(**q):
-    found = [statement for statement, _ in signers(q, PREDICATES["channel"])]
-    found = [one for one in found if broken(SCHEMAS["channel"], one[2]) is None and not inexact(one[2])]
-    _, subjects, said = max(need(found, "channel.malformed"), key=lambda one: one[2]["sequence"])
-    need(len(subjects) == 1 and moment(said["issued"]) < moment(said["expires"]), "channel.malformed")
-    need((said["name"], said["channel"]) == (q["name"], q["channel"]), "channel.another")
-    digest, seen = "sha256:" + subjects[0][1], q["known"] or {"sequence": 0, "digest": None}
+    def pointer(signed):
+        _, subjects, said = signed[0]
+        whole = broken(SCHEMAS["channel"], said) is None and not inexact(said) and len(subjects) == 1
+        need(whole and moment(said["issued"]) < moment(said["expires"]), "channel.malformed")
+        need((said["name"], said["channel"]) == (q["name"], q["channel"]), "channel.another")
+        return said["sequence"], moment(said["expires"]), "sha256:" + subjects[0][1]
+    found = each(pointer, signers(q, PREDICATES["channel"]))
+    (sequence, expires, digest), seen = max(found), q["known"] or {"sequence": 0, "digest": None}
+    need(all(one[0] < sequence or one[2] == digest for one in found), "channel.equivocation")
     need(digest not in policy(q["policy"])[2], "trust.revoked-digest")
-    need(said["sequence"] >= seen["sequence"], "channel.older")
-    need(said["sequence"] > seen["sequence"] or digest == seen["digest"], "channel.equivocation")
-    need(moment(q["now"]) <= moment(said["expires"]), "channel.expired")
-    return {"digest": digest, "sequence": said["sequence"]}
+    need(sequence >= seen["sequence"], "channel.older")
+    need(sequence > seen["sequence"] or digest == seen["digest"], "channel.equivocation")
+    need(moment(q["now"]) <= expires, "channel.expired")
+    return {"digest": digest, "sequence": sequence}
 
 def rotation_follow(publisher, trusted, documents, revoked=()):
     bad = "rotation.malformed"
-    for document in documents:
-        bundles = [parse_bundle(data) for data in map(unbase64, document) if works(parse_bundle, data)]
-        count = lambda keys, payload: sum(
-            any(one["payload"] == payload and signed(one) for one in bundles)
-            for key, (signed, _) in map(read_key, keys) if key not in revoked)
-        need(bundles, bad)
-        payload = max((one["payload"] for one in bundles), key=lambda said: count(trusted["keys"], said))
-        need(count(trusted["keys"], payload) >= trusted["threshold"], "rotation.threshold")
+    def follow(payload):
         kind, subjects, said = tried(bad, parse_statement, payload)
         need(kind == PREDICATES["keys"] and subjects == [("keys", sha(canonical(said).encode()))], bad)
         distinct = len(dict(map(read_key, hold(SCHEMAS["keys"], said)["keys"])))
         need(said["threshold"] <= len(said["keys"]) == distinct and not inexact(said), bad)
         need(said["publisher"] == publisher, "rotation.publisher")
         need(said["version"] == trusted["version"] + 1, "rotation.version")
-        need(count(said["keys"], payload) >= said["threshold"], "rotation.threshold")
-        trusted = said
+        return need(enough(said, payload), "rotation.threshold") and said
+    for document in documents:
+        bundles = [parse_bundle(data) for data in map(unbase64, document) if works(parse_bundle, data)]
+        enough = lambda those, payload: those["threshold"] <= sum(
+            any(one["payload"] == payload and signed(one) for one in bundles)
+            for key, (signed, _) in map(read_key, those["keys"]) if key not in revoked)
+        need(bundles, bad)
+        payloads = [one for one in dict.fromkeys(one["payload"] for one in bundles) if enough(trusted, one)]
+        trusted, *more = each(follow, need(payloads, "rotation.threshold"))
+        need(not more, bad)
     return {"version": trusted["version"], "keys": sorted(dict(map(read_key, trusted["keys"])))}
 
 # Part 11: archives
-name_of = lambda one: one.get("annotations", {}).get("org.opencontainers.image.ref.name", "")
-
 def archive_read(archive):
     data, files, at, bad = unbase64(archive), [], 0, "archive.layout"
     while any(data[at:at + 512]):
@@ -465,7 +466,8 @@ def archive_read(archive):
     tried(bad, shaped, "oci-layout", files[0][1])
     index = tried(bad, shaped, "list", files[1][1])
     blobs = {"sha256:" + name[13:]: body for name, body in files[2:]}
-    packages = [name_of(one) for one in index["manifests"] if one["mediaType"] == MEDIA["index"]]
+    packages = [one.get("annotations", {}).get("org.opencontainers.image.ref.name", "")
+                for one in index["manifests"] if one["mediaType"] == MEDIA["index"]]
     need(all(re.fullmatch("[^/]*/[^/@]*:[^@]*", text) and works(reference, text) for text in packages), bad)
     seen, todo = set(), list(index["manifests"])
     while todo:
@@ -480,21 +482,19 @@ def archive_read(archive):
     return {"packages": sorted(packages), "blobs": len(blobs)}
 
 def archive_write(layout):
-    blobs = sorted(path.name for path in Path(layout, "blobs", "sha256").iterdir())
-    names = ["oci-layout", "index.json", *(f"blobs/sha256/{blob}" for blob in blobs)]
-    return {"sha256": sha(write_tar((name, Path(layout, name).read_bytes()) for name in names))}
+    blobs = sorted(f"blobs/sha256/{path.name}" for path in Path(layout, "blobs", "sha256").iterdir())
+    return {"sha256": sha(write_tar((name, Path(layout, name).read_bytes()) for name in ["oci-layout", "index.json", *blobs]))}
 
 OPS = {op: globals()[op.replace(".", "_")] for op in (
-    "name tag version reference source.resolve manifest.read param.encode param.substitute license.check "
-    "document.read document.write layer.read layer.write package.read permissions.check permissions.powers "
-    "permissions.compare key.read policy.read signature.verify rotation.follow channel.follow archive.read "
-    "archive.write").split()}
+    "name tag version reference source.resolve manifest.read param.encode param.substitute license.check document.read "
+    "document.write layer.read layer.write package.read permissions.check permissions.powers permissions.compare "
+    "key.read policy.read signature.verify rotation.follow channel.follow archive.read archive.write").split()}
 
 if __name__ == "__main__":
     for question in map(json.loads, sys.stdin):
         try:
-            op = OPS.get(question["op"])
-            answer = {"ok": op(**question["input"]) or {}} if op else {"unsupported": True}
+            done = (op := OPS.get(question["op"])) and op(**question["input"])
+            answer = {"ok": done or {}} if op else {"unsupported": True}
         except Refused as error:
             answer = {"error": error.args[0], "message": " ".join(map(str, error.args[1:]))}
         print(json.dumps({"id": question["id"], **answer}), flush=True)

@@ -30,7 +30,10 @@ const STRUCTURE: [&str; 13] = [
 
 /// Cases with such a code that a schema cannot see: it compares no two values, knows no calendar, no size of the file, no
 /// file that is not there and no key twice, and is of the predicate alone, not of the statement around it.
-const BEYOND: [&str; 19] = [
+const BEYOND: [&str; 22] = [
+    "10-attestations/attestations.json, 'a report with a list for an object: a kernel'",
+    "09-trust/rotation.json, 'two next versions'",
+    "09-trust/rotation.json, 'two next versions, their bundles mixed'",
     "02-manifest/source.json, 'a program that names none of two objects'",
     "09-trust/channels.json, 'no pointer: an end before its beginning'",
     "09-trust/channels.json, 'no pointer: an end that is its beginning'",
@@ -115,16 +118,20 @@ fn a_validator_says_what_readers_say() {
         }
         !seen
     });
-    let refused: BTreeSet<&str> = documents
-        .iter()
-        .zip(&answers)
-        .filter(|(_, answer)| *answer != "null")
-        .map(|(document, _)| document.case.as_str())
-        .collect();
+    let with = |is_taken: bool| -> BTreeSet<&str> {
+        let all = documents.iter().zip(&answers);
+        let chosen = all.filter(|(_, answer)| (*answer == "null") == is_taken);
+        chosen.map(|(document, _)| document.case.as_str()).collect()
+    };
+    let (taken, refused) = (with(true), with(false));
     for (document, answer) in documents.iter().zip(&answers) {
         let Document { schema, case, accepted, .. } = document;
         // Of the documents of a case that is refused, one is enough.
-        let fine = if *accepted { answer == "null" } else { refused.contains(case.as_str()) };
+        let fine = match (*accepted, *schema) {
+            (false, _) => refused.contains(case.as_str()),
+            (true, "channel" | "keys") => taken.contains(case.as_str()), // others may lie beside
+            (true, _) => answer == "null",
+        };
         if fine {
             continue;
         }

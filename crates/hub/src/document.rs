@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use skep_spec::json::{self, JsonError};
 use skep_spec::media;
+use skep_spec::oci::MAX_DOCUMENT;
 
 use crate::digest::Digest;
 
@@ -75,7 +77,7 @@ pub struct Platform {
 pub enum DocumentError {
     /// Not JSON of this shape.
     #[error("the manifest is not readable: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(#[from] JsonError),
     /// `Content-Type` and `mediaType` differ.
     #[error("Content-Type says {header} and mediaType {field}: they must be the same")]
     Disagree {
@@ -119,7 +121,7 @@ impl Document {
     /// # Errors
     /// When they are not a manifest or index that this registry takes.
     pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, DocumentError> {
-        let raw: Raw = serde_json::from_slice(bytes)?;
+        let raw: Raw = json::read(bytes, MAX_DOCUMENT)?;
         if raw.schema_version != 2 {
             return Err(DocumentError::Schema(raw.schema_version));
         }
@@ -218,6 +220,9 @@ mod tests {
         );
         let cases = [
             ("[]", media::INDEX, "not readable"),
+            (r#"[2,"a/b"]"#, media::INDEX, "not readable"),
+            (r#"{"schemaVersion":2,"manifests":[["a/b"]]}"#, media::INDEX, "not readable"),
+            (r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#, media::INDEX, "twice"),
             ("{\"schemaVersion\":2,\"config\":7}", media::MANIFEST, "not readable"),
             (r#"{"schemaVersion":1,"manifests":[]}"#, media::INDEX, "schemaVersion is 1"),
             (r#"{"schemaVersion":2}"#, media::INDEX, "no 'manifests'"),

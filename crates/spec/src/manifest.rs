@@ -444,7 +444,7 @@ impl Manifest {
         };
         Self::readable(members)?;
         crate::source::hold(members).map_err(|broken| not(broken.code.as_str(), broken.why))?;
-        Self::deserialize(value).map_err(|error| not("manifest.value", error.to_string()))
+        crate::json::typed(value).map_err(ManifestError::Json)
     }
 
     /// The bytes that are packed: RFC 8785, so equal manifests have equal digests.

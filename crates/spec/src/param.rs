@@ -398,13 +398,21 @@ pub const DURATIONS: [(&str, u64); 6] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// A number of bytes: `512`, `64KiB`, `1MiB`, `2GiB`.
+/// A number of bytes: `512`, `64KiB`, `1 MiB`, `2GiB`. Its digits are as many as there can be: `0x1B` is 27.
 #[must_use]
 pub fn parse_size(text: &str) -> Option<i128> {
-    let (number, unit) = SIZES
-        .into_iter()
-        .find_map(|(name, unit)| text.strip_suffix(name).map(|number| (number.trim_end(), unit)))
-        .unwrap_or((text, 1));
+    let is_hex = text.trim_start_matches('-').starts_with("0x");
+    let is_digit = |c: char| match c {
+        '-' | '_' => true,
+        'x' => is_hex,
+        c if is_hex => c.is_ascii_hexdigit(),
+        c => c.is_ascii_digit(),
+    };
+    let (number, unit) = text.split_at(text.find(|c| !is_digit(c)).unwrap_or(text.len()));
+    let unit = match unit.trim_start_matches(' ') {
+        "" => 1,
+        unit => SIZES.into_iter().find(|(name, _)| *name == unit)?.1,
+    };
     parse_integer(number)
         .filter(|number| (0..=1 << 60).contains(number))
         .map(|number| number * i128::from(unit))
@@ -442,7 +450,7 @@ pub fn parse_integer(text: &str) -> Option<i128> {
 pub(crate) fn parse_duration(text: &str) -> Option<i128> {
     let at = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_'))?;
     let (number, unit) = text.split_at(at);
-    let unit = unit_ns(Some(unit.trim_start()))?;
+    let unit = unit_ns(Some(unit.trim_start_matches(' ')))?;
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
     let whole = parse_integer(whole)?.checked_mul(unit)?;
     if part.is_empty() {

@@ -34,7 +34,8 @@ pub struct PackageRef {
 pub(crate) fn pattern() -> String {
     let component = "[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?";
     let label = "[a-z0-9]+(?:-[a-z0-9]+)*";
-    let host = r"(?=localhost/|[^/]*[.:])(?:[A-Za-z0-9.][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])";
+    let name = "[A-Za-z0-9.][A-Za-z0-9.-]*";
+    let host = format!(r"(?=localhost/|[^/]*[.:])(?:{name}|\[(?:{})\])", ipv6());
     let port =
         "0*(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
     let version = VERSION_PATTERN.trim_matches(['^', '$']);
@@ -44,6 +45,25 @@ pub(crate) fn pattern() -> String {
          (?::(?<version>{version}))?\
          (?:@(?:(?<digest>sha256:[0-9a-f]{{64}})|(?<channel>[a-z][a-z0-9-]{{0,31}})))?$"
     )
+}
+
+/// An IPv6 address (RFC 3986, section 3.2.2).
+fn ipv6() -> String {
+    let group = "[0-9A-Fa-f]{1,4}";
+    let byte = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+    let last = format!(r"(?:{group}:{group}|{byte}(?:\.{byte}){{3}})");
+    let groups = |count: usize| format!("(?:{group}:){{{count}}}");
+    // With `::` between so many groups at most and the rest, which leaves one or more for it to stand for.
+    let cut = |before: usize| match before {
+        0 => format!("::{}{last}", groups(5)),
+        1..=5 => {
+            format!("(?:(?:{group}:){{0,{}}}{group})?::{}{last}", before - 1, groups(5 - before))
+        }
+        6 => format!("(?:(?:{group}:){{0,5}}{group})?::{group}"),
+        _ => format!("(?:(?:{group}:){{0,6}}{group})?::"),
+    };
+    let whole = format!("{}{last}", groups(6));
+    std::iter::once(whole).chain((0..8).map(cut)).collect::<Vec<_>>().join("|")
 }
 
 /// Why a text is not a reference.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use skep_spec::{Digest, media, schema};
+use skep_spec::{Digest, json, media, schema};
 
 use crate::bundle::{Bundle, BundleError};
 use crate::key::{KeyId, PublicKey};
@@ -152,10 +152,10 @@ struct Configuration {
 }
 
 fn report(predicate: &Value) -> Result<Report, String> {
-    let said = Predicate::deserialize(predicate).map_err(|error| error.to_string())?;
+    let said: Predicate = json::typed(predicate.clone()).map_err(|error| error.to_string())?;
     let kernels = said.configuration.iter().filter(|entry| entry.name == "kernel");
     let kernels: Result<Vec<Kernel>, _> =
-        kernels.map(|entry| Kernel::deserialize(&entry.annotations)).collect();
+        kernels.map(|entry| json::typed(entry.annotations.clone())).collect();
     let kernels = kernels.map_err(|error| error.to_string())?;
     if kernels.is_empty() {
         return Err("it names no kernel".to_owned());

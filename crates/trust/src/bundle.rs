@@ -121,8 +121,8 @@ impl Bundle {
     /// a key twice, or has not exactly one signature.
     pub fn parse(bytes: &[u8]) -> Result<Self, BundleError> {
         let fail = |why: String| BundleError { what: "this is not a Sigstore bundle", why };
-        let value = json::parse(bytes, BUNDLE_MAX).map_err(|e| fail(e.to_string()))?;
-        let bundle: BundleIn = serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
+        let bundle: BundleIn =
+            json::read(bytes, BUNDLE_MAX).map_err(|error| fail(error.to_string()))?;
         if bundle.media_type != media::BUNDLE {
             return Err(fail(format!(
                 "its mediaType is '{}', expected '{}'",
@@ -228,9 +228,8 @@ impl Statement {
     /// A statement, and whether it is of the older form.
     fn parse_any(payload: &[u8]) -> Result<(Self, bool), BundleError> {
         let fail = |why: String| BundleError { what: "this is not an in-toto statement", why };
-        let value = json::parse(payload, BUNDLE_MAX).map_err(|e| fail(e.to_string()))?;
         let statement: StatementIn =
-            serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
+            json::read(payload, BUNDLE_MAX).map_err(|error| fail(error.to_string()))?;
         let is_older = statement.kind == OLDER;
         if statement.kind != STATEMENT && !is_older {
             return Err(Self::other_type(&statement.kind));

@@ -1,6 +1,6 @@
 //! Channels: a signed pointer from a name such as `stable` to the digest of an index.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use schemars::JsonSchema;
@@ -163,8 +163,7 @@ pub fn follow(
     seen: Option<Seen>,
     now: SystemTime,
 ) -> Result<Pointer, ChannelError> {
-    let (statement, keys) = signed(asked, bundles, policy, now)?;
-    let pointer = read(asked, &statement, keys)?;
+    let pointer = highest(asked, signed(asked, bundles, policy, now)?)?;
     if policy.is_digest_revoked(&pointer.digest) {
         return Err(ChannelError::Revoked(pointer.digest));
     }
@@ -181,13 +180,42 @@ pub fn follow(
     }
 }
 
-/// The statement that enough keys of the package's rule signed.
+/// The pointer of the highest sequence; of two such to one digest that which holds longer. What is no pointer, or one
+/// of something else, does no harm beside one: who keeps the registry can put any signed statement there.
+fn highest(
+    asked: &Asked<'_>,
+    signed: Vec<(Statement, BTreeSet<KeyId>)>,
+) -> Result<Pointer, ChannelError> {
+    let (mut found, mut refused): (Vec<Pointer>, Vec<ChannelError>) = Default::default();
+    for (statement, keys) in signed {
+        match read(asked, &statement, keys) {
+            Ok(pointer) => found.push(pointer),
+            Err(error) => refused.push(error),
+        }
+    }
+    let Some(best) = found.iter().max_by_key(|pointer| (pointer.sequence, pointer.expires)) else {
+        let nothing = || ChannelError::Malformed("it says nothing".to_owned());
+        return Err(refused.into_iter().next().unwrap_or_else(nothing));
+    };
+    let other =
+        |pointer: &&Pointer| pointer.sequence == best.sequence && pointer.digest != best.digest;
+    match found.iter().find(other) {
+        None => Ok(best.clone()),
+        Some(other) => Err(ChannelError::Equivocation {
+            sequence: best.sequence,
+            seen: best.digest,
+            found: other.digest,
+        }),
+    }
+}
+
+/// The statements that enough keys of the package's rule signed, in the order in which they came.
 fn signed(
     asked: &Asked<'_>,
     bundles: &[Vec<u8>],
     policy: &Policy,
     now: SystemTime,
-) -> Result<(Statement, BTreeSet<KeyId>), ChannelError> {
+) -> Result<Vec<(Statement, BTreeSet<KeyId>)>, ChannelError> {
     let name = || asked.name.clone();
     let rule = policy.rule(asked.name, asked.registry);
     let (rule, _) = rule.ok_or_else(|| ChannelError::NoRule(name()))?;
@@ -197,25 +225,25 @@ fn signed(
     if bundles.is_empty() {
         return Err(ChannelError::Unsigned(name(), asked.channel.clone()));
     }
-    let mut said: BTreeMap<Vec<u8>, (Statement, BTreeSet<KeyId>)> = BTreeMap::new();
+    let mut said: Vec<(Vec<u8>, Statement, BTreeSet<KeyId>)> = Vec::new();
     let mut refusals = Vec::new();
     for bundle in bundles.iter().take(BUNDLES_MAX) {
         match trusted(bundle, rule, policy, now, media::PREDICATE_CHANNEL) {
-            Ok(signed) => {
-                let entry = said.entry(signed.payload);
-                let (_, keys) = entry.or_insert((signed.statement, BTreeSet::new()));
-                keys.insert(signed.key);
-            }
+            Ok(signed) => match said.iter_mut().find(|(payload, ..)| *payload == signed.payload) {
+                Some((.., keys)) => _ = keys.insert(signed.key),
+                None => said.push((signed.payload, signed.statement, [signed.key].into())),
+            },
             Err(refusal) => refusals.push(refusal),
         }
     }
     let needed = rule.threshold();
-    let found = said.values().map(|(_, keys)| keys.len()).max().unwrap_or(0);
-    let enough = said.into_values().filter(|(_, keys)| keys.len() >= needed);
-    let sequence = |(statement, _): &(Statement, BTreeSet<KeyId>)| {
-        statement.predicate.get("sequence").and_then(serde_json::Value::as_u64)
-    };
-    enough.max_by_key(sequence).ok_or(ChannelError::NotEnough { found, needed, refusals })
+    let found = said.iter().map(|(.., keys)| keys.len()).max().unwrap_or(0);
+    let enough = said.into_iter().filter(|(.., keys)| keys.len() >= needed);
+    let enough: Vec<_> = enough.map(|(_, statement, keys)| (statement, keys)).collect();
+    if enough.is_empty() {
+        return Err(ChannelError::NotEnough { found, needed, refusals });
+    }
+    Ok(enough)
 }
 
 fn read(
@@ -227,7 +255,7 @@ fn read(
     if let Some(number) = json::inexact(&statement.predicate) {
         return Err(malformed(format!("it holds the number {number}")));
     }
-    let predicate = Predicate::deserialize(&statement.predicate);
+    let predicate = json::typed::<Predicate>(statement.predicate.clone());
     let predicate = predicate.map_err(|error| malformed(error.to_string()))?;
     let [subject] = statement.subjects.as_slice() else {
         return Err(malformed("it should have one subject".to_owned()));

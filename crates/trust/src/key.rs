@@ -208,6 +208,9 @@ impl fmt::Debug for SecretKey {
 impl PublicKey {
     fn new(public: Public) -> Result<Self, KeyError> {
         let spki = match &public {
+            Public::Ed25519(key) if !is_canonical(key.as_bytes()) => {
+                return Err(KeyError::NotPublic);
+            }
             Public::Ed25519(key) => key.to_public_key_der(),
             Public::P256(key) => key.to_public_key_der(),
         };
@@ -308,6 +311,16 @@ impl PublicKey {
                 .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
         }
     }
+}
+
+/// Whether RFC 8032, section 5.1.3, decodes these bytes of a point: with others, one key would have several ids.
+fn is_canonical(point: &[u8; 32]) -> bool {
+    let [low, middle @ .., high] = point;
+    let is_above =
+        |least: u8| *low >= least && middle.iter().all(|b| *b == 0xff) && high | 0x80 == 0xff;
+    let is_one = *low == 1 && middle.iter().all(|b| *b == 0) && high & 0x7f == 0;
+    let is_x_zero = is_one || is_above(0xec); // y is 1 or -1
+    !(is_above(0xed) || is_x_zero && high & 0x80 != 0)
 }
 
 impl fmt::Debug for PublicKey {

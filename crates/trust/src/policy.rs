@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use skep_spec::toml_1_0::{self, Later};
-use skep_spec::{Digest, PackageName, schema};
+use skep_spec::{Digest, PackageName, json, schema};
 
 use crate::bundle::Bundle;
 use crate::key::{KeyId, PublicKey};
@@ -97,12 +97,7 @@ impl Policy {
         if text.len() > POLICY_MAX {
             return Err(PolicyError::TooLarge(text.len()));
         }
-        let file: PolicyFile =
-            toml::from_str(text).map_err(|e| PolicyError::Syntax(e.to_string()))?;
-        if let Some(Later { at, why }) = toml_1_0::later(text).first() {
-            let line = text.bytes().take(*at).filter(|byte| *byte == b'\n').count() + 1;
-            return Err(PolicyError::Syntax(format!("line {line}: this is not TOML 1.0: {why}")));
-        }
+        let file = file(text).map_err(PolicyError::Syntax)?;
         let mut rules = Vec::new();
         for (number, rule) in (1..).zip(file.rule) {
             let rule = Rule::new(rule).map_err(|why| PolicyError::Rule { rule: number, why })?;
@@ -340,6 +335,21 @@ fn instant(when: &toml::value::Datetime) -> Result<SystemTime, String> {
     let seconds = minutes * 60 + i64::from(time.second.unwrap_or(0));
     let seconds = u64::try_from(seconds).map_err(|_| refuse())?;
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// Reads the file twice: TOML's own reader says where a mistake is, and takes a list for a table.
+fn file(text: &str) -> Result<PolicyFile, String> {
+    if text.starts_with('\u{feff}') {
+        return Err("it begins with a byte order mark".to_owned());
+    }
+    let _: PolicyFile = toml::from_str(text).map_err(|error| error.to_string())?;
+    if let Some(Later { at, why }) = toml_1_0::later(text).first() {
+        let line = text.bytes().take(*at).filter(|byte| *byte == b'\n').count() + 1;
+        return Err(format!("line {line}: this is not TOML 1.0: {why}"));
+    }
+    let table: toml::Table = toml::from_str(text).map_err(|error| error.to_string())?;
+    let value = serde_json::to_value(table).map_err(|error| error.to_string())?;
+    json::typed(value).map_err(|error| error.to_string())
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -129,18 +129,44 @@ fn next(
     let version = old.version.saturating_add(1);
     let malformed = |why: String| RotationError::Malformed { version, why };
     let bundles: Vec<Bundle> = document.iter().filter_map(|b| Bundle::parse(b).ok()).collect();
-    let mut payloads: Vec<&[u8]> = bundles.iter().map(Bundle::payload).collect();
-    payloads.dedup();
-    let by = |keys: &[PublicKey], payload: &[u8]| signers(&bundles, payload, keys, revoked);
-    let best = payloads.into_iter().map(|payload| (by(&old.keys, payload), payload));
-    let Some((found, payload)) = best.max_by_key(|(found, _)| *found) else {
+    if bundles.is_empty() {
         return Err(malformed("no bundle can be read".to_owned()));
-    };
-    let needed = old.threshold;
-    if found < needed {
-        return Err(RotationError::Threshold { version, which: "the old", found, needed });
     }
-    let new = read(payload).map_err(malformed)?;
+    let mut payloads: Vec<&[u8]> = Vec::new();
+    for bundle in &bundles {
+        if !payloads.contains(&bundle.payload()) {
+            payloads.push(bundle.payload());
+        }
+    }
+    let by = |keys: &[PublicKey], payload: &[u8]| signers(&bundles, payload, keys, revoked);
+    let (mut most, mut refused, mut found) = (0, Vec::new(), Vec::new());
+    for payload in payloads {
+        let count = by(&old.keys, payload);
+        most = most.max(count);
+        if count >= old.threshold {
+            match followed(old, version, payload, &by) {
+                Ok(new) => found.push(new),
+                Err(error) => refused.push(error),
+            }
+        }
+    }
+    let (which, needed) = ("the old", old.threshold);
+    match (found.pop(), found.is_empty(), refused.into_iter().next()) {
+        (Some(new), true, _) => Ok(new),
+        (Some(_), false, _) => Err(malformed("its keys signed two of them".to_owned())),
+        (None, _, Some(error)) => Err(error),
+        (None, ..) => Err(RotationError::Threshold { version, which, found: most, needed }),
+    }
+}
+
+/// A payload that enough of the old keys signed, as the next version.
+fn followed(
+    old: &Keys,
+    version: u64,
+    payload: &[u8],
+    by: &impl Fn(&[PublicKey], &[u8]) -> usize,
+) -> Result<Keys, RotationError> {
+    let new = read(payload).map_err(|why| RotationError::Malformed { version, why })?;
     if new.publisher != old.publisher {
         let (asked, found) = (old.publisher.clone(), new.publisher.escape_debug().to_string());
         return Err(RotationError::Publisher { asked, found });
@@ -182,7 +208,8 @@ fn read(payload: &[u8]) -> Result<Keys, String> {
     if !matches!(subject, [one] if one.name == "keys" && one.digest == digest) {
         return Err("its subject is not the digest of what it says".to_owned());
     }
-    let said = Predicate::deserialize(&statement.predicate).map_err(|error| error.to_string())?;
+    let said: Predicate =
+        json::typed(statement.predicate.clone()).map_err(|error| error.to_string())?;
     let keys: Result<Vec<_>, _> =
         said.keys.iter().map(|spki| PublicKey::from_spki_base64(spki)).collect();
     let keys = keys.map_err(|error| error.to_string())?;

@@ -1,6 +1,8 @@
-//! JSON from strangers: a size limit, and no key twice in one object.
+//! JSON from strangers: a size limit, no key twice in one object, no list where an object should be.
 //!
 //! `serde_json::Value` keeps the last of two equal keys in silence, so that two readers could see two documents.
+
+mod typed;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -8,6 +10,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+pub use self::typed::typed;
 use crate::param::MAX_EXACT;
 
 /// Why bytes are not JSON that we read.
@@ -54,7 +57,7 @@ impl JsonError {
 /// # Errors
 /// As [`parse`], or when the JSON has another shape.
 pub fn read<T: serde::de::DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, JsonError> {
-    T::deserialize(parse(bytes, max)?).map_err(|error| JsonError::Shape(error.to_string()))
+    typed(parse(bytes, max)?)
 }
 
 /// Parses `bytes`, at most `max` of them.
