@@ -177,6 +177,7 @@ fn functions(
             });
         }
         let (start, end) = (start as usize, end as usize);
+        whole_insns(&symbol.name, code.get(start..end).unwrap_or(&[]))?;
         // Two names of one function are no overlap, so that the sum is not bounded by the sections.
         total += end - start;
         check("instructions in functions", total, 2 * limits::INSNS)?;
@@ -186,6 +187,21 @@ fn functions(
     functions.sort_by_key(|f| (f.section, f.start, f.local));
     none_overlap(&functions)?;
     Ok(functions)
+}
+
+/// The last instruction is not the first half of one of 16 bytes.
+fn whole_insns(name: &str, body: &[Insn]) -> Result<(), ObjectError> {
+    let mut at = 0;
+    while let Some(insn) = body.get(at) {
+        at += if insn.is_ld_imm64() { 2 } else { 1 };
+    }
+    if at == body.len() {
+        return Ok(());
+    }
+    Err(ObjectError::Malformed {
+        what: format!("function '{name}'"),
+        why: "it ends in the middle of an instruction".to_owned(),
+    })
 }
 
 /// Loaders differ in which of two functions an instruction belongs to. Names of the same function do no harm.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, Rel, SectionHeader, SectionTable, Sym};
@@ -15,7 +16,7 @@ pub(crate) struct Elf<'a> {
     pub(crate) big_endian: bool,
     pub(crate) sections: Vec<Section<'a>>,
     pub(crate) symbols: Vec<Symbol<'a>>,
-    /// The first section of each name.
+    /// The first section of each name; of what is read by its name, the only one.
     by_name: HashMap<Cow<'a, str>, usize>,
 }
 
@@ -24,6 +25,8 @@ pub(crate) struct Section<'a> {
     /// Whether it holds instructions.
     pub(crate) code: bool,
     pub(crate) size: u64,
+    /// Whether it is part of what runs: code or data.
+    pub(crate) alloc: bool,
     /// Empty for a section without bytes in the file (`.bss`).
     pub(crate) data: &'a [u8],
     /// Sorted by offset.
@@ -81,16 +84,54 @@ impl<'a> Elf<'a> {
             section.relocations.sort_by_key(|r| r.offset);
             once_a_place(section)?;
         }
-        let mut by_name = HashMap::with_capacity(sections.len());
-        for (index, section) in sections.iter().enumerate() {
-            by_name.entry(section.name.clone()).or_insert(index);
-        }
+        none_overlap(&table, endian, &sections)?;
+        let by_name = by_name(&sections)?;
         Ok(Self { big_endian: endian == Endianness::Big, sections, symbols, by_name })
     }
 
     pub(crate) fn section(&self, name: &str) -> Option<(usize, &Section<'a>)> {
         let index = *self.by_name.get(name)?;
         self.sections.get(index).map(|section| (index, section))
+    }
+}
+
+/// Of two sections of one name, one loader reads the first and another the last.
+fn by_name<'a>(sections: &[Section<'a>]) -> Result<HashMap<Cow<'a, str>, usize>, ObjectError> {
+    let mut by_name: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(sections.len());
+    for (index, section) in sections.iter().enumerate() {
+        let is_read = section.alloc || matches!(&*section.name, ".BTF" | ".BTF.ext");
+        match by_name.entry(section.name.clone()) {
+            Entry::Vacant(entry) => _ = entry.insert(index),
+            Entry::Occupied(_) if is_read => {
+                return Err(ObjectError::Malformed {
+                    what: "the table of sections".to_owned(),
+                    why: format!("there are two sections '{}'", section.name),
+                });
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+    Ok(by_name)
+}
+
+/// No byte of the file is part of two sections.
+fn none_overlap(
+    table: &SectionTable<'_, Header>,
+    endian: Endianness,
+    sections: &[Section<'_>],
+) -> Result<(), ObjectError> {
+    let ranges = table.iter().zip(sections).filter_map(|(header, section)| {
+        let (start, length) = header.file_range(endian).filter(|(_, length)| *length > 0)?;
+        Some((start, start.saturating_add(length), &section.name))
+    });
+    let mut ranges: Vec<(u64, u64, &Cow<'_, str>)> = ranges.collect();
+    ranges.sort_by_key(|(start, ..)| *start);
+    match ranges.array_windows().find(|[a, b]| b.0 < a.1) {
+        Some([a, b]) => Err(ObjectError::Malformed {
+            what: format!("section '{}'", b.2),
+            why: format!("it lies over the section '{}'", a.2),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -186,7 +227,8 @@ fn read_section<'a>(
     };
     let code = section.sh_type(endian) == elf::SHT_PROGBITS
         && section.sh_flags(endian).0 & elf::SHF_EXECINSTR.0 != 0;
-    Ok(Section { name, code, size, data: bytes, relocations: Vec::new() })
+    let alloc = section.sh_flags(endian).0 & elf::SHF_ALLOC.0 != 0;
+    Ok(Section { name, code, size, alloc, data: bytes, relocations: Vec::new() })
 }
 
 fn read_symbols<'a>(
@@ -259,7 +301,15 @@ fn read_relocations(
                 why: format!("symbol {symbol} is not there"),
             });
         }
-        target.relocations.push(Relocation { offset: entry.r_offset(endian), symbol });
+        let offset = entry.r_offset(endian);
+        let (size, step) = if target.code { (8, 8) } else { (4, 1) };
+        if offset.saturating_add(size) > target.size || offset % step != 0 {
+            return Err(ObjectError::Malformed {
+                what: format!("a relocation of section '{}'", target.name),
+                why: format!("there is nothing to relocate at offset {offset:#x}"),
+            });
+        }
+        target.relocations.push(Relocation { offset, symbol });
     }
     Ok(entries.len())
 }

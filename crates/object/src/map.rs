@@ -186,7 +186,11 @@ fn few(found: usize) -> Result<(), ObjectError> {
 }
 
 fn btf_maps(elf: &Elf<'_>, btf: &Btf, texts: &mut Texts) -> Result<Vec<MapFacts>, ObjectError> {
-    let (index, _) = elf.section(".maps").unzip();
+    let (index, section) = elf.section(".maps").unzip();
+    if section.is_some_and(|section| section.size > 0) && btf.data_section(".maps").is_empty() {
+        let (what, why) = ("section '.maps'", "the BTF has no types for it");
+        return Err(ObjectError::Malformed { what: what.to_owned(), why: why.to_owned() });
+    }
     // The linker leaves variables in the BTF whose symbols another definition replaced.
     let symbols: BTreeMap<&str, &Symbol<'_>> =
         elf.symbols.iter().filter(|s| s.section == index).map(|s| (&*s.name, s)).collect();

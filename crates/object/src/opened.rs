@@ -21,6 +21,10 @@ impl<'a> Opened<'a> {
         let section = |name| elf.section(name).map(|(_, s)| s.data).filter(|d| !d.is_empty());
         let failed = |section| move |source| ObjectError::Btf { section, source };
         let btf = section(".BTF").map(Btf::parse).transpose().map_err(failed(".BTF"))?;
+        if btf.as_ref().is_some_and(|btf| btf.big_endian() != elf.big_endian) {
+            let (what, why) = ("section '.BTF'", "its byte order is not that of the ELF");
+            return Err(ObjectError::Malformed { what: what.to_owned(), why: why.to_owned() });
+        }
         let ext = match (section(".BTF.ext"), &btf) {
             (Some(data), Some(btf)) => BtfExt::parse(data, btf).map_err(failed(".BTF.ext"))?,
             _ => BtfExt::default(),

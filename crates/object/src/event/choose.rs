@@ -27,6 +27,11 @@ fn is_record(btf: &Btf, ty: TypeId) -> bool {
     btf.composite(ty).is_some_and(|c| !c.members.is_empty())
 }
 
+/// Only as the value of a map does a union count.
+fn is_struct(btf: &Btf, ty: TypeId) -> bool {
+    is_record(btf, ty) && matches!(btf.kind(btf.skip_modifiers(ty)), Kind::Struct(_))
+}
+
 fn structure(btf: &Btf, name: &str) -> Option<TypeId> {
     btf.find(name, |k| matches!(k, Kind::Struct(c) if !c.members.is_empty()))
 }
@@ -38,13 +43,13 @@ fn pointed_by_unused(btf: &Btf) -> Option<TypeId> {
             Kind::Variable { ty, .. } => Some(btf.pointee(ty)),
             _ => None,
         })
-        .find(|ty| is_record(btf, *ty))
+        .find(|ty| is_struct(btf, *ty))
 }
 
 fn named_like(btf: &Btf, map: &str) -> Option<TypeId> {
-    let one = map.strip_suffix('s').unwrap_or(map);
+    let one = map.strip_suffix('s').filter(|one| !one.is_empty()).unwrap_or(map);
     let names = [one.to_owned(), map.to_owned(), format!("{one}_t"), format!("{one}_event")];
-    names.iter().filter(|name| !name.is_empty()).find_map(|name| structure(btf, name))
+    names.iter().find_map(|name| structure(btf, name))
 }
 
 fn only_event(btf: &Btf) -> Option<TypeId> {

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub(super) struct Held {
     /// Pointers into values of these maps, one bit each.
     pub(super) values: u64,
+    /// Of these, those that may be another CPU's.
+    pub(super) others: u64,
     /// These maps themselves.
     pub(super) maps: u64,
     /// A pointer to the stack.
@@ -39,8 +41,13 @@ pub(super) enum Address {
 
 impl Held {
     /// Anything at all.
-    pub(super) const ANY: Self =
-        Self { values: u64::MAX, maps: u64::MAX, stack: Stack::Any, function: Address::No };
+    pub(super) const ANY: Self = Self {
+        values: u64::MAX,
+        others: u64::MAX,
+        maps: u64::MAX,
+        stack: Stack::Any,
+        function: Address::No,
+    };
 
     pub(super) fn value_of(maps: u64) -> Self {
         Self { values: maps, ..Self::default() }
@@ -53,6 +60,7 @@ impl Held {
     pub(super) fn join(self, other: Self) -> Self {
         Self {
             values: self.values | other.values,
+            others: self.others | other.others,
             maps: self.maps | other.maps,
             stack: match (self.stack, other.stack) {
                 (a, b) if a == b => a,

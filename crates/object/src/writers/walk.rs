@@ -12,6 +12,8 @@ use crate::insn::{CALL, CALLX, EXIT, GOTOX, Insn, JA, JA32, LD_IMM64, class};
 
 /// Helpers that return a pointer into a value of the map in r1.
 const LOOKUPS: [u32; 7] = [1, 81, 107, 145, 156, 195, 210];
+/// The one of them that returns the value of a CPU that it is told.
+const LOOKUP_PERCPU: u32 = 195;
 const UPDATE: u32 = 2;
 /// Helpers that remove or append: `map_delete_elem`, `map_push_elem`, `map_pop_elem`, `…_storage_delete`.
 const CHANGES: [u32; 7] = [3, 87, 88, 108, 146, 157, 211];
@@ -33,6 +35,8 @@ pub(super) struct Walk<'a> {
     written: Vec<Writers>,
     /// Maps that entries are taken out of, one bit each.
     deleted: u64,
+    /// Maps of which some call asks for another CPU's values, one bit each.
+    others: u64,
     functions: BTreeMap<usize, Known>,
     changed: bool,
 }
@@ -53,7 +57,16 @@ impl<'a> Walk<'a> {
         budget: &'a mut usize,
     ) -> Self {
         let written = vec![Writers::None; maps.len()];
-        Self { code, maps, budget, written, deleted: 0, functions: BTreeMap::new(), changed: false }
+        Self {
+            code,
+            maps,
+            budget,
+            written,
+            deleted: 0,
+            others: 0,
+            functions: BTreeMap::new(),
+            changed: false,
+        }
     }
 
     /// The class of each map, and a bit for each that entries are taken out of; none where the budget ran out or a
@@ -173,12 +186,13 @@ impl<'a> Walk<'a> {
 
     fn store(&mut self, index: usize, insn: Insn, state: &mut State) {
         const ATOMIC: u8 = 0xc0;
-        const XCHG: i32 = 0xe1;
+        const ADD: i32 = 0;
         const FETCH: i32 = 1;
         let to = state.reg(insn.dst);
         let atomic = insn.class() == class::STX && insn.code & 0xe0 == ATOMIC;
-        let class = if atomic && insn.imm != XCHG { Writers::Atomic } else { Writers::Plain };
-        self.write(to.values, class);
+        // Only what is added can be added up again: a bit that both versions set would count twice.
+        let adds = atomic && insn.imm & !FETCH == ADD;
+        self.write(to, if adds { Writers::Atomic } else { Writers::Plain });
         if atomic {
             if insn.imm & FETCH != 0 {
                 // What comes back is what was there: a number, or the pointer of a stack slot.
@@ -212,7 +226,7 @@ impl<'a> Walk<'a> {
             }
             Reference::Kfunc(_) => {
                 self.callbacks(arguments, [Held::ANY; 5])?;
-                self.write(values(arguments), Writers::Plain);
+                arguments.into_iter().for_each(|held| self.write(held, Writers::Plain));
                 Held::default()
             }
             Reference::Map { .. } | Reference::Extern(_) | Reference::Unknown => return None,
@@ -226,8 +240,8 @@ impl<'a> Walk<'a> {
         let [first, _, third, ..] = arguments;
         let maps = first.maps | first.values; // an inner map stands for the outer
         match id {
-            UPDATE if creates => self.write(maps, Writers::Atomic),
-            UPDATE => self.write(maps, Writers::Plain),
+            UPDATE if creates => self.write(Held::value_of(maps), Writers::Atomic),
+            UPDATE => self.write(Held::value_of(maps), Writers::Plain),
             _ if CHANGES.contains(&id) => {
                 self.change(maps);
                 self.deleted |= if id == PUSH { 0 } else { maps };
@@ -249,8 +263,13 @@ impl<'a> Walk<'a> {
             _ => {
                 self.callbacks(arguments, [Held::ANY; 5])?;
                 let filled = filled_argument(helper::name(id)).and_then(|n| arguments.get(n));
-                self.write(filled.map_or(0, |held| held.values), Writers::Plain);
+                self.write(filled.copied().unwrap_or_default(), Writers::Plain);
             }
+        }
+        if id == LOOKUP_PERCPU {
+            self.changed |= maps & !self.others != 0;
+            self.others |= maps;
+            return Some(Held { others: maps, ..Held::value_of(maps) });
         }
         Some(if LOOKUPS.contains(&id) { Held::value_of(maps) } else { Held::default() })
     }
@@ -291,13 +310,17 @@ impl<'a> Walk<'a> {
             || before.escapes != known.escapes;
     }
 
-    fn write(&mut self, maps: u64, class: Writers) {
+    fn write(&mut self, to: Held, class: Writers) {
+        // What may be anything is another CPU's value only where somebody asked for one.
+        let others = to.others & self.others;
         for (at, (written, (_, per_cpu))) in self.written.iter_mut().zip(self.maps).enumerate() {
             let class = match class {
-                Writers::Plain if *per_cpu => Writers::PlainPerCpu,
+                // An addition to another CPU's value is lost where that CPU stores at the same time.
+                Writers::Atomic if others >> at & 1 == 1 => Writers::Plain,
+                Writers::Plain if *per_cpu && others >> at & 1 == 0 => Writers::PlainPerCpu,
                 class => class,
             };
-            if maps >> at & 1 == 1 {
+            if to.values >> at & 1 == 1 {
                 *written = class.max(*written);
             }
         }
@@ -311,10 +334,6 @@ impl<'a> Walk<'a> {
             }
         }
     }
-}
-
-fn values(arguments: [Held; 5]) -> u64 {
-    arguments.iter().fold(0, |all, held| all | held.values)
 }
 
 /// Boxed, since a tree moves its values about.

@@ -29,6 +29,11 @@ MAP(in_callback, HASH);
 MAP(in_each, HASH);
 MAP(spilled, HASH);
 MAP(key_only, HASH);
+MAP(or_ed, HASH);
+MAP(swapped, HASH);
+MAP(other_cpu, PERCPU_ARRAY);
+MAP(other_cpu_added, PERCPU_ARRAY);
+MAP(other_cpu_read, PERCPU_ARRAY);
 
 volatile u64 plain_global;
 volatile u64 atomic_global;
@@ -127,5 +132,37 @@ int spills(void *context)
 	struct value *value = slot;
 	if (value)
 		value->count = now;
+	return 0;
+}
+
+static void *(*lookup_percpu)(void *map, const void *key, u32 cpu) = (void *)195;
+
+SEC("raw_tp/sets_bits")
+int sets_bits(void *context)
+{
+	u32 key = 1;
+	struct value *value = lookup(&or_ed, &key);
+	if (value)
+		__sync_fetch_and_or(&value->count, 1);
+	value = lookup(&swapped, &key);
+	if (value)
+		__sync_val_compare_and_swap(&value->count, 0, 1);
+	return 0;
+}
+
+SEC("raw_tp/visits")
+int visits(void *context)
+{
+	u32 key = 1;
+	struct value *value = lookup_percpu(&other_cpu, &key, 1);
+	if (value)
+		value->count++;
+	value = lookup_percpu(&other_cpu_added, &key, 1);
+	if (value)
+		__sync_fetch_and_add(&value->count, 1);
+	struct value *theirs = lookup_percpu(&other_cpu_read, &key, 1);
+	value = lookup(&other_cpu_read, &key);
+	if (value && theirs)
+		value->count = theirs->count;
 	return 0;
 }

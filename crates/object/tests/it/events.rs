@@ -278,3 +278,20 @@ fn a_condition_takes_the_records_with_its_value() {
     assert!(takes("alive", Value::Bool(true)) && !takes("alive", Value::Bool(false)));
     assert!(takes("id", Value::Text("18446744073709551615".to_owned())));
 }
+
+#[test]
+fn a_map_that_is_only_an_s_and_a_union_are_told_apart() {
+    let mut bytes = crate::build::object("../../../../spec/vectors/files/objects/letter.c", &[]);
+    let chosen = |bytes: &[u8], map: &str| {
+        let facts = Facts::parse(bytes).unwrap();
+        let btf = facts.btf.as_ref().unwrap();
+        event_type(&facts, map, None).map(|ty| btf.describe(ty))
+    };
+    assert_eq!(chosen(&bytes, "s").as_deref(), Some("struct s_event"));
+    assert_eq!(chosen(&bytes, "x").as_deref(), Some("struct s_event"));
+    // `unused` points to a union, which counts as the value of a map only; as a struct it would be taken.
+    let union = u32::to_le_bytes(5 << 24 | 2);
+    let at = bytes.windows(4).position(|word| word == union).unwrap();
+    bytes[at + 3] = 4;
+    assert_eq!(chosen(&bytes, "x").as_deref(), Some("struct either"));
+}

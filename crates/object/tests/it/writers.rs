@@ -19,6 +19,12 @@ fn the_class_of_each_map_is_that_of_its_code() {
         ("in_each", Writers::Plain),
         ("spilled", Writers::Plain),
         ("in_callback", Writers::Plain),
+        // Only what is added can be added up: a bit that two versions set would count twice.
+        ("or_ed", Writers::Plain),
+        ("swapped", Writers::Plain),
+        ("other_cpu", Writers::Plain),
+        ("other_cpu_added", Writers::Plain),
+        ("other_cpu_read", Writers::PlainPerCpu),
     ] {
         // What a callback reaches through its context cannot be told apart.
         let others = facts.programs.iter().filter(|p| p.name != "loops" || map == "in_callback");
