@@ -16,7 +16,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use skep_api::{EventLine, Install, MAX_BODY, Operation, Upgrade, Watch};
 use skep_kernel::process::peer_cred;
-use skep_runtime::{Event, EventStream, Next};
+use skep_runtime::{Event, EventStream, Format, Next};
 use skep_spec::ServiceName;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -203,7 +203,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Writes events until the stream ends, the reader goes or has as many as it wants.
 fn pour(stream: &EventStream, watch: Watch, sender: &mpsc::Sender<Bytes>) {
-    let mut head = String::new();
+    let mut head = None;
     let mut dropped = 0;
     let mut left = watch.limit.unwrap_or(u64::MAX);
     let mut end = left == 0;
@@ -234,16 +234,16 @@ fn pour(stream: &EventStream, watch: Watch, sender: &mpsc::Sender<Bytes>) {
     }
 }
 
-fn write_event(event: &Event, watch: Watch, head: &mut String, lines: &mut Vec<u8>) {
+fn write_event(event: &Event, watch: Watch, head: &mut Option<Format>, lines: &mut Vec<u8>) {
     let output = event.output().to_owned();
     if !watch.table {
         return line(lines, &EventLine::Event { output, event: event.to_json() });
     }
-    if *head != output {
-        head.clone_from(&output);
+    if !head.as_ref().is_some_and(|head| head.is_of(event)) {
+        let format = head.insert(event.format());
         let columns =
-            event.columns().into_iter().map(|column| (column.name, column.number)).collect();
-        let note = event.untyped();
+            format.columns().into_iter().map(|column| (column.name, column.number)).collect();
+        let note = format.untyped();
         line(lines, &EventLine::Columns { output: output.clone(), columns, note });
     }
     line(lines, &EventLine::Row { output, cells: event.row() });

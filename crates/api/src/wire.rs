@@ -310,7 +310,7 @@ pub struct Watch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "kebab-case")]
 pub enum EventLine {
-    /// The columns of an output, once before its first row (`?table=true`).
+    /// The columns of the rows that follow, where they differ from those before (`?table=true`).
     Columns {
         /// The output.
         output: String,

@@ -110,6 +110,39 @@ fn without_follow_the_events_that_wait_are_shown_although_more_keep_coming() {
 }
 
 #[test]
+fn a_table_that_is_followed_over_an_upgrade_gets_the_header_of_the_new_record() {
+    let node = Node::started();
+    node.pack("exec");
+    node.build("exec-2");
+    let source = node.path("exec-2/src/exec.bpf.c");
+    let swapped = fs::read_to_string(&source).unwrap().replace(
+        "\t__u32 pid;\n\t__u32 uid;\n\tchar comm[COMM];",
+        "\tchar comm[COMM];\n\t__u32 uid;\n\t__u32 pid;",
+    );
+    fs::write(&source, swapped).unwrap();
+    let arch = std::env::consts::ARCH;
+    node.run(&["pack", "exec-2", "-o", "swapped.oci", "--btf", "host", "--arch", arch]);
+    node.run(&["install", "exec.oci", "--allow-unsigned"]);
+    let mut reader = node.skep(&["events", "-f", "exec"]).stdout(Stdio::piped()).spawn().unwrap();
+    let shown = wait::lines(reader.stdout.take().unwrap());
+    let shows = |columns: &[&str]| {
+        wait::until(&format!("a table of {columns:?}"), || {
+            start_programs(1);
+            let line = |line: String| line.split_whitespace().take(4).eq(columns.iter().copied());
+            shown.try_iter().any(line)
+        });
+    };
+    shows(&["TIME", "PID", "UID", "COMM"]);
+    node.run(&["upgrade", "exec", "swapped.oci", "--allow-unsigned"]);
+    shows(&["TIME", "COMM", "UID", "PID"]);
+    node.run(&["rollback", "exec"]);
+    shows(&["TIME", "PID", "UID", "COMM"]);
+    reader.kill().unwrap();
+    wait::ended("a killed skep events", reader);
+    node.run(&["remove", "exec"]);
+}
+
+#[test]
 fn a_killed_daemon_loses_no_attachment_and_the_next_one_adopts_it() {
     let mut node = Node::started();
     node.pack("exec");

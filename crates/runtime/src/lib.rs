@@ -42,7 +42,7 @@ pub use choose::ChooseError;
 pub use contents::Contents;
 pub use ephemeral::Session;
 pub use error::{Cause, RuntimeError};
-pub use events::{Event, EventCounts, EventStream, Next};
+pub use events::{Event, EventCounts, EventStream, Format, Next};
 pub use faults::{Faults, UnknownFault};
 pub use held::Holder;
 pub use install::Install;

@@ -1,6 +1,7 @@
 //! Waiting with a deadline: what goes wrong keeps no test for ever, and is named.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -48,6 +49,14 @@ pub fn output(command: &mut Command) -> Output {
     let what = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     ended(&format!("'{what}' to end"), command.spawn().unwrap())
+}
+
+/// The lines of what a child prints, as they come.
+pub fn lines(from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    let lines = BufReader::new(from).lines();
+    thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    receiver
 }
 
 fn within_or<T: Send + 'static>(

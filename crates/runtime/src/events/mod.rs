@@ -21,7 +21,7 @@ use skep_kernel::maps::kind;
 use skep_spec::ServiceName;
 
 pub(crate) use source::{Source, choose as choose_decoding, decodings};
-pub use stream::{Event, EventStream, Next};
+pub use stream::{Event, EventStream, Format, Next};
 
 use crate::error::{RuntimeError, chain};
 use crate::events::consumer::Consumer;

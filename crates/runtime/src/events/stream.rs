@@ -24,6 +24,10 @@ pub struct Event {
     decoding: Arc<Decoding>,
 }
 
+/// One version's way to show an output: two records of one format have the same columns.
+#[derive(Clone, Debug)]
+pub struct Format(Arc<Decoding>);
+
 /// Records that were read together.
 #[derive(Debug)]
 pub(super) struct Slab {
@@ -101,22 +105,16 @@ impl Event {
         &self.decoding.output
     }
 
-    /// Why it is shown as bytes, where nobody knows its type.
+    /// How it is shown. An upgrade may change the format of an output.
     #[must_use]
-    pub fn untyped(&self) -> Option<String> {
-        self.decoding.decoder.untyped(self.output())
+    pub fn format(&self) -> Format {
+        Format(Arc::clone(&self.decoding))
     }
 
     /// The fields as JSON, in the order of declaration.
     #[must_use]
     pub fn to_json(&self) -> String {
         self.decoding.decoder.decode(self.bytes()).to_json()
-    }
-
-    /// The columns of its output's table.
-    #[must_use]
-    pub fn columns(&self) -> Vec<Column> {
-        self.decoding.decoder.columns().cloned().collect()
     }
 
     /// The cells of its row.
@@ -129,6 +127,26 @@ impl Event {
     #[must_use]
     pub fn field(&self, path: &str) -> Option<i128> {
         self.decoding.decoder.number(path, self.bytes())
+    }
+}
+
+impl Format {
+    /// Whether a record is of this format.
+    #[must_use]
+    pub fn is_of(&self, event: &Event) -> bool {
+        Arc::ptr_eq(&self.0, &event.decoding)
+    }
+
+    /// The columns of the table.
+    #[must_use]
+    pub fn columns(&self) -> Vec<Column> {
+        self.0.decoder.columns().cloned().collect()
+    }
+
+    /// Why records are shown as bytes, where nobody knows their type.
+    #[must_use]
+    pub fn untyped(&self) -> Option<String> {
+        self.0.decoder.untyped(&self.0.output)
     }
 }
 
