@@ -98,6 +98,18 @@ pub enum RuntimeError {
         /// Why.
         why: String,
     },
+    /// The running version does things that no switch ends.
+    #[error(
+        "{service} cannot be upgraded warm: its program '{program}' calls {by}, and what that armed would run on beside the new version"
+    )]
+    Timers {
+        /// The service.
+        service: ServiceName,
+        /// Which of its programs.
+        program: String,
+        /// The helper or kernel function.
+        by: &'static str,
+    },
     /// There is such a service.
     #[error(
         "there is a service {service} already: upgrade it, or install under another name with --as"
@@ -244,6 +256,7 @@ impl RuntimeError {
             Self::Params(_) => "parameter",
             Self::Migrate { .. } => "state-would-be-lost",
             Self::Hooks { .. } => "hooks-differ",
+            Self::Timers { .. } => "arms-timers",
             Self::Exists { .. } => "service-exists",
             Self::NoService { .. } => "no-service",
             Self::NoPrevious { .. } | Self::PreviousLost { .. } => "no-previous-generation",
@@ -269,6 +282,9 @@ impl RuntimeError {
             Self::Attach { source, .. } => source.hint(),
             Self::Load { source, .. } => source.hint.as_deref(),
             Self::Unfinished { source, .. } => source.hint(),
+            Self::Timers { .. } => Some(
+                "skep remove ends them, and skep install brings the new version; the state of its maps goes",
+            ),
             Self::Busy { .. } => {
                 Some("stop the other one, or give this one its own --state-dir and --bpffs-dir")
             }

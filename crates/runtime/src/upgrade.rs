@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use skep_object::ProgramFacts;
 use skep_spec::ServiceName;
 use skep_trust::{Package, Verified};
 
 use crate::bring_up::BringUp;
-use crate::choose::{Refused, choose};
+use crate::choose::{Objects, Refused, choose};
 use crate::error::RuntimeError;
 use crate::hooks::{Placed, place};
 use crate::install::{Install, generation};
@@ -138,6 +139,9 @@ impl Runtime {
     ) -> Result<BTreeMap<String, MapPlan>, RuntimeError> {
         let old = self.package(&from.index)?;
         let old_objects = facts_of(&old)?;
+        if direction == Direction::Forward {
+            refuse_timers(service, &old_objects)?;
+        }
         let old_params = Params::resolve(&old.manifest, &from.params)?;
         let from_side =
             Side { manifest: &old.manifest, objects: &old_objects, params: &old_params };
@@ -152,6 +156,24 @@ impl Runtime {
         };
         let refuse = |source| RuntimeError::Migrate { service: service.clone(), source };
         decided.map_err(refuse)
+    }
+}
+
+/// What a version armed runs on beside the next one, until its maps go with the upgrade after that.
+fn refuse_timers(service: &ServiceName, objects: &Objects) -> Result<(), RuntimeError> {
+    let arms = |program: &ProgramFacts| {
+        let helper = program.helpers.contains("timer_start").then_some("bpf_timer_start");
+        let names = ["bpf_wq_start", "bpf_wq_start_impl"];
+        helper.or_else(|| names.into_iter().find(|name| program.kfuncs.contains(*name)))
+    };
+    let programs = objects.values().flat_map(|facts| &facts.programs);
+    match programs.into_iter().find_map(|program| Some((program, arms(program)?))) {
+        None => Ok(()),
+        Some((program, by)) => Err(RuntimeError::Timers {
+            service: service.clone(),
+            program: program.name.clone(),
+            by,
+        }),
     }
 }
 
@@ -203,4 +225,45 @@ fn separately(hooks: &[HookPlan]) -> Vec<String> {
         _ => format!("{} at {}: can't be replaced at all", hook.hook, hook.target),
     };
     hooks.iter().filter(by_itself).map(words).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use skep_object::Facts;
+
+    use super::*;
+
+    fn objects(body: &str) -> Objects {
+        let source = format!(
+            "static long (*timer_start)(void *, unsigned long long, unsigned long long) = (void *)171;\n\
+             extern int bpf_wq_start(void *, unsigned) __attribute__((section(\".ksyms\")));\n\
+             static __attribute__((noinline)) int arm(void *at) {{ {body} }}\n\
+             __attribute__((section(\"xdp\"))) int x(void *packet) {{ return arm(packet); }}\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let (c, object) = (folder.path().join("x.c"), folder.path().join("x.o"));
+        std::fs::write(&c, source).unwrap();
+        let mut clang = Command::new("clang");
+        clang.args(["-target", "bpf", "-g", "-O2", "-c", "-o"]).args([&object, &c]);
+        assert!(clang.status().unwrap().success());
+        let facts = Facts::parse(&std::fs::read(object).unwrap()).unwrap();
+        Objects::from([("x".to_owned(), facts)])
+    }
+
+    #[test]
+    fn what_arms_timers_is_not_upgraded_warm() {
+        let refused = |body| refuse_timers(&"x".parse().unwrap(), &objects(body));
+        refused("return 2;").unwrap();
+        for (body, by) in [
+            ("return timer_start(at, 1, 0);", "bpf_timer_start"),
+            ("return bpf_wq_start(at, 0);", "bpf_wq_start"),
+        ] {
+            let error = refused(body).unwrap_err();
+            assert_eq!(error.code(), "arms-timers");
+            let said = error.to_string();
+            assert!(said.contains(&format!("its program 'x' calls {by}, ")), "{said}");
+        }
+    }
 }
