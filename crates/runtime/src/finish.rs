@@ -64,7 +64,10 @@ impl Runtime {
     /// Frees the generation that the operation ends.
     fn retire(&mut self, pending: &Pending) -> Result<(), RuntimeError> {
         let Some(generation) = pending.retiring else { return Ok(()) };
-        self.record(Record::Committed { generation })?;
+        let service = self.state.services.get(&pending.service);
+        let retiring = service.and_then(|service| service.generations.get(&generation));
+        let lost = retiring.map(|retiring| self.lost_by(&pending.service, retiring));
+        self.record(Record::Committed { generation, lost: lost.unwrap_or_default() })?;
         self.converge(&pending.service)?;
         self.record(Record::Freed { generation })
     }

@@ -315,21 +315,34 @@ impl Runtime {
         visible.filter_map(detail).collect()
     }
 
-    /// The counters of lost events of all living generations, by function.
+    /// The lost events of all generations, by function: of those that are gone and of the living.
     fn lost(&self, name: &ServiceName, service: &Service) -> BTreeMap<String, u64> {
-        let mut lost = BTreeMap::new();
+        let mut lost = service.lost_events.clone();
         for generation in service.generations.values() {
-            let maps = generation.incarnation.iter().flat_map(|i| &i.maps);
-            for (map, record) in maps.filter(|(_, record)| record.is_lost()) {
-                let path = self.pins(name).map(map, record.made_by);
-                let Ok(counters) = MapHandle::open_pinned(&path) else { continue };
-                if counters.info().kind != kind::ARRAY {
-                    continue;
-                }
-                let Ok(counters) = counters.mmap() else { continue };
-                for (slot, function) in record.counts.iter().enumerate() {
-                    *lost.entry(function.clone()).or_default() += counters.load(slot);
-                }
+            for (function, events) in self.lost_by(name, generation) {
+                *lost.entry(function).or_default() += events;
+            }
+        }
+        lost
+    }
+
+    /// The events that one generation lost so far, by function.
+    pub(crate) fn lost_by(
+        &self,
+        name: &ServiceName,
+        generation: &Generation,
+    ) -> BTreeMap<String, u64> {
+        let mut lost = BTreeMap::new();
+        let maps = generation.incarnation.iter().flat_map(|i| &i.maps);
+        for (map, record) in maps.filter(|(_, record)| record.is_lost()) {
+            let path = self.pins(name).map(map, record.made_by);
+            let Ok(counters) = MapHandle::open_pinned(&path) else { continue };
+            if counters.info().kind != kind::ARRAY {
+                continue;
+            }
+            let Ok(counters) = counters.mmap() else { continue };
+            for (slot, function) in record.counts.iter().enumerate() {
+                *lost.entry(function.clone()).or_default() += counters.load(slot);
             }
         }
         lost

@@ -50,7 +50,7 @@ impl State {
             Record::SoakUntil { unix_seconds } => {
                 self.with_service(|service| service.soak_until = Some(unix_seconds));
             }
-            Record::Committed { generation } => self.committed(generation),
+            Record::Committed { generation, lost } => self.committed(generation, lost),
             Record::RolledBack { .. } => self.rolled_back(),
             Record::Detached { service, name } => {
                 self.dead.retain(|dead| dead.service != service || dead.name != name);
@@ -112,6 +112,7 @@ impl State {
         dead.push(mem::take(&mut service.hooks));
         service.changes.clear();
         service.no_room.clear();
+        service.lost_events.clear();
         service.switch = None;
         for generation in service.generations.values_mut() {
             generation.incarnation = None;
@@ -220,12 +221,15 @@ impl State {
         }
     }
 
-    fn committed(&mut self, generation: u64) {
+    fn committed(&mut self, generation: u64, lost: BTreeMap<String, u64>) {
         let Some(name) = self.pending.as_ref().map(|p| p.service.clone()) else { return };
         let Some(service) = self.services.get_mut(&name) else { return };
         if service.previous == Some(generation) {
             service.soak_until = None;
             service.changes.clear();
+        }
+        for (function, events) in lost {
+            *service.lost_events.entry(function).or_default() += events;
         }
         let unwanted = service.forget(generation, None);
         self.bury(&name, unwanted);

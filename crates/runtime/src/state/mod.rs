@@ -82,6 +82,9 @@ pub struct Service {
     /// Entries that did not fit the active generation's maps when it took over, by map.
     #[serde(default)]
     pub no_room: BTreeMap<String, u64>,
+    /// Events that generations lost which are gone, by function, since the maps last began empty.
+    #[serde(default)]
+    pub lost_events: BTreeMap<String, u64>,
     /// Until when the active generation is on probation, in seconds since 1970.
     pub soak_until: Option<u64>,
     /// What of it was gone when it was last loaded again on this boot: its maps began empty then.

@@ -97,6 +97,9 @@ pub enum Record {
     Committed {
         /// Which.
         generation: u64,
+        /// The events that it lost, by function: its counters go with it.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        lost: BTreeMap<String, u64>,
     },
     /// The operation failed before the switch: everything is as before it.
     RolledBack {

@@ -7,7 +7,7 @@ use skep_kernel::bpffs;
 use skep_runtime::journal::{Journal, JournalError};
 use skep_runtime::pins::Pins;
 use skep_runtime::state::{Attachment, Record};
-use skep_runtime::{EventStream, Next, Runtime, RuntimeError};
+use skep_runtime::{EventStream, Install, Next, Runtime, RuntimeError};
 
 use crate::equal::equal;
 use crate::generator::{Generator, Kind};
@@ -257,6 +257,33 @@ pub fn full_ring(place: &Place) -> Outcome {
     equal("decoded", first.contains("\"value\":{\"events\":"), true)?;
     close(runtime, &[], place)?;
     Ok(format!("{read} read and {} lost of {}", end - 1 - read, end - 1))
+}
+
+/// What a generation lost stays in the count when it goes, by the next upgrade but one and by a rollback.
+pub fn full_ring_of_the_gone(place: &Place) -> Outcome {
+    let job = place.job("in this process");
+    let (mut runtime, _) = job.open().map_err(text)?;
+    let service = Job::service();
+    let generator = Generator::start(Kind::Rename, 1, PAUSE);
+    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let mut lost = 0;
+    let upgrade = |runtime: &mut Runtime, install: Install| {
+        runtime.upgrade(&job.package(2)?, &install).map(drop).map_err(text)
+    };
+    for step in ["installed", "first", "rollback", "again", "otherwise"] {
+        match step {
+            "first" | "again" => upgrade(&mut runtime, job.install())?,
+            "otherwise" => upgrade(&mut runtime, job.install_again())?,
+            "rollback" => drop(runtime.rollback(&service).map_err(text)?),
+            _ => {}
+        }
+        generator.wait(500);
+        let now = runtime.service(&service).map_err(text)?.lost.into_values().sum::<u64>();
+        equal(step, now > lost, true)?;
+        lost = now;
+    }
+    close(runtime, &[], place)?;
+    Ok(format!("{lost} lost of {}", generator.stop() - 1))
 }
 
 /// The numbers of all events before `end`.

@@ -94,6 +94,7 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("perf_buffer", "perf", lives::perf_buffer),
     ("own_perf_buffers", "perfs", lives::perf_buffer),
     ("full_ring", "small", lives::full_ring),
+    ("full_ring_of_the_gone", "small", lives::full_ring_of_the_gone),
     ("perf_without_reader", "perf", late::perf_without_reader),
     ("perfs_without_reader", "perfs", late::perf_without_reader),
     ("perf_undone", "perfs", late::perf_undone),
