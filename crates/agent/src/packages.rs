@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use skep_api::Package as Wanted;
 use skep_oci::registry::{Options, Part};
 use skep_oci::{
-    Collected, Credentials, Registry, RegistryError, Store, archive, durable, regular, signatures,
+    Collected, Credentials, Registry, RegistryError, Store, StoreError, archive, durable, regular,
+    signatures,
 };
 use skep_runtime::{Cause, Packages};
 use skep_spec::{Arch, Digest, PackageRef};
@@ -52,8 +53,19 @@ impl Shelf {
     /// The folders cannot be made.
     pub fn open(state: &Path, config_dir: &Path, config: Config) -> Result<Self, Error> {
         let notes = state.join("admitted");
-        let hint = "skepd keeps its packages there: give it a folder that it can write to, with --state-dir";
-        let store = Store::create(&state.join("store")).map_err(|e| Error::from(e).hint(hint))?;
+        let hint = |error: &StoreError| match error {
+            StoreError::Io { .. } => {
+                "skepd keeps its packages there: give it a folder that it can write to, with --state-dir"
+            }
+            _ => {
+                "skepd keeps its packages there: restore it from a backup, or move it away and let them in again by skep upgrade"
+            }
+        };
+        let store = Store::create(&state.join("store"));
+        let store = store.map_err(|e| {
+            let hint = hint(&e);
+            Error::from(e).hint(hint)
+        })?;
         std::fs::create_dir_all(&notes).map_err(|error| written(&notes, &error))?;
         durable::remove_leftovers(&notes)?;
         remove_unpacked(state);

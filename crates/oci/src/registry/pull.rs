@@ -6,7 +6,7 @@ use skep_trust::admit::LAYER_MAX;
 
 use super::Registry;
 use super::error::RegistryError;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Most bytes of one package, all platforms together.
 const PACKAGE_MAX: u64 = 1024 * 1024 * 1024;
@@ -110,8 +110,10 @@ impl Pull<'_> {
     }
 
     async fn document(&self, digest: &Digest) -> Result<Vec<u8>, RegistryError> {
-        if let Some(bytes) = self.store.read(digest, MAX_DOCUMENT as u64)? {
-            return Ok(bytes);
+        match self.store.read(digest, MAX_DOCUMENT as u64) {
+            Ok(Some(bytes)) => return Ok(bytes),
+            Ok(None) | Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
         let found = self.registry.manifest_by_digest(self.action, self.repository, digest).await?;
         found.ok_or_else(|| self.registry.not_found(self.action))

@@ -113,10 +113,11 @@ impl Store {
         self.path(digest).is_file()
     }
 
-    /// Whether the blob that a descriptor points at is there with the size that it says.
+    /// Whether the blob that a descriptor points at is there, undamaged and with the size that it says.
     #[must_use]
     pub fn holds(&self, entry: &Descriptor) -> bool {
-        is_whole(&self.path(&entry.digest), entry.size)
+        let read = self.read(&entry.digest, entry.size);
+        read.is_ok_and(|bytes| bytes.is_some_and(|bytes| bytes.len() as u64 == entry.size))
     }
 
     /// Keeps `bytes`, on disk before this returns, and tells their digest.
@@ -125,10 +126,10 @@ impl Store {
     /// When they cannot be written: nothing is kept then.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
-        let path = self.path(&digest);
-        // A blob of this name but another length was cut by something else: write it again.
-        if !is_whole(&path, bytes.len() as u64) {
-            self.write(&path, bytes)?;
+        // A blob of this name that is damaged heals here.
+        let there = self.read(&digest, bytes.len() as u64);
+        if !there.is_ok_and(|there| there.is_some()) {
+            self.write(&self.path(&digest), bytes)?;
         }
         Ok(digest)
     }
@@ -208,10 +209,6 @@ impl Store {
     }
 }
 
-fn is_whole(path: &Path, size: u64) -> bool {
-    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == size)
-}
-
 impl Blobs for Store {
     fn blob(&self, digest: &Digest, limit: u64) -> io::Result<Option<Vec<u8>>> {
         self.read(digest, limit).map_err(io::Error::other)
@@ -240,9 +237,13 @@ mod tests {
         assert!(matches!(store.require(&Digest::of(b"x"), 5), Err(StoreError::Missing { .. })));
         fs::write(store.path(&digest), "hullo").unwrap();
         assert!(matches!(store.read(&digest, 5), Err(StoreError::Damaged { .. })));
-        fs::write(store.path(&digest), "hel").unwrap();
-        store.put(b"hello").unwrap(); // a cut blob is written again
-        assert_eq!(store.require(&digest, 5).unwrap(), b"hello");
+        let entry = Descriptor::of("", b"hello");
+        for damaged in ["hel", "hullo", "hello again"] {
+            fs::write(store.path(&digest), damaged).unwrap();
+            assert!(!store.holds(&entry));
+            store.put(b"hello").unwrap();
+            assert!(store.holds(&entry), "'{damaged}' is written again");
+        }
         store.remove(&digest).unwrap();
         store.remove(&digest).unwrap();
         assert!(!store.has(&digest));
