@@ -19,6 +19,8 @@ pub enum Kind {
     NoDaemon,
     /// Refused: not signed as this machine's policy asks: 4.
     Refused,
+    /// A signal stopped it: 130, as shells have it of Ctrl-C.
+    Interrupted,
 }
 
 /// A failed command.
@@ -96,6 +98,7 @@ impl Error {
             Kind::Usage => 2,
             Kind::NoDaemon => 3,
             Kind::Refused => 4,
+            Kind::Interrupted => 130,
         })
     }
 

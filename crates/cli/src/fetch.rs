@@ -8,9 +8,10 @@ use skep_oci::registry::Part;
 use skep_oci::{Store, archive, regular, signatures};
 use skep_spec::{Digest, PackageRef};
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::output::Output;
 use crate::place::{self, Place};
 
@@ -57,7 +58,7 @@ pub fn fetch<T>(
         Place::Registry(reference) => {
             let registry = place::registry(&reference, plain_http, config)?;
             let (store, folder) = passing()?;
-            let checked = place::block_on(async {
+            let checked = interruptible(async {
                 let digest = registry.resolve(&reference).await.map_err(place::failed)?;
                 let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
                 let checked = check(&reference, digest, &bundles)?;
@@ -93,6 +94,26 @@ pub fn signed(
     let fetched = fetch(place, wanted, Part::Whole, plain_http, config, check)?;
     let (digest, bundles) = fetched.checked;
     Ok((fetched.reference, digest, bundles))
+}
+
+/// Runs what fills a temporary folder: a signal ends it as an error, so that the folder goes too.
+fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    place::block_on(async {
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        let (mut interrupt, mut terminate, mut hangup) = (
+            interrupt.context(|| "can't catch signals")?,
+            terminate.context(|| "can't catch signals")?,
+            hangup.context(|| "can't catch signals")?,
+        );
+        tokio::select! {
+            biased;
+            done = work => done,
+            _ = interrupt.recv() => Err(Error::new(Kind::Interrupted, "stopped by SIGINT")),
+            _ = terminate.recv() => Err(Error::new(Kind::Interrupted, "stopped by SIGTERM")),
+            _ = hangup.recv() => Err(Error::new(Kind::Interrupted, "stopped by SIGHUP")),
+        }
+    })
 }
 
 /// A layout, which may be there only as long as this value.
@@ -133,7 +154,7 @@ pub fn whole(place: Place, plain_http: bool, output: &Output, config: &Config) -
     };
     let registry = place::registry(&reference, plain_http, config)?;
     let (store, folder) = passing()?;
-    let carried = place::block_on(async {
+    let carried = interruptible(async {
         let digest = registry.resolve(&reference).await.map_err(place::failed)?;
         place::pull_whole(&registry, &reference, digest, &store).await
     })?;

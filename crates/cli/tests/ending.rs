@@ -1,4 +1,4 @@
-//! SIGTERM, whatever skepd is at: it ends with 0 and leaves nothing half done.
+//! Signals: skepd ends with 0 and leaves nothing half done, whatever it is at; a command that pulls leaves no folder.
 #![allow(clippy::unwrap_used)]
 
 mod node;
@@ -42,6 +42,30 @@ fn pulls_are_given_up() {
     assert!(!node.socket().exists());
     node.start();
     assert_eq!(node.json(&["list"]).as_array().unwrap().len(), 0);
+}
+
+/// From a registry that never ends its answer.
+#[test]
+fn a_pull_that_is_interrupted_leaves_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for (command, signal) in [("inspect", "-INT"), ("run", "-TERM"), ("inspect", "-HUP")] {
+        let registry = TcpListener::bind("127.0.0.1:0").unwrap();
+        let package = format!("{}/acme/exec:1.0.0", registry.local_addr().unwrap());
+        let mut skep = Command::new(env!("CARGO_BIN_EXE_skep"));
+        skep.args([command, &package]).env("TMPDIR", folder.path()).stderr(Stdio::piped());
+        let child = skep.spawn().unwrap();
+        let (question, _) =
+            wait::within("skep to ask the registry", move || registry.accept().unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "where it pulls to");
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let ended = wait::ended("skep to end", child);
+        drop(question);
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(130), "{command}: {said}");
+        assert!(said.contains("stopped by SIG"), "{said}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{command}");
+    }
 }
 
 /// A start that asks the holder, which answers once the signal has come.
