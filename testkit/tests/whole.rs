@@ -84,6 +84,25 @@ fn the_demo_stopped_at_any_step_leaves_nothing() {
     }
 }
 
+#[test]
+fn the_demo_stopped_as_it_starts_leaves_nothing() {
+    let _alone = DEMO.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..20 {
+        let mut command = Command::new(binary("demo"));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let pid = child.id();
+        // It has its folder, and starts the hub: the earliest that there is something to leave.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while left_by(pid).is_empty() {
+            assert!(Instant::now() < deadline, "the demo never made its folder");
+        }
+        assert!(Command::new("kill").args(["-INT", &pid.to_string()]).status().unwrap().success());
+        child.wait().unwrap();
+        assert_eq!(left_by(pid), Vec::<PathBuf>::new());
+        wait_until_gone(pid);
+    }
+}
+
 /// Debian's libbpf-tools, downloaded once and unpacked, never installed.
 fn libbpf_tools() -> PathBuf {
     let folder = std::env::temp_dir().join("skep-libbpf-tools");

@@ -8,10 +8,14 @@ mod stage;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use stage::Stage;
+
+/// How soon after a step's own end a signal tells why.
+const NOTICE: Duration = Duration::from_millis(100);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -23,13 +27,24 @@ async fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     }
+    // Before there is anything that a signal could leave behind.
+    let mut signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return failed(&error.into()),
+    };
     let mut stage = match Stage::set() {
         Ok(stage) => stage,
         Err(error) => return failed(&error),
     };
     let outcome = tokio::select! {
+        biased;
+        outcome = signals.stopped() => outcome,
         outcome = play::whole_way(&mut stage) => outcome,
-        outcome = stopped() => outcome,
+    };
+    // Ctrl-C goes to the step's own process too, which may be the first to end.
+    let outcome = match outcome {
+        Err(error) => tokio::time::timeout(NOTICE, signals.stopped()).await.unwrap_or(Err(error)),
+        done => done,
     };
     let cleared = stage.clear().await;
     match outcome.and(cleared) {
@@ -43,14 +58,23 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Ends at Ctrl-C, SIGTERM or a closed terminal.
-async fn stopped() -> anyhow::Result<()> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = term.recv() => {}
-        _ = hangup.recv() => {}
+/// What asks the demo to end: Ctrl-C, SIGTERM, a closed terminal. Caught from here on.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
     }
-    anyhow::bail!("stopped; everything that it started is taken down")
+
+    async fn stopped(&mut self) -> anyhow::Result<()> {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        anyhow::bail!("stopped; everything that it started is taken down")
+    }
 }
