@@ -1,11 +1,11 @@
 //! What is looked at: a file, a project, a layout, a bundle or a reference, down to the bytes of its objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use skep_object::{Facts, carve};
+use skep_object::{Facts, carve, declared};
 use skep_oci::registry::Part;
 use skep_oci::{archive, regular};
 use skep_spec::oci::{Descriptor, Index, MAX_DOCUMENT};
@@ -85,6 +85,14 @@ pub struct Subject {
     pub objects: Vec<ObjectBytes>,
 }
 
+/// What runs of an object.
+pub struct Running {
+    /// With the programs that run, at the targets of the manifest, and maps in its sizes.
+    pub facts: Facts,
+    /// Programs of the object that the package does not run.
+    pub left_out: BTreeSet<String>,
+}
+
 /// An object that nobody has read yet.
 pub struct ObjectBytes {
     /// Its name in the manifest, or the file's.
@@ -127,6 +135,22 @@ impl Subject {
     /// What it says of itself; nothing if it is a bare object.
     pub fn manifest(&self) -> Option<&Manifest> {
         self.package.as_ref().map(|package| &package.manifest).or(self.project.as_ref())
+    }
+
+    /// What runs of one of its objects; all of an object that belongs to no package.
+    ///
+    /// # Errors
+    /// It is no object.
+    pub fn running(&self, object: &ObjectBytes, action: &str) -> Result<Running> {
+        let all = object.facts(action)?;
+        let Some(manifest) = self.manifest() else {
+            return Ok(Running { facts: all, left_out: BTreeSet::new() });
+        };
+        let facts = declared::runs(manifest, &object.name, &all, &BTreeMap::new());
+        let runs = |name: &str| facts.programs.iter().any(|program| program.name == name);
+        let names = all.programs.iter().map(|program| &program.name);
+        let left_out = names.filter(|name| !runs(name)).cloned().collect();
+        Ok(Running { facts, left_out })
     }
 
     /// Finds it; `package` chooses of a layout that holds several.

@@ -520,6 +520,56 @@ fn what_changed_is_told_with_what_can_be_kept() {
     assert!(bench.run(&["inspect", object]).contains("kills     processes, by signals"));
 }
 
+#[test]
+fn a_package_is_shown_and_compared_as_its_manifest_attaches_it() {
+    let bench = Bench::built();
+    let toml = bench.path("opens/skep.toml");
+    let text = fs::read_to_string(&toml).unwrap();
+    let attach = |at: &str| {
+        let program = format!("\n[program.open]\nfunction = \"on_open\"\ntarget = \"{at}\"\n");
+        fs::write(&toml, format!("{text}{program}")).unwrap();
+    };
+    attach("fmod_ret/bpf_modify_return_test");
+    let page = bench.run(&["inspect", "opens"]);
+    assert!(page.contains("changes   what kernel functions return"), "{page}");
+    assert!(!page.contains("sys_enter_openat"), "{page}");
+    assert!(page.contains("Together, when full: "), "{page}");
+    let copied =
+        Command::new("cp").arg("-r").args([bench.path("opens"), bench.path("old")]).status();
+    assert!(copied.unwrap().success());
+    attach("lsm/file_open");
+    let json = bench.run(&["diff", "old", "opens", "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["wider"], true, "{json}");
+    let added = &json["objects"]["opens"]["changed"];
+    assert_eq!(added["hooks"]["added"][0], "lsm/file_open", "{added}");
+    assert_eq!(added["powers"]["added"][0], "decides-access", "{added}");
+}
+
+#[test]
+fn what_a_package_leaves_out_is_said_and_counts_once_it_runs() {
+    let bench = Bench::new();
+    let source = bench.path("opens/src/opens.bpf.c");
+    let more = "SEC(\"raw_tp/sys_exit\") int kill(void *ctx) { bpf_send_signal(9); return 0; }\n";
+    let text = fs::read_to_string(&source).unwrap();
+    fs::write(&source, format!("{text}\n{more}")).unwrap();
+    let toml = bench.path("opens/skep.toml");
+    let text = fs::read_to_string(&toml).unwrap();
+    let one = format!("{text}\n[program.open]\nfunction = \"on_open\"\n");
+    fs::write(&toml, &one).unwrap();
+    bench.run(BUILD);
+    let page = bench.run(&["inspect", "opens"]);
+    assert!(page.contains("kills     nothing"), "{page}");
+    assert!(page.contains("In it, and not run by the package: kill"), "{page}");
+    let copied =
+        Command::new("cp").arg("-r").args([bench.path("opens"), bench.path("old")]).status();
+    assert!(copied.unwrap().success());
+    fs::write(&toml, format!("{one}[program.kill]\nfunction = \"kill\"\n")).unwrap();
+    let text = bench.run(&["diff", "old", "opens"]);
+    assert!(text.contains("The new version may do more than the old one."), "{text}");
+    assert!(text.contains("+ helper bpf_send_signal"), "{text}");
+}
+
 /// A C file compiled without `-g`.
 fn without_btf(bench: &Bench) -> Vec<u8> {
     let text = "struct { int (*type)[1]; } m __attribute__((section(\".maps\"), used));\n__attribute__((section(\"xdp\"), used)) int f(void *c) { return m.type != 0; }\n";

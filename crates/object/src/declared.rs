@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use skep_spec::Target;
-use skep_spec::manifest::{Manifest, Permissions};
+use skep_spec::manifest::{Manifest, Permissions, Program};
 use skep_spec::param::{Value, parse_size, substitute};
 
 use crate::permissions::{self, Summary};
@@ -62,11 +62,47 @@ pub fn hold<'a>(
 /// The facts with a program for each target that the manifest gives it, and maps in the manifest's sizes.
 #[must_use]
 pub fn declared(manifest: &Manifest, facts: &Facts, given: &BTreeMap<String, String>) -> Facts {
+    let listed =
+        |name: &str| manifest.program.values().filter(|own| own.function == name).collect();
+    let at = |program: ProgramFacts| {
+        let own: Vec<&Program> = listed(&program.name);
+        if own.is_empty() { vec![program] } else { at_targets(&own, program) }
+    };
+    with(manifest, facts, given, at)
+}
+
+/// What a package runs of the object that its manifest calls `object`: of the programs only those that are listed, or
+/// all that load unasked where none is, each at its targets; all maps, in the manifest's sizes.
+#[must_use]
+pub fn runs(
+    manifest: &Manifest,
+    object: &str,
+    facts: &Facts,
+    given: &BTreeMap<String, String>,
+) -> Facts {
+    let is_of = |own: &&Program| own.object.as_deref().is_none_or(|name| name == object);
+    let listed = |name: &str| {
+        let own = manifest.program.values().filter(|own| own.function == name);
+        own.filter(is_of).collect()
+    };
+    let at = |program: ProgramFacts| {
+        if manifest.program.is_empty() {
+            return if program.autoload { vec![program] } else { Vec::new() };
+        }
+        let own: Vec<&Program> = listed(&program.name);
+        at_targets(&own, ProgramFacts { autoload: true, ..program })
+    };
+    with(manifest, facts, given, at)
+}
+
+fn with(
+    manifest: &Manifest,
+    facts: &Facts,
+    given: &BTreeMap<String, String>,
+    at: impl Fn(ProgramFacts) -> Vec<ProgramFacts>,
+) -> Facts {
     let mut facts = facts.clone();
-    facts.programs = std::mem::take(&mut facts.programs)
-        .into_iter()
-        .flat_map(|program| at_targets(manifest, program))
-        .collect();
+    facts.programs = std::mem::take(&mut facts.programs).into_iter().flat_map(at).collect();
     let values = values(manifest, given);
     for map in &mut facts.maps {
         let told = manifest.map.get(&map.name).and_then(|told| told.max_entries.as_ref());
@@ -79,13 +115,17 @@ pub fn declared(manifest: &Manifest, facts: &Facts, given: &BTreeMap<String, Str
     facts
 }
 
-fn at_targets(manifest: &Manifest, program: ProgramFacts) -> Vec<ProgramFacts> {
-    let own = || manifest.program.values().filter(|own| own.function == program.name);
-    let mut targets: Vec<Target> =
-        own().filter_map(|own| own.target.as_deref()).map(target).collect();
-    if targets.is_empty() || own().any(|own| own.target.is_none()) {
-        targets.push(program.target.clone());
+/// The program once for each place where a manifest's programs of that function attach.
+fn at_targets(own: &[&Program], program: ProgramFacts) -> Vec<ProgramFacts> {
+    let mut targets: Vec<Target> = Vec::new();
+    for own in own {
+        let place = own.target.as_deref().map_or_else(|| program.target.clone(), target);
+        if !targets.contains(&place) {
+            targets.push(place);
+        }
     }
+    let mut targets = targets.into_iter();
+    let Some(target) = targets.next() else { return Vec::new() };
     // What it does counts once, however many targets a manifest gives it.
     let bare = ProgramFacts {
         helpers: BTreeSet::new(),
@@ -97,10 +137,8 @@ fn at_targets(manifest: &Manifest, program: ProgramFacts) -> Vec<ProgramFacts> {
         uses: Vec::new(),
         ..program.clone()
     };
-    let more = targets.split_off(1);
-    let first = targets.pop().map(|target| ProgramFacts { target, ..program });
-    let more = more.into_iter().map(|target| ProgramFacts { target, ..bare.clone() });
-    first.into_iter().chain(more).collect()
+    let more = targets.map(|target| ProgramFacts { target, ..bare.clone() });
+    std::iter::once(ProgramFacts { target, ..program }).chain(more).collect()
 }
 
 /// A target as it is written. One that only parameters make whole, such as `kprobe/f+${param.offset}`, stays text.

@@ -75,6 +75,10 @@ impl Lint {
                 lines.collect::<Vec<_>>().join("\n")
             }
         });
-        if count == 0 { Ok(()) } else { Err(Error::new(Kind::Failed, format!("{count} findings"))) }
+        match count {
+            0 => Ok(()),
+            1 => Err(Error::new(Kind::Failed, "1 finding")),
+            _ => Err(Error::new(Kind::Failed, format!("{count} findings"))),
+        }
     }
 }

@@ -151,7 +151,13 @@ fn programs(facts: &Facts) -> BTreeMap<String, String> {
         let asked = if program.autoload { "" } else { ", only if asked" };
         format!("{}, {} instructions{asked}", program.target, program.insns)
     };
-    facts.programs.iter().map(|program| (program.name.clone(), described(program))).collect()
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
+    for program in &facts.programs {
+        let one = all.entry(program.name.clone()).or_default();
+        let and = if one.is_empty() { "" } else { "; " };
+        *one = format!("{one}{and}{}", described(program));
+    }
+    all
 }
 
 fn variables(facts: &Facts) -> BTreeMap<String, String> {

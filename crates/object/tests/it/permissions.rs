@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use skep_object::declared::hold;
+use skep_object::declared::{hold, runs};
 use skep_object::permissions::{Power, derive, reasons, uncovered};
 use skep_object::{Facts, MapKind, Memory};
 use skep_spec::manifest::Permissions;
@@ -165,4 +165,48 @@ fn every_power_has_its_reasons_with_lines() {
     let reasons = reasons(&facts("guards.c", &[]));
     assert!(summary.powers.iter().all(|power| reasons.iter().any(|r| r.power == *power)));
     assert!(reasons.iter().all(|reason| summary.powers.contains(&reason.power)));
+}
+
+/// What runs of `facts.c` under a manifest with these tables: programs, and where each attaches.
+fn running(tables: &str) -> String {
+    let text = format!(
+        "spec = \"1.0\"\n[package]\nname = \"acme/x\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
+         [object.one]\nsources = [\"a.c\"]\n[object.two]\nsources = [\"b.c\"]\n{tables}"
+    );
+    let manifest = source::parse(&text).unwrap().resolve(&BTreeMap::new());
+    let facts = runs(&manifest, "one", &facts("facts.c", &[]), &BTreeMap::new());
+    let mut out = String::new();
+    for program in &facts.programs {
+        writeln!(out, "{} at {}", program.name, program.target).unwrap();
+    }
+    out + &format!("{:?}", derive(&facts).powers)
+}
+
+#[test]
+fn a_package_runs_what_its_manifest_lists_where_it_says() {
+    insta::assert_snapshot!(running(""), @r"
+    on_exec at tracepoint/sched/sched_process_exec
+    on_exec_too at tracepoint/sched/sched_process_exec
+    packets at xdp.frags
+    [ControlsTraffic, CallsKernelFunctions, ReadsTraffic, Observes]
+    ");
+    let first = "[program.a]\nfunction = \"on_exec\"\nobject = \"one\"\n";
+    insta::assert_snapshot!(running(first), @r"
+    on_exec at tracepoint/sched/sched_process_exec
+    [Observes]
+    ");
+    let moved = "target = \"fmod_ret/bpf_modify_return_test\"\n";
+    insta::assert_snapshot!(running(&format!("{first}{moved}")), @r"
+    on_exec at fmod_ret/bpf_modify_return_test
+    [OverridesReturns, Observes]
+    ");
+    let again = "[program.b]\nfunction = \"on_exec\"\nobject = \"one\"\ntarget = \"lsm/file_open\"\n\
+                 [program.c]\nfunction = \"optional\"\nobject = \"one\"\n\
+                 [program.d]\nfunction = \"packets\"\nobject = \"two\"\n";
+    insta::assert_snapshot!(running(&format!("{first}{again}")), @r"
+    on_exec at tracepoint/sched/sched_process_exec
+    on_exec at lsm/file_open
+    optional at kprobe/vfs_read+0x10
+    [DecidesAccess, Observes]
+    ");
 }

@@ -90,7 +90,8 @@ impl Diff {
 /// Objects of one name belong together; so do two that are alone, whatever they are called.
 fn objects(old: &Subject, new: &Subject) -> Result<BTreeMap<String, Object>> {
     let between = |before: &ObjectBytes, after: &ObjectBytes| -> Result<Difference> {
-        let (before, after) = (before.facts("compare")?, after.facts("compare")?);
+        let before = old.running(before, "compare")?.facts;
+        let after = new.running(after, "compare")?.facts;
         Ok(Difference::between(
             Version { facts: &before, manifest: old.manifest() },
             Version { facts: &after, manifest: new.manifest() },

@@ -55,7 +55,7 @@ impl Inspect {
         }
         let mut objects = Vec::new();
         for found in &subject.objects {
-            objects.push(Object::read(found)?);
+            objects.push(Object::read(found, subject.running(found, "inspect")?));
         }
         let shown = Shown { package: subject.package, objects };
         output.answer(&shown, || shown.text());

@@ -11,8 +11,7 @@ use skep_object::{
 };
 use skep_spec::Arch;
 
-use crate::error::Result;
-use crate::subject::ObjectBytes;
+use crate::subject::{ObjectBytes, Running};
 
 /// An object.
 #[derive(Serialize)]
@@ -37,6 +36,9 @@ pub struct Object {
     pub variables: Vec<Variable>,
     pub symbols: Vec<Symbol>,
     pub core_relocations: Vec<CoreRelocation>,
+    /// Programs that are in it and that the package does not run.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub left_out: BTreeSet<String>,
 }
 
 /// What asks for a licence that is compatible with the GPL.
@@ -108,15 +110,11 @@ pub struct Symbol {
 }
 
 impl Object {
-    /// Reads an object.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn read(object: &ObjectBytes) -> Result<Self> {
-        let facts = object.facts("inspect")?;
+    /// What runs of an object.
+    pub fn read(object: &ObjectBytes, Running { facts, left_out }: Running) -> Self {
         let summary = permissions::derive(&facts);
         let btf = facts.btf.as_ref();
-        Ok(Self {
+        Self {
             name: object.name.clone(),
             size: object.bytes.len(),
             big_endian: facts.big_endian,
@@ -141,7 +139,8 @@ impl Object {
             variables: facts.globals.iter().map(|global| variable(global, btf)).collect(),
             symbols: facts.outside.iter().map(|outside| symbol(outside, btf)).collect(),
             core_relocations: facts.core_relocations,
-        })
+            left_out,
+        }
     }
 }
 

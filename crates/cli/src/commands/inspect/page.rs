@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skep_object::permissions::{Power, Reason};
-use skep_object::{Guard, MapKind, MapOrigin, Use, Used, shown};
+use skep_object::{Guard, MapKind, Memory, Use, Used, shown};
 
 use super::object::{Map, Object, Program};
 use crate::output::{bytes, table};
@@ -48,12 +48,18 @@ pub fn object(object: &Object) -> String {
         ["PROGRAM", "HOOK", "INSTRUCTIONS", "STACK", "SOURCE"],
         object.programs.iter().map(program),
     );
-    let defined = object.maps.iter().filter(|map| map.origin != MapOrigin::Data);
+    if !object.left_out.is_empty() {
+        let names: Vec<&str> = object.left_out.iter().map(String::as_str).collect();
+        lines.push(format!("In it, and not run by the package: {}", shown(&names.join(", "))));
+    }
     section(
         &mut lines,
         ["MAP", "TYPE", "KEY", "VALUE", "ENTRIES", "MEMORY", "WRITTEN"],
-        defined.map(map),
+        object.maps.iter().map(map),
     );
+    if !object.maps.is_empty() {
+        lines.push(format!("Together, when full: {}", memory(object.memory)));
+    }
     let variables = object.variables.iter().map(|variable| {
         let value = variable.value.as_ref().map(ToString::to_string).unwrap_or_default();
         let ty = variable.r#type.clone().unwrap_or_else(|| bytes(variable.size));
@@ -207,18 +213,21 @@ fn program(program: &Program) -> [String; 5] {
 fn map(map: &Map) -> [String; 7] {
     let sized = |ty: &Option<String>, size: u32| ty.clone().unwrap_or_else(|| bytes(size.into()));
     let (key, value) = (sized(&map.key_type, map.key_size), sized(&map.value_type, map.value_size));
-    let memory = match (map.memory.once, map.memory.per_cpu) {
-        (once, 0) => bytes(once),
-        (0, each) => format!("{}/CPU", bytes(each)),
-        (once, each) => format!("{} + {}/CPU", bytes(once), bytes(each)),
-    };
     let (kind, entries) = (map.r#type.to_string(), map.max_entries.to_string());
     // Records are no stores into values: who uses a buffer puts them there.
     let written = match map.r#type {
         MapKind::RingBuf | MapKind::PerfEventArray => "records".to_owned(),
         _ => map.written.to_string(),
     };
-    [map.name.clone(), kind, key, value, entries, memory, written]
+    [map.name.clone(), kind, key, value, entries, memory(map.memory), written]
+}
+
+fn memory(memory: Memory) -> String {
+    match (memory.once, memory.per_cpu) {
+        (once, 0) => bytes(once),
+        (0, each) => format!("{}/CPU", bytes(each)),
+        (once, each) => format!("{} + {}/CPU", bytes(once), bytes(each)),
+    }
 }
 
 /// Helpers, kfuncs and symbols, each with the line that needs it.
