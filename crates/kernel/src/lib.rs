@@ -18,6 +18,7 @@ pub mod netns;
 pub mod object;
 pub mod perf;
 mod pin;
+mod print;
 pub mod process;
 pub mod program;
 pub mod ring;

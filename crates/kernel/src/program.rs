@@ -300,7 +300,7 @@ fn info(fd: BorrowedFd<'_>) -> Result<ProgramInfo, KernelError> {
     Ok(ProgramInfo {
         id: raw.id,
         prog_type: raw.type_,
-        name: name_of(&raw.name),
+        name: sys::name_of(&raw.name),
         tag: raw.tag,
         map_ids,
         btf_id: raw.btf_id,
@@ -311,10 +311,4 @@ fn info(fd: BorrowedFd<'_>) -> Result<ProgramInfo, KernelError> {
         attach_btf_obj_id: raw.attach_btf_obj_id,
         translated_bytes: raw.xlated_prog_len,
     })
-}
-
-/// A name in one of the kernel's fixed arrays.
-pub(crate) fn name_of(raw: &[std::ffi::c_char]) -> String {
-    let bytes: Vec<u8> = raw.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
