@@ -307,7 +307,10 @@ impl RuntimeError {
             Self::NotUndone { .. } | Self::Stuck { .. } => Some(
                 "other services go on; once the cause is mended, the next operation on this one and each start of skepd try again, and skep remove gives it up",
             ),
-            Self::Partly { .. } | Self::NotRunning { .. } => Some(
+            Self::NotRunning { .. } => Some(
+                "restart skepd once the cause is gone: each start tries again; skep remove gives the service up, and skep install then makes it anew",
+            ),
+            Self::Partly { .. } => Some(
                 "restart skepd once the cause is gone: each start tries again; skep remove gives the service up",
             ),
             Self::Holder { .. } => Some("is skepd --hold running?"),
@@ -354,7 +357,7 @@ mod tests {
         for error in errors {
             let hint = error.hint().unwrap_or_default();
             assert!(hint.starts_with("restart skepd once the cause is gone"), "{error}: {hint}");
-            assert!(hint.ends_with("skep remove gives the service up"), "{error}: {hint}");
+            assert!(hint.contains("skep remove gives the service up"), "{error}: {hint}");
             assert!(!error.to_string().contains("install"), "{error}");
         }
     }
