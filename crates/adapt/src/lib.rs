@@ -1,15 +1,13 @@
-//! What a kernel can do, what an object needs of it, and how a program is changed so that both meet.
+//! How a program is changed so that it runs on a kernel, the report of what was changed, and the standard's requirements:
+//! what a kernel has ([`KernelFacts`]), what an object needs of it ([`need`]), and whether both meet.
 //!
-//! Pure: `skep-kernel` asks the kernel and fills [`KernelFacts`]; decisions are made here, so that the
-//! hub can make them for kernels that it does not run on. Every decision is a [`Change`] of the load report.
+//! Pure: whoever loads programs applies the passes and writes each [`Change`] into the report. The requirements decide nothing
+//! there, since the kernel itself is asked by trying; the standard's vectors hold them.
 
 mod change;
-pub mod decide;
-mod ground;
 mod kernel_facts;
 pub mod lost;
 pub mod need;
 
 pub use change::{Change, Pass};
-pub use ground::Ground;
 pub use kernel_facts::{Feature, FeatureError, KernelFacts, Support};

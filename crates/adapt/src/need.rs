@@ -1,13 +1,13 @@
-//! What an object needs of a kernel, read from its code, and whether a kernel has it.
+//! What an object needs of a kernel, read from its code, and whether a kernel has it: part 5 of the standard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use skep_object::{Facts, ProgramFacts, ProgramKind, Use, Used};
+use skep_object::{Facts, ProgramFacts, ProgramKind, Used};
 use skep_spec::Target;
 
-use crate::{Feature, Ground, KernelFacts, Support};
+use crate::{Feature, KernelFacts, Support};
 
 /// Something that a kernel must have for a program to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,28 +44,13 @@ pub enum Verdict {
 /// What the programs of an object need that load by themselves, each at the target of its section.
 #[must_use]
 pub fn of_object(facts: &Facts) -> Vec<Need> {
-    let programs = facts.programs.iter().filter(|program| program.autoload);
-    of_programs(facts, programs.map(|program| (program, &program.target)))
-}
-
-/// What these programs need at these targets.
-#[must_use]
-pub fn of_programs<'a>(
-    facts: &Facts,
-    programs: impl Iterator<Item = (&'a ProgramFacts, &'a Target)>,
-) -> Vec<Need> {
-    gathered(programs, |program| of_code(facts, program, |_| true))
-}
-
-/// What these programs need where they are to run: helpers and kernel functions behind questions that are answered there, or
-/// behind constants that stay off, are left out.
-#[must_use]
-pub fn of_programs_on<'a>(
-    facts: &Facts,
-    programs: impl Iterator<Item = (&'a ProgramFacts, &'a Target)>,
-    ground: &Ground<'_>,
-) -> Vec<Need> {
-    gathered(programs, |program| of_code(facts, program, |used| !ground.is_dead(used)))
+    let mut needs: BTreeMap<Vec<Feature>, BTreeSet<String>> = BTreeMap::new();
+    for program in facts.programs.iter().filter(|program| program.autoload) {
+        for any_of in of_code(facts, program).into_iter().chain(of_target(&program.target)) {
+            needs.entry(any_of).or_default().insert(program.name.clone());
+        }
+    }
+    needs.into_iter().map(|(any_of, by)| Need { any_of, by }).collect()
 }
 
 /// What a kernel answers to each need.
@@ -103,32 +88,13 @@ fn answer(need: &Need, kernel: &KernelFacts) -> Answer {
     Answer { need: need.clone(), support, with: None }
 }
 
-fn gathered<'a>(
-    programs: impl Iterator<Item = (&'a ProgramFacts, &'a Target)>,
-    of_code: impl Fn(&ProgramFacts) -> Vec<Vec<Feature>>,
-) -> Vec<Need> {
-    let mut needs: BTreeMap<Vec<Feature>, BTreeSet<String>> = BTreeMap::new();
-    for (program, target) in programs {
-        for any_of in of_code(program).into_iter().chain(of_target(target)) {
-            needs.entry(any_of).or_default().insert(program.name.clone());
-        }
-    }
-    needs.into_iter().map(|(any_of, by)| Need { any_of, by }).collect()
-}
-
-fn of_code(
-    facts: &Facts,
-    program: &ProgramFacts,
-    is_used: impl Fn(&Use) -> bool,
-) -> Vec<Vec<Feature>> {
+fn of_code(facts: &Facts, program: &ProgramFacts) -> Vec<Vec<Feature>> {
     let mut features = Vec::new();
     features.extend(ProgramKind::of_section(&program.section).map(Feature::Program));
-    features.extend(program.uses.iter().filter(|used| is_used(used)).filter_map(|used| {
-        match used.what {
-            Used::Helper => Some(Feature::Helper(used.name.clone())),
-            Used::Kfunc => Some(Feature::Kfunc(used.name.clone())),
-            Used::Ksym => None,
-        }
+    features.extend(program.uses.iter().filter_map(|used| match used.what {
+        Used::Helper => Some(Feature::Helper(used.name.clone())),
+        Used::Kfunc => Some(Feature::Kfunc(used.name.clone())),
+        Used::Ksym => None,
     }));
     let maps = program.maps.iter().filter_map(|name| facts.map(name));
     features.extend(maps.map(|map| Feature::Map(map.kind)));

@@ -75,7 +75,7 @@ impl Ending {
 
 fn ends(what: &str) -> Error {
     let message = format!("skepd ends, and {what}: ask again when it runs");
-    Error::new(StatusCode::SERVICE_UNAVAILABLE, "internal", message)
+    Error::new(StatusCode::SERVICE_UNAVAILABLE, "ends", message)
 }
 
 /// Ends at SIGTERM or Ctrl-C, also at one that came before it was waited for.
@@ -91,4 +91,18 @@ pub fn stopped() -> io::Result<impl Future<Output = ()> + Send + 'static> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_begun_has_a_code_of_its_own() {
+        let error = Ending::ended();
+        assert_eq!(
+            (error.status, error.body.code.as_str()),
+            (StatusCode::SERVICE_UNAVAILABLE, "ends")
+        );
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! A request goes [`server`] → [`operations`] → [`node`]; only [`packages`] touches packages that nobody verified yet.
 
+mod answer;
 mod blocking;
 pub mod config;
 pub mod counters;

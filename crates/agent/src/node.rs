@@ -3,14 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::http::StatusCode;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use skep_api::{Detail, Install, Plan, Status, Upgrade};
 use skep_object::fit;
 use skep_runtime::{EventStream, Runtime, status};
 use skep_spec::ServiceName;
 use skep_trust::{Package, Verified};
 
+use crate::answer::same;
 use crate::counters;
 use crate::ending::Ending;
 use crate::error::Error;
@@ -74,7 +73,7 @@ impl Node {
     /// Installs a package as a service.
     ///
     /// # Errors
-    /// The package is refused, or the runtime refuses; nothing is half done.
+    /// The package is refused, or the runtime refuses: nothing is left of it, unless that could not be undone.
     pub fn install(&self, install: Install) -> Result<Detail, Error> {
         let _coming_in = self.coming_in();
         let package = self.shelf.admit(&install.package, install.allow_unsigned)?;
@@ -220,12 +219,4 @@ impl Node {
     fn runtime(&self) -> MutexGuard<'_, Runtime> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The runtime's value as the API's: they have the same fields, and the API leaves out some.
-fn same<A: Serialize, B: DeserializeOwned>(value: &A) -> Result<B, Error> {
-    let converted = serde_json::to_value(value).and_then(serde_json::from_value);
-    converted.map_err(|error| {
-        Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
-    })
 }

@@ -83,7 +83,7 @@ pub enum OperationState {
         /// What came of it.
         result: Value,
     },
-    /// Failed; nothing is half done.
+    /// Failed; nothing is half done, but with the codes `unfinished`, `not-undone` and `stuck`.
     Failed {
         /// Why.
         error: ErrorBody,

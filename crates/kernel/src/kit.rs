@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use crate::error::KernelError;
-use crate::object::capture;
+use crate::print::capture;
 use crate::sys;
 
 /// Where a kernel's types come from.

@@ -1,4 +1,4 @@
-//! The kernel, made safe: load, attach, maps, links, rings, probes, and the programs that skep emits itself.
+//! The kernel, made safe: load, attach, maps, links, rings, and the programs that skep emits itself.
 //!
 //! The only crate of the workspace with `unsafe` and the only one that links libbpf. Everything is
 //! synchronous. An object goes `object::open` → [`object::Opened`] → [`object::Loaded`]; a loaded
@@ -18,7 +18,7 @@ pub mod netns;
 pub mod object;
 pub mod perf;
 mod pin;
-pub mod probe;
+mod print;
 pub mod process;
 pub mod program;
 pub mod ring;

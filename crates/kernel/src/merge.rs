@@ -100,16 +100,8 @@ impl Merger {
         Ok(Self { program, old: old.try_clone()?, new: new.try_clone()? })
     }
 
-    /// Moves all keys of the old map. May be called again, and by another process.
-    ///
-    /// # Errors
-    /// As [`Self::merge_keys`].
-    pub fn merge_all(&self) -> Result<Merged, KernelError> {
-        self.merge_keys(&self.old.keys()?)
-    }
-
     /// Moves the entries of `keys` that the old map has and the new one has room for. One that a program, or the map itself
-    /// if it is of the kind that forgets, takes away meanwhile is not made again.
+    /// if it is of the kind that forgets, takes away meanwhile is not made again. May be called again, and by another process.
     ///
     /// # Errors
     /// No memory for an entry; for per-CPU maps a CPU that can't be run on. What was moved stays moved.

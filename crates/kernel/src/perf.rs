@@ -10,9 +10,8 @@ use std::time::Duration;
 use crate::attach::perf::{PERF_EVENT_IOC_ENABLE, PERF_FLAG_FD_CLOEXEC, PerfAttr};
 use crate::error::KernelError;
 use crate::maps::{MapHandle, Mapping, Update, kind, possible_cpus};
-use crate::ring::Polled;
 use crate::sys;
-use crate::wake::{Waiter, Waker};
+use crate::wake::{Polled, Waiter, Waker};
 
 // include/uapi/linux/perf_event.h
 const PERF_TYPE_SOFTWARE: u32 = 1;
@@ -100,15 +99,10 @@ impl Reader {
         mut each: impl FnMut(usize, Record<'_>),
     ) -> Result<Polled, KernelError> {
         let polled = self.take(most, &mut each)?;
-        if polled.records > 0 || timeout.is_some_and(|t| t.is_zero()) {
-            return Ok(polled);
+        match self.waiter.settled(polled, timeout)? {
+            Some(polled) => Ok(polled),
+            None => self.take(most, &mut each),
         }
-        let woken =
-            self.waiter.wait(timeout).map_err(|e| KernelError::new("wait for", "events", e))?;
-        if woken {
-            return Ok(Polled { woken, ..Polled::default() });
-        }
-        self.take(most, &mut each)
     }
 
     /// Bytes that can wait in it.

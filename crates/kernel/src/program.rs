@@ -48,10 +48,6 @@ pub struct ProgramInfo {
     pub map_ids: Vec<u32>,
     /// Id of its own BTF, 0 without.
     pub btf_id: u32,
-    /// Number of runs and nanoseconds in them; 0 unless statistics are on.
-    pub run_count: u64,
-    /// Nanoseconds of all runs; 0 unless statistics are on.
-    pub run_time_ns: u64,
     /// Events that the kernel kept from it: it, or with kprobes any program, was under way on that processor already.
     /// 0 on kernels that don't count them (before 5.12; of kprobes and perf events before 6.7).
     pub missed: u64,
@@ -300,21 +296,13 @@ fn info(fd: BorrowedFd<'_>) -> Result<ProgramInfo, KernelError> {
     Ok(ProgramInfo {
         id: raw.id,
         prog_type: raw.type_,
-        name: name_of(&raw.name),
+        name: sys::name_of(&raw.name),
         tag: raw.tag,
         map_ids,
         btf_id: raw.btf_id,
-        run_count: raw.run_cnt,
-        run_time_ns: raw.run_time_ns,
         missed: raw.recursion_misses,
         attach_btf_id: raw.attach_btf_id,
         attach_btf_obj_id: raw.attach_btf_obj_id,
         translated_bytes: raw.xlated_prog_len,
     })
-}
-
-/// A name in one of the kernel's fixed arrays.
-pub(crate) fn name_of(raw: &[std::ffi::c_char]) -> String {
-    let bytes: Vec<u8> = raw.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
-    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::error::KernelError;
 use crate::maps::{MapHandle, Mapping, kind};
 use crate::wake::Waiter;
-pub use crate::wake::Waker;
+pub use crate::wake::{Polled, Waker};
 
 // include/uapi/linux/bpf.h
 const BUSY: u32 = 1 << 31;
@@ -27,28 +27,6 @@ pub struct Reader {
     waiter: Waiter,
     /// The ring to begin with: none starves behind a busy one.
     first: usize,
-}
-
-/// What one call of [`Reader::poll`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Polled {
-    /// Records handed on.
-    pub records: usize,
-    /// Bytes that producers got back: of all records, handed on or not, with their headers.
-    pub bytes: u64,
-    /// Whether no finished record was left.
-    pub emptied: bool,
-    /// Whether a [`Waker`] ended the wait.
-    pub woken: bool,
-}
-
-impl Polled {
-    /// Takes what another ring gave into account.
-    pub(crate) fn add(&mut self, more: Self) {
-        self.records += more.records;
-        self.bytes += more.bytes;
-        self.emptied &= more.emptied;
-    }
 }
 
 #[derive(Debug)]
@@ -104,24 +82,10 @@ impl Reader {
         mut each: impl FnMut(usize, &[u8]),
     ) -> Result<Polled, KernelError> {
         let polled = self.take(most, &mut each)?;
-        if polled.records > 0 || timeout.is_some_and(|t| t.is_zero()) {
-            return Ok(polled);
+        match self.waiter.settled(polled, timeout)? {
+            Some(polled) => Ok(polled),
+            None => self.take(most, &mut each),
         }
-        let woken =
-            self.waiter.wait(timeout).map_err(|e| KernelError::new("wait for", "events", e))?;
-        if woken {
-            return Ok(Polled { woken, ..Polled::default() });
-        }
-        self.take(most, &mut each)
-    }
-
-    /// Bytes that producers have put into ring `number` and nobody has read.
-    #[must_use]
-    pub fn unread(&self, number: usize) -> u64 {
-        self.rings.get(number).map_or(0, |ring| {
-            let produced = ring.produced().load(Ordering::Acquire);
-            produced.saturating_sub(ring.consumed().load(Ordering::Relaxed))
-        })
     }
 
     fn take(
@@ -305,9 +269,7 @@ mod tests {
         assert!(written < 1000);
         let mut reader = Reader::new().unwrap();
         reader.add(&map).unwrap();
-        assert!(reader.unread(0) > 0);
         assert_eq!(reader.poll(None, usize::MAX, |_, _| ()).unwrap().records, written);
-        assert_eq!(reader.unread(0), 0);
         assert!(write(&program, 0));
         assert_eq!(reader.poll(None, usize::MAX, |_, _| ()).unwrap().records, 1);
     }

@@ -1,6 +1,6 @@
 //! What every call to libbpf and libc here needs: return values as `io::Result`, C strings, owned fds.
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CString, c_char, c_int};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
@@ -47,6 +47,12 @@ pub(crate) fn kernel_name(text: &str) -> CString {
         .take(15)
         .collect();
     CString::new(clean).unwrap_or_default()
+}
+
+/// A name in one of the kernel's fixed arrays.
+pub(crate) fn name_of(raw: &[c_char]) -> String {
+    let bytes: Vec<u8> = raw.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -20,14 +20,11 @@ pub enum BtfKind {
     Func,
     /// A typedef: `btf_trace_NAME` of a tracepoint.
     Typedef,
-    /// A struct: `trace_event_raw_NAME`.
-    Struct,
 }
 
 impl BtfKind {
     const fn number(self) -> u32 {
         match self {
-            Self::Struct => 4,
             Self::Typedef => 8,
             Self::Func => 12,
         }
@@ -164,12 +161,11 @@ mod tests {
             ("bpf_fentry_test1", BtfKind::Func),
             ("btf_trace_sched_switch", BtfKind::Typedef),
             ("no_such_function", BtfKind::Func),
-            ("task_struct", BtfKind::Struct),
             ("task_struct", BtfKind::Func),
         ])
         .unwrap();
-        assert!(ids[0].is_some() && ids[1].is_some() && ids[3].is_some());
-        assert!(ids[2].is_none() && ids[4].is_none());
+        assert!(ids[0].is_some() && ids[1].is_some());
+        assert!(ids[2].is_none() && ids[3].is_none());
         let name = c"bpf_fentry_test1";
         // SAFETY: a string that outlives the call.
         let theirs = unsafe {

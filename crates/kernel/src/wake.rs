@@ -1,10 +1,11 @@
-//! Waiting for several fds with a time limit, and ending the wait from another thread.
+//! Waiting for several fds with a time limit, and ending the wait from another thread: what readers of buffers share.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::KernelError;
 use crate::sys;
 
 /// Ends a reader's wait from any thread; also what it missed: a wake before the wait ends the next one.
@@ -32,6 +33,28 @@ impl Waker {
         // SAFETY: 8 bytes of ours.
         let read = unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) };
         read == 8 && count > 0
+    }
+}
+
+/// What one call of a reader's `poll` did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Polled {
+    /// Records handed on.
+    pub records: usize,
+    /// Bytes that producers got back: of all records, handed on or not, with their headers.
+    pub bytes: u64,
+    /// Whether no finished record was left.
+    pub emptied: bool,
+    /// Whether a [`Waker`] ended the wait.
+    pub woken: bool,
+}
+
+impl Polled {
+    /// Takes what another ring gave into account.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.records += more.records;
+        self.bytes += more.bytes;
+        self.emptied &= more.emptied;
     }
 }
 
@@ -72,9 +95,23 @@ impl Waiter {
         .map(drop)
     }
 
+    /// What a reader's call gives that took `polled` at its first look: that, if it is something or nobody is to wait; after
+    /// the wait nothing, if somebody woke. None if it is to look again.
+    pub(crate) fn settled(
+        &self,
+        polled: Polled,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Polled>, KernelError> {
+        if polled.records > 0 || timeout.is_some_and(|t| t.is_zero()) {
+            return Ok(Some(polled));
+        }
+        let woken = self.wait(timeout).map_err(|e| KernelError::new("wait for", "events", e))?;
+        Ok(woken.then(|| Polled { woken, ..Polled::default() }))
+    }
+
     /// Waits until one of the fds is readable, somebody wakes, or `timeout` is over (`None`: without end).
     /// Says whether somebody woke.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
+    fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
         let ms =
             timeout.map_or(-1, |t| t.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32);
         // SAFETY: zeroes are valid events, and the kernel writes at most as many as there are.

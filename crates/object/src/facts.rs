@@ -174,24 +174,6 @@ impl Facts {
     pub fn writers(&self, map: &str) -> Writers {
         self.programs.iter().filter_map(|p| p.writes.get(map)).max().copied().unwrap_or_default()
     }
-
-    /// Whether the same bytes may not do on another architecture: probes read registers, whose layout differs.
-    #[must_use]
-    pub fn architecture_bound(&self) -> bool {
-        const BOUND: [&str; 10] = [
-            "kprobe",
-            "kretprobe",
-            "uprobe",
-            "uretprobe",
-            "usdt",
-            "perf_event",
-            "raw_tp",
-            "raw_tracepoint",
-            "ksyscall",
-            "kretsyscall",
-        ];
-        self.arch_hint.is_some() || self.programs.iter().any(|p| BOUND.contains(&p.target.kind()))
-    }
 }
 
 fn license(elf: &Elf<'_>) -> Result<Option<String>, ObjectError> {

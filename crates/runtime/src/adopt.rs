@@ -1,9 +1,6 @@
 //! Adopting what ran on: what went of it is mended, and hooks that went are attached again.
 
-use std::path::Path;
-
-use skep_kernel::maps::{MapInfo, kind, prog_array};
-use skep_kernel::program::ProgramKind;
+use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
 use skep_kernel::{Link, MapHandle, Program, bpffs};
 use skep_spec::ServiceName;
@@ -11,7 +8,7 @@ use skep_spec::ServiceName;
 use crate::attached::{is_cut_off, not_attached};
 use crate::error::{RuntimeError, chain};
 use crate::failure::Failure;
-use crate::mend::gone;
+use crate::mend::maps_of;
 use crate::plan::Report;
 use crate::recover::{Recovery, of_one};
 use crate::runtime::Runtime;
@@ -197,23 +194,14 @@ impl Runtime {
             let (program, _) = service.program_on(number?, hook_name)?;
             Some((pins.program(number?, program), slot_of(word)))
         });
-        let (path, slot) = programs.next().ok_or_else(|| gone(&pins.stub(hook_name)))?;
+        let (path, slot) =
+            programs.next().ok_or_else(|| RuntimeError::gone(&pins.stub(hook_name)))?;
         let program = Program::open_pinned(&path, (&hook.kind).into())?;
         let switch = MapHandle::open_pinned(&pins.switch())?;
         bpffs::unpin(&pins.slots(hook_name)).and_then(|()| bpffs::unpin(&pins.stub(hook_name)))?;
         let made = self.make_stub(name, hook_name, &program, hook.func_ip, (&switch, slot))?;
         self.pin_stub(name, hook_name, &made)
     }
-}
-
-/// The maps of a pinned stub by id: its slots and the switch word.
-pub(crate) fn maps_of(stub: &Path) -> Option<(Option<u32>, Option<u32>)> {
-    let stub = Program::open_pinned(stub, ProgramKind::default()).ok()?;
-    let maps = stub.info().ok()?.map_ids.into_iter().filter_map(|id| MapHandle::by_id(id).ok());
-    let (slots, switch): (Vec<_>, Vec<_>) =
-        maps.map(|map| map.info().clone()).partition(|map| map.kind == kind::PROG_ARRAY);
-    let first = |maps: &[MapInfo]| maps.first().map(|map| map.id);
-    Some((first(&slots), first(&switch)))
 }
 
 fn filter_is_there(hook: &Hook) -> Result<bool, RuntimeError> {

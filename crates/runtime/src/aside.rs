@@ -21,7 +21,8 @@ impl Runtime {
     /// Writes a journal anew that could not be written, and ends or sets aside what was under way then, on whatever service.
     pub(crate) fn mend_journal(&mut self) -> Result<(), RuntimeError> {
         if self.journal.broken().is_some() {
-            self.journal.checkpoint(&self.state)?;
+            self.op = Op::Recover;
+            self.begin_journal_anew()?;
         }
         let Some(service) = self.state.pending.as_ref().map(|pending| pending.service.clone())
         else {

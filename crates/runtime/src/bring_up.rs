@@ -14,13 +14,11 @@ use skep_trust::Package;
 use crate::choose::{Objects, Refused, can_do_without, choose};
 use crate::error::RuntimeError;
 use crate::hooks::{Placed, make_folder, place};
-use crate::load::{LoadedObject, Preparation, map_names, wanted_objects};
+use crate::in_kernel::InKernel;
 use crate::params::Params;
 use crate::plan::{MapChange, Report};
 use crate::runtime::{Runtime, facts_of};
-use crate::state::{
-    Generation, Hook, Incarnation, Kind, MapRecord, Mechanism, Op, Outcome, ProgramRecord, Record,
-};
+use crate::state::{Generation, Hook, Incarnation, Kind, Mechanism, Op, Record};
 
 /// A generation on its way into the kernel.
 pub(crate) struct BringUp<'a> {
@@ -32,12 +30,6 @@ pub(crate) struct BringUp<'a> {
     /// The generation that runs.
     pub(crate) from: Option<Generation>,
     pub(crate) changes: BTreeMap<String, MapChange>,
-}
-
-/// What is in the kernel already, but runs nowhere.
-struct InKernel {
-    programs: BTreeMap<String, Program>,
-    objects: Objects,
 }
 
 impl Runtime {
@@ -98,123 +90,26 @@ impl Runtime {
         placed: &mut [Placed],
         mut report: Report,
     ) -> Result<(), RuntimeError> {
-        let (kernel, maps) = self.load_generation(up, objects, params, placed, &mut report)?;
+        let kernel = self.load_generation(up, objects, params, placed, &mut report)?;
         let (switch, word) = self.switch_for(up, placed)?;
         let slot = slot_of(word + 1);
-        let incarnation = incarnation(&kernel, placed, maps, report.clone());
-        self.record(Record::Loaded { incarnation })?;
+        let loaded = kernel.incarnation(placed, report.clone());
+        self.record(Record::Loaded { incarnation: loaded.clone() })?;
         for one in placed.iter_mut().filter(|p| !p.there) {
-            let func_ip = calls_func_ip(&kernel.objects, one);
-            let program = program_of(&kernel, one)?;
+            let (program, func_ip) = (kernel.program(one)?, kernel.calls_func_ip(one));
             let at = (&switch, slot);
             self.attach_hook(&up.service, one, program, func_ip, at, &mut report)?;
         }
-        let incarnation = self.with_report(report)?;
+        let incarnation = Incarnation { report, ..loaded }; // with what attaching adapted
         self.record(Record::Loaded { incarnation: incarnation.clone() })?;
         self.fill_slots(&up.service, &kernel, placed, slot)?;
         let to = Generation { incarnation: Some(incarnation), ..up.generation.clone() };
         self.read_perfs_of(&up.service, &to)?;
         if let Some(from) = &up.from {
-            let changes = listed(&up.changes);
-            self.check_moves(&up.service, from, &to, &changes)?;
-            self.copy_variables(&up.service, from, &to, &changes)?;
+            self.check_moves(&up.service, from, &to, &up.changes)?;
+            self.copy_variables(&up.service, from, &to, &up.changes)?;
         }
         self.switch(&up.service, &to)
-    }
-
-    /// Loads all objects and pins their programs and maps.
-    #[allow(clippy::type_complexity)]
-    fn load_generation(
-        &mut self,
-        up: &BringUp<'_>,
-        objects: Objects,
-        params: &Params,
-        placed: &[Placed],
-        report: &mut Report,
-    ) -> Result<(InKernel, BTreeMap<String, MapRecord>), RuntimeError> {
-        let chosen: Vec<_> = placed.iter().map(|p| p.chosen.clone()).collect();
-        let names = map_names(&objects);
-        let (mut programs, mut maps) = (BTreeMap::new(), BTreeMap::new());
-        for (object, bytes) in wanted_objects(up.package, &chosen) {
-            let Some(facts) = objects.get(object) else { continue };
-            let reuse = self.maps_to_keep(up, object)?;
-            let preparation = Preparation {
-                service: up.service.as_str(),
-                object,
-                bytes,
-                facts,
-                chosen: &chosen,
-                params,
-                reuse: &reuse,
-            };
-            let loaded = self.call("load", || preparation.load(report))?;
-            self.pin_maps(up, object, &names, &loaded, &mut maps)?;
-            let slots = loaded.lost_slots;
-            if let Some(record) = maps.values_mut().find(|m| m.object == *object && m.is_lost()) {
-                record.counts = slots;
-            }
-            programs.extend(loaded.programs.into_iter().map(|(f, p)| (format!("{object}/{f}"), p)));
-        }
-        let kernel = InKernel { programs, objects };
-        let folder = self.pins(&up.service).programs(up.generation.number);
-        make_folder(&folder)?;
-        for one in placed {
-            let path = self.pins(&up.service).program(up.generation.number, &one.chosen.name);
-            let program = program_of(&kernel, one)?;
-            self.call("pin", || program.pin(&path))?;
-        }
-        Ok((kernel, maps))
-    }
-
-    /// The running generation's maps that the new one uses too, by symbol.
-    fn maps_to_keep(
-        &self,
-        up: &BringUp<'_>,
-        object: &str,
-    ) -> Result<BTreeMap<String, MapHandle>, RuntimeError> {
-        let mut keep = BTreeMap::new();
-        let Some(from) = &up.from else { return Ok(keep) };
-        let records = from.incarnation.iter().flat_map(|i| &i.maps);
-        for (name, record) in records.filter(|(_, record)| record.object == object) {
-            if up.changes.get(name) == Some(&MapChange::Keep) {
-                keep.insert(record.symbol.clone(), self.open_map(&up.service, from, name)?);
-            }
-        }
-        Ok(keep)
-    }
-
-    fn pin_maps(
-        &self,
-        up: &BringUp<'_>,
-        object: &str,
-        names: &BTreeMap<String, crate::load::MapPlace>,
-        loaded: &LoadedObject,
-        records: &mut BTreeMap<String, MapRecord>,
-    ) -> Result<(), RuntimeError> {
-        let pins = self.pins(&up.service);
-        make_folder(&pins.maps())?;
-        let kept = up.from.as_ref().and_then(|g| g.incarnation.as_ref()).map(|i| &i.maps);
-        for (name, place) in names.iter().filter(|(_, place)| place.object == object) {
-            let Some(map) = loaded.maps.get(&place.symbol) else { continue };
-            let keep = up.changes.get(name) == Some(&MapChange::Keep);
-            let old = kept.and_then(|maps| maps.get(name)).filter(|_| keep);
-            let made_by = old.map_or(up.generation.number, |old| old.made_by);
-            if old.is_none() {
-                let path = pins.map(name, made_by);
-                self.call("pin", || map.pin(&path))?;
-            }
-            records.insert(
-                name.clone(),
-                MapRecord {
-                    object: place.object.clone(),
-                    symbol: place.symbol.clone(),
-                    made_by,
-                    id: map.info().id,
-                    counts: Vec::new(),
-                },
-            );
-        }
-        Ok(())
     }
 
     /// The switch word's map and its present value; a new one holds 0, so that nothing runs before the first switch.
@@ -250,14 +145,8 @@ impl Runtime {
             let slots = MapHandle::open_pinned(&self.pins(service).slots(name))?;
             match placed.iter().find(|p| p.hook == *name) {
                 Some(one) => {
-                    let program = program_of(kernel, one)?;
-                    self.check_program(
-                        service,
-                        name,
-                        hook,
-                        program,
-                        calls_func_ip(&kernel.objects, one),
-                    )?;
+                    let program = kernel.program(one)?;
+                    self.check_program(service, name, hook, program, kernel.calls_func_ip(one))?;
                     self.call("fill", || prog_array::set(&slots, slot, program))?;
                 }
                 None => drop(self.call("fill", || prog_array::clear(&slots, slot))?),
@@ -275,7 +164,7 @@ impl Runtime {
         program: &Program,
         func_ip: bool,
     ) -> Result<(), RuntimeError> {
-        let why = if !hook.kind.serves(&Kind::from(program.kind())) {
+        let why = if !hook.kind.takes(&Kind::from(program.kind())) {
             "is of another kind than the one that runs there"
         } else if func_ip && !hook.func_ip {
             "asks for the address of its function (bpf_get_func_ip), which the hook was not attached for"
@@ -301,21 +190,6 @@ impl Runtime {
         );
         Err(RuntimeError::Hooks { service: service.clone(), why })
     }
-
-    /// The incarnation under way with the report as it is now.
-    fn with_report(&self, report: Report) -> Result<Incarnation, RuntimeError> {
-        let to = self.state.pending.as_ref().and_then(|p| p.to.as_ref());
-        let incarnation = to.and_then(|to| to.incarnation.clone()).unwrap_or_default();
-        Ok(Incarnation { report, ..incarnation })
-    }
-
-    pub(crate) fn end(&mut self, result: Outcome) -> Result<(), RuntimeError> {
-        self.record(Record::End { result })?;
-        if self.journal.wants_checkpoint() {
-            self.journal.checkpoint(&self.state)?;
-        }
-        Ok(())
-    }
 }
 
 /// The program that a failure is about, if the package can do without it.
@@ -332,49 +206,4 @@ fn refused_program(error: &RuntimeError, manifest: &Manifest) -> Option<(String,
         _ => return None,
     };
     can_do_without(manifest, &program).then_some((program, why))
-}
-
-fn program_of<'a>(kernel: &'a InKernel, placed: &Placed) -> Result<&'a Program, RuntimeError> {
-    let key = format!("{}/{}", placed.chosen.object, placed.chosen.function);
-    let missing = || {
-        skep_kernel::KernelError::unsupported(
-            "find",
-            format!("the program '{key}'"),
-            "it was not loaded",
-        )
-    };
-    Ok(kernel.programs.get(&key).ok_or_else(missing)?)
-}
-
-fn calls_func_ip(objects: &Objects, placed: &Placed) -> bool {
-    let facts = objects.get(&placed.chosen.object);
-    let program = facts.and_then(|facts| facts.program(&placed.chosen.function));
-    program.is_some_and(|program| program.helpers.contains("get_func_ip"))
-}
-
-fn incarnation(
-    kernel: &InKernel,
-    placed: &[Placed],
-    maps: BTreeMap<String, MapRecord>,
-    report: Report,
-) -> Incarnation {
-    let mut programs = BTreeMap::new();
-    for one in placed {
-        let Ok(program) = program_of(kernel, one) else { continue };
-        programs.insert(
-            one.chosen.name.clone(),
-            ProgramRecord {
-                function: one.chosen.function.clone(),
-                object: one.chosen.object.clone(),
-                id: program.id().unwrap_or(0),
-                kind: Kind::from(program.kind()),
-                hook: Some(one.hook.clone()),
-            },
-        );
-    }
-    Incarnation { programs, maps, report }
-}
-
-pub(crate) fn listed(changes: &BTreeMap<String, MapChange>) -> Vec<(String, MapChange)> {
-    changes.iter().map(|(name, change)| (name.clone(), change.clone())).collect()
 }

@@ -22,7 +22,7 @@ impl Runtime {
         self.op = Op::Recover;
         self.record(Record::RolledBack { cause: cause.to_owned() })?;
         self.put_links_back(&pending)?;
-        self.read_no_unknown(&pending.service);
+        self.stop_reading_unknown(&pending.service);
         self.converge(&pending.service)?;
         self.end(Outcome::Undone)
     }

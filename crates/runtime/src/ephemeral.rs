@@ -12,7 +12,7 @@ use skep_trust::{Package, Verified};
 
 use crate::choose::{ChooseError, Chosen, Objects, Refused, lacks, select};
 use crate::error::{RuntimeError, chain};
-use crate::events::{Source, choose_decoding, decodings};
+use crate::events::{Source, decoding_of, decodings};
 use crate::load::{Preparation, wanted_objects};
 use crate::params::Params;
 use crate::plan::Report;
@@ -52,7 +52,8 @@ pub struct Session {
     perf_lost: u64,
     unknown: u64,
     counters: Vec<MapHandle>,
-    _loaded: Vec<Loaded>,
+    #[allow(dead_code, reason = "libbpf's links are of objects that it keeps open")]
+    objects: Vec<Loaded>,
 }
 
 /// One record, as it lies in the buffer.
@@ -118,7 +119,7 @@ impl Attempt<'_> {
             perf_lost: 0,
             unknown: 0,
             counters: Vec::new(),
-            _loaded: Vec::new(),
+            objects: Vec::new(),
         };
         let service = self.package.manifest.package.name.short().to_owned();
         for (object, bytes) in wanted_objects(self.package, &chosen) {
@@ -138,7 +139,7 @@ impl Attempt<'_> {
             session.read_buffers(self.package, facts, &loaded)?;
             let here: Vec<&Chosen> = chosen.iter().filter(|c| c.object == *object).collect();
             session.attach_all(&here, &loaded, self.options.pid);
-            session._loaded.push(loaded);
+            session.objects.push(loaded);
         }
         match session.attached.is_empty() {
             false => Ok(session),
@@ -348,7 +349,7 @@ impl Session {
 
 /// Whether an output takes the record.
 fn hand_on(source: &Source, data: &[u8], each: &mut impl FnMut(Record<'_>)) -> bool {
-    let Some(decoding) = choose_decoding(&source.decodings, data) else { return false };
+    let Some(decoding) = decoding_of(&source.decodings, data) else { return false };
     each(Record { output: &decoding.output, decoder: &decoding.decoder, data });
     true
 }

@@ -1,5 +1,7 @@
 //! Why an operation of the runtime failed.
 
+use std::path::Path;
+
 use skep_kernel::{KernelError, LoadError};
 use skep_object::ObjectError;
 use skep_spec::{Digest, ServiceName};
@@ -152,10 +154,8 @@ pub enum RuntimeError {
         /// What is missing.
         why: String,
     },
-    /// The service failed to start after a reboot.
-    #[error(
-        "{service} does not run, so that nothing can be carried over: {why}; remove it and install it again"
-    )]
+    /// The service could not be started: after a reboot, or after the kernel lost it.
+    #[error("{service} does not run, so that it cannot be changed: {why}")]
     NotRunning {
         /// The service.
         service: ServiceName,
@@ -240,6 +240,11 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
+    /// What was pinned at `path` is gone: people know it by its pin rather than by its number.
+    pub(crate) fn gone(path: &Path) -> Self {
+        Self::Gone { path: path.display().to_string() }
+    }
+
     /// A stable word for programs.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -302,6 +307,9 @@ impl RuntimeError {
             Self::NotUndone { .. } | Self::Stuck { .. } => Some(
                 "other services go on; once the cause is mended, the next operation on this one and each start of skepd try again, and skep remove gives it up",
             ),
+            Self::NotRunning { .. } => Some(
+                "restart skepd once the cause is gone: each start tries again; skep remove gives the service up, and skep install then makes it anew",
+            ),
             Self::Partly { .. } => Some(
                 "restart skepd once the cause is gone: each start tries again; skep remove gives the service up",
             ),
@@ -333,4 +341,24 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_start_tries_again_what_does_not_run() {
+        let (service, why): (ServiceName, _) = ("x".parse().unwrap(), "no package".to_owned());
+        let errors = [
+            RuntimeError::NotRunning { service: service.clone(), why: why.clone() },
+            RuntimeError::Partly { service, why },
+        ];
+        for error in errors {
+            let hint = error.hint().unwrap_or_default();
+            assert!(hint.starts_with("restart skepd once the cause is gone"), "{error}: {hint}");
+            assert!(hint.contains("skep remove gives the service up"), "{error}: {hint}");
+            assert!(!error.to_string().contains("install"), "{error}");
+        }
+    }
 }

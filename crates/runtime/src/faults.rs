@@ -47,18 +47,17 @@ impl Faults {
     /// Every point.
     pub const ALL: &[&str] = points! {
         "install": "Begin" "load" "pin" "Loaded" "Attach" "stub" "attach" "Attached" "fill" "SlotsFilled"
-            "Switching" "switch" "Switched" "End";
+            "Switching" "switch" "Switched" "End" "Checkpoint";
         "upgrade": "Begin" "load" "pin" "Loaded" "Attach" "stub" "attach" "Attached" "fill" "SlotsFilled"
             "copy" "Precopied" "Switching" "switch" "update" "Switched" "wait" "Quiesced" "merge" "Merged"
-            "SoakUntil" "Committed" "detach" "Detached" "unpin" "Freed" "End";
+            "Committed" "detach" "Detached" "unpin" "Freed" "End" "Checkpoint";
         "rollback": "Begin" "copy" "Precopied" "Switching" "switch" "update" "Switched"
-            "wait" "Quiesced" "merge" "Merged" "Committed" "fill" "detach" "Detached" "unpin" "Freed" "End";
-        "commit": "Begin" "Committed" "fill" "detach" "Detached" "unpin" "Freed" "End";
-        "remove": "Begin" "detach" "Detached" "unpin" "End";
+            "wait" "Quiesced" "merge" "Merged" "Committed" "fill" "detach" "Detached" "unpin" "Freed" "End" "Checkpoint";
+        "remove": "Begin" "detach" "Detached" "unpin" "End" "Checkpoint";
         "activate": "Begin" "load" "pin" "Loaded" "Attach" "stub" "attach" "Attached" "fill" "SlotsFilled"
-            "Switching" "switch" "Switched" "End";
+            "Switching" "switch" "Switched" "End" "Checkpoint";
         "recover": "Boot" "RolledBack" "detach" "Detached" "unpin" "stub" "attach" "pin" "Attached" "fill" "update"
-            "switch" "Switched" "wait" "Quiesced" "merge" "Merged" "SoakUntil" "Committed" "Freed" "End" "Lost" "LostGeneration" "SetAside" "TakeUp" "Checkpoint";
+            "switch" "Switched" "wait" "Quiesced" "merge" "Merged" "Committed" "Freed" "End" "Lost" "LostGeneration" "SetAside" "TakeUp" "Checkpoint";
     };
 
     /// No fault.

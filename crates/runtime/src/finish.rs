@@ -2,31 +2,21 @@
 //!
 //! Everything here may be done twice, by this process or the next: it works from the journal's state alone.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use skep_kernel::maps::rcu;
 use skep_spec::ServiceName;
 
-use crate::bring_up::listed;
 use crate::error::RuntimeError;
 use crate::runtime::Runtime;
-use crate::state::{Generation, Op, Outcome, Pending, Record};
-
-/// How long an upgrade counts as on probation, in seconds.
-const SOAK_SECONDS: u64 = 30;
+use crate::state::{Generation, Outcome, Pending, Record};
 
 impl Runtime {
     /// Finishes the operation under way, which has switched.
     pub(crate) fn finish(&mut self) -> Result<(), RuntimeError> {
         let Some(pending) = self.state.pending.clone() else { return Ok(()) };
         self.quiesce(&pending)?;
-        self.rings_changed(&pending.service)?;
+        self.change_rings(&pending.service)?;
         if let Some((from, to)) = self.both_generations(&pending) {
-            self.move_entries(&pending.service, &from, &to, &listed(&pending.changes))?;
-        }
-        if pending.op == Op::Upgrade {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-            self.record(Record::SoakUntil { unix_seconds: now + SOAK_SECONDS })?;
+            self.move_entries(&pending.service, &from, &to, &pending.changes)?;
         }
         self.retire(&pending)?;
         self.end(Outcome::Done)
@@ -47,7 +37,7 @@ impl Runtime {
 
     /// Waits until no run of the old generation is left.
     fn quiesce(&mut self, pending: &Pending) -> Result<(), RuntimeError> {
-        if pending.from.is_none() || pending.quiesced || pending.op == Op::Commit {
+        if pending.from.is_none() || pending.quiesced {
             return Ok(());
         }
         self.call("wait", || rcu::Wait::new().and_then(|wait| wait.wait()))?;

@@ -15,6 +15,7 @@ use skep_spec::{ServiceName, Target};
 
 use crate::choose::Chosen;
 use crate::error::RuntimeError;
+use crate::faults::Side;
 use crate::plan::Report;
 use crate::runtime::Runtime;
 use crate::state::{Attachment, DeadHook, Hook, Kind, Mechanism, Op, Record};
@@ -239,18 +240,16 @@ impl Runtime {
         filter: Option<Filter>,
     ) -> Result<(), RuntimeError> {
         let pins = self.pins(service);
-        self.faults.point(self.op, "detach", crate::faults::Side::Before);
+        self.faults.point(self.op, "detach", Side::Before);
         if let Some(filter) = filter {
             filter.remove()?;
         }
         self.held.release(&format!("{service}/{name}"))?;
         Link::take_off(&pins.link(name))?;
-        self.faults.point(self.op, "detach", crate::faults::Side::After);
+        self.faults.point(self.op, "detach", Side::After);
         Ok(())
     }
-}
 
-impl Runtime {
     /// The tc filter of a hook. One that was being attached when the process ended is found by its program.
     fn filter_of(&self, dead: &DeadHook) -> Result<Option<Filter>, KernelError> {
         let Target::Tc { egress, interface } = &dead.hook.target else { return Ok(None) };

@@ -20,6 +20,7 @@ pub mod faults;
 mod finish;
 mod held;
 mod hooks;
+mod in_kernel;
 mod install;
 pub mod journal;
 mod load;

@@ -13,9 +13,7 @@ use crate::choose::{Chosen, Objects};
 use crate::error::RuntimeError;
 use crate::params::Params;
 use crate::plan::Report;
-
-/// The map that counts lost events; no symbol or data section has such a name.
-pub(crate) const LOST: &str = ".skep-lost";
+use crate::state::LOST;
 
 /// Where a map of a package is defined.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

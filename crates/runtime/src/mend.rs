@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use skep_kernel::maps::kind;
+use skep_kernel::maps::{MapInfo, kind};
+use skep_kernel::program::ProgramKind;
 use skep_kernel::{KernelError, MapHandle, Program, bpffs};
 use skep_spec::ServiceName;
 
-use crate::adopt::maps_of;
 use crate::error::{RuntimeError, chain};
 use crate::failure::Failure;
 use crate::hooks::make_folder;
@@ -118,7 +118,7 @@ impl Runtime {
         }
         let map = MapHandle::by_id(id).map_err(|e| gone_if_absent(e, path))?;
         if map.info().kind == kind::PROG_ARRAY {
-            return Err(gone(path)); // the kernel empties it with its last pin
+            return Err(RuntimeError::gone(path)); // the kernel empties it with its last pin
         }
         self.put_back(path, again, |path| map.pin(path))
     }
@@ -136,12 +136,17 @@ impl Runtime {
     }
 }
 
-/// What is gone is better named by its pin than by its number.
-pub(crate) fn gone(path: &Path) -> RuntimeError {
-    RuntimeError::Gone { path: path.display().to_string() }
+/// The maps of a pinned stub by id: its slots and the switch word.
+pub(crate) fn maps_of(stub: &Path) -> Option<(Option<u32>, Option<u32>)> {
+    let stub = Program::open_pinned(stub, ProgramKind::default()).ok()?;
+    let maps = stub.info().ok()?.map_ids.into_iter().filter_map(|id| MapHandle::by_id(id).ok());
+    let (slots, switch): (Vec<_>, Vec<_>) =
+        maps.map(|map| map.info().clone()).partition(|map| map.kind == kind::PROG_ARRAY);
+    let first = |maps: &[MapInfo]| maps.first().map(|map| map.id);
+    Some((first(&slots), first(&switch)))
 }
 
 /// What could not be opened for another reason than that it is gone, may be there.
 fn gone_if_absent(error: KernelError, path: &Path) -> RuntimeError {
-    if error.is_not_found() { gone(path) } else { error.into() }
+    if error.is_not_found() { RuntimeError::gone(path) } else { error.into() }
 }

@@ -171,16 +171,6 @@ impl Runtime {
         }
         Ok(())
     }
-
-    pub(crate) fn checkpoint(&mut self) -> Result<(), RuntimeError> {
-        if self.journal.wants_checkpoint() {
-            use crate::faults::Side;
-            self.faults.point(self.op, "Checkpoint", Side::Before);
-            self.journal.checkpoint(&self.state)?;
-            self.faults.point(self.op, "Checkpoint", Side::After);
-        }
-        Ok(())
-    }
 }
 
 /// Takes an error apart: what the journal cannot take concerns every service, all else the one that was worked on.

@@ -1,8 +1,7 @@
-//! Back to the generation before the last upgrade, and giving that way back up.
+//! Back to the generation before the last upgrade.
 
 use skep_spec::ServiceName;
 
-use crate::bring_up::listed;
 use crate::error::RuntimeError;
 use crate::install::Install;
 use crate::runtime::Runtime;
@@ -43,28 +42,6 @@ impl Runtime {
         self.service(service)
     }
 
-    /// Gives up the way back: the generation before the last upgrade goes.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn commit(&mut self, service: &ServiceName) -> Result<Detail, RuntimeError> {
-        self.take_up(service)?;
-        self.whole(service)?;
-        let from = self.active(service)?.number;
-        self.previous(service)?;
-        self.op = Op::Commit;
-        self.record(Record::Begin {
-            txn: self.state.last_txn + 1,
-            service: service.clone(),
-            op: Op::Commit,
-            from: Some(from),
-            to: None,
-            changes: Default::default(),
-        })?;
-        self.finish_or_set_aside(service)?;
-        self.service(service)
-    }
-
     fn switch_back(
         &mut self,
         service: &ServiceName,
@@ -72,7 +49,7 @@ impl Runtime {
         to: &Generation,
     ) -> Result<(), RuntimeError> {
         self.read_perfs_of(service, to)?;
-        let changes = self.state.pending.as_ref().map(|p| listed(&p.changes)).unwrap_or_default();
+        let changes = self.state.pending.as_ref().map(|p| p.changes.clone()).unwrap_or_default();
         self.check_moves(service, from, to, &changes)?;
         self.copy_variables(service, from, to, &changes)?;
         self.switch(service, to)

@@ -19,7 +19,7 @@ use crate::held::{Held, Holder};
 use crate::journal::Journal;
 use crate::pins::Pins;
 use crate::recover::Recovery;
-use crate::state::{Op, Record, Service, State};
+use crate::state::{Op, Outcome, Record, Service, State};
 
 /// Where the runtime keeps what outlives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +131,27 @@ impl Runtime {
         self.journal.append(&record)?;
         self.faults.point(self.op, record.name(), Side::After);
         self.state.apply(record);
+        Ok(())
+    }
+
+    /// Ends the operation under way.
+    pub(crate) fn end(&mut self, result: Outcome) -> Result<(), RuntimeError> {
+        self.record(Record::End { result })?;
+        self.checkpoint()
+    }
+
+    /// Begins a new journal with a checkpoint, where the old one has grown long.
+    pub(crate) fn checkpoint(&mut self) -> Result<(), RuntimeError> {
+        if self.journal.wants_checkpoint() {
+            self.begin_journal_anew()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn begin_journal_anew(&mut self) -> Result<(), RuntimeError> {
+        self.faults.point(self.op, "Checkpoint", Side::Before);
+        self.journal.checkpoint(&self.state)?;
+        self.faults.point(self.op, "Checkpoint", Side::After);
         Ok(())
     }
 

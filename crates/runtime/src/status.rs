@@ -78,8 +78,6 @@ pub struct Detail {
     pub events_unknown: u64,
     /// What was adapted for this kernel.
     pub report: Report,
-    /// Until when it is on probation, in seconds since 1970.
-    pub soak_until: Option<u64>,
     /// Entries that did not fit its maps at the last upgrade or rollback, by map.
     pub no_room: BTreeMap<String, u64>,
     /// What of it was gone when it was last loaded again on this boot: its maps began empty then.
@@ -99,25 +97,6 @@ pub struct GenerationDetail {
     pub index: Digest,
     /// Parameters as they were given.
     pub params: BTreeMap<String, String>,
-    /// Its programs.
-    pub programs: Vec<ProgramDetail>,
-}
-
-/// One program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProgramDetail {
-    /// Its name in the manifest.
-    pub name: String,
-    /// Its function.
-    pub function: String,
-    /// Its id in this kernel.
-    pub id: u32,
-    /// Its hook.
-    pub hook: Option<String>,
-    /// Runs, where the kernel counts them (`sysctl kernel.bpf_stats_enabled=1`); behind a stub they count there.
-    pub runs: u64,
-    /// Nanoseconds of all runs.
-    pub run_time_ns: u64,
 }
 
 /// One hook.
@@ -131,14 +110,10 @@ pub struct HookDetail {
     pub mechanism: Mechanism,
     /// The program that runs on it.
     pub program: Option<String>,
-    /// What holds it: "link 12", "tc filter", "held".
+    /// What holds it: `link 12`, `tc filter on interface 3, pref 49000, handle 1`, `the holder`.
     pub held_by: String,
     /// Why nothing is attached there now, as the kernel says it.
     pub detached: Option<String>,
-    /// Runs of the stub, where the kernel counts them.
-    pub runs: u64,
-    /// Nanoseconds of all runs of the stub.
-    pub run_time_ns: u64,
     /// Events that the kernel kept from the stub, since it or, for a kprobe or perf event, any program or map call was
     /// under way on that processor. A plain attachment misses them too. 0 on kernels that don't count them.
     pub missed: u64,
@@ -149,10 +124,6 @@ pub struct HookDetail {
 pub struct MapDetail {
     /// Its name.
     pub name: String,
-    /// Its id in this kernel.
-    pub id: u32,
-    /// `enum bpf_map_type`'s number.
-    pub kind: u32,
     /// Most entries, or bytes of a ring.
     pub max_entries: u32,
     /// Bytes of kernel memory.
@@ -226,7 +197,7 @@ impl Runtime {
         };
         let (status, active) =
             self.status(name, &service).zip(service.active()).ok_or_else(gone)?;
-        let generations = service.generations.values().map(|g| self.generation(name, &service, g));
+        let generations = service.generations.values().map(|g| GenerationDetail::of(g, &service));
         let maps = self.maps(name, active);
         let counts = self.event_counts(name);
         Ok(Detail {
@@ -242,40 +213,9 @@ impl Runtime {
             events_dropped: counts.dropped,
             events_unknown: counts.unknown,
             report: active.incarnation.as_ref().map(|i| i.report.clone()).unwrap_or_default(),
-            soak_until: service.soak_until,
             no_room: service.no_room.clone(),
             state_lost: service.lost.clone(),
         })
-    }
-
-    fn generation(
-        &self,
-        name: &ServiceName,
-        service: &Service,
-        generation: &Generation,
-    ) -> GenerationDetail {
-        let programs = generation.incarnation.iter().flat_map(|i| &i.programs);
-        let detail = |(program, record): (&String, &crate::state::ProgramRecord)| {
-            let path = self.pins(name).program(generation.number, program);
-            let opened = Program::open_pinned(&path, (&record.kind).into());
-            let (runs, run_time_ns) = runs(opened.ok());
-            ProgramDetail {
-                name: program.clone(),
-                function: record.function.clone(),
-                id: record.id,
-                hook: record.hook.clone(),
-                runs,
-                run_time_ns,
-            }
-        };
-        GenerationDetail {
-            number: generation.number,
-            active: generation.number == service.active,
-            version: generation.version.clone(),
-            index: generation.index,
-            params: generation.params.clone(),
-            programs: programs.map(detail).collect(),
-        }
     }
 
     fn hook_details(&self, name: &ServiceName, service: &Service) -> Vec<HookDetail> {
@@ -289,9 +229,7 @@ impl Runtime {
                 program: service.program_on(service.active, hook_name).map(|(p, _)| p.to_owned()),
                 held_by: hook.attachment.to_string(),
                 detached: self.why_detached(name, hook_name, hook),
-                runs: stub.as_ref().map_or(0, |info| info.run_count),
-                run_time_ns: stub.as_ref().map_or(0, |info| info.run_time_ns),
-                missed: stub.as_ref().map_or(0, |info| info.missed),
+                missed: stub.map_or(0, |info| info.missed),
             }
         };
         service.hooks.iter().map(detail).collect()
@@ -302,12 +240,9 @@ impl Runtime {
         let visible = maps.filter(|(_, record)| !record.is_lost());
         let detail = |(map, record): (&String, &crate::state::MapRecord)| {
             let opened = MapHandle::open_pinned(&self.pins(name).map(map, record.made_by)).ok()?;
-            let info = opened.info();
             Some(MapDetail {
                 name: map.clone(),
-                id: record.id,
-                kind: info.kind,
-                max_entries: info.max_entries,
+                max_entries: opened.info().max_entries,
                 memory: opened.memory().unwrap_or(0),
                 made_by: record.made_by,
             })
@@ -349,7 +284,14 @@ impl Runtime {
     }
 }
 
-fn runs(program: Option<Program>) -> (u64, u64) {
-    let info = program.and_then(|program| program.info().ok());
-    info.map_or((0, 0), |info| (info.run_count, info.run_time_ns))
+impl GenerationDetail {
+    fn of(generation: &Generation, service: &Service) -> Self {
+        Self {
+            number: generation.number,
+            active: generation.number == service.active,
+            version: generation.version.clone(),
+            index: generation.index,
+            params: generation.params.clone(),
+        }
+    }
 }

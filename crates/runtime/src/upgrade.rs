@@ -46,15 +46,16 @@ impl Runtime {
         package: &Verified<Package>,
         install: &Install,
     ) -> Result<Plan, RuntimeError> {
-        self.plan(package, install, Direction::Forward)
+        self.plan(package, install, Direction::Forward).map(|(plan, _)| plan)
     }
 
+    /// The plan, and the generation that it leads to.
     fn plan(
         &self,
         package: &Verified<Package>,
         install: &Install,
         direction: Direction,
-    ) -> Result<Plan, RuntimeError> {
+    ) -> Result<(Plan, Generation), RuntimeError> {
         let service = self.whole(&install.service)?;
         let from = self.active(&install.service)?;
         let number = service.last_generation.max(service.active) + 1;
@@ -77,7 +78,7 @@ impl Runtime {
                 self.decide_maps(&install.service, &from, to, direction)?
             }
         };
-        Ok(Plan {
+        let plan = Plan {
             service: install.service.clone(),
             separately: separately(&hooks),
             notes: report.changes.iter().map(ToString::to_string).collect(),
@@ -86,7 +87,8 @@ impl Runtime {
             already,
             hooks,
             maps,
-        })
+        };
+        Ok((plan, to))
     }
 
     /// Replaces the running generation by another package or other parameters. The running one is kept for
@@ -110,20 +112,17 @@ impl Runtime {
         direction: Direction,
     ) -> Result<Upgraded, RuntimeError> {
         self.take_up(&install.service)?;
-        let plan = self.plan(package, install, direction)?;
+        let (plan, generation) = self.plan(package, install, direction)?;
         if plan.already {
             return Ok(Upgraded { plan, detail: self.service(&install.service)? });
         }
         let from = self.active(&install.service)?;
-        let mut params = from.params.clone();
-        params.retain(|name, _| package.manifest.param.contains_key(name));
-        params.extend(install.params.clone());
         let changes = plan.maps.iter().map(|(map, plan)| (map.clone(), plan.change.clone()));
         self.bring_up(&BringUp {
             op: Op::Upgrade,
             service: install.service.clone(),
             package,
-            generation: generation(package, plan.to.generation, params),
+            generation,
             from: Some(from),
             changes: changes.collect(),
         })?;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use super::net::{index_of, no_interface};
 use super::{AttachPlan, Link, create_link, failed, link_options};
 use crate::error::KernelError;
-use crate::object::quietly;
+use crate::print::quietly;
 use crate::program::Program;
 use crate::sys;
 

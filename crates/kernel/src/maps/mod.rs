@@ -14,7 +14,6 @@ pub use mapped::{MappedBytes, MappedU64s};
 
 use crate::error::KernelError;
 use crate::pin::{expect_kind, fd_kind, open_pinned, pin};
-use crate::program::name_of;
 use crate::sys;
 
 /// Map types, `BPF_MAP_TYPE_*` of include/uapi/linux/bpf.h.
@@ -286,7 +285,7 @@ fn info(fd: BorrowedFd<'_>) -> Result<MapInfo, KernelError> {
     .map_err(|e| KernelError::new("read the information of", "a map", e))?;
     Ok(MapInfo {
         id: raw.id,
-        name: name_of(&raw.name),
+        name: sys::name_of(&raw.name),
         kind: raw.type_,
         key_size: raw.key_size,
         value_size: raw.value_size,

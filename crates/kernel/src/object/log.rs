@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 
 use super::words;
 use crate::error::KernelError;
+use crate::print::Said;
 
 /// Room for the verifier's log in bytes; untouched pages cost nothing.
 const LOG_ROOM: usize = 16 << 20;
@@ -29,16 +30,16 @@ pub struct LoadError {
 
 impl LoadError {
     pub(super) fn new(errno: i32, said: &Said, verifier: &str) -> Self {
-        let program = said.failed_program();
-        let told = summary_of(verifier).or_else(|| said.reason());
+        let program = failed_program(said);
+        let told = summary_of(verifier).or_else(|| reason(said));
         let plain = || match errno {
             libc::ENOENT => words::STRIPPED.to_owned(),
             _ => io::Error::from_raw_os_error(errno).to_string(),
         };
         let summary = told.unwrap_or_else(plain);
-        let all = format!("{}{summary}", said.0);
+        let all = format!("{}{summary}", said.text());
         let hint = words::hint(errno, &all, crate::process::is_root()).map(str::to_owned);
-        let log = format!("{}{verifier}", said.0);
+        let log = format!("{}{verifier}", said.text());
         Self { program, errno, summary, log, hint }
     }
 
@@ -65,58 +66,30 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// What libbpf said, a message a line.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Said(String);
-
-impl Said {
-    pub(super) const fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub(super) fn none() -> Self {
-        Self::default()
-    }
-
-    /// All of it.
-    pub(crate) fn text(&self) -> &str {
-        &self.0
-    }
-
-    /// The last message, without "libbpf: ".
-    pub(crate) fn last_line(&self) -> Option<&str> {
-        self.0.lines().rev().map(plain).find(|line| !line.is_empty())
-    }
-
-    /// The message nearest the cause: the last one that is not about giving up.
-    fn reason(&self) -> Option<String> {
-        let giving_up = |line: &str| {
-            line.starts_with("failed to load object")
+/// The message nearest the cause: the last one that is not about giving up.
+fn reason(said: &Said) -> Option<String> {
+    let giving_up = |line: &str| {
+        line.starts_with("failed to load object")
                 || line.contains("failed to load: -")
                 || line.contains("failed to perform CO-RE relocations")
                 || line.contains("failed to prepare load attributes")
                 // libbpf's guess at any EPERM, from when memory for programs was locked memory.
                 || line.contains("try raising 'ulimit -l'")
-        };
-        // What is skipped is no reason, and the rest is the same object.
-        let tells = |line: &&str| !line.is_empty() && !line.starts_with("elf: skipping");
-        let lines = || self.0.lines().rev().map(plain).filter(tells);
-        let nearest = lines().find(|line| !giving_up(line)).or_else(|| lines().next());
-        nearest.map(words::spelled_out)
-    }
-
-    fn failed_program(&self) -> Option<String> {
-        self.0.lines().rev().map(plain).find_map(|line| {
-            let rest = line.strip_prefix("prog '")?;
-            let (name, what) = rest.split_once('\'')?;
-            (what.contains("fail") || what.contains("bad") || what.contains("missing"))
-                .then(|| name.to_owned())
-        })
-    }
+    };
+    // What is skipped is no reason, and the rest is the same object.
+    let tells = |line: &&str| !line.is_empty() && !line.starts_with("elf: skipping");
+    let lines = || said.last_first().filter(tells);
+    let nearest = lines().find(|line| !giving_up(line)).or_else(|| lines().next());
+    nearest.map(words::spelled_out)
 }
 
-fn plain(line: &str) -> &str {
-    line.trim().trim_start_matches("libbpf: ")
+fn failed_program(said: &Said) -> Option<String> {
+    said.last_first().find_map(|line| {
+        let rest = line.strip_prefix("prog '")?;
+        let (name, what) = rest.split_once('\'')?;
+        (what.contains("fail") || what.contains("bad") || what.contains("missing"))
+            .then(|| name.to_owned())
+    })
 }
 
 /// Where the verifier writes: 16 MB of address space, memory only as far as it is written.
@@ -209,10 +182,10 @@ mod tests {
 
     #[test]
     fn the_classic_log() {
-        let said = Said(
+        let said = Said::from(
             "libbpf: prog 'bad': BPF program load failed: -EACCES\n\
             libbpf: prog 'bad': failed to load: -EACCES\nlibbpf: failed to load object 'x'\n"
-                .into(),
+                .to_owned(),
         );
         let error = LoadError::new(libc::EACCES, &said, LOG);
         assert_eq!(error.program.as_deref(), Some("bad"));
@@ -232,9 +205,9 @@ mod tests {
 
     #[test]
     fn without_a_verifier_log_libbpf_is_quoted() {
-        let said = Said(
+        let said = Said::from(
             "libbpf: elf: 'x' is not a proper ELF object\nlibbpf: failed to load object 'x'\n"
-                .into(),
+                .to_owned(),
         );
         let error = LoadError::new(libc::EINVAL, &said, "");
         assert_eq!(
@@ -243,7 +216,7 @@ mod tests {
         );
         let said = "libbpf: prog 'p': BPF program load failed: -EPERM\n\
             libbpf: permission error while running as root; try raising 'ulimit -l'? current value: 8.0 MiB\n";
-        let forbidden = LoadError::new(libc::EPERM, &Said(said.into()), "");
+        let forbidden = LoadError::new(libc::EPERM, &Said::from(said.to_owned()), "");
         assert_eq!(
             forbidden.to_string(),
             "the kernel refuses the program 'p': prog 'p': BPF program load failed: operation not permitted (EPERM)"

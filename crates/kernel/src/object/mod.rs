@@ -6,7 +6,6 @@
 mod log;
 mod lost;
 mod open;
-mod print;
 mod words;
 
 use std::collections::BTreeMap;
@@ -22,6 +21,7 @@ pub use open::{OpenMap, OpenProgram};
 use crate::attach::Link;
 use crate::error::KernelError;
 use crate::maps::MapHandle;
+use crate::print::capture;
 use crate::program::{Program, ProgramKind};
 use crate::sched::Unpreempted;
 use crate::sys;
@@ -111,7 +111,7 @@ impl Opened {
     /// # Errors
     /// What the verifier, libbpf or the kernel refused, summarised; nothing stays in the kernel.
     pub fn load(mut self) -> Result<Loaded, LoadError> {
-        let (done, said) = print::capture(|| self.prepare_and_load());
+        let (done, said) = capture(|| self.prepare_and_load());
         match done {
             Ok(counted) => self.into_loaded(counted).map_err(|e| LoadError::of_kernel(&e)),
             Err(errno) => Err(LoadError::new(errno, &said, self.log_buffer.text())),
@@ -214,7 +214,7 @@ impl Loaded {
         let program =
             program.ok_or_else(|| failed(std::io::Error::from_raw_os_error(libc::ENOENT)))?;
         // SAFETY: a program of a loaded object.
-        let (link, said) = print::capture(|| unsafe { libbpf_sys::bpf_program__attach(program) });
+        let (link, said) = capture(|| unsafe { libbpf_sys::bpf_program__attach(program) });
         Link::from_libbpf(link).map_err(|e| match (said.last_line(), e.raw_os_error()) {
             (Some(line), _) => {
                 failed(e).with_hint(format!("libbpf says: {}", words::spelled_out(line)))
@@ -275,11 +275,4 @@ fn kind_of(program: *const libbpf_sys::bpf_program) -> ProgramKind {
         sleepable: kind.ends_with(".s"),
         xdp_frags: kind == "xdp.frags",
     }
-}
-
-pub(crate) use print::capture;
-
-/// Calls libbpf with its messages dropped: for callers whose errors say what matters.
-pub(crate) fn quietly<T>(call: impl FnOnce() -> T) -> T {
-    capture(call).0
 }

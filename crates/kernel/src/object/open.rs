@@ -8,11 +8,10 @@ use std::ptr::NonNull;
 
 use skep_spec::Target;
 
-use super::{
-    LoadError, OpenOptions, Opened, Raw, log, map_name, print, program_name, section_name,
-};
+use super::{LoadError, OpenOptions, Opened, Raw, log, map_name, program_name, section_name};
 use crate::error::KernelError;
 use crate::maps::{MapHandle, kind};
+use crate::print::{Said, capture};
 use crate::sys;
 
 /// A program of an object that is not loaded yet.
@@ -51,8 +50,7 @@ pub struct OpenMap {
 const STACK_DEPTH: u32 = 127;
 
 pub(super) fn open(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Opened, LoadError> {
-    let refuse =
-        |e: io::Error| LoadError::new(e.raw_os_error().unwrap_or(0), &log::Said::none(), "");
+    let refuse = |e: io::Error| LoadError::new(e.raw_os_error().unwrap_or(0), &Said::none(), "");
     let name: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let name = CString::new(name).unwrap_or_default();
@@ -66,7 +64,7 @@ pub(super) fn open(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Op
         kernel_log_size: log_buffer.len(),
         ..Default::default()
     };
-    let (object, said) = print::capture(|| {
+    let (object, said) = capture(|| {
         // SAFETY: bytes and options outlive the call; libbpf keeps copies of what it needs, but for the
         // log buffer, which `Opened` keeps as long as the object can be loaded.
         let object = unsafe {
@@ -177,7 +175,7 @@ impl Opened {
         let failed =
             |e| KernelError::new("set the attach target of", format!("'{name}' to {target}"), e);
         let to = sys::cstring(to).map_err(failed)?;
-        let (done, said) = print::capture(|| {
+        let (done, said) = capture(|| {
             // SAFETY: a program of an object that is not loaded yet, and a string that outlives the call.
             sys::check(unsafe {
                 libbpf_sys::bpf_program__set_attach_target(program, 0, to.as_ptr())

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use skep_kernel::maps::prog_array;
-use skep_kernel::{MapHandle, attach, netns, probe, process, stub};
+use skep_kernel::{MapHandle, attach, netns, process, stub};
 
 use crate::hooks::Hook;
 use crate::payload::{self, Shared};
@@ -17,8 +17,7 @@ const TURN: u32 = 256;
 
 /// Attaches a stub with two payloads and switches as fast as it can while `hook.events` events are fired.
 pub fn flip(hook: &Hook) -> Result<String, String> {
-    let func_ip = "helper:get_func_ip".parse().map_err(|_| "a feature".to_owned())?;
-    if hook.uses_func_ip && probe::facts().support(&func_ip).is_no() {
+    if hook.uses_func_ip && !payload::may_call_func_ip(hook) {
         return Ok("this kernel has no bpf_get_func_ip".to_owned());
     }
     if hook.own_netns {

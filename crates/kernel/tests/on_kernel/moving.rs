@@ -91,7 +91,8 @@ fn merge(old: &MapHandle, new: &MapHandle, round: u32) -> Result<usize, String> 
     if child.map_err(|e| e.to_string())?.success() {
         return Err("the child was to die half-way".to_owned());
     }
-    let merged = Merger::new(old, new, &fields()).and_then(|merger| merger.merge_all());
+    let merger = Merger::new(old, new, &fields()).map_err(text)?;
+    let merged = old.keys().and_then(|keys| merger.merge_keys(&keys));
     merged.map(|merged| merged.moved).map_err(text)
 }
 

@@ -85,3 +85,11 @@ pub fn load(hook: &Hook, shared: &Shared, version: u64) -> Result<Program, Kerne
     let insns = asm.finish().expect("all labels are placed");
     Program::load(&format!("flip_v{version}"), &hook.bound_kind(), &insns)
 }
+
+/// Whether the kernel has `bpf_get_func_ip` (Linux 5.15) for programs of the hook.
+pub fn may_call_func_ip(hook: &Hook) -> bool {
+    let mut asm = Assembler::new();
+    asm.call(GET_FUNC_IP).mov_imm(0, hook.result).exit();
+    let insns = asm.finish().expect("it has no label");
+    Program::load("func_ip", &hook.bound_kind(), &insns).is_ok()
+}

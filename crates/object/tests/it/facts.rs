@@ -37,7 +37,6 @@ fn programs_by_libbpfs_rules() {
     "#);
     assert_eq!(facts.license.as_deref(), Some("Dual BSD/GPL"));
     assert_eq!(facts.arch_hint, None);
-    assert!(facts.architecture_bound(), "it has a kprobe");
     let optional = facts.program("optional").unwrap();
     let Target::Kprobe { function, offset: 16, ret: false } = &optional.target else {
         panic!("{:?}", optional.target)

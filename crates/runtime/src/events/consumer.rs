@@ -42,7 +42,7 @@ impl Consumer {
 
     /// Whether anybody is given events.
     pub(super) fn has_readers(&self) -> bool {
-        self.readers.is_open()
+        self.readers.are_there()
     }
 
     /// Whether it reads these, and no others.

@@ -20,7 +20,7 @@ use skep_kernel::MapHandle;
 use skep_kernel::maps::kind;
 use skep_spec::ServiceName;
 
-pub(crate) use source::{Source, choose as choose_decoding, decodings};
+pub(crate) use source::{Source, decoding_of, decodings};
 pub use stream::{Event, EventStream, Format, Next};
 
 use crate::error::{RuntimeError, chain};
@@ -40,7 +40,7 @@ impl Consumers {
         self.0.entry(service.clone()).or_insert_with(|| Consumer::new(service))
     }
 
-    /// Ends a service's thread and its readers' streams.
+    /// Ends a service's threads and its readers' streams.
     pub(crate) fn forget(&mut self, service: &ServiceName) {
         self.0.remove(service);
     }
@@ -90,7 +90,7 @@ impl Runtime {
         Ok(self.consumers.of(service))
     }
 
-    /// What a service's buffers gave since its thread began; zeroes where none runs.
+    /// What a service's buffers gave since this process first read them; zeroes where it has not.
     #[must_use]
     pub fn event_counts(&self, service: &ServiceName) -> EventCounts {
         self.consumers.0.get(service).map(Consumer::counts).unwrap_or_default()
@@ -119,7 +119,7 @@ impl Runtime {
     }
 
     /// After an operation was undone: what it loaded is read no more.
-    pub(crate) fn read_no_unknown(&mut self, name: &ServiceName) {
+    pub(crate) fn stop_reading_unknown(&mut self, name: &ServiceName) {
         let Some(service) = self.state.services.get(name) else {
             return self.consumers.forget(name);
         };
@@ -132,7 +132,7 @@ impl Runtime {
     /// After a switch: the rings of quiet generations are read to their end, then those of the running one.
     /// Without a reader rings keep their events, but for those that are about to go: what is in them waits in
     /// memory for the next reader.
-    pub(crate) fn rings_changed(&mut self, name: &ServiceName) -> Result<(), RuntimeError> {
+    pub(crate) fn change_rings(&mut self, name: &ServiceName) -> Result<(), RuntimeError> {
         let Some(service) = self.state.services.get(name) else { return Ok(()) };
         let reading = self.consumers.0.get(name).is_some_and(Consumer::has_readers);
         let freed = self.state.pending.as_ref().and_then(|p| p.retiring);

@@ -9,7 +9,7 @@ use skep_kernel::ring::{Polled, Waker};
 
 use super::EventCounts;
 use super::backlog::Backlog;
-use super::source::{Decoding, choose};
+use super::source::{Decoding, decoding_of};
 use super::stream::{Event, Queue, Slab};
 
 /// What a batch comes from: the rings together, or one perf buffer by its map's id.
@@ -66,7 +66,7 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn add(&mut self, data: &[u8], decodings: &[Arc<Decoding>]) {
-        let Some(decoding) = choose(decodings, data) else {
+        let Some(decoding) = decoding_of(decodings, data) else {
             self.unknown += 1;
             return;
         };
@@ -115,21 +115,21 @@ impl Readers {
         rest.retain(|event| !event.is_taken()); // after the queues: events are marked before they leave one
         let over = inner.backlog.add(rest);
         self.dropped.fetch_add(over, Ordering::Relaxed);
-        if !inner.is_open() {
+        if !inner.has_readers() {
             inner.rings.iter().for_each(Waker::wake); // what comes from now on is left where it is
         }
     }
 
     /// Whether anybody is given events.
-    pub(super) fn is_open(&self) -> bool {
-        self.lock().is_open()
+    pub(super) fn are_there(&self) -> bool {
+        self.lock().has_readers()
     }
 
     /// Waits for a reader that is given events; false if it is to `stop`. `rings` is woken when the last one goes.
     pub(super) fn wait(&self, rings: &Waker, stop: &AtomicBool) -> bool {
         let mut inner = self.lock();
         inner.rings = Some(rings.clone());
-        while !inner.is_open() && !stop.load(Ordering::Acquire) {
+        while !inner.has_readers() && !stop.load(Ordering::Acquire) {
             inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
         !stop.load(Ordering::Acquire)
@@ -150,12 +150,12 @@ impl Readers {
         self.read.fetch_add(events.len() as u64 + unknown, Ordering::Relaxed);
         self.unknown.fetch_add(unknown, Ordering::Relaxed);
         let mut over = 0;
-        let open = inner.is_open();
+        let read = inner.has_readers();
         for reader in inner.readers.iter_mut().filter(|reader| reader.is_open()) {
             over += reader.queue.push(events.iter().cloned());
             reader.heard(from, if polled.emptied { u64::MAX } else { polled.bytes });
         }
-        if !open {
+        if !read {
             over += inner.backlog.add(events);
         }
         self.dropped.fetch_add(over, Ordering::Relaxed);
@@ -194,7 +194,7 @@ impl Readers {
 }
 
 impl Inner {
-    fn is_open(&self) -> bool {
+    fn has_readers(&self) -> bool {
         self.readers.iter().any(Reader::is_open)
     }
 }

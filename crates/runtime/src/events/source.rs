@@ -35,7 +35,10 @@ impl Decoding {
 }
 
 /// The decoding of a record: of several on one ring the first whose condition holds; none of an unknown record.
-pub(crate) fn choose<'a>(decodings: &'a [Arc<Decoding>], data: &[u8]) -> Option<&'a Arc<Decoding>> {
+pub(crate) fn decoding_of<'a>(
+    decodings: &'a [Arc<Decoding>],
+    data: &[u8],
+) -> Option<&'a Arc<Decoding>> {
     decodings.iter().find(|decoding| decoding.takes(data))
 }
 
@@ -138,9 +141,9 @@ mod tests {
             "b": {"kind": "event", "map": "events", "when": {"field": "pid", "equals": 7}},
             "a": {"kind": "event", "map": "events", "when": {"field": "pid", "equals": "0x8"}},
             "c": {"kind": "event", "map": "events", "when": {"field": "pid", "equals": 8}}}"#);
-        let chosen = |pid| choose(&decodings, &record(pid)).map(|found| &*found.output);
+        let chosen = |pid| decoding_of(&decodings, &record(pid)).map(|found| &*found.output);
         assert_eq!([chosen(7), chosen(8), chosen(9)], [Some("b"), Some("a"), None]);
-        assert!(choose(&decodings, &[1]).is_none(), "too short for a pid");
+        assert!(decoding_of(&decodings, &[1]).is_none(), "too short for a pid");
     }
 
     #[test]
@@ -148,7 +151,7 @@ mod tests {
         for when in [r#"{"field": "nobody", "equals": 7}"#, r#"{"field": "pid", "equals": "x"}"#] {
             let decodings =
                 of(&format!(r#"{{"a": {{"kind": "event", "map": "events", "when": {when}}}}}"#));
-            assert!(choose(&decodings, &record(7)).is_none());
+            assert!(decoding_of(&decodings, &record(7)).is_none());
         }
     }
 }

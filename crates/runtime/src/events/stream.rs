@@ -17,7 +17,7 @@ pub(super) const QUEUE: usize = 16 * 1024;
 /// One record of a buffer, not decoded yet.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Counted from zero since the service's thread began.
+    /// Counted from zero for each service.
     number: u64,
     slab: Arc<Slab>,
     range: Range<usize>,

@@ -1,5 +1,7 @@
 //! Moving state: variables before the switch, entries after it.
 
+use std::collections::BTreeMap;
+
 use skep_kernel::maps::Update;
 use skep_kernel::merge::{Field, Merger, Op as MergeOp, Span};
 use skep_kernel::{KernelError, MapHandle};
@@ -21,7 +23,7 @@ impl Runtime {
         service: &ServiceName,
         from: &Generation,
         to: &Generation,
-        changes: &[(String, MapChange)],
+        changes: &BTreeMap<String, MapChange>,
     ) -> Result<(), RuntimeError> {
         for (map, change) in changes {
             let MapChange::Variables { copied, .. } = change else { continue };
@@ -41,13 +43,9 @@ impl Runtime {
         service: &ServiceName,
         from: &Generation,
         to: &Generation,
-        changes: &[(String, MapChange)],
+        changes: &BTreeMap<String, MapChange>,
     ) -> Result<(), RuntimeError> {
-        for (map, fields) in moves(changes) {
-            let (old, new) = self.both(service, from, to, map)?;
-            Merger::new(&old, &new, &fields)?;
-        }
-        Ok(())
+        moves(changes).try_for_each(|one| self.merger(service, from, to, one).map(drop))
     }
 
     /// Moves the entries of a quiet generation's maps into those of the one that runs, batch by batch.
@@ -56,14 +54,11 @@ impl Runtime {
         service: &ServiceName,
         from: &Generation,
         to: &Generation,
-        changes: &[(String, MapChange)],
+        changes: &BTreeMap<String, MapChange>,
     ) -> Result<(), RuntimeError> {
-        for (map, fields) in moves(changes) {
-            if self.state.pending.as_ref().is_some_and(|p| p.merged.contains(map)) {
-                continue;
-            }
-            let (old, new) = self.both(service, from, to, map)?;
-            let merger = Merger::new(&old, &new, &fields)?;
+        let merged = self.state.pending.as_ref().map(|p| p.merged.clone()).unwrap_or_default();
+        for (map, fields) in moves(changes).filter(|(map, _)| !merged.contains(*map)) {
+            let (merger, old) = self.merger(service, from, to, (map, fields))?;
             let keys = old.keys()?;
             let batches = keys.len().div_ceil(BATCH).max(1);
             for number in 0..batches {
@@ -79,6 +74,18 @@ impl Runtime {
             }
         }
         Ok(())
+    }
+
+    /// What moves the entries of one map, and the old map.
+    fn merger(
+        &self,
+        service: &ServiceName,
+        from: &Generation,
+        to: &Generation,
+        (map, fields): (&str, Vec<Field>),
+    ) -> Result<(Merger, MapHandle), RuntimeError> {
+        let (old, new) = self.both(service, from, to, map)?;
+        Ok((Merger::new(&old, &new, &fields)?, old))
     }
 
     fn both(
@@ -128,7 +135,7 @@ fn copy(old: &MapHandle, new: &MapHandle, fields: &[FieldMove]) -> Result<(), Ke
 }
 
 /// The maps whose entries move, with their fields.
-fn moves(changes: &[(String, MapChange)]) -> impl Iterator<Item = (&str, Vec<Field>)> {
+fn moves(changes: &BTreeMap<String, MapChange>) -> impl Iterator<Item = (&str, Vec<Field>)> {
     changes.iter().filter_map(|(map, change)| {
         let fields = match change {
             MapChange::Migrate { fields } => fields,

@@ -1,8 +1,11 @@
 //! State across an upgrade: what becomes of each map ([`decide`]), and moving it.
 
 mod decide;
+mod entries;
 mod execute;
 mod explain;
+mod pair;
+mod variables;
 
 pub(crate) use decide::{Side, decide};
 

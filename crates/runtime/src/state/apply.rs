@@ -6,7 +6,10 @@ use std::mem;
 use skep_spec::ServiceName;
 use skep_spec::life::Interrupted;
 
-use super::{Aside, DeadHook, Generation, Hook, Op, Pending, PreviousLost, Record, Service, State};
+use super::{
+    Aside, DeadHook, Generation, Hook, Incarnation, Op, Pending, PreviousLost, Record, Service,
+    State,
+};
 use crate::plan::MapChange;
 
 impl State {
@@ -33,11 +36,7 @@ impl State {
             Record::Begin { txn, service, op, from, to, changes } => {
                 self.begin(txn, service, op, (from, to), changes);
             }
-            Record::Loaded { incarnation } => {
-                if let Some(to) = self.pending.as_mut().and_then(|p| p.to.as_mut()) {
-                    to.incarnation = Some(incarnation);
-                }
-            }
+            Record::Loaded { incarnation } => self.loaded(incarnation),
             Record::Attach { service, name, hook } | Record::Attached { service, name, hook } => {
                 self.hook(service, name, hook);
             }
@@ -47,33 +46,22 @@ impl State {
             Record::Merged { map, batch, last, no_room } => {
                 self.merged(map, batch == 0, last, no_room);
             }
-            Record::SoakUntil { unix_seconds } => {
-                self.with_service(|service| service.soak_until = Some(unix_seconds));
-            }
             Record::Committed { generation, lost } => self.committed(generation, lost),
             Record::RolledBack { .. } => self.rolled_back(),
             Record::Detached { service, name } => {
                 self.dead.retain(|dead| dead.service != service || dead.name != name);
             }
             Record::Checkpoint { state } => *self = state,
-            Record::Lost { service, why } => {
-                self.cold(&service);
-                if let Some(service) = self.services.get_mut(&service) {
-                    service.lost = Some(why);
-                }
-            }
+            Record::Lost { service, why } => self.lost(&service, why),
             Record::LostGeneration { service, generation, why } => {
                 self.lost_generation(&service, generation, why);
             }
-            Record::SetAside { why } => {
-                if let Some(pending) = self.pending.take() {
-                    self.aside.insert(pending.service.clone(), Aside { pending, why });
-                }
-            }
+            Record::SetAside { why } => self.set_aside(why),
             Record::TakeUp { service } => {
                 self.pending = self.aside.remove(&service).map(|aside| aside.pending);
             }
             Record::SlotsFilled { .. }
+            | Record::SoakUntil { .. }
             | Record::End { .. }
             | Record::Precopied { .. }
             | Record::Freed { .. } => {}
@@ -101,23 +89,31 @@ impl State {
         let Some(service) = self.services.get_mut(name) else { return };
         let mut dead = Vec::new();
         if let Some(begun) = begun {
+            let retired = begun.retiring.filter(|_| begun.progress.switched);
             dead.push(begun.hooks);
-            dead.extend(
-                begun
-                    .retiring
-                    .filter(|_| begun.progress.switched)
-                    .map(|gone| service.forget(gone, None)),
-            );
+            dead.extend(retired.map(|gone| service.forget(gone, None)));
         }
-        dead.push(mem::take(&mut service.hooks));
-        service.changes.clear();
-        service.no_room.clear();
-        service.lost_events.clear();
-        service.switch = None;
-        for generation in service.generations.values_mut() {
-            generation.incarnation = None;
-        }
+        dead.push(service.cool());
         dead.into_iter().for_each(|hooks| self.bury(name, hooks));
+    }
+
+    fn lost(&mut self, name: &ServiceName, why: String) {
+        self.cold(name);
+        if let Some(service) = self.services.get_mut(name) {
+            service.lost = Some(why);
+        }
+    }
+
+    fn set_aside(&mut self, why: String) {
+        if let Some(pending) = self.pending.take() {
+            self.aside.insert(pending.service.clone(), Aside { pending, why });
+        }
+    }
+
+    fn loaded(&mut self, incarnation: Incarnation) {
+        if let Some(to) = self.pending.as_mut().and_then(|p| p.to.as_mut()) {
+            to.incarnation = Some(incarnation);
+        }
     }
 
     fn begin(
@@ -131,6 +127,7 @@ impl State {
         self.last_txn = txn;
         let previous = self.services.get(&service).and_then(|s| s.previous);
         let retiring = match op {
+            // A commit is the standard's, which gives the way back up. None is begun here.
             Op::Upgrade | Op::Commit => previous,
             Op::Rollback => from,
             _ => None,
@@ -185,24 +182,7 @@ impl State {
         service.last_generation = service.last_generation.max(to.number);
         service.hooks.append(&mut pending.hooks);
         service.no_room.clear();
-        match pending.op {
-            Op::Upgrade => {
-                service.previous = pending.from;
-                service.previous_lost = None;
-                service.changes = pending.changes.clone();
-            }
-            Op::Rollback => {
-                service.previous = None;
-                service.soak_until = None;
-                service.changes.clear();
-            }
-            // After a reboot the active generation did not start, the one before did.
-            Op::Activate if service.previous == Some(to.number) => {
-                service.previous = None;
-                service.generations.clear();
-            }
-            _ => {}
-        }
+        service.change_previous(pending, to.number);
         service.generations.insert(to.number, to);
     }
 
@@ -225,7 +205,6 @@ impl State {
         let Some(name) = self.pending.as_ref().map(|p| p.service.clone()) else { return };
         let Some(service) = self.services.get_mut(&name) else { return };
         if service.previous == Some(generation) {
-            service.soak_until = None;
             service.changes.clear();
         }
         for (function, events) in lost {
@@ -243,7 +222,6 @@ impl State {
         if let Some(lost) = lost.filter(|_| service.previous == Some(generation)) {
             let version = lost.version.clone();
             service.previous_lost = Some(PreviousLost { generation, version, why });
-            service.soak_until = None;
             service.changes.clear();
         }
         let unwanted = service.forget(generation, coming.as_ref());
@@ -278,6 +256,39 @@ impl State {
 }
 
 impl Service {
+    /// What a rollback returns to once the operation has switched to a generation.
+    fn change_previous(&mut self, pending: &Pending, to: u64) {
+        match pending.op {
+            Op::Upgrade => {
+                self.previous = pending.from;
+                self.previous_lost = None;
+                self.changes = pending.changes.clone();
+            }
+            Op::Rollback => {
+                self.previous = None;
+                self.changes.clear();
+            }
+            // After a reboot the active generation did not start, the one before did.
+            Op::Activate if self.previous == Some(to) => {
+                self.previous = None;
+                self.generations.clear();
+            }
+            _ => {}
+        }
+    }
+
+    /// Forgets what the kernel had of it, and gives back its hooks.
+    fn cool(&mut self) -> BTreeMap<String, Hook> {
+        self.changes.clear();
+        self.no_room.clear();
+        self.lost_events.clear();
+        self.switch = None;
+        for generation in self.generations.values_mut() {
+            generation.incarnation = None;
+        }
+        mem::take(&mut self.hooks)
+    }
+
     /// Drops a generation and gives back the hooks that none of the others has a program on, nor the one that is coming.
     fn forget(&mut self, generation: u64, coming: Option<&Generation>) -> BTreeMap<String, Hook> {
         self.generations.remove(&generation);
@@ -304,7 +315,7 @@ mod tests {
     use skep_kernel::program::ProgramKind;
 
     use super::*;
-    use crate::state::{Attachment, Incarnation, Kind, Mechanism, ProgramRecord};
+    use crate::state::{Attachment, Kind, Mechanism, ProgramRecord};
 
     /// A generation with a program on each of these hooks.
     fn generation(number: u64, hooks: &[&str]) -> Generation {

@@ -119,9 +119,9 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// Whether a program of kind `other` may take the place of one of this kind.
+    /// Whether a hook of this kind may run a program of kind `other`.
     #[must_use]
-    pub fn serves(&self, other: &Self) -> bool {
+    pub fn takes(&self, other: &Self) -> bool {
         const TRACING: u32 = 26; // BPF_PROG_TYPE_*, include/uapi/linux/bpf.h
         const LSM: u32 = 29;
         let bound = matches!(self.prog_type, TRACING | LSM);

@@ -20,7 +20,6 @@ pub use hook::{Attachment, Hook, Kind, Mechanism};
 pub use record::{Outcome, Record};
 pub use skep_spec::life::Op;
 
-use crate::load::LOST;
 use crate::pins::Pins;
 use crate::plan::{MapChange, Report};
 
@@ -85,8 +84,6 @@ pub struct Service {
     /// Events that generations lost which are gone, by function, since the maps last began empty.
     #[serde(default)]
     pub lost_events: BTreeMap<String, u64>,
-    /// Until when the active generation is on probation, in seconds since 1970.
-    pub soak_until: Option<u64>,
     /// What of it was gone when it was last loaded again on this boot: its maps began empty then.
     #[serde(default)]
     pub lost: Option<String>,
@@ -149,6 +146,9 @@ pub struct ProgramRecord {
     /// Its hook; none for programs that others call.
     pub hook: Option<String>,
 }
+
+/// The map that counts lost events; no symbol or data section has such a name.
+pub(crate) const LOST: &str = ".skep-lost";
 
 /// A map as one generation uses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -88,7 +88,7 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "is_zero")]
         no_room: u64,
     },
-    /// The new generation is on probation.
+    /// The new generation is on probation: in journals of older versions only, and without a consequence.
     SoakUntil {
         /// Seconds since 1970.
         unix_seconds: u64,

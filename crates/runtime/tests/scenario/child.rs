@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use skep_runtime::Next;
 
+use crate::lives::fill_journal;
 use crate::objects::verified;
 use crate::place::{Job, Reply};
 
@@ -27,8 +28,12 @@ pub fn run(job: &str) -> Result<Reply, Box<dyn Error>> {
             drop(runtime.upgrade(&verified(package), &job.install())?);
         }
         "rollback" => drop(runtime.rollback(&service)?),
-        "commit" => drop(runtime.commit(&service)?),
         "remove" => drop(runtime.remove(&service)?),
+        "fill-journal" => {
+            drop(runtime);
+            fill_journal(&job.state.join("journal"))?;
+            return Ok(reply);
+        }
         "open" => {}
         op if op.starts_with("events ") => {
             let wanted = op.trim_start_matches("events ").parse()?;

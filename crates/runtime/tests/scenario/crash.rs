@@ -1,17 +1,15 @@
 //! The daemon is killed at every fault point of an operation; the next start finds one generation whole.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use skep_kernel::MapHandle;
 use skep_runtime::{Detail, Faults};
 
 use crate::equal::equal;
+use crate::events::{PAUSE, made};
 use crate::generator::{Generator, Kind};
 use crate::place::{Ended, Place};
 use crate::tally::sum;
-
-const PAUSE: Duration = Duration::from_micros(50);
 
 /// What is killed: an operation, after others have prepared the service.
 #[derive(Clone, Copy)]
@@ -59,7 +57,7 @@ pub fn sweep(
             (_, Some(Trouble::Until(begin, end))) => {
                 start(&place, kind, crash, (begin, end), point)
             }
-            ("install", _) => install(&place, kind, point),
+            ("install", _) => install(&place, kind, crash, point),
             _ => at(&place, kind, crash, point),
         };
         if killed.map_err(|why| format!("{point}: {why}"))? {
@@ -117,9 +115,7 @@ fn start(
     end(place)?;
     let detail = place.does("open")?.detail.ok_or("the service is gone")?;
     let maps: Vec<MapHandle> = (1..=2).filter_map(|n| place.map("seen", n).ok()).collect();
-    let generator = Generator::start(kind, 1, PAUSE);
-    generator.wait(20);
-    whole(place, &maps, &detail, generator.stop())?;
+    whole(place, &maps, &detail, made(kind, 1, 20))?;
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;
     Ok(killed)
@@ -151,7 +147,8 @@ fn distinct(mut maps: Vec<MapHandle>) -> Vec<MapHandle> {
 }
 
 /// An install leaves all or nothing.
-fn install(place: &Place, kind: Kind, point: &str) -> Result<bool, String> {
+fn install(place: &Place, kind: Kind, crash: Crash, point: &str) -> Result<bool, String> {
+    crash.before.iter().try_for_each(|op| place.does(op).map(drop))?;
     let killed = matches!(place.child("install", Some(point))?, Ended::Killed);
     let detail = place.does("open")?.detail;
     match detail {
@@ -161,9 +158,7 @@ fn install(place: &Place, kind: Kind, point: &str) -> Result<bool, String> {
         }
         Some(detail) => equal("generation", detail.status.generation, 1)?,
     }
-    let generator = Generator::start(kind, 1, PAUSE);
-    generator.wait(20);
-    let end = generator.stop();
+    let end = made(kind, 1, 20);
     place.seen_once(&[&place.map("seen", 1)?], end)?;
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use skep_kernel::{MapHandle, bpffs};
 use skep_runtime::pins::Pins;
@@ -11,16 +10,11 @@ use skep_runtime::status::{ServiceState, Status};
 use skep_runtime::{Install, Recovery, Runtime};
 use skep_spec::ServiceName;
 
-use crate::equal::equal;
+use crate::equal::{equal, text};
+use crate::events::{PAUSE, made};
 use crate::generator::{Generator, Kind};
 use crate::place::{Ended, Job, Place};
 use crate::tests::Outcome;
-
-const PAUSE: Duration = Duration::from_micros(50);
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
 
 pub fn other() -> ServiceName {
     "other".parse().expect("a name")
@@ -71,7 +65,7 @@ fn other_serves_on(mut runtime: Runtime, job: &Job, place: &Place) -> Result<(),
 
 /// Its pins are gone: it is loaded again with empty maps, and the other one is adopted.
 pub fn lost_service(place: &Place) -> Outcome {
-    let job = place.job("in this process");
+    let job = place.here();
     install_both(&job)?;
     lose_pins(place)?;
     let (runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
@@ -85,9 +79,7 @@ pub fn lost_service(place: &Place) -> Outcome {
     equal("why", why.contains("is gone from the kernel"), true)
         .map_err(|e| format!("{e}: {why}"))?;
     drop(runtime);
-    let generator = Generator::start(Kind::Rename, 1, PAUSE);
-    generator.wait(50);
-    let end = generator.stop();
+    let end = made(Kind::Rename, 1, 50);
     place.seen_once(&[&place.map("seen", 1)?], end)?;
     let (runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
     equal("lost again", recovery.lost, Vec::new())?;
@@ -97,7 +89,7 @@ pub fn lost_service(place: &Place) -> Outcome {
 
 /// A pin cannot be put back, for a reason that passes: nothing that runs is given up for it.
 pub fn passing_trouble(place: &Place) -> Outcome {
-    let job = place.job("in this process");
+    let job = place.here();
     install_both(&job)?;
     let pin = pins_of(place, &Job::service()).map("seen", 1);
     bpffs::unpin(&pin).map_err(text)?;
@@ -108,9 +100,7 @@ pub fn passing_trouble(place: &Place) -> Outcome {
     equal("failed, partly", (recovery.failed.len(), recovery.partly.len()), (0, 1))?;
     equal("state", status(&runtime, &Job::service())?.state, ServiceState::Partial)?;
     drop(runtime);
-    let generator = Generator::start(Kind::Rename, 1, PAUSE);
-    generator.wait(50);
-    let end = generator.stop();
+    let end = made(Kind::Rename, 1, 50);
     equal("cleared away", pin.exists(), false)?; // as whatever no record names
     let (runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
     equal("adopted", recovery.adopted.len(), 2)?;
@@ -123,7 +113,7 @@ pub fn passing_trouble(place: &Place) -> Outcome {
 
 /// Its pins and its package are gone: it is listed as failed with the reason, until it is removed.
 pub fn lost_for_good(place: &Place) -> Outcome {
-    let job = place.job("in this process");
+    let job = place.here();
     install_both(&job)?;
     lose_pins(place)?;
     for _ in 0..2 {
@@ -187,7 +177,7 @@ fn lost_hooks_under(place: &Place, kind: Kind) -> Outcome {
     };
     let first = numbers(1);
     lose_hooks(place)?;
-    let job = place.job("in this process");
+    let job = place.here();
     let (runtime, recovery) = job.recover(&[]).map_err(text)?;
     drop(runtime);
     equal("lost", (recovery.lost.len(), recovery.failed.len()), (0, 0))
@@ -208,7 +198,7 @@ pub fn each_pin(place: &Place) -> Outcome {
     place.does("install")?;
     place.does("upgrade")?;
     let pins: Vec<PathBuf> = place.pins();
-    let job = place.job("in this process");
+    let job = place.here();
     for pin in pins.iter().filter(|pin| !pin.ends_with("link")) {
         bpffs::unpin(pin).map_err(text)?;
         let (runtime, recovery) = job.recover(&[]).map_err(text)?;
@@ -229,9 +219,7 @@ pub fn each_pin(place: &Place) -> Outcome {
     drop(runtime);
     equal("put in its place", recovery.pinned_again, vec![stray.clone()])?;
     equal("pins", place.pins(), pins.clone())?;
-    let generator = Generator::start(Kind::Rename, 1, PAUSE);
-    generator.wait(50);
-    let end = generator.stop();
+    let end = made(Kind::Rename, 1, 50);
     let seen: Vec<MapHandle> = (1..=2).filter_map(|n| place.map("seen", n).ok()).collect();
     place.seen_once(&seen.iter().collect::<Vec<_>>(), end)?;
     place.does("rollback")?;
@@ -295,7 +283,7 @@ pub fn half_done(place: &Place) -> Outcome {
     let seen = while_half_done(place);
     unblock(place)?;
     let said = seen?;
-    let job = place.job("in this process");
+    let job = place.here();
     let (mut runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
     equal("undone", recovery.interrupted.len(), 1)?;
     equal("half done", status(&runtime, &Job::service())?.half_done, None)?;
@@ -306,7 +294,7 @@ pub fn half_done(place: &Place) -> Outcome {
 }
 
 fn while_half_done(place: &Place) -> Outcome {
-    let job = place.job("in this process");
+    let job = place.here();
     install_both(&job)?;
     let (mut runtime, _) = job.open().map_err(text)?;
     block_and_refuse(place, 2)?;
@@ -327,9 +315,7 @@ fn while_half_done(place: &Place) -> Outcome {
     equal("adopted", recovery.adopted.len(), 2)?;
     equal("half done", recovery.aside.len(), 1)?;
     runtime.remove(&other()).map_err(text)?;
-    let generator = Generator::start(Kind::Rename, 1, PAUSE);
-    generator.wait(50);
-    let end = generator.stop();
+    let end = made(Kind::Rename, 1, 50);
     drop(runtime);
     place.seen_once(&[&place.map("seen", 1)?], end)?;
     Ok(said)
@@ -337,8 +323,7 @@ fn while_half_done(place: &Place) -> Outcome {
 
 /// The same for an install, of which nothing runs: it is listed as failed, and removed.
 pub fn half_done_install(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
+    let (job, mut runtime) = place.opened()?;
     block_and_refuse(place, 1)?;
     let install = runtime.install(&job.package(1)?, &job.install()).err();
     let listed = status(&runtime, &Job::service());

@@ -7,9 +7,9 @@ use skep_kernel::bpffs;
 use skep_runtime::pins::Pins;
 use skep_runtime::{Next, Runtime};
 
-use crate::equal::equal;
+use crate::equal::{equal, text};
 use crate::generator::{Generator, Kind};
-use crate::lives::{close, numbers, text};
+use crate::lives::{close, numbers};
 use crate::place::{Job, Place};
 use crate::tests::Outcome;
 
@@ -50,10 +50,8 @@ pub fn waiting(runtime: &mut Runtime) -> Result<Vec<u64>, String> {
 
 /// Perf buffers are read before anybody asks for events: there, back, and by the next process.
 pub fn perf_without_reader(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
+    let (job, mut runtime) = place.installed()?;
     let service = Job::service();
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
     equal("threads", threads()?, 1)?;
     let generator = Generator::start(Kind::Rename, 1, PAUSE);
     generator.wait(50);
@@ -76,9 +74,7 @@ pub fn perf_without_reader(place: &Place) -> Outcome {
 
 /// An upgrade that is undone leaves no reader of what it loaded, and that of the running version.
 pub fn perf_undone(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let (job, mut runtime) = place.installed()?;
     // Its variables cannot be copied, just before the switch.
     let (bss, dirs) = (place.map(".bss", 1)?, place.dirs());
     let pin = Pins::new(&dirs.bpffs, &Job::service()).map(".bss", 1);
@@ -95,9 +91,7 @@ pub fn perf_undone(place: &Place) -> Outcome {
 
 /// Where there is no perf buffer nothing is read before somebody asks.
 pub fn no_reader_no_thread(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let (job, runtime) = place.installed()?;
     equal("threads after the install", threads()?, 0)?;
     drop(runtime);
     let (runtime, _) = job.open().map_err(text)?;
@@ -108,10 +102,8 @@ pub fn no_reader_no_thread(place: &Place) -> Outcome {
 
 /// More than the backlog holds waits in the ring of a version that is gone when its reader has come.
 pub fn late_reader(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
+    let (job, mut runtime) = place.installed()?;
     let service = Job::service();
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
     let generator = Generator::start(Kind::Rename, 1, Duration::from_micros(1));
     generator.wait(4500);
     let middle = generator.stop();
@@ -132,10 +124,8 @@ pub fn late_reader(place: &Place) -> Outcome {
 
 /// A runtime that ends leaves in the ring what came after its last reader.
 pub fn nothing_taken_at_the_end(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
+    let (job, mut runtime) = place.installed()?;
     let service = Job::service();
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
     drop(runtime.events(&service).map_err(text)?);
     let end = make(1, 50);
     drop(runtime);

@@ -1,6 +1,7 @@
 //! What else a service lives through: a reboot, a hook lost, rings of its own, a full ring, several readers.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use skep_kernel::bpffs;
@@ -9,18 +10,13 @@ use skep_runtime::pins::Pins;
 use skep_runtime::state::{Attachment, Record};
 use skep_runtime::{EventStream, Install, Next, Runtime, RuntimeError};
 
-use crate::equal::equal;
+use crate::equal::{equal, text};
+use crate::events::{PAUSE, made};
 use crate::generator::{Generator, Kind};
 use crate::late::waiting;
 use crate::place::{Job, Place};
 use crate::tally::sum;
 use crate::tests::Outcome;
-
-const PAUSE: Duration = Duration::from_micros(50);
-
-pub fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
 
 /// As after a reboot: no pins, and a journal of another boot.
 pub fn reboot(place: &Place) -> Result<(), String> {
@@ -100,14 +96,33 @@ pub fn long_journal(place: &Place) -> Result<(), String> {
     Ok(())
 }
 
+/// So many records that the end of the next operation writes a checkpoint, and a start before it does not.
+pub fn fill_journal(path: &Path) -> Result<(), String> {
+    const COMPACT_FROM: u64 = 128 << 10;
+    let (mut journal, state) = Journal::open(path).map_err(text)?;
+    let record = Record::Boot { boot_id: state.boot };
+    let length = || fs::metadata(path).map(|file| file.len()).map_err(text);
+    let before = length()?;
+    journal.append(&record).map_err(text)?;
+    let each = length()? - before;
+    while length()? + each <= COMPACT_FROM {
+        journal.append(&record).map_err(text)?;
+    }
+    equal("a start writes a checkpoint", journal.wants_checkpoint(), false)
+}
+
+/// A reboot after which the start's own operation fills the journal.
+pub fn reboot_with_a_full_journal(place: &Place) -> Result<(), String> {
+    reboot(place)?;
+    fill_journal(&place.dirs().state.join("journal"))
+}
+
 /// A link that somebody removed is attached again, and said.
 pub fn lost_hook(place: &Place) -> Outcome {
     place.does("install")?;
     lose_hooks(place)?;
     place.does("open")?;
-    let generator = Generator::start(Kind::Rename, 1, PAUSE);
-    generator.wait(50);
-    let end = generator.stop();
+    let end = made(Kind::Rename, 1, 50);
     place.seen_once(&[&place.map("seen", 1)?], end)?;
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;
@@ -136,7 +151,7 @@ pub fn damaged(place: &Place) -> Outcome {
     let mut bad = good.clone();
     bad[40] ^= 1;
     fs::write(&path, bad).map_err(text)?;
-    match place.job("open").open() {
+    match place.here().open() {
         Err(error) => match error.downcast_ref() {
             Some(RuntimeError::Journal(JournalError::Damaged { .. })) => {}
             _ => return Err(format!("another error: {error}")),
@@ -151,10 +166,8 @@ pub fn damaged(place: &Place) -> Outcome {
 
 /// Different rings: the old one is read to its end before the new one, there and back, for two readers.
 pub fn own_rings(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
+    let (job, mut runtime) = place.installed()?;
     let service = Job::service();
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
     let streams =
         [runtime.events(&service).map_err(text)?, runtime.events(&service).map_err(text)?];
     let generator = Generator::start(Kind::Rename, 1, PAUSE);
@@ -173,10 +186,8 @@ pub fn own_rings(place: &Place) -> Outcome {
 
 /// Without a reader no event is lost either, although the newer version's ring goes with the rollback.
 pub fn rings_without_reader(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
+    let (job, mut runtime) = place.installed()?;
     let service = Job::service();
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
     let generator = Generator::start(Kind::Rename, 1, PAUSE);
     generator.wait(100);
     runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
@@ -195,16 +206,12 @@ pub fn rings_without_reader(place: &Place) -> Outcome {
 /// Records that wake nobody come all the same: the reader does not wait without end.
 pub fn quiet_ring(place: &Place) -> Outcome {
     const ROUNDS: u64 = 10; // the reader may just have looked when a record comes, but not each time
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
+    let (_, mut runtime) = place.installed()?;
     let service = Job::service();
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
     let stream = runtime.events(&service).map_err(text)?;
     let mut next = 1;
     for _ in 0..ROUNDS {
-        let generator = Generator::start(Kind::Rename, next, PAUSE);
-        generator.wait(1);
-        let end = generator.stop();
+        let end = made(Kind::Rename, next, 1);
         equal("events in order", numbers(&stream, end + 1 - next)?, (next..end).collect())?;
         next = end;
     }
@@ -214,10 +221,8 @@ pub fn quiet_ring(place: &Place) -> Outcome {
 
 /// Through a perf buffer, there and back, for two readers: each event once for each, and none lost.
 pub fn perf_buffer(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
+    let (job, mut runtime) = place.installed()?;
     let service = Job::service();
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
     let streams =
         [runtime.events(&service).map_err(text)?, runtime.events(&service).map_err(text)?];
     let generator = Generator::start(Kind::Rename, 1, PAUSE);
@@ -240,10 +245,8 @@ pub fn perf_buffer(place: &Place) -> Outcome {
 
 /// Events that find the ring full are counted, by program.
 pub fn full_ring(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
+    let (_, mut runtime) = place.installed()?;
     let service = Job::service();
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
     let generator = Generator::start(Kind::Rename, 1, Duration::ZERO);
     generator.wait(5000);
     let end = generator.stop();

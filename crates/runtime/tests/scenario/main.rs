@@ -10,6 +10,7 @@
 mod child;
 mod crash;
 mod equal;
+mod events;
 mod generator;
 mod holder;
 mod hurt;

@@ -1,25 +1,19 @@
 //! A hook that switches by itself beside one with a stub: both switch, or none.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use skep_kernel::{Link, bpffs};
 use skep_runtime::{Cause, Packages};
 use skep_spec::Digest;
 use skep_trust::{Package, Verified};
 
-use crate::equal::equal;
+use crate::equal::{equal, text};
+use crate::events::{PAUSE, made};
 use crate::generator::{Generator, Kind};
 use crate::hurt::pins_of;
 use crate::place::{Job, Place, Shelf};
 use crate::tests::Outcome;
 use crate::waits::killed;
-
-const PAUSE: Duration = Duration::from_micros(50);
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
 
 /// Cuts a link off when it is asked for a package, which an upgrade does once it knows that its service is whole.
 struct Cuts(Shelf, PathBuf);
@@ -36,7 +30,7 @@ pub fn dead_link(place: &Place) -> Outcome {
     place.does("install")?;
     place.does("upgrade")?;
     let link = pins_of(place, &Job::service()).link("on_cgroup_skb");
-    let job = place.job("in this process");
+    let job = place.here();
     let packages = vec![job.package(1)?.into_inner(), job.package(2)?.into_inner()];
     let (mut runtime, _) = job.recover_from(Cuts(Shelf::of(packages), link)).map_err(text)?;
     let generator = Generator::start(Kind::Rename, 1, PAUSE);
@@ -78,9 +72,7 @@ fn undone(place: &Place, befalls: impl Fn(&Path) -> Result<(), String>) -> Outco
     befalls(&pins_of(place, &Job::service()).link("on_cgroup_skb"))?;
     let reply = place.does("open")?;
     equal("the upgrade", reply.interrupted.as_deref(), Some("undone"))?;
-    let generator = Generator::start(Kind::Packet, 1, PAUSE);
-    generator.wait(50);
-    let end = generator.stop();
+    let end = made(Kind::Packet, 1, 50);
     place.seen_once(&[&place.map("seen", 1)?], end)?;
     place.does("upgrade")?;
     place.does("remove")?;

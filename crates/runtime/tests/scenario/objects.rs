@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::equal::text;
 use serde_json::{Value, json};
 use skep_spec::{Digest, Manifest};
 use skep_trust::{Package, Verified};
@@ -43,12 +44,12 @@ impl Objects {
     /// Builds all into `folder`.
     pub fn build(folder: &Path) -> Result<Self, String> {
         let headers = folder.join("include/bpf");
-        fs::create_dir_all(&headers).map_err(|e| e.to_string())?;
-        for (name, text) in skep_kernel::kit::headers() {
-            fs::write(headers.join(name), text).map_err(|e| e.to_string())?;
+        fs::create_dir_all(&headers).map_err(text)?;
+        for (name, content) in skep_kernel::kit::headers() {
+            fs::write(headers.join(name), content).map_err(text)?;
         }
         let source = folder.join("numbered.bpf.c");
-        fs::write(&source, SOURCE).map_err(|e| e.to_string())?;
+        fs::write(&source, SOURCE).map_err(text)?;
         let objects = Self(folder.to_path_buf());
         for (set, versions) in SETS {
             for (version, hooks) in (1..).zip(versions) {
@@ -81,7 +82,7 @@ impl Objects {
         let file = self.file(set, version);
         let object = fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
         let manifest: Manifest =
-            serde_json::from_value(manifest(set, version, target)).map_err(|e| e.to_string())?;
+            serde_json::from_value(manifest(set, version, target)).map_err(text)?;
         let digest = Digest::of(&object);
         Ok(Package {
             index: digest,

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde::{Deserialize, Serialize};
-use skep_kernel::MapHandle;
-use skep_kernel::bpffs;
+use skep_kernel::program::ProgramKind;
+use skep_kernel::{MapHandle, Program, bpffs};
 use skep_runtime::{Cause, Detail, Dirs, Faults, Install, Packages, Recovery, Runtime};
 use skep_spec::{Digest, ServiceName};
 use skep_trust::{Package, Verified};
 
-use crate::equal::equal;
+use crate::equal::{equal, text};
 use crate::holder::Keeper;
 use crate::objects::{Objects, verified};
 use crate::tally::{Seen, Tally};
@@ -38,7 +38,7 @@ pub struct Job {
     pub target: Option<String>,
     /// Of the process that makes the events.
     pub pid: u32,
-    /// "install", "upgrade", "rollback", "commit", "remove", "open", "events".
+    /// "install", "upgrade", "rollback", "remove", "open", "events".
     pub op: String,
     pub fault: Option<String>,
 }
@@ -78,7 +78,7 @@ impl Packages for Shelf {
 impl Place {
     pub fn new(objects: &Objects, set: &str, target: Option<String>) -> Result<Self, String> {
         let mut place = Self::without_holder(objects, set, target)?;
-        let keeper = Keeper::start(&place.dirs().state).map_err(|e| e.to_string())?;
+        let keeper = Keeper::start(&place.dirs().state).map_err(text)?;
         place._keeper = Some(keeper);
         Ok(place)
     }
@@ -89,7 +89,7 @@ impl Place {
         set: &str,
         target: Option<String>,
     ) -> Result<Self, String> {
-        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let folder = tempfile::tempdir().map_err(text)?;
         let unique = folder.path().file_name().unwrap_or_default().to_string_lossy();
         let name = bpffs::escape(&format!("skep-test-{unique}"));
         let bpffs = Path::new(bpffs::DEFAULT).join(name);
@@ -102,11 +102,25 @@ impl Place {
     }
 
     /// A job for this process itself.
-    pub fn job(&self, op: &str) -> Job {
-        self.job_with(op, None)
+    pub fn here(&self) -> Job {
+        self.job("in this process", None)
     }
 
-    fn job_with(&self, op: &str, fault: Option<&str>) -> Job {
+    /// The same with its runtime open.
+    pub fn opened(&self) -> Result<(Job, Runtime), String> {
+        let job = self.here();
+        let (runtime, _) = job.open().map_err(text)?;
+        Ok((job, runtime))
+    }
+
+    /// The same where the first version is installed.
+    pub fn installed(&self) -> Result<(Job, Runtime), String> {
+        let (job, mut runtime) = self.opened()?;
+        runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+        Ok((job, runtime))
+    }
+
+    fn job(&self, op: &str, fault: Option<&str>) -> Job {
         let Dirs { state, bpffs } = self.dirs();
         Job {
             state,
@@ -122,10 +136,10 @@ impl Place {
 
     /// Runs `op` in a child, which the fault kills.
     pub fn child(&self, op: &str, fault: Option<&str>) -> Result<Ended, String> {
-        let job = serde_json::to_string(&self.job_with(op, fault)).map_err(|e| e.to_string())?;
-        let me = std::env::current_exe().map_err(|e| e.to_string())?;
+        let job = serde_json::to_string(&self.job(op, fault)).map_err(text)?;
+        let me = std::env::current_exe().map_err(text)?;
         let Output { status, stdout, stderr } =
-            Command::new(me).args(["child", &job]).output().map_err(|e| e.to_string())?;
+            Command::new(me).args(["child", &job]).output().map_err(text)?;
         let said = || String::from_utf8_lossy(&stderr).trim().to_owned();
         match status.code() {
             Some(0) => {
@@ -163,9 +177,16 @@ impl Place {
 
     /// A map of a generation, by its pin.
     pub fn map(&self, map: &str, made_by: u64) -> Result<MapHandle, String> {
-        let service = "numbered".parse().expect("a name");
-        let pins = skep_runtime::pins::Pins::new(&self.bpffs, &service);
-        MapHandle::open_pinned(&pins.map(map, made_by)).map_err(|e| e.to_string())
+        let pins = skep_runtime::pins::Pins::new(&self.bpffs, &Job::service());
+        MapHandle::open_pinned(&pins.map(map, made_by)).map_err(text)
+    }
+
+    /// The ids of a generation's programs, by their pins.
+    pub fn programs(&self, generation: u64) -> Result<Vec<u32>, String> {
+        let pins = skep_runtime::pins::Pins::new(&self.bpffs, &Job::service());
+        let id = |pin: &PathBuf| Program::open_pinned(pin, ProgramKind::default())?.id();
+        let programs = bpffs::pins(&pins.programs(generation)).map_err(text)?;
+        programs.iter().map(id).collect::<Result<_, _>>().map_err(text)
     }
 
     /// All pins that are there.

@@ -2,26 +2,19 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use skep_kernel::maps::prog_array;
-use skep_kernel::program::ProgramKind;
-use skep_kernel::{MapHandle, Program, bpffs};
+use skep_kernel::{MapHandle, bpffs};
 use skep_runtime::Recovery;
 
-use crate::equal::equal;
+use crate::equal::{equal, text};
+use crate::events::{PAUSE, made};
 use crate::generator::{Generator, Kind};
 use crate::hurt::{pins_of, status};
 use crate::place::{Job, Place};
 use crate::tests::Outcome;
 use crate::waits::killed;
 use crate::warm::gone;
-
-const PAUSE: Duration = Duration::from_micros(50);
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
 
 /// The prog arrays of all stubs.
 fn slots_of(place: &Place) -> Result<Vec<MapHandle>, String> {
@@ -32,13 +25,7 @@ fn slots_of(place: &Place) -> Result<Vec<MapHandle>, String> {
 /// Takes the programs of the first generation out of the kernel, wherever they are.
 pub fn lose_first(place: &Place) -> Result<(), String> {
     let folder = pins_of(place, &Job::service()).programs(1);
-    let id = |pin: &PathBuf| Program::open_pinned(pin, ProgramKind::default())?.id();
-    let ids: Vec<u32> = bpffs::pins(&folder)
-        .map_err(text)?
-        .iter()
-        .map(id)
-        .collect::<Result<_, _>>()
-        .map_err(text)?;
+    let ids = place.programs(1)?;
     for slots in slots_of(place)? {
         for slot in 1..=2 {
             if prog_array::program_id(&slots, slot)
@@ -58,7 +45,7 @@ pub fn lost_previous(place: &Place) -> Outcome {
     place.does("install")?;
     place.does("upgrade")?;
     lose_first(place)?;
-    let job = place.job("in this process");
+    let job = place.here();
     let (mut runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
     let said = format!("{recovery:?}");
     let Recovery { adopted, lost, failed, partly, generations_lost, .. } = recovery;
@@ -69,13 +56,9 @@ pub fn lost_previous(place: &Place) -> Outcome {
         (0, 0, 0, 1),
     )?;
     let listed = status(&runtime, &Job::service())?.previous_lost.unwrap_or_default();
-    let refused = [runtime.rollback(&Job::service()).err(), runtime.commit(&Job::service()).err()];
-    for error in refused {
-        let error = error.ok_or("not refused")?;
-        equal("code", error.code(), "no-previous-generation")?;
-        equal("why", error.to_string().contains(&listed), true)
-            .map_err(|e| format!("{e}: {error}"))?;
-    }
+    let error = runtime.rollback(&Job::service()).err().ok_or("not refused")?;
+    equal("code", error.code(), "no-previous-generation")?;
+    equal("why", error.to_string().contains(&listed), true).map_err(|e| format!("{e}: {error}"))?;
     equal(
         "says",
         listed.contains("generation 1 (1.0.0)") && listed.contains("is gone from the kernel"),
@@ -92,9 +75,7 @@ pub fn lost_previous(place: &Place) -> Outcome {
         place.pins().into_iter().filter(of_first).collect(),
         Vec::<PathBuf>::new(),
     )?;
-    let generator = Generator::start(Kind::Rename, 1, PAUSE);
-    generator.wait(50);
-    let end = generator.stop();
+    let end = made(Kind::Rename, 1, 50);
     place.seen_once(&[&place.map("seen", 2)?], end)?;
     let (runtime, _) = job.recover(&[1, 2]).map_err(text)?;
     equal("said again", status(&runtime, &Job::service())?.previous_lost, Some(listed.clone()))?;
@@ -125,9 +106,7 @@ pub fn lost_previous_half_way(place: &Place) -> Outcome {
         equal("state", (detail.status.failed, detail.status.half_done), (None, None))?;
         equal("said", detail.status.previous_lost.is_some(), !lost)
             .map_err(|e| format!("{point}: {e}"))?;
-        let generator = Generator::start(Kind::Rename, 1, PAUSE);
-        generator.wait(50);
-        let end = generator.stop();
+        let end = made(Kind::Rename, 1, 50);
         place.seen_once(&[&place.map("seen", 2)?], end)?;
         place.does("upgrade-again")?;
         place.does("remove")?;
@@ -143,7 +122,7 @@ pub fn emptied_slots(place: &Place) -> Outcome {
     for slots in slots_of(place)? {
         (1..=2).try_for_each(|slot| prog_array::clear(&slots, slot).map(drop)).map_err(text)?;
     }
-    let job = place.job("in this process");
+    let job = place.here();
     let (runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
     drop(runtime);
     equal("lost", (recovery.lost.len(), recovery.generations_lost.len()), (0, 0))?;
@@ -172,7 +151,7 @@ pub fn partly(place: &Place) -> Outcome {
     fs::remove_dir(&folder).map_err(text)?;
     let said = while_partly(place, &target)?;
     fs::create_dir(&folder).map_err(text)?;
-    let (mut runtime, recovery) = place.job("in this process").recover(&[1, 2]).map_err(text)?;
+    let (mut runtime, recovery) = place.here().recover(&[1, 2]).map_err(text)?;
     equal("attached again", recovery.reattached.len(), 1)?;
     equal("adopted", recovery.adopted, vec![Job::service()])?;
     runtime.rollback(&Job::service()).map_err(text)?;
@@ -183,7 +162,7 @@ pub fn partly(place: &Place) -> Outcome {
 
 fn while_partly(place: &Place, target: &str) -> Outcome {
     use skep_runtime::status::ServiceState;
-    let (job, service) = (place.job("in this process"), Job::service());
+    let (job, service) = (place.here(), Job::service());
     let (mut runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
     equal("failed, partly", (recovery.failed.len(), recovery.partly.len()), (0, 1))?;
     let listed = status(&runtime, &service)?;
@@ -197,7 +176,6 @@ fn while_partly(place: &Place, target: &str) -> Outcome {
         runtime.plan_upgrade(&second, &install).err(),
         runtime.upgrade(&second, &install).err(),
         runtime.rollback(&service).err(),
-        runtime.commit(&service).err(),
     ];
     for error in refused {
         let error = error.ok_or("not refused")?;
@@ -206,9 +184,7 @@ fn while_partly(place: &Place, target: &str) -> Outcome {
         equal("why", error.to_string().contains(&why), true)
             .map_err(|e| format!("{e}: {error}"))?;
     }
-    let generator = Generator::start(Kind::Rename, 1, PAUSE);
-    generator.wait(50);
-    let end = generator.stop();
+    let end = made(Kind::Rename, 1, 50);
     let stream = runtime.events(&service).map_err(text)?;
     equal("events", crate::lives::numbers(&stream, end)?, (1..end).collect())?;
     runtime.contents(&service, "counts").map_err(text)?;

@@ -1,13 +1,12 @@
 //! What is refused before the kernel is touched, with its words; and what is chosen where a program is refused.
 
-use std::error::Error;
-
 use serde_json::json;
 use skep_runtime::{Runtime, RuntimeError};
 use skep_spec::manifest::{Alternatives, Otherwise};
 use skep_trust::Package;
 
-use crate::equal::equal;
+use crate::chain;
+use crate::equal::{equal, text};
 use crate::objects::verified;
 use crate::place::{Job, Place};
 use crate::tests::Outcome;
@@ -74,20 +73,19 @@ fn param(package: &mut Package, name: &str, told: serde_json::Value) {
 
 /// A name of an enum is its number, in the variable and for a range, and stays a name for people.
 pub fn names_of_an_enum(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(|e| e.to_string())?;
+    let (job, mut runtime) = place.opened()?;
     let mut seen = Vec::new();
     for (name, number) in [("HIGH", 0x7fff_ffff_i32), ("LOW", -1), ("5", 5)] {
         let (mut package, mut install) = (job.package(1)?.into_inner(), job.install());
         level(&mut package, &mut install, name);
-        let detail = runtime.install(&verified(package), &install).map_err(|e| e.to_string())?;
-        let constants = place.map(".rodata", 1)?.lookup(&[0; 4]).map_err(|e| e.to_string())?;
+        let detail = runtime.install(&verified(package), &install).map_err(text)?;
+        let constants = place.map(".rodata", 1)?.lookup(&[0; 4]).map_err(text)?;
         let constants = constants.ok_or("no constants")?;
         let there = constants.chunks_exact(4).any(|bytes| *bytes == number.to_ne_bytes());
         equal(name, there, true).map_err(|e| format!("{e}: {constants:?}"))?;
         equal("given", detail.generations[0].params["level"].as_str(), name)?;
         seen.push(format!("{name} is {number}"));
-        runtime.remove(&Job::service()).map_err(|e| e.to_string())?;
+        runtime.remove(&Job::service()).map_err(text)?;
     }
     let (mut package, mut install) = (job.package(1)?.into_inner(), job.install());
     level(&mut package, &mut install, "HIGH");
@@ -109,8 +107,7 @@ fn group(package: &mut Package, member: &str) {
 
 /// Each is refused, and nothing is left of it.
 pub fn refused(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(|e| e.to_string())?;
+    let (job, mut runtime) = place.opened()?;
     for (change, words) in WRONG {
         let (mut package, mut install) = (job.package(1)?.into_inner(), job.install());
         change(&mut package, &mut install);
@@ -119,7 +116,7 @@ pub fn refused(place: &Place) -> Outcome {
     }
     nothing_there(&mut runtime)?;
     equal("pins", place.pins(), Vec::new())?;
-    Ok(format!("{} refusals", WRONG.len() + 4))
+    Ok(format!("{} refusals", WRONG.len() + 3))
 }
 
 fn nothing_there(runtime: &mut Runtime) -> Result<(), String> {
@@ -127,24 +124,17 @@ fn nothing_there(runtime: &mut Runtime) -> Result<(), String> {
     let words = "there is no service numbered: none is installed";
     expect(&runtime.service(&service).err().ok_or("service")?, words)?;
     expect(&runtime.rollback(&service).err().ok_or("rollback")?, words)?;
-    expect(&runtime.commit(&service).err().ok_or("commit")?, words)?;
     expect(&runtime.events(&service).err().ok_or("events")?, words)
 }
 
 fn expect(error: &RuntimeError, words: &str) -> Result<(), String> {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    if text.contains(words) { Ok(()) } else { Err(format!("'{words}' is not in: {text}")) }
+    let said = chain(error);
+    if said.contains(words) { Ok(()) } else { Err(format!("'{words}' is not in: {said}")) }
 }
 
 /// A kprobe that no kernel has, and its alternative: the second runs, and the report says why.
 pub fn alternatives(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(|e| e.to_string())?;
+    let (job, mut runtime) = place.opened()?;
     let mut package = job.package(1)?.into_inner();
     let kprobe = package.manifest.program.get_mut("on_kprobe").ok_or("no kprobe")?;
     kprobe.target = Some("kprobe/no_such_function_anywhere".to_owned());
@@ -152,7 +142,7 @@ pub fn alternatives(place: &Place) -> Outcome {
     let group = Alternatives { r#try, otherwise: Otherwise::Refuse };
     package.manifest.alternatives.insert("hook".to_owned(), group);
     let detail = runtime.install(&verified(package.clone()), &job.install());
-    let detail = detail.map_err(|e| e.to_string())?;
+    let detail = detail.map_err(text)?;
     equal("hooks", detail.hooks.len(), 1)?;
     equal("program", detail.hooks[0].program.clone(), Some("on_raw_tp".to_owned()))?;
     let said: Vec<String> = detail.report.changes.iter().map(ToString::to_string).collect();
@@ -160,7 +150,7 @@ pub fn alternatives(place: &Place) -> Outcome {
         .map_err(|e| format!("{e}: {said:?}"))?;
     let again = runtime.install(&verified(package), &job.install());
     expect(&again.err().ok_or("installed twice")?, "there is a service numbered already")?;
-    runtime.remove(&Job::service()).map_err(|e| e.to_string())?;
+    runtime.remove(&Job::service()).map_err(text)?;
     equal("pins", place.pins(), Vec::new())?;
     Ok("the second of two runs".to_owned())
 }

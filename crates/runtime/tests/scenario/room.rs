@@ -10,16 +10,12 @@ use skep_spec::manifest::Merge;
 use skep_spec::param::Value;
 use skep_trust::{Package, Verified};
 
-use crate::equal::equal;
+use crate::equal::{equal, text};
 use crate::lives::reboot;
 use crate::objects::verified;
 use crate::place::{Ended, Job, Place};
 use crate::tally::sum;
 use crate::tests::Outcome;
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
 
 /// A version whose map has so many entries.
 pub fn sized(job: &Job, version: u32, entries: i64) -> Result<Verified<Package>, String> {
@@ -44,9 +40,7 @@ fn counts(entries: u64) -> BTreeMap<String, u64> {
 
 /// More entries than fit: refused before anything is touched, with what to write.
 pub fn too_small(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let (job, mut runtime) = place.installed()?;
     fill(&place.map("counts", 1)?, 0..65)?;
     let pins = place.pins();
     let small = sized(&job, 2, 64)?;
@@ -73,7 +67,7 @@ pub fn too_small(place: &Place) -> Outcome {
 
 /// An array that gets smaller is refused, whatever is in it.
 pub fn shorter_array(place: &Place) -> Outcome {
-    let job = place.job("in this process");
+    let job = place.here();
     let with = |version, entries| {
         let mut package = job.package(version)?.into_inner();
         let mut kept = package.manifest.map["counts"].clone();
@@ -97,9 +91,7 @@ pub fn shorter_array(place: &Place) -> Outcome {
 
 /// A value that no instruction reaches the end of: known before the switch, when everything can still be undone.
 pub fn too_wide(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let (job, mut runtime) = place.installed()?;
     let mut package = job.package(2)?.into_inner();
     let mut wide = package.manifest.map["counts"].clone();
     wide.fields = BTreeMap::from([("slots".to_owned(), Merge::Sum)]);
@@ -115,7 +107,7 @@ pub fn too_wide(place: &Place) -> Outcome {
 
 /// What fitted before the switch finds a full map after it: the upgrade ends, counts what stays behind, and a rollback has it all.
 pub fn no_room(place: &Place) -> Outcome {
-    let job = place.job("in this process");
+    let job = place.here();
     place.does("install")?;
     fill(&place.map("counts", 1)?, 0..64)?;
     match place.child("upgrade-full", Some("upgrade.Switched.after"))? {
@@ -140,8 +132,7 @@ pub fn no_room(place: &Place) -> Outcome {
 
 /// A rollback to a map that holds less than is there.
 pub fn back_to_a_smaller_map(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
+    let (job, mut runtime) = place.opened()?;
     runtime.install(&sized(&job, 1, 8)?, &job.install()).map_err(text)?;
     fill(&place.map("counts", 1)?, 0..2)?;
     runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
@@ -160,7 +151,7 @@ pub fn back_to_a_smaller_map(place: &Place) -> Outcome {
 
 /// The same after a reboot, to a version whose own manifest says nothing: what led away from it leads back.
 pub fn back_after_a_reboot(place: &Place) -> Outcome {
-    let job = place.job("in this process");
+    let job = place.here();
     let mut first = sized(&job, 1, 8)?.into_inner();
     if let Some(counts) = first.manifest.map.get_mut("counts") {
         (counts.upgrade, counts.fields) = (None, BTreeMap::new());

@@ -7,7 +7,7 @@ use skep_runtime::Faults;
 use skep_runtime::ephemeral::{Options, Record, run};
 
 use crate::crash::{self, Befalls, Crash, Trouble};
-use crate::equal::equal;
+use crate::equal::{equal, text};
 use crate::generator::{Generator, Kind};
 use crate::hurt;
 use crate::late;
@@ -45,9 +45,7 @@ pub fn tests() -> Vec<Test> {
     for set in ["kprobe", "fentry", "fexit"] {
         tests.push(warm_test(set, false));
     }
-    for op in
-        ["install", "upgrade", "rollback", "commit", "remove", "activate", "recover", "switch"]
-    {
+    for op in ["install", "upgrade", "rollback", "remove", "activate", "recover", "switch"] {
         tests.push(crash_test(op));
     }
     for (name, set, run) in LIVES {
@@ -139,6 +137,8 @@ fn life(name: &str, set: &'static str, run: Life) -> Test {
 
 const ONE: &[&str] = &["install"];
 const TWO: &[&str] = &["install", "upgrade"];
+/// Before an operation that is to write a checkpoint.
+const FILL: &str = "fill-journal";
 
 /// What is killed for one operation: on which hooks, and after what.
 fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
@@ -153,27 +153,38 @@ fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
             ("grown", crash(TWO, "rollback", "rollback.update")),
             ("grown", crash(TWO, "rollback", "rollback.switch")),
         ],
-        "install" => vec![("two", crash(&[], "install", "install"))],
+        "install" => vec![
+            ("two", crash(&[], "install", "install")),
+            ("raw_tp", crash(&[FILL], "install", "install.Checkpoint")),
+        ],
         "upgrade" => vec![
+            ("raw_tp", crash(&["install", FILL], "upgrade", "upgrade.Checkpoint")),
             ("two", crash(ONE, "upgrade", "upgrade")),
             ("tc", crash(ONE, "upgrade", "upgrade")),
             ("two", crash(TWO, "upgrade-again", "upgrade")), // frees the first generation and its hook
         ],
         "rollback" => vec![
+            ("raw_tp", crash(&["install", "upgrade", FILL], "rollback", "rollback.Checkpoint")),
             ("two", crash(TWO, "rollback", "rollback")),
             ("tc", crash(TWO, "rollback", "rollback")),
         ],
-        "commit" => vec![("two", crash(TWO, "commit", "commit"))],
-        "remove" => vec![("two", crash(ONE, "remove", "remove"))],
-        "activate" => ["two", "tc"].map(|set| start(set, "activate", lives::reboot)).to_vec(),
+        "remove" => vec![
+            ("two", crash(ONE, "remove", "remove")),
+            ("raw_tp", crash(&["install", FILL], "remove", "remove.Checkpoint")),
+        ],
+        "activate" => vec![
+            ("two", start("activate", lives::reboot)),
+            ("tc", start("activate", lives::reboot)),
+            ("raw_tp", start("activate.Checkpoint", lives::reboot_with_a_full_journal)),
+        ],
         _ => recoveries(),
     }
 }
 
 /// A start, after an upgrade and what befell it.
-fn start(set: &'static str, points: &'static str, befalls: Befalls) -> (&'static str, Crash) {
+fn start(points: &'static str, befalls: Befalls) -> Crash {
     let trouble = Some(Trouble::Behind(befalls));
-    (set, Crash { before: ONE, op: "upgrade", points, trouble })
+    Crash { before: ONE, op: "upgrade", points, trouble }
 }
 
 /// What is killed of the starts that have something to mend.
@@ -190,18 +201,18 @@ fn recoveries() -> Vec<(&'static str, Crash)> {
         recovery("two", ONE, "upgrade", "upgrade.switch.after"),
         recovery("tc", ONE, "upgrade", "upgrade.update.after"),
         recovery("grown", ONE, "upgrade", "upgrade.update.after"),
-        start("two", "recover.Boot", lives::reboot),
-        start("two", "recover.attach", lives::lose_hooks),
-        start("two", "recover.pin", lives::lose_hooks),
-        start("two", "recover.Attached", lives::lose_hooks),
-        start("tc", "recover.Attached", lives::lose_hooks),
-        start("two", "recover.Checkpoint", lives::long_journal),
-        start("two", "recover.stub", hurt::lose_hooks),
-        start("two", "recover.pin", hurt::lose_hooks),
-        start("two", "recover.Attached", hurt::lose_hooks),
-        start("two", "recover.Lost", hurt::lose_pins),
-        start("two", "recover.LostGeneration", previous::lose_first),
-        start("two", "recover.TakeUp", hurt::leave_half_done),
+        ("two", start("recover.Boot", lives::reboot)),
+        ("two", start("recover.attach", lives::lose_hooks)),
+        ("two", start("recover.pin", lives::lose_hooks)),
+        ("two", start("recover.Attached", lives::lose_hooks)),
+        ("tc", start("recover.Attached", lives::lose_hooks)),
+        ("two", start("recover.Checkpoint", lives::long_journal)),
+        ("two", start("recover.stub", hurt::lose_hooks)),
+        ("two", start("recover.pin", hurt::lose_hooks)),
+        ("two", start("recover.Attached", hurt::lose_hooks)),
+        ("two", start("recover.Lost", hurt::lose_pins)),
+        ("two", start("recover.LostGeneration", previous::lose_first)),
+        ("two", start("recover.TakeUp", hurt::leave_half_done)),
         ("grown", after(&[], "install", "recover.update", half_switched)),
         ("two", after(ONE, "upgrade", "recover.SetAside", set_aside)),
     ]
@@ -239,17 +250,17 @@ impl Stage {
         let mut stage = Self { set, kind: Kind::Seek, target: None, _cgroup: None };
         match set {
             "uprobe" => {
-                let me = std::env::current_exe().map_err(|e| e.to_string())?;
+                let me = std::env::current_exe().map_err(text)?;
                 stage.target = Some(format!("uprobe/{}:lseek", me.display()));
             }
             "xdp" | "tc" | "net" | "cgroup_skb" | "grown" => {
                 stage.kind = Kind::Packet;
-                skep_kernel::netns::enter_new().map_err(|e| e.to_string())?;
-                skep_kernel::netns::up("lo").map_err(|e| e.to_string())?;
+                skep_kernel::netns::enter_new().map_err(text)?;
+                skep_kernel::netns::up("lo").map_err(text)?;
                 stage.target = Some(match set {
                     "xdp" => "xdp/lo".to_owned(),
                     "cgroup_skb" | "grown" => {
-                        let cgroup = OwnCgroup::enter().map_err(|e| e.to_string())?;
+                        let cgroup = OwnCgroup::enter().map_err(text)?;
                         let target = format!("cgroup_skb/egress:{}", cgroup.folder().display());
                         stage._cgroup = Some(cgroup);
                         target
@@ -276,20 +287,18 @@ fn two_daemons(objects: &Objects) -> Outcome {
     let pins = place.pins();
     let mut said = String::new();
     for locked in [place.dirs().state.join("lock"), place.dirs().bpffs.clone()] {
-        let lock = std::fs::File::open(locked).map_err(|e| e.to_string())?;
-        skep_kernel::file::lock(&lock).map_err(|e| e.to_string())?;
+        let lock = std::fs::File::open(locked).map_err(text)?;
+        skep_kernel::file::lock(&lock).map_err(text)?;
         said = refused(&place)?;
         equal("what is said", said.contains("another skepd"), true)?;
     }
     // A state folder that knows nothing of these pins.
     let state = place.dirs().state.clone();
     let aside = state.with_extension("aside");
-    std::fs::rename(&state, &aside).map_err(|e| e.to_string())?;
+    std::fs::rename(&state, &aside).map_err(text)?;
     let strange = refused(&place)?;
     equal("what is said of pins", strange.contains("not of this state folder"), true)?;
-    std::fs::remove_dir_all(&state)
-        .and_then(|()| std::fs::rename(&aside, &state))
-        .map_err(|e| e.to_string())?;
+    std::fs::remove_dir_all(&state).and_then(|()| std::fs::rename(&aside, &state)).map_err(text)?;
     equal("pins", place.pins(), pins)?;
     place.does("remove")?;
     Ok(said.lines().next().unwrap_or_default().to_owned())
@@ -349,7 +358,7 @@ fn ephemeral(objects: &Objects) -> Outcome {
     package.manifest.output.clear();
     let params = [("pid".to_owned(), std::process::id().to_string())].into();
     let options = Options { params, ..Options::default() };
-    let mut session = run(&verified(package), &options).map_err(|e| e.to_string())?;
+    let mut session = run(&verified(package), &options).map_err(text)?;
     equal("attached", session.attached().len(), 1)?;
     let generator = Generator::start(Kind::Rename, 1, Duration::from_micros(50));
     generator.wait(500);
@@ -357,7 +366,7 @@ fn ephemeral(objects: &Objects) -> Outcome {
     let mut numbers = Vec::new();
     while numbers.len() as u64 + 1 < end {
         let each = |record: Record<'_>| numbers.push(record.decoder.number("number", record.data));
-        if session.poll(Duration::from_secs(5), 1000, each).map_err(|e| e.to_string())? == 0 {
+        if session.poll(Duration::from_secs(5), 1000, each).map_err(text)? == 0 {
             break;
         }
     }

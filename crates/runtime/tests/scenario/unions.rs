@@ -7,14 +7,10 @@ use skep_kernel::maps::Update;
 use skep_spec::manifest::{Merge, Upgrade};
 use skep_trust::{Package, Verified};
 
-use crate::equal::equal;
+use crate::equal::{equal, text};
 use crate::objects::verified;
 use crate::place::{Job, Place};
 use crate::tests::Outcome;
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
 
 /// A version that moves the entries of `joined`; what becomes of those of `joint` is said.
 fn package(job: &Job, version: u32, joint: Upgrade) -> Result<Verified<Package>, String> {
@@ -40,7 +36,7 @@ fn value(map: &MapHandle, key: u32) -> Result<(u32, u32, u64), String> {
 }
 
 pub fn there_and_back(place: &Place) -> Outcome {
-    let job = place.job("in this process");
+    let job = place.here();
     let store = [1, 2].map(|version| package(&job, version, Upgrade::Reset));
     let store = store.into_iter().map(|package| package.map(Verified::into_inner));
     let (mut runtime, _) = job.recover_with(store.collect::<Result<_, _>>()?).map_err(text)?;

@@ -9,18 +9,13 @@ use skep_kernel::{bpffs, cgroup, netns};
 use skep_runtime::status::ServiceState;
 use skep_runtime::{Recovery, Runtime};
 
-use crate::equal::equal;
-use crate::generator::{Generator, Kind};
+use crate::equal::{equal, text};
+use crate::events::made;
+use crate::generator::Kind;
 use crate::hurt::{pins_of, status};
 use crate::objects::Objects;
 use crate::place::{Job, Place};
 use crate::tests::Outcome;
-
-const PAUSE: Duration = Duration::from_micros(50);
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
 
 /// A device goes with its network namespace, and another one of its name comes.
 pub fn gone_interface(objects: &Objects) -> Outcome {
@@ -62,7 +57,7 @@ pub fn gone_cgroup(objects: &Objects) -> Outcome {
     let target = format!("cgroup_skb/egress:{}", folder.display());
     let place = Place::new(objects, "cgroup_skb", Some(target))?;
     let remove = |folder: &Path| fs::remove_dir(folder).map_err(text);
-    let job = place.job("in this process");
+    let job = place.here();
     let said = while_detached(&place, || remove(&folder))?;
     for _ in 0..2 {
         let (runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
@@ -88,14 +83,12 @@ fn detached(
     unplug: impl Fn() -> Result<(), String>,
     plug: impl Fn() -> Result<(), String>,
 ) -> Outcome {
-    let job = place.job("in this process");
+    let job = place.here();
     let said = while_detached(place, unplug)?;
     plug()?;
     let runtime = attached_again(&job)?;
     drop(runtime);
-    let generator = Generator::start(kind, 1, PAUSE);
-    generator.wait(50);
-    let end = generator.stop();
+    let end = made(kind, 1, 50);
     place.seen_once(&[&place.map("seen", 2)?], end)?;
     goes(job.open().map_err(text)?.0, &job, place)?;
     Ok(said)
@@ -103,7 +96,7 @@ fn detached(
 
 /// What a skepd that runs says and refuses.
 fn while_detached(place: &Place, unplug: impl Fn() -> Result<(), String>) -> Outcome {
-    let (job, service) = (place.job("in this process"), Job::service());
+    let (job, service) = (place.here(), Job::service());
     place.does("install")?;
     place.does("upgrade")?;
     let (mut runtime, _) = job.recover(&[1, 2]).map_err(text)?;

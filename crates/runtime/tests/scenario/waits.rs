@@ -8,15 +8,11 @@ use skep_kernel::maps::prog_array;
 use skep_runtime::journal::Journal;
 use skep_runtime::state::Record;
 
-use crate::equal::equal;
+use crate::equal::{equal, text};
 use crate::hurt::{as_other, block_and_refuse, install_both, other, pins_of, status, unblock};
 use crate::lives;
 use crate::place::{Ended, Job, Place};
 use crate::tests::Outcome;
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
 
 /// A journal that is almost long enough for a checkpoint stays as long, however often an operation is tried again.
 pub fn retries(place: &Place) -> Outcome {
@@ -30,8 +26,7 @@ pub fn retries(place: &Place) -> Outcome {
         journal.append(&Record::Precopied { map: "of no operation".repeat(64) }).map_err(text)?;
     }
     drop(journal);
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
+    let (job, mut runtime) = place.opened()?;
     block_and_refuse(place, 2)?;
     let mut codes = Vec::new();
     let mut longest = 0;
@@ -62,7 +57,7 @@ pub fn waiting_start(place: &Place) -> Outcome {
     bpffs::unpin(&switch).map_err(text)?;
     let stray = prog_array::create("stray", 1).map_err(text)?; // nobody can say what it holds
     stray.pin(&switch).map_err(text)?;
-    let job = place.job("in this process");
+    let job = place.here();
     let (runtime, recovery) = job.recover(&[1]).map_err(text)?;
     equal("half done", recovery.aside.len(), 1)?;
     equal("started", recovery.started, Vec::new())?;
@@ -82,7 +77,7 @@ pub fn waiting_start(place: &Place) -> Outcome {
 
 /// An operation on a service that cannot be mended now is not forgotten for another's.
 pub fn waits_for_pins(place: &Place) -> Outcome {
-    let job = place.job("in this process");
+    let job = place.here();
     install_both(&job)?;
     killed(place, "upgrade", "upgrade.Loaded.after")?;
     let pin = pins_of(place, &Job::service()).map("seen", 1);

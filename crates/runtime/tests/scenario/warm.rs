@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use crate::equal::equal;
+use crate::events::PAUSE;
 use crate::generator::{Generator, Kind};
 use crate::place::Place;
 use crate::tally::sum;
 
 /// Between two events, so that the ring holds all of a test.
-const PAUSE: Duration = Duration::from_micros(50);
-
 /// Install, upgrade, roll back and remove; every number is seen once, every counter is exact.
 pub fn there_and_back(place: &Place, kind: Kind) -> Result<String, String> {
     place.does("install")?;
@@ -34,8 +33,7 @@ pub fn there_and_back(place: &Place, kind: Kind) -> Result<String, String> {
         equal(name, sum(&place.map(name, 1)?)?, seen.len() as u64)?;
     }
     place.events_are_in_order(&seen)?;
-    let programs: Vec<u32> =
-        detail.generations.iter().flat_map(|g| &g.programs).map(|p| p.id).collect();
+    let programs = place.programs(1)?;
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;
     gone(&programs)?;

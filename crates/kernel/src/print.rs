@@ -10,8 +10,6 @@ use std::sync::Once;
 
 use skep_object::shown_lines;
 
-use super::log::Said;
-
 /// Largest part of libbpf's messages that is kept, in bytes.
 const MOST_SAID: usize = 64 << 10;
 /// Largest part of one message that is kept, in bytes: the verifier's log comes in one.
@@ -21,6 +19,39 @@ thread_local! {
     static SAID: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
+/// What libbpf said, a message a line.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Said(String);
+
+impl Said {
+    /// Nothing.
+    pub(crate) fn none() -> Self {
+        Self::default()
+    }
+
+    /// All of it.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The messages, the last one first, without "libbpf: ".
+    pub(crate) fn last_first(&self) -> impl Iterator<Item = &str> {
+        self.0.lines().rev().map(|line| line.trim().trim_start_matches("libbpf: "))
+    }
+
+    /// The last message.
+    pub(crate) fn last_line(&self) -> Option<&str> {
+        self.last_first().find(|line| !line.is_empty())
+    }
+}
+
+#[cfg(test)]
+impl From<String> for Said {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 /// Calls `work` and collects what libbpf says on this thread meanwhile.
 pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, Said) {
     static INSTALLED: Once = Once::new();
@@ -28,7 +59,12 @@ pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, Said) {
     let before = SAID.with(|said| said.replace(Some(String::new())));
     let result = work();
     let said = SAID.with(|said| said.replace(before)).unwrap_or_default();
-    (result, Said::new(said))
+    (result, Said(said))
+}
+
+/// Calls libbpf with its messages dropped: for callers whose errors say what matters.
+pub(crate) fn quietly<T>(call: impl FnOnce() -> T) -> T {
+    capture(call).0
 }
 
 fn install() {

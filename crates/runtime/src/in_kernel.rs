@@ -1,0 +1,158 @@
+//! A generation in the kernel that runs nowhere yet: its programs and maps, loaded and pinned.
+
+use std::collections::BTreeMap;
+
+use skep_kernel::{KernelError, MapHandle, Program};
+
+use crate::bring_up::BringUp;
+use crate::choose::Objects;
+use crate::error::RuntimeError;
+use crate::hooks::{Placed, make_folder};
+use crate::load::{LoadedObject, MapPlace, Preparation, map_names, wanted_objects};
+use crate::params::Params;
+use crate::plan::{MapChange, Report};
+use crate::runtime::Runtime;
+use crate::state::{Incarnation, Kind, MapRecord, ProgramRecord};
+
+/// What of a generation is loaded.
+pub(crate) struct InKernel {
+    /// By object and function.
+    programs: BTreeMap<String, Program>,
+    maps: BTreeMap<String, MapRecord>,
+    objects: Objects,
+}
+
+fn key(object: &str, function: &str) -> String {
+    format!("{object}/{function}")
+}
+
+impl InKernel {
+    pub(crate) fn program(&self, placed: &Placed) -> Result<&Program, KernelError> {
+        let key = key(&placed.chosen.object, &placed.chosen.function);
+        let missing = || {
+            let thing = format!("the program '{key}'");
+            KernelError::unsupported("find", thing, "it was not loaded")
+        };
+        self.programs.get(&key).ok_or_else(missing)
+    }
+
+    /// Whether a program asks for the address of its function, which a stub must then pass on.
+    pub(crate) fn calls_func_ip(&self, placed: &Placed) -> bool {
+        let facts = self.objects.get(&placed.chosen.object);
+        let program = facts.and_then(|facts| facts.program(&placed.chosen.function));
+        program.is_some_and(|program| program.helpers.contains("get_func_ip"))
+    }
+
+    /// What the generation is on this boot.
+    pub(crate) fn incarnation(&self, placed: &[Placed], report: Report) -> Incarnation {
+        let record = |one: &Placed| {
+            let program = self.program(one).ok()?;
+            let record = ProgramRecord {
+                function: one.chosen.function.clone(),
+                object: one.chosen.object.clone(),
+                id: program.id().unwrap_or(0),
+                kind: Kind::from(program.kind()),
+                hook: Some(one.hook.clone()),
+            };
+            Some((one.chosen.name.clone(), record))
+        };
+        let programs = placed.iter().filter_map(record).collect();
+        Incarnation { programs, maps: self.maps.clone(), report }
+    }
+}
+
+impl Runtime {
+    /// Loads all objects and pins their programs and maps.
+    pub(crate) fn load_generation(
+        &mut self,
+        up: &BringUp<'_>,
+        objects: Objects,
+        params: &Params,
+        placed: &[Placed],
+        report: &mut Report,
+    ) -> Result<InKernel, RuntimeError> {
+        let chosen: Vec<_> = placed.iter().map(|p| p.chosen.clone()).collect();
+        let names = map_names(&objects);
+        let (mut programs, mut maps) = (BTreeMap::new(), BTreeMap::new());
+        for (object, bytes) in wanted_objects(up.package, &chosen) {
+            let Some(facts) = objects.get(object) else { continue };
+            let reuse = self.maps_to_keep(up, object)?;
+            let preparation = Preparation {
+                service: up.service.as_str(),
+                object,
+                bytes,
+                facts,
+                chosen: &chosen,
+                params,
+                reuse: &reuse,
+            };
+            let loaded = self.call("load", || preparation.load(report))?;
+            self.pin_maps(up, object, &names, &loaded, &mut maps)?;
+            let slots = loaded.lost_slots;
+            if let Some(record) = maps.values_mut().find(|m| m.object == *object && m.is_lost()) {
+                record.counts = slots;
+            }
+            programs.extend(loaded.programs.into_iter().map(|(f, p)| (key(object, &f), p)));
+        }
+        let kernel = InKernel { programs, maps, objects };
+        let folder = self.pins(&up.service).programs(up.generation.number);
+        make_folder(&folder)?;
+        for one in placed {
+            let path = self.pins(&up.service).program(up.generation.number, &one.chosen.name);
+            let program = kernel.program(one)?;
+            self.call("pin", || program.pin(&path))?;
+        }
+        Ok(kernel)
+    }
+
+    /// The running generation's maps that the new one uses too, by symbol.
+    fn maps_to_keep(
+        &self,
+        up: &BringUp<'_>,
+        object: &str,
+    ) -> Result<BTreeMap<String, MapHandle>, RuntimeError> {
+        let mut keep = BTreeMap::new();
+        let Some(from) = &up.from else { return Ok(keep) };
+        let records = from.incarnation.iter().flat_map(|i| &i.maps);
+        for (name, record) in records.filter(|(_, record)| record.object == object) {
+            if up.changes.get(name) == Some(&MapChange::Keep) {
+                keep.insert(record.symbol.clone(), self.open_map(&up.service, from, name)?);
+            }
+        }
+        Ok(keep)
+    }
+
+    fn pin_maps(
+        &self,
+        up: &BringUp<'_>,
+        object: &str,
+        names: &BTreeMap<String, MapPlace>,
+        loaded: &LoadedObject,
+        records: &mut BTreeMap<String, MapRecord>,
+    ) -> Result<(), RuntimeError> {
+        let pins = self.pins(&up.service);
+        make_folder(&pins.maps())?;
+        let kept = up.from.as_ref().and_then(|g| g.incarnation.as_ref()).map(|i| &i.maps);
+        for (name, place) in names.iter().filter(|(_, place)| place.object == object) {
+            let Some(map) = loaded.maps.get(&place.symbol) else { continue };
+            let keep = up.changes.get(name) == Some(&MapChange::Keep);
+            let old = kept.and_then(|maps| maps.get(name)).filter(|_| keep);
+            let made_by = old.map_or(up.generation.number, |old| old.made_by);
+            if old.is_none() {
+                let path = pins.map(name, made_by);
+                self.call("pin", || map.pin(&path))?;
+            }
+            records.insert(
+                name.clone(),
+                MapRecord {
+                    object: place.object.clone(),
+                    symbol: place.symbol.clone(),
+                    made_by,
+                    id: map.info().id,
+                    counts: Vec::new(),
+                },
+            );
+        }
+        Ok(())
+    }
+}

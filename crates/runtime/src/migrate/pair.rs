@@ -1,0 +1,151 @@
+//! One map in both versions: what is the same of it, and which rule it falls under.
+
+use std::collections::BTreeMap;
+
+use skep_object::event::event_type;
+use skep_object::layout::{FieldPair, LayoutChange, Span, compare};
+use skep_object::{Btf, Facts, MapFacts, MapKind, MapOrigin, TypeId};
+use skep_spec::life::{Class, Moved, class};
+use skep_spec::manifest::{Map, Merge, Upgrade};
+
+use super::decide::{Held, Side};
+use crate::plan::{Exactness, FieldMove, MapChange, MapPlan, Place};
+use crate::state::LOST;
+
+/// A map of both versions.
+pub(super) struct Pair<'a> {
+    pub(super) name: &'a str,
+    pub(super) held: Held<'a>,
+    pub(super) policy: Option<&'a Map>,
+    pub(super) old: Version<'a>,
+    pub(super) new: Version<'a>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Version<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) map: &'a MapFacts,
+    pub(super) side: Side<'a>,
+}
+
+impl Version<'_> {
+    /// How many entries there is room for.
+    pub(super) fn entries(&self) -> u32 {
+        let told = self.side.params.max_entries(&self.map.name).ok().flatten();
+        told.unwrap_or(self.map.max_entries)
+    }
+}
+
+impl Pair<'_> {
+    pub(super) fn plan(&self) -> Result<MapPlan, String> {
+        let resets = self.upgrade() == Some(Upgrade::Reset);
+        match self.new.map.kind {
+            _ if self.new.map.origin == MapOrigin::Data => Ok(self.variables(resets)),
+            MapKind::RingBuf | MapKind::PerfEventArray | MapKind::UserRingBuf => Ok(self.ring()),
+            _ if resets => Ok(reset()),
+            kind if kind.holds_objects() => {
+                let why = format!("a {kind} holds the version's own programs or maps");
+                Ok(plan(MapChange::Reset, why, Exactness::Dropped))
+            }
+            _ => self.entries(),
+        }
+    }
+
+    pub(super) fn upgrade(&self) -> Option<Upgrade> {
+        self.policy.and_then(|policy| policy.upgrade)
+    }
+
+    /// A ring serves both versions if their records are the same; otherwise each has its own.
+    fn ring(&self) -> MapPlan {
+        let record = |version: Version<'_>| {
+            let outputs = version.side.manifest.output.values();
+            let told =
+                outputs.filter(|o| o.map == version.map.name).find_map(|o| o.r#struct.as_deref());
+            event_type(version.facts, &version.map.name, told)
+        };
+        let same_records = match (record(self.old), record(self.new), self.types()) {
+            (Some(old), Some(new), Some((a, b))) => a.layout_eq(old, b, new),
+            _ => false,
+        };
+        if same_records && self.same_map() {
+            let why = "its records are the same in both versions";
+            return plan(MapChange::Keep, why, Exactness::Exact);
+        }
+        let why = "its records or its size differ: each version has its own, and the old one is read to its end first";
+        plan(MapChange::Ring, why, Exactness::Exact)
+    }
+
+    pub(super) fn merge_of(&self, field: &str) -> Option<Merge> {
+        self.policy?.merge_of(field)
+    }
+
+    pub(super) fn exactness(&self, fields: &[FieldMove]) -> Exactness {
+        let writers = |version: Version<'_>| version.facts.writers(&version.map.name);
+        let moved = fields.iter().map(|f| Moved { merge: f.merge, old: f.old, new: f.new });
+        match class(writers(self.old).max(writers(self.new)), moved) {
+            Class::Exact => Exactness::Exact,
+            Class::PerCpu => Exactness::PerCpu,
+            Class::Based => Exactness::Plain,
+        }
+    }
+
+    pub(super) fn types(&self) -> Option<(&Btf, &Btf)> {
+        Some((self.old.facts.btf.as_ref()?, self.new.facts.btf.as_ref()?))
+    }
+
+    /// Everything but the types: what the kernel itself compares.
+    pub(super) fn same_map(&self) -> bool {
+        let rest = |v: Version<'_>| (v.map.kind, v.map.key_size, v.map.value_size, v.map.flags);
+        rest(self.old) == rest(self.new) && self.old.entries() == self.new.entries()
+    }
+
+    pub(super) fn same_key(&self) -> bool {
+        self.same_type(|map| map.key_type) && self.old.map.key_size == self.new.map.key_size
+    }
+
+    pub(super) fn same_value(&self) -> bool {
+        self.same_type(|map| map.value_type) && self.old.map.value_size == self.new.map.value_size
+    }
+
+    /// Whether a type is the same; where neither version says one, its size must do.
+    fn same_type(&self, of: fn(&MapFacts) -> Option<TypeId>) -> bool {
+        match (of(self.old.map), of(self.new.map), self.types()) {
+            (Some(old), Some(new), Some((a, b))) => a.layout_eq(old, b, new),
+            (None, None, _) => true,
+            _ => false,
+        }
+    }
+}
+
+pub(super) fn plan(change: MapChange, why: impl Into<String>, exactness: Exactness) -> MapPlan {
+    MapPlan { change, why: why.into(), exactness }
+}
+
+pub(super) fn reset() -> MapPlan {
+    plan(MapChange::Reset, "the manifest says reset", Exactness::Dropped)
+}
+
+/// The fields of two types, also where the types are equal.
+pub(super) fn fields(
+    a: &Btf,
+    old: TypeId,
+    b: &Btf,
+    new: TypeId,
+    renames: &BTreeMap<String, String>,
+) -> LayoutChange {
+    let mut renames = renames.clone();
+    renames.entry(LOST.to_owned()).or_default(); // no field has that name: compare() looks at every field
+    compare(a, old, b, new, &renames)
+}
+
+pub(super) fn field_move(pair: &FieldPair, merge: Merge) -> FieldMove {
+    let place = |span: Span| Place { offset: span.offset, width: span.size };
+    FieldMove {
+        name: pair.name.clone(),
+        old: place(pair.old),
+        new: place(pair.new),
+        count: pair.count,
+        signed: pair.signed,
+        merge,
+    }
+}

@@ -1,0 +1,100 @@
+//! Global variables across an upgrade: by name, where their types are the same.
+
+use std::collections::BTreeMap;
+
+use skep_object::layout::{FieldPair, LayoutChange};
+use skep_object::{Btf, Global, TypeId};
+use skep_spec::manifest::Merge;
+
+use super::pair::{Pair, Version, field_move, fields, plan, reset};
+use crate::plan::{Exactness, FieldMove, MapChange, MapPlan, Place};
+
+impl Pair<'_> {
+    /// Constants are the version's own; variables are copied, or moved where the manifest says how.
+    pub(super) fn variables(&self, resets: bool) -> MapPlan {
+        if self.name.contains(".rodata") {
+            let why = "constants are each version's own";
+            return plan(MapChange::Reset, why, Exactness::Exact);
+        }
+        if resets {
+            return reset();
+        }
+        let (mut copied, mut moved, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        for new in self.globals(self.new) {
+            let Some(old) = self.globals(self.old).find(|old| old.name == new.name) else {
+                continue;
+            };
+            match self.variable(old, new) {
+                Some(found) if self.merge_of(&new.name).is_some() => moved.extend(found),
+                Some(found) => copied.extend(found),
+                None => left.push(new.name.as_str()),
+            }
+        }
+        let exactness = match (copied.is_empty(), moved.is_empty()) {
+            (true, true) => Exactness::Dropped,
+            (true, false) => self.exactness(&moved),
+            _ => Exactness::Copied,
+        };
+        let why = said(copied.len() + moved.len(), &left);
+        plan(MapChange::Variables { copied, moved }, why, exactness)
+    }
+
+    fn globals<'a>(&self, of: Version<'a>) -> impl Iterator<Item = &'a Global> {
+        of.facts.globals.iter().filter(move |global| global.section == of.map.name)
+    }
+
+    /// How one variable is carried over; none if its type changed. One that the operator set is not touched.
+    fn variable(&self, old: &Global, new: &Global) -> Option<Vec<FieldMove>> {
+        if self.new.side.params.is_set_live(&new.name) {
+            return Some(Vec::new());
+        }
+        let place = |global: &Global| {
+            let offset = u32::try_from(global.offset).ok()?;
+            Some(Place { offset, width: u32::try_from(global.size).ok()? })
+        };
+        let (from, to) = (place(old)?, place(new)?);
+        let types = self.types().and_then(|(a, b)| Some((a, old.ty?, b, new.ty?)));
+        if let (Some(merge), Some(types)) = (self.merge_of(&new.name), types) {
+            return moved(&new.name, types, (from, to), merge);
+        }
+        let same = types.is_none_or(|(a, old_ty, b, new_ty)| a.layout_eq(old_ty, b, new_ty));
+        if !same || from.width != to.width {
+            return None;
+        }
+        let name = new.name.clone();
+        let (count, signed, merge) = (1, false, Merge::Last);
+        Some(vec![FieldMove { name, old: from, new: to, count, signed, merge }])
+    }
+}
+
+/// The fields of a variable that the manifest says how to merge; none if one of them cannot be moved.
+fn moved(
+    name: &str,
+    (a, old, b, new): (&Btf, TypeId, &Btf, TypeId),
+    (from, to): (Place, Place),
+    merge: Merge,
+) -> Option<Vec<FieldMove>> {
+    let pairs = fields(a, old, b, new, &BTreeMap::new());
+    let LayoutChange::Fields { common, blocked, .. } = pairs else { return None };
+    if !blocked.is_empty() {
+        return None;
+    }
+    let inside = |pair: FieldPair| {
+        let mut field = field_move(&pair, if pair.number { merge } else { Merge::Last });
+        field.old.offset += from.offset;
+        field.new.offset += to.offset;
+        FieldMove { name: name.to_owned(), ..field }
+    };
+    Some(common.into_iter().map(inside).collect())
+}
+
+fn said(carried: usize, left: &[&str]) -> String {
+    let mut why = match carried {
+        1 => "1 variable is carried over by name".to_owned(),
+        several => format!("{several} variables are carried over by name"),
+    };
+    if !left.is_empty() {
+        why += &format!("; not those whose type changed: {}", left.join(", "));
+    }
+    why
+}
