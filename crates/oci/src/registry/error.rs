@@ -239,6 +239,15 @@ impl RegistryError {
         Some((unauthorized(action, registry, *named, said.as_ref()), *named))
     }
 
+    /// Whether an answer broke off in its middle.
+    pub(super) fn is_cut(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::Hangs { .. } => true,
+            Self::Length { expected, found, .. } => found < expected,
+            _ => false,
+        }
+    }
+
     /// Whether trying again soon may help.
     pub(super) fn is_passing(&self) -> bool {
         match self {
