@@ -10,6 +10,7 @@ use skep_spec::{Digest, PackageRef};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::channel;
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::output::Output;
@@ -40,7 +41,7 @@ pub fn fetch<T>(
     config: &Config,
     check: impl FnOnce(&PackageRef, Digest, &[Vec<u8>]) -> Result<T>,
 ) -> Result<Fetched<T>> {
-    match place {
+    match channel::settled(place, plain_http, config)? {
         Place::Layout(path) => {
             let store = place::layout(&path)?;
             let (reference, digest) = place::package(&store, wanted)?;
@@ -81,6 +82,7 @@ pub fn signed(
     plain_http: bool,
     config: &Config,
 ) -> Result<(PackageRef, Digest, Vec<Vec<u8>>)> {
+    let place = channel::settled(place, plain_http, config)?;
     if let Place::Registry(reference) = place {
         place::names_itself(wanted)?;
         let registry = place::registry(&reference, plain_http, config)?;
@@ -147,7 +149,7 @@ pub fn unpacked(file: &Path) -> Result<Whole> {
 /// # Errors
 /// There is no such layout, the bundle is not whole, or the registry does not give the package whole.
 pub fn whole(place: Place, plain_http: bool, output: &Output, config: &Config) -> Result<Whole> {
-    let reference = match place {
+    let reference = match channel::settled(place, plain_http, config)? {
         Place::Layout(path) => return Ok(Whole { store: place::layout(&path)?, _folder: None }),
         Place::Bundle(file) => return unpacked(&file),
         Place::Registry(reference) => reference,

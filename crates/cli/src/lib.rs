@@ -3,6 +3,7 @@
 //!
 //! Reads the environment in [`config`] only, prints in [`output`] and [`error`] only.
 
+mod channel;
 pub mod commands;
 pub mod config;
 mod daemon;
@@ -10,6 +11,7 @@ pub mod error;
 mod fetch;
 pub mod output;
 mod place;
+mod rules;
 mod subject;
 
 use std::process::ExitCode;

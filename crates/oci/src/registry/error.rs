@@ -17,7 +17,7 @@ pub enum RegistryError {
     NoVersion(String),
     /// The reference names a channel.
     #[error(
-        "'{0}' names a channel, which is not followed yet: write publisher/name:VERSION or @sha256:DIGEST"
+        "'{0}' names a channel, which is not followed here: write publisher/name:VERSION or @sha256:DIGEST"
     )]
     Channel(String),
     /// The HTTP client could not be built.

@@ -7,6 +7,7 @@
 mod auth;
 mod carry;
 pub mod challenge;
+mod channel;
 mod credentials;
 mod error;
 mod http;
