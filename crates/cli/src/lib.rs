@@ -3,6 +3,7 @@
 //!
 //! Reads the environment in [`config`] only, prints in [`output`] and [`error`] only.
 
+mod cache;
 mod channel;
 pub mod commands;
 pub mod config;

@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 mod bundle;
+mod cache;
 mod channel;
 mod conformance;
 mod copy;
@@ -52,6 +53,7 @@ pub struct Skep {
 pub enum Command {
     Build(build::Build),
     Bundle(bundle::Bundle),
+    Cache(cache::Cache),
     Channel(channel::Channel),
     Conformance(conformance::Conformance),
     Copy(copy::Copy),
@@ -90,6 +92,7 @@ impl Command {
         match self {
             Self::Build(command) => command.run(output, &config),
             Self::Bundle(command) => command.run(output, &config),
+            Self::Cache(command) => command.run(output, &config),
             Self::Channel(command) => command.run(output, &config),
             Self::Conformance(command) => command.run(output),
             Self::Copy(command) => command.run(output, &config),
