@@ -95,6 +95,20 @@ cosign() {
 	GOFLAGS=-p=2 GOTOOLCHAIN=auto GOBIN=$cache/bin go install github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3
 }
 
+# oras and crane, built likewise: what packages travel through
+oras() {
+	! have oras || return 0
+	golang
+	say "go install oras"
+	GOFLAGS=-p=2 GOTOOLCHAIN=auto GOBIN=$cache/bin go install oras.land/oras/cmd/oras@v1.3.2
+}
+crane() {
+	! have crane || return 0
+	golang
+	say "go install crane"
+	GOFLAGS=-p=2 GOTOOLCHAIN=auto GOBIN=$cache/bin go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
+}
+
 # Zig, from PyPI, where it is a package of one folder: its objects are read in the tests of skep-object
 zig() {
 	[[ ! -x $cache/zig/ziglang/zig ]] || return 0
@@ -139,9 +153,14 @@ test | bench)
 test)
 	golang
 	cosign
+	oras
+	crane
 	zig
 	cargo_deny
 	;;
-bench) packages - bpftrace linux-headers-amd64 python3-bpfcc ;;
+bench)
+	packages - bpftrace linux-headers-amd64 python3-bpfcc
+	oras
+	;;
 fuzz) cargo_fuzz ;;
 esac

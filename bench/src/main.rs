@@ -11,6 +11,7 @@ mod row;
 mod size;
 mod start;
 mod stub;
+mod travel;
 
 use std::process::ExitCode;
 
@@ -40,7 +41,7 @@ fn run() -> Result<bool> {
     let place = Place::find()?;
     let mut rows = Vec::new();
     type Measure = fn(&Place) -> Result<Vec<Row>>;
-    let measures: [(&str, Measure); 7] = [
+    let measures: [(&str, Measure); 8] = [
         ("size", size::measure),
         ("start", start::measure),
         ("ring", ring::measure),
@@ -48,6 +49,7 @@ fn run() -> Result<bool> {
         ("idle", idle::measure),
         ("conformance", conformance::measure),
         ("object", object::measure),
+        ("travel", travel::measure),
     ];
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);

@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Response};
 use skep_api::{ErrorBody, MAX_BODY};
 use skep_object::Unfit;
 use skep_oci::archive::BundleError;
-use skep_oci::{RegistryError, StoreError};
+use skep_oci::{FollowError, RegistryError, StoreError};
 use skep_runtime::RuntimeError;
+use skep_trust::channel::ChannelError;
 use skep_trust::{AdmitError, TrustError};
 
 /// An error and its HTTP status.
@@ -154,6 +155,25 @@ impl From<TrustError> for Error {
     fn from(error: TrustError) -> Self {
         let converted = Self::of(StatusCode::FORBIDDEN, "refused", &error);
         error.hint().into_iter().fold(converted, Self::hint)
+    }
+}
+
+impl From<FollowError> for Error {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::Channel(error) => {
+                let mut converted = Self::of(StatusCode::FORBIDDEN, "refused-channel", &error);
+                converted.body.causes.extend(error.refusals().iter().map(ToString::to_string));
+                match error {
+                    ChannelError::NoRule(_) => converted.hint("trust its key in skepd's trust.toml (/etc/skep, or its --config-dir): skep trust add PATTERN --key PUB"),
+                    ChannelError::Unsigned(..) => converted.hint("skep tags lists the versions and channels that there are"),
+                    _ => converted,
+                }
+            }
+            FollowError::Memory { .. } => {
+                Self::of(StatusCode::INTERNAL_SERVER_ERROR, "file", &error)
+            }
+        }
     }
 }
 

@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use skep_api::Package as Wanted;
 use skep_oci::registry::{Options, Part};
 use skep_oci::{
-    Collected, Credentials, Registry, RegistryError, Store, StoreError, archive, durable, regular,
+    Collected, Credentials, Memory, Registry, RegistryError, Store, StoreError, archive, durable,
+    regular,
     signatures,
 };
 use skep_runtime::{Cause, Packages};
-use skep_spec::{Arch, Digest, PackageRef};
+use skep_spec::{Arch, Channel, Digest, PackageRef};
 use skep_trust::bundle::Bundle;
+use skep_trust::channel;
 use skep_trust::{Asked, Origin, Package, Policy, Verified, admit, verify_or_allow};
 use tokio::runtime::Handle;
 
@@ -165,6 +167,15 @@ impl Shelf {
             Registry::of(&reference, Options { credentials, plain_http, ..Options::default() })?;
         let network = Handle::current();
         let explained = |error| self.explained(error, &host);
+        let pointers = self.ending.or_answer(&network, async {
+            pointers(&registry, &reference).await.map_err(explained)
+        })?;
+        let reference = match pointers {
+            Some((channel, pointers)) => {
+                reference.at(self.follow(&reference, &channel, &pointers)?)
+            }
+            None => reference,
+        };
         let (digest, bundles) = self.ending.or_answer(&network, async {
             let digest = registry.resolve(&reference).await.map_err(explained)?;
             let bundles = registry.bundles(&reference, digest).await.map_err(explained)?;
@@ -175,6 +186,23 @@ impl Shelf {
         self.ending.or_answer(&network, async { pull.await.map_err(explained) })?;
         self.attach(digest, &bundles)?;
         Ok((reference, verified))
+    }
+
+    /// Where a channel points to. What was seen of it is kept on the disk before anything is installed by it.
+    fn follow(
+        &self,
+        reference: &PackageRef,
+        channel: &Channel,
+        pointers: &[Vec<u8>],
+    ) -> Result<Digest, Error> {
+        let registry = reference.registry.as_deref();
+        let asked = channel::Asked { name: &reference.name, registry, channel };
+        let memory = Memory::new(&self.state.join("channels.json"));
+        let pointer = memory.follow(&asked, pointers, &self.policy()?, SystemTime::now());
+        let pointer = pointer.inspect_err(|error| {
+            tracing::warn!(package = %reference, %channel, "the channel is not followed: {error}");
+        })?;
+        Ok(pointer.digest)
     }
 
     /// skepd reads no credentials but those that its configuration names.
@@ -307,6 +335,18 @@ impl Packages for Shelf {
         let verified = self.verify(&note.reference, *index, &bundles, true).map_err(cause)?;
         Ok(admit(verified, &self.store, arch().map_err(cause)?, &note.reference)?)
     }
+}
+
+/// The channel that a reference means, and its pointers: the one that it names, or `stable` where it names neither version nor
+/// digest and there is one.
+async fn pointers(
+    registry: &Registry,
+    reference: &PackageRef,
+) -> Result<Option<(Channel, Vec<Vec<u8>>)>, RegistryError> {
+    let Some(channel) = reference.channel_meant() else { return Ok(None) };
+    let pointers = registry.channel(reference, &channel).await?;
+    let is_there = reference.channel.is_some() || !pointers.is_empty();
+    Ok(is_there.then_some((channel, pointers)))
 }
 
 /// Removes what an earlier skepd took out of bundles and died over.

@@ -14,7 +14,9 @@ pub struct Config {
     pub config_dir: PathBuf,
     /// `DOCKER_CONFIG`, or `~/.docker`: where registry credentials lie.
     pub docker_config: Option<PathBuf>,
-    /// `XDG_CACHE_HOME/skep`, or `~/.cache/skep`: kernel types and other downloads.
+    /// `XDG_STATE_HOME/skep`, or `~/.local/state/skep`: what was seen of channels.
+    pub state_dir: PathBuf,
+    /// `XDG_CACHE_HOME/skep`, or `~/.cache/skep`: packages, kernel types and other downloads.
     pub cache_dir: PathBuf,
 }
 
@@ -28,7 +30,12 @@ impl Config {
         let home = path("HOME");
         let cache =
             path("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")));
+        let state =
+            path("XDG_STATE_HOME").or_else(|| home.as_ref().map(|home| home.join(".local/state")));
         Self {
+            // Without a home: not where skepd has its own.
+            state_dir: state
+                .map_or_else(|| "/var/lib/skep-commands".into(), |state| state.join("skep")),
             socket: path("SKEP_SOCKET").unwrap_or_else(|| "/run/skep/skepd.sock".into()),
             hub: std::env::var("SKEP_HUB").ok().filter(|hub| !hub.is_empty()),
             config_dir: path("SKEP_CONFIG_DIR").unwrap_or_else(|| "/etc/skep".into()),

@@ -86,7 +86,7 @@ fn answered(body: ErrorBody) -> Error {
 /// What kind of failure skepd's word for it is.
 pub fn kind(code: &str) -> Kind {
     match code {
-        "refused" | "not-admitted" | "not-permitted" => Kind::Refused,
+        "refused" | "refused-channel" | "not-admitted" | "not-permitted" => Kind::Refused,
         "not-root" => Kind::NoDaemon,
         "name" | "request" => Kind::Usage,
         _ => Kind::Failed,

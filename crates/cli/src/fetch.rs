@@ -10,6 +10,8 @@ use skep_spec::{Digest, PackageRef};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cache::{Cache, Used};
+use crate::channel;
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::output::Output;
@@ -23,8 +25,29 @@ pub struct Fetched<T> {
     pub reference: PackageRef,
     /// What the look at digest and signatures gave.
     pub checked: T,
-    /// Where a registry's or bundle's package was put; it goes with this value.
-    _folder: Option<TempDir>,
+    /// What keeps the store as it is.
+    _held: Option<Held>,
+}
+
+/// Where a registry's or bundle's package was put.
+enum Held {
+    /// The store of all commands, from which nobody removes meanwhile.
+    Cached(Used),
+    /// A folder that goes with this value.
+    Passing(Store, #[allow(dead_code, reason = "it goes with this value")] TempDir),
+}
+
+impl Held {
+    fn passing() -> Result<Self> {
+        passing().map(|(store, folder)| Self::Passing(store, folder))
+    }
+
+    fn store(&self) -> &Store {
+        match self {
+            Self::Cached(used) => &used.store,
+            Self::Passing(store, _) => store,
+        }
+    }
 }
 
 /// Finds a package (in a layout the one that `wanted` names), has `check` look at its digest and signatures, and fetches
@@ -40,35 +63,52 @@ pub fn fetch<T>(
     config: &Config,
     check: impl FnOnce(&PackageRef, Digest, &[Vec<u8>]) -> Result<T>,
 ) -> Result<Fetched<T>> {
-    match place {
+    match channel::settled(place, plain_http, config)? {
         Place::Layout(path) => {
             let store = place::layout(&path)?;
             let (reference, digest) = place::package(&store, wanted)?;
             let bundles = signatures::bundles(&store, digest).map_err(place::failed)?;
             let checked = check(&reference, digest, &bundles)?;
-            Ok(Fetched { store, reference, checked, _folder: None })
+            Ok(Fetched { store, reference, checked, _held: None })
         }
         Place::Bundle(file) => {
             let (store, folder) = passing()?;
             let (reference, digest) = place::out_of_bundle(&file, wanted, &store)?;
             let bundles = signatures::bundles(&store, digest).map_err(place::failed)?;
             let checked = check(&reference, digest, &bundles)?;
-            Ok(Fetched { store, reference, checked, _folder: Some(folder) })
+            let held = Held::Passing(store.clone(), folder);
+            Ok(Fetched { store, reference, checked, _held: Some(held) })
         }
-        Place::Registry(reference) => {
-            let registry = place::registry(&reference, plain_http, config)?;
-            let (store, folder) = passing()?;
-            let checked = interruptible(async {
-                let digest = registry.resolve(&reference).await.map_err(place::failed)?;
-                let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
-                let checked = check(&reference, digest, &bundles)?;
-                let pulled = registry.pull(&reference, digest, part, &store).await;
-                pulled.map_err(place::failed)?;
-                Ok(checked)
-            })?;
-            Ok(Fetched { store, reference, checked, _folder: Some(folder) })
-        }
+        Place::Registry(reference) => pulled(reference, part, plain_http, config, check),
     }
+}
+
+/// A registry's package, in the store that all commands share; where nothing can be kept there, for this command alone.
+fn pulled<T>(
+    reference: PackageRef,
+    part: Part,
+    plain_http: bool,
+    config: &Config,
+    check: impl FnOnce(&PackageRef, Digest, &[Vec<u8>]) -> Result<T>,
+) -> Result<Fetched<T>> {
+    let registry = place::registry(&reference, plain_http, config)?;
+    let held = match Cache::of(config).used() {
+        Ok(used) => Held::Cached(used),
+        Err(_) => Held::passing()?,
+    };
+    let store = held.store().clone();
+    let (digest, checked) = interruptible(async {
+        let digest = registry.resolve(&reference).await.map_err(place::failed)?;
+        let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
+        let checked = check(&reference, digest, &bundles)?;
+        let pulled = registry.pull(&reference, digest, part, &store).await;
+        pulled.map_err(place::failed)?;
+        Ok((digest, checked))
+    })?;
+    if let Held::Cached(used) = &held {
+        used.touch(&digest);
+    }
+    Ok(Fetched { store, reference, checked, _held: Some(held) })
 }
 
 /// A package's name, its digest and its signatures, of which nobody checked any; its content is not fetched.
@@ -81,6 +121,7 @@ pub fn signed(
     plain_http: bool,
     config: &Config,
 ) -> Result<(PackageRef, Digest, Vec<Vec<u8>>)> {
+    let place = channel::settled(place, plain_http, config)?;
     if let Place::Registry(reference) = place {
         place::names_itself(wanted)?;
         let registry = place::registry(&reference, plain_http, config)?;
@@ -96,7 +137,7 @@ pub fn signed(
     Ok((fetched.reference, digest, bundles))
 }
 
-/// Runs what fills a temporary folder: a signal ends it as an error, so that the folder goes too.
+/// Runs what may fill a temporary folder: a signal ends it as an error, so that the folder goes too.
 fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     place::block_on(async {
         let [interrupt, terminate, hangup] =
@@ -147,7 +188,7 @@ pub fn unpacked(file: &Path) -> Result<Whole> {
 /// # Errors
 /// There is no such layout, the bundle is not whole, or the registry does not give the package whole.
 pub fn whole(place: Place, plain_http: bool, output: &Output, config: &Config) -> Result<Whole> {
-    let reference = match place {
+    let reference = match channel::settled(place, plain_http, config)? {
         Place::Layout(path) => return Ok(Whole { store: place::layout(&path)?, _folder: None }),
         Place::Bundle(file) => return unpacked(&file),
         Place::Registry(reference) => reference,

@@ -3,6 +3,8 @@
 //!
 //! Reads the environment in [`config`] only, prints in [`output`] and [`error`] only.
 
+mod cache;
+mod channel;
 pub mod commands;
 pub mod config;
 mod daemon;
@@ -10,6 +12,7 @@ pub mod error;
 mod fetch;
 pub mod output;
 mod place;
+mod rules;
 mod subject;
 
 use std::process::ExitCode;

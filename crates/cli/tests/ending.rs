@@ -53,6 +53,7 @@ fn a_pull_that_is_interrupted_leaves_no_folder() {
         let package = format!("{}/acme/exec:1.0.0", registry.local_addr().unwrap());
         let mut skep = Command::new(env!("CARGO_BIN_EXE_skep"));
         skep.args([command, &package]).env("TMPDIR", folder.path()).stderr(Stdio::piped());
+        skep.env("XDG_CACHE_HOME", "/dev/null"); // where nothing can be kept
         let child = skep.spawn().unwrap();
         let (question, _) =
             wait::within("skep to ask the registry", move || registry.accept().unwrap());

@@ -31,6 +31,7 @@ pub fn all() -> Value {
         "keys": KeyKind::ALL.map(|kind| (kind.as_str(), kind.spki_pattern())).into_iter().collect::<BTreeMap<_, _>>(),
         "media-types": {
             "bundle": media::BUNDLE,
+            "channel": media::CHANNEL,
             "config": media::CONFIG,
             "empty": media::EMPTY,
             "in-toto": media::IN_TOTO,

@@ -5,12 +5,14 @@
 
 pub mod archive;
 pub mod durable;
+pub mod memory;
 pub mod pack;
 pub mod registry;
 pub mod regular;
 pub mod signatures;
 pub mod store;
 
+pub use memory::{FollowError, Memory};
 pub use pack::pack;
 pub use registry::{Credentials, Registry, RegistryError};
 pub use store::{Collected, Store, StoreError};

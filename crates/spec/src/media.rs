@@ -14,6 +14,8 @@ pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub const PACKAGE: &str = "application/vnd.skep.package.v1";
 /// A Sigstore bundle, as cosign v3 writes it.
 pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// `artifactType` of a channel's manifest, whose layers are the bundles of its pointers.
+pub const CHANNEL: &str = "application/vnd.skep.channel.v1";
 /// The payload type of an in-toto statement in a DSSE envelope.
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 

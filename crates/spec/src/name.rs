@@ -127,6 +127,14 @@ impl FromStr for ServiceName {
 pub struct Channel(String);
 string_type!(Channel);
 
+impl Channel {
+    /// `stable`: the one that a reference without version, digest and channel means.
+    #[must_use]
+    pub fn stable() -> Self {
+        Self("stable".to_owned())
+    }
+}
+
 impl FromStr for Channel {
     type Err = NameError;
 

@@ -93,6 +93,16 @@ impl PackageRef {
         Self { digest: Some(digest), channel: None, ..self.clone() }
     }
 
+    /// The channel that it means: the one that it names, or `stable` where it names neither version nor digest.
+    #[must_use]
+    pub fn channel_meant(&self) -> Option<Channel> {
+        match (&self.digest, &self.version, &self.channel) {
+            (None, _, Some(channel)) => Some(channel.clone()),
+            (None, None, None) => Some(Channel::stable()),
+            _ => None,
+        }
+    }
+
     /// The same reference with `registry` filled in where it had none.
     #[must_use]
     pub fn or_registry(mut self, registry: &str) -> Self {

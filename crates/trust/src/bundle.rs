@@ -97,8 +97,11 @@ pub fn sign_predicate(
     predicate: &Value,
 ) -> Result<Vec<u8>, KeyError> {
     let encode = |e: serde_json::Error| KeyError::Encode(e.to_string());
-    let payload = statement(subjects, predicate_type, predicate).map_err(encode)?;
-    let signature = key.sign(&pae(media::IN_TOTO, &payload));
+    signed(key, &statement(subjects, predicate_type, predicate).map_err(encode)?)
+}
+
+fn signed(key: &SecretKey, payload: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let signature = key.sign(&pae(media::IN_TOTO, payload));
     let bundle = BundleOut {
         media_type: media::BUNDLE,
         verification_material: MaterialOut {
@@ -106,11 +109,11 @@ pub fn sign_predicate(
         },
         dsse_envelope: EnvelopeOut {
             payload_type: media::IN_TOTO,
-            payload: STANDARD.encode(&payload),
+            payload: STANDARD.encode(payload),
             signatures: [SignatureOut { sig: STANDARD.encode(signature) }],
         },
     };
-    serde_json::to_vec(&bundle).map_err(encode)
+    serde_json::to_vec(&bundle).map_err(|e| KeyError::Encode(e.to_string()))
 }
 
 impl Bundle {
@@ -162,6 +165,14 @@ impl Bundle {
     /// What is signed, whoever signed it: to tell whether two bundles say the same.
     pub(crate) fn payload(&self) -> &[u8] {
         &self.payload
+    }
+
+    /// The same statement, to the byte, signed by another key as well.
+    ///
+    /// # Errors
+    /// When the key's public half cannot be encoded.
+    pub fn also_signed_by(&self, key: &SecretKey) -> Result<Vec<u8>, KeyError> {
+        signed(key, &self.payload)
     }
 
     /// Whether `key` signed it.

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use skep_spec::param::MAX_EXACT;
 use skep_spec::{Channel, Digest, PackageName, json, media, schema};
 
-use crate::bundle::Statement;
-use crate::key::KeyId;
+use crate::bundle::{Statement, Subject, sign_predicate};
+use crate::key::{KeyError, KeyId, SecretKey};
 use crate::policy::Policy;
 use crate::time;
 use crate::verify::{BUNDLES_MAX, Refusal, code_of, trusted};
@@ -127,6 +127,15 @@ impl ChannelError {
             Self::Expired => "channel.expired",
         }
     }
+
+    /// Why bundles do not count, where too few do.
+    #[must_use]
+    pub fn refusals(&self) -> &[Refusal] {
+        match self {
+            Self::NotEnough { refusals, .. } => refusals,
+            _ => &[],
+        }
+    }
 }
 
 /// The schema of a pointer.
@@ -149,6 +158,50 @@ struct Predicate {
     _previous: Option<Digest>,
 }
 
+/// A pointer that is to be signed.
+#[derive(Clone, Copy, Debug)]
+pub struct Next<'a> {
+    /// The package.
+    pub name: &'a PackageName,
+    /// The channel.
+    pub channel: &'a Channel,
+    /// One more than the last.
+    pub sequence: u64,
+    /// Where it points to: the digest of an index.
+    pub digest: Digest,
+    /// Where the last one pointed to.
+    pub previous: Option<Digest>,
+    /// Now.
+    pub issued: SystemTime,
+    /// The last moment at which it installs something.
+    pub expires: SystemTime,
+}
+
+impl Next<'_> {
+    /// Signs it, as a bundle.
+    ///
+    /// # Errors
+    /// When a time has no spelling, or the key's public half cannot be encoded.
+    pub fn sign(&self, key: &SecretKey) -> Result<Vec<u8>, KeyError> {
+        let time = |moment| {
+            let text = time::format(moment);
+            text.ok_or_else(|| KeyError::Encode("a time before 1970 or after 9999".to_owned()))
+        };
+        let mut predicate = serde_json::json!({
+            "name": self.name,
+            "channel": self.channel,
+            "sequence": self.sequence,
+            "issued": time(self.issued)?,
+            "expires": time(self.expires)?,
+        });
+        if let Some(previous) = self.previous {
+            predicate["previous"] = previous.to_string().into();
+        }
+        let subject = Subject { name: "index".to_owned(), digest: self.digest };
+        sign_predicate(key, &[subject], media::PREDICATE_CHANNEL, &predicate)
+    }
+}
+
 /// Where a channel points to.
 ///
 /// `seen` is the highest pointer that the caller has kept; the caller keeps what comes back. `now` is as for
@@ -157,6 +210,21 @@ struct Predicate {
 /// # Errors
 /// Too few trusted keys signed one pointer, it is of something else, older than what was seen, or over.
 pub fn follow(
+    asked: &Asked<'_>,
+    bundles: &[Vec<u8>],
+    policy: &Policy,
+    seen: Option<Seen>,
+    now: SystemTime,
+) -> Result<Pointer, ChannelError> {
+    let pointer = look(asked, bundles, policy, seen, now)?;
+    if now > pointer.expires { Err(ChannelError::Expired) } else { Ok(pointer) }
+}
+
+/// As [`follow`], of a pointer that may have expired: it installs nothing, and the next one follows it.
+///
+/// # Errors
+/// As [`follow`], but for the expiry.
+pub fn look(
     asked: &Asked<'_>,
     bundles: &[Vec<u8>],
     policy: &Policy,
@@ -175,7 +243,6 @@ pub fn follow(
         Some(Seen { sequence: same, digest }) if same == sequence && digest != found => {
             Err(ChannelError::Equivocation { sequence, seen: digest, found })
         }
-        _ if now > pointer.expires => Err(ChannelError::Expired),
         _ => Ok(pointer),
     }
 }

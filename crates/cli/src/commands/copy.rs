@@ -3,20 +3,23 @@
 use clap::Args;
 use serde::Serialize;
 use skep_oci::registry::Pushed;
-use skep_spec::{Digest, PackageRef};
+use skep_spec::{Channel, Digest, PackageRef};
 
+use crate::channel::{self, Followed};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::fetch::whole;
 use crate::output::{Output, bytes};
 use crate::place::{self, Place};
+use crate::rules;
 
 /// Copy a package, with all that refers to it, to a registry: from another one, from a layout or a bundle
 ///
-/// Not a byte changes, so that digests and signatures stay good. The tag moves last: whoever follows it finds everything.
+/// Not a byte changes, so that digests and signatures stay good. The tag moves last: whoever follows it finds everything. Of
+/// name@channel the channel goes along, unless it has moved on over there.
 #[derive(Debug, Args)]
 pub struct Copy {
-    /// What: [registry/]publisher/name:version (or @sha256:…), an OCI layout, or a bundle
+    /// What: [registry/]publisher/name:version (or @sha256:…, @channel), an OCI layout, or a bundle
     from: String,
     /// Where to: [registry/][path/]publisher/name, with the same name, and the same version or none
     to: String,
@@ -33,6 +36,8 @@ struct Answer {
     from: String,
     to: String,
     digest: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<Channel>,
     blobs: usize,
     bytes: u64,
     signatures: usize,
@@ -54,6 +59,7 @@ impl Copy {
         if matches!(place, Place::Registry(_)) {
             place::names_itself(self.package.as_ref())?;
         }
+        let (place, followed) = self.followed(place, config)?;
         let found = whole(place, self.plain_http, output, config)?;
         let (reference, digest) = place::package(&found.store, self.package.as_ref())?;
         let to = PackageRef { version: to.version.or(reference.version), ..to };
@@ -61,14 +67,32 @@ impl Copy {
         let pushed = place::block_on(async {
             registry.push(&found.store, digest, &to).await.map_err(place::failed)
         })?;
+        let channel = followed.as_ref().map(|followed| followed.channel.clone());
+        if let Some(followed) = &followed {
+            channel::carry(followed, &registry, &to, &rules::of_machine(config)?)?;
+        }
         let Pushed { blobs, bytes: size, signatures, others } = pushed;
         let (from, to) = (self.from, to.to_string());
-        let answer = Answer { from, to, digest, blobs, bytes: size, signatures, others };
+        let answer = Answer { from, to, digest, channel, blobs, bytes: size, signatures, others };
         output.answer(&answer, || {
-            let Answer { from, to, .. } = &answer;
+            let Answer { from, to, channel, .. } = &answer;
+            let channel = channel.as_ref().map(|channel| format!(", the channel {channel}"));
+            let channel = channel.unwrap_or_default();
             let (sent, came) = (bytes(size), place::came_along(signatures, others));
-            format!("Copied {from} to {to}\n{digest}\n{blobs} new blobs, {sent}, {came}")
+            format!("Copied {from} to {to}\n{digest}\n{blobs} new blobs, {sent}, {came}{channel}")
         });
         Ok(())
+    }
+
+    /// A channel that is named is followed, and goes along.
+    fn followed(&self, place: Place, config: &Config) -> Result<(Place, Option<Followed>)> {
+        let reference = match &place {
+            Place::Registry(reference) if reference.channel.is_some() => reference,
+            _ => return Ok((place, None)),
+        };
+        let registry = place::registry(reference, self.plain_http, config)?;
+        let followed = channel::follow(&registry, reference, &rules::of_machine(config)?, config)?;
+        let place = Place::Registry(followed.reference.at(followed.pointer.digest));
+        Ok((place, Some(followed)))
     }
 }

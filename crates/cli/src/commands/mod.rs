@@ -2,6 +2,8 @@
 
 pub(crate) mod build;
 mod bundle;
+mod cache;
+mod channel;
 mod conformance;
 mod copy;
 mod diff;
@@ -51,6 +53,8 @@ pub struct Skep {
 pub enum Command {
     Build(build::Build),
     Bundle(bundle::Bundle),
+    Cache(cache::Cache),
+    Channel(channel::Channel),
     Conformance(conformance::Conformance),
     Copy(copy::Copy),
     Diff(diff::Diff),
@@ -88,6 +92,8 @@ impl Command {
         match self {
             Self::Build(command) => command.run(output, &config),
             Self::Bundle(command) => command.run(output, &config),
+            Self::Cache(command) => command.run(output, &config),
+            Self::Channel(command) => command.run(output, &config),
             Self::Conformance(command) => command.run(output),
             Self::Copy(command) => command.run(output, &config),
             Self::Diff(command) => command.run(output, &config),

@@ -8,17 +8,19 @@ use skep_oci::registry::Carried;
 use skep_oci::{Registry, Store};
 use skep_spec::{Digest, PackageRef};
 
+use crate::channel;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::output::Output;
-use crate::place;
+use crate::place::{self, Place};
 
 /// Pull a package, with all that refers to it, from a registry into a layout
 ///
-/// Every digest is checked; signatures are not: skep verify LAYOUT does that, and skepd before it installs.
+/// Every digest is checked; signatures are not: skep verify LAYOUT does that, and skepd before it installs. Only a channel is
+/// followed by trust.toml.
 #[derive(Debug, Args)]
 pub struct Pull {
-    /// What: [registry/]publisher/name:version, or @sha256:… instead of the version
+    /// What: [registry/]publisher/name:version, or @sha256:… or @channel instead of the version
     reference: String,
     /// The folder of the layout; it is made if need be
     #[arg(long, short = 'o', value_name = "LAYOUT")]
@@ -43,7 +45,10 @@ impl Pull {
     /// # Errors
     /// The registry does not give it whole, or the layout cannot be written.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let reference = place::reference(&self.reference, config)?;
+        let place = Place::Registry(place::reference(&self.reference, config)?);
+        let Place::Registry(reference) = channel::settled(place, self.plain_http, config)? else {
+            return Err(Error::usage(format!("'{}' is no reference", self.reference)));
+        };
         let registry = place::registry(&reference, self.plain_http, config)?;
         let (digest, carried) = place::block_on(self.pull(&registry, &reference))?;
         place::note_left(&carried, output);
@@ -63,10 +68,23 @@ impl Pull {
         let digest = registry.resolve(reference).await.map_err(place::failed)?;
         let new = Store::would_make(&self.out);
         let filled = self.fill(registry, reference, digest).await;
-        if filled.is_err() {
-            new.iter().for_each(|path| place::remove(path));
-        }
+        let filled =
+            filled.map_err(|error| match error.kind() == Kind::Failed && self.has_blobs() {
+                true => error.hint(format!(
+                    "what came is kept in {}: the same command goes on from there",
+                    self.out.display()
+                )),
+                false => {
+                    new.iter().for_each(|path| place::remove(path));
+                    error
+                }
+            });
         Ok((digest, filled?))
+    }
+
+    fn has_blobs(&self) -> bool {
+        let blobs = std::fs::read_dir(self.out.join("blobs/sha256"));
+        blobs.is_ok_and(|mut blobs| blobs.next().is_some())
     }
 
     async fn fill(

@@ -9,6 +9,7 @@ use skep_spec::{Digest, PackageRef, media};
 use skep_trust::{KeyId, SecretKey, bundle};
 
 use super::key;
+use crate::channel;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::output::Output;
@@ -47,20 +48,21 @@ impl Sign {
     /// No key, no package, or the layout or registry cannot be written.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let key = key::secret(&self.key)?;
-        let (reference, digest) = match Place::parse(&self.place, config)? {
-            Place::Layout(path) => self.in_layout(&key, &path)?,
-            Place::Registry(reference) => self.in_registry(&key, reference, config)?,
-            Place::Bundle(path) => {
-                let shown = path.display();
-                let hint = format!(
-                    "skep unbundle {shown} -o LAYOUT, sign the layout, and skep bundle it again"
-                );
-                return Err(Error::usage(format!(
-                    "'{shown}' is a bundle, to which nothing is added"
-                ))
-                .hint(hint));
-            }
-        };
+        let (reference, digest) =
+            match channel::settled(Place::parse(&self.place, config)?, self.plain_http, config)? {
+                Place::Layout(path) => self.in_layout(&key, &path)?,
+                Place::Registry(reference) => self.in_registry(&key, reference, config)?,
+                Place::Bundle(path) => {
+                    let shown = path.display();
+                    let hint = format!(
+                        "skep unbundle {shown} -o LAYOUT, sign the layout, and skep bundle it again"
+                    );
+                    return Err(Error::usage(format!(
+                        "'{shown}' is a bundle, to which nothing is added"
+                    ))
+                    .hint(hint));
+                }
+            };
         let id = key.public().map_err(place::failed)?.id();
         let answer = Answer { package: reference.to_string(), digest, key: id };
         output.answer(&answer, || format!("Signed {reference}\n{digest}\nby key {id}"));

@@ -6,17 +6,18 @@ use std::time::SystemTime;
 use clap::Args;
 use serde::Serialize;
 use skep_oci::registry::Part;
-use skep_oci::regular;
 use skep_spec::oci::{Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef};
 use skep_trust::{Asked, Origin, Policy, Verified, admit, verify};
 
 use super::key;
+use crate::channel;
 use crate::config::Config;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetched, fetch};
 use crate::output::Output;
 use crate::place::{self, Place};
+use crate::rules;
 
 /// Check who signed a package, and that every byte of it is what they signed
 ///
@@ -63,6 +64,7 @@ impl Verify {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let policy = self.policy(config)?;
         let place = Place::parse(&self.place, config)?;
+        let place = channel::settled_by(place, || Ok(policy.clone()), self.plain_http, config)?;
         let fetched = fetch(
             place,
             self.package.as_ref(),
@@ -80,11 +82,7 @@ impl Verify {
         if let Some(file) = &self.key {
             return Ok(Policy::of_keys(vec![key::public(file)?], 1));
         }
-        let file = self.policy.clone().unwrap_or_else(|| config.config_dir.join("trust.toml"));
-        let shown = file.display();
-        let text = regular::text(&file).context(|| format!("can't read '{shown}'"));
-        let text = text.map_err(|e| e.hint("name a key with --key, or rules with --policy"))?;
-        Policy::parse(&text).map_err(|e| Error::caused(Kind::Usage, format!("'{shown}'"), &e))
+        rules::must(&self.policy.clone().unwrap_or_else(|| config.config_dir.join("trust.toml")))
     }
 }
 

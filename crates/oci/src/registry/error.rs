@@ -17,7 +17,7 @@ pub enum RegistryError {
     NoVersion(String),
     /// The reference names a channel.
     #[error(
-        "'{0}' names a channel, which is not followed yet: write publisher/name:VERSION or @sha256:DIGEST"
+        "'{0}' names a channel, which is not followed here: write publisher/name:VERSION or @sha256:DIGEST"
     )]
     Channel(String),
     /// The HTTP client could not be built.
@@ -237,6 +237,15 @@ impl RegistryError {
     pub fn unauthorized(&self) -> Option<(String, bool)> {
         let Self::Unauthorized { action, registry, named, said } = self else { return None };
         Some((unauthorized(action, registry, *named, said.as_ref()), *named))
+    }
+
+    /// Whether an answer broke off in its middle.
+    pub(super) fn is_cut(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::Hangs { .. } => true,
+            Self::Length { expected, found, .. } => found < expected,
+            _ => false,
+        }
     }
 
     /// Whether trying again soon may help.

@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, LOCATION};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, LOCATION, RANGE,
+};
 use reqwest::{Method, StatusCode, Url};
 use tokio::time::Instant;
 
 use super::error::RegistryError;
+use crate::store::Received;
 
 /// Bytes a second that a registry sends at least.
 const SLOWEST: u64 = 16 * 1024;
+/// How often a request is sent that brings nothing.
+const TRIES: u32 = 3;
 /// Most redirects that are followed for one request.
 const REDIRECTS_MAX: usize = 5;
 /// Bytes of an error's body that are looked at for what the registry says.
@@ -149,23 +154,52 @@ impl Http {
     ///
     /// 401 and 404 come back as answers: what they mean depends on the question.
     pub(super) async fn get(&self, get: &Get<'_>) -> Result<Answer, RegistryError> {
-        let mut pause = self.limits.back_off;
-        for _ in 0..2 {
-            match self.get_once(get).await {
-                Err(error) if error.is_passing() => tokio::time::sleep(pause).await,
-                result => return result,
+        let mut received = Received::default();
+        let answer = self.get_into(get, &mut received).await?;
+        Ok(match answer.status.is_success() {
+            true => Answer { body: received.into_bytes(), ..answer },
+            false => answer,
+        })
+    }
+
+    /// The same of a body of which some has come already. One that breaks off after more has come is gone on with, within the
+    /// time of the whole; what came stays in `received`.
+    pub(super) async fn get_into(
+        &self,
+        get: &Get<'_>,
+        received: &mut Received,
+    ) -> Result<Answer, RegistryError> {
+        let (begun, mut pause, mut failures) = (Instant::now(), self.limits.back_off, 0);
+        let mut most = received.len();
+        loop {
+            let from = match get.body {
+                Body::Exactly(_) => begun,
+                Body::AtMost(_) => Instant::now(),
+            };
+            let answer = tokio::time::timeout_at(from + get.time, self.follow(get, received)).await;
+            let error = match answer {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(self.hangs(get.action, get.time)),
+            };
+            if matches!(get.body, Body::Exactly(_)) && error.is_cut() && received.len() > most {
+                most = received.len();
+                continue;
             }
+            failures += 1;
+            if failures == TRIES || !error.is_passing() {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        self.get_once(get).await
     }
 
-    async fn get_once(&self, get: &Get<'_>) -> Result<Answer, RegistryError> {
-        let answer = tokio::time::timeout_at(Instant::now() + get.time, self.follow(get)).await;
-        answer.map_err(|_| self.hangs(get.action, get.time))?
-    }
-
-    async fn follow(&self, get: &Get<'_>) -> Result<Answer, RegistryError> {
+    async fn follow(
+        &self,
+        get: &Get<'_>,
+        received: &mut Received,
+    ) -> Result<Answer, RegistryError> {
         let mut url = get.url.clone();
         for hop in 0..=REDIRECTS_MAX {
             let authorization = get.authorization.filter(|_| hop == 0);
@@ -176,9 +210,12 @@ impl Http {
             if let Some(authorization) = authorization {
                 request = request.header(AUTHORIZATION, authorization);
             }
+            if received.len() > 0 {
+                request = request.header(RANGE, format!("bytes={}-", received.len()));
+            }
             let answer = request.send().await.map_err(|e| self.failed(get.action, &e))?;
             if !answer.status().is_redirection() || !answer.headers().contains_key(LOCATION) {
-                return self.read(get, answer).await;
+                return self.read(get, answer, received).await;
             }
             url = self.next_hop(get.action, &url, answer.headers())?;
         }
@@ -203,14 +240,22 @@ impl Http {
         &self,
         get: &Get<'_>,
         answer: reqwest::Response,
+        received: &mut Received,
     ) -> Result<Answer, RegistryError> {
         let status = answer.status();
         let headers = answer.headers().clone();
+        if status == StatusCode::RANGE_NOT_SATISFIABLE && received.len() > 0 {
+            received.restart()?;
+            let why = "it does not go on in the middle".to_owned();
+            return Err(self.broken(get.action, why));
+        }
         if !status.is_success() {
             // Only words for people are in it: a broken or endless one is no error of its own.
-            let words = self.capped(get, answer, Body::AtMost(SAID_MAX));
-            let words = tokio::time::timeout(SAID_WITHIN, words).await;
-            let body = words.ok().and_then(Result::ok).unwrap_or_default();
+            let mut words = Received::default();
+            let said = self.capped(get, answer, Body::AtMost(SAID_MAX), &mut words);
+            let said = tokio::time::timeout(SAID_WITHIN, said).await;
+            let body = said.ok().and_then(Result::ok).map(|()| words.into_bytes());
+            let body = body.unwrap_or_default();
             if status == StatusCode::UNAUTHORIZED || status == StatusCode::NOT_FOUND {
                 return Ok(Answer { status, headers, body });
             }
@@ -219,8 +264,14 @@ impl Http {
         if get.method == Method::HEAD {
             return Ok(Answer { status, headers, body: Vec::new() });
         }
-        let body = self.capped(get, answer, get.body).await?;
-        Ok(Answer { status, headers, body })
+        if status != StatusCode::PARTIAL_CONTENT {
+            received.restart()?; // all of it comes
+        } else if received.len() == 0 || begins_at(&headers) != Some(received.len()) {
+            return Err(self
+                .misbehaves(get.action, "it sends another part than it was asked for".to_owned()));
+        }
+        self.capped(get, answer, get.body, received).await?;
+        Ok(Answer { status, headers, body: Vec::new() })
     }
 
     async fn capped(
@@ -228,12 +279,12 @@ impl Http {
         get: &Get<'_>,
         answer: reqwest::Response,
         limit: Body,
-    ) -> Result<Vec<u8>, RegistryError> {
-        let announced = announced(answer.headers());
+        received: &mut Received,
+    ) -> Result<(), RegistryError> {
+        let announced = announced(answer.headers()).map(|rest| received.len().saturating_add(rest));
         if let Some(announced) = announced {
             self.fits(get.action, announced, limit)?;
         }
-        let mut body = Vec::new();
         let mut stream = answer.bytes_stream();
         let gap = self.limits.gap;
         let late = |_| self.hangs(get.action, gap);
@@ -241,11 +292,11 @@ impl Http {
             let piece = piece.map_err(|e| match announced {
                 // The connection ended before the announced length: hyper's own check.
                 Some(expected) if !e.is_timeout() => {
-                    self.lies(get.action, expected, body.len() as u64)
+                    self.lies(get.action, expected, received.len())
                 }
                 _ => self.failed(get.action, &e),
             })?;
-            let size = (body.len() + piece.len()) as u64;
+            let size = received.len() + piece.len() as u64;
             match limit {
                 Body::AtMost(limit) if size > limit => {
                     return Err(self.too_large(get.action, limit));
@@ -253,13 +304,13 @@ impl Http {
                 Body::Exactly(expected) if size > expected => {
                     return Err(self.lies(get.action, expected, size));
                 }
-                _ => body.extend_from_slice(&piece),
+                _ => received.push(&piece)?,
             }
         }
         if let Body::Exactly(expected) = limit {
-            self.fits(get.action, body.len() as u64, Body::Exactly(expected))?;
+            self.fits(get.action, received.len(), Body::Exactly(expected))?;
         }
-        Ok(body)
+        Ok(())
     }
 
     fn fits(&self, action: &str, size: u64, limit: Body) -> Result<(), RegistryError> {
@@ -281,6 +332,10 @@ impl Http {
     fn lies(&self, action: &str, expected: u64, found: u64) -> RegistryError {
         let registry = self.registry.clone();
         RegistryError::Length { action: action.into(), registry, expected, found }
+    }
+
+    fn broken(&self, action: &str, why: String) -> RegistryError {
+        RegistryError::Broken { action: action.into(), registry: self.registry.clone(), why }
     }
 
     pub(super) fn misbehaves(&self, action: &str, why: String) -> RegistryError {
@@ -344,6 +399,12 @@ fn of_certificate(why: &str) -> String {
 
 fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {
     error.source().map_or(error, innermost)
+}
+
+/// Where a part begins: of `Content-Range: bytes 5-9/10` 5.
+fn begins_at(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
+    range.split_once('-')?.0.trim().parse().ok()
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {

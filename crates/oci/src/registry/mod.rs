@@ -7,6 +7,7 @@
 mod auth;
 mod carry;
 pub mod challenge;
+mod channel;
 mod credentials;
 mod error;
 mod http;
@@ -26,10 +27,12 @@ pub use self::credentials::Credentials;
 pub use self::error::RegistryError;
 pub use self::http::TimeLimits;
 use self::http::{Answer, Body, Get, Http};
+
 pub use self::login::{Login, LoginError};
 pub use self::pull::Part;
 pub use self::push::Pushed;
 pub use self::tags::Tags;
+use crate::store::Received;
 
 /// How to speak to a registry.
 #[derive(Clone, Debug, Default)]
@@ -164,19 +167,35 @@ impl Registry {
         digest: &Digest,
         size: u64,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let answer = self.read(Read {
+        let mut received = Received::default();
+        match self.receive(action, repository, digest, size, &mut received).await? {
+            true => self.has_digest(action, digest, received.into_bytes()).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Brings the rest of a blob of which some has come already; says whether the registry has it. What came is unchecked.
+    async fn receive(
+        &self,
+        action: &str,
+        repository: &str,
+        digest: &Digest,
+        size: u64,
+        received: &mut Received,
+    ) -> Result<bool, RegistryError> {
+        if size > 0 && received.len() == size {
+            return Ok(true);
+        }
+        let read = Read {
             action,
             repository,
             path: format!("/v2/{repository}/blobs/{digest}"),
             accept: "",
             body: Body::Exactly(size),
             method: Method::GET,
-        });
-        let answer = answer.await?;
-        if answer.status == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        self.has_digest(action, digest, answer.body).map(Some)
+        };
+        let answer = self.read_into(read, received).await?;
+        Ok(answer.status != StatusCode::NOT_FOUND)
     }
 
     async fn has_blob(
@@ -212,15 +231,29 @@ impl Registry {
 
     /// Reads; a challenge is answered once. Success and 404 come back.
     async fn read(&self, read: Read<'_>) -> Result<Answer, RegistryError> {
+        let mut received = Received::default();
+        let answer = self.read_into(read, &mut received).await?;
+        Ok(match answer.status.is_success() {
+            true => Answer { body: received.into_bytes(), ..answer },
+            false => answer,
+        })
+    }
+
+    async fn read_into(
+        &self,
+        read: Read<'_>,
+        received: &mut Received,
+    ) -> Result<Answer, RegistryError> {
         let known = self.auth.known(read.repository, Access::Push);
         let known = known.or_else(|| self.auth.known(read.repository, Access::Pull));
-        let first = self.read_as(&read, known.map(|known| known.header())).await?;
+        let known = known.map(|known| known.header());
+        let first = self.read_as(&read, known, received).await?;
         if first.status != StatusCode::UNAUTHORIZED {
             return Ok(first);
         }
         let (http, repository) = (&self.http, read.repository);
         let answer = self.auth.answer(http, repository, Access::Pull, read.action, &first).await?;
-        let second = self.read_as(&read, Some(answer.header())).await?;
+        let second = self.read_as(&read, Some(answer.header()), received).await?;
         if second.status == StatusCode::UNAUTHORIZED {
             return Err(self.auth.refused(&self.http, read.action, &second.body));
         }
@@ -231,6 +264,7 @@ impl Registry {
         &self,
         read: &Read<'_>,
         authorization: Option<String>,
+        received: &mut Received,
     ) -> Result<Answer, RegistryError> {
         let limits = self.http.limits();
         let get = Get {
@@ -245,7 +279,7 @@ impl Registry {
                 Body::AtMost(_) => limits.document,
             },
         };
-        self.http.get(&get).await
+        self.http.get_into(&get, received).await
     }
 
     fn not_found(&self, action: &str) -> RegistryError {

@@ -1,15 +1,24 @@
 //! Pulling a package into a store: every byte within its descriptor's size, every digest checked.
 
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef, Version, media};
 use skep_trust::admit::LAYER_MAX;
 
 use super::Registry;
 use super::error::RegistryError;
-use crate::store::{Store, StoreError};
+use crate::store::{Received, Store, StoreError};
 
 /// Most bytes of one package, all platforms together.
 const PACKAGE_MAX: u64 = 1024 * 1024 * 1024;
+
+/// How many requests are under way at once.
+const AT_ONCE: usize = 4;
+
+/// From so many bytes on, what came of a blob stays where a pull is cut off, and the next one goes on from there.
+const LARGE: u64 = 64 * 1024;
 
 /// The roles that a node needs; the rest stays in the registry.
 const NODE_ROLES: [&str; 2] = ["object", "manifest"];
@@ -44,12 +53,16 @@ impl Registry {
             Pull { registry: self, store, repository: &reference.repository(), action: &action };
         let bytes = pull.document(&digest).await?;
         let index = Index::parse(&bytes).map_err(|e| self.not_ours(&action, "index", &e))?;
-        let mut room = PACKAGE_MAX;
-        for entry in &index.manifests {
+        let is_wanted = |entry: &&Descriptor| {
             let arch = entry.platform.as_ref().and_then(|platform| platform.arch());
-            if part == Part::Whole || matches!(part, Part::Node(wanted) if arch == Some(wanted)) {
-                pull.platform(entry, part, &mut room).await?;
-            }
+            part == Part::Whole || matches!(part, Part::Node(wanted) if arch == Some(wanted))
+        };
+        let wanted: Vec<&Descriptor> = index.manifests.iter().filter(is_wanted).collect();
+        let platforms = at_once(wanted.into_iter().map(|entry| pull.platform(entry))).await?;
+        let blobs = pull.wanted(platforms.iter().map(|(manifest, _)| manifest), part)?;
+        at_once(blobs.into_iter().map(|entry| pull.blob(entry))).await?;
+        for (_, bytes) in &platforms {
+            store.put(bytes)?;
         }
         store.put(&bytes)?;
         let named = index.annotations.get(media::VERSION).and_then(|v| v.parse::<Version>().ok());
@@ -81,12 +94,11 @@ struct Pull<'a> {
 }
 
 impl Pull<'_> {
+    /// A platform's manifest, and its bytes.
     async fn platform(
         &self,
         entry: &Descriptor,
-        part: Part,
-        room: &mut u64,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<(ImageManifest, Vec<u8>), RegistryError> {
         let bytes = self.document(&entry.digest).await?;
         if bytes.len() as u64 != entry.size {
             return Err(RegistryError::Length {
@@ -98,15 +110,36 @@ impl Pull<'_> {
         }
         let manifest = ImageManifest::parse(&bytes)
             .map_err(|e| self.registry.not_ours(self.action, "platform manifest", &e))?;
-        self.blob(&manifest.config, room).await?;
-        for layer in &manifest.layers {
-            let wanted = layer.role().is_some_and(|role| NODE_ROLES.contains(&role));
-            if part == Part::Whole || wanted {
-                self.blob(layer, room).await?;
+        Ok((manifest, bytes))
+    }
+
+    /// What is to come of these platforms, each blob once: all of it within what a package may have.
+    fn wanted<'m>(
+        &self,
+        platforms: impl Iterator<Item = &'m ImageManifest>,
+        part: Part,
+    ) -> Result<Vec<&'m Descriptor>, RegistryError> {
+        let mut room = PACKAGE_MAX;
+        let mut blobs: BTreeMap<Digest, &Descriptor> = BTreeMap::new();
+        for manifest in platforms {
+            let is_wanted = |layer: &&Descriptor| {
+                let is_node = layer.role().is_some_and(|role| NODE_ROLES.contains(&role));
+                part == Part::Whole || is_node
+            };
+            let layers = manifest.layers.iter().filter(is_wanted);
+            for entry in std::iter::once(&manifest.config).chain(layers) {
+                let limit = LAYER_MAX.min(room);
+                if entry.size > limit {
+                    let (action, registry) = (self.action.into(), self.registry.host().into());
+                    return Err(RegistryError::TooLarge { action, registry, limit });
+                }
+                // One of another size is no duplicate, and is refused when it comes.
+                if blobs.insert(entry.digest, entry).is_none_or(|other| other.size != entry.size) {
+                    room -= entry.size;
+                }
             }
         }
-        self.store.put(&bytes)?;
-        Ok(())
+        Ok(blobs.into_values().collect())
     }
 
     async fn document(&self, digest: &Digest) -> Result<Vec<u8>, RegistryError> {
@@ -119,19 +152,34 @@ impl Pull<'_> {
         found.ok_or_else(|| self.registry.not_found(self.action))
     }
 
-    async fn blob(&self, entry: &Descriptor, room: &mut u64) -> Result<(), RegistryError> {
-        let limit = LAYER_MAX.min(*room);
-        if entry.size > limit {
-            let (action, registry) = (self.action.to_owned(), self.registry.host().to_owned());
-            return Err(RegistryError::TooLarge { action, registry, limit });
-        }
-        *room -= entry.size;
+    async fn blob(&self, entry: &Descriptor) -> Result<(), RegistryError> {
+        let Descriptor { digest, size, .. } = *entry;
         if self.store.holds(entry) {
             return Ok(());
         }
-        let action = format!("{}: layer {}", self.action, entry.digest.short());
-        let bytes = self.registry.blob(&action, self.repository, &entry.digest, entry.size).await?;
-        self.store.put(&bytes.ok_or_else(|| self.registry.not_found(&action))?)?;
-        Ok(())
+        let action = format!("{}: layer {}", self.action, digest.short());
+        let mut received = match size >= LARGE {
+            true => self.store.received(&digest, size)?,
+            false => Received::default(),
+        };
+        let came = self.registry.receive(&action, self.repository, &digest, size, &mut received);
+        if !came.await? {
+            return Err(self.registry.not_found(&action));
+        }
+        // Hashing and waiting for the disk: elsewhere, so that others come meanwhile.
+        let store = self.store.clone();
+        let kept = tokio::task::spawn_blocking(move || store.keep(&digest, received)).await;
+        let kept = kept.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        kept?.map_err(|found| {
+            let registry = self.registry.host().to_owned();
+            RegistryError::Digest { action, registry, found }
+        })
     }
+}
+
+/// Does all of these, several at once; the first failure ends the others.
+async fn at_once<T>(
+    work: impl Iterator<Item = impl Future<Output = Result<T, RegistryError>>>,
+) -> Result<Vec<T>, RegistryError> {
+    stream::iter(work).buffered(AT_ONCE).try_collect().await
 }

@@ -124,7 +124,7 @@ impl Registry {
         RegistryError::Layout { action: action.to_owned(), why: super::http::chain(error) }
     }
 
-    async fn pusher<'a>(
+    pub(super) async fn pusher<'a>(
         &'a self,
         repository: &'a str,
         action: &'a str,
@@ -169,7 +169,7 @@ fn is_whole(action: &str, store: &Store, index: &Index) -> Result<(), RegistryEr
     Err(RegistryError::Partial { action, here })
 }
 
-struct Pusher<'a> {
+pub(super) struct Pusher<'a> {
     registry: &'a Registry,
     client: oci_client::Client,
     repository: &'a str,
@@ -221,7 +221,7 @@ impl Pusher<'_> {
         Ok(())
     }
 
-    async fn blob(
+    pub(super) async fn blob(
         &self,
         digest: &Digest,
         bytes: Vec<u8>,
@@ -235,7 +235,7 @@ impl Pusher<'_> {
         self.upload(&Upload::Blob { digest: *digest, bytes: bytes.into() }).await
     }
 
-    async fn manifest(
+    pub(super) async fn manifest(
         &self,
         tag: &str,
         media_type: &'static str,

@@ -7,12 +7,10 @@ use skep_spec::{Channel, PackageRef, Version, json};
 
 use super::error::RegistryError;
 use super::http::{Body, chain};
-use super::{Read, Registry};
+use super::{Read, Registry, channel};
 
 /// Most pages that are followed, of as many tags as the registry likes.
 const PAGES_MAX: usize = 64;
-/// What a channel's tag begins with (part 9 of the standard).
-const CHANNEL_PREFIX: &str = "skep-channel-";
 
 /// What a package is tagged with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +64,7 @@ impl Registry {
 
 impl Tags {
     fn add(&mut self, tag: &str) {
-        match tag.strip_prefix(CHANNEL_PREFIX) {
+        match tag.strip_prefix(channel::PREFIX) {
             Some(channel) => self.channels.extend(channel.parse::<Channel>()),
             None => self.versions.extend(Version::from_tag(tag)),
         }

@@ -7,6 +7,7 @@ use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
 use skep_spec::{Digest, media};
 
 use super::error::io_error;
+use super::part::PART;
 use super::{Store, StoreError};
 
 /// What was removed.
@@ -37,6 +38,11 @@ impl Store {
         let mut collected = Collected::default();
         let folder = self.blobs();
         for entry in fs::read_dir(&folder).map_err(io_error("list", &folder))?.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(PART.as_bytes()) {
+                let path = entry.path();
+                fs::remove_file(&path).map_err(io_error("remove", &path))?;
+                continue;
+            }
             // What is being written has another name.
             let digest =
                 entry.file_name().to_str().and_then(|name| format!("sha256:{name}").parse().ok());

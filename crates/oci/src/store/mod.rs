@@ -7,6 +7,7 @@ mod collect;
 mod copy;
 mod error;
 mod index;
+mod part;
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -20,6 +21,7 @@ pub use self::collect::Collected;
 pub use self::error::StoreError;
 pub(crate) use self::error::io_error;
 pub(crate) use self::index::{choose, packages_of};
+pub(crate) use self::part::Received;
 use crate::{durable, regular};
 
 /// A store in a folder.

@@ -1,6 +1,8 @@
 //! What the tests of this folder share: a small package, real tools, a real registry.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)] // each test uses a part of it
 
+pub mod server;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use skep_object::fit;
-use skep_oci::regular;
 use skep_spec::{Digest, PackageRef};
-use skep_trust::{Asked, Package, Policy, Verified, admit, verify_or_allow};
+use skep_trust::{Asked, Package, Verified, admit, verify_or_allow};
 
 use super::{Ready, host};
 use crate::config::Config;
 use crate::daemon;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::fetch::Fetched;
 use crate::place;
+use crate::rules;
 
 /// Whether this machine's rules let a package in.
 pub(super) fn checked(
@@ -25,24 +25,13 @@ pub(super) fn checked(
 ) -> Result<Verified<Digest>> {
     let asked = Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
     let now = SystemTime::now();
-    verify_or_allow(&asked, bundles, &policy(config)?, now, allow_unsigned).map_err(|error| {
-        let take = "trust its key in trust.toml, or take the risk: --allow-unsigned";
-        let hint = error.hint().unwrap_or(take);
-        place::refused(error).hint(hint)
-    })
-}
-
-/// This machine's rules. Where there are none nobody is trusted; rules that cannot be read are no such case, for they may
-/// revoke.
-fn policy(config: &Config) -> Result<Policy> {
-    let file = config.config_dir.join("trust.toml");
-    let shown = file.display();
-    let text = match regular::text(&file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        read => read
-            .map_err(|error| Error::caused(Kind::Usage, format!("can't read '{shown}'"), &error))?,
-    };
-    Policy::parse(&text).map_err(|error| Error::caused(Kind::Usage, format!("'{shown}'"), &error))
+    verify_or_allow(&asked, bundles, &rules::of_machine(config)?, now, allow_unsigned).map_err(
+        |error| {
+            let take = "trust its key in trust.toml, or take the risk: --allow-unsigned";
+            let hint = error.hint().unwrap_or(take);
+            place::refused(error).hint(hint)
+        },
+    )
 }
 
 /// What was checked and fetched, once its code is held against its manifest.

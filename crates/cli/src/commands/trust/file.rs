@@ -1,16 +1,16 @@
 //! `trust.toml` as a file: read, and replaced whole.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use skep_oci::{durable, regular};
+use skep_oci::durable;
 use skep_trust::Policy;
 
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::rules;
 
 /// Which file.
 #[derive(Debug, Args)]
@@ -36,14 +36,7 @@ impl Which {
 impl TrustFile {
     /// Its text and rules. What is not there has none.
     pub(super) fn read(&self) -> Result<(String, Policy)> {
-        let shown = self.path.display();
-        let text = match regular::text(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            read => read.context(|| format!("can't read '{shown}'"))?,
-        };
-        let policy = Policy::parse(&text);
-        let policy = policy.map_err(|e| Error::caused(Kind::Usage, format!("'{shown}'"), &e))?;
-        Ok((text, policy))
+        rules::read(&self.path)
     }
 
     /// Replaces its text by what `edit` makes of it; none leaves it as it is. Two that edit at once do so one after the other.

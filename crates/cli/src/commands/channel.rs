@@ -1,0 +1,344 @@
+//! `skep channel`.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use skep_oci::Registry;
+use skep_spec::oci::Index;
+use skep_spec::{Channel as Name, Digest, PackageRef, media};
+use skep_trust::bundle::Bundle;
+use skep_trust::channel::{Asked, Next, Seen};
+use skep_trust::verify::BUNDLES_MAX;
+use skep_trust::{KeyId, Policy, SecretKey, time};
+
+use super::key;
+use crate::channel::{self, Followed};
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::output::Output;
+use crate::place;
+use crate::rules;
+
+/// Move, sign and show channels: signed pointers such as stable, which install, upgrade, verify, run, pull and copy follow
+///
+/// Whoever follows one keeps the highest sequence that it saw: an older pointer is refused, and so are two with one sequence.
+#[derive(Debug, Args)]
+pub struct Channel {
+    #[command(subcommand)]
+    command: ChannelCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ChannelCommand {
+    Move(Move),
+    Sign(Sign),
+    Show(Show),
+}
+
+/// Point a channel to a version, or sign it again before it expires
+///
+/// The package must be in the registry. The last pointer stays beside the new one until that is signed by as many as rules ask for.
+#[derive(Debug, Args)]
+struct Move {
+    /// Where to: [registry/]publisher/name:version (or @sha256:…)
+    reference: String,
+    /// The channel, such as stable; it is made if need be
+    channel: Name,
+    /// The private key that skep key new made; may be given several times
+    #[arg(long, value_name = "FILE", required = true)]
+    key: Vec<PathBuf>,
+    /// When it ends to install anything: after so many days, or at a moment such as 2027-12-31T00:00:00Z
+    #[arg(long, value_name = "DAYS|TIME", default_value = "90d")]
+    expires: String,
+    /// The sequence, where the last pointer is by other keys: higher than its own
+    #[arg(long, value_name = "N")]
+    sequence: Option<u64>,
+    /// Speak HTTP without TLS (loopback addresses always do)
+    #[arg(long)]
+    plain_http: bool,
+}
+
+/// Sign a channel's newest pointer with another key
+#[derive(Debug, Args)]
+struct Sign {
+    /// Which: [registry/]publisher/name@channel
+    reference: String,
+    /// The private key that skep key new made
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Speak HTTP without TLS (loopback addresses always do)
+    #[arg(long)]
+    plain_http: bool,
+}
+
+/// Show where a channel points to, if trust.toml trusts who signed it
+#[derive(Debug, Args)]
+struct Show {
+    /// Which: [registry/]publisher/name@channel; stable without one
+    reference: String,
+    /// Trust this public key alone
+    #[arg(long, value_name = "PUB")]
+    key: Option<PathBuf>,
+    /// Speak HTTP without TLS (loopback addresses always do)
+    #[arg(long)]
+    plain_http: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    package: String,
+    channel: Name,
+    digest: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    sequence: u64,
+    expires: String,
+    keys: Vec<KeyId>,
+}
+
+impl Channel {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No key, no such package or channel, a pointer that is refused, or the registry does not take one.
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        match self.command {
+            ChannelCommand::Move(command) => command.run(output, config),
+            ChannelCommand::Sign(command) => command.run(output, config),
+            ChannelCommand::Show(command) => command.run(output, config),
+        }
+    }
+}
+
+impl Move {
+    fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let reference = place::reference(&self.reference, config)?;
+        if reference.channel_meant().is_some() {
+            return Err(Error::usage(format!("'{reference}' is no version to point to"))
+                .hint("give [registry/]publisher/name:version, or @sha256:…"));
+        }
+        let issued = SystemTime::now();
+        let expires = moment(&self.expires, issued)?;
+        let keys: Vec<SecretKey> =
+            self.key.iter().map(|file| key::secret(file)).collect::<Result<_>>()?;
+        let registry = place::registry(&reference, self.plain_http, config)?;
+        let (digest, version) = pointed(&registry, &reference)?;
+        let (last, kept) = self.last(&registry, &reference, &keys, config)?;
+        let sequence = self.sequence(last)?;
+        let next = Next {
+            name: &reference.name,
+            channel: &self.channel,
+            sequence,
+            digest,
+            previous: last.map(|last| last.digest),
+            issued,
+            expires,
+        };
+        let mut bundles = Vec::new();
+        for key in &keys {
+            bundles.push(next.sign(key).map_err(place::failed)?);
+        }
+        bundles.extend(kept);
+        bundles.truncate(BUNDLES_MAX);
+        // First: what may have reached a registry is never signed again for another digest.
+        let host = reference.registry.as_deref();
+        let asked = Asked { name: &reference.name, registry: host, channel: &self.channel };
+        let memory = channel::memory(config);
+        memory.keep(&asked, Seen { sequence, digest }, issued).map_err(channel::refused)?;
+        put(&registry, &reference, &self.channel, &bundles)?;
+        let answer = Answer {
+            package: bare(&reference),
+            channel: self.channel,
+            digest,
+            version,
+            sequence,
+            expires: time::format(expires).unwrap_or_default(),
+            keys: ids(&keys)?,
+        };
+        output.answer(&answer, || answer.text("Moved "));
+        Ok(())
+    }
+
+    /// The last pointer, as far as these keys signed it, and its bundles, which stay till the new one counts everywhere.
+    fn last(
+        &self,
+        registry: &Registry,
+        reference: &PackageRef,
+        keys: &[SecretKey],
+        config: &Config,
+    ) -> Result<(Option<Seen>, Vec<Vec<u8>>)> {
+        let host = reference.registry.as_deref();
+        let asked = Asked { name: &reference.name, registry: host, channel: &self.channel };
+        let memory = channel::memory(config);
+        let bundles = channel::bundles(registry, reference, &self.channel)?;
+        if bundles.is_empty() {
+            // Whether it never was there, or is hidden: the sequence goes on.
+            return Ok((memory.seen(&asked).map_err(channel::refused)?, bundles));
+        }
+        let publics = keys.iter().map(SecretKey::public).collect::<std::result::Result<_, _>>();
+        let policy = Policy::of_keys(publics.map_err(place::failed)?, 1);
+        match memory.look(&asked, &bundles, &policy, SystemTime::now()) {
+            Ok(pointer) => {
+                let of_it = |bundle: &Vec<u8>| sequence(bundle) == Some(pointer.sequence);
+                let seen = Seen { sequence: pointer.sequence, digest: pointer.digest };
+                Ok((Some(seen), bundles.into_iter().filter(of_it).collect()))
+            }
+            Err(_) if self.sequence.is_some() => Ok((None, bundles)),
+            Err(error) => Err(channel::refused(error)
+                .hint("the last pointer is not one of these keys': where that is right, give a higher sequence with --sequence")),
+        }
+    }
+
+    fn sequence(&self, last: Option<Seen>) -> Result<u64> {
+        let after = last.map_or(0, |last| last.sequence);
+        match self.sequence {
+            None => Ok(after + 1),
+            Some(sequence) if sequence > after => Ok(sequence),
+            Some(sequence) => Err(Error::usage(format!(
+                "--sequence {sequence}: the last pointer has {after} already"
+            ))),
+        }
+    }
+}
+
+impl Sign {
+    fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let reference = place::reference(&self.reference, config)?;
+        let Some(name) = reference.channel.clone() else {
+            return Err(Error::usage(format!("'{reference}' names no channel"))
+                .hint("give [registry/]publisher/name@channel"));
+        };
+        let key = key::secret(&self.key)?;
+        let registry = place::registry(&reference, self.plain_http, config)?;
+        let mut bundles = channel::bundles(&registry, &reference, &name)?;
+        let Some(newest) = bundles.iter().max_by_key(|bundle| sequence(bundle)) else {
+            return Err(Error::new(Kind::Failed, format!("{reference} has no pointer to sign"))
+                .hint("skep channel move makes one"));
+        };
+        let newest = Bundle::parse(newest).map_err(place::failed)?;
+        let added = newest.also_signed_by(&key).map_err(place::failed)?;
+        // Held against everything that is asked of a pointer before it goes out under this key.
+        let public = key.public().map_err(place::failed)?;
+        let policy = Policy::of_keys(vec![public], 1);
+        let host = reference.registry.as_deref();
+        let asked = Asked { name: &reference.name, registry: host, channel: &name };
+        let memory = channel::memory(config);
+        let pointer = memory
+            .follow(&asked, std::slice::from_ref(&added), &policy, SystemTime::now())
+            .map_err(channel::refused)?;
+        if !bundles.contains(&added) {
+            bundles.insert(0, added);
+            bundles.truncate(BUNDLES_MAX);
+            put(&registry, &reference, &name, &bundles)?;
+        }
+        let answer = Answer {
+            package: bare(&reference),
+            channel: name,
+            digest: pointer.digest,
+            version: None,
+            sequence: pointer.sequence,
+            expires: time::format(pointer.expires).unwrap_or_default(),
+            keys: pointer.keys,
+        };
+        output.answer(&answer, || answer.text("Signed "));
+        Ok(())
+    }
+}
+
+impl Show {
+    fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let reference = place::reference(&self.reference, config)?;
+        if reference.channel_meant().is_none() {
+            return Err(Error::usage(format!("'{reference}' names no channel"))
+                .hint("give [registry/]publisher/name@channel"));
+        }
+        let policy = match &self.key {
+            Some(file) => Policy::of_keys(vec![key::public(file)?], 1),
+            None => rules::of_machine(config)?,
+        };
+        let registry = place::registry(&reference, self.plain_http, config)?;
+        let Followed { reference, channel, pointer, .. } =
+            channel::follow(&registry, &reference, &policy, config)?;
+        let (digest, version) = pointed(&registry, &reference.at(pointer.digest))?;
+        let answer = Answer {
+            package: bare(&reference),
+            channel,
+            digest,
+            version,
+            sequence: pointer.sequence,
+            expires: time::format(pointer.expires).unwrap_or_default(),
+            keys: pointer.keys,
+        };
+        output.answer(&answer, || answer.text(""));
+        Ok(())
+    }
+}
+
+/// The digest of a package's index in the registry, and the version that it says; it must be that package's.
+fn pointed(registry: &Registry, reference: &PackageRef) -> Result<(Digest, Option<String>)> {
+    let bytes = place::block_on(async { registry.index(reference).await.map_err(place::failed) })?;
+    let index = Index::parse(&bytes).map_err(place::failed)?;
+    if index.annotations.get(media::TITLE).map(String::as_str) != Some(reference.name.as_str()) {
+        return Err(Error::new(
+            Kind::Failed,
+            format!("{reference} is not the package of that name"),
+        ));
+    }
+    Ok((Digest::of(&bytes), index.annotations.get(media::VERSION).cloned()))
+}
+
+fn put(
+    registry: &Registry,
+    reference: &PackageRef,
+    channel: &Name,
+    bundles: &[Vec<u8>],
+) -> Result<()> {
+    place::block_on(async {
+        registry.put_channel(reference, channel, bundles).await.map_err(place::failed)
+    })
+}
+
+/// The sequence that a pointer says, whoever signed it.
+fn sequence(bundle: &[u8]) -> Option<u64> {
+    let statement = Bundle::parse(bundle).ok()?.unchecked_statement().ok()?;
+    statement.predicate.get("sequence")?.as_u64()
+}
+
+fn ids(keys: &[SecretKey]) -> Result<Vec<KeyId>> {
+    keys.iter().map(|key| key.public().map(|key| key.id()).map_err(place::failed)).collect()
+}
+
+fn bare(reference: &PackageRef) -> String {
+    PackageRef { version: None, digest: None, channel: None, ..reference.clone() }.to_string()
+}
+
+fn moment(text: &str, now: SystemTime) -> Result<SystemTime> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+    let moment = days.map(|days| now + Duration::from_secs(u64::from(days) * 86_400));
+    let moment = moment.or_else(|| time::parse(text)).filter(|moment| *moment > now);
+    moment.ok_or_else(|| {
+        Error::usage(format!(
+            "--expires {text}: write days, as 90d, or a moment to come, as 2027-12-31T00:00:00Z"
+        ))
+    })
+}
+
+impl Answer {
+    fn text(&self, did: &str) -> String {
+        let version = self.version.as_ref().map(|version| format!(", version {version}"));
+        let keys: Vec<String> =
+            self.keys.iter().map(|key| format!("signed by key {key}")).collect();
+        format!(
+            "{did}{}@{}: sequence {}{}, until {}\n{}\n{}",
+            self.package,
+            self.channel,
+            self.sequence,
+            version.unwrap_or_default(),
+            self.expires,
+            self.digest,
+            keys.join("\n")
+        )
+    }
+}

@@ -1,0 +1,236 @@
+//! What was seen of channels, and when: so that nobody can play back an old pointer, or set the clock back.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use skep_spec::Digest;
+use skep_trust::channel::{self, Asked, ChannelError, Pointer, Seen};
+use skep_trust::{Policy, time};
+
+use crate::{durable, regular};
+
+/// A file with the highest pointer of each channel that was followed.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    path: PathBuf,
+}
+
+/// Why a channel was not followed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// Its pointers.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The file cannot be read or written.
+    #[error("cannot {action} '{}', which keeps what was seen of channels", path.display())]
+    Memory {
+        /// What was being done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Kept {
+    /// The last moment that was seen.
+    #[serde(default)]
+    time: Option<String>,
+    /// By `publisher/name@channel`.
+    #[serde(default)]
+    channels: BTreeMap<String, KeptPointer>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptPointer {
+    sequence: u64,
+    digest: Digest,
+}
+
+impl Memory {
+    /// The memory in a file, which need not be there yet.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Where a channel points to, by its bundles and the rules; what came is kept before this returns.
+    ///
+    /// # Errors
+    /// As [`channel::follow`], or the file cannot be read or written: then nobody follows.
+    pub fn follow(
+        &self,
+        asked: &Asked<'_>,
+        bundles: &[Vec<u8>],
+        policy: &Policy,
+        clock: SystemTime,
+    ) -> Result<Pointer, FollowError> {
+        self.with(asked, clock, |seen, now| channel::follow(asked, bundles, policy, seen, now))
+    }
+
+    /// As [`Memory::follow`], of a pointer that may have expired: for who moves the channel.
+    ///
+    /// # Errors
+    /// As [`Memory::follow`].
+    pub fn look(
+        &self,
+        asked: &Asked<'_>,
+        bundles: &[Vec<u8>],
+        policy: &Policy,
+        clock: SystemTime,
+    ) -> Result<Pointer, FollowError> {
+        self.with(asked, clock, |seen, now| channel::look(asked, bundles, policy, seen, now))
+    }
+
+    /// The highest pointer of a channel that was seen.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn seen(&self, asked: &Asked<'_>) -> Result<Option<Seen>, FollowError> {
+        Ok(self.read()?.seen(&name(asked)))
+    }
+
+    /// Keeps a pointer, if none as high was seen.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn keep(
+        &self,
+        asked: &Asked<'_>,
+        pointer: Seen,
+        clock: SystemTime,
+    ) -> Result<(), FollowError> {
+        let _lock = self.lock()?;
+        let mut kept = self.read()?;
+        kept.keep(name(asked), pointer);
+        self.write(kept, clock)
+    }
+
+    fn with(
+        &self,
+        asked: &Asked<'_>,
+        clock: SystemTime,
+        look: impl FnOnce(Option<Seen>, SystemTime) -> Result<Pointer, ChannelError>,
+    ) -> Result<Pointer, FollowError> {
+        let _lock = self.lock()?; // until the end: nobody reads what another is about to raise
+        let mut kept = self.read()?;
+        let now = kept.time().map_or(clock, |last| last.max(clock));
+        let pointer = look(kept.seen(&name(asked)), now)?;
+        kept.keep(name(asked), Seen { sequence: pointer.sequence, digest: pointer.digest });
+        self.write(kept, now)?;
+        Ok(pointer)
+    }
+
+    fn lock(&self) -> Result<File, FollowError> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let lock = fs::create_dir_all(folder).and_then(|()| File::open(folder));
+        let lock = lock.and_then(|lock| lock.lock().map(|()| lock));
+        lock.map_err(self.failed("lock"))
+    }
+
+    fn read(&self) -> Result<Kept, FollowError> {
+        let text = match regular::text(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
+            text => text.map_err(self.failed("read"))?,
+        };
+        serde_json::from_str(&text).map_err(io::Error::from).map_err(self.failed("read"))
+    }
+
+    fn write(&self, mut kept: Kept, now: SystemTime) -> Result<(), FollowError> {
+        let last = kept.time().map_or(now, |last| last.max(now));
+        kept.time = time::format(last);
+        let text = serde_json::to_vec(&kept).map_err(io::Error::from);
+        text.and_then(|text| durable::replace(&self.path, &text, 0o644))
+            .map_err(self.failed("write"))
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> FollowError {
+        let path = self.path.clone();
+        move |source| FollowError::Memory { action, path, source }
+    }
+}
+
+impl Kept {
+    fn time(&self) -> Option<SystemTime> {
+        time::parse(self.time.as_deref()?)
+    }
+
+    fn seen(&self, name: &str) -> Option<Seen> {
+        self.channels.get(name).map(|kept| Seen { sequence: kept.sequence, digest: kept.digest })
+    }
+
+    fn keep(&mut self, name: String, pointer: Seen) {
+        if self.seen(&name).is_none_or(|seen| seen.sequence < pointer.sequence) {
+            let Seen { sequence, digest } = pointer;
+            self.channels.insert(name, KeptPointer { sequence, digest });
+        }
+    }
+}
+
+fn name(asked: &Asked<'_>) -> String {
+    format!("{}@{}", asked.name, asked.channel)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use skep_spec::{Channel, PackageName};
+    use skep_trust::SecretKey;
+    use skep_trust::channel::Next;
+    use skep_trust::key::KeyKind;
+
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_never_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::new(&folder.path().join("state/channels.json"));
+        let key = SecretKey::generate(KeyKind::Ed25519).unwrap();
+        let policy = Policy::of_keys(vec![key.public().unwrap()], 1);
+        let (name, stable): (PackageName, Channel) =
+            ("acme/exec".parse().unwrap(), "stable".parse().unwrap());
+        let asked = Asked { name: &name, registry: None, channel: &stable };
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let bundle = |sequence, digest: &[u8]| {
+            let next = Next {
+                name: &name,
+                channel: &stable,
+                sequence,
+                digest: Digest::of(digest),
+                previous: None,
+                issued: start,
+                expires: start + Duration::from_secs(1000),
+            };
+            vec![next.sign(&key).unwrap()]
+        };
+        let follow = |bundles: &[Vec<u8>], after| {
+            memory.follow(&asked, bundles, &policy, start + Duration::from_secs(after))
+        };
+        let code = |error| match error {
+            FollowError::Channel(error) => error.code(),
+            FollowError::Memory { .. } => "memory",
+        };
+        assert_eq!(memory.seen(&asked).unwrap(), None);
+        let first = bundle(7, b"one");
+        assert_eq!(follow(&first, 0).unwrap().digest, Digest::of(b"one"));
+        assert_eq!(follow(&first, 1).unwrap().sequence, 7, "the same again");
+        assert_eq!(code(follow(&bundle(6, b"zero"), 1).unwrap_err()), "channel.older");
+        assert_eq!(code(follow(&bundle(7, b"two"), 1).unwrap_err()), "channel.equivocation");
+        assert_eq!(code(follow(&first, 1001).unwrap_err()), "channel.expired");
+        let look = memory.look(&asked, &first, &policy, start + Duration::from_secs(1001));
+        assert_eq!(look.unwrap().sequence, 7, "who moves it may see it");
+        // The clock was past the end once: set back, it brings nothing back.
+        assert_eq!(code(follow(&first, 2).unwrap_err()), "channel.expired");
+        memory.keep(&asked, Seen { sequence: 3, digest: Digest::of(b"old") }, start).unwrap();
+        assert_eq!(memory.seen(&asked).unwrap().unwrap().sequence, 7);
+        fs::write(folder.path().join("state/channels.json"), "{").unwrap();
+        assert_eq!(code(follow(&first, 0).unwrap_err()), "memory", "it is not taken for none");
+    }
+}
