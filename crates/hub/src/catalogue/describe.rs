@@ -24,6 +24,7 @@ pub struct Build<'a> {
 /// An object as `manifest` uses it.
 pub fn object(build: &Build<'_>, facts: &Facts, manifest: &Manifest) -> ObjectListing {
     let held = declared::hold(manifest, [facts], &BTreeMap::new());
+    let running = declared::runs(manifest, build.name, facts, &BTreeMap::new());
     let exceeds = held.err().filter(|_| manifest.permissions.is_some());
     ObjectListing {
         name: build.name.to_owned(),
@@ -31,27 +32,18 @@ pub fn object(build: &Build<'_>, facts: &Facts, manifest: &Manifest) -> ObjectLi
         digest: build.digest.to_string(),
         size: build.size,
         license: facts.license.clone(),
-        programs: facts.programs.iter().map(|facts| program(build.name, facts, manifest)).collect(),
+        programs: running.programs.iter().map(program).collect(),
         maps: facts.maps.iter().map(|facts| map(facts, manifest)).collect(),
         undeclared: exceeds.map_or_else(Vec::new, |exceeds| exceeds.missing),
     }
 }
 
-/// A program as the manifest attaches it: its target there wins over the section's.
-fn program(object: &str, facts: &ProgramFacts, manifest: &Manifest) -> ProgramListing {
-    let named = manifest.program.values().find(|program| {
-        program.function == facts.name && program.object.as_deref().is_none_or(|o| o == object)
-    });
-    let told = named.and_then(|program| program.target.clone());
-    let target = told.unwrap_or_else(|| facts.target.to_string());
-    let hook = target.parse().map_or_else(
-        |_| facts.target.kind().to_owned(),
-        |target: skep_spec::Target| target.kind().to_owned(),
-    );
+/// A program at a place where the manifest attaches it.
+fn program(facts: &ProgramFacts) -> ProgramListing {
     ProgramListing {
         name: facts.name.clone(),
-        target,
-        hook,
+        target: facts.target.to_string(),
+        hook: facts.target.kind().to_owned(),
         helpers: facts.helpers.iter().cloned().collect(),
         kfuncs: facts.kfuncs.iter().cloned().collect(),
         instructions: facts.insns,

@@ -149,3 +149,20 @@ async fn what_the_manifest_says_is_held_against_the_bytecode() {
     let page = server.get("/p/acme/exec").await.text().await.unwrap();
     assert!(page.contains("The manifest does not declare all of this"));
 }
+
+#[tokio::test]
+async fn programs_are_shown_wherever_the_manifest_attaches_them() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let secret = token(data.path(), "acme");
+    let mut package = Package::new("acme/exec", "1.0.0");
+    let at = |target: &str| json!({"function": "handle_exec", "optional": false, "target": target});
+    let programs = json!({"a": at("raw_tp/sched_process_exec"), "b": at("lsm/file_open")});
+    package.manifest.insert("program".into(), programs);
+    package.push(&server.pusher(&secret)).await;
+    let answer = server.get("/api/v1/packages/acme/exec").await.json::<Value>().await.unwrap();
+    let programs = answer["newest"]["objects"][0]["programs"].as_array().unwrap().clone();
+    let targets: Vec<&str> = programs.iter().filter_map(|one| one["target"].as_str()).collect();
+    assert_eq!(targets, ["raw_tp/sched_process_exec", "lsm/file_open"], "{programs:?}");
+    assert!(server.get("/p/acme/exec").await.text().await.unwrap().contains("lsm/file_open"));
+}

@@ -8,26 +8,32 @@ use super::browser::Browser;
 use super::package::{Package, object};
 use super::server::{Server, token};
 
+/// Gives a package a second program, which it runs.
+fn also_xdp(package: &mut Package) {
+    let program = |name| json!({"function": name, "optional": false});
+    let both = json!({"handle_exec": program("handle_exec"), "shorten": program("shorten")});
+    package.object = object(&["-DWITH_XDP"]);
+    package.manifest.insert("program".into(), both);
+}
+
 async fn furnish(server: &Server, data: &Path) {
     let pusher_token = token(data, "acme");
     let acme = server.pusher(&pusher_token);
     Package::new("acme/exec", "1.0.0").push(&acme).await;
     let mut newer = Package::new("acme/exec", "1.1.0");
-    newer.object = object(&["-DWITH_XDP"]);
+    also_xdp(&mut newer);
     newer.push(&acme).await;
-    for (name, summary, flags) in [
-        ("acme/blockstat", "Latency, errors and size of block requests, by device", &[][..]),
-        (
-            "acme/dropwatch",
-            "Why the kernel drops packets, with the place in its code",
-            &["-DWITH_XDP"],
-        ),
-        ("acme/runq", "How long programs wait for a CPU", &[]),
-        ("acme/tcplife", "Each TCP connection with its bytes and how long it lived", &[]),
+    for (name, summary, xdp) in [
+        ("acme/blockstat", "Latency, errors and size of block requests, by device", false),
+        ("acme/dropwatch", "Why the kernel drops packets, with the place in its code", true),
+        ("acme/runq", "How long programs wait for a CPU", false),
+        ("acme/tcplife", "Each TCP connection with its bytes and how long it lived", false),
     ] {
         let mut package = Package::new(name, "0.9.1");
         package.summary = summary.into();
-        package.object = object(flags);
+        if xdp {
+            also_xdp(&mut package);
+        }
         package.push(&acme).await;
     }
     let long = "a-publisher-whose-name-is-as-long-as-the-standard-lets-it-be-0064";
