@@ -264,11 +264,9 @@ pub fn full_ring(place: &Place) -> Outcome {
 
 /// What a generation lost stays in the count when it goes, by the next upgrade but one and by a rollback.
 pub fn full_ring_of_the_gone(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    let (mut runtime, _) = job.open().map_err(text)?;
-    let service = Job::service();
     let generator = Generator::start(Kind::Rename, 1, PAUSE);
-    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let (job, mut runtime) = place.installed()?;
+    let service = Job::service();
     let mut lost = 0;
     let upgrade = |runtime: &mut Runtime, install: Install| {
         runtime.upgrade(&job.package(2)?, &install).map(drop).map_err(text)
