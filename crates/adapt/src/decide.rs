@@ -175,7 +175,11 @@ mod tests {
     #[test]
     fn members_that_cannot_run_are_not_tried() {
         let needs = |feature: Feature| {
-            vec![Need { any_of: vec![feature], by: BTreeSet::from(["p".to_owned()]) }]
+            vec![Need {
+                any_of: vec![feature],
+                by: BTreeSet::from(["p".to_owned()]),
+                optional: false,
+            }]
         };
         let kernel = kernel().without(Feature::Function("blk_account_io_start".into()));
         let members = [

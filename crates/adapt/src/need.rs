@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use skep_object::{Facts, ProgramFacts, ProgramKind, Use, Used};
+use skep_object::{Facts, Guard, ProgramFacts, ProgramKind, Use, Used};
 use skep_spec::Target;
 
 use crate::{Feature, Ground, KernelFacts, Support};
@@ -16,6 +16,14 @@ pub struct Need {
     pub any_of: Vec<Feature>,
     /// The programs that need it.
     pub by: BTreeSet<String>,
+    /// Whether they may do without: it is a weak symbol, or they ask before they use it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub optional: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What a kernel answers to a need.
@@ -54,7 +62,8 @@ pub fn of_programs<'a>(
     facts: &Facts,
     programs: impl Iterator<Item = (&'a ProgramFacts, &'a Target)>,
 ) -> Vec<Need> {
-    gathered(programs, |program| of_code(facts, program, |_| true))
+    let weak = facts.weak();
+    gathered(programs, |program| of_code(facts, &weak, program, |_| true, Guard::may_fail))
 }
 
 /// What these programs need where they are to run: helpers and kernel functions behind questions that are answered there, or
@@ -65,7 +74,10 @@ pub fn of_programs_on<'a>(
     programs: impl Iterator<Item = (&'a ProgramFacts, &'a Target)>,
     ground: &Ground<'_>,
 ) -> Vec<Need> {
-    gathered(programs, |program| of_code(facts, program, |used| !ground.is_dead(used)))
+    // What a constant keeps off is dead already, unless somebody may switch it on.
+    let asks = |guard: &Guard| !matches!(guard, Guard::Constant { .. });
+    let (weak, lives) = (facts.weak(), |used: &Use| !ground.is_dead(used));
+    gathered(programs, |program| of_code(facts, &weak, program, lives, asks))
 }
 
 /// What a kernel answers to each need.
@@ -100,44 +112,57 @@ fn answer(need: &Need, kernel: &KernelFacts) -> Answer {
             _ => {}
         }
     }
+    if need.optional && support.is_no() {
+        support = Support::Unknown("it has not, and they may do without".to_owned());
+    }
     Answer { need: need.clone(), support, with: None }
 }
 
 fn gathered<'a>(
     programs: impl Iterator<Item = (&'a ProgramFacts, &'a Target)>,
-    of_code: impl Fn(&ProgramFacts) -> Vec<Vec<Feature>>,
+    of_code: impl Fn(&ProgramFacts) -> Vec<(Feature, bool)>,
 ) -> Vec<Need> {
-    let mut needs: BTreeMap<Vec<Feature>, BTreeSet<String>> = BTreeMap::new();
+    let mut needs: BTreeMap<(Vec<Feature>, bool), BTreeSet<String>> = BTreeMap::new();
     for (program, target) in programs {
-        for any_of in of_code(program).into_iter().chain(of_target(target)) {
-            needs.entry(any_of).or_default().insert(program.name.clone());
+        let code =
+            of_code(program).into_iter().map(|(feature, optional)| (vec![feature], optional));
+        let all = code.chain(of_target(target).into_iter().map(|any_of| (any_of, false)));
+        for key in all {
+            needs.entry(key).or_default().insert(program.name.clone());
         }
     }
-    needs.into_iter().map(|(any_of, by)| Need { any_of, by }).collect()
+    needs.into_iter().map(|((any_of, optional), by)| Need { any_of, by, optional }).collect()
 }
 
+/// Each feature, and whether the program may do without.
 fn of_code(
     facts: &Facts,
+    weak: &BTreeSet<&str>,
     program: &ProgramFacts,
     is_used: impl Fn(&Use) -> bool,
-) -> Vec<Vec<Feature>> {
+    asks: impl Fn(&Guard) -> bool,
+) -> Vec<(Feature, bool)> {
     let mut features = Vec::new();
-    features.extend(ProgramKind::of_section(&program.section).map(Feature::Program));
-    features.extend(program.uses.iter().filter(|used| is_used(used)).filter_map(|used| {
+    features.extend(
+        ProgramKind::of_section(&program.section).map(|kind| (Feature::Program(kind), false)),
+    );
+    for used in program.uses.iter().filter(|used| is_used(used)) {
+        let asked = used.guards.iter().any(&asks);
         match used.what {
-            Used::Helper => Some(Feature::Helper(used.name.clone())),
-            Used::Kfunc => Some(Feature::Kfunc(used.name.clone())),
-            Used::Ksym => None,
+            Used::Helper => features.push((Feature::Helper(used.name.clone()), asked)),
+            Used::Kfunc => {
+                let optional = asked || weak.contains(used.name.as_str());
+                features.push((Feature::Kfunc(used.name.clone()), optional));
+            }
+            Used::Ksym => {}
         }
-    }));
-    let maps = program.maps.iter().filter_map(|name| facts.map(name));
-    features.extend(maps.map(|map| Feature::Map(map.kind)));
-    // Relocations of shared functions stand in .text.
-    let relocated = |section: &str| section == program.section || section == ".text";
-    if facts.core_relocations.iter().any(|r| relocated(&r.section)) || !program.kfuncs.is_empty() {
-        features.push(Feature::Btf);
     }
-    features.into_iter().map(|feature| vec![feature]).collect()
+    let maps = program.maps.iter().filter_map(|name| facts.map(name));
+    features.extend(maps.map(|map| (Feature::Map(map.kind), false)));
+    if program.relocated || !program.kfuncs.is_empty() {
+        features.push((Feature::Btf, false));
+    }
+    features
 }
 
 fn of_target(target: &Target) -> Vec<Vec<Feature>> {
