@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use skep_object::{Facts, ProgramFacts, ProgramKind, Used};
+use skep_object::{Facts, Guard, ProgramFacts, ProgramKind, Used};
 use skep_spec::Target;
 
 use crate::{Feature, KernelFacts, Support};
@@ -16,6 +16,14 @@ pub struct Need {
     pub any_of: Vec<Feature>,
     /// The programs that need it.
     pub by: BTreeSet<String>,
+    /// Whether they may do without: it is a weak symbol, or they ask before they use it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub optional: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What a kernel answers to a need.
@@ -44,13 +52,17 @@ pub enum Verdict {
 /// What the programs of an object need that load by themselves, each at the target of its section.
 #[must_use]
 pub fn of_object(facts: &Facts) -> Vec<Need> {
-    let mut needs: BTreeMap<Vec<Feature>, BTreeSet<String>> = BTreeMap::new();
+    let weak = facts.weak();
+    let mut needs: BTreeMap<(Vec<Feature>, bool), BTreeSet<String>> = BTreeMap::new();
     for program in facts.programs.iter().filter(|program| program.autoload) {
-        for any_of in of_code(facts, program).into_iter().chain(of_target(&program.target)) {
-            needs.entry(any_of).or_default().insert(program.name.clone());
+        let code = of_code(facts, &weak, program);
+        let code = code.into_iter().map(|(feature, optional)| (vec![feature], optional));
+        let target = of_target(&program.target).into_iter().map(|any_of| (any_of, false));
+        for key in code.chain(target) {
+            needs.entry(key).or_default().insert(program.name.clone());
         }
     }
-    needs.into_iter().map(|(any_of, by)| Need { any_of, by }).collect()
+    needs.into_iter().map(|((any_of, optional), by)| Need { any_of, by, optional }).collect()
 }
 
 /// What a kernel answers to each need.
@@ -85,25 +97,35 @@ fn answer(need: &Need, kernel: &KernelFacts) -> Answer {
             _ => {}
         }
     }
+    if need.optional && support.is_no() {
+        support = Support::Unknown("it has not, and they may do without".to_owned());
+    }
     Answer { need: need.clone(), support, with: None }
 }
 
-fn of_code(facts: &Facts, program: &ProgramFacts) -> Vec<Vec<Feature>> {
+/// Each feature, and whether the program may do without.
+fn of_code(facts: &Facts, weak: &BTreeSet<&str>, program: &ProgramFacts) -> Vec<(Feature, bool)> {
     let mut features = Vec::new();
-    features.extend(ProgramKind::of_section(&program.section).map(Feature::Program));
-    features.extend(program.uses.iter().filter_map(|used| match used.what {
-        Used::Helper => Some(Feature::Helper(used.name.clone())),
-        Used::Kfunc => Some(Feature::Kfunc(used.name.clone())),
-        Used::Ksym => None,
-    }));
-    let maps = program.maps.iter().filter_map(|name| facts.map(name));
-    features.extend(maps.map(|map| Feature::Map(map.kind)));
-    // Relocations of shared functions stand in .text.
-    let relocated = |section: &str| section == program.section || section == ".text";
-    if facts.core_relocations.iter().any(|r| relocated(&r.section)) || !program.kfuncs.is_empty() {
-        features.push(Feature::Btf);
+    features.extend(
+        ProgramKind::of_section(&program.section).map(|kind| (Feature::Program(kind), false)),
+    );
+    for used in &program.uses {
+        let asked = used.guards.iter().any(Guard::may_fail);
+        match used.what {
+            Used::Helper => features.push((Feature::Helper(used.name.clone()), asked)),
+            Used::Kfunc => {
+                let optional = asked || weak.contains(used.name.as_str());
+                features.push((Feature::Kfunc(used.name.clone()), optional));
+            }
+            Used::Ksym => {}
+        }
     }
-    features.into_iter().map(|feature| vec![feature]).collect()
+    let maps = program.maps.iter().filter_map(|name| facts.map(name));
+    features.extend(maps.map(|map| (Feature::Map(map.kind), false)));
+    if program.relocated || !program.kfuncs.is_empty() {
+        features.push((Feature::Btf, false));
+    }
+    features
 }
 
 fn of_target(target: &Target) -> Vec<Vec<Feature>> {

@@ -11,8 +11,7 @@ use skep_api::Package as Wanted;
 use skep_oci::registry::{Options, Part};
 use skep_oci::{
     Collected, Credentials, Memory, Registry, RegistryError, Store, StoreError, archive, durable,
-    regular,
-    signatures,
+    regular, signatures,
 };
 use skep_runtime::{Cause, Packages};
 use skep_spec::{Arch, Channel, Digest, PackageRef};

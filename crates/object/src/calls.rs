@@ -6,7 +6,7 @@ use crate::btf::Kind;
 use crate::elf::{Elf, SymbolKind};
 use crate::insn::{self, CALL, CALLX, GOTOX, INSN_BYTES, Insn, PSEUDO_CALL, PSEUDO_FUNC};
 use crate::map::is_data_section;
-use crate::{Btf, ObjectError, limits};
+use crate::{Btf, ObjectError, core_kind, limits};
 
 /// The code of an object.
 pub(crate) struct Code<'a> {
@@ -104,7 +104,7 @@ impl<'a> Code<'a> {
         let Some(target) = symbol.section else {
             let name = || &*symbol.name;
             return match (insn.code == CALL, symbol.undefined) {
-                (true, true) => Some(Reference::Kfunc(name())),
+                (true, true) => Some(Reference::Kfunc(core_kind::plain(name()))),
                 (true, false) => Some(Reference::Unknown),
                 // Kernel variables and configuration hide no code.
                 (false, undefined) => undefined.then(|| Reference::Extern(name())),

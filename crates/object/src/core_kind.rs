@@ -60,9 +60,11 @@ pub(crate) fn path(btf: &Btf, root: TypeId, access: &str, kind: CoreKind) -> Str
     }
 }
 
-/// A name without CO-RE's flavour.
+/// A name without its flavour, by libbpf's rule: the last `___` that has no `_` at its sides, and what follows.
 pub(crate) fn plain(name: &str) -> &str {
-    name.split_once("___").map_or(name, |(plain, _)| plain)
+    let begins = |five: &[u8]| matches!(five, [a, b'_', b'_', b'_', b] if *a != b'_' && *b != b'_');
+    let at = name.as_bytes().windows(5).rposition(begins);
+    at.and_then(|at| name.get(..=at)).unwrap_or(name)
 }
 
 fn enumerator(btf: &Btf, root: TypeId, at: u32) -> Option<String> {
@@ -100,4 +102,23 @@ fn field(btf: &Btf, root: TypeId, steps: &[u32]) -> Option<String> {
         }
     }
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn a_flavour_is_what_libbpf_takes_for_one() {
+        for (name, bare) in [
+            ("task_struct___old", "task_struct"),
+            ("a___b___c", "a___b"),
+            ("a____b", "a____b"),
+            ("a___", "a___"),
+            ("___a", "___a"),
+            ("é___x", "é"),
+        ] {
+            assert_eq!(plain(name), bare);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Everything that an object says, read once.
 
+use std::collections::BTreeSet;
+
 use skep_spec::Arch;
 
 use crate::btf::{BtfError, Kind};
@@ -10,7 +12,7 @@ use crate::outside::{Outside, outsides};
 use crate::program::{core_relocations, programs};
 use crate::texts::Texts;
 use crate::writers::Writers;
-use crate::{Btf, CoreRelocation, Global, MapFacts, ProgramFacts, global, limits, map};
+use crate::{Btf, CoreRelocation, Global, MapFacts, ProgramFacts, core_kind, global, limits, map};
 
 /// What a BPF object says about itself. Nothing here was checked by a kernel.
 #[derive(Clone, Debug)]
@@ -155,6 +157,17 @@ impl Facts {
     #[must_use]
     pub fn program(&self, name: &str) -> Option<&ProgramFacts> {
         self.programs.iter().find(|p| p.name == name)
+    }
+
+    /// Symbols of the kernel that the object does without (`__weak`), without flavour.
+    #[must_use]
+    pub fn weak(&self) -> BTreeSet<&str> {
+        let names = |weak| {
+            let outside = self.outside.iter().filter(move |outside| outside.weak == weak);
+            outside.map(|outside| core_kind::plain(&outside.name))
+        };
+        let strong: BTreeSet<&str> = names(false).collect();
+        names(true).filter(|name| !strong.contains(name)).collect()
     }
 
     /// The map of this name.

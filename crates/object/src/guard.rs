@@ -109,6 +109,12 @@ impl Guards {
 }
 
 impl Guard {
+    /// Whether it may not hold for the object as it is.
+    #[must_use]
+    pub const fn may_fail(&self) -> bool {
+        !matches!(self, Self::Constant { off: false, .. })
+    }
+
     /// What is asked about.
     pub(crate) fn name(&self) -> &str {
         match self {
@@ -192,7 +198,7 @@ impl Search<'_> {
 
     fn asks_kernel(&self, at: usize) -> Option<Origin> {
         if let Some(Reference::Extern(name)) = self.code.reference(self.function, at) {
-            return Some(Origin::Symbol(name.to_owned()));
+            return Some(Origin::Symbol(core_kind::plain(name).to_owned()));
         }
         let (btf, info) = (self.opened.btf.as_ref()?, self.opened.info(self.function.section)?);
         let relocation = info.relocation(self.function.offset(at))?;

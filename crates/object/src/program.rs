@@ -38,6 +38,8 @@ pub struct ProgramFacts {
     pub writes: BTreeMap<String, Writers>,
     /// Maps that it takes entries out of.
     pub deletes: BTreeSet<String>,
+    /// Whether it has CO-RE relocations, of its subprograms too.
+    pub relocated: bool,
     /// Instructions, with each subprogram once.
     pub insns: usize,
     /// Functions, itself included.
@@ -137,6 +139,7 @@ pub(crate) fn programs(
             maps: gathered.maps,
             writes: written.writes,
             deletes: written.deletes,
+            relocated: gathered.relocated,
             insns: gathered.insns,
             functions: gathered.functions,
             stack: stacks.get(index).copied().flatten(),

@@ -56,6 +56,7 @@ struct FunctionUses<'a> {
     maps: BTreeSet<&'a str>,
     calls: BTreeMap<usize, Shared>,
     unknown: bool,
+    relocated: bool,
     stack: u32,
 }
 
@@ -75,6 +76,7 @@ pub(crate) struct Gathered {
     pub(crate) insns: usize,
     pub(crate) functions: usize,
     pub(crate) unknown: bool,
+    pub(crate) relocated: bool,
 }
 
 /// Instructions that the search for guards may look at, for all functions together.
@@ -91,6 +93,7 @@ impl<'a> Uses<'a> {
         for (index, function) in code.functions.iter().enumerate() {
             let (body, mut uses) = (code.body(function), FunctionUses::default());
             uses.stack = stack::of_function(body);
+            uses.relocated = is_relocated(opened, function);
             let guards = match needs_guards(code, function, body) {
                 true => Some(Guards::of(opened, code, function, &mut budget, texts)?),
                 false => None,
@@ -132,6 +135,7 @@ impl<'a> Uses<'a> {
             gathered.functions += 1;
             gathered.insns += function.end - function.start;
             gathered.unknown |= uses.unknown;
+            gathered.relocated |= uses.relocated;
             for map in &uses.maps {
                 if !gathered.maps.contains(*map) {
                     gathered.maps.insert(texts.take(map)?);
@@ -235,6 +239,14 @@ fn keep_common(known: &mut Shared, others: &[Arc<Guard>]) -> bool {
     let before = known.len();
     known.retain(|guard| others.contains(guard));
     known.len() < before
+}
+
+/// Whether an instruction has a CO-RE relocation.
+fn is_relocated(opened: &Opened<'_>, function: &Function) -> bool {
+    let Some(info) = opened.info(function.section) else { return false };
+    let (from, to) = (function.offset(0), function.offset(function.end - function.start));
+    let next = info.relocations.partition_point(|relocation| relocation.offset < from);
+    info.relocations.get(next).is_some_and(|relocation| relocation.offset < to)
 }
 
 /// Whether an instruction refers to something whose guards are told.

@@ -40,6 +40,8 @@ pub(super) fn evaluate(input: &Value) -> Answered {
         any_of: Vec<String>,
         #[serde(default)]
         by: Vec<String>,
+        #[serde(default)]
+        optional: bool,
     }
     let Asked { needs, features } = question(input)?;
     let read = |text: &str| -> Result<Feature, Failure> {
@@ -52,7 +54,8 @@ pub(super) fn evaluate(input: &Value) -> Answered {
     let mut asked = Vec::new();
     for need in needs {
         let any_of: Result<Vec<_>, _> = need.any_of.iter().map(|text| read(text)).collect();
-        asked.push(Need { any_of: any_of?, by: need.by.into_iter().collect() });
+        let by = need.by.into_iter().collect();
+        asked.push(Need { any_of: any_of?, by, optional: need.optional });
     }
     let answers = need::ask(&asked, &kernel);
     let word = |support: &Support| match support {
