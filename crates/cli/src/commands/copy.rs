@@ -1,5 +1,7 @@
 //! `skep copy`.
 
+use std::ffi::OsString;
+
 use clap::Args;
 use serde::Serialize;
 use skep_oci::registry::Pushed;
@@ -17,7 +19,7 @@ use crate::place::{self, Place};
 #[derive(Debug, Args)]
 pub struct Copy {
     /// What: [registry/]publisher/name:version (or @sha256:…), an OCI layout, or a bundle
-    from: String,
+    from: OsString,
     /// Where to: [registry/][path/]publisher/name, with the same name, and the same version or none
     to: String,
     /// Which package of a layout or bundle that holds several
@@ -62,9 +64,9 @@ impl Copy {
             registry.push(&found.store, digest, &to).await.map_err(place::failed)
         })?;
         let Pushed { blobs, bytes: size, signatures, others } = pushed;
-        let (from, to) = (self.from, to.to_string());
+        let (from, to) = (self.from.to_string_lossy().into_owned(), to.to_string());
         let answer = Answer { from, to, digest, blobs, bytes: size, signatures, others };
-        output.answer(&answer, || {
+        output.packaged(&answer, &[digest], || {
             let Answer { from, to, .. } = &answer;
             let (sent, came) = (bytes(size), place::came_along(signatures, others));
             format!("Copied {from} to {to}\n{digest}\n{blobs} new blobs, {sent}, {came}")

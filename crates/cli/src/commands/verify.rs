@@ -1,5 +1,6 @@
 //! `skep verify`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -24,7 +25,7 @@ use crate::place::{self, Place};
 #[derive(Debug, Args)]
 pub struct Verify {
     /// An OCI layout, a bundle, or [registry/]publisher/name:version
-    place: String,
+    place: OsString,
     /// Trust this public key alone
     #[arg(long, value_name = "PUB", conflicts_with = "policy")]
     key: Option<PathBuf>,
@@ -72,7 +73,7 @@ impl Verify {
             |name, digest, bundles| checked(name, digest, bundles, &policy),
         )?;
         let answer = content(&fetched)?;
-        output.answer(&answer, || answer.text());
+        output.packaged(&answer, &[answer.digest], || answer.text());
         Ok(())
     }
 
