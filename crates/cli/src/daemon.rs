@@ -1,7 +1,8 @@
 //! What the commands that ask skepd share.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use skep_api::{Client, ClientError, ErrorBody, Package};
 use skep_spec::nearest::nearest;
@@ -118,33 +119,43 @@ pub fn pairs(flag: &str, form: &str, list: &[String]) -> Result<BTreeMap<String,
     Ok(pairs)
 }
 
+/// A path as skepd finds it, which is asked in JSON.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let absolute = path.canonicalize().context(|| format!("can't find {}", path.display()))?;
+    if absolute.to_str().is_some() {
+        return Ok(absolute);
+    }
+    let shown = absolute.display();
+    Err(Error::usage(format!("skepd cannot be asked for '{shown}': its path is no UTF-8"))
+        .hint("skepd is asked in JSON, which has no such names: give it another one, or push the package to a registry"))
+}
+
 /// A package as skepd is asked for it: a folder is a layout on this machine, a file a bundle; `package` chooses of several.
 ///
 /// # Errors
 /// It is neither a layout nor a bundle nor a reference.
-pub fn package(text: &str, package: Option<PackageRef>, config: &Config) -> Result<Package> {
-    let path = Path::new(text);
-    let absolute = || path.canonicalize().context(|| format!("can't find {text}"));
+pub fn package(what: &OsStr, package: Option<PackageRef>, config: &Config) -> Result<Package> {
+    let (path, shown) = (Path::new(what), what.display());
     if path.is_dir() {
         if path.join("skep.toml").is_file() {
-            return Err(Error::usage(format!("'{text}' is a project, not a package")).hint(
-                format!("skep pack {text} -o LAYOUT, then install LAYOUT; or skep run {text}"),
+            return Err(Error::usage(format!("'{shown}' is a project, not a package")).hint(
+                format!("skep pack {shown} -o LAYOUT, then install LAYOUT; or skep run {shown}"),
             ));
         }
         place::layout(path)?;
-        return Ok(Package::Layout { path: absolute()?, package });
+        return Ok(Package::Layout { path: absolute(path)?, package });
     }
     if path.exists() {
-        let Place::Bundle(_) = Place::parse(text, config)? else {
-            return Err(Error::usage(format!("'{text}' is neither a file nor a folder")));
+        let Place::Bundle(_) = Place::parse(what, config)? else {
+            return Err(Error::usage(format!("'{shown}' is neither a file nor a folder")));
         };
-        return Ok(Package::Bundle { path: absolute()?, package });
+        return Ok(Package::Bundle { path: absolute(path)?, package });
     }
-    if place::is_path(text) {
-        return Err(Error::usage(format!("there is no folder '{text}'")).hint(
+    let Some(text) = what.to_str().filter(|text| !place::is_path(text)) else {
+        return Err(Error::usage(format!("there is no folder '{shown}'")).hint(
             "give the folder of an OCI layout, a bundle, or [registry/]publisher/name:version",
         ));
-    }
+    };
     place::names_itself(package.as_ref())?;
     let reference: PackageRef =
         text.parse().map_err(|error: skep_spec::reference::ReferenceError| {

@@ -67,6 +67,14 @@ impl Error {
         self
     }
 
+    /// The same as the cause of what was tried.
+    #[must_use]
+    pub fn of(mut self, message: impl Into<String>) -> Self {
+        let cause = std::mem::replace(&mut self.message, message.into());
+        self.causes.insert(0, cause);
+        self
+    }
+
     /// The kind.
     #[must_use]
     pub const fn kind(&self) -> Kind {

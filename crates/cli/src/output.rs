@@ -1,9 +1,11 @@
 //! Everything that is printed: tables for people, JSON for programs, nothing but errors when quiet.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use skep_spec::Digest;
 
 /// Options that every command has.
 #[derive(Clone, Debug, Args)]
@@ -11,7 +13,7 @@ pub struct Global {
     /// What to print: a table for people, or JSON (a stream prints one object a line)
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,
-    /// Print nothing but errors and what was asked for
+    /// Print only what a command shows; of one that does something, the package's digest or nothing
     #[arg(long, short, global = true)]
     pub quiet: bool,
 }
@@ -79,11 +81,22 @@ impl Output {
         }
     }
 
-    /// Something that was done, for people only; left out when quiet or for programs.
-    pub fn done(&self, text: &str) {
-        if !self.quiet && !self.is_json() {
-            self.line(text);
+    /// What was done to packages: as an answer, but when quiet the digest of each alone.
+    pub fn packaged<T: Serialize>(
+        &self,
+        value: &T,
+        digests: &[Digest],
+        text: impl FnOnce() -> String,
+    ) {
+        match self.quiet && !self.is_json() {
+            true => digests.iter().for_each(|digest| self.line(&digest.to_string())),
+            false => self.answer(value, text),
         }
+    }
+
+    /// What was done to anything else: as an answer, but nothing for people when quiet.
+    pub fn done<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
+        self.packaged(value, &[], text);
     }
 
     /// Something beside the answer, on standard error; left out when quiet.
@@ -109,6 +122,14 @@ impl Output {
     pub fn error(&self, text: &str) {
         let _ = write!(std::io::stderr(), "{text}");
     }
+}
+
+/// A path in JSON, which has no bytes that are no UTF-8: they become U+FFFD.
+///
+/// # Errors
+/// As the serializer.
+pub fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// Characters of a line, where a person watches.

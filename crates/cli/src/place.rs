@@ -1,5 +1,6 @@
 //! Where a package is: an OCI layout on disk, a file that `skep bundle` made, or a reference to a registry.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,23 +31,23 @@ impl Place {
     /// A folder that exists is a layout, a file a bundle, anything else a reference.
     ///
     /// # Errors
-    /// The text is none of these, or names no registry and no hub is configured.
-    pub fn parse(text: &str, config: &Config) -> Result<Self> {
-        let path = Path::new(text);
+    /// It is none of these, or names no registry and no hub is configured.
+    pub fn parse(what: &OsStr, config: &Config) -> Result<Self> {
+        let (path, shown) = (Path::new(what), what.display());
         if path.is_dir() {
-            return Ok(Self::Layout(text.into()));
+            return Ok(Self::Layout(what.into()));
         }
         if path.is_file() {
             return match archive::is_archive(path) {
-                true => Ok(Self::Bundle(text.into())),
-                false => Err(Error::usage(format!("the file '{text}' is no bundle of packages"))
+                true => Ok(Self::Bundle(what.into())),
+                false => Err(Error::usage(format!("the file '{shown}' is no bundle of packages"))
                     .hint("give what skep bundle made, the folder of an OCI layout, or publisher/name:version")),
             };
         }
-        if is_path(text) {
-            return Err(Error::usage(format!("there is no folder '{text}'"))
+        let Some(text) = what.to_str().filter(|text| !is_path(text)) else {
+            return Err(Error::usage(format!("there is no folder '{shown}'"))
                 .hint("give the folder of an OCI layout, a bundle, or publisher/name:version"));
-        }
+        };
         reference(text, config).map(Self::Registry).map_err(|error| {
             error.hint(format!("there is no folder '{text}' either, which would be a layout"))
         })
@@ -196,6 +197,9 @@ fn kind(error: &(dyn std::error::Error + 'static)) -> Kind {
     let signature = error.downcast_ref().is_some_and(SignatureError::is_altered);
     let bundle = error.downcast_ref().is_some_and(BundleError::is_altered);
     let document = error.is::<DocumentError>();
+    if error.downcast_ref().is_some_and(RegistryError::is_no_place) {
+        return Kind::Usage;
+    }
     match store || registry || signature || bundle || document || error.is::<AdmitError>() {
         true => Kind::Refused,
         false => Kind::Failed,

@@ -1,6 +1,7 @@
 //! What is looked at: a file, a project, a layout, a bundle or a reference, down to the bytes of its objects.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,7 @@ impl Named {
     ///
     /// # Errors
     /// It is none of those.
-    pub fn parse(what: &str, config: &Config) -> Result<Self> {
+    pub fn parse(what: &OsStr, config: &Config) -> Result<Self> {
         let path = Path::new(what);
         if path.is_file() {
             return Ok(match archive::is_archive(path) {
@@ -44,7 +45,7 @@ impl Named {
         if path.join("skep.toml").is_file() {
             return Ok(Self::Project(path.to_owned()));
         }
-        match unusable(path, what) {
+        match unusable(path) {
             Some(error) => Err(error.hint(
                 "give a folder with skep.toml, an object, an OCI layout, a bundle, or publisher/name:version",
             )),
@@ -54,7 +55,8 @@ impl Named {
 }
 
 /// Why what was named can be neither a folder nor a reference; `None` if it can.
-fn unusable(path: &Path, what: &str) -> Option<Error> {
+fn unusable(path: &Path) -> Option<Error> {
+    let what = path.display();
     if path.is_dir() {
         return None;
     }
@@ -66,9 +68,10 @@ fn unusable(path: &Path, what: &str) -> Option<Error> {
         return Some(Error::usage(format!("'{what}' is a link to '{to}', which is not there")));
     }
     let absent = Error::usage(format!("there is no file or folder '{what}'"));
-    match what.parse::<PackageRef>() {
+    let Some(text) = path.to_str() else { return Some(absent) };
+    match text.parse::<PackageRef>() {
         Ok(_) => None,
-        Err(error) if what.contains('/') && !place::is_path(what) => {
+        Err(error) if text.contains('/') && !place::is_path(text) => {
             Some(absent.because(error.to_string()))
         }
         Err(_) => Some(absent),
@@ -158,7 +161,7 @@ impl Subject {
     /// # Errors
     /// It is none of those, or cannot be read.
     pub fn find(
-        what: &str,
+        what: &OsStr,
         package: Option<&PackageRef>,
         plain_http: bool,
         config: &Config,
@@ -242,13 +245,13 @@ fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
         arch.ok_or_else(|| Error::new(Kind::Failed, format!("{reference} has nothing for Linux")))?;
     let package =
         admit(Verified::unsigned(digest), store, arch, reference).map_err(place::failed)?;
-    let objects = package.objects.iter().map(|(name, elf)| ObjectBytes {
-        name: name.clone(),
-        place: format!("the object '{name}'"),
-        bytes: elf.clone(),
+    let package = package.into_inner();
+    let objects = package.objects.into_iter().map(|(name, bytes)| {
+        let place = format!("the object '{name}'");
+        ObjectBytes { name, place, bytes }
     });
     let objects = objects.collect();
-    let (manifest, signed_by) = (package.manifest.clone(), signed_by.clone());
+    let (manifest, signed_by) = (package.manifest, signed_by.clone());
     let package = Package { manifest, digest, architectures, signed_by };
     Ok(Subject { package: Some(package), project: None, objects })
 }

@@ -28,6 +28,12 @@ pub fn tracepoint_id(category: &str, name: &str) -> Result<u64, KernelError> {
     text.trim().parse().map_err(|_| refuse(io::Error::from_raw_os_error(libc::EINVAL)))
 }
 
+/// All tracepoints of this kernel as `category/name`; none where tracefs cannot be read.
+pub(crate) fn tracepoints() -> Vec<String> {
+    let text = read("available_events").unwrap_or_default();
+    text.lines().map(|line| line.replacen(':', "/", 1)).collect()
+}
+
 fn read(file: &str) -> io::Result<String> {
     for place in PLACES {
         if fs::metadata(format!("{place}/events")).is_ok() {

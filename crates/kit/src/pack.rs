@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use skep_object::btf::Kind;
 use skep_object::event::{self, Decoder, DecoderError, WhenError, event_type};
-use skep_object::named::{self, Absent};
+use skep_object::named::{self, Absent, TwoMaps};
 use skep_object::{Facts, ObjectError, declared, gpl};
 use skep_oci::pack::{Input, Labels, PackError};
 use skep_oci::{Store, StoreError, regular};
@@ -61,18 +61,8 @@ pub enum PackingError {
         source: DecoderError,
     },
     /// Two objects have the map that an output shows.
-    #[error(
-        "[output.{output}] shows the map '{map}', which the objects '{}' and '{}' both define: give it another name in one of them",
-        objects[0], objects[1]
-    )]
-    TwoMaps {
-        /// The output.
-        output: String,
-        /// The map.
-        map: String,
-        /// The objects.
-        objects: [String; 2],
-    },
+    #[error("{0}: give it another name in one of them")]
+    TwoMaps(#[from] TwoMaps),
     /// An output's condition says nothing of its records.
     #[error(transparent)]
     When(#[from] WhenError),
@@ -211,21 +201,13 @@ fn are_numbers(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError>
     Ok(())
 }
 
-/// Whether each output that shows a map has one map to show: an event's records may come from the rings of all objects.
-fn are_told_apart(manifest: &Manifest, objects: &[Parsed]) -> Result<(), PackingError> {
-    for (name, output) in manifest.output.iter().filter(|(_, o)| o.kind != OutputKind::Event) {
-        let mut holders: BTreeMap<Arch, &str> = BTreeMap::new();
-        for one in objects.iter().filter(|one| one.facts.map(&output.map).is_some()) {
-            if let Some(other) = holders.insert(one.arch, &one.object) {
-                return Err(PackingError::TwoMaps {
-                    output: name.clone(),
-                    map: output.map.clone(),
-                    objects: [other.to_owned(), one.object.clone()],
-                });
-            }
-        }
-    }
-    Ok(())
+/// As [`named::are_told_apart`], of the objects of each architecture.
+fn are_told_apart(manifest: &Manifest, objects: &[Parsed]) -> Result<(), TwoMaps> {
+    let arches: BTreeSet<Arch> = objects.iter().map(|one| one.arch).collect();
+    arches.into_iter().try_for_each(|arch| {
+        let here = objects.iter().filter(|one| one.arch == arch);
+        named::are_told_apart(manifest, here.map(|one| (one.object.as_str(), &one.facts)))
+    })
 }
 
 /// The objects of each architecture are held together, with parameters at their defaults.
@@ -301,6 +283,7 @@ mod tests {
     fn an_output_shows_one_map() {
         let objects = objects();
         let error = are_told_apart(&manifest("counter"), &objects).unwrap_err();
+        let error = PackingError::from(error);
         assert_eq!(
             error.to_string(),
             "[output.all] shows the map 'conns', which the objects 'a' and 'b' both define: give it another name in one of them"

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use skep_oci::regular;
 use skep_spec::source::{self, Diagnostic, Source};
 
+/// Where a build puts what it makes, in the project's folder.
+pub const BUILD: &str = "build";
+
 /// A project that was read and checked.
 #[derive(Clone, Debug)]
 pub struct Project {
@@ -14,6 +17,8 @@ pub struct Project {
     pub folder: PathBuf,
     /// Its `skep.toml`.
     pub source: Source,
+    /// Where a build puts what it makes: `build` in the folder, or elsewhere, where the lock is written then too.
+    pub out: PathBuf,
 }
 
 /// Why a project could not be read.
@@ -47,7 +52,25 @@ impl Project {
         let text = regular::text(&path)
             .map_err(|source| ProjectError::Read { path: path.clone(), source })?;
         let source = source::parse(&text).map_err(|list| ProjectError::Mistakes { path, list })?;
-        Ok(Self { folder: folder.to_owned(), source })
+        Ok(Self { folder: folder.to_owned(), source, out: folder.join(BUILD) })
+    }
+
+    /// The same, built elsewhere: its own folder is only read.
+    #[must_use]
+    pub fn built_in(self, out: PathBuf) -> Self {
+        Self { out, ..self }
+    }
+
+    /// The folder of what a build writes beside objects.
+    #[must_use]
+    pub fn lock_folder(&self) -> &Path {
+        if self.is_built_inside() { &self.folder } else { &self.out }
+    }
+
+    /// Whether a build writes into the project's own folder.
+    #[must_use]
+    pub fn is_built_inside(&self) -> bool {
+        self.out == self.folder.join(BUILD)
     }
 
     /// A file that `skep.toml` names. A link may not lead out of the folder: what lies there is nobody's to publish.
@@ -67,7 +90,7 @@ impl Project {
     /// Where `skep build` puts an object.
     #[must_use]
     pub fn built(&self, object: &str, arch: skep_spec::Arch) -> PathBuf {
-        self.folder.join("build").join(arch.as_str()).join(format!("{object}.bpf.o"))
+        self.out.join(arch.as_str()).join(format!("{object}.bpf.o"))
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use skep_spec::Manifest;
 
 use crate::event::{self, WhenError};
-use crate::named::{self, Absent};
+use crate::named::{self, Absent, TwoMaps};
 use crate::{Facts, ObjectError, declared};
 
 /// What to do about a package that was not packed by `skep pack`.
@@ -40,6 +40,14 @@ pub enum Unfit {
         /// What.
         absent: Absent,
     },
+    /// Nobody could tell which map an output shows.
+    #[error("the manifest of {package} does not fit: {two}")]
+    TwoMaps {
+        /// Its name and version.
+        package: String,
+        /// Which.
+        two: TwoMaps,
+    },
     /// An output's `when` says nothing of its records.
     #[error("the manifest of {package} does not fit: {when}")]
     When {
@@ -66,6 +74,7 @@ impl Unfit {
             Self::Unsupported { .. } => "unsupported",
             Self::Object { .. } => "object",
             Self::Absent { .. } | Self::When { .. } => "absent",
+            Self::TwoMaps { .. } => "two-maps",
             Self::Permissions { .. } => "not-permitted",
         }
     }
@@ -76,7 +85,10 @@ impl Unfit {
         match self {
             Self::Object { source, .. } => vec![source.to_string()],
             Self::Permissions { missing, .. } => missing.clone(),
-            Self::Unsupported { .. } | Self::Absent { .. } | Self::When { .. } => Vec::new(),
+            Self::Unsupported { .. }
+            | Self::Absent { .. }
+            | Self::TwoMaps { .. }
+            | Self::When { .. } => Vec::new(),
         }
     }
 
@@ -85,7 +97,9 @@ impl Unfit {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unsupported { .. } | Self::Object { .. } => None,
-            Self::Absent { .. } | Self::When { .. } => Some(NOT_PACKED.to_owned()),
+            Self::Absent { .. } | Self::TwoMaps { .. } | Self::When { .. } => {
+                Some(NOT_PACKED.to_owned())
+            }
             Self::Permissions { .. } => Some(format!("{NOT_PACKED} what the code is for")),
         }
     }
@@ -111,6 +125,8 @@ pub fn fit(
     let facts = objects.iter().map(read).collect::<Result<Vec<Facts>, _>>()?;
     named::are_there(manifest, &facts)
         .map_err(|absent| Unfit::Absent { package: package(), absent })?;
+    named::are_told_apart(manifest, objects.keys().map(String::as_str).zip(&facts))
+        .map_err(|two| Unfit::TwoMaps { package: package(), two })?;
     event::conditions(manifest, &facts).map_err(|when| Unfit::When { package: package(), when })?;
     declared::hold(manifest, &facts, given)
         .map_err(|exceeded| Unfit::Permissions { package: package(), missing: exceeded.missing })
@@ -122,12 +138,32 @@ mod tests {
 
     const TOUCH: &[u8] = include_bytes!("../../../spec/vectors/files/objects/touch.o");
 
-    /// What is said of `touch.o` under a manifest with these members.
-    fn said(members: &str) -> String {
+    fn manifest(members: &str) -> Manifest {
         let text = format!(
             r#"{{"objects":{{}},{members}"package":{{"license":"MIT","name":"a/b","version":"1.0.0"}},"spec":"1.0"}}"#
         );
-        let manifest = Manifest::parse(text.as_bytes()).unwrap();
+        Manifest::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn two_maps_of_one_name_are_no_counter() {
+        let manifest = manifest(r#""output":{"n":{"kind":"counter","map":"events"}},"#);
+        let of = |objects: [&str; 2]| {
+            let objects = objects.map(|name| (name.to_owned(), TOUCH.to_vec()));
+            fit(&manifest, &BTreeMap::from(objects), &BTreeMap::new()).unwrap_err()
+        };
+        let unfit = of(["a", "b"]);
+        assert_eq!(
+            unfit.to_string(),
+            "the manifest of a/b 1.0.0 does not fit: [output.n] shows the map 'events', which the objects 'a' and 'b' both define"
+        );
+        assert_eq!((unfit.code(), unfit.hint()), ("two-maps", Some(NOT_PACKED.to_owned())));
+        assert!(matches!(of(["a", "a"]), Unfit::Permissions { .. }), "one object is told apart");
+    }
+
+    /// What is said of `touch.o` under a manifest with these members.
+    fn said(members: &str) -> String {
+        let manifest = manifest(members);
         let objects = BTreeMap::from([("touch".to_owned(), TOUCH.to_vec())]);
         let unfit = fit(&manifest, &objects, &BTreeMap::new()).unwrap_err();
         let causes = unfit.causes().iter().map(|cause| format!("\n  {cause}")).collect::<String>();

@@ -1,6 +1,8 @@
 //! What a manifest names of its objects: programs, maps and variables.
 
-use skep_spec::manifest::Manifest;
+use std::collections::BTreeMap;
+
+use skep_spec::manifest::{Manifest, OutputKind};
 use skep_spec::nearest::nearest;
 
 use crate::Facts;
@@ -51,4 +53,48 @@ fn all<'a, 'b, There: Iterator<Item = &'a str>>(
         Some(name) => Err(Absent::new(what, name, there())),
         None => Ok(()),
     }
+}
+
+/// A map of two objects that one output shows: nobody could tell which.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "[output.{output}] shows the map '{map}', which the objects '{}' and '{}' both define",
+    objects[0], objects[1]
+)]
+pub struct TwoMaps {
+    /// The output.
+    pub output: String,
+    /// The map.
+    pub map: String,
+    /// The objects.
+    pub objects: [String; 2],
+}
+
+/// Whether each output that shows a map has one map to show, of objects for one architecture with their names. An event's
+/// records may come from the rings of all.
+///
+/// # Errors
+/// The first that has two.
+pub fn are_told_apart<'a>(
+    manifest: &Manifest,
+    objects: impl Iterator<Item = (&'a str, &'a Facts)>,
+) -> Result<(), TwoMaps> {
+    let mut holders: BTreeMap<&str, &str> = BTreeMap::new();
+    let shown = |map: &str| {
+        let outputs = manifest.output.iter().filter(|(_, o)| o.kind != OutputKind::Event);
+        outputs.into_iter().find(|(_, output)| output.map == map)
+    };
+    for (object, map) in
+        objects.flat_map(|(object, facts)| facts.maps.iter().map(move |map| (object, map)))
+    {
+        let Some((output, _)) = shown(&map.name) else { continue };
+        if let Some(other) = holders.insert(&map.name, object) {
+            return Err(TwoMaps {
+                output: output.clone(),
+                map: map.name.clone(),
+                objects: [other.to_owned(), object.to_owned()],
+            });
+        }
+    }
+    Ok(())
 }

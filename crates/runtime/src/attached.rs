@@ -30,7 +30,8 @@ impl Runtime {
         hook: &Hook,
     ) -> Option<String> {
         match &hook.attachment {
-            Attachment::Intended | Attachment::Held { .. } => None,
+            Attachment::Intended => None,
+            Attachment::Held { key } => self.held.why_gone(key).map(str::to_owned),
             Attachment::Tc { .. } => {
                 let there = hook.attachment.filter()?.program_id();
                 matches!(there, Ok(None)).then(|| format!("{} is gone", hook.attachment))

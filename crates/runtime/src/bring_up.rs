@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use skep_kernel::attach::is_there;
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
 use skep_kernel::{MapHandle, Program};
@@ -63,6 +64,7 @@ impl Runtime {
         let chosen = choose(manifest, &objects, &params, refused, &mut report)?;
         let hooks = self.state.services.get(&up.service).map(|s| s.hooks.clone());
         let mut placed = place(&hooks.unwrap_or_default(), &chosen);
+        are_there(&up.service, &placed)?;
         self.check_hooks(&up.service, &placed)?;
         self.op = up.op;
         self.record(Record::Begin {
@@ -192,10 +194,27 @@ impl Runtime {
     }
 }
 
+/// Whether what new hooks attach to is there: this is known before anything is loaded.
+pub(crate) fn are_there(service: &ServiceName, placed: &[Placed]) -> Result<(), RuntimeError> {
+    placed.iter().filter(|one| !one.there).try_for_each(|one| {
+        let target = &one.chosen.target;
+        is_there(target).map_err(|source| RuntimeError::NoHook {
+            service: service.clone(),
+            program: one.chosen.name.clone(),
+            target: target.clone(),
+            source: Box::new(source),
+        })
+    })
+}
+
 /// The program that a failure is about, if the package can do without it.
-fn refused_program(error: &RuntimeError, manifest: &Manifest) -> Option<(String, String)> {
+pub(crate) fn refused_program(
+    error: &RuntimeError,
+    manifest: &Manifest,
+) -> Option<(String, String)> {
     let (program, why) = match error {
-        RuntimeError::Attach { program, source, .. } => {
+        RuntimeError::Attach { program, source, .. }
+        | RuntimeError::NoHook { program, source, .. } => {
             (program.clone(), crate::error::chain(source.as_ref()))
         }
         RuntimeError::Load { source, .. } => {

@@ -1,7 +1,8 @@
 //! What is in a service's maps, decoded through BTF: counters for people.
 //!
-//! Values per CPU are added up. While the generation before is kept, entries that its map still holds are added
-//! too, field by field as the manifest has them merged: during a move the sum is right at every moment.
+//! Of values per CPU, each number is merged over the CPUs as the manifest has it merged; without a word of it, they are added.
+//! While the generation before is kept, entries that its map still holds are merged in too: during a move the sum is right at
+//! every moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use skep_object::event::Decoder;
 use skep_object::layout::{LayoutChange, compare};
 use skep_object::{Btf, Facts, TypeId};
 use skep_spec::ServiceName;
-use skep_spec::manifest::Merge;
+use skep_spec::manifest::{Map, Merge};
 
 use crate::error::RuntimeError;
 use crate::plan::{FieldMove, MapChange, Place};
@@ -41,12 +42,20 @@ pub struct Entry {
     pub value: Box<RawValue>,
 }
 
-/// How a map's bytes become JSON, and how values of several CPUs are added.
+/// How a map's bytes become JSON, and how values of several CPUs become one.
 struct Reading {
     key: Decoder,
     value: Decoder,
-    /// Numbers of the value; empty where nothing can be added.
-    numbers: Vec<Place>,
+    /// Numbers of the value; empty where nothing can be merged.
+    numbers: Vec<Number>,
+}
+
+/// A number of a value, and how two of it become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Number {
+    place: Place,
+    signed: bool,
+    merge: Merge,
 }
 
 impl Runtime {
@@ -62,7 +71,9 @@ impl Runtime {
         let package = self.package(&active.index)?;
         let objects = facts_of(&package)?;
         let facts = record.and_then(|record| Some((objects.get(&record.object)?, record)));
-        let reading = Reading::new(facts.map(|(facts, record)| (facts, record.symbol.as_str())));
+        let policy = record.and_then(|record| package.manifest.map.get(&record.symbol));
+        let reading =
+            Reading::new(facts.map(|(facts, record)| (facts, record.symbol.as_str())), policy);
         let mut values = read(&handle, &reading.numbers)?;
         self.add_rest(service, map, &mut values)?;
         let array = handle.info().is_array();
@@ -104,24 +115,21 @@ impl Runtime {
         };
         let Some(previous) = service.generations.get(&previous) else { return Ok(()) };
         let old = self.open_map(name, previous, map)?;
-        let places: Vec<Place> = fields.iter().flat_map(|f| elements(f.old, f.count)).collect();
-        for (key, rest) in read(&old, &places)? {
+        let numbers: Vec<Number> = fields.iter().flat_map(numbers_of_old).collect();
+        for (key, rest) in read(&old, &numbers)? {
             if rest.iter().all(|byte| *byte == 0) {
                 continue;
             }
             let size = self.open_map(name, &self.active(name)?, map)?.info().value_size as usize;
             let value = values.entry(key).or_insert_with(|| vec![0; size]);
-            fields
-                .iter()
-                .filter(|f| f.merge == Merge::Sum)
-                .for_each(|f| add_field(value, &rest, f));
+            fields.iter().for_each(|field| merge_field(value, &rest, field));
         }
         Ok(())
     }
 }
 
 impl Reading {
-    fn new(map: Option<(&Facts, &str)>) -> Self {
+    fn new(map: Option<(&Facts, &str)>, policy: Option<&Map>) -> Self {
         let found = map.and_then(|(facts, symbol)| Some((facts.btf.as_ref()?, facts.map(symbol)?)));
         let decoder = |ty: Option<TypeId>| {
             let made = found
@@ -131,13 +139,13 @@ impl Reading {
         };
         let key = decoder(found.and_then(|(_, map)| map.key_type));
         let value_type = found.and_then(|(_, map)| map.value_type);
-        let numbers = found.zip(value_type).map(|((btf, _), ty)| numbers(btf, ty));
+        let numbers = found.zip(value_type).map(|((btf, _), ty)| numbers(btf, ty, policy));
         Self { key, value: decoder(value_type), numbers: numbers.unwrap_or_default() }
     }
 }
 
-/// The integers of a type.
-fn numbers(btf: &Btf, ty: TypeId) -> Vec<Place> {
+/// The integers of a type, each merged as the manifest says of its field.
+fn numbers(btf: &Btf, ty: TypeId, policy: Option<&Map>) -> Vec<Number> {
     let renames = BTreeMap::from([(".".to_owned(), ".".to_owned())]); // every field, also of equal types
     let LayoutChange::Fields { common, .. } = compare(btf, ty, btf, ty, &renames) else {
         return Vec::new();
@@ -145,46 +153,104 @@ fn numbers(btf: &Btf, ty: TypeId) -> Vec<Place> {
     let numbers = common.iter().filter(|pair| pair.number);
     numbers
         .flat_map(|pair| {
+            let merge = policy.and_then(|policy| policy.merge_of(&pair.name));
+            let (signed, merge) = (pair.signed, merge.unwrap_or(Merge::Sum));
             elements(Place { offset: pair.new.offset, width: pair.new.size }, pair.count)
+                .map(move |place| Number { place, signed, merge })
         })
         .collect()
+}
+
+fn numbers_of_old(field: &FieldMove) -> impl Iterator<Item = Number> + use<> {
+    let (signed, merge) = (field.signed, field.merge);
+    elements(field.old, field.count).map(move |place| Number { place, signed, merge })
 }
 
 fn elements(first: Place, count: u32) -> impl Iterator<Item = Place> {
     (0..count).map(move |i| Place { offset: first.offset + i * first.width, ..first })
 }
 
-/// All entries; values per CPU added up, number by number, other bytes from the first CPU that has any.
-fn read(map: &MapHandle, numbers: &[Place]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, KernelError> {
+/// All entries; of values per CPU the numbers are merged, other bytes are from the first CPU that has any.
+fn read(map: &MapHandle, numbers: &[Number]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, KernelError> {
     let mut values = BTreeMap::new();
     let size = map.info().value_size as usize;
     let per_cpu = map.info().is_per_cpu();
     for (key, value) in map.entries()? {
-        let value = if per_cpu { add_up(&value, size, numbers) } else { value };
+        let value = if per_cpu { over_cpus(&value, size, numbers) } else { value };
         values.insert(key, value);
     }
     Ok(values)
 }
 
-fn add_up(all: &[u8], size: usize, numbers: &[Place]) -> Vec<u8> {
+fn over_cpus(all: &[u8], size: usize, numbers: &[Number]) -> Vec<u8> {
     let mut cpus = all.chunks_exact(size.next_multiple_of(8)).map(|value| &value[..size]);
     let first = cpus.clone().find(|value| value.iter().any(|b| *b != 0));
-    let mut total = first.or_else(|| cpus.next()).map_or_else(|| vec![0; size], <[u8]>::to_vec);
-    let places: BTreeSet<(u32, u32)> = numbers.iter().map(|p| (p.offset, p.width)).collect();
-    for (offset, width) in places {
-        let place = Place { offset, width };
+    let mut whole = first.or_else(|| cpus.next()).map_or_else(|| vec![0; size], <[u8]>::to_vec);
+    // Members of a union lie at one place: it is merged once, by the first of them.
+    let mut places = BTreeSet::new();
+    let once = |number: &&Number| places.insert((number.place.offset, number.place.width));
+    for number in numbers.iter().filter(once).filter(|number| number.place.width <= 8) {
+        let Number { place, signed, merge } = *number;
         let values = all.chunks_exact(size.next_multiple_of(8));
-        let sum = values.fold(0u64, |sum, value| sum.wrapping_add(load(value, place)));
-        store(&mut total, place, sum);
+        let each = values.map(|value| sign_extended(load(value, place), place.width, signed));
+        let merged = each.reduce(|merged, one| merge_two(merge, signed, merged, one));
+        store(&mut whole, place, merged.unwrap_or_default());
     }
-    total
+    whole
 }
 
-fn add_field(value: &mut [u8], rest: &[u8], field: &FieldMove) {
+/// Two numbers as one: `kept` is the new version's, or that of an earlier CPU.
+fn merge_two(merge: Merge, signed: bool, kept: u64, other: u64) -> u64 {
+    let other_is_larger =
+        if signed { other.cast_signed() > kept.cast_signed() } else { other > kept };
+    match merge {
+        Merge::Sum => kept.wrapping_add(other),
+        Merge::Last if kept == 0 => other,
+        Merge::Last => kept,
+        Merge::Max => {
+            if other_is_larger {
+                other
+            } else {
+                kept
+            }
+        }
+        Merge::Min if kept == 0 || other == 0 => kept | other,
+        Merge::Min => {
+            if other_is_larger {
+                kept
+            } else {
+                other
+            }
+        }
+    }
+}
+
+/// Merges what the old version's value still has of a field into the new one's.
+fn merge_field(value: &mut [u8], rest: &[u8], field: &FieldMove) {
     for (old, new) in elements(field.old, field.count).zip(elements(field.new, field.count)) {
-        let more = sign_extended(load(rest, old), old.width, field.signed);
-        let sum = load(value, new).wrapping_add(more);
-        store(value, new, sum);
+        if old.width > 8 || new.width > 8 {
+            keep_bytes(value, rest, (old, new));
+            continue;
+        }
+        let other = sign_extended(load(rest, old), old.width, field.signed);
+        let kept = sign_extended(load(value, new), new.width, field.signed);
+        store(value, new, merge_two(field.merge, field.signed, kept, other));
+    }
+}
+
+/// Bytes that are no number: the new version's, where there are any.
+fn keep_bytes(value: &mut [u8], rest: &[u8], (old, new): (Place, Place)) {
+    let range = |place: Place, width: u32| {
+        let at = place.offset as usize;
+        at..at + width as usize
+    };
+    let width = old.width.min(new.width);
+    let (Some(kept), Some(other)) = (value.get_mut(range(new, width)), rest.get(range(old, width)))
+    else {
+        return;
+    };
+    if kept.iter().all(|byte| *byte == 0) {
+        kept.copy_from_slice(other);
     }
 }
 
@@ -223,8 +289,52 @@ mod tests {
             .iter()
             .flat_map(|(a, b)| [one(*a, *b), vec![0; 4]].concat())
             .collect();
-        let numbers = [Place { offset: 0, width: 8 }, Place { offset: 8, width: 4 }];
-        assert_eq!(add_up(&all, 12, &numbers), one(11, 22));
+        let number = |offset, width| Number {
+            place: Place { offset, width },
+            signed: false,
+            merge: Merge::Sum,
+        };
+        let numbers = [number(0, 8), number(8, 4)];
+        assert_eq!(over_cpus(&all, 12, &numbers), one(11, 22));
+    }
+
+    #[test]
+    fn what_is_no_sum_is_not_added() {
+        let cpus = |values: &[i32]| -> Vec<u8> {
+            values.iter().flat_map(|value| [value.to_ne_bytes(), [0; 4]].concat()).collect()
+        };
+        let over = |merge, signed, values: &[i32]| {
+            let number = Number { place: Place { offset: 0, width: 4 }, signed, merge };
+            i32::from_ne_bytes(over_cpus(&cpus(values), 4, &[number]).try_into().unwrap())
+        };
+        assert_eq!(over(Merge::Sum, true, &[0, 2, -5]), -3);
+        assert_eq!(over(Merge::Max, true, &[-1, 7, 3]), 7);
+        assert_eq!(over(Merge::Max, false, &[-1, 7, 3]), -1, "the largest number without a sign");
+        assert_eq!(over(Merge::Min, true, &[0, 7, 3]), 3);
+        assert_eq!(over(Merge::Min, true, &[4, -7, 0]), -7);
+        assert_eq!(over(Merge::Last, true, &[0, 2, 2]), 2);
+        assert_eq!(over(Merge::Last, true, &[0, 0, 0]), 0);
+    }
+
+    #[test]
+    fn what_the_old_map_still_has_is_merged_as_the_manifest_says() {
+        let place = |offset, width| Place { offset, width };
+        let field = |merge, offset, width| FieldMove {
+            name: String::new(),
+            old: place(offset, width),
+            new: place(offset, width),
+            count: 1,
+            signed: false,
+            merge,
+        };
+        let rest =
+            [[9u64.to_ne_bytes(), 3u64.to_ne_bytes()].concat(), b"a text of 16 by.".to_vec()];
+        let mut value = [[4u64.to_ne_bytes(), 5u64.to_ne_bytes()].concat(), vec![0; 16]].concat();
+        let fields =
+            [field(Merge::Max, 0, 8), field(Merge::Last, 8, 8), field(Merge::Last, 16, 16)];
+        fields.iter().for_each(|field| merge_field(&mut value, &rest.concat(), field));
+        let expected = [[9u64.to_ne_bytes(), 5u64.to_ne_bytes()].concat(), rest[1].clone()];
+        assert_eq!(value, expected.concat());
     }
 
     #[test]
@@ -238,7 +348,7 @@ mod tests {
             merge: Merge::Sum,
         };
         let mut value = 5i64.to_ne_bytes();
-        add_field(&mut value, &(-7i32).to_ne_bytes(), &field);
+        merge_field(&mut value, &(-7i32).to_ne_bytes(), &field);
         assert_eq!(i64::from_ne_bytes(value), -2);
     }
 }

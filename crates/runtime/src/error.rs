@@ -4,7 +4,7 @@ use std::path::Path;
 
 use skep_kernel::{KernelError, LoadError};
 use skep_object::ObjectError;
-use skep_spec::{Digest, ServiceName};
+use skep_spec::{Digest, ServiceName, Target};
 
 use crate::choose::ChooseError;
 use crate::journal::JournalError;
@@ -67,6 +67,20 @@ pub enum RuntimeError {
         service: ServiceName,
         /// The program.
         program: String,
+        /// Why.
+        source: Box<KernelError>,
+    },
+    /// What a program is to attach to is not there.
+    #[error(
+        "program '{program}' of {service} finds nothing to attach to at {target}: nothing was loaded"
+    )]
+    NoHook {
+        /// Whose.
+        service: ServiceName,
+        /// The program.
+        program: String,
+        /// Where.
+        target: Target,
         /// Why.
         source: Box<KernelError>,
     },
@@ -255,7 +269,7 @@ impl RuntimeError {
             Self::Journal(_) => "journal",
             Self::Kernel(_) => "kernel",
             Self::Load { .. } => "load",
-            Self::Attach { .. } => "attach",
+            Self::Attach { .. } | Self::NoHook { .. } => "attach",
             Self::Object { .. } => "object",
             Self::Choose(_) => "manifest",
             Self::Params(_) => "parameter",
@@ -284,7 +298,7 @@ impl RuntimeError {
         match self {
             Self::Kernel(error) => error.hint(),
             Self::Journal(error) => error.hint(),
-            Self::Attach { source, .. } => source.hint(),
+            Self::Attach { source, .. } | Self::NoHook { source, .. } => source.hint(),
             Self::Load { source, .. } => source.hint.as_deref(),
             Self::Unfinished { source, .. } => source.hint(),
             Self::Timers { .. } => Some(

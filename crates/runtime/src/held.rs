@@ -24,7 +24,7 @@ pub trait Holder: Send {
     ///
     /// # Errors
     /// The holder is gone.
-    fn keys(&mut self) -> io::Result<Vec<String>>;
+    fn keys(&self) -> io::Result<Vec<String>>;
 }
 
 /// The holder; without one, fds are kept here and go with this process.
@@ -63,15 +63,55 @@ impl Held {
         }
     }
 
-    pub(crate) fn keys(&mut self) -> Result<Vec<String>, RuntimeError> {
+    pub(crate) fn keys(&self) -> Result<Vec<String>, RuntimeError> {
         match self {
             Self::There(holder) => holder.keys().map_err(failed("list", "all")),
             Self::Here(fds) => Ok(fds.keys().cloned().collect()),
         }
+    }
+
+    /// Why nothing is kept under `key` any more; none where something is, or the holder does not say.
+    pub(crate) fn why_gone(&self, key: &str) -> Option<&'static str> {
+        let keys = self.keys().ok()?;
+        (!keys.iter().any(|kept| kept == key)).then_some(match self {
+            Self::There(_) => "skepd --hold, which kept it, has ended or let go of it",
+            Self::Here(_) => "nothing keeps it open",
+        })
     }
 }
 
 fn failed(action: &'static str, key: &str) -> impl FnOnce(io::Error) -> RuntimeError {
     let key = key.to_owned();
     move |source| RuntimeError::Holder { action, key, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Keys(io::Result<Vec<String>>);
+
+    impl Holder for Keys {
+        fn keep(&mut self, _: &str, _: &OwnedFd) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn release(&mut self, _: &str) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn keys(&self) -> io::Result<Vec<String>> {
+            self.0.as_ref().map(Clone::clone).map_err(|error| error.kind().into())
+        }
+    }
+
+    #[test]
+    fn what_is_not_kept_any_more_is_gone_unless_the_holder_says_nothing() {
+        let held = |keys| Held::new(Some(Box::new(Keys(keys))));
+        assert_eq!(held(Ok(vec!["a/b".to_owned()])).why_gone("a/b"), None);
+        let gone = "skepd --hold, which kept it, has ended or let go of it";
+        assert_eq!(held(Ok(vec!["a/c".to_owned()])).why_gone("a/b"), Some(gone));
+        assert_eq!(held(Err(io::ErrorKind::TimedOut.into())).why_gone("a/b"), None);
+        assert!(Held::new(None).why_gone("a/b").is_some());
+    }
 }

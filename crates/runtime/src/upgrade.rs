@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use skep_object::ProgramFacts;
-use skep_spec::ServiceName;
+use skep_spec::{Manifest, ServiceName};
 use skep_trust::{Package, Verified};
 
-use crate::bring_up::BringUp;
+use crate::bring_up::{BringUp, are_there, refused_program};
 use crate::choose::{Objects, Refused, choose};
 use crate::error::RuntimeError;
 use crate::hooks::{Placed, place};
@@ -67,9 +67,8 @@ impl Runtime {
         let objects = facts_of(package)?;
         let params = Params::resolve(&package.manifest, &to.params)?;
         params.check_variables(objects.values())?;
-        let mut report = Report::default();
-        let chosen = choose(&package.manifest, &objects, &params, &Refused::new(), &mut report)?;
-        let placed = place(&service.hooks, &chosen);
+        let (placed, report) =
+            self.placed(&install.service, &package.manifest, &objects, &params)?;
         let hooks = hook_plans(service, &placed);
         let maps = match already {
             true => BTreeMap::new(),
@@ -89,6 +88,28 @@ impl Runtime {
             maps,
         };
         Ok((plan, to))
+    }
+
+    /// The programs that run here and their hooks, as [`Self::bring_up`] comes to them but for what only loading shows.
+    fn placed(
+        &self,
+        service: &ServiceName,
+        manifest: &Manifest,
+        objects: &Objects,
+        params: &Params,
+    ) -> Result<(Vec<Placed>, Report), RuntimeError> {
+        let (hooks, mut refused) = (&self.service_state(service)?.hooks, Refused::new());
+        loop {
+            let mut report = Report::default();
+            let placed = place(hooks, &choose(manifest, objects, params, &refused, &mut report)?);
+            let Err(error) = are_there(service, &placed) else { return Ok((placed, report)) };
+            match refused_program(&error, manifest) {
+                Some((program, why)) if !refused.contains_key(&program) => {
+                    refused.insert(program, why);
+                }
+                _ => return Err(error),
+            }
+        }
     }
 
     /// Replaces the running generation by another package or other parameters. The running one is kept for

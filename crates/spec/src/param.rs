@@ -259,6 +259,12 @@ impl Param {
     fn number(&self, value: &Value) -> Result<Option<i128>, ParamError> {
         let text = value.text();
         let wrong = |wanted| ParamError::Type { text: text.clone(), wanted };
+        let digits =
+            !text.is_empty() && text.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit());
+        let integer = |wanted| {
+            let wanted = if digits { "a number of at most 64 bits" } else { wanted };
+            parse_integer(&text).ok_or_else(|| wrong(wanted))
+        };
         let number = match self.r#type {
             ParamType::Bool => match text.as_str() {
                 "true" | "1" => Some(1),
@@ -266,14 +272,12 @@ impl Param {
                 _ => None,
             }
             .ok_or_else(|| wrong("true or false"))?,
-            ParamType::Int => {
-                parse_integer(&text).ok_or_else(|| wrong("an integer, such as -5 or 0x10"))?
+            ParamType::Int => integer("an integer, such as -5 or 0x10")?,
+            ParamType::Uint | ParamType::Pid => {
+                let wanted = "an integer from 0 on, such as 5 or 0x10";
+                Some(integer(wanted)?).filter(|number| *number >= 0).ok_or_else(|| wrong(wanted))?
             }
-            ParamType::Uint | ParamType::Pid => parse_integer(&text)
-                .filter(|number| *number >= 0)
-                .ok_or_else(|| wrong("an integer from 0 on, such as 5 or 0x10"))?,
-            ParamType::Enum => parse_integer(&text)
-                .ok_or_else(|| wrong("the number of an enumerator, such as 1"))?,
+            ParamType::Enum => integer("the number of an enumerator, such as 1")?,
             ParamType::Size => {
                 parse_size(&text).ok_or_else(|| wrong("a size, such as 512, 64KiB or 1MiB"))?
             }
@@ -523,6 +527,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_with_what_would() {
+        insta::assert_snapshot!(encode(ParamType::Uint, "99999999999999999999", 8).unwrap_err(), @"'99999999999999999999' is not a number of at most 64 bits");
         insta::assert_snapshot!(encode(ParamType::Uint, "-1", 4).unwrap_err(), @"'-1' is not an integer from 0 on, such as 5 or 0x10");
         insta::assert_snapshot!(encode(ParamType::Uint, "256", 1).unwrap_err(), @"'256' needs more than the variable's 1 bytes");
         insta::assert_snapshot!(encode(ParamType::String, "abcd", 4).unwrap_err(), @"'abcd' needs more than the variable's 4 bytes");

@@ -3,7 +3,8 @@
 //! What is written has one form (stored deflate blocks, no times, no owners), so that the same file gives the same
 //! digest everywhere. What is read may come from any packer, and is hostile until its digest says otherwise.
 
-use std::io::Read as _;
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read};
 
 use flate2::Crc;
 use flate2::bufread::GzDecoder;
@@ -107,16 +108,38 @@ pub fn tar_of(name: &str, data: &[u8]) -> Result<Vec<u8>, LayerError> {
     Ok(tar)
 }
 
-/// Unpacks one file of at most `max` bytes.
+/// Unpacks one file of at most `max` bytes, which is what it takes of memory, whatever is in the layer.
 ///
 /// # Errors
 /// When it is not a gzipped tar of exactly one regular file, has bytes after its end, or is larger than `max`:
 /// decompression stops there.
 pub fn read(layer: &[u8], max: u64) -> Result<File, LayerError> {
-    let tar = gunzip(layer, max)?;
-    let mut archive = tar::Archive::new(tar.as_slice());
+    let mut rest = layer;
+    let state = Inflation { limit: Cell::new(TAR_OVERHEAD), ..Inflation::default() };
+    let inflated = Inflated { decoder: GzDecoder::new(&mut rest), state: &state };
+    let mut archive = tar::Archive::new(inflated);
+    let found = the_file(&mut archive, max, &state);
+    // Damage anywhere counts before what the tar says, and the checksum is at the end.
+    if found.is_err() {
+        state.limit.set(max.saturating_add(TAR_OVERHEAD));
+    }
+    let end = io::copy(&mut archive.into_inner(), &mut io::sink());
+    match state.broken.into_inner() {
+        Some(why) => Err(LayerError::Gzip(why)),
+        None if state.over.get() || end.is_err() => Err(LayerError::TooLarge { max }),
+        None if !rest.is_empty() => Err(LayerError::Trailing(rest.len())),
+        None => found,
+    }
+}
+
+/// The one file of a tar.
+fn the_file(
+    archive: &mut tar::Archive<Inflated<'_, '_>>,
+    max: u64,
+    state: &Inflation,
+) -> Result<File, LayerError> {
     let mut only = None;
-    let broken = |e: std::io::Error| LayerError::Tar(e.to_string());
+    let broken = |e: io::Error| LayerError::Tar(e.to_string());
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).escape_debug().to_string();
@@ -129,7 +152,8 @@ pub fn read(layer: &[u8], max: u64) -> Result<File, LayerError> {
         if entry.size() > max {
             return Err(LayerError::TooLarge { max });
         }
-        let mut data = Vec::new();
+        state.limit.set(TAR_OVERHEAD.saturating_add(entry.size()));
+        let mut data = Vec::with_capacity(usize::try_from(entry.size()).unwrap_or_default());
         entry.read_to_end(&mut data).map_err(broken)?;
         if data.len() as u64 != entry.size() {
             return Err(LayerError::Tar(format!("'{name}' is cut off")));
@@ -139,16 +163,42 @@ pub fn read(layer: &[u8], max: u64) -> Result<File, LayerError> {
     only.ok_or(LayerError::Empty)
 }
 
-fn gunzip(layer: &[u8], max: u64) -> Result<Vec<u8>, LayerError> {
-    let limit = max.saturating_add(TAR_OVERHEAD);
-    let mut rest = layer;
-    let mut tar = Vec::new();
-    let mut decoder = GzDecoder::new(&mut rest).take(limit.saturating_add(1));
-    decoder.read_to_end(&mut tar).map_err(|e| LayerError::Gzip(e.to_string()))?;
-    if tar.len() as u64 > limit {
-        return Err(LayerError::TooLarge { max });
+/// How far a layer is decompressed, and what ended that.
+#[derive(Default)]
+struct Inflation {
+    /// Most bytes. Before the file's own size is known, only what may stand in front of it: tar keeps that in memory.
+    limit: Cell<u64>,
+    taken: Cell<u64>,
+    /// There is more than the limit.
+    over: Cell<bool>,
+    /// What is wrong with the gzip member.
+    broken: RefCell<Option<String>>,
+}
+
+/// What is in a gzip member, up to the limit.
+struct Inflated<'a, 'layer> {
+    decoder: GzDecoder<&'a mut &'layer [u8]>,
+    state: &'a Inflation,
+}
+
+impl Read for Inflated<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Inflation { limit, taken, over, broken } = self.state;
+        if broken.borrow().is_some() || over.get() {
+            return Err(io::Error::other("it is not read any further"));
+        }
+        // One more than may be, which tells the end from the limit.
+        let room = limit.get().saturating_sub(taken.get()).saturating_add(1);
+        let most = buffer.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        let read = self.decoder.read(&mut buffer[..most]);
+        let read = read.inspect_err(|error| drop(broken.replace(Some(error.to_string()))))?;
+        taken.set(taken.get() + read as u64);
+        over.set(taken.get() > limit.get());
+        match over.get() {
+            true => Err(io::Error::other("it is larger than the limit")),
+            false => Ok(read),
+        }
     }
-    if rest.is_empty() { Ok(tar) } else { Err(LayerError::Trailing(rest.len())) }
 }
 
 /// A ustar header: mode 0644, no owner, no time (POSIX.1-1988, pax(1) "ustar Interchange Format").

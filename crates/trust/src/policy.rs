@@ -283,7 +283,11 @@ impl TrustedKey {
 }
 
 impl Pattern {
-    fn new(text: String) -> Result<Self, String> {
+    /// What a text means.
+    ///
+    /// # Errors
+    /// No package name fits, in words.
+    pub fn new(text: String) -> Result<Self, String> {
         let fits = match text.strip_suffix('*') {
             // A prefix that some name begins with: fill it up to a name.
             Some(prefix) => {

@@ -38,7 +38,7 @@ impl Client {
     }
 
     /// Asks a holder that is there; nobody there means that nothing is kept.
-    fn ask_if_there(&mut self, request: &Request) -> io::Result<Option<(Answer, Option<OwnedFd>)>> {
+    fn ask_if_there(&self, request: &Request) -> io::Result<Option<(Answer, Option<OwnedFd>)>> {
         match self.ask(request, None) {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if nobody_there(&error) => Ok(None),
@@ -47,7 +47,7 @@ impl Client {
     }
 
     fn ask(
-        &mut self,
+        &self,
         request: &Request,
         fd: Option<&OwnedFd>,
     ) -> io::Result<(Answer, Option<OwnedFd>)> {
@@ -126,7 +126,7 @@ impl Holder for Client {
         Ok(())
     }
 
-    fn keys(&mut self) -> io::Result<Vec<String>> {
+    fn keys(&self) -> io::Result<Vec<String>> {
         match self.ask_if_there(&Request::Keys)? {
             Some((Answer::Keys(keys), _)) => Ok(keys),
             _ => Ok(Vec::new()),

@@ -10,7 +10,7 @@ use skep_spec::{Arch, Digest};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::output::{Output, bytes};
+use crate::output::{Output, bytes, lossy};
 
 /// Compile a package's objects for every architecture that it names
 ///
@@ -31,24 +31,37 @@ pub struct Build {
 pub struct Compiler {
     /// Kernel types instead of those that [build] btf names: host, or a file
     #[arg(long, value_name = "host|FILE")]
-    btf: Option<String>,
+    btf: Option<PathBuf>,
     /// This clang instead of the newest in PATH
     #[arg(long, value_name = "PATH")]
     clang: Option<PathBuf>,
     /// Build for one architecture only
     #[arg(long, value_name = "ARCH")]
     arch: Option<Arch>,
+    /// Build into this folder instead of FOLDER/build, and write skep.lock there too: FOLDER is only read
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Refuse a compiler, arguments or kernel types that skep.lock does not pin
     #[arg(long)]
     locked: bool,
 }
 
 impl Compiler {
-    /// What the kit is told.
-    #[must_use]
-    pub fn options(self, config: &Config) -> Options {
-        let Self { btf, clang, arch, locked } = self;
-        Options { btf, clang, arch, locked, cache: config.cache_dir.clone() }
+    /// Builds the project in `folder`.
+    ///
+    /// # Errors
+    /// As [`read`] and [`run`].
+    pub fn build(
+        self,
+        folder: &Path,
+        output: &Output,
+        config: &Config,
+    ) -> Result<(Project, Built)> {
+        let Self { btf, clang, arch, out, locked } = self;
+        let project = in_folder(read(folder)?, out);
+        let options = Options { btf, clang, arch, locked, cache: config.cache_dir.clone() };
+        let built = run(&project, &options, output)?;
+        Ok((project, built))
     }
 }
 
@@ -56,6 +69,7 @@ impl Compiler {
 struct Row {
     object: String,
     arch: Arch,
+    #[serde(serialize_with = "lossy")]
     path: PathBuf,
     digest: Digest,
     size: usize,
@@ -67,10 +81,9 @@ impl Build {
     /// # Errors
     /// Mistakes in skep.toml, no clang, no kernel types, sources that do not compile.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let project = read(&self.folder)?;
-        let built = run(&project, &self.compiler.options(config), output)?;
+        let (project, built) = self.compiler.build(&self.folder, output, config)?;
         let rows = rows(&project, &built);
-        output.answer(&rows, || {
+        output.done(&rows, || {
             let line = |row: &Row| {
                 format!(
                     "{}  {}  {}",
@@ -97,6 +110,15 @@ pub fn read(folder: &Path) -> Result<Project> {
                 .hint("skep new NAME starts one; skep build DIR takes the folder with skep.toml")
         }
     })
+}
+
+/// The project, built in another folder if one is given.
+#[must_use]
+pub fn in_folder(project: Project, out: Option<PathBuf>) -> Project {
+    match out {
+        Some(out) => project.built_in(out),
+        None => project,
+    }
 }
 
 /// Builds `project`, passing on what the compiler says.

@@ -1,6 +1,7 @@
 //! `skep bundle` and `skep unbundle`.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{File, Permissions};
 use std::io::{BufReader, BufWriter};
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use skep_oci::archive::{self, Archived, Source};
+use skep_oci::archive::{self, Archived, BundleError, Source};
 use skep_oci::{Store, regular};
 use skep_spec::{Arch, Digest, PackageRef};
 
@@ -26,7 +27,7 @@ use crate::place::{self, Place};
 pub struct Bundle {
     /// What: [registry/]publisher/name:version (or @sha256:…), or OCI layouts and other bundles, of which every package is taken
     #[arg(required = true)]
-    packages: Vec<String>,
+    packages: Vec<OsString>,
     /// The file to write
     #[arg(long, short = 'o', value_name = "FILE")]
     out: PathBuf,
@@ -93,6 +94,15 @@ impl Bundle {
         }
         let shown = self.out.display();
         let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(absent) = folder.filter(|folder| !folder.is_dir()) {
+            let absent = absent.display();
+            return Err(Error::usage(format!(
+                "can't write {shown}: there is no folder '{absent}'"
+            )));
+        }
+        if self.out.is_dir() {
+            return Err(Error::usage(format!("can't write {shown}: it is a folder, not a file")));
+        }
         let mut file = tempfile::Builder::new();
         file.permissions(Permissions::from_mode(0o666)); // less the umask, as of any file
         let file = file.tempfile_in(folder.unwrap_or(".".as_ref()));
@@ -125,9 +135,9 @@ impl Unbundle {
         let file: File =
             regular::open(&self.file).context(|| format!("can't read {}", self.file.display()))?;
         let new = Store::would_make(out);
-        let read = Store::create(out)
-            .map_err(place::failed)
-            .and_then(|store| archive::read(BufReader::new(file), &store).map_err(place::failed));
+        let read = Store::create(out).map_err(place::failed).and_then(|store| {
+            archive::read(BufReader::new(file), &store).map_err(|e| of(&self.file, e))
+        });
         if read.is_err() {
             new.iter().for_each(|path| place::remove(path));
         }
@@ -162,9 +172,14 @@ impl Unbundle {
             answer.bytes += pushed.bytes;
             answer.packages.push(Listed { package: reference.to_string(), digest: *digest });
         }
-        output.answer(&answer, || answer.text("new blobs", "into"));
+        output.packaged(&answer, &answer.digests(), || answer.text("new blobs", "into"));
         Ok(())
     }
+}
+
+/// The error of a file that is no bundle, or not whole.
+fn of(file: &Path, error: BundleError) -> Error {
+    place::failed(error).of(format!("can't unbundle {}", file.display()))
 }
 
 fn answer(archived: Archived, to: &Path, into: &str, output: &Output) {
@@ -172,10 +187,14 @@ fn answer(archived: Archived, to: &Path, into: &str, output: &Output) {
     let packages: Vec<Listed> = archived.packages.into_iter().map(listed).collect();
     let to = to.display().to_string();
     let answer = Answer { packages, blobs: archived.blobs, bytes: archived.bytes, to };
-    output.answer(&answer, || answer.text("blobs", into));
+    output.packaged(&answer, &answer.digests(), || answer.text("blobs", into));
 }
 
 impl Answer {
+    fn digests(&self) -> Vec<Digest> {
+        self.packages.iter().map(|listed| listed.digest).collect()
+    }
+
     fn text(&self, blobs: &str, into: &str) -> String {
         let mut text = String::new();
         for Listed { package, digest } in &self.packages {

@@ -1,5 +1,7 @@
 //! `skep copy`.
 
+use std::ffi::OsString;
+
 use clap::Args;
 use serde::Serialize;
 use skep_oci::registry::Pushed;
@@ -20,7 +22,7 @@ use crate::rules;
 #[derive(Debug, Args)]
 pub struct Copy {
     /// What: [registry/]publisher/name:version (or @sha256:…, @channel), an OCI layout, or a bundle
-    from: String,
+    from: OsString,
     /// Where to: [registry/][path/]publisher/name, with the same name, and the same version or none
     to: String,
     /// Which package of a layout or bundle that holds several
@@ -72,9 +74,9 @@ impl Copy {
             channel::carry(followed, &registry, &to, &rules::of_machine(config)?)?;
         }
         let Pushed { blobs, bytes: size, signatures, others } = pushed;
-        let (from, to) = (self.from, to.to_string());
+        let (from, to) = (self.from.to_string_lossy().into_owned(), to.to_string());
         let answer = Answer { from, to, digest, channel, blobs, bytes: size, signatures, others };
-        output.answer(&answer, || {
+        output.packaged(&answer, &[digest], || {
             let Answer { from, to, channel, .. } = &answer;
             let channel = channel.as_ref().map(|channel| format!(", the channel {channel}"));
             let channel = channel.unwrap_or_default();

@@ -1,5 +1,6 @@
 //! `skep install`.
 
+use std::ffi::OsString;
 use std::time::Instant;
 
 use clap::Args;
@@ -19,7 +20,7 @@ use crate::output::Output;
 #[derive(Debug, Args)]
 pub struct Install {
     /// [registry/]publisher/name:version, the folder of an OCI layout, or a bundle
-    package: String,
+    package: OsString,
     /// Which package of a layout or bundle that holds several
     #[arg(long = "package", value_name = "NAME:VERSION")]
     which: Option<PackageRef>,
@@ -50,7 +51,7 @@ impl Install {
         let client = daemon::client(config);
         let detail = daemon::ask(client.install(&request))?;
         let took = clock.elapsed().as_millis();
-        output.answer(&detail, || {
+        output.done(&detail, || {
             let status = &detail.status;
             let mut lines = vec![format!(
                 "Installed {} {} as {} in {took} ms, {}",

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use skep_oci::regular;
 use skep_trust::key::KeyKind;
+use skep_trust::policy::Pattern;
 use skep_trust::{KeyId, PublicKey, SecretKey};
 
 use crate::error::{Context as _, Error, Kind, Result};
@@ -56,8 +57,8 @@ struct Answer {
     id: KeyId,
     r#type: String,
     spki: String,
-    private: Option<PathBuf>,
-    public: PathBuf,
+    private: Option<String>,
+    public: String,
 }
 
 impl Key {
@@ -84,8 +85,8 @@ impl New {
             // Half a pair is worse than none.
             let _ = std::fs::remove_file(&private_file);
         })?;
-        let answer = answer(&public, Some(private_file.clone()), public_file.clone());
-        output.answer(&answer, || {
+        let answer = answer(&public, Some(&private_file), &public_file);
+        output.done(&answer, || {
             format!(
                 "Made a key, {}: {} (keep it secret), {}\nkey id {}\n\nTo trust it for your packages, in trust.toml:\n{}",
                 answer.r#type,
@@ -102,15 +103,18 @@ impl New {
 impl Trust {
     fn run(self, output: &Output) -> Result<()> {
         let public = public(&self.public)?;
+        let pattern = Pattern::new(self.packages.clone());
+        pattern.map_err(|why| Error::usage(format!("--packages: {why}")))?;
         let rule = rule(&public, &self.packages);
-        skep_trust::Policy::parse(&rule).map_err(|e| Error::usage(e.to_string()))?;
-        output.answer(&answer(&public, None, self.public), || rule.trim_end().to_owned());
+        output.answer(&answer(&public, None, &self.public), || rule.trim_end().to_owned());
         Ok(())
     }
 }
 
-fn answer(key: &PublicKey, private: Option<PathBuf>, public: PathBuf) -> Answer {
+fn answer(key: &PublicKey, private: Option<&Path>, public: &Path) -> Answer {
     let (id, spki) = (key.id(), key.spki_base64());
+    let shown = |path: &Path| path.display().to_string();
+    let (private, public) = (private.map(shown), shown(public));
     Answer { id, r#type: key.kind().to_string(), spki, private, public }
 }
 

@@ -68,17 +68,15 @@ impl Lint {
         findings.retain(|finding| !self.allow.iter().any(|name| name == finding.rule.name()));
         let count = findings.len();
         let answer = Answer { findings };
-        output.answer(&answer, || match count {
-            0 => format!("{shown}: nothing to better"),
-            _ => {
-                let lines = answer.findings.iter().map(|finding| format!("{shown}:{finding}"));
-                lines.collect::<Vec<_>>().join("\n")
-            }
-        });
-        match count {
-            0 => Ok(()),
-            1 => Err(Error::new(Kind::Failed, "1 finding")),
-            _ => Err(Error::new(Kind::Failed, format!("{count} findings"))),
+        if count == 0 {
+            output.done(&answer, || format!("{shown}: nothing to better"));
+            return Ok(());
         }
+        output.answer(&answer, || {
+            let lines = answer.findings.iter().map(|finding| format!("{shown}:{finding}"));
+            lines.collect::<Vec<_>>().join("\n")
+        });
+        let said = if count == 1 { "1 finding".to_owned() } else { format!("{count} findings") };
+        Err(Error::new(Kind::Failed, said))
     }
 }

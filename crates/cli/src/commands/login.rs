@@ -68,7 +68,7 @@ impl Login {
             registry.check_login().await.map_err(place::failed)
         })?;
         kept.keep(&host, &self.username, &password).map_err(place::failed)?;
-        output.answer(&Answer { registry: &host, checked: Some(checked), forgotten: None }, || {
+        output.done(&Answer { registry: &host, checked: Some(checked), forgotten: None }, || {
             match checked {
                 true => format!("Logged in to {host}"),
                 false => {
@@ -88,13 +88,12 @@ impl Logout {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let host = registry(self.registry, config)?;
         let forgotten = kept(config)?.forget(&host).map_err(place::failed)?;
-        output.answer(
-            &Answer { registry: &host, checked: None, forgotten: Some(forgotten) },
-            || match forgotten {
+        output.done(&Answer { registry: &host, checked: None, forgotten: Some(forgotten) }, || {
+            match forgotten {
                 true => format!("Logged out of {host}"),
                 false => format!("Nothing is kept for {host}"),
-            },
-        );
+            }
+        });
         Ok(())
     }
 }

@@ -1,13 +1,14 @@
 //! `skep new`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use skep_kit::template::{self, Template};
+use serde::Serialize;
+use skep_kit::template::{self, Template, TemplateError};
 use skep_spec::PackageName;
 
-use crate::error::{Context as _, Error, Result};
-use crate::output::Output;
+use crate::error::{Error, Kind, Result};
+use crate::output::{Output, lossy};
 
 /// Start a new package: a folder that builds and runs as it is
 ///
@@ -17,8 +18,8 @@ pub struct New {
     /// The package's name, with or without a publisher: opens, acme/opens
     name: String,
     /// What to start from
-    #[arg(long, short, value_enum, default_value_t = Kind::Tracepoint)]
-    template: Kind,
+    #[arg(long, short, value_enum, default_value_t = Start::Tracepoint)]
+    template: Start,
     /// The folder to make instead of ./NAME
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
@@ -26,11 +27,18 @@ pub struct New {
 
 /// What a new package starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
+enum Start {
     /// Events and a counter from a tracepoint
     Tracepoint,
     /// A packet counter on an interface
     Xdp,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    package: &'a PackageName,
+    #[serde(serialize_with = "lossy")]
+    folder: &'a Path,
 }
 
 /// The publisher of a package that does not name one.
@@ -42,20 +50,30 @@ impl New {
     /// # Errors
     /// The name is none, the folder is occupied or cannot be written.
     pub fn run(self, output: &Output) -> Result<()> {
-        let name = if self.name.contains('/') {
-            self.name
-        } else {
-            format!("{NO_PUBLISHER}/{}", self.name)
-        };
-        let name: PackageName = name.parse().map_err(|error| Error::usage(format!("{error}")))?;
+        let name = package(&self.name)?;
         let folder = self.folder.unwrap_or_else(|| PathBuf::from(name.short()));
         let template = match self.template {
-            Kind::Tracepoint => Template::Tracepoint,
-            Kind::Xdp => Template::Xdp,
+            Start::Tracepoint => Template::Tracepoint,
+            Start::Xdp => Template::Xdp,
         };
-        template::create(&folder, &name, template).context(|| format!("can't start {name}"))?;
+        let made = template::create(&folder, &name, template);
+        made.map_err(|error| {
+            let failed = Error::caused(Kind::Failed, format!("can't start {name}"), &error);
+            match error {
+                TemplateError::Occupied(_) => failed.hint("name another folder with --folder"),
+                TemplateError::Write { .. } => failed,
+            }
+        })?;
         let shown = folder.display();
-        output.done(&format!("Made {shown}/ for {name}. Next: skep run {shown}"));
+        output.done(&Answer { package: &name, folder: &folder }, || {
+            format!("Made {shown}/ for {name}. Next: skep run {shown}")
+        });
         Ok(())
     }
+}
+
+/// A package's name; an error names what was typed.
+fn package(text: &str) -> Result<PackageName> {
+    let whole = if text.contains('/') { text.to_owned() } else { format!("{NO_PUBLISHER}/{text}") };
+    whole.parse().or_else(|_| text.parse()).map_err(|error| Error::usage(format!("{error}")))
 }

@@ -10,7 +10,7 @@ use skep_spec::{Digest, PackageRef};
 use super::build;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::output::Output;
+use crate::output::{Output, lossy};
 
 /// Build a package and put it into an OCI layout, ready to sign and push
 ///
@@ -21,7 +21,7 @@ pub struct Pack {
     /// The folder with skep.toml
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// The layout to make or add to, instead of FOLDER/build/package
+    /// The layout to make or add to, instead of FOLDER/build/package (or DIR/package)
     #[arg(short = 'o', long = "layout", value_name = "LAYOUT")]
     layout: Option<PathBuf>,
     /// How to compile.
@@ -33,6 +33,7 @@ pub struct Pack {
 struct Answer {
     package: PackageRef,
     digest: Digest,
+    #[serde(serialize_with = "lossy")]
     layout: PathBuf,
 }
 
@@ -42,9 +43,8 @@ impl Pack {
     /// # Errors
     /// It does not build, the manifest does not fit the objects, the layout cannot be written.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let project = build::read(&self.folder)?;
-        let built = build::run(&project, &self.compiler.options(config), output)?;
-        let layout = self.layout.unwrap_or_else(|| self.folder.join("build/package"));
+        let (project, built) = self.compiler.build(&self.folder, output, config)?;
+        let layout = self.layout.unwrap_or_else(|| project.out.join("package"));
         let packed =
             pack::pack(&project, &built, &layout).map_err(|error| refused(&self.folder, &error))?;
         for (words, keys) in [
@@ -56,7 +56,7 @@ impl Pack {
             }
         }
         let answer = Answer { package: packed.reference, digest: packed.digest, layout };
-        output.answer(&answer, || {
+        output.packaged(&answer, &[answer.digest], || {
             format!("Packed {} in {}\n{}", answer.package, answer.layout.display(), answer.digest)
         });
         Ok(())

@@ -11,7 +11,7 @@ use skep_spec::{Digest, PackageRef};
 use crate::channel;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::output::Output;
+use crate::output::{Output, lossy};
 use crate::place::{self, Place};
 
 /// Pull a package, with all that refers to it, from a registry into a layout
@@ -34,6 +34,7 @@ pub struct Pull {
 struct Answer {
     reference: String,
     digest: Digest,
+    #[serde(serialize_with = "lossy")]
     layout: PathBuf,
     signatures: usize,
     others: usize,
@@ -55,7 +56,7 @@ impl Pull {
         let (reference, layout) = (reference.to_string(), self.out);
         let Carried { signatures, others, .. } = carried;
         let answer = Answer { reference, digest, layout, signatures, others };
-        output.answer(&answer, || {
+        output.packaged(&answer, &[digest], || {
             let Answer { reference, layout, .. } = &answer;
             let (shown, came) = (layout.display(), place::came_along(signatures, others));
             format!("Pulled {reference} into {shown}\n{digest}\n{came}, not yet checked: skep verify {shown}")

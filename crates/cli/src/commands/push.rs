@@ -56,7 +56,7 @@ impl Push {
             signatures: pushed.signatures,
             others: pushed.others,
         };
-        output.answer(&answer, || {
+        output.packaged(&answer, &[digest], || {
             let sent = format!("{} new blobs, {}", pushed.blobs, bytes(pushed.bytes));
             let signed = place::came_along(pushed.signatures, pushed.others);
             format!("Pushed {reference}\n{digest}\n{sent}, {signed}")

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use clap::Args;
+use serde::Serialize;
+use skep_spec::ServiceName;
 
 use crate::config::Config;
 use crate::daemon;
@@ -16,6 +18,11 @@ pub struct Remove {
     service: String,
 }
 
+#[derive(Serialize)]
+struct Answer<'a> {
+    removed: &'a ServiceName,
+}
+
 impl Remove {
     /// Runs it.
     ///
@@ -26,7 +33,8 @@ impl Remove {
         let service = daemon::service(&self.service)?;
         let client = daemon::client(config);
         daemon::ask_about(&client, &service, client.remove(&service))?;
-        output.done(&format!("Removed {service} in {} ms", clock.elapsed().as_millis()));
+        let took = clock.elapsed().as_millis();
+        output.done(&Answer { removed: &service }, || format!("Removed {service} in {took} ms"));
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ impl Rollback {
         let client = daemon::client(config);
         let detail = daemon::ask_about(&client, &service, client.rollback(&service))?;
         let took = clock.elapsed().as_millis();
-        output.answer(&detail, || {
+        output.done(&detail, || {
             let status = &detail.status;
             let head = format!(
                 "Rolled {service} back to {} (generation {}) in {took} ms",

@@ -1,5 +1,6 @@
 //! `skep sign`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -25,7 +26,7 @@ pub struct Sign {
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// An OCI layout, or [registry/]publisher/name:version
-    place: String,
+    place: OsString,
     /// Which package of a layout that holds several
     #[arg(long, value_name = "NAME:VERSION")]
     package: Option<PackageRef>,
@@ -65,7 +66,8 @@ impl Sign {
             };
         let id = key.public().map_err(place::failed)?.id();
         let answer = Answer { package: reference.to_string(), digest, key: id };
-        output.answer(&answer, || format!("Signed {reference}\n{digest}\nby key {id}"));
+        output
+            .packaged(&answer, &[digest], || format!("Signed {reference}\n{digest}\nby key {id}"));
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! `skep upgrade`.
 
+use std::ffi::OsString;
 use std::time::Instant;
 
 use clap::Args;
@@ -20,7 +21,7 @@ pub struct Upgrade {
     /// The service
     service: String,
     /// What to upgrade to: [registry/]publisher/name:version, the folder of an OCI layout, or a bundle
-    package: String,
+    package: OsString,
     /// Which package of a layout or bundle that holds several
     #[arg(long = "package", value_name = "NAME:VERSION")]
     which: Option<PackageRef>,
@@ -61,7 +62,7 @@ impl Upgrade {
         let work = client.upgrade(&service, &request);
         let (plan, detail) = daemon::ask_about(&client, &service, work)?;
         let took = clock.elapsed().as_millis();
-        output.answer(&(&plan, &detail), || {
+        output.done(&(&plan, &detail), || {
             let status = &detail.status;
             if plan.already {
                 return format!("{service} runs {} already", status.version);

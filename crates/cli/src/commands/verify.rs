@@ -1,5 +1,6 @@
 //! `skep verify`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -25,7 +26,7 @@ use crate::rules;
 #[derive(Debug, Args)]
 pub struct Verify {
     /// An OCI layout, a bundle, or [registry/]publisher/name:version
-    place: String,
+    place: OsString,
     /// Trust this public key alone
     #[arg(long, value_name = "PUB", conflicts_with = "policy")]
     key: Option<PathBuf>,
@@ -74,7 +75,7 @@ impl Verify {
             |name, digest, bundles| checked(name, digest, bundles, &policy),
         )?;
         let answer = content(&fetched)?;
-        output.answer(&answer, || answer.text());
+        output.packaged(&answer, &[answer.digest], || answer.text());
         Ok(())
     }
 

@@ -6,6 +6,7 @@ mod net;
 pub(crate) mod perf;
 pub(crate) mod target;
 pub mod tc;
+mod there;
 mod uprobe;
 
 use std::io;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use link::Link;
 use skep_spec::Target;
+pub use there::is_there;
 
 use crate::error::{ENOTSUPP, KernelError};
 use crate::program::Program;
@@ -267,7 +269,7 @@ mod tests {
         let error = refused(libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT, "raw_tp/no_such");
         assert_eq!(error.errno(), Some(libc::ENOENT));
         let error = refused(libbpf_sys::BPF_PROG_TYPE_KPROBE, "uprobe//no/such:main");
-        assert_eq!(error.hint(), Some("there is no file '/no/such'"));
+        assert_eq!(error.to_string(), "cannot find the binary '/no/such'");
         let error = refused(libbpf_sys::BPF_PROG_TYPE_KPROBE, "uprobe");
         assert!(error.hint().is_some_and(|hint| hint.starts_with("name a binary")));
         let error = refused(libbpf_sys::BPF_PROG_TYPE_CGROUP_SKB, "cgroup_skb/egress:/no-such");

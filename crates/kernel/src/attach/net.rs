@@ -27,12 +27,15 @@ pub(super) fn no_interface(
     interface: &str,
     e: io::Error,
 ) -> KernelError {
-    let hint = if interface.is_empty() {
-        "name an interface: it is part of the attach target".to_owned()
-    } else {
-        format!("there is no interface '{interface}' here: see ip link")
-    };
-    failed(program, plan, e).with_hint(hint)
+    failed(program, plan, e).with_hint(hint_for(interface))
+}
+
+/// What to do about an interface that isn't there or isn't named.
+pub(super) fn hint_for(interface: &str) -> String {
+    match interface {
+        "" => "name an interface: it is part of the attach target".to_owned(),
+        _ => format!("there is no interface '{interface}' here: see ip link"),
+    }
 }
 
 pub(super) fn xdp(

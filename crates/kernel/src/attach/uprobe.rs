@@ -21,26 +21,31 @@ pub(super) fn attach(
     ret: bool,
     plan: &AttachPlan,
 ) -> Result<Link, KernelError> {
-    let refuse = |e| failed(program, plan, e);
     if binary.is_empty() {
         let nowhere = io::Error::from_raw_os_error(libc::EINVAL);
-        return Err(
-            refuse(nowhere).with_hint("name a binary and a function: uprobe//path:function")
-        );
+        return Err(failed(program, plan, nowhere)
+            .with_hint("name a binary and a function: uprobe//path:function"));
     }
+    let (path, start) = find(binary, function)?;
+    perf::uprobe_at(program, &path, start + offset, ret, plan)
+}
+
+/// The file of a binary, and where in it a function begins; without a function, 0.
+pub(super) fn find(binary: &str, function: &str) -> Result<(PathBuf, u64), KernelError> {
     let path = find_binary(binary).ok_or_else(|| {
         let missing = io::Error::from_raw_os_error(libc::ENOENT);
-        refuse(missing).with_hint(format!("there is no file '{binary}'"))
+        KernelError::new("find", format!("the binary '{binary}'"), missing)
+            .with_hint("name an absolute path, or a library or program in the usual folders")
     })?;
-    let start = if function.is_empty() {
-        0
-    } else {
-        symbol_offset(&path, function).map_err(|e| {
-            let hint = format!("is '{function}' a function of {}? see nm -D", path.display());
-            refuse(e).with_hint(hint)
-        })?
-    };
-    perf::uprobe_at(program, &path, start + offset, ret, plan)
+    if function.is_empty() {
+        return Ok((path, 0));
+    }
+    let start = symbol_offset(&path, function).map_err(|e| {
+        let file = path.display();
+        KernelError::new("find", format!("the function '{function}' in {file}"), e)
+            .with_hint(format!("is '{function}' a function of {file}? see nm -D"))
+    })?;
+    Ok((path, start))
 }
 
 /// An absolute path as it is; a bare name in the usual folders of libraries and programs.

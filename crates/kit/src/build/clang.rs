@@ -1,10 +1,13 @@
 //! Finds clang and calls it.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use skep_spec::Arch;
+
+use crate::project::BUILD;
 
 /// The oldest clang whose BPF back end has what CO-RE needs.
 const OLDEST: u32 = 14;
@@ -117,31 +120,31 @@ impl Clang {
         flags.into_iter().chain(types).map(str::to_owned).collect()
     }
 
-    /// Compiles `source`, a path in `folder`, to `out`. The inner result is what clang printed: warnings or errors.
+    /// Compiles `source`, a path in the project's folder. The inner result is what clang printed: warnings or errors.
     ///
     /// # Errors
     /// When clang does not run.
     pub(super) fn compile(
         &self,
-        folder: &Path,
         source: &str,
         arch: Arch,
-        include: &Path,
         cflags: &[String],
-        out: &Path,
+        paths: &Paths<'_>,
     ) -> Result<Result<String, String>, ClangError> {
         let run = |source| ClangError::Run { path: self.path.clone(), source };
-        let here = std::path::absolute(folder).map_err(run)?;
-        let out = std::path::absolute(out).map_err(run)?;
+        let here = std::path::absolute(paths.folder).map_err(run)?;
+        let elsewhere = paths.elsewhere.map(std::path::absolute).transpose().map_err(run)?;
+        let out = std::path::absolute(paths.out).map_err(run)?;
         let output = Command::new(&self.path)
             .current_dir(&here)
             .args(Self::flags(arch))
             // No path of this machine gets into the object.
-            .arg(format!("-ffile-prefix-map={}=.", here.display()))
+            .arg(mapped(&here, "."))
+            .args(elsewhere.map(|folder| mapped(&folder, BUILD)))
             .arg("-fdebug-compilation-dir=.")
             .arg("-fno-ident")
             .arg("-I")
-            .arg(include)
+            .arg(paths.include)
             .args(cflags)
             .args(["-c", source, "-o"])
             .arg(out)
@@ -151,4 +154,24 @@ impl Clang {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         Ok(if output.status.success() { Ok(said) } else { Err(said) })
     }
+}
+
+/// Where a source is, and where things of it go.
+pub(super) struct Paths<'a> {
+    /// The project's folder.
+    pub folder: &'a Path,
+    /// The folder of all that a build makes, where that is not the project's own.
+    pub elsewhere: Option<&'a Path>,
+    /// Headers that a build makes.
+    pub include: &'a Path,
+    /// The object.
+    pub out: &'a Path,
+}
+
+/// Puts `to` in the place of a path of this machine, wherever clang writes it down.
+fn mapped(from: &Path, to: &str) -> OsString {
+    let mut argument = OsString::from("-ffile-prefix-map=");
+    argument.push(from);
+    argument.push(format!("={to}"));
+    argument
 }

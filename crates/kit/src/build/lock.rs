@@ -91,12 +91,13 @@ const HEAD: &str =
     "# Written by `skep build`: what the objects are made from. Keep it with the source.\n";
 
 impl Lock {
-    /// Reads the lock of the project in `folder`.
+    /// Reads the lock of the project in `folder`; where it has none, the one of its last build elsewhere, in `other`.
     ///
     /// # Errors
     /// Not readable, no lock file, or none though `locked` asks for one.
-    pub fn read(folder: &Path, locked: bool) -> Result<Self, LockError> {
-        let path = folder.join(FILE);
+    pub fn read(folder: &Path, other: &Path, locked: bool) -> Result<Self, LockError> {
+        let (own, other) = (folder.join(FILE), other.join(FILE));
+        let path = if !own.exists() && other.exists() { other } else { own };
         let lock = match regular::text(&path) {
             Ok(text) => toml::from_str(&text)
                 .map_err(|source| LockError::Parse { path, source: Box::new(source) })?,
@@ -168,11 +169,8 @@ impl Lock {
         }
         let path = folder.join(FILE);
         let text = HEAD.to_owned() + &toml::to_string(self).unwrap_or_default();
-        std::fs::write(&path, text).map_err(|source| LockError::File {
-            action: "write",
-            path,
-            source,
-        })
+        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
+        written.map_err(|source| LockError::File { action: "write", path, source })
     }
 }
 

@@ -13,6 +13,7 @@ use skep_oci::regular;
 use skep_spec::source::SourceObject;
 use skep_spec::{Arch, Digest};
 
+use clang::Paths;
 pub use clang::{Clang, ClangError};
 pub use lock::{Lock, LockError};
 pub use types::TypesError;
@@ -25,7 +26,7 @@ pub struct Options {
     /// This clang instead of the newest that is found.
     pub clang: Option<PathBuf>,
     /// `host`, or a file: the kernel's types instead of `[build] btf`.
-    pub btf: Option<String>,
+    pub btf: Option<PathBuf>,
     /// Refuse whatever differs from `skep.lock`.
     pub locked: bool,
     /// Only this architecture.
@@ -101,12 +102,15 @@ impl BuildError {
             Self::Link { source, .. } => source.hint().map(str::to_owned),
             Self::File { action: "write", path, source }
             | Self::Lock(LockError::File { action: "write", path, source })
-                if source.kind() == io::ErrorKind::PermissionDenied =>
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
             {
                 let folder = path.ancestors().skip(1).find(|folder| folder.is_dir());
                 let folder = folder.unwrap_or(path).display();
                 Some(format!(
-                    "build as a user who may write in {folder}, or in a copy of the project: a build writes build/ and skep.lock there"
+                    "build elsewhere with --out DIR, or as a user who may write in {folder}: without it a build writes build/ and skep.lock into the project"
                 ))
             }
             _ => None,
@@ -114,7 +118,7 @@ impl BuildError {
     }
 }
 
-/// Builds every object of `project` into its `build` folder and brings `skep.lock` up to date.
+/// Builds every object of `project` into its folder for that and brings `skep.lock` up to date.
 ///
 /// # Errors
 /// No clang, no kernel types, the lock refuses, clang or the linker refuse, files cannot be written.
@@ -159,7 +163,7 @@ impl<'a> Build<'a> {
     fn new(project: &'a Project, options: &'a Options) -> Result<Self, BuildError> {
         let compiles = project.source.object.values().any(|object| object.file.is_empty());
         let clang = compiles.then(|| Clang::find(options.clang.as_deref())).transpose()?;
-        let mut lock = Lock::read(&project.folder, options.locked)?;
+        let mut lock = Lock::read(&project.folder, project.lock_folder(), options.locked)?;
         if let Some(clang) = &clang {
             lock.compiler(clang, &project.source.build.cflags, headers_digest())?;
         }
@@ -194,17 +198,17 @@ impl<'a> Build<'a> {
         let folder = &self.project.folder;
         let opened = self.project.file(source).and_then(|path| regular::open(&path));
         opened.map_err(|error| self.unreadable(source, error))?;
-        let out = folder
-            .join("build")
-            .join(arch.as_str())
-            .join(source.replace('/', "%"))
-            .with_extension("o");
+        let out =
+            self.project.out.join(arch.as_str()).join(source.replace('/', "%")).with_extension("o");
         // clang would say of a folder that cannot be written to that the source does not compile.
         write(&out, &[])?;
         remove(&out)?;
         let Some(clang) = &self.clang else { return Ok(Vec::new()) };
         let cflags = &self.project.source.build.cflags;
-        let said = clang.compile(folder, source, arch, &include, cflags, &out)?;
+        let elsewhere = Some(self.project.out.as_path());
+        let elsewhere = elsewhere.filter(|_| !self.project.is_built_inside());
+        let paths = Paths { folder, elsewhere, include: &include, out: &out };
+        let said = clang.compile(source, arch, cflags, &paths)?;
         let said = said.map_err(|said| BuildError::Compile {
             source_file: source.to_owned(),
             arch,
@@ -224,13 +228,17 @@ impl<'a> Build<'a> {
         BuildError::File { action: "read", path: self.project.folder.join(file), source }
     }
 
-    /// The folder, relative to the project's, with `vmlinux.h` for `arch` and libbpf's headers.
+    /// The folder with `vmlinux.h` for `arch` and libbpf's headers: relative to the project's, if it lies in there.
     fn include(&mut self, arch: Arch) -> Result<PathBuf, BuildError> {
         if let Some(path) = self.types.get(&arch) {
             return Ok(path.clone());
         }
-        let include = Path::new("build").join(arch.as_str()).join("include");
-        let folder = self.project.folder.join(&include);
+        let folder = self.project.out.join(arch.as_str()).join("include");
+        let inside = self.project.is_built_inside();
+        let include = match folder.strip_prefix(&self.project.folder) {
+            Ok(below) if inside => below.to_owned(),
+            _ => absolute(&folder)?,
+        };
         let types = |source| BuildError::Types { arch, source: Box::new(source) };
         let named = self.project.source.build.btf.get(&arch).map(String::as_str);
         let btf = types::find(&self.project.folder, arch, named, self.options, &mut self.lock)
@@ -245,7 +253,7 @@ impl<'a> Build<'a> {
     }
 
     fn finish(self) -> Result<(), BuildError> {
-        Ok(self.lock.write(&self.project.folder)?)
+        Ok(self.lock.write(self.project.lock_folder())?)
     }
 }
 
@@ -259,6 +267,11 @@ fn headers_digest() -> Digest {
         all.push(0);
     }
     Digest::of(&all)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, BuildError> {
+    let failed = |source| BuildError::File { action: "write", path: path.to_owned(), source };
+    std::path::absolute(path).map_err(failed)
 }
 
 fn remove(path: &Path) -> Result<(), BuildError> {

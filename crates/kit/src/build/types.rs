@@ -65,8 +65,7 @@ pub(super) fn find(
     lock: &mut Lock,
 ) -> Result<Vec<u8>, TypesError> {
     if let Some(given) = &options.btf {
-        let path = if given == "host" { Path::new(HOST).to_owned() } else { given.into() };
-        let btf = read(&path)?;
+        let btf = read(if given == Path::new("host") { Path::new(HOST) } else { given })?;
         lock.allow_pin(arch, Digest::of(&btf))?;
         return Ok(btf);
     }

@@ -162,6 +162,20 @@ pub enum RegistryError {
         /// The digest of what came.
         found: Digest,
     },
+    /// Other bytes than the answer itself says.
+    #[error(
+        "cannot {action}: {registry} says that it sends {announced} and sends other bytes, whose digest is {found}; nothing was kept: the package was altered on the way or in the registry"
+    )]
+    NotAsAnnounced {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// The digest in the answer's head.
+        announced: Digest,
+        /// The digest of what came.
+        found: Digest,
+    },
     /// An answer that the distribution spec does not allow, or that we refuse to follow.
     #[error("cannot {action}: {registry} answers what it should not: {why}")]
     Misbehaves {
@@ -226,10 +240,16 @@ impl RegistryError {
     #[must_use]
     pub const fn is_altered(&self) -> bool {
         match self {
-            Self::Digest { .. } | Self::NotAPackage { .. } => true,
+            Self::Digest { .. } | Self::NotAsAnnounced { .. } | Self::NotAPackage { .. } => true,
             Self::Store(error) => error.is_altered(),
             _ => false,
         }
+    }
+
+    /// Whether the reference says too little to ask anybody.
+    #[must_use]
+    pub const fn is_no_place(&self) -> bool {
+        matches!(self, Self::NoRegistry(_) | Self::NoVersion(_) | Self::Channel(_))
     }
 
     /// What a 401 says, and whether the registry was told who asks, for those whom `skep login` does not help.

@@ -34,6 +34,9 @@ pub use self::push::Pushed;
 pub use self::tags::Tags;
 use crate::store::Received;
 
+/// What a registry says the digest of a manifest is (distribution-spec 1.1).
+const CONTENT_DIGEST: &str = "docker-content-digest";
+
 /// How to speak to a registry.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -142,7 +145,28 @@ impl Registry {
             method: Method::GET,
         });
         let answer = answer.await?;
-        Ok((answer.status != StatusCode::NOT_FOUND).then_some(answer.body))
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        self.is_as_announced(action, &answer)?;
+        Ok(Some(answer.body))
+    }
+
+    /// Holds a manifest against the digest that its own answer names: under a tag, no other digest is known. One of another
+    /// algorithm says nothing to us.
+    fn is_as_announced(&self, action: &str, answer: &Answer) -> Result<(), RegistryError> {
+        let header = answer.headers.get(CONTENT_DIGEST).and_then(|value| value.to_str().ok());
+        let announced = header.and_then(|value| value.parse::<Digest>().ok());
+        let found = Digest::of(&answer.body);
+        match announced.filter(|announced| *announced != found) {
+            None => Ok(()),
+            Some(announced) => Err(RegistryError::NotAsAnnounced {
+                action: action.to_owned(),
+                registry: self.host().to_owned(),
+                announced,
+                found,
+            }),
+        }
     }
 
     /// A manifest or index whose bytes are what `digest` says.

@@ -94,14 +94,14 @@ pub fn connect(state: &Path) -> io::Result<Option<Box<dyn Holder>>> {
 }
 
 impl Connection {
-    fn ask(&mut self, what: u8, key: &str, fd: Option<&OwnedFd>) -> io::Result<String> {
+    fn ask(&self, what: u8, key: &str, fd: Option<&OwnedFd>) -> io::Result<String> {
         let message = [&[what], key.as_bytes()].concat();
         let fds: Vec<_> = fd.iter().map(|fd| fd.as_raw_fd()).collect();
         process::send_fds(&self.0, &message, &fds)?;
         let mut length = [0; 4];
-        self.0.read_exact(&mut length)?;
+        (&self.0).read_exact(&mut length)?;
         let mut answer = vec![0; u32::from_ne_bytes(length) as usize];
-        self.0.read_exact(&mut answer)?;
+        (&self.0).read_exact(&mut answer)?;
         String::from_utf8(answer).map_err(io::Error::other)
     }
 }
@@ -115,7 +115,7 @@ impl Holder for Connection {
         self.ask(b'R', key, None).map(drop)
     }
 
-    fn keys(&mut self) -> io::Result<Vec<String>> {
+    fn keys(&self) -> io::Result<Vec<String>> {
         Ok(self.ask(b'L', "", None)?.lines().map(str::to_owned).collect())
     }
 }

@@ -34,6 +34,10 @@ const WRONG: &[(Change, &str)] = &[
     ),
     (|p, _| program(p).target = Some("xdp/${param.no}".into()), "has no value"),
     (
+        |p, _| program(p).target = Some("raw_tp/task_ranme".into()),
+        "program 'on_raw_tp' of numbered finds nothing to attach to at raw_tp/task_ranme: nothing was loaded: cannot find the raw tracepoint task_ranme",
+    ),
+    (
         at_an_empty_place,
         "parameter 'where' is empty, and program 'on_raw_tp' attaches at 'xdp/${param.where}'",
     ),
@@ -130,6 +134,41 @@ fn nothing_there(runtime: &mut Runtime) -> Result<(), String> {
 fn expect(error: &RuntimeError, words: &str) -> Result<(), String> {
     let said = chain(error);
     if said.contains(words) { Ok(()) } else { Err(format!("'{words}' is not in: {said}")) }
+}
+
+/// An upgrade to a hook that is not there is refused by its plan too, and leaves nothing; one that the package can do without
+/// is left out of both.
+pub fn no_such_hook(place: &Place) -> Outcome {
+    let job = place.job("in this process");
+    place.does("install")?;
+    let pins = place.pins();
+    let (mut runtime, _) = job.open().map_err(|e| e.to_string())?;
+    let mut package = job.package(2)?.into_inner();
+    program(&mut package).target = Some("raw_tp/task_ranme".to_owned());
+    let refused = [
+        runtime.plan_upgrade(&verified(package.clone()), &job.install()).err(),
+        runtime.upgrade(&verified(package.clone()), &job.install()).err(),
+    ];
+    for error in refused {
+        let error = error.ok_or("not refused")?;
+        expect(&error, "finds nothing to attach to at raw_tp/task_ranme: nothing was loaded")?;
+        let hint = "this kernel has no such tracepoint; did you mean 'task_rename'?";
+        equal("hint", error.hint(), Some(hint))?;
+    }
+    equal("pins", place.pins(), pins)?;
+    let mut other = program(&mut package).clone();
+    other.target = Some("raw_tp/task_newtask".to_owned());
+    package.manifest.program.insert("other".to_owned(), other);
+    program(&mut package).optional = true;
+    let plan = runtime.plan_upgrade(&verified(package), &job.install());
+    let plan = plan.map_err(|e| e.to_string())?;
+    let programs: Vec<_> = plan.hooks.iter().filter_map(|hook| hook.program.clone()).collect();
+    equal("programs", programs, vec!["other".to_owned()])?;
+    let said = plan.notes.iter().any(|note| note.contains("cannot find the raw tracepoint"));
+    equal("said", said, true).map_err(|e| format!("{e}: {:?}", plan.notes))?;
+    drop(runtime);
+    place.does("remove")?;
+    Ok(plan.notes.join("; "))
 }
 
 /// A kprobe that no kernel has, and its alternative: the second runs, and the report says why.

@@ -55,6 +55,7 @@ pub fn tests() -> Vec<Test> {
     tests.push(test("already", already));
     tests.push(test("gone_interface", unplugged::gone_interface));
     tests.push(test("gone_link", unplugged::gone_link));
+    tests.push(test("gone_perf_event", unplugged::gone_perf_event));
     tests.push(test("gone_cgroup", unplugged::gone_cgroup));
     tests.push(test("state_would_be_lost", state_would_be_lost));
     tests.push(test("ephemeral", ephemeral));
@@ -79,6 +80,7 @@ type Life = fn(&Place) -> Outcome;
 /// Name, set of hooks, test.
 const LIVES: &[(&str, &str, Life)] = &[
     ("refusals", "raw_tp", refusals::refused),
+    ("no_such_hook", "raw_tp", refusals::no_such_hook),
     ("alternatives", "choice", refusals::alternatives),
     ("names_of_an_enum", "raw_tp", refusals::names_of_an_enum),
     ("reboot", "raw_tp", lives::rebooted),

@@ -40,6 +40,21 @@ pub fn gone_link(objects: &Objects) -> Outcome {
     detached(&place, Kind::Rename, || bpffs::unpin(&link).map_err(text), || Ok(()))
 }
 
+/// What holds a perf event goes: its pin or, where the kernel pins none, what the holder keeps open.
+pub fn gone_perf_event(objects: &Objects) -> Outcome {
+    let place = Place::new(objects, "tracepoint", None)?;
+    let link = pins_of(&place, &Job::service()).link("on_tracepoint");
+    let unplug = || match link.exists() {
+        true => bpffs::unpin(&link).map_err(text),
+        false => {
+            let holder = crate::holder::connect(&place.dirs().state).map_err(text)?;
+            let mut holder = holder.ok_or("no holder")?;
+            holder.release("numbered/on_tracepoint").map_err(text)
+        }
+    };
+    detached(&place, Kind::Seek, unplug, || Ok(()))
+}
+
 /// A cgroup that nobody is in, so that it can be removed.
 struct Cgroup(PathBuf);
 

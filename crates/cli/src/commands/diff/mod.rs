@@ -3,6 +3,7 @@
 mod page;
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 
 use clap::Args;
 use serde::Serialize;
@@ -21,9 +22,9 @@ use crate::subject::{ObjectBytes, Subject};
 #[derive(Debug, Args)]
 pub struct Diff {
     /// The old version: a folder with skep.toml (built), an object, an OCI layout, a bundle, or a reference
-    old: String,
+    old: OsString,
     /// The new version
-    new: String,
+    new: OsString,
     /// Which package of a layout or bundle that holds several, for the old version
     #[arg(long, value_name = "NAME:VERSION")]
     old_package: Option<PackageRef>,
@@ -68,7 +69,7 @@ impl Diff {
     /// # Errors
     /// Either is none of those, or cannot be read.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let find = |what: &str, package: Option<&PackageRef>| {
+        let find = |what: &OsStr, package: Option<&PackageRef>| {
             Subject::find(what, package, self.plain_http, config)
         };
         let old = find(&self.old, self.old_package.as_ref())?;

@@ -4,6 +4,8 @@ mod disasm;
 mod object;
 pub mod page;
 
+use std::ffi::OsString;
+
 use clap::Args;
 use serde::Serialize;
 use skep_spec::PackageRef;
@@ -21,7 +23,7 @@ use crate::subject::{Package, Subject};
 #[derive(Debug, Args)]
 pub struct Inspect {
     /// A folder with skep.toml (built), an object, a binary that embeds objects, an OCI layout, a bundle, or a reference
-    what: String,
+    what: OsString,
     /// Which package of a layout or bundle that holds several
     #[arg(long, value_name = "NAME:VERSION")]
     package: Option<PackageRef>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use skep_spec::Target;
 use skep_spec::manifest::Param;
 use skep_spec::nearest::nearest;
 use skep_spec::param::ParamType;
@@ -37,18 +38,25 @@ pub(super) fn variables(ready: &mut Ready, params: &mut BTreeMap<String, String>
 }
 
 /// Whether `--target` names programs that there are: a mistyped one would attach where nobody asked.
-pub(super) fn targets<'a>(
-    ready: &Ready,
-    mut named: impl Iterator<Item = &'a String>,
-) -> Result<()> {
+pub(super) fn targets(ready: &Ready, targets: &BTreeMap<String, String>) -> Result<()> {
     let mut there: Vec<String> = ready.manifest.program.keys().cloned().collect();
     if there.is_empty() {
         let programs = ready.facts()?.into_iter().flat_map(|facts| facts.programs);
         there.extend(programs.map(|program| program.name));
     }
-    if let Some(name) = named.find(|name| !there.contains(name)) {
+    if let Some(name) = targets.keys().find(|name| !there.contains(name)) {
         let error = Error::usage(format!("--target {name}: there is no program of that name"));
         return Err(error.hint(format!("there are: {}", there.join(", "))));
+    }
+    for (name, text) in targets {
+        let target = text.parse::<Target>();
+        let target = target.map_err(|e| Error::usage(format!("--target {name}: {e}")))?;
+        if let Target::Other(_) = target {
+            let kind = target.kind();
+            return Err(Error::usage(format!(
+                "--target {name}: a program cannot be put on '{text}': what attaches at {kind} does so by its section only"
+            )));
+        }
     }
     Ok(())
 }

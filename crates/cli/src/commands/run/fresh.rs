@@ -22,7 +22,7 @@ pub(super) fn objects(project: &Project, arch: Arch) -> Option<BTreeMap<String, 
         oldest = Some(oldest.map_or(built, |oldest| oldest.min(built)));
         objects.insert(name.clone(), regular::bytes(&path).ok()?);
     }
-    (changed(&project.folder, &project.folder.join("build"), DEPTH)? <= oldest?).then_some(objects)
+    (changed(&project.folder, &project.out, DEPTH)? <= oldest?).then_some(objects)
 }
 
 /// When a file in the folder last changed, but for what lies in `build` and for the lock, which a build writes.

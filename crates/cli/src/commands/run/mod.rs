@@ -7,7 +7,8 @@ mod hand_over;
 mod package;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use skep_api::{Mode, Run as Request};
@@ -36,7 +37,7 @@ use crate::subject::Named;
 pub struct Run {
     /// A folder with skep.toml, an object, a binary that embeds objects, an OCI layout, a bundle, or a reference
     #[arg(default_value = ".")]
-    what: String,
+    what: OsString,
     /// Set a parameter; for a bare object, a variable in .rodata or .data
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
@@ -66,7 +67,10 @@ pub struct Run {
     duration: Option<String>,
     /// Kernel types for building a project: host, or a file; host if a package's own are not cached
     #[arg(long, value_name = "host|FILE")]
-    btf: Option<String>,
+    btf: Option<PathBuf>,
+    /// Build a project into this folder instead of its own
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Which package of a layout or bundle that holds several
     #[arg(long, value_name = "NAME:VERSION")]
     package: Option<PackageRef>,
@@ -104,7 +108,7 @@ impl Run {
             bind::variables(&mut ready, &mut params)?;
         }
         let request = self.request(&ready, params, output)?;
-        bind::targets(&ready, request.targets.keys())?;
+        bind::targets(&ready, &request.targets)?;
         hand_over::become_skepd(&request, &ready.objects)
     }
 
@@ -129,7 +133,7 @@ impl Run {
 
     /// A project as it was built, or built now for this machine if that is out of date.
     fn project(&self, folder: &Path, output: &Output, config: &Config) -> Result<Ready> {
-        let project = build::read(folder)?;
+        let project = build::in_folder(build::read(folder)?, self.out.clone());
         let arch = host()?;
         let objects = match fresh::objects(&project, arch).filter(|_| self.btf.is_none()) {
             Some(objects) => objects,
@@ -150,7 +154,7 @@ impl Run {
         config: &Config,
     ) -> Result<BTreeMap<String, Vec<u8>>> {
         let options = Options {
-            btf: Some(self.btf.clone().unwrap_or_else(|| "host".to_owned())),
+            btf: Some(self.btf.clone().unwrap_or_else(|| "host".into())),
             arch: Some(arch),
             cache: config.cache_dir.clone(),
             ..Options::default()

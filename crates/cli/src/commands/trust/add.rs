@@ -12,7 +12,7 @@ use super::list::Shown;
 use crate::commands::key;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::output::Output;
+use crate::output::{Output, lossy};
 
 /// Trust public keys for packages: adds a rule, or keys to the rule of just these packages
 #[derive(Debug, Args)]
@@ -38,6 +38,7 @@ pub(super) struct Add {
 
 #[derive(Serialize)]
 struct Answer {
+    #[serde(serialize_with = "lossy")]
     file: PathBuf,
     added: Added,
     rule: Shown,
@@ -71,7 +72,7 @@ impl Add {
         let rule = rule.and_then(|at| policy.rules().get(at));
         let rule = Shown::of(rule.ok_or_else(|| Error::usage("there is no such rule"))?, &policy);
         let answer = Answer { file: file.path, added, rule };
-        output.answer(&answer, || answer.text());
+        output.done(&answer, || answer.text());
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use skep_trust::{KeyId, time};
 use super::file::Which;
 use crate::config::Config;
 use crate::error::Result;
-use crate::output::Output;
+use crate::output::{Output, lossy};
 
 /// List the rules of this machine, and what is revoked
 #[derive(Debug, Args)]
@@ -22,6 +22,7 @@ pub(super) struct List {
 
 #[derive(Serialize)]
 struct Answer {
+    #[serde(serialize_with = "lossy")]
     file: PathBuf,
     rules: Vec<Shown>,
     revoked_keys: Vec<KeyId>,

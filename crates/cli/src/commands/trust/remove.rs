@@ -14,7 +14,7 @@ use super::list::Shown;
 use crate::commands::key;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::output::Output;
+use crate::output::{Output, lossy};
 
 /// Trust nobody any more for packages, or keys no more
 ///
@@ -36,6 +36,7 @@ pub(super) struct Remove {
 
 #[derive(Serialize)]
 struct Answer {
+    #[serde(serialize_with = "lossy")]
     file: PathBuf,
     pattern: String,
     removed: Removed,
@@ -67,7 +68,7 @@ impl Remove {
             _ => policy.rules().get(at).map(|rule| Shown::of(rule, &policy)),
         };
         let answer = Answer { file: file.path, pattern: self.packages, removed, left };
-        output.answer(&answer, || answer.text());
+        output.done(&answer, || answer.text());
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! `skep trust test`.
 
+use std::ffi::OsString;
 use std::time::SystemTime;
 
 use clap::Args;
@@ -25,7 +26,7 @@ use crate::place::{self, Place};
 pub(super) struct Test {
     /// [registry/]publisher/name, with :version or @sha256:… where its signatures are to be looked at; an OCI layout, a bundle
     #[arg(value_name = "PACKAGE")]
-    what: String,
+    what: OsString,
     /// Which package of a layout or bundle that holds several
     #[arg(long, value_name = "NAME:VERSION")]
     package: Option<PackageRef>,
@@ -107,7 +108,7 @@ impl Test {
     /// What is meant, and what it has where that can be looked at.
     #[allow(clippy::type_complexity, reason = "used once")]
     fn signed(&self, config: &Config) -> Result<(PackageRef, Option<(Digest, Vec<Vec<u8>>)>)> {
-        if let Ok(name) = self.what.parse::<PackageRef>() {
+        if let Some(Ok(name)) = self.what.to_str().map(str::parse::<PackageRef>) {
             let names_none = name.version.is_none() && name.digest.is_none();
             if names_none && name.channel.is_none() && !std::path::Path::new(&self.what).exists() {
                 let hub = config.hub.as_deref();

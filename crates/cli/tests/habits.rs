@@ -1,0 +1,228 @@
+//! What all commands have in common: paths of any bytes, quiet ones, JSON of each; and a project that is only read.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod wait;
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const BUILD: &[&str] = &["--btf", "host", "--arch", "x86_64"];
+
+struct Bench(TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn skep<Arg: AsRef<OsStr>>(&self, args: &[Arg]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+        command.current_dir(self.0.path()).args(args).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.0.path());
+        command
+    }
+
+    /// What a command prints that must do it.
+    fn run<Arg: AsRef<OsStr>>(&self, args: &[Arg]) -> String {
+        let output = wait::output(&mut self.skep(args));
+        let shown: Vec<_> = args.iter().map(|arg| arg.as_ref().display().to_string()).collect();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "skep {}: {said}", shown.join(" "));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a command says that must refuse.
+    fn refused<Arg: AsRef<OsStr>>(&self, args: &[Arg]) -> String {
+        let output = wait::output(&mut self.skep(args));
+        assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+/// Arguments of texts and one path.
+fn args(before: &[&str], path: &OsStr, after: &[&str]) -> Vec<OsString> {
+    let texts = |texts: &[&str]| texts.iter().map(OsString::from).collect::<Vec<_>>();
+    [texts(before), vec![path.to_owned()], texts(after)].concat()
+}
+
+#[test]
+fn a_path_may_have_any_bytes() {
+    let bench = Bench::new();
+    let folder = OsStr::from_bytes(b"caf\xe9");
+    let mut package = folder.to_owned();
+    package.push("/build/package");
+    bench.run(&args(&["new", "acme/opens", "--output", "json", "--folder"], folder, &[]));
+    let packed = bench.run(&args(&["pack", "--output", "json"], folder, BUILD));
+    let packed: Value = serde_json::from_str(&packed).unwrap();
+    assert_eq!(packed["layout"], "caf\u{fffd}/build/package");
+    bench.run(&["key", "new", "-o", "me"]);
+    bench.run(&args(&["sign", "--key", "me.key"], &package, &[]));
+    bench.run(&args(&["verify", "--key", "me.pub"], &package, &[]));
+    bench.run(&args(&["bundle", "-o", "out.tar"], &package, &[]));
+    for what in [folder, &package] {
+        let shown = bench.run(&args(&["inspect"], what, &[]));
+        assert!(shown.contains("on_open"), "{shown}");
+    }
+    let mut both = args(&["diff"], folder, &[]);
+    both.push(package.clone());
+    bench.run(&both);
+    let none = OsStr::from_bytes(b"caf\xe8");
+    for command in ["inspect", "run", "verify", "bundle", "install"] {
+        let after: &[&str] = if command == "bundle" { &["-o", "out.tar"] } else { &[] };
+        let key: &[&str] = if command == "verify" { &["--key", "me.pub"] } else { &[] };
+        let said = bench.refused(&args(&[&[command], key].concat(), none, after));
+        assert!(said.starts_with("error: there is no f"), "{command}: {said}");
+        assert!(said.contains("'caf\u{fffd}'"), "{command}: {said}");
+    }
+    let said = bench.refused(&args(&["install"], &package, &[]));
+    assert!(said.contains("its path is no UTF-8") && said.contains("push the package"), "{said}");
+}
+
+#[test]
+fn quiet_ones_print_digests_or_nothing_and_json_is_whole() {
+    let bench = Bench::new();
+    let quiet = |args: &[&str]| bench.run(&[args, &["-q"]].concat());
+    assert_eq!(quiet(&["new", "acme/opens"]), "");
+    assert_eq!(quiet(&["build", "opens", "--btf", "host"]), "");
+    assert_eq!(quiet(&["key", "new", "-o", "me"]), "");
+    let digest = quiet(&["pack", "opens", "--btf", "host"]);
+    assert!(digest.starts_with("sha256:") && digest.len() == 72, "{digest}");
+    let layout = "opens/build/package";
+    for digests in [
+        quiet(&["sign", "--key", "me.key", layout]),
+        quiet(&["verify", "--key", "me.pub", layout]),
+        quiet(&["bundle", layout, "-o", "opens.tar"]),
+        quiet(&["unbundle", "opens.tar", "-o", "out"]),
+    ] {
+        assert_eq!(digests, digest);
+    }
+    assert!(quiet(&["inspect", layout]).contains("on_open"), "what is asked for is shown");
+
+    for args in [
+        &["new", "acme/again"][..],
+        &["build", "again", "--btf", "host"],
+        &["pack", "again", "--btf", "host"],
+        &["key", "new", "-o", "other"],
+        &["key", "trust", "me.pub"],
+        &["sign", "--key", "me.key", layout],
+        &["verify", "--key", "me.pub", layout],
+        &["inspect", layout],
+        &["inspect", layout, "--disasm"],
+        &["diff", layout, "again/build/package"],
+        &["bundle", layout, "-o", "more.tar"],
+        &["unbundle", "more.tar", "-o", "more"],
+        &["logout", "127.0.0.1:5000"],
+    ] {
+        for more in [&["--output", "json"][..], &["--output", "json", "--quiet"]] {
+            if more.len() == 3 && matches!(args[0], "new" | "key") && args[1] != "trust" {
+                continue; // it is there already
+            }
+            let text = bench.run(&[args, more].concat());
+            let value = serde_json::from_str::<Value>(&text);
+            let value = value.unwrap_or_else(|error| panic!("{args:?}: {error}: {text}"));
+            let is_empty = value.as_object().is_some_and(|members| members.is_empty());
+            assert!(!is_empty && !value.is_null(), "{args:?}: {text}");
+        }
+    }
+    let made: Value =
+        serde_json::from_str(&bench.run(&["new", "acme/last", "--output", "json"])).unwrap();
+    assert_eq!(made, serde_json::json!({"package": "acme/last", "folder": "last"}));
+}
+
+#[test]
+fn a_project_that_is_only_read_is_built_elsewhere() {
+    let bench = Bench::new();
+    bench.run(&["new", "acme/opens"]);
+    bench.run(&[&["build", "opens", "--out", "made"], BUILD].concat());
+    assert!(!bench.path("opens/build").exists() && !bench.path("opens/skep.lock").exists());
+    let object = fs::read(bench.path("made/x86_64/opens.bpf.o")).unwrap();
+    assert!(bench.path("made/skep.lock").is_file());
+    // Types of this host are pinned nowhere.
+    let said = bench.refused(&[&["build", "opens", "--out", "made", "--locked"], BUILD].concat());
+    assert!(said.contains("--locked: skep.lock has kernel types for x86_64"), "{said}");
+    let packed = bench.run(&[&["pack", "opens", "--out", "made", "-q"], BUILD].concat());
+    bench.run(&["inspect", "made/package"]);
+    bench.run(&[&["build", "opens"], BUILD].concat());
+    let inside = fs::read(bench.path("opens/build/x86_64/opens.bpf.o")).unwrap();
+    assert!(object == inside, "the same bytes wherever it is built");
+    assert_eq!(packed, bench.run(&[&["pack", "opens", "-q"], BUILD].concat()));
+
+    // As a user who may write nowhere in there.
+    fs::remove_dir_all(bench.path("opens/build")).unwrap();
+    fs::set_permissions(bench.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_skep"), bench.path("skep")).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mine = std::os::unix::fs::chown(elsewhere.path(), Some(65534), None);
+    mine.unwrap();
+    let nobody = |args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.current_dir(bench.0.path()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.args(["--reuid", "65534", "--clear-groups"]).arg(bench.path("skep")).args(args);
+        wait::output(&mut command)
+    };
+    let refused = nobody(&[&["build", "opens"], BUILD].concat());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("hint: build elsewhere with --out DIR, or as a user who may"), "{said}");
+    let out = elsewhere.path().join("made").display().to_string();
+    let built = nobody(&[&["build", "opens", "--out", &out], BUILD].concat());
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    assert!(fs::read(elsewhere.path().join("made/x86_64/opens.bpf.o")).unwrap() == object);
+}
+
+#[test]
+fn what_is_mistyped_is_named_as_it_was_typed() {
+    let bench = Bench::new();
+    bench.run(&["new", "acme/opens"]);
+    bench.run(&[&["pack", "opens"], BUILD].concat());
+    bench.run(&["key", "new", "-o", "me"]);
+    let (layout, object) = ("opens/build/package", "opens/build/x86_64/opens.bpf.o");
+    let no_bundle = "error: the file 'me.pub' is no bundle of packages";
+    for (args, words) in [
+        (&["new", ""][..], "error: '' is not a package name"),
+        (&["new", "acme/opens"], "hint: name another folder with --folder"),
+        (
+            &["key", "trust", "me.pub", "--packages", "x\"y"],
+            "error: --packages: 'x\"y' is not a pattern",
+        ),
+        (&["verify", "--key", "me.pub", "me.pub"], no_bundle),
+        (&["bundle", "me.pub", "-o", "x.tar"], no_bundle),
+        (&["install", "me.pub"], no_bundle),
+        (
+            &["bundle", layout, "-o", "none/x.tar"],
+            "can't write none/x.tar: there is no folder 'none'",
+        ),
+        (&["bundle", layout, "-o", "opens"], "can't write opens: it is a folder, not a file"),
+        (
+            &["unbundle", "me.pub", "-o", "out"],
+            "error: can't unbundle me.pub\n  because the archive is not",
+        ),
+        (
+            &["run", object, "--target", "on_open=zzz/x"],
+            "--target on_open: a program cannot be put on 'zzz/x'",
+        ),
+        (
+            &["run", object, "--target", "on_open=tp/x"],
+            "--target on_open: 'tp/x' is not an attach target",
+        ),
+    ] {
+        let said = bench.refused(args);
+        assert!(said.contains(words), "{args:?}: {said}");
+        assert!(!bench.path("out").exists());
+    }
+    let no_version =
+        wait::output(&mut bench.skep(&["sign", "--key", "me.key", "127.0.0.1:1/acme/opens"]));
+    assert_eq!(no_version.status.code(), Some(2));
+}
