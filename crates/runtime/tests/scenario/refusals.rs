@@ -139,10 +139,8 @@ fn expect(error: &RuntimeError, words: &str) -> Result<(), String> {
 /// An upgrade to a hook that is not there is refused by its plan too, and leaves nothing; one that the package can do without
 /// is left out of both.
 pub fn no_such_hook(place: &Place) -> Outcome {
-    let job = place.job("in this process");
-    place.does("install")?;
+    let (job, mut runtime) = place.installed()?;
     let pins = place.pins();
-    let (mut runtime, _) = job.open().map_err(|e| e.to_string())?;
     let mut package = job.package(2)?.into_inner();
     program(&mut package).target = Some("raw_tp/task_ranme".to_owned());
     let refused = [
