@@ -66,6 +66,8 @@ struct Map {
     max_entries: u32,
     /// `BPF_F_…`.
     flags: u32,
+    /// Whether it asks to be pinned under its name.
+    pinned: bool,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -135,6 +137,7 @@ impl Map {
             value_size: map.value_size,
             max_entries: map.max_entries,
             flags: map.flags,
+            pinned: map.pinned,
         }
     }
 }

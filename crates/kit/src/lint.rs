@@ -1,5 +1,6 @@
 //! What is allowed in a `skep.toml` and better otherwise: rules with stable names.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -25,6 +26,8 @@ pub enum Rule {
     WidePermission,
     /// A map whose size an operator may set without a limit.
     UnboundedMap,
+    /// A map that asks to be pinned under its name, which no node does.
+    PinnedMap,
     /// A name with both `-` and `_`.
     StyleName,
     /// A summary that is a sentence, or long.
@@ -33,7 +36,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::MissingSummary,
         Self::MissingDoc,
         Self::MissingPermissions,
@@ -41,6 +44,7 @@ impl Rule {
         Self::UnneededPermission,
         Self::WidePermission,
         Self::UnboundedMap,
+        Self::PinnedMap,
         Self::StyleName,
         Self::StyleSummary,
     ];
@@ -56,6 +60,7 @@ impl Rule {
             Self::UnneededPermission => "unneeded-permission",
             Self::WidePermission => "wide-permission",
             Self::UnboundedMap => "unbounded-map",
+            Self::PinnedMap => "pinned-map",
             Self::StyleName => "style-name",
             Self::StyleSummary => "style-summary",
         }
@@ -193,6 +198,15 @@ impl Lint<'_> {
             );
             self.add(Rule::UnboundedMap, &["map", name, "max_entries"], message);
         }
+        let maps = self.facts.iter().flat_map(|facts| &facts.maps);
+        let pinned: BTreeSet<&str> =
+            maps.filter(|map| map.pinned).map(|map| map.name.as_str()).collect();
+        for name in pinned {
+            let message = format!(
+                "the map '{name}' asks to be pinned by name (LIBBPF_PIN_BY_NAME), and no node does that: leave its 'pinning' out"
+            );
+            self.add(Rule::PinnedMap, &["map", name], message);
+        }
         for name in self.keepers() {
             let said = source
                 .map
@@ -290,5 +304,21 @@ hooks = ["*"]
         12:1: [map.flights] is as large as the parameter 'most_in-flight' says, which has no range (unbounded-map)
         17:1: hooks allows everything: name what the code needs (wide-permission)
         ");
+    }
+
+    #[test]
+    fn a_map_that_asks_for_a_pin_is_found() {
+        let elf = include_bytes!("../../../spec/vectors/files/objects/arena.o");
+        let text = "spec = \"1.0\"\n[package]\nname = \"a/b\"\nversion = \"1.0.0\"\nlicense = \"GPL-2.0-only\"\n\
+                    [object.o]\nsources = [\"o.c\"]\n[map.shared_by_name]\nupgrade = \"keep\"\n";
+        let source = skep_spec::source::parse(text).unwrap();
+        let facts = Facts::parse(elf).unwrap();
+        let found = lint(text, &source, &[facts]);
+        let found: Vec<String> = found
+            .iter()
+            .filter(|finding| finding.rule == Rule::PinnedMap)
+            .map(ToString::to_string)
+            .collect();
+        insta::assert_snapshot!(found.join("\n"), @"8:6: the map 'shared_by_name' asks to be pinned by name (LIBBPF_PIN_BY_NAME), and no node does that: leave its 'pinning' out (pinned-map)");
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::btf::Kind;
+use crate::btf::{Kind, Member};
 use crate::elf::{Elf, SymbolKind};
 use crate::insn::{self, CALL, CALLX, GOTOX, INSN_BYTES, Insn, PSEUDO_CALL, PSEUDO_FUNC};
-use crate::map::is_data_section;
-use crate::{Btf, ObjectError, core_kind, limits};
+use crate::map::{is_data_section, number_of};
+use crate::{Btf, MapKind, ObjectError, core_kind, limits};
 
 /// The code of an object.
 pub(crate) struct Code<'a> {
@@ -17,6 +17,8 @@ pub(crate) struct Code<'a> {
     pub(crate) functions: Vec<Function>,
     /// Names of maps by their place in `.maps` or `maps`.
     maps: BTreeMap<(usize, u64), &'a str>,
+    /// The arena, whose variables have a section of their own.
+    arena: Option<&'a str>,
     /// What runs when a program throws, by the program's index.
     exceptions: BTreeMap<usize, Vec<Reference<'a>>>,
 }
@@ -71,7 +73,8 @@ impl<'a> Code<'a> {
         let functions = functions(elf, &insns)?;
         let exceptions = exceptions(elf, btf, &functions)?;
         let maps = map_places(elf);
-        Ok(Self { elf, insns, functions, maps, exceptions })
+        let arena = btf.and_then(|btf| arena(btf, &maps));
+        Ok(Self { elf, insns, functions, maps, arena, exceptions })
     }
 
     /// The functions that run when a program throws (`bpf_throw`), which no instruction names; [`Reference::Unknown`] for
@@ -141,9 +144,14 @@ impl<'a> Code<'a> {
         if let Some(name) = self.maps.get(&(section, at)) {
             return Reference::Map { name, offset: 0 };
         }
-        match self.elf.sections.get(section).filter(|s| is_data_section(&s.name)) {
-            Some(section) => Reference::Map { name: &section.name, offset },
-            None => Reference::Unknown,
+        match (self.elf.sections.get(section), self.arena) {
+            (Some(section), _) if is_data_section(&section.name) => {
+                Reference::Map { name: &section.name, offset }
+            }
+            (Some(section), Some(name)) if section.name == ARENA_DATA => {
+                Reference::Map { name, offset }
+            }
+            _ => Reference::Unknown,
         }
     }
 
@@ -258,6 +266,23 @@ fn exception_tags(btf: &Btf) -> impl Iterator<Item = (&str, &str)> {
         let callback = btf.name(tag).strip_prefix("exception_callback:")?;
         matches!(btf.kind(ty), Kind::Function { .. }).then(|| (btf.name(btf.ty(ty)), callback))
     })
+}
+
+/// Where compilers put variables of an arena.
+const ARENA_DATA: &str = ".addr_space.1";
+
+/// The map of this kind: an object has at most one.
+fn arena<'a>(btf: &Btf, maps: &BTreeMap<(usize, u64), &'a str>) -> Option<&'a str> {
+    let is_arena = |member: &Member| {
+        let kind = (btf.name(member) == "type").then(|| number_of(btf, member.ty)).flatten();
+        kind.is_some_and(|kind| MapKind::from(kind) == MapKind::Arena)
+    };
+    let name = btf.data_section(".maps").iter().find_map(|variable| {
+        let Kind::Variable { ty, .. } = btf.kind(variable.ty) else { return None };
+        let definition = btf.composite(*ty)?;
+        definition.members.iter().any(is_arena).then(|| btf.name(btf.ty(variable.ty)))
+    })?;
+    maps.values().find(|map| **map == name).copied()
 }
 
 fn map_places<'a>(elf: &'a Elf<'a>) -> BTreeMap<(usize, u64), &'a str> {

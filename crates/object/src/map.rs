@@ -59,6 +59,8 @@ pub enum MapOrigin {
 const LINK: u32 = 1 << 13;
 const MMAPABLE: u32 = 1 << 10;
 const RDONLY_PROG: u32 = 1 << 7;
+/// Bytes of a page of an arena, on most machines.
+const PAGE: u64 = 4096;
 
 impl MapFacts {
     const fn empty(name: String, origin: MapOrigin) -> Self {
@@ -101,7 +103,8 @@ impl MapFacts {
 
     /// Bytes of all keys and values when the map is full: once, and again for each CPU.
     ///
-    /// Values count rounded up to eight bytes, as the kernel lays them out; its own bookkeeping does not count. A size that
+    /// An arena's entries are pages, which count 4 KiB each. The storages of tasks, inodes, sockets and cgroups count nothing: they
+    /// grow with what there is ([`MapKind::grows_with`]). Values count rounded up to eight bytes, as the kernel lays them out; its own bookkeeping does not count. A size that
     /// is left open counts as the node fills it in.
     #[must_use]
     pub fn memory(&self) -> Memory {
@@ -115,6 +118,7 @@ impl MapFacts {
         let key = if self.kind.is_array() { 0 } else { key.saturating_mul(entries) };
         match self.kind {
             MapKind::RingBuf | MapKind::UserRingBuf => Memory { once: entries, per_cpu: 0 },
+            MapKind::Arena => Memory { once: entries.saturating_mul(PAGE), per_cpu: 0 },
             kind if kind.is_per_cpu() => {
                 Memory { once: key, per_cpu: value.saturating_mul(entries) }
             }
@@ -257,7 +261,7 @@ fn definition_of(
 }
 
 /// `__uint(name, N)` is a pointer to an array of N ints, `__ulong` an enumeration with one value.
-fn number_of(btf: &Btf, ty: TypeId) -> Option<u32> {
+pub(crate) fn number_of(btf: &Btf, ty: TypeId) -> Option<u32> {
     match btf.kind(btf.skip_modifiers(ty)) {
         Kind::Pointer(to) => match btf.kind(btf.skip_modifiers(*to)) {
             Kind::Array(array) => Some(array.count),
@@ -446,6 +450,18 @@ impl MapKind {
     #[must_use]
     pub const fn forgets(self) -> bool {
         matches!(self, Self::LruHash | Self::LruPercpuHash)
+    }
+
+    /// Of what it has a value each, however many there are.
+    #[must_use]
+    pub const fn grows_with(self) -> Option<&'static str> {
+        match self {
+            Self::SkStorage => Some("a socket"),
+            Self::InodeStorage => Some("an inode"),
+            Self::TaskStorage => Some("a task"),
+            Self::CgrpStorage | Self::CgroupStorage | Self::PercpuCgroupStorage => Some("a cgroup"),
+            _ => None,
+        }
     }
 
     /// Whether keys are indexes, and take no memory.

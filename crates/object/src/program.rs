@@ -119,7 +119,7 @@ pub(crate) fn programs(
         let target =
             section.name.parse().unwrap_or_else(|_| Target::Other(section.name.to_string()));
         let gathered = uses.gather(index, &mut reached, &mut walked, texts)?;
-        let written = analysis.writes(index);
+        let written = analysis.writes(index, &gathered.maps);
         reached += written.writes.len();
         let changed = written.writes.keys().chain(&written.deletes);
         let names = gathered.uses.iter().map(|used| &used.name).chain(changed);

@@ -19,6 +19,8 @@ pub(crate) struct Analysis<'a> {
     code: &'a Code<'a>,
     /// Per-CPU or not, by name.
     maps: Vec<(String, bool)>,
+    /// Maps that programs write by addresses, which are not followed.
+    arenas: BTreeSet<String>,
     /// Instructions that may still be walked, for all programs together.
     budget: usize,
 }
@@ -39,12 +41,15 @@ const BUDGET: usize = 8_000_000;
 
 impl<'a> Analysis<'a> {
     pub(crate) fn new(code: &'a Code<'a>, maps: impl Iterator<Item = (String, MapKind)>) -> Self {
-        let maps = maps.map(|(name, kind)| (name, kind.is_per_cpu())).collect();
-        Self { code, maps, budget: BUDGET }
+        let maps: Vec<(String, MapKind)> = maps.collect();
+        let arenas = maps.iter().filter(|(_, kind)| *kind == MapKind::Arena);
+        let arenas = arenas.map(|(name, _)| name.clone()).collect();
+        let maps = maps.into_iter().map(|(name, kind)| (name, kind.is_per_cpu())).collect();
+        Self { code, maps, arenas, budget: BUDGET }
     }
 
-    /// How the program that starts with a function writes maps.
-    pub(crate) fn writes(&mut self, function: usize) -> Written {
+    /// How the program that starts with a function, and uses some maps, writes them.
+    pub(crate) fn writes(&mut self, function: usize, used: &BTreeSet<String>) -> Written {
         let found = if self.maps.len() > MOST_MAPS {
             None
         } else {
@@ -61,6 +66,8 @@ impl<'a> Analysis<'a> {
                 written.deletes.insert(name.clone());
             }
         }
+        let arenas = self.arenas.intersection(used).cloned();
+        written.writes.extend(arenas.map(|name| (name, Writers::Plain)));
         written
     }
 }

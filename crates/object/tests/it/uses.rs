@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use skep_object::{Facts, Writers, disasm, gpl};
+use skep_object::{Facts, Memory, Writers, disasm, gpl};
 
 use crate::build::{self, facts};
 
@@ -123,4 +123,22 @@ fn a_constant_guards_only_what_nothing_else_leads_to() {
     assert_eq!(guards("jumped_into_at_the_load"), [""; 0]);
     assert_eq!(guards("fetched"), [""; 0]);
     assert_eq!(guards("signed_load"), ["depends on below"]);
+}
+
+#[test]
+fn variables_of_an_arena_are_no_calls_and_its_pages_take_memory() {
+    let facts = facts("../../../../spec/vectors/files/objects/arena.c", &[]);
+    let program = facts.program("counts_in_pages").unwrap();
+    assert!(!program.unknown_calls);
+    assert_eq!(program.maps.iter().collect::<Vec<_>>(), ["pages"]);
+    assert_eq!(facts.writers("pages"), Writers::Plain);
+    let pages = facts.map("pages").unwrap();
+    assert_eq!(pages.memory(), Memory { once: 256 * 4096, per_cpu: 0 });
+    let of_tasks = facts.map("of_tasks").unwrap();
+    assert_eq!(
+        (of_tasks.memory(), of_tasks.kind.grows_with()),
+        (Memory::default(), Some("a task"))
+    );
+    let pinned = facts.maps.iter().filter(|map| map.pinned).map(|map| map.name.as_str());
+    assert_eq!(pinned.collect::<Vec<_>>(), ["shared_by_name"]);
 }
