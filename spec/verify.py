@@ -302,17 +302,20 @@ def package_read(layout, digest, arch, **q):
     return {"manifest": sha(data), "objects": objects}
 
 # Part 6: permissions
-NAMED = {hook for one in VALUES["powers"] for hook in one["hooks"]}
+KFUNCS = set(VALUES["quiet-kfuncs"]).union(*(one["kfuncs"] for one in VALUES["powers"]))
 covered = lambda given, name: any(name == one or one[-1:] == "*" and name.startswith(one[:-1]) for one in given)
 
 first_word = lambda hook: re.split("[/.]", hook.removeprefix("?"))[0]
 kind_of = lambda hook: VALUES["hook-aliases"].get(first_word(hook), first_word(hook))
+names_of = lambda hook: {kind_of(hook), hook.split(":")[0], hook.split("/")[0]}
 
 def permissions_powers(hooks, helpers, kfuncs, **_):
-    kinds = set(map(kind_of, hooks))
-    more = {"calls-kernel-functions": kfuncs, "observes": kinds - NAMED}
-    return {"powers": [one["power"] for one in VALUES["powers"] if more.get(one["power"])
-                       or kinds & set(one["hooks"]) or set(helpers) & set(one["helpers"])]}
+    kfuncs = {re.sub("(.*[^_])___[^_].*", r"\1", one) for one in kfuncs}
+    named = lambda hook: [one["power"] for one in VALUES["powers"] if names_of(hook) & set(one["hooks"])]
+    powers = {power for hook in hooks for power in named(hook.removeprefix("?")) or ["observes"]}
+    more = {"unknown": kfuncs - KFUNCS or set(helpers) - set(VALUES["kernel"]["helpers"]), "calls-kernel-functions": kfuncs}
+    return {"powers": [one["power"] for one in VALUES["powers"] if more.get(one["power"]) or one["power"] in powers
+                       or set(helpers) & set(one["helpers"]) or kfuncs & set(one["kfuncs"])]}
 
 def permissions_check(permissions, hooks, map_memory, **uses):
     given = {"hooks": [], "helpers": [], "kfuncs": [], "map-memory": "1048576TiB", **permissions}

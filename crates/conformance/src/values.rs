@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use skep_object::permissions::{HOOKS, POWERS, Power, power_of_helper, powers_of_hook};
+use skep_object::permissions::{HOOKS, QUIET, Row, TABLE};
 use skep_object::{MapKind, ProgramKind, helper};
 use skep_spec::param::{DURATIONS, ParamType, SIZES, TYPES};
 use skep_spec::{Arch, Target, license, media, source};
@@ -41,12 +41,13 @@ pub fn all() -> Value {
             "package": media::PACKAGE,
         },
         "parameters": parameters(),
-        "powers": POWERS.map(power),
+        "powers": TABLE.map(power),
         "predicates": {
             "channel": media::PREDICATE_CHANNEL,
             "keys": media::PREDICATE_KEYS,
             "sign": media::PREDICATE_SIGN,
         },
+        "quiet-kfuncs": QUIET,
         "units": {
             "duration": DURATIONS.into_iter().collect::<BTreeMap<_, _>>(),
             "size": SIZES.into_iter().collect::<BTreeMap<_, _>>(),
@@ -125,12 +126,8 @@ fn parameters() -> Map<String, Value> {
     TYPES.into_iter().filter_map(pattern).collect()
 }
 
-/// A power, the hooks of which each has more than others have, and the helpers.
-fn power(power: Power) -> Value {
-    let hooks = HOOKS.iter().filter(|kind| match powers_of_hook(kind).as_slice() {
-        [Power::Observes] => false, // what no power names
-        powers => powers.contains(&power),
-    });
-    let helpers = (1..).map_while(helper::name).filter(|name| power_of_helper(name) == Some(power));
-    json!({"power": power, "hooks": hooks.collect::<Vec<_>>(), "helpers": helpers.collect::<Vec<_>>()})
+/// A power and what gives it.
+fn power(row: Row) -> Value {
+    let Row { power, hooks, helpers, kfuncs } = row;
+    json!({"power": power, "hooks": hooks, "helpers": helpers, "kfuncs": kfuncs})
 }

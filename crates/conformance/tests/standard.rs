@@ -165,12 +165,16 @@ fn the_powers_of_the_text_are_the_values() {
     assert_eq!(rows.len(), powers.len());
     for ((name, cells), power) in rows.into_iter().zip(powers) {
         assert_eq!(name, power["power"]);
-        let (hooks, helpers) = cells.split_once('|').unwrap();
-        for (told, value) in [(hooks, &power["hooks"]), (helpers, &power["helpers"])] {
+        let cells: Vec<&str> = cells.split('|').collect();
+        for (told, what) in cells.into_iter().zip(["hooks", "helpers", "kfuncs"]) {
+            let value = &power[what];
             let value = value.as_array().unwrap().iter().map(|word| word.as_str().unwrap());
             // Second spellings are for people; the values have one.
             let told = words(told).into_iter().filter(|word| !["tc", "classifier"].contains(word));
             assert_eq!(told.collect::<BTreeSet<_>>(), value.collect::<BTreeSet<_>>(), "{name}");
         }
     }
+    let quiet = page.lines().find(|line| line.starts_with("Quiet kfuncs")).unwrap();
+    let value = values["quiet-kfuncs"].as_array().unwrap().iter();
+    assert_eq!(words(quiet), value.map(|word| word.as_str().unwrap()).collect::<Vec<_>>());
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use skep_adapt::need::{self, Need, Verdict};
 use skep_adapt::{Feature, KernelFacts, Support};
 use skep_object::Facts;
-use skep_object::permissions::{Power, power_of_helper, powers_of_hook};
+use skep_object::permissions::{Power, powers_of_helper, powers_of_hook, powers_of_kfunc};
 use skep_spec::manifest::Permissions;
 use skep_spec::permission::{self, Touches};
 use skep_spec::{Arch, Target};
@@ -96,12 +96,10 @@ fn powers_of(touches: &Touches) -> Result<Vec<String>, Failure> {
     let mut powers: Vec<Power> = Vec::new();
     for hook in &touches.hooks {
         let target: Target = hook.parse().map_err(unreadable)?;
-        powers.extend(powers_of_hook(target.kind()));
+        powers.extend(powers_of_hook(&target));
     }
-    powers.extend(touches.helpers.iter().filter_map(|helper| power_of_helper(helper)));
-    if !touches.kfuncs.is_empty() {
-        powers.push(Power::CallsKernelFunctions);
-    }
+    powers.extend(touches.helpers.iter().flat_map(|helper| powers_of_helper(helper)));
+    powers.extend(touches.kfuncs.iter().flat_map(|kfunc| powers_of_kfunc(kfunc)));
     powers.sort();
     powers.dedup();
     let word = |power: &Power| match serde_json::to_value(power) {

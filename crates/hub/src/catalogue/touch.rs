@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use skep_object::permissions::{Power, power_of_helper, powers_of_hook};
+use skep_object::permissions::{Power, powers_of_helper, powers_of_hook, powers_of_kfunc};
+use skep_spec::Target;
 
 use super::{Listing, ProgramListing};
 
@@ -67,16 +68,17 @@ enum Reach {
 
 fn reaches(program: &ProgramListing) -> Vec<(Reach, String)> {
     let mut found = Vec::new();
-    for power in powers_of_hook(&program.hook) {
+    let target = program.target.parse().unwrap_or_else(|_| Target::Other(program.hook.clone()));
+    for power in powers_of_hook(&target) {
         found.push((Reach::Power(power), program.target.clone()));
     }
     for name in &program.helpers {
-        if let Some(power) = power_of_helper(name) {
-            found.push((Reach::Power(power), format!("bpf_{name}")));
-        }
+        let powers = powers_of_helper(name);
+        found.extend(powers.map(|power| (Reach::Power(power), format!("bpf_{name}"))));
     }
     for name in &program.kfuncs {
-        found.push((Reach::Power(Power::CallsKernelFunctions), name.clone()));
+        let powers = powers_of_kfunc(name);
+        found.extend(powers.map(|power| (Reach::Power(power), name.clone())));
     }
     if program.unknown_calls {
         found.push((Reach::Unseen, program.name.clone()));
@@ -91,6 +93,9 @@ const fn in_words(reach: Reach) -> (Severity, &'static str) {
         return (Changes, "Calls code that cannot be seen in the package");
     };
     match power {
+        Power::Unknown => (Changes, "Calls what nobody knows, and may do anything with it"),
+        Power::LoadsPrograms => (Changes, "Loads other programs, which may do anything"),
+        Power::StopsMachine => (Changes, "May stop the whole machine"),
         Power::WritesUserMemory => (Changes, "Writes into the memory of processes"),
         Power::OverridesReturns => {
             (Changes, "Changes what functions of the kernel return, may make them fail")
@@ -98,10 +103,14 @@ const fn in_words(reach: Reach) -> (Severity, &'static str) {
         Power::ReplacesKernelCode => {
             (Changes, "Takes the place of code of the kernel or of other programs")
         }
+        Power::WritesKernelMemory => (Changes, "Changes what the kernel hands it"),
         Power::DecidesAccess => (Changes, "May forbid what processes ask the kernel to do"),
         Power::SendsSignals => (Changes, "Sends signals to processes, may end them"),
         Power::ControlsTraffic => (Changes, "May drop, change or redirect network traffic"),
-        Power::ControlsCgroups => (Changes, "May refuse what the processes of a group ask for"),
+        Power::ControlsCgroups => {
+            (Changes, "May refuse or change what the processes of a group ask for")
+        }
+        Power::InjectsInput => (Changes, "Presses keys and moves pointers"),
         Power::ReadsUserMemory => (Reads, "Reads the memory of processes"),
         Power::ReadsKernelMemory => (Reads, "Reads any memory of the kernel"),
         Power::CallsKernelFunctions => {

@@ -1,6 +1,7 @@
 //! What an object's code may touch, derived from its instructions and held against what its manifest asks for.
 
 mod reason;
+mod table;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,6 +11,7 @@ use skep_spec::manifest::Permissions;
 use skep_spec::permission;
 
 pub use reason::{Cause, Reason, reasons};
+pub use table::{QUIET, Row, TABLE, powers_of_helper, powers_of_hook, powers_of_kfunc};
 
 use crate::{Facts, Memory};
 
@@ -34,20 +36,30 @@ pub struct Summary {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Power {
-    /// Writes the memory of processes (`probe_write_user`, `copy_to_user…`).
+    /// Calls what no table knows, so that nobody can tell what it does.
+    Unknown,
+    /// Makes maps, and loads programs that may do anything (`sys_bpf`).
+    LoadsPrograms,
+    /// Ends the whole machine (`crash_kexec`).
+    StopsMachine,
+    /// Writes the memory of processes (`probe_write_user`).
     WritesUserMemory,
     /// Changes what kernel functions return (`override_return`, `fmod_ret`).
     OverridesReturns,
     /// Replaces parts of the kernel (`struct_ops`) or of other programs (`freplace`).
     ReplacesKernelCode,
+    /// Writes what the kernel hands its hook (`raw_tp.w`).
+    WritesKernelMemory,
     /// Decides about permissions (`lsm`).
     DecidesAccess,
     /// Sends signals to processes.
     SendsSignals,
     /// May drop, change or redirect packets, or refuse connections.
     ControlsTraffic,
-    /// Runs on calls of system calls by files, sysctls, devices of cgroups.
+    /// Refuses and changes what processes of cgroups ask for: system calls by files, sysctls, devices.
     ControlsCgroups,
+    /// Presses keys and moves pointers.
+    InjectsInput,
     /// Reads the memory of processes.
     ReadsUserMemory,
     /// Reads any kernel memory.
@@ -59,22 +71,6 @@ pub enum Power {
     /// Sees what the system does: tracing programs.
     Observes,
 }
-
-/// Every power, in the order of severity.
-pub const POWERS: [Power; 12] = [
-    Power::WritesUserMemory,
-    Power::OverridesReturns,
-    Power::ReplacesKernelCode,
-    Power::DecidesAccess,
-    Power::SendsSignals,
-    Power::ControlsTraffic,
-    Power::ControlsCgroups,
-    Power::ReadsUserMemory,
-    Power::ReadsKernelMemory,
-    Power::CallsKernelFunctions,
-    Power::ReadsTraffic,
-    Power::Observes,
-];
 
 /// The kinds of hooks that the standard lists, each in its one spelling.
 pub const HOOKS: [&str; 38] = [
@@ -121,13 +117,18 @@ pub const HOOKS: [&str; 38] = [
 impl fmt::Display for Power {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Unknown => "does what nobody can tell",
+            Self::LoadsPrograms => "loads other programs, which may do anything",
+            Self::StopsMachine => "stops the machine",
             Self::WritesUserMemory => "writes the memory of processes",
             Self::OverridesReturns => "changes what kernel functions return",
             Self::ReplacesKernelCode => "replaces code of the kernel or of other programs",
+            Self::WritesKernelMemory => "writes what the kernel hands it",
             Self::DecidesAccess => "decides about permissions",
             Self::SendsSignals => "sends signals to processes",
             Self::ControlsTraffic => "may drop, change or redirect network traffic",
-            Self::ControlsCgroups => "may refuse actions of processes in a cgroup",
+            Self::ControlsCgroups => "may refuse or change actions of processes in a cgroup",
+            Self::InjectsInput => "presses keys and moves pointers",
             Self::ReadsUserMemory => "reads the memory of processes",
             Self::ReadsKernelMemory => "reads kernel memory",
             Self::CallsKernelFunctions => "calls kernel functions",
@@ -149,11 +150,9 @@ pub fn derive(facts: &Facts) -> Summary {
         if program.unknown_calls {
             summary.unknown_calls.insert(program.name.clone());
         }
-        powers.extend(powers_of_hook(program.target.kind()));
-        powers.extend(program.helpers.iter().filter_map(|helper| power_of_helper(helper)));
-        if !program.kfuncs.is_empty() {
-            powers.insert(Power::CallsKernelFunctions);
-        }
+        powers.extend(powers_of_hook(&program.target));
+        powers.extend(program.helpers.iter().flat_map(|helper| powers_of_helper(helper)));
+        powers.extend(program.kfuncs.iter().flat_map(|kfunc| powers_of_kfunc(kfunc)));
     }
     summary.map_memory = memory(facts);
     summary.powers = powers.into_iter().collect();
@@ -162,48 +161,6 @@ pub fn derive(facts: &Facts) -> Summary {
 
 fn memory(facts: &Facts) -> Memory {
     facts.maps.iter().map(crate::MapFacts::memory).fold(Memory::default(), Memory::and)
-}
-
-/// What attaching at a kind of hook allows: `xdp`, `tracepoint`.
-#[must_use]
-pub fn powers_of_hook(kind: &str) -> Vec<Power> {
-    use Power::{
-        ControlsCgroups, ControlsTraffic, DecidesAccess, Observes, OverridesReturns, ReadsTraffic,
-        ReplacesKernelCode,
-    };
-    match kind {
-        "xdp" | "tcx" | "tc" | "classifier" | "action" | "netkit" | "cgroup_skb" | "sk_msg"
-        | "sk_skb" | "sk_lookup" | "sk_reuseport" | "netfilter" | "lwt_in" | "lwt_out"
-        | "lwt_xmit" | "lwt_seg6local" | "flow_dissector" | "sockops" => {
-            vec![ControlsTraffic, ReadsTraffic]
-        }
-        "socket" => vec![ReadsTraffic],
-        "cgroup" => vec![ControlsCgroups],
-        "lsm" | "lsm_cgroup" => vec![DecidesAccess, Observes],
-        "fmod_ret" => vec![OverridesReturns, Observes],
-        "struct_ops" | "freplace" => vec![ReplacesKernelCode],
-        _ => vec![Observes],
-    }
-}
-
-/// What calling a helper allows, if more than keeping state and reporting it.
-#[must_use]
-pub fn power_of_helper(helper: &str) -> Option<Power> {
-    Some(match helper {
-        "probe_write_user" => Power::WritesUserMemory,
-        "override_return" => Power::OverridesReturns,
-        "send_signal" | "send_signal_thread" => Power::SendsSignals,
-        "probe_read_kernel" | "probe_read_kernel_str" => Power::ReadsKernelMemory,
-        // Before 5.5 there was one helper for both.
-        "probe_read" | "probe_read_str" => Power::ReadsUserMemory,
-        "probe_read_user" | "probe_read_user_str" | "copy_from_user" | "copy_from_user_task" => {
-            Power::ReadsUserMemory
-        }
-        "redirect" | "redirect_map" | "redirect_neigh" | "redirect_peer" | "clone_redirect" => {
-            Power::ControlsTraffic
-        }
-        _ => return None,
-    })
 }
 
 /// What the object's code does and `permissions` do not allow, one sentence each; empty if all is covered.

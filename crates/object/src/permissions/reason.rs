@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Power, power_of_helper, powers_of_hook};
+use super::{Power, powers_of_helper, powers_of_hook, powers_of_kfunc};
 use crate::{Facts, Guard, ProgramFacts, Source, Use, Used, shown};
 
 /// What gives an object a power.
@@ -54,26 +54,32 @@ pub fn reasons(facts: &Facts) -> Vec<Reason> {
 }
 
 fn of_program(program: &ProgramFacts) -> impl Iterator<Item = Reason> {
-    let hook = powers_of_hook(program.target.kind()).into_iter().map(|power| Reason {
+    let hook = powers_of_hook(&program.target).map(|power| Reason {
         power,
         program: program.name.clone(),
         by: Cause::Hook(program.target.to_string()),
         source: program.source.clone(),
         guards: Vec::new(),
     });
-    let used = program.uses.iter().filter_map(|used| {
-        let (power, by) = of_use(used)?;
-        let (program, source) = (program.name.clone(), used.source.clone());
-        Some(Reason { power, program, by, source, guards: used.guards.clone() })
-    });
-    hook.chain(used)
+    let reasons = move |used: &Use| {
+        let (powers, by) = of_use(used)?;
+        let reason = |power| Reason {
+            power,
+            program: program.name.clone(),
+            by: by.clone(),
+            source: used.source.clone(),
+            guards: used.guards.clone(),
+        };
+        Some(powers.into_iter().map(reason).collect::<Vec<_>>())
+    };
+    hook.chain(program.uses.iter().filter_map(reasons).flatten())
 }
 
-fn of_use(used: &Use) -> Option<(Power, Cause)> {
+fn of_use(used: &Use) -> Option<(Vec<Power>, Cause)> {
     let name = used.name.clone();
     match used.what {
-        Used::Helper => Some((power_of_helper(&name)?, Cause::Helper(name))),
-        Used::Kfunc => Some((Power::CallsKernelFunctions, Cause::Kfunc(name))),
+        Used::Helper => Some((powers_of_helper(&name).collect(), Cause::Helper(name))),
+        Used::Kfunc => Some((powers_of_kfunc(&name).collect(), Cause::Kfunc(name))),
         Used::Ksym => None,
     }
 }

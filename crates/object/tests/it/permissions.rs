@@ -38,6 +38,7 @@ fn the_summary_says_what_the_code_may_do() {
         "per_cpu": 48
       },
       "powers": [
+        "unknown",
         "controls-traffic",
         "calls-kernel-functions",
         "reads-traffic",
@@ -153,9 +154,13 @@ fn every_power_has_its_reasons_with_lines() {
         writeln!(out, "{power}: {program} by {by}, line {line} [{}]", guards.join(", ")).unwrap();
     }
     insta::assert_snapshot!(out, @r"
+    does what nobody can tell: switched by bpf_new_kfunc, line 75 [where the kernel has bpf_new_kfunc]
     writes the memory of processes: opened by bpf_probe_write_user, line 56 [off unless verbose is changed]
     decides about permissions: opened by lsm/file_open, line 81 []
     sends signals to processes: opened by bpf_send_signal, line 87 [off unless mode is changed]
+    reads the memory of processes: switched by bpf_trace_printk, line 71 [off unless verbose is changed]
+    reads kernel memory: opened by lsm/file_open, line 81 []
+    reads kernel memory: switched by bpf_trace_printk, line 71 [off unless verbose is changed]
     calls kernel functions: switched by bpf_new_kfunc, line 75 [where the kernel has bpf_new_kfunc]
     observes the system: opened by lsm/file_open, line 81 []
     observes the system: switched by raw_tp/sched_switch, line 63 []
@@ -188,7 +193,7 @@ fn a_package_runs_what_its_manifest_lists_where_it_says() {
     on_exec at tracepoint/sched/sched_process_exec
     on_exec_too at tracepoint/sched/sched_process_exec
     packets at xdp.frags
-    [ControlsTraffic, CallsKernelFunctions, ReadsTraffic, Observes]
+    [Unknown, ControlsTraffic, CallsKernelFunctions, ReadsTraffic, Observes]
     ");
     let first = "[program.a]\nfunction = \"on_exec\"\nobject = \"one\"\n";
     insta::assert_snapshot!(running(first), @r"
@@ -198,7 +203,7 @@ fn a_package_runs_what_its_manifest_lists_where_it_says() {
     let moved = "target = \"fmod_ret/bpf_modify_return_test\"\n";
     insta::assert_snapshot!(running(&format!("{first}{moved}")), @r"
     on_exec at fmod_ret/bpf_modify_return_test
-    [OverridesReturns, Observes]
+    [OverridesReturns, ReadsKernelMemory, Observes]
     ");
     let again = "[program.b]\nfunction = \"on_exec\"\nobject = \"one\"\ntarget = \"lsm/file_open\"\n\
                  [program.c]\nfunction = \"optional\"\nobject = \"one\"\n\
@@ -207,6 +212,6 @@ fn a_package_runs_what_its_manifest_lists_where_it_says() {
     on_exec at tracepoint/sched/sched_process_exec
     on_exec at lsm/file_open
     optional at kprobe/vfs_read+0x10
-    [DecidesAccess, Observes]
+    [DecidesAccess, ReadsKernelMemory, Observes]
     ");
 }

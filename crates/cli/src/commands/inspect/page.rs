@@ -95,6 +95,8 @@ const VERBS: [Verb; 4] = [
         verb: "reads",
         nothing: "nothing",
         powers: &[
+            (Power::Unknown, UNKNOWN),
+            (Power::LoadsPrograms, LOADED),
             (Power::ReadsKernelMemory, "any memory of the kernel"),
             (Power::ReadsUserMemory, "the memory of processes"),
             (Power::ReadsTraffic, "network traffic"),
@@ -105,17 +107,25 @@ const VERBS: [Verb; 4] = [
         verb: "changes",
         nothing: "nothing but its own maps",
         powers: &[
+            (Power::Unknown, UNKNOWN),
+            (Power::LoadsPrograms, LOADED),
             (Power::WritesUserMemory, "the memory of processes"),
             (Power::OverridesReturns, "what kernel functions return"),
             (Power::ReplacesKernelCode, "code of the kernel or of other programs"),
+            (Power::WritesKernelMemory, "what the kernel hands it at its hooks"),
             (Power::ControlsTraffic, "network traffic"),
-            (Power::CallsKernelFunctions, "what the kernel functions change that it calls"),
+            (Power::ControlsCgroups, "what processes of a cgroup ask for and get"),
+            (Power::InjectsInput, "what is typed and pointed at"),
         ],
     },
     Verb {
         verb: "drops",
         nothing: "nothing",
         powers: &[
+            (Power::Unknown, UNKNOWN),
+            (Power::LoadsPrograms, LOADED),
+            (Power::OverridesReturns, "what the functions do whose results it changes"),
+            (Power::ReplacesKernelCode, "what goes through the code that it replaces"),
             (Power::ControlsTraffic, "packets or connections"),
             (Power::DecidesAccess, "what processes ask the kernel for"),
             (Power::ControlsCgroups, "what processes of a cgroup ask for"),
@@ -124,9 +134,18 @@ const VERBS: [Verb; 4] = [
     Verb {
         verb: "kills",
         nothing: "nothing",
-        powers: &[(Power::SendsSignals, "processes, by signals")],
+        powers: &[
+            (Power::Unknown, UNKNOWN),
+            (Power::LoadsPrograms, LOADED),
+            (Power::StopsMachine, "the whole machine"),
+            (Power::WritesUserMemory, "processes, by writing their memory"),
+            (Power::SendsSignals, "processes, by signals"),
+        ],
     },
 ];
+
+const UNKNOWN: &str = "whatever lies behind calls that nobody knows";
+const LOADED: &str = "whatever the programs do that it loads";
 
 /// What it may read, change, drop and kill, in plain words.
 fn at_worst(object: &Object) -> impl Iterator<Item = (&'static str, String)> {
@@ -165,13 +184,18 @@ fn reasons(object: &Object) -> impl Iterator<Item = [String; 5]> {
 /// The power after "may".
 fn may(power: Power) -> String {
     match power {
+        Power::Unknown => "do what nobody can tell",
+        Power::LoadsPrograms => "load other programs, which may do anything",
+        Power::StopsMachine => "stop the machine",
         Power::WritesUserMemory => "write the memory of processes",
         Power::OverridesReturns => "change what kernel functions return",
         Power::ReplacesKernelCode => "replace code of the kernel or of other programs",
+        Power::WritesKernelMemory => "write what the kernel hands it",
         Power::DecidesAccess => "decide about permissions",
         Power::SendsSignals => "send signals to processes",
         Power::ControlsTraffic => "drop, change or redirect network traffic",
-        Power::ControlsCgroups => "refuse actions of processes in a cgroup",
+        Power::ControlsCgroups => "refuse or change actions of processes in a cgroup",
+        Power::InjectsInput => "press keys and move pointers",
         Power::ReadsUserMemory => "read the memory of processes",
         Power::ReadsKernelMemory => "read kernel memory",
         Power::CallsKernelFunctions => "call kernel functions",
@@ -213,13 +237,20 @@ fn program(program: &Program) -> [String; 5] {
 fn map(map: &Map) -> [String; 7] {
     let sized = |ty: &Option<String>, size: u32| ty.clone().unwrap_or_else(|| bytes(size.into()));
     let (key, value) = (sized(&map.key_type, map.key_size), sized(&map.value_type, map.value_size));
-    let (kind, entries) = (map.r#type.to_string(), map.max_entries.to_string());
+    let taken = match map.r#type.grows_with() {
+        Some(of) if map.memory == Memory::default() => {
+            format!("{} {of}", bytes(map.value_size.into()))
+        }
+        _ => memory(map.memory),
+    };
+    let pinned = if map.pinned { ", pinned by name" } else { "" };
+    let (kind, entries) = (format!("{}{pinned}", map.r#type), map.max_entries.to_string());
     // Records are no stores into values: who uses a buffer puts them there.
     let written = match map.r#type {
         MapKind::RingBuf | MapKind::PerfEventArray => "records".to_owned(),
         _ => map.written.to_string(),
     };
-    [map.name.clone(), kind, key, value, entries, memory(map.memory), written]
+    [map.name.clone(), kind, key, value, entries, taken, written]
 }
 
 fn memory(memory: Memory) -> String {
@@ -268,5 +299,25 @@ pub fn section<const N: usize>(
     if !rows.is_empty() {
         lines.push(String::new());
         lines.push(table(header, rows));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_object::permissions::{Power, TABLE};
+
+    use super::VERBS;
+
+    #[test]
+    fn every_power_is_in_the_four_lines_and_what_nobody_can_tell_in_each() {
+        let told =
+            |power| VERBS.iter().filter(move |verb| verb.powers.iter().any(|(of, _)| *of == power));
+        for row in &TABLE {
+            // That it calls one says nothing: what the function is for does.
+            let nothing = row.power == Power::CallsKernelFunctions;
+            assert_eq!(told(row.power).count() == 0, nothing, "{:?}", row.power);
+        }
+        assert_eq!(told(Power::Unknown).count(), VERBS.len());
+        assert_eq!(told(Power::LoadsPrograms).count(), VERBS.len());
     }
 }
