@@ -10,7 +10,7 @@ use skep_spec::{Digest, PackageRef};
 
 use crate::channel;
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::output::{Output, lossy};
 use crate::place::{self, Place};
 
@@ -69,23 +69,10 @@ impl Pull {
         let digest = registry.resolve(reference).await.map_err(place::failed)?;
         let new = Store::would_make(&self.out);
         let filled = self.fill(registry, reference, digest).await;
-        let filled =
-            filled.map_err(|error| match error.kind() == Kind::Failed && self.has_blobs() {
-                true => error.hint(format!(
-                    "what came is kept in {}: the same command goes on from there",
-                    self.out.display()
-                )),
-                false => {
-                    new.iter().for_each(|path| place::remove(path));
-                    error
-                }
-            });
+        if filled.is_err() {
+            new.iter().for_each(|path| place::remove(path));
+        }
         Ok((digest, filled?))
-    }
-
-    fn has_blobs(&self) -> bool {
-        let blobs = std::fs::read_dir(self.out.join("blobs/sha256"));
-        blobs.is_ok_and(|mut blobs| blobs.next().is_some())
     }
 
     async fn fill(
