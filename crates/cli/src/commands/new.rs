@@ -55,7 +55,9 @@ impl New {
         };
         template::create(&folder, &name, template).context(|| format!("can't start {name}"))?;
         let shown = folder.display();
-        output.done(&format!("Made {shown}/ for {name}. Next: skep run {shown}"));
+        // Every machine has a loopback interface.
+        let at = if template == Template::Xdp { " --iface lo" } else { "" };
+        output.done(&format!("Made {shown}/ for {name}. Next: skep run {shown}{at}"));
         Ok(())
     }
 }
