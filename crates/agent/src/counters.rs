@@ -6,6 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use skep_api::CounterRow;
 use skep_runtime::Runtime;
+use skep_runtime::contents::{Contents, Entry};
 use skep_runtime::status::MapDetail;
 use skep_spec::ServiceName;
 use skep_spec::manifest::OutputKind;
@@ -27,16 +28,22 @@ pub fn read(
         }
         match runtime.contents(service, &output.map) {
             Ok(contents) => {
-                let rows = contents.entries.iter().map(|entry| CounterRow {
-                    key: parsed(&entry.key),
-                    value: counting(parsed(&entry.value), output.value.as_deref()),
-                });
-                counters.insert(name.clone(), rows.collect());
+                counters.insert(name.clone(), rows(&contents, output.value.as_deref()));
             }
             Err(error) => tracing::warn!(output = name, %error, "counter not read"),
         }
     }
     counters
+}
+
+/// The entries of a counter's map, by the field that counts.
+#[must_use]
+pub fn rows(contents: &Contents, field: Option<&str>) -> Vec<CounterRow> {
+    let row = |entry: &Entry| CounterRow {
+        key: parsed(&entry.key),
+        value: counting(parsed(&entry.value), field),
+    };
+    contents.entries.iter().map(row).collect()
 }
 
 fn parsed(json: &RawValue) -> Value {

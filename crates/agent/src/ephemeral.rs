@@ -10,14 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use skep_adapt::{Change, Pass};
-use skep_api::{Mode, Rows, Run};
+use skep_api::{Mode, Rows, Run, counter_table};
 use skep_kernel::ring::Waker;
 use skep_runtime::RuntimeError;
-use skep_runtime::ephemeral::{Options, Record, Session, run};
+use skep_runtime::ephemeral::{Counter, Options, Record, Session, run};
 use skep_spec::Digest;
 use skep_trust::{Package, Verified};
 
+use crate::counters::rows;
 use crate::ending::stopped;
 
 /// Most bytes of the objects of one run.
@@ -159,8 +161,10 @@ fn introduce(request: &Run, session: &Session, took: Duration) {
     let counted =
         |change: &&Change| change.pass != Pass::LostEvents || change.what.contains("not counted");
     session.report().changes.iter().filter(counted).for_each(|change| say(&change.to_string()));
-    if !session.has_events() {
-        say("it has no events to show; Ctrl-C ends it");
+    match (session.has_events(), session.has_metrics()) {
+        (true, _) => {}
+        (false, true) => say("it has no events; Ctrl-C ends it and shows its counters"),
+        (false, false) => say("it has no events to show; Ctrl-C ends it"),
     }
     if matches!(request.mode, Mode::Table | Mode::Ndjson) {
         let untyped = session.outputs().filter_map(|(output, decoder)| decoder.untyped(output));
@@ -246,7 +250,28 @@ impl Printer<'_> {
         writeln!(self.out, "{row}")
     }
 
+    /// Counters are the answer of what has no events; beside events they are a word on what was seen.
+    fn counters(&mut self, session: &Session) -> Result<()> {
+        let json = matches!(self.request.mode, Mode::Ndjson | Mode::CountJson);
+        let aside = session.has_events();
+        for Counter { output, field, contents } in session.metrics()? {
+            let rows = rows(&contents, field);
+            if json && !aside {
+                writeln!(self.out, "{}", json!({ "output": output, "counter": rows }))?;
+                continue;
+            }
+            let text = format!("Counter {output}:\n{}", counter_table(&rows, "ndjson"));
+            match aside {
+                false => writeln!(self.out, "{text}")?,
+                true if !self.request.quiet && !json => say(&text),
+                true => {}
+            }
+        }
+        Ok(())
+    }
+
     fn total(mut self, session: &Session) -> Result<()> {
+        self.counters(session).context("show its counters")?;
         let (events, lost) = (self.count, session.lost());
         let unknown = match session.unknown() {
             0 => String::new(),
@@ -259,7 +284,9 @@ impl Printer<'_> {
                 let total = format!(r#""events":{events},"lost":{lost},"unknown":{unknown}"#);
                 writeln!(self.out, "{{{total}}}")?;
             }
-            _ if !self.request.quiet => say(&format!("{events} events, {lost} lost{unknown}")),
+            _ if !self.request.quiet && (session.has_events() || !session.has_metrics()) => {
+                say(&format!("{events} events, {lost} lost{unknown}"))
+            }
             _ => {}
         }
         match self.out.flush() {

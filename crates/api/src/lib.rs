@@ -1,11 +1,13 @@
 //! What skepd and its clients say to each other: HTTP with JSON over a Unix socket, and the client.
 
 mod client;
+mod counter;
 mod rows;
 mod run;
 mod wire;
 
 pub use client::{Client, ClientError, Events};
+pub use counter::counter_table;
 pub use rows::Rows;
 pub use run::{Mode, Run};
 pub use wire::{

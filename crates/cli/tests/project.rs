@@ -377,6 +377,13 @@ fn a_manifest_that_does_not_fit_its_objects_is_not_packed() {
         "map = \"event\"",
         PACK,
     );
+    for (what, target) in
+        [("a target that is none", "garbage"), ("another kind's target", "xdp/lo")]
+    {
+        let toml =
+            format!("{append}\n[program.open]\nfunction = \"on_open\"\ntarget = \"{target}\"\n");
+        bench.refuses_with(what, "skep.toml", append, &toml, PACK);
+    }
     bench.refuses_with("a variable that is not there", "skep.toml", "only_pid", "only_pd", PACK);
     bench.refuses_with("a README that is not there", "skep.toml", "README.md", "README.txt", PACK);
     bench.refuses_with(

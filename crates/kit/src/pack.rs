@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use skep_object::btf::Kind;
 use skep_object::event::{self, Decoder, DecoderError, WhenError, event_type};
 use skep_object::named::{self, Absent, TwoMaps};
-use skep_object::{Facts, ObjectError, declared, gpl};
+use skep_object::suit::{Unattachable, Unsuited, all_suit, attachable, plain};
+use skep_object::{Facts, ObjectError, ProgramFacts, declared, gpl, unlisted};
 use skep_oci::pack::{Input, Labels, PackError};
 use skep_oci::{Store, StoreError, regular};
 use skep_spec::license::LicenseError;
@@ -52,6 +53,12 @@ pub enum PackingError {
         /// The program.
         program: String,
     },
+    /// The manifest gives a program a target of another kind.
+    #[error("skep.toml gives a program a target that it cannot have")]
+    Unsuited(#[from] Unsuited),
+    /// A program that runs nowhere.
+    #[error("{0}; list the programs that are to run under [program], without it")]
+    Unattachable(#[from] Unattachable),
     /// The manifest shows fields that the record does not have, or not so.
     #[error("[output.{output}] does not fit its record")]
     Output {
@@ -107,6 +114,8 @@ pub fn pack(project: &Project, built: &Built, layout: &Path) -> Result<Packed, P
     let parsed = parsed(built)?;
     let facts: Vec<Facts> = parsed.iter().map(|one| one.facts.clone()).collect();
     check(&manifest, &facts)?;
+    parsed.iter().try_for_each(|one| all_suit(&manifest, &one.object, &one.facts))?;
+    are_attachable(&manifest, &parsed)?;
     are_told_apart(&manifest, &parsed)?;
     covered(&manifest, &parsed)?;
     let readme = readme(project)?;
@@ -165,6 +174,26 @@ fn check(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
     are_numbers(manifest, facts)?;
     event::conditions(manifest, facts)?;
     facts.iter().try_for_each(gpl::check).map_err(PackingError::from)
+}
+
+/// Whether a service can have the programs that run. Targets that the manifest gives are of the programs' kinds.
+fn are_attachable(manifest: &Manifest, parsed: &[Parsed]) -> Result<(), PackingError> {
+    let by_section = |program: &ProgramFacts, arch| {
+        attachable(program, &plain(program.target.clone(), arch)).map_err(PackingError::from)
+    };
+    for Parsed { object, arch, facts } in parsed {
+        let own = manifest.program.values().filter(|own| {
+            own.target.is_none() && own.object.as_ref().is_none_or(|told| told == object)
+        });
+        let listed = own.filter_map(|own| facts.program(&own.function));
+        listed.into_iter().try_for_each(|program| by_section(program, *arch))?;
+        if manifest.program.is_empty() {
+            let alone = BTreeMap::from([(object.clone(), facts.clone())]);
+            let all = unlisted(&alone);
+            all.iter().try_for_each(|one| by_section(one.program, *arch))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the structs and fields of event outputs are there: readers would show bytes or leave formats out.

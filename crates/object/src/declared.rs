@@ -72,7 +72,7 @@ pub fn declared(manifest: &Manifest, facts: &Facts, given: &BTreeMap<String, Str
 }
 
 /// What a package runs of the object that its manifest calls `object`: of the programs only those that are listed, or
-/// all that load unasked where none is, each at its targets; all maps, in the manifest's sizes.
+/// all that load unasked where none is, each at its targets, and those that they can call out of a filled array; all maps, in the manifest's sizes.
 #[must_use]
 pub fn runs(
     manifest: &Manifest,
@@ -85,11 +85,16 @@ pub fn runs(
         let own = manifest.program.values().filter(|own| own.function == name);
         own.filter(is_of).collect()
     };
+    let called = facts.with_tail_called([]);
     let at = |program: ProgramFacts| {
         if manifest.program.is_empty() {
-            return if program.autoload { vec![program] } else { Vec::new() };
+            let runs = program.autoload || called.contains(&program.name);
+            return if runs { vec![program] } else { Vec::new() };
         }
         let own: Vec<&Program> = listed(&program.name);
+        if own.is_empty() && called.contains(&program.name) {
+            return vec![ProgramFacts { autoload: true, ..program }]; // others call it
+        }
         at_targets(&own, ProgramFacts { autoload: true, ..program })
     };
     with(manifest, facts, given, at)

@@ -98,9 +98,8 @@ impl Runtime {
         let loaded = kernel.incarnation(placed, report.clone());
         self.record(Record::Loaded { incarnation: loaded.clone() })?;
         for one in placed.iter_mut().filter(|p| !p.there) {
-            let (program, func_ip) = (kernel.program(one)?, kernel.calls_func_ip(one));
-            let at = (&switch, slot);
-            self.attach_hook(&up.service, one, program, func_ip, at, &mut report)?;
+            let payload = kernel.payload(one)?;
+            self.attach_hook(&up.service, one, &payload, (&switch, slot), &mut report)?;
         }
         let incarnation = Incarnation { report, ..loaded }; // with what attaching adapted
         self.record(Record::Loaded { incarnation: incarnation.clone() })?;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use skep_adapt::Change;
-use skep_object::Facts;
+use skep_object::suit::{Unattachable, Unsuited, attachable, plain, suits};
+use skep_object::{Facts, ProgramFacts, Unlisted, unlisted};
 use skep_spec::manifest::{Alternatives, Otherwise, Program};
 use skep_spec::param::ParamError;
 use skep_spec::target::TargetError;
-use skep_spec::{Manifest, Target};
+use skep_spec::{Arch, Manifest, Target};
 
 use crate::params::Params;
 use crate::plan::Report;
@@ -95,6 +96,22 @@ pub enum ChooseError {
         /// A whole target.
         example: &'static str,
     },
+    /// The target is of another kind than the program.
+    #[error("[program.{program}] has a target that it cannot have")]
+    Unsuited {
+        /// The program.
+        program: String,
+        /// Why.
+        source: Unsuited,
+    },
+    /// No service can have a program of this kind.
+    #[error("program '{program}' can't run in a service")]
+    Unattachable {
+        /// The program.
+        program: String,
+        /// Why.
+        source: Unattachable,
+    },
     /// Alternatives name a program that is not in the manifest.
     #[error("[alternatives.{group}] names the program '{program}', which is not in [program]")]
     NoMember {
@@ -138,11 +155,22 @@ pub(crate) fn choose(
     refused: &Refused,
     report: &mut Report,
 ) -> Result<Vec<Chosen>, ChooseError> {
-    let chosen = select(manifest, objects, params, refused, report)?;
+    let mut chosen = select(manifest, objects, params, refused, report)?;
     if chosen.is_empty() {
         return Err(ChooseError::Nothing);
     }
-    chosen.iter().try_for_each(check_complete)?;
+    for one in &mut chosen {
+        if let Some(arch) = Arch::host() {
+            one.target = plain(one.target.clone(), arch);
+        }
+        check_complete(one)?;
+        let Some(program) = facts_of(one, objects) else { continue };
+        let name = || one.name.clone();
+        suits(program, &one.target)
+            .map_err(|source| ChooseError::Unsuited { program: name(), source })?;
+        attachable(program, &one.target)
+            .map_err(|source| ChooseError::Unattachable { program: name(), source })?;
+    }
     Ok(chosen)
 }
 
@@ -155,7 +183,7 @@ pub(crate) fn select(
     report: &mut Report,
 ) -> Result<Vec<Chosen>, ChooseError> {
     if manifest.program.is_empty() {
-        return by_section(objects);
+        return Ok(by_section(objects));
     }
     by_manifest(manifest, objects, params, refused, report)
 }
@@ -167,23 +195,14 @@ pub(crate) fn can_do_without(manifest: &Manifest, program: &str) -> bool {
         || manifest.alternatives.values().any(in_group)
 }
 
-fn by_section(objects: &Objects) -> Result<Vec<Chosen>, ChooseError> {
-    let mut chosen = Vec::new();
-    for (object, facts) in objects {
-        for program in facts.programs.iter().filter(|p| p.autoload) {
-            if chosen.iter().any(|c: &Chosen| c.name == program.name) {
-                let (program, function) = (program.name.clone(), program.name.clone());
-                return Err(ChooseError::Ambiguous { program, function });
-            }
-            chosen.push(Chosen {
-                name: program.name.clone(),
-                object: object.clone(),
-                function: program.name.clone(),
-                target: program.target.clone(),
-            });
-        }
-    }
-    Ok(chosen)
+fn by_section(objects: &Objects) -> Vec<Chosen> {
+    let chosen = |one: Unlisted<'_>| Chosen {
+        name: one.name,
+        object: one.object.to_owned(),
+        function: one.program.name.clone(),
+        target: one.program.target.clone(),
+    };
+    unlisted(objects).into_iter().map(chosen).collect()
 }
 
 fn by_manifest(
@@ -296,18 +315,27 @@ fn resolve(
 /// Whether a target names all that attaching needs; what it lacks, and an example.
 pub(crate) fn lacks(target: &Target) -> Option<(&'static str, &'static str)> {
     match target {
-        Target::Uprobe { binary, .. } if binary.is_empty() => {
+        Target::Uprobe { binary, ret: false, .. } if binary.is_empty() => {
             Some(("binary", "uprobe//usr/bin/bash:readline"))
         }
-        Target::Xdp { interface, .. } if interface.is_empty() => Some(("interface", "xdp/eth0")),
-        Target::Tc { interface, .. } if interface.is_empty() => {
-            Some(("interface", "tcx/ingress/eth0"))
+        Target::Uprobe { binary, .. } if binary.is_empty() => {
+            Some(("binary", "uretprobe//usr/bin/bash:readline"))
         }
-        Target::CgroupSkb { cgroup, .. } if cgroup.is_empty() => {
-            Some(("cgroup", "cgroup_skb/ingress:/system.slice"))
+        Target::Xdp { interface, .. } if interface.is_empty() => Some(("interface", "xdp/eth0")),
+        Target::Tc { interface, egress } if interface.is_empty() => {
+            Some(("interface", if *egress { "tcx/egress/eth0" } else { "tcx/ingress/eth0" }))
+        }
+        Target::CgroupSkb { cgroup, egress } if cgroup.is_empty() => {
+            let examples = ["cgroup_skb/ingress:/system.slice", "cgroup_skb/egress:/system.slice"];
+            Some(("cgroup", examples[usize::from(*egress)]))
         }
         _ => None,
     }
+}
+
+/// What its object says of a program.
+pub(crate) fn facts_of<'a>(chosen: &Chosen, objects: &'a Objects) -> Option<&'a ProgramFacts> {
+    objects.get(&chosen.object)?.program(&chosen.function)
 }
 
 fn check_complete(chosen: &Chosen) -> Result<(), ChooseError> {

@@ -42,8 +42,12 @@ pub struct Entry {
     pub value: Box<RawValue>,
 }
 
+/// Values by key.
+type Values = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// How a map's bytes become JSON, and how values of several CPUs become one.
-struct Reading {
+#[derive(Debug)]
+pub(crate) struct Reading {
     key: Decoder,
     value: Decoder,
     /// Numbers of the value; empty where nothing can be merged.
@@ -76,18 +80,7 @@ impl Runtime {
             Reading::new(facts.map(|(facts, record)| (facts, record.symbol.as_str())), policy);
         let mut values = read(&handle, &reading.numbers)?;
         self.add_rest(service, map, &mut values)?;
-        let array = handle.info().is_array();
-        let shown = |(_, value): &(&Vec<u8>, &Vec<u8>)| !array || value.iter().any(|b| *b != 0);
-        let wanted: Vec<_> = values.iter().filter(shown).take(MOST + 1).collect();
-        let cut = wanted.len() > MOST;
-        let entry = |(key, value): &(&Vec<u8>, &Vec<u8>)| {
-            let json = |decoder: &Decoder, bytes: &[u8]| {
-                RawValue::from_string(decoder.decode(bytes).to_json()).unwrap_or_default()
-            };
-            Entry { key: json(&reading.key, key), value: json(&reading.value, value) }
-        };
-        let entries = wanted.iter().take(MOST).map(entry).collect();
-        Ok(Contents { map: map.to_owned(), entries, cut })
+        Ok(reading.contents(map, &handle, &values))
     }
 
     /// Names of the running generation's maps, without those that only skep knows.
@@ -105,7 +98,7 @@ impl Runtime {
         &self,
         name: &ServiceName,
         map: &str,
-        values: &mut BTreeMap<Vec<u8>, Vec<u8>>,
+        values: &mut Values,
     ) -> Result<(), RuntimeError> {
         let service = self.service_state(name)?;
         let change = service.changes.get(map);
@@ -129,7 +122,7 @@ impl Runtime {
 }
 
 impl Reading {
-    fn new(map: Option<(&Facts, &str)>, policy: Option<&Map>) -> Self {
+    pub(crate) fn new(map: Option<(&Facts, &str)>, policy: Option<&Map>) -> Self {
         let found = map.and_then(|(facts, symbol)| Some((facts.btf.as_ref()?, facts.map(symbol)?)));
         let decoder = |ty: Option<TypeId>| {
             let made = found
@@ -141,6 +134,26 @@ impl Reading {
         let value_type = found.and_then(|(_, map)| map.value_type);
         let numbers = found.zip(value_type).map(|((btf, _), ty)| numbers(btf, ty, policy));
         Self { key, value: decoder(value_type), numbers: numbers.unwrap_or_default() }
+    }
+
+    /// What is in a map of one version alone.
+    pub(crate) fn read(&self, name: &str, map: &MapHandle) -> Result<Contents, KernelError> {
+        Ok(self.contents(name, map, &read(map, &self.numbers)?))
+    }
+
+    fn contents(&self, map: &str, handle: &MapHandle, values: &Values) -> Contents {
+        let array = handle.info().is_array();
+        let shown = |(_, value): &(&Vec<u8>, &Vec<u8>)| !array || value.iter().any(|b| *b != 0);
+        let wanted: Vec<_> = values.iter().filter(shown).take(MOST + 1).collect();
+        let cut = wanted.len() > MOST;
+        let entry = |(key, value): &(&Vec<u8>, &Vec<u8>)| {
+            let json = |decoder: &Decoder, bytes: &[u8]| {
+                RawValue::from_string(decoder.decode(bytes).to_json()).unwrap_or_default()
+            };
+            Entry { key: json(&self.key, key), value: json(&self.value, value) }
+        };
+        let entries = wanted.iter().take(MOST).map(entry).collect();
+        Contents { map: map.to_owned(), entries, cut }
     }
 }
 
@@ -171,7 +184,7 @@ fn elements(first: Place, count: u32) -> impl Iterator<Item = Place> {
 }
 
 /// All entries; of values per CPU the numbers are merged, other bytes are from the first CPU that has any.
-fn read(map: &MapHandle, numbers: &[Number]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, KernelError> {
+fn read(map: &MapHandle, numbers: &[Number]) -> Result<Values, KernelError> {
     let mut values = BTreeMap::new();
     let size = map.info().value_size as usize;
     let per_cpu = map.info().is_per_cpu();

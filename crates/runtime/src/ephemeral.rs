@@ -7,16 +7,19 @@ use skep_kernel::ring::{self, Waker};
 use skep_kernel::{AttachPlan, KernelError, Link, Loaded, MapHandle, attach, perf};
 use skep_object::MapKind;
 use skep_object::event::Decoder;
+use skep_object::suit::suits;
 use skep_spec::Target;
+use skep_spec::manifest::{OutputKind, Program};
 use skep_trust::{Package, Verified};
 
-use crate::choose::{ChooseError, Chosen, Objects, Refused, lacks, select};
+use crate::choose::{ChooseError, Chosen, Objects, Refused, facts_of, lacks, select};
+use crate::contents::{Contents, Reading};
 use crate::error::{RuntimeError, chain};
 use crate::events::{Source, decoding_of, decodings};
 use crate::load::{Preparation, wanted_objects};
 use crate::params::Params;
 use crate::plan::Report;
-use crate::runtime::facts_of;
+use crate::runtime;
 
 /// Pages of a perf buffer for each CPU, as libbpf's tools have it.
 const PERF_PAGES: usize = 64;
@@ -52,8 +55,36 @@ pub struct Session {
     perf_lost: u64,
     unknown: u64,
     counters: Vec<MapHandle>,
+    metrics: Vec<Metric>,
     #[allow(dead_code, reason = "libbpf's links are of objects that it keeps open")]
     objects: Vec<Loaded>,
+}
+
+/// A counter or gauge of the manifest.
+#[derive(Debug)]
+struct Metric {
+    output: String,
+    field: Option<String>,
+    map: MapHandle,
+    reading: Reading,
+}
+
+impl Metric {
+    fn counter(&self) -> Result<Counter<'_>, KernelError> {
+        let contents = self.reading.read(&self.output, &self.map)?;
+        Ok(Counter { output: &self.output, field: self.field.as_deref(), contents })
+    }
+}
+
+/// What a counter or gauge stands at.
+#[derive(Debug)]
+pub struct Counter<'a> {
+    /// The output.
+    pub output: &'a str,
+    /// The field that counts; none for all of the value.
+    pub field: Option<&'a str>,
+    /// Its map's entries.
+    pub contents: Contents,
 }
 
 /// One record, as it lies in the buffer.
@@ -72,31 +103,31 @@ pub struct Record<'a> {
 /// # Errors
 /// The package cannot be read, a parameter is wrong, or not one program could be loaded and attached.
 pub fn run(package: &Verified<Package>, options: &Options) -> Result<Session, RuntimeError> {
-    let objects = facts_of(package)?;
+    let objects = runtime::facts_of(package)?;
     let params = Params::resolve(&package.manifest, &options.params)?;
     params.check_variables(objects.values())?;
-    let mut refused = Refused::new();
+    let mut refused = Blamed::new();
     loop {
         let attempt = Attempt { package, objects: &objects, params: &params, options };
-        match attempt.run(&refused) {
-            Err(RuntimeError::Load { source, .. })
-                if source.program.as_ref().is_some_and(|p| !refused.contains_key(p)) =>
-            {
-                let program = source.program.clone().unwrap_or_default();
-                refused.insert(program, advised(source.to_string(), source.hint.as_deref()));
-                if attempt.chosen(&refused)?.0.is_empty() {
-                    let object = package.objects.keys().next().cloned().unwrap_or_default();
-                    return Err(RuntimeError::Load {
-                        service: package.manifest.package.name.short().to_owned(),
-                        object,
-                        source,
-                    });
-                }
-            }
+        let (service, object, source) = match attempt.run(&refused) {
+            Err(RuntimeError::Load { service, object, source }) => (service, object, source),
             other => return other,
+        };
+        let guilty = attempt.guilty(&object, source.program.as_deref(), &refused)?;
+        let why = advised(source.to_string(), source.hint.as_deref());
+        refused.extend(guilty.iter().map(|program| (program.clone(), why.clone())));
+        let (left, skipped) = attempt.chosen(&refused)?;
+        if guilty.is_empty() || left.is_empty() && package.objects.len() == 1 {
+            return Err(RuntimeError::Load { service, object, source });
+        }
+        if left.is_empty() {
+            return Err(nothing_attached(skipped).into());
         }
     }
 }
+
+/// Programs that this kernel refused, by object and function, with the reason.
+type Blamed = BTreeMap<(String, String), String>;
 
 struct Attempt<'a> {
     package: &'a Package,
@@ -106,7 +137,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn run(&self, refused: &Refused) -> Result<Session, RuntimeError> {
+    fn run(&self, refused: &Blamed) -> Result<Session, RuntimeError> {
         let (chosen, skipped) = self.chosen(refused)?;
         let mut session = Session {
             links: Vec::new(),
@@ -119,6 +150,7 @@ impl Attempt<'_> {
             perf_lost: 0,
             unknown: 0,
             counters: Vec::new(),
+            metrics: Vec::new(),
             objects: Vec::new(),
         };
         let service = self.package.manifest.package.name.short().to_owned();
@@ -137,6 +169,7 @@ impl Attempt<'_> {
             let (loaded, counters) = preparation.load_whole(&mut session.report)?;
             session.counters.extend(counters);
             session.read_buffers(self.package, facts, &loaded)?;
+            session.find_metrics(self.package, facts, &loaded)?;
             let here: Vec<&Chosen> = chosen.iter().filter(|c| c.object == *object).collect();
             session.attach_all(&here, &loaded, self.options.pid);
             session.objects.push(loaded);
@@ -147,31 +180,54 @@ impl Attempt<'_> {
         }
     }
 
+    /// The programs that a failure to load an object is about: one, or where nobody lists programs all of the object.
+    fn guilty(
+        &self,
+        object: &str,
+        function: Option<&str>,
+        refused: &Blamed,
+    ) -> Result<Vec<(String, String)>, RuntimeError> {
+        if let Some(function) = function {
+            let one = (object.to_owned(), function.to_owned());
+            return Ok(if refused.contains_key(&one) { Vec::new() } else { vec![one] });
+        }
+        if !self.package.manifest.program.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (chosen, _) = self.chosen(refused)?;
+        let here = chosen.into_iter().filter(|one| one.object == object);
+        Ok(here.map(|one| (one.object, one.function)).collect())
+    }
+
     /// Programs that can attach, and those that cannot with the reason.
     #[allow(clippy::type_complexity)]
     fn chosen(
         &self,
-        refused: &Refused,
+        refused: &Blamed,
     ) -> Result<(Vec<Chosen>, Vec<(String, String)>), RuntimeError> {
         let (mut chosen, mut skipped) = (Vec::new(), Vec::new());
         let manifest = &self.package.manifest;
-        let by_name = |function: &String| {
-            let program = manifest.program.iter().find(|(_, p)| p.function == *function);
-            program.map_or(function.clone(), |(name, _)| name.clone())
+        let named = |((object, function), why): (&(String, String), &String)| {
+            let is_it = |p: &Program| {
+                p.function == *function && p.object.as_ref().is_none_or(|told| told == object)
+            };
+            let (name, _) = manifest.program.iter().find(|(_, program)| is_it(program))?;
+            Some((name.clone(), why.clone()))
         };
-        let known: Refused = refused.iter().map(|(f, why)| (by_name(f), why.clone())).collect();
+        let known: Refused = refused.iter().filter_map(named).collect();
         let mut report = Report::default();
-        let all = match manifest.program.is_empty() {
-            true => select(manifest, self.objects, self.params, &Refused::new(), &mut report)?,
-            false => select(manifest, self.objects, self.params, &known, &mut report)?,
-        };
+        let all = select(manifest, self.objects, self.params, &known, &mut report)?;
         for mut one in all {
             self.complete(&mut one);
-            if let Some(why) = refused.get(&one.function) {
+            if let Some(why) = refused.get(&(one.object.clone(), one.function.clone())) {
                 skipped.push((one.name, why.clone()));
             } else if let Some((lacks, example)) = lacks(&one.target) {
                 let why = format!("'{}' names no {lacks}; a whole one is {example}", one.target);
                 skipped.push((one.name, why));
+            } else if let Some(Err(unsuited)) =
+                facts_of(&one, self.objects).map(|program| suits(program, &one.target))
+            {
+                skipped.push((one.name, unsuited.to_string()));
             } else {
                 chosen.push(one);
             }
@@ -217,6 +273,26 @@ impl Session {
             } else {
                 self.perfs.push((perf::Reader::new(&source.map, PERF_PAGES)?, source));
             }
+        }
+        Ok(())
+    }
+
+    fn find_metrics(
+        &mut self,
+        package: &Package,
+        facts: &skep_object::Facts,
+        loaded: &Loaded,
+    ) -> Result<(), KernelError> {
+        let wanted = |kind: OutputKind| matches!(kind, OutputKind::Counter | OutputKind::Gauge);
+        for (name, output) in package.manifest.output.iter().filter(|(_, o)| wanted(o.kind)) {
+            let Some(map) = loaded.map(&output.map) else { continue };
+            let policy = package.manifest.map.get(&output.map);
+            self.metrics.push(Metric {
+                output: name.clone(),
+                field: output.value.clone(),
+                map: map.try_clone()?,
+                reading: Reading::new(Some((facts, &output.map)), policy),
+            });
         }
         Ok(())
     }
@@ -270,6 +346,20 @@ impl Session {
     #[must_use]
     pub fn has_events(&self) -> bool {
         !self.ring_sources.is_empty() || !self.perfs.is_empty()
+    }
+
+    /// Whether its manifest has counters or gauges.
+    #[must_use]
+    pub fn has_metrics(&self) -> bool {
+        !self.metrics.is_empty()
+    }
+
+    /// The counters and gauges of its manifest, as they stand.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn metrics(&self) -> Result<Vec<Counter<'_>>, KernelError> {
+        self.metrics.iter().map(Metric::counter).collect()
     }
 
     /// The readers of its outputs, for the head of a table.

@@ -8,6 +8,7 @@ use skep_kernel::attach::link::LinkKind;
 use skep_kernel::attach::tc::Filter;
 use skep_kernel::bpffs;
 use skep_kernel::maps::prog_array;
+use skep_kernel::object::Sections;
 use skep_kernel::program::ProgramKind;
 use skep_kernel::stub::{self, SLOTS};
 use skep_kernel::{AttachPlan, KernelError, Link, MapHandle, Program, attach};
@@ -83,6 +84,14 @@ fn without_stub(target: &Target) -> Mechanism {
     }
 }
 
+/// What is to run on a hook.
+pub(crate) struct Payload<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) calls_func_ip: bool,
+    /// What libbpf knows of its object, where that attaches programs by their sections.
+    pub(crate) sections: Option<&'a Sections>,
+}
+
 /// A stub and its slots.
 pub(crate) struct Stubbed {
     program: Program,
@@ -95,8 +104,7 @@ impl Runtime {
         &mut self,
         service: &ServiceName,
         placed: &mut Placed,
-        program: &Program,
-        calls_func_ip: bool,
+        &Payload { program, calls_func_ip, sections }: &Payload<'_>,
         (switch, slot): (&MapHandle, u32),
         report: &mut Report,
     ) -> Result<(), RuntimeError> {
@@ -128,7 +136,12 @@ impl Runtime {
             self.pin_stub(&service, &name, stubbed)?;
         }
         let attached = stubbed.as_ref().map_or(program, |stubbed| &stubbed.program);
-        let link = self.attach(&service, &placed.chosen.name, attached, &hook.target)?;
+        let link = match (&hook.target, sections) {
+            (Target::Other(_), Some(sections)) => {
+                self.attach_by_section(&service, placed, sections)
+            }
+            _ => self.attach(&service, &placed.chosen.name, attached, &hook.target),
+        }?;
         self.settle(&service, &name, &mut hook, link, report)?;
         placed.mechanism = hook.mechanism;
         self.record(Record::Attached { service, name, hook })
@@ -151,6 +164,27 @@ impl Runtime {
         link.map_err(|source| RuntimeError::Attach {
             service: service.clone(),
             program: name.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Attaches a program of a kind that only libbpf knows; what cannot be pinned would go with this process.
+    fn attach_by_section(
+        &self,
+        service: &ServiceName,
+        placed: &Placed,
+        sections: &Sections,
+    ) -> Result<Link, RuntimeError> {
+        let Chosen { name, function, target, .. } = &placed.chosen;
+        let link = self.call("attach", || sections.attach(function));
+        let pinnable = link.and_then(|link| {
+            let why = "this kernel has no link for it that can be pinned";
+            let refused = || KernelError::unsupported("attach at", target.to_string(), why);
+            if link.pinnable() { Ok(link) } else { Err(refused()) }
+        });
+        pinnable.map_err(|source| RuntimeError::Attach {
+            service: service.clone(),
+            program: name.clone(),
             source: Box::new(source),
         })
     }

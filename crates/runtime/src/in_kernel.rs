@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use skep_kernel::object::Sections;
 use skep_kernel::{KernelError, MapHandle, Program};
+use skep_spec::Target;
 
 use crate::bring_up::BringUp;
 use crate::choose::Objects;
 use crate::error::RuntimeError;
-use crate::hooks::{Placed, make_folder};
+use crate::hooks::{Payload, Placed, make_folder};
 use crate::load::{LoadedObject, MapPlace, Preparation, map_names, wanted_objects};
 use crate::params::Params;
 use crate::plan::{MapChange, Report};
@@ -20,6 +22,8 @@ pub(crate) struct InKernel {
     programs: BTreeMap<String, Program>,
     maps: BTreeMap<String, MapRecord>,
     objects: Objects,
+    /// By object, where a program attaches by its section.
+    sections: BTreeMap<String, Sections>,
 }
 
 fn key(object: &str, function: &str) -> String {
@@ -34,6 +38,15 @@ impl InKernel {
             KernelError::unsupported("find", thing, "it was not loaded")
         };
         self.programs.get(&key).ok_or_else(missing)
+    }
+
+    /// A program with what attaching it takes.
+    pub(crate) fn payload(&self, placed: &Placed) -> Result<Payload<'_>, KernelError> {
+        Ok(Payload {
+            program: self.program(placed)?,
+            calls_func_ip: self.calls_func_ip(placed),
+            sections: self.sections.get(&placed.chosen.object),
+        })
     }
 
     /// Whether a program asks for the address of its function, which a stub must then pass on.
@@ -74,6 +87,7 @@ impl Runtime {
         let chosen: Vec<_> = placed.iter().map(|p| p.chosen.clone()).collect();
         let names = map_names(&objects);
         let (mut programs, mut maps) = (BTreeMap::new(), BTreeMap::new());
+        let mut sections = BTreeMap::new();
         for (object, bytes) in wanted_objects(up.package, &chosen) {
             let Some(facts) = objects.get(object) else { continue };
             let reuse = self.maps_to_keep(up, object)?;
@@ -92,9 +106,12 @@ impl Runtime {
             if let Some(record) = maps.values_mut().find(|m| m.object == *object && m.is_lost()) {
                 record.counts = slots;
             }
+            if chosen.iter().any(|c| c.object == *object && matches!(c.target, Target::Other(_))) {
+                sections.insert(object.clone(), loaded.sections);
+            }
             programs.extend(loaded.programs.into_iter().map(|(f, p)| (key(object, &f), p)));
         }
-        let kernel = InKernel { programs, maps, objects };
+        let kernel = InKernel { programs, maps, objects, sections };
         let folder = self.pins(&up.service).programs(up.generation.number);
         make_folder(&folder)?;
         for one in placed {

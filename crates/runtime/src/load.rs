@@ -1,10 +1,10 @@
 //! Loading a package's objects: sizes, constants and shared maps first, then the kernel.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use skep_adapt::Pass;
 use skep_kernel::maps::possible_cpus;
-use skep_kernel::object::{self, OpenOptions};
+use skep_kernel::object::{self, OpenOptions, Sections};
 use skep_kernel::{KernelError, LoadError, Loaded, MapHandle, Opened, Program};
 use skep_object::{Facts, MapFacts, OpenSize, gpl};
 use skep_trust::Package;
@@ -40,6 +40,8 @@ pub(crate) struct LoadedObject {
     pub(crate) maps: BTreeMap<String, MapHandle>,
     /// Functions in the order of their counters of lost events.
     pub(crate) lost_slots: Vec<String>,
+    /// For programs that libbpf attaches by their sections.
+    pub(crate) sections: Sections,
 }
 
 /// The name of every map of a package: its symbol, with the object in front where several objects have it.
@@ -66,9 +68,9 @@ impl Preparation<'_> {
     pub(crate) fn load(&self, report: &mut Report) -> Result<LoadedObject, RuntimeError> {
         let (loaded, counters) = self.load_whole(report)?;
         let lost_slots = loaded.counted().slots.clone();
-        let (programs, mut maps) = loaded.into_parts();
+        let (programs, mut maps, sections) = loaded.into_parts();
         maps.extend(counters.map(|counters| (LOST.to_owned(), counters)));
-        Ok(LoadedObject { programs, maps, lost_slots })
+        Ok(LoadedObject { programs, maps, lost_slots, sections })
     }
 
     /// Loads the object; once more without counting lost events if the kernel refuses it with them. Gives the
@@ -146,14 +148,21 @@ impl Preparation<'_> {
         for chosen in self.chosen.iter().filter(|c| c.object == self.object) {
             wanted.insert(chosen.function.as_str(), &chosen.target);
         }
+        let loaded = self.facts.with_tail_called(self.functions());
         for program in opened.programs() {
             let target = wanted.get(program.name.as_str());
-            opened.set_autoload(&program.name, target.is_some())?;
+            opened.set_autoload(&program.name, loaded.contains(&program.name))?;
             if let Some(target) = target {
                 opened.set_attach_target(&program.name, target)?;
             }
         }
         Ok(())
+    }
+
+    /// The functions that are to run.
+    fn functions(&self) -> impl Iterator<Item = &str> {
+        let here = self.chosen.iter().filter(|chosen| chosen.object == self.object);
+        here.map(|chosen| chosen.function.as_str())
     }
 
     fn size_maps(&self, opened: &mut Opened, report: &mut Report) -> Result<(), RuntimeError> {
@@ -172,9 +181,9 @@ impl Preparation<'_> {
 
     /// An array with a counter for each program, where a program writes to a ring buffer.
     fn counters(&self) -> Result<Option<MapHandle>, KernelError> {
-        let functions: BTreeSet<&str> = self.chosen.iter().map(|c| c.function.as_str()).collect();
+        let functions = self.facts.with_tail_called(self.functions());
         let writes = self.facts.programs.iter().any(|program| {
-            functions.contains(program.name.as_str())
+            functions.contains(&program.name)
                 && program.helpers.iter().any(|helper| helper.starts_with("ringbuf_"))
         });
         if !writes {

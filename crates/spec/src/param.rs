@@ -256,7 +256,7 @@ impl Param {
     }
 
     /// The number that a value of a counting type stands for; `None` for the other types.
-    fn number(&self, value: &Value) -> Result<Option<i128>, ParamError> {
+    pub(crate) fn number(&self, value: &Value) -> Result<Option<i128>, ParamError> {
         let text = value.text();
         let wrong = |wanted| ParamError::Type { text: text.clone(), wanted };
         let digits =

@@ -16,7 +16,7 @@ pub struct Events {
     /// Go on until Ctrl-C; without it, those that wait now
     #[arg(long, short)]
     follow: bool,
-    /// End after that many events
+    /// End after that many events, and wait for those that are still to come
     #[arg(long, value_name = "N")]
     events: Option<u64>,
 }

@@ -65,8 +65,10 @@ impl New {
             }
         })?;
         let shown = folder.display();
+        // Every machine has a loopback interface.
+        let at = if template == Template::Xdp { " --iface lo" } else { "" };
         output.done(&Answer { package: &name, folder: &folder }, || {
-            format!("Made {shown}/ for {name}. Next: skep run {shown}")
+            format!("Made {shown}/ for {name}. Next: skep run {shown}{at}")
         });
         Ok(())
     }

@@ -1,8 +1,7 @@
 //! `skep show`.
 
 use clap::Args;
-use serde_json::Value;
-use skep_api::{CounterRow, Detail, HookDetail};
+use skep_api::{Detail, HookDetail, counter_table};
 
 use super::list::{state, wrong};
 use crate::config::Config;
@@ -16,9 +15,6 @@ pub struct Show {
     /// The service
     service: String,
 }
-
-/// Most rows of a counter that people are shown; JSON has them all.
-const ROWS: usize = 20;
 
 impl Show {
     /// Runs it.
@@ -65,7 +61,7 @@ fn text(detail: &Detail) -> String {
     let params = active.map(|generation| &generation.params).into_iter().flatten();
     lines.extend(params.map(|(name, value)| format!("parameter {name} = {value}")));
     for (name, rows) in &detail.counters {
-        lines.extend([String::new(), format!("Counter {name}:"), counter(rows)]);
+        lines.extend([String::new(), format!("Counter {name}:"), counter_table(rows, "json")]);
     }
     lines.extend([String::new(), events(detail)]);
     if let Some(previous) = detail.generations.iter().find(|generation| !generation.active) {
@@ -123,43 +119,4 @@ fn events(detail: &Detail) -> String {
         }
     }
     text
-}
-
-/// Entries with the largest first, a column for each field.
-fn counter(rows: &[CounterRow]) -> String {
-    let mut cells: Vec<(u64, Vec<(String, String)>)> = rows
-        .iter()
-        .map(|row| {
-            let (key, value) = (flat("key", &row.key), flat("value", &row.value));
-            let size =
-                value.iter().filter_map(|(_, cell)| cell.parse::<u64>().ok()).max().unwrap_or(0);
-            (size, key.into_iter().chain(value).collect())
-        })
-        .collect();
-    cells.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
-    let more = cells.len().saturating_sub(ROWS);
-    let Some((_, first)) = cells.first() else { return "  nothing yet".to_owned() };
-    let mut table = skep_api::Rows::new(None);
-    let is_number = |text: &str| text.parse::<f64>().is_ok();
-    let columns = first.iter().map(|(name, cell)| (name.clone(), is_number(cell))).collect();
-    table.columns(columns);
-    let mut lines = Vec::new();
-    for (_, row) in cells.iter().take(ROWS) {
-        let row: Vec<String> = row.iter().map(|(_, cell)| cell.clone()).collect();
-        lines.push(table.row(&row));
-    }
-    if more > 0 {
-        lines.push(format!("and {more} more: --output json has them all"));
-    }
-    lines.join("\n")
-}
-
-fn flat(name: &str, value: &Value) -> Vec<(String, String)> {
-    match value {
-        Value::Object(fields) => {
-            fields.iter().flat_map(|(field, value)| flat(field, value)).collect()
-        }
-        Value::String(text) => vec![(name.to_owned(), text.clone())],
-        other => vec![(name.to_owned(), other.to_string())],
-    }
 }

@@ -147,6 +147,14 @@ impl Node {
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
+    /// How many links skepd itself holds, beside their pins.
+    pub fn links(&self) -> usize {
+        let fds = format!("/proc/{}/fdinfo", self.daemon.as_ref().unwrap().id());
+        let fds = fs::read_dir(fds).unwrap().flatten();
+        let texts = fds.filter_map(|fd| fs::read_to_string(fd.path()).ok());
+        texts.filter(|text| text.contains("link_id:")).count()
+    }
+
     /// A path as skepd sees it, which may have mounts of its own.
     pub fn inside(&self, name: &str) -> PathBuf {
         let root = format!("/proc/{}/root", self.daemon.as_ref().unwrap().id());

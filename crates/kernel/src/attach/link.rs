@@ -52,7 +52,7 @@ pub enum LinkKind {
     PerfFd,
     /// A tc filter: stays by itself.
     Tc(tc::Filter),
-    /// Made by libbpf from a section; pinnable where the kernel made a bpf_link for it.
+    /// Made by libbpf from a section, of more parts than a bpf_link.
     Section,
 }
 
@@ -69,9 +69,18 @@ impl Link {
         Self(Held::Tc(filter))
     }
 
+    /// A link that libbpf made. Where it is a bpf_link and no more, an fd of our own holds it from here on.
     pub(crate) fn from_libbpf(link: *mut libbpf_sys::bpf_link) -> io::Result<Self> {
-        let link = NonNull::new(link).ok_or_else(io::Error::last_os_error)?;
-        Ok(Self(Held::Libbpf(LibbpfLink(link))))
+        let link = LibbpfLink(NonNull::new(link).ok_or_else(io::Error::last_os_error)?);
+        let held = Self(Held::Libbpf(link));
+        let alone = |info: libbpf_sys::bpf_link_info| {
+            // libbpf disables the perf event of such a link when it destroys its own part.
+            info.type_ != libbpf_sys::BPF_LINK_TYPE_PERF_EVENT
+        };
+        match held.bpf_fd() {
+            Some(fd) if held.info().is_ok_and(alone) => Ok(Self::from_fd(fd.try_clone_to_owned()?)),
+            _ => Ok(held),
+        }
     }
 
     /// Opens the link pinned at `path`.
@@ -144,7 +153,7 @@ impl Link {
     /// Whether [`Self::pin`] can work. What can't be pinned is kept by a holder of its fd, or stays by itself (tc).
     #[must_use]
     pub fn pinnable(&self) -> bool {
-        self.info().is_ok()
+        !matches!(self.0, Held::Libbpf(_)) && self.info().is_ok()
     }
 
     /// Pins it at `path` on a bpffs: it stays when this process ends.
@@ -153,11 +162,7 @@ impl Link {
     /// It is no bpf_link; EEXIST; ENOENT for the folder; EPERM for a dot in the name.
     pub fn pin(&self, path: &Path) -> Result<(), KernelError> {
         match (self.bpf_fd(), self.pinnable()) {
-            (Some(fd), true) => {
-                pin(fd, "pin the link at", path)?;
-                self.leave_to_pin();
-                Ok(())
-            }
+            (Some(fd), true) => pin(fd, "pin the link at", path),
             _ => Err(KernelError::unsupported(
                 "pin",
                 "this attachment",
@@ -226,14 +231,6 @@ impl Link {
                 self.0 = other;
                 None
             }
-        }
-    }
-
-    /// libbpf would disable the perf event behind a link that it destroys, pinned or not.
-    fn leave_to_pin(&self) {
-        if let Held::Libbpf(link) = &self.0 {
-            // SAFETY: a link of ours.
-            unsafe { libbpf_sys::bpf_link__disconnect(link.0.as_ptr()) };
         }
     }
 

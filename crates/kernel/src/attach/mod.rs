@@ -78,7 +78,7 @@ pub fn attach(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError>
         Target::Other(text) => Err(KernelError::unsupported(
             "attach at",
             text.as_str(),
-            "this kind is attached by its section only",
+            "libbpf attaches this kind by its section, while its object is being loaded",
         )),
     }
 }

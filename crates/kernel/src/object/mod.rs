@@ -91,7 +91,7 @@ pub struct Opened {
 /// An object in the kernel. Programs and maps are handles of their own: they outlive this value.
 #[derive(Debug)]
 pub struct Loaded {
-    raw: Raw,
+    sections: Sections,
     programs: BTreeMap<String, Program>,
     maps: BTreeMap<String, MapHandle>,
     counted: Counted,
@@ -164,7 +164,7 @@ impl Opened {
                 .map_err(|e| KernelError::new("copy the fd of the map", name.as_str(), e))?;
             maps.insert(name, MapHandle::from_fd(fd)?);
         }
-        Ok(Loaded { raw: self.raw, programs, maps, counted })
+        Ok(Loaded { sections: Sections(self.raw), programs, maps, counted })
     }
 }
 
@@ -197,20 +197,34 @@ impl Loaded {
         &self.counted
     }
 
-    /// Gives the programs and maps away and frees the rest of the object.
+    /// Its programs, its maps, and what attaches by section; that last part holds the rest of the object.
     #[must_use]
-    pub fn into_parts(self) -> (BTreeMap<String, Program>, BTreeMap<String, MapHandle>) {
-        (self.programs, self.maps)
+    pub fn into_parts(self) -> (BTreeMap<String, Program>, BTreeMap<String, MapHandle>, Sections) {
+        (self.programs, self.maps, self.sections)
     }
 
+    /// As [`Sections::attach`].
+    ///
+    /// # Errors
+    /// There is no such program, or libbpf can't attach it by itself.
+    pub fn attach_by_section(&self, name: &str) -> Result<Link, KernelError> {
+        self.sections.attach(name)
+    }
+}
+
+/// What libbpf knows of a loaded object.
+#[derive(Debug)]
+pub struct Sections(Raw);
+
+impl Sections {
     /// Attaches program `name` by the rules that libbpf has for its section: for kinds that
     /// [`crate::attach::attach`] does not know.
     ///
     /// # Errors
     /// There is no such program, or libbpf can't attach it by itself.
-    pub fn attach_by_section(&self, name: &str) -> Result<Link, KernelError> {
+    pub fn attach(&self, name: &str) -> Result<Link, KernelError> {
         let failed = |e| KernelError::new("attach the program", name, e);
-        let program = self.raw.programs().into_iter().find(|p| program_name(*p) == name);
+        let program = self.0.programs().into_iter().find(|p| program_name(*p) == name);
         let program =
             program.ok_or_else(|| failed(std::io::Error::from_raw_os_error(libc::ENOENT)))?;
         // SAFETY: a program of a loaded object.

@@ -207,7 +207,10 @@ impl Decoder {
         }
         let numbers =
             plan::paths(&self.shape).into_iter().filter(|path| self.place(path).is_some());
-        let fields = numbers.collect::<Vec<_>>().join(", ");
+        let fields = match numbers.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "no fields that are numbers: leave value out".to_owned(),
+            fields => fields,
+        };
         Err(DecoderError::NoNumber { field: path.to_owned(), ty: ty.to_owned(), fields })
     }
 

@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 
 use skep_object::declared::{hold, runs};
 use skep_object::permissions::{Power, derive, reasons, uncovered};
-use skep_object::{Facts, MapKind, Memory};
+use skep_object::{Facts, MapKind, Memory, Slot};
 use skep_spec::manifest::Permissions;
 use skep_spec::source;
 
@@ -185,6 +185,25 @@ fn running(tables: &str) -> String {
         writeln!(out, "{} at {}", program.name, program.target).unwrap();
     }
     out + &format!("{:?}", derive(&facts).powers)
+}
+
+/// Programs in a slot that the object fills run, whoever is listed.
+#[test]
+fn what_can_be_called_by_tail_is_part_of_what_runs() {
+    let all = facts("facts.c", &[]);
+    let mut with_slots = all.clone();
+    let slot = Slot { index: 0, name: "packets".to_owned() };
+    with_slots.maps[0].kind = MapKind::ProgArray;
+    with_slots.maps[0].slots = vec![slot];
+    let text = "spec = \"1.0\"\n[package]\nname = \"acme/x\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
+                [object.one]\nsources = [\"a.c\"]\n[program.a]\nfunction = \"on_exec\"\n";
+    let manifest = source::parse(text).unwrap().resolve(&BTreeMap::new());
+    let names = |facts: &Facts| -> Vec<String> {
+        let running = runs(&manifest, "one", facts, &BTreeMap::new());
+        running.programs.into_iter().map(|program| program.name).collect()
+    };
+    assert_eq!(names(&all), ["on_exec"]);
+    assert_eq!(names(&with_slots), ["on_exec", "packets"]);
 }
 
 #[test]

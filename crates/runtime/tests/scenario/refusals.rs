@@ -29,6 +29,10 @@ const WRONG: &[(Change, &str)] = &[
         "names no interface: add target = \"xdp/eth0\"",
     ),
     (
+        |p, _| program(p).target = Some("cgroup_skb/egress".into()),
+        "names no cgroup: add target = \"cgroup_skb/egress:/system.slice\"",
+    ),
+    (
         |p, _| program(p).target = Some("tp/x".into()),
         "has a bad target: 'tp/x' is not an attach target",
     ),
@@ -37,6 +41,11 @@ const WRONG: &[(Change, &str)] = &[
         |p, _| program(p).target = Some("raw_tp/task_ranme".into()),
         "program 'on_raw_tp' of numbered finds nothing to attach to at raw_tp/task_ranme: nothing was loaded: cannot find the raw tracepoint task_ranme",
     ),
+    (
+        |p, _| program(p).target = Some("xdp/lo".into()),
+        "can't attach at 'xdp/lo': its kind attaches at raw_tp/NAME",
+    ),
+    (|p, _| program(p).target = Some("garbage".into()), "can't attach at 'garbage'"),
     (
         at_an_empty_place,
         "parameter 'where' is empty, and program 'on_raw_tp' attaches at 'xdp/${param.where}'",

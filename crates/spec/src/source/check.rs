@@ -144,6 +144,15 @@ impl Check<'_, '_, '_> {
                 self.add(Code::Value, &format!("{path}.range"), message, None);
                 continue;
             }
+            if let Some([low, high]) = &param.range
+                && let (Ok(Some(from)), Ok(Some(to))) = (param.number(low), param.number(high))
+                && from > to
+            {
+                let (low, high) = (low.text(), high.text());
+                let message = format!("a range is [lowest, highest]: [{high}, {low}]");
+                self.add(Code::Value, &format!("{path}.range"), message, None);
+                continue;
+            }
             if let Some(Err(error)) = param.default.as_ref().map(|value| param.check(value)) {
                 let message = format!("the default {error}");
                 self.add(Code::Value, &format!("{path}.default"), message, None);

@@ -89,6 +89,10 @@ range = [1, 10]
 [map.events]
 max_entries = \"1 cup\"
 fields = {{ a = \"sum\" }}
+[param.turned]
+type = \"size\"
+default = \"2KiB\"
+range = [\"4KiB\", \"1KiB\"]
 "
     );
     insta::assert_snapshot!(mistakes(&text), @r#"
@@ -99,6 +103,7 @@ fields = {{ a = \"sum\" }}
     21:11: the default 11 is outside 1 to 10
     23:1: [map.events] says how fields migrate, but not upgrade = "migrate"
     24:15: '1 cup' is not a number or a size, such as 1024 or 1MiB
+    29:9: a range is [lowest, highest]: [1KiB, 4KiB]
     "#);
 }
 

@@ -10,9 +10,17 @@ use super::{Ready, host};
 use crate::error::{Error, Result};
 use crate::subject;
 
-/// A bare object, or those that a program embeds. What is wrong with one that looks like an object, skepd says.
-pub(super) fn ready(path: &Path) -> Result<Ready> {
-    let found = subject::file(path)?;
+/// A bare object, or those that a program embeds, or the one of them that is asked for. What is wrong with one that looks like an object, skepd says.
+pub(super) fn ready(path: &Path, wanted: Option<&str>) -> Result<Ready> {
+    let mut found = subject::file(path)?;
+    if let Some(wanted) = wanted {
+        let there: Vec<String> = found.iter().map(|object| object.name.clone()).collect();
+        found.retain(|object| object.name == wanted);
+        if found.is_empty() {
+            let error = Error::usage(format!("--object {wanted}: there is no object of that name"));
+            return Err(error.hint(format!("there are: {}", there.join(", "))));
+        }
+    }
     for object in found.iter().filter(|object| !object.is_object()) {
         object.facts("run").map_err(|error| {
             error.hint("skep run takes a BPF object (ELF), a program that embeds some, or a folder with skep.toml")

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use skep_object::suit::suits;
+use skep_object::{Facts, ProgramFacts, unlisted};
 use skep_spec::Target;
-use skep_spec::manifest::Param;
+use skep_spec::manifest::{Manifest, Param, Program};
 use skep_spec::nearest::nearest;
 use skep_spec::param::ParamType;
 
@@ -14,7 +16,7 @@ use crate::error::{Error, Result};
 pub(super) fn variables(ready: &mut Ready, params: &mut BTreeMap<String, String>) -> Result<()> {
     let facts = ready.facts()?;
     for (name, text) in params.iter() {
-        let globals = || facts.iter().flat_map(|facts| &facts.globals);
+        let globals = || facts.values().flat_map(|facts| &facts.globals);
         let Some(global) = globals().find(|global| global.name == *name) else {
             let error =
                 Error::usage(format!("--set {name}: the object has no variable of that name"));
@@ -37,26 +39,53 @@ pub(super) fn variables(ready: &mut Ready, params: &mut BTreeMap<String, String>
     Ok(())
 }
 
-/// Whether `--target` names programs that there are: a mistyped one would attach where nobody asked.
-pub(super) fn targets(ready: &Ready, targets: &BTreeMap<String, String>) -> Result<()> {
-    let mut there: Vec<String> = ready.manifest.program.keys().cloned().collect();
-    if there.is_empty() {
-        let programs = ready.facts()?.into_iter().flat_map(|facts| facts.programs);
-        there.extend(programs.map(|program| program.name));
+/// Gives a place that the command line names to the parameters of its type that have no value.
+pub(super) fn place(
+    manifest: &Manifest,
+    kind: ParamType,
+    place: Option<&String>,
+    params: &mut BTreeMap<String, String>,
+) {
+    let Some(place) = place else { return };
+    let open = |param: &Param| param.r#type == kind && param.default.is_none();
+    for (name, _) in manifest.param.iter().filter(|(_, param)| open(param)) {
+        params.entry(name.clone()).or_insert_with(|| place.clone());
     }
-    if let Some(name) = targets.keys().find(|name| !there.contains(name)) {
-        let error = Error::usage(format!("--target {name}: there is no program of that name"));
-        return Err(error.hint(format!("there are: {}", there.join(", "))));
+}
+
+/// Whether `--target` names programs that there are, and targets of their kinds: a mistyped one would attach where nobody asked.
+pub(super) fn targets(ready: &Ready, told: &BTreeMap<String, String>) -> Result<()> {
+    if told.is_empty() {
+        return Ok(());
     }
-    for (name, text) in targets {
-        let target = text.parse::<Target>();
-        let target = target.map_err(|e| Error::usage(format!("--target {name}: {e}")))?;
-        if let Target::Other(_) = target {
-            let kind = target.kind();
-            return Err(Error::usage(format!(
-                "--target {name}: a program cannot be put on '{text}': what attaches at {kind} does so by its section only"
-            )));
-        }
+    let facts = ready.facts()?;
+    for (name, text) in told {
+        let wrong = |why: String| Error::usage(format!("--target {name}={text}: {why}"));
+        let target = text.parse::<Target>().map_err(|error| wrong(error.to_string()))?;
+        let programs = programs(ready, &facts);
+        let Some((_, program)) = programs.iter().find(|(own, _)| own == name) else {
+            let error = Error::usage(format!("--target {name}: there is no program of that name"));
+            let there: Vec<&str> = programs.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(error.hint(format!("there are: {}", there.join(", "))));
+        };
+        suits(program, &target).map_err(|unsuited| wrong(unsuited.to_string()))?;
     }
     Ok(())
+}
+
+/// The programs by the names that they run under.
+fn programs<'a>(
+    ready: &Ready,
+    objects: &'a BTreeMap<String, Facts>,
+) -> Vec<(String, &'a ProgramFacts)> {
+    if ready.manifest.program.is_empty() {
+        return unlisted(objects).into_iter().map(|one| (one.name, one.program)).collect();
+    }
+    let of = |own: &Program| {
+        let here =
+            objects.iter().filter(|(name, _)| own.object.as_ref().is_none_or(|o| o == *name));
+        here.filter_map(|(_, facts)| facts.program(&own.function)).next()
+    };
+    let listed = ready.manifest.program.iter();
+    listed.filter_map(|(name, own)| Some((name.clone(), of(own)?))).collect()
 }

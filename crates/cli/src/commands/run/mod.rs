@@ -41,12 +41,15 @@ pub struct Run {
     /// Set a parameter; for a bare object, a variable in .rodata or .data
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
-    /// The interface for XDP and tc programs that name none
+    /// The interface for XDP and tc programs that name none, and for parameters of the type interface
     #[arg(long, value_name = "NAME")]
     iface: Option<String>,
-    /// The cgroup folder for cgroup programs that name none
+    /// The cgroup folder for cgroup programs that name none, and for parameters of the type cgroup
     #[arg(long, value_name = "DIR")]
     cgroup: Option<String>,
+    /// Only this one of the objects that a binary embeds, such as object2; skep inspect lists them
+    #[arg(long, value_name = "NAME")]
+    object: Option<String>,
     /// Attach a program elsewhere than its section says
     #[arg(long = "target", value_name = "PROGRAM=TARGET")]
     targets: Vec<String>,
@@ -89,10 +92,12 @@ struct Ready {
 }
 
 impl Ready {
-    /// What its objects say.
-    fn facts(&self) -> Result<Vec<Facts>> {
-        let read = |elf: &Vec<u8>| Facts::parse(elf).map_err(place::failed);
-        self.objects.values().map(read).collect()
+    /// What its objects say, by their names.
+    fn facts(&self) -> Result<BTreeMap<String, Facts>> {
+        let read = |(name, elf): (&String, &Vec<u8>)| {
+            Ok((name.clone(), Facts::parse(elf).map_err(place::failed)?))
+        };
+        self.objects.iter().map(read).collect()
     }
 }
 
@@ -107,6 +112,8 @@ impl Run {
         if ready.manifest.param.is_empty() && !params.is_empty() {
             bind::variables(&mut ready, &mut params)?;
         }
+        bind::place(&ready.manifest, ParamType::Interface, self.iface.as_ref(), &mut params);
+        bind::place(&ready.manifest, ParamType::Cgroup, self.cgroup.as_ref(), &mut params);
         let request = self.request(&ready, params, output)?;
         bind::targets(&ready, &request.targets)?;
         hand_over::become_skepd(&request, &ready.objects)
@@ -119,7 +126,10 @@ impl Run {
         config: &Config,
     ) -> Result<Ready> {
         let place = match Named::parse(&self.what, config)? {
-            Named::File(path) => return bare::ready(&path),
+            Named::File(path) => return bare::ready(&path, self.object.as_deref()),
+            _ if self.object.is_some() => {
+                return Err(Error::usage("--object: it chooses of a binary that embeds objects"));
+            }
             Named::Project(folder) => return self.project(&folder, output, config),
             Named::Package(place) => place,
         };

@@ -1,0 +1,233 @@
+//! What programs attach by: kinds that only libbpf knows, tail calls, and several objects in one binary.
+#![allow(clippy::unwrap_used)]
+
+mod node;
+mod wait;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use node::Node;
+
+const ARCH: &str = std::env::consts::ARCH;
+
+/// Counts by slot; `VICTIM` is a program with a `main` that only the test starts.
+const HEAD: &str = r#"
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+char LICENSE[] SEC("license") = "GPL";
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 4); __type(key, __u32); __type(value, __u64); }
+	hits SEC(".maps");
+static __attribute__((noinline)) int hit(__u32 slot)
+{
+	__u64 *count = bpf_map_lookup_elem(&hits, &slot);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	return 0;
+}
+"#;
+
+/// A node with a program to attach to.
+fn with_victim() -> Node {
+    let node = Node::new();
+    fs::copy(env!("CARGO_BIN_EXE_skep"), node.path("victim")).unwrap();
+    node
+}
+
+/// Starts the victim some times.
+fn start(node: &Node, times: u32) {
+    for _ in 0..times {
+        let mut victim = Command::new(node.path("victim"));
+        assert!(victim.arg("--version").stdout(Stdio::null()).status().unwrap().success());
+    }
+}
+
+/// Builds and packs a project of `code`.
+fn pack(node: &Node, name: &str, version: &str, code: &str, more: &str) -> (bool, String) {
+    let folder = node.path(name);
+    fs::create_dir_all(folder.join("src")).unwrap();
+    let victim = node.path("victim");
+    let code = format!("{HEAD}{code}").replace("VICTIM", victim.to_str().unwrap());
+    fs::write(folder.join("src/a.bpf.c"), code).unwrap();
+    let toml = format!(
+        "spec = \"1.0\"\n[package]\nname = \"acme/{name}\"\nversion = \"{version}\"\nlicense = \"GPL-2.0-only\"\n\
+         [object.a]\nsources = [\"src/a.bpf.c\"]\narch = [\"{ARCH}\"]\n[map.hits]\nupgrade = \"keep\"\n\
+         [output.hits]\nkind = \"counter\"\nmap = \"hits\"\n\
+         [permissions]\nhooks = [\"*\"]\nhelpers = [\"map_*\", \"tail_call\"]\nmap-memory = \"64KiB\"\n{more}"
+    );
+    fs::write(folder.join("skep.toml"), toml).unwrap();
+    let layout = format!("{name}-{version}.oci");
+    node.tried(&["pack", name, "-o", &layout, "--btf", "host", "--arch", ARCH])
+}
+
+/// Counts by slot, of a service.
+fn hits(node: &Node, service: &str) -> Vec<(u64, u64)> {
+    let shown = node.json(&["show", service]);
+    let rows = shown["counters"]["hits"].as_array().unwrap().iter();
+    rows.map(|row| (row["key"].as_u64().unwrap(), row["value"].as_u64().unwrap())).collect()
+}
+
+const BY_SECTION: &str = r#"
+SEC("uprobe.s/VICTIM:main") int sleeps(void *ctx) { return hit(0); }
+SEC("uprobe.multi/VICTIM:main") int multi(void *ctx) { return hit(1); }
+SEC("iter/task") int dump(struct bpf_iter__task *ctx) { return ctx->task ? 0 : hit(2); }
+"#;
+
+#[test]
+fn what_libbpf_attaches_by_section_stays_over_a_crash_and_goes_with_its_service() {
+    let mut node = with_victim();
+    for version in ["1.0.0", "1.1.0"] {
+        let (packed, text) = pack(&node, "kinds", version, BY_SECTION, "");
+        assert!(packed, "{text}");
+    }
+    node.start();
+    node.run(&["install", "kinds-1.0.0.oci", "--allow-unsigned"]);
+    start(&node, 3);
+    let iter = node.pins("kinds").join("hooks/dump/link");
+    fs::read(&iter).unwrap();
+    assert_eq!(hits(&node, "kinds"), [(0, 3), (1, 3), (2, 1)]);
+    let hooks = node.json(&["show", "kinds"])["hooks"].clone();
+    let fixed = hooks.as_array().unwrap().iter().filter(|hook| hook["mechanism"] == "fixed");
+    assert!(fixed.count() >= 2, "{hooks}");
+    assert_eq!(node.links(), 0, "nothing but its pin holds a link");
+    let (_, text) = node.refused(&["upgrade", "kinds", "kinds-1.1.0.oci", "--allow-unsigned"]);
+    assert!(text.contains("can't replace the program at"), "{text}");
+
+    node.kill();
+    start(&node, 2);
+    node.start();
+    assert_eq!(hits(&node, "kinds"), [(0, 5), (1, 5), (2, 1)]);
+    assert_eq!(node.json(&["list"])[0]["state"], "running");
+    node.run(&["remove", "kinds"]);
+    assert!(!node.has_pins());
+}
+
+#[test]
+fn kinds_that_no_service_can_have_are_refused_when_they_are_packed() {
+    let node = with_victim();
+    let mut said = String::new();
+    for section in ["cgroup/connect4", "sockops", "usdt/VICTIM:a:b", "kprobe"] {
+        let code = format!("SEC(\"{section}\") int one(void *ctx) {{ return hit(0); }}");
+        let (packed, text) = pack(&node, "other", "1.0.0", &code, "");
+        assert!(!packed, "{section}");
+        said += &text.replace(node.path("").to_str().unwrap(), "FOLDER/");
+    }
+    let toml = node.path("other/skep.toml");
+    let text = fs::read_to_string(&toml).unwrap();
+    fs::write(&toml, text.replace("map = \"hits\"", "map = \"hits\"\nvalue = \"n\"")).unwrap();
+    let (status, text) = node.refused(&["pack", "other", "--btf", "host", "--arch", ARCH]);
+    said += &format!("{text}exit status {status}\n");
+    insta::assert_snapshot!(said);
+}
+
+/// `root` and `own` are on one hook; `leaf` and `last` are only called.
+const TAIL: &str = r#"
+int leaf(void *ctx);
+int last(void *ctx);
+struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 2); __uint(key_size, 4); __array(values, int (void *)); }
+	first SEC(".maps") = { .values = { [1] = (void *)&leaf } },
+	second SEC(".maps") = { .values = { [0] = (void *)&last } };
+SEC("uprobe/VICTIM:main") int root(void *ctx) { hit(0); bpf_tail_call(ctx, &first, 1); return 0; }
+SEC("uprobe/VICTIM:main") int leaf(void *ctx) { hit(1); bpf_tail_call(ctx, &second, 0); return 0; }
+SEC("uprobe/VICTIM:main") int last(void *ctx) { return hit(2); }
+SEC("uprobe/VICTIM:main") int own(void *ctx) { return hit(3); }
+"#;
+
+#[test]
+fn programs_call_each_other_out_of_slots_that_the_object_fills() {
+    let mut node = with_victim();
+    for (name, programs) in [
+        ("all", ""),
+        ("listed", "[program.r]\nfunction = \"root\"\n"),
+        ("alone", "[program.o]\nfunction = \"own\"\n"),
+    ] {
+        for version in ["1.0.0", "1.1.0"] {
+            let (packed, text) = pack(&node, name, version, TAIL, programs);
+            assert!(packed, "{text}");
+        }
+    }
+    node.start();
+    for (name, wanted) in [
+        ("all", &[(0, 2), (1, 2), (2, 2), (3, 2)][..]),
+        ("listed", &[(0, 2), (1, 2), (2, 2)]),
+        ("alone", &[(3, 2)]),
+    ] {
+        node.run(&["install", &format!("{name}-1.0.0.oci"), "--allow-unsigned"]);
+        start(&node, 2);
+        assert_eq!(hits(&node, name), wanted, "{name}");
+        node.run(&["upgrade", name, &format!("{name}-1.1.0.oci"), "--allow-unsigned"]);
+        start(&node, 1);
+        let more: Vec<_> = wanted.iter().map(|(slot, count)| (*slot, count + 1)).collect();
+        assert_eq!(hits(&node, name), more, "{name} after an upgrade");
+        node.run(&["remove", name]);
+    }
+    assert!(!node.has_pins());
+}
+
+/// What `skep run` of two objects says that were embedded in a file with one name of a function.
+#[test]
+fn objects_of_one_binary_are_told_apart() {
+    let node = with_victim();
+    let (packed, text) = pack(
+        &node,
+        "twin",
+        "1.0.0",
+        "SEC(\"uprobe/VICTIM:main\") int one(void *ctx) { return hit(0); }",
+        "",
+    );
+    assert!(packed, "{text}");
+    let object = fs::read(node.path("twin/build").join(ARCH).join("a.bpf.o")).unwrap();
+    fs::write(node.path("both"), [b"#!", &object[..], b"and", &object].concat()).unwrap();
+    let said = |args: &[&str]| {
+        let output =
+            wait::output(&mut node.skep(&[&["run", "both", "--duration", "1ms"], args].concat()));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    let text = said(&[]);
+    assert!(text.contains("\n  object1/one to ") && text.contains("\n  object2/one to "), "{text}");
+    let text = said(&["--object", "object2"]);
+    assert!(text.starts_with("attached one to "), "{text}");
+    let (status, text) = node.refused(&["run", "both", "--object", "object3"]);
+    assert_eq!(
+        (status, text.as_str()),
+        (
+            2,
+            "error: --object object3: there is no object of that name\nhint: there are: object1, object2\n"
+        )
+    );
+    let elsewhere = format!("object2/one=uprobe/{}:nowhere", node.path("victim").display());
+    let text = said(&["--target", &elsewhere]);
+    assert!(
+        text.contains("attached object1/one to ") && text.contains("left out object2/one"),
+        "{text}"
+    );
+}
+
+/// The template's own words, on a namespace's loopback.
+#[test]
+fn what_the_xdp_template_says_next_works_and_shows_counts() {
+    let node = Node::new();
+    let made = node.run(&["new", "acme/count", "--template", "xdp"]);
+    let next = made.trim().split_once("Next: skep ").unwrap().1.to_owned();
+    let script = format!(
+        "set -e; ip link set lo up; SKEP {next} --btf host -o FORM & run=$!; \
+         until ip -o link show lo | grep -q xdp; do kill -0 $run; done; \
+         echo one >/dev/udp/127.0.0.1/9; kill -TERM $run; wait $run"
+    );
+    for (form, wanted) in [
+        ("table", "Counter packets:\n"),
+        ("ndjson", "{\"key\":17,\"value\":{\"bytes\":46,\"packets\":1}}"),
+    ] {
+        let script = script.replace("SKEP", env!("CARGO_BIN_EXE_skep")).replace("FORM", form);
+        let mut command = Command::new("unshare");
+        command.args(["--net", "bash", "-c", &script]).current_dir(node.path(""));
+        command.env("HOME", node.path(""));
+        let output = wait::output(&mut command);
+        let (out, said) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(output.status.success(), "{said}");
+        assert!(out.contains(wanted), "{out}\n{said}");
+    }
+}

@@ -1,0 +1,273 @@
+//! Whether a program can attach where it is told to.
+
+use skep_spec::manifest::Manifest;
+use skep_spec::{Arch, Target, param};
+
+use crate::{Facts, ProgramFacts, ProgramKind};
+
+/// A target that is none of the program's kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the program '{program}' (SEC(\"{section}\")) can't attach at '{target}': {}",
+    forms.map_or("it attaches where its section says, and nowhere else".to_owned(), |forms| format!("its kind attaches at {forms}"))
+)]
+pub struct Unsuited {
+    /// The function.
+    pub program: String,
+    /// Its section.
+    pub section: String,
+    /// The target as it was given.
+    pub target: String,
+    /// How targets of its kind are written.
+    pub forms: Option<&'static str>,
+}
+
+/// A program of a kind that no service can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("skepd can't attach the program '{program}' (SEC(\"{section}\")): {why}")]
+pub struct Unattachable {
+    /// The function.
+    pub program: String,
+    /// Its section.
+    pub section: String,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// Kinds that libbpf attaches by their section, to a link that can be pinned.
+const BY_SECTION: [&str; 10] = [
+    "kprobe.multi",
+    "kretprobe.multi",
+    "kprobe.session",
+    "uprobe.multi",
+    "uretprobe.multi",
+    "uprobe.session",
+    "fmod_ret",
+    "fsession",
+    "lsm",
+    "iter",
+];
+
+/// Kinds that need a place behind a slash to attach to.
+const NEED_PLACE: [&str; 7] =
+    ["tp", "tracepoint", "raw_tp", "raw_tracepoint", "tp_btf", "fentry", "fexit"];
+
+/// Whether a service can have a program at this target, as [`plain`] gives it.
+///
+/// # Errors
+/// It is of a kind that attaches to what only its own loader knows, or that nothing holds but a process.
+pub fn attachable(program: &ProgramFacts, target: &Target) -> Result<(), Unattachable> {
+    let Target::Other(text) = target else { return Ok(()) };
+    let (kind, place) = text.split_once('/').unwrap_or((text, ""));
+    let kind = kind.strip_suffix(".s").unwrap_or(kind);
+    let why = match kind {
+        "usdt" => "what holds probes of its kind cannot be pinned; skep run can run it",
+        "kprobe" | "kretprobe" | "ksyscall" | "kretsyscall" => {
+            "its section names no function, and it has no target"
+        }
+        _ if place.is_empty() && NEED_PLACE.contains(&kind) => {
+            "its section names no place, and it has no target"
+        }
+        _ if !BY_SECTION.contains(&kind) => {
+            "programs of its kind attach to what their own loader chooses, such as a cgroup, a socket or a map"
+        }
+        _ if place.is_empty() => "its section names no place, and it has no target",
+        _ => return Ok(()),
+    };
+    let (program, section) = (program.name.clone(), program.section.clone());
+    Err(Unattachable { program, section, why })
+}
+
+/// A target as the kernel attaches it: what libbpf's names of sections say beside the hook (sleepable, writable) is the program's, and
+/// a system call is a function.
+#[must_use]
+pub fn plain(target: Target, arch: Arch) -> Target {
+    let Target::Other(text) = &target else { return target };
+    let (kind, place) = text.split_once('/').unwrap_or((text, ""));
+    let of_arch = match arch {
+        Arch::X86_64 => "x64",
+        Arch::Aarch64 => "arm64",
+        Arch::Riscv64 => "riscv",
+        Arch::S390x => "s390x",
+    };
+    let call = format!("__{of_arch}_sys_{place}");
+    let plain = match kind {
+        "uprobe.s" => format!("uprobe/{place}"),
+        "uretprobe.s" => format!("uretprobe/{place}"),
+        "fentry.s" => format!("fentry/{place}"),
+        "fexit.s" => format!("fexit/{place}"),
+        "raw_tp.w" | "raw_tracepoint.w" => format!("raw_tp/{place}"),
+        "ksyscall" if !place.is_empty() => format!("kprobe/{call}"),
+        "kretsyscall" if !place.is_empty() => format!("kretprobe/{call}"),
+        _ => return target,
+    };
+    plain.parse().unwrap_or(target)
+}
+
+/// Holds a target against the kind that a program's section gives it. Whether libbpf knows the section is for it to say.
+///
+/// # Errors
+/// It is of another kind, or none at all.
+pub fn suits(program: &ProgramFacts, target: &Target) -> Result<(), Unsuited> {
+    if takes(program, target) { Ok(()) } else { Err(unsuited(program, target.to_string())) }
+}
+
+/// Holds every target that a manifest gives a function of this object.
+///
+/// # Errors
+/// The first that does not suit. One that only its parameters make whole, such as `kprobe/f+${param.offset}`, is not held.
+pub fn all_suit(manifest: &Manifest, object: &str, facts: &Facts) -> Result<(), Unsuited> {
+    let here = |told: &Option<String>| told.as_ref().is_none_or(|told| told == object);
+    for own in manifest.program.values().filter(|own| here(&own.object)) {
+        let Some((text, program)) = own.target.as_ref().zip(facts.program(&own.function)) else {
+            continue;
+        };
+        match text.parse() {
+            Ok(target) => suits(program, &target)?,
+            Err(_) if param::references(text).is_ok_and(|names| !names.is_empty()) => {}
+            Err(_) => return Err(unsuited(program, text.clone())),
+        }
+    }
+    Ok(())
+}
+
+fn unsuited(program: &ProgramFacts, target: String) -> Unsuited {
+    let (name, section) = (program.name.clone(), program.section.clone());
+    Unsuited { program: name, section, target, forms: forms(program) }
+}
+
+/// By the kernel's rules: `bpf_prog_attach_check_attach_type` (kernel/bpf/syscall.c), and what perf events and raw tracepoints take.
+fn takes(program: &ProgramFacts, target: &Target) -> bool {
+    let own = program.section.strip_prefix('?').unwrap_or(&program.section);
+    if let Target::Other(text) = target {
+        return text == own;
+    }
+    let Some(kind) = ProgramKind::of_section(own) else { return true };
+    let way = program.attach_type;
+    match target {
+        Target::Tracepoint { .. } => kind == ProgramKind::Tracepoint,
+        Target::RawTracepoint(_) => {
+            matches!(kind, ProgramKind::RawTracepoint | ProgramKind::RawTracepointWritable)
+        }
+        Target::TpBtf(_) => way == Some("trace_raw_tp"),
+        Target::Fentry(_) => way == Some("trace_fentry"),
+        Target::Fexit(_) => way == Some("trace_fexit"),
+        Target::Kprobe { .. } | Target::Uprobe { .. } => {
+            kind == ProgramKind::Kprobe && way.is_none()
+        }
+        Target::Xdp { .. } => way == Some("xdp"),
+        Target::Tc { .. } => kind == ProgramKind::SchedCls && !is_netkit(way),
+        // What a program for egress may answer means nothing at ingress.
+        Target::CgroupSkb { egress, .. } => {
+            kind == ProgramKind::CgroupSkb && (*egress || way != Some("cgroup_inet_egress"))
+        }
+        Target::Other(_) => false,
+    }
+}
+
+fn is_netkit(way: Option<&str>) -> bool {
+    way.is_some_and(|way| way.starts_with("netkit"))
+}
+
+fn forms(program: &ProgramFacts) -> Option<&'static str> {
+    Some(match (ProgramKind::of_section(&program.section)?, program.attach_type) {
+        (ProgramKind::Tracepoint, _) => "tracepoint/CATEGORY/NAME",
+        (ProgramKind::RawTracepoint | ProgramKind::RawTracepointWritable, _) => "raw_tp/NAME",
+        (_, Some("trace_raw_tp")) => "tp_btf/NAME",
+        (_, Some("trace_fentry")) => "fentry/FUNCTION",
+        (_, Some("trace_fexit")) => "fexit/FUNCTION",
+        (ProgramKind::Kprobe, None) => {
+            "kprobe/FUNCTION, kretprobe/FUNCTION, uprobe/BINARY:FUNCTION or uretprobe/BINARY:FUNCTION"
+        }
+        (_, Some("xdp")) => "xdp/INTERFACE",
+        (ProgramKind::SchedCls, way) if !is_netkit(way) => {
+            "tcx/ingress/INTERFACE or tcx/egress/INTERFACE"
+        }
+        (_, Some("cgroup_inet_egress")) => "cgroup_skb/egress:CGROUP",
+        (ProgramKind::CgroupSkb, _) => "cgroup_skb/ingress:CGROUP or cgroup_skb/egress:CGROUP",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(section: &str) -> ProgramFacts {
+        let elf = include_bytes!("../../../spec/vectors/files/objects/touch.o");
+        let mut program = Facts::parse(elf).unwrap().programs.remove(0);
+        program.name = "p".to_owned();
+        program.section = section.to_owned();
+        program.attach_type = crate::attach::attach_type(section);
+        program
+    }
+
+    #[test]
+    fn a_target_is_of_the_programs_kind() {
+        for (section, target, suited) in [
+            ("raw_tp/task_rename", "raw_tracepoint/sched_switch", true),
+            ("raw_tp.w/nbd_send_request", "raw_tp/nbd_send_request", true),
+            ("raw_tp/task_rename", "tp_btf/task_rename", false),
+            ("tp_btf/task_rename", "tp_btf/sched_switch", true),
+            ("fentry.s/vfs_read", "fentry/vfs_write", true),
+            ("fentry/vfs_read", "fexit/vfs_read", false),
+            ("?kprobe/vfs_read", "kretprobe/vfs_write", true),
+            ("uprobe", "uprobe//bin/true:main", true),
+            ("uprobe.s", "uprobe//bin/true:main", true),
+            ("kprobe.multi/vfs_*", "kprobe/vfs_read", false),
+            ("xdp", "xdp/lo", true),
+            ("xdp/devmap", "xdp/lo", false),
+            ("tc", "tcx/egress/lo", true),
+            ("netkit/peer", "tcx/egress/lo", false),
+            ("action", "tcx/egress/lo", false),
+            ("cgroup_skb/ingress", "cgroup_skb/egress:/x", true),
+            ("cgroup_skb/egress", "cgroup_skb/ingress:/x", false),
+            ("cgroup/connect4", "cgroup/connect4", true),
+            ("?cgroup/connect4", "cgroup/connect4", true),
+            ("cgroup/connect4", "cgroup/connect6", false),
+            ("raw_tp/task_rename", "garbage", false),
+            ("raw_tp/task_rename", "RAW_TP/x", false),
+            ("raw_tp/task_rename", "raw_tp/", false),
+        ] {
+            let answer = suits(&program(section), &target.parse().unwrap());
+            assert_eq!(answer.is_ok(), suited, "{section} at {target}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn kinds_that_a_service_can_have() {
+        for (section, target, attachable_there) in [
+            ("uprobe.s//bin/true:main", "uprobe//bin/true:main", true),
+            ("uprobe.s", "uprobe", true), // what it lacks is said elsewhere
+            ("raw_tp.w/nbd_send_request", "raw_tp/nbd_send_request", true),
+            ("fentry.s/vfs_read", "fentry/vfs_read", true),
+            ("ksyscall/openat", "kprobe/__x64_sys_openat", true),
+            ("kretsyscall/openat", "kretprobe/__x64_sys_openat", true),
+            ("lsm.s/file_open", "lsm.s/file_open", true),
+            ("iter/task", "iter/task", true),
+            ("uprobe.multi.s//bin/true:*", "uprobe.multi.s//bin/true:*", true),
+            ("iter", "iter", false),
+            ("ksyscall", "ksyscall", false),
+            ("kprobe", "kprobe", false),
+            ("tp", "tp", false),
+            ("usdt//bin/true:a:b", "usdt//bin/true:a:b", false),
+            ("cgroup/connect4", "cgroup/connect4", false),
+            ("sockops", "sockops", false),
+            ("my_section", "my_section", false),
+        ] {
+            let at = plain(section.parse().unwrap(), Arch::X86_64);
+            assert_eq!(at.to_string(), target);
+            let answer = attachable(&program(section), &at);
+            assert_eq!(answer.is_ok(), attachable_there, "{section}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn what_would_do_is_said() {
+        let said = |section: &str, target: &str| {
+            suits(&program(section), &target.parse().unwrap()).unwrap_err().to_string()
+        };
+        insta::assert_snapshot!(said("raw_tp/task_rename", "garbage"), @r#"the program 'p' (SEC("raw_tp/task_rename")) can't attach at 'garbage': its kind attaches at raw_tp/NAME"#);
+        insta::assert_snapshot!(said("iter/task", "iter/bpf_map"), @r#"the program 'p' (SEC("iter/task")) can't attach at 'iter/bpf_map': it attaches where its section says, and nowhere else"#);
+    }
+}

@@ -1,0 +1,41 @@
+//! Programs where no manifest lists any: each runs where its section says.
+
+use std::collections::BTreeMap;
+
+use crate::{Facts, ProgramFacts};
+
+/// A program that runs by its section.
+#[derive(Clone, Debug)]
+pub struct Unlisted<'a> {
+    /// Its function; where several objects have one of that name, `object/function`.
+    pub name: String,
+    /// Its object.
+    pub object: &'a str,
+    /// What its object says of it.
+    pub program: &'a ProgramFacts,
+}
+
+/// The programs of objects without a manifest, but for those that ask not to be loaded (`SEC("?…")`) and those that another
+/// one calls out of an array that the object fills.
+#[must_use]
+pub fn unlisted(objects: &BTreeMap<String, Facts>) -> Vec<Unlisted<'_>> {
+    let mut count = BTreeMap::<&str, usize>::new();
+    for program in objects.values().flat_map(own) {
+        *count.entry(&program.name).or_default() += 1;
+    }
+    let mut programs = Vec::new();
+    for (object, facts) in objects {
+        for program in own(facts) {
+            let name = match count.get(program.name.as_str()) {
+                Some(2..) => format!("{object}/{}", program.name),
+                _ => program.name.clone(),
+            };
+            programs.push(Unlisted { name, object, program });
+        }
+    }
+    programs
+}
+
+fn own(facts: &Facts) -> impl Iterator<Item = &ProgramFacts> {
+    facts.programs.iter().filter(|program| program.autoload && !facts.is_tail_called(&program.name))
+}
