@@ -9,8 +9,8 @@ use crate::btf_ext::RelocationInfo;
 use crate::calls::{Code, Function, Reference};
 use crate::opened::Opened;
 use crate::texts::Texts;
-use crate::uses::{Use, Used, Uses};
-use crate::writers::{Analysis, Writers};
+use crate::uses::{Gathered, Use, Used, Uses};
+use crate::writers::{Analysis, Writers, Written};
 use crate::{Btf, CoreKind, MapFacts, ObjectError, attach, core_kind, limits, shown};
 
 /// One program of an object.
@@ -106,46 +106,15 @@ pub(crate) fn programs(
         if section.name == ".text" {
             continue; // subprograms, reached by calls
         }
-        if !names.insert(function.name.as_str()) {
-            let why = "there are two of this name".to_owned();
-            return Err(ObjectError::Program { program: function.name.clone(), why });
-        }
-        if function.local {
-            return Err(ObjectError::Program {
-                program: function.name.clone(),
-                why: format!("it is static; libbpf takes no static function in '{}'", section.name),
-            });
-        }
-        let target =
-            section.name.parse().unwrap_or_else(|_| Target::Other(section.name.to_string()));
+        check_entry(function, &section.name, names.insert(function.name.as_str()))?;
         let gathered = uses.gather(index, &mut reached, &mut walked, texts)?;
         let written = analysis.writes(index, &gathered.maps);
         reached += written.writes.len();
-        let changed = written.writes.keys().chain(&written.deletes);
-        let names = gathered.uses.iter().map(|used| &used.name).chain(changed);
-        texts.count(names.map(String::len).sum())?;
-        texts.count(3 * section.name.len())?;
-        let names = |what| gathered.uses.iter().filter(move |used| used.what == what);
-        let names = |what| names(what).map(|used| used.name.clone()).collect();
+        texts.count(repeated(&section.name, &gathered, &written))?;
         programs.push(ProgramFacts {
-            name: function.name.clone(),
-            section: section.name.to_string(),
-            target,
-            autoload: !section.name.starts_with('?'),
-            attach_type: attach::attach_type(&section.name),
-            helpers: names(Used::Helper),
-            kfuncs: names(Used::Kfunc),
-            ksyms: names(Used::Ksym),
-            maps: gathered.maps,
-            writes: written.writes,
-            deletes: written.deletes,
-            relocated: gathered.relocated,
-            insns: gathered.insns,
-            functions: gathered.functions,
             stack: stacks.get(index).copied().flatten(),
-            unknown_calls: gathered.unknown,
-            uses: gathered.uses,
             source: source_of(opened, function),
+            ..facts(&function.name, &section.name, gathered, written)
         });
         if programs.len() > limits::PROGRAMS {
             let found = programs.len();
@@ -153,6 +122,51 @@ pub(crate) fn programs(
         }
     }
     Ok(programs)
+}
+
+/// Refuses an entry function that libbpf would not take.
+fn check_entry(function: &Function, section: &str, is_first: bool) -> Result<(), ObjectError> {
+    let refuse = |why| Err(ObjectError::Program { program: function.name.clone(), why });
+    if !is_first {
+        return refuse("there are two of this name".to_owned());
+    }
+    if function.local {
+        return refuse(format!("it is static; libbpf takes no static function in '{section}'"));
+    }
+    Ok(())
+}
+
+/// Bytes of the names that a program's facts repeat: its section stands in three of them.
+fn repeated(section: &str, gathered: &Gathered, written: &Written) -> usize {
+    let used = gathered.uses.iter().map(|used| &used.name);
+    let names = used.chain(written.writes.keys()).chain(&written.deletes);
+    names.map(String::len).sum::<usize>() + 3 * section.len()
+}
+
+/// What its section says of a program, and what its code shows.
+fn facts(name: &str, section: &str, gathered: Gathered, written: Written) -> ProgramFacts {
+    let used = |what| gathered.uses.iter().filter(move |used| used.what == what);
+    let names = |what| used(what).map(|used| used.name.clone()).collect();
+    ProgramFacts {
+        name: name.to_owned(),
+        section: section.to_owned(),
+        target: section.parse().unwrap_or_else(|_| Target::Other(section.to_owned())),
+        attach_type: attach::attach_type(section),
+        autoload: !section.starts_with('?'),
+        helpers: names(Used::Helper),
+        kfuncs: names(Used::Kfunc),
+        ksyms: names(Used::Ksym),
+        maps: gathered.maps,
+        writes: written.writes,
+        deletes: written.deletes,
+        relocated: gathered.relocated,
+        insns: gathered.insns,
+        functions: gathered.functions,
+        stack: None,
+        unknown_calls: gathered.unknown,
+        uses: gathered.uses,
+        source: None,
+    }
 }
 
 /// The functions that a call of `from` can reach, itself included; none that lie behind a call into nowhere.

@@ -2,14 +2,22 @@
 //!
 //! `skep.toml`'s tables and keys unchanged, defaults filled in, plus `spec` and the digests of the objects.
 
+mod map;
+mod output;
+mod program;
+mod read;
 mod support;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::map::{Export, Map, Merge, Upgrade};
+pub use self::output::{Buckets, Field, Label, Output, OutputKind, When};
+pub use self::program::{Alternatives, OnLimit, Otherwise, Program};
+pub use self::read::{MAX_MANIFEST, ManifestError};
 use crate::param::{ParamType, Value};
-use crate::{Arch, Digest, PackageName, Version, media};
+use crate::{Arch, Digest, PackageName, Version};
 
 /// A resolved manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,64 +84,12 @@ pub struct Object {
     pub sha256: BTreeMap<Arch, String>,
 }
 
-/// `[program.<name>]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Program {
-    /// ELF symbol.
-    pub function: String,
-    /// The object that holds it, where there are several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub object: Option<String>,
-    /// Attach target instead of the section's; may hold `${param.NAME}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
-    /// May fail to load or attach.
-    #[serde(default)]
-    pub optional: bool,
-    /// Not loaded unless this parameter is given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requires_param: Option<String>,
-    /// XDP: alone on its interface (the default), or sharing it by libxdp's protocol.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exclusive: Option<bool>,
-    /// Place on a shared hook, low first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<u64>,
-    /// What guardrails may do to it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_limit: Option<OnLimit>,
-}
-
-/// What guardrails may do to a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnLimit {
-    /// Detach it.
-    Detach,
-    /// Never detach it: it fails closed.
-    Keep,
-}
-
-/// `[alternatives.<name>]`: the first member whose programs all load and attach wins.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alternatives {
-    /// Members in order, each a list of names in `[program]`.
-    pub r#try: Vec<Vec<String>>,
-    /// What happens where none works.
-    #[serde(default)]
-    pub otherwise: Otherwise,
-}
-
-/// What happens where no alternative works.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Otherwise {
-    /// The install fails.
-    #[default]
-    Refuse,
-    /// The service runs without, and says so.
-    Skip,
+impl Object {
+    /// The digest of the object for `arch`.
+    #[must_use]
+    pub fn digest(&self, arch: Arch) -> Option<Digest> {
+        self.sha256.get(&arch).and_then(|hex| format!("sha256:{hex}").parse().ok())
+    }
 }
 
 /// `[param.<name>]`.
@@ -165,171 +121,6 @@ pub struct Param {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doc: Option<String>,
-}
-
-/// `[map.<name>]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Map {
-    /// Entries (or bytes, for a ring buffer): a number, a size, or `${param.NAME}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_entries: Option<Value>,
-    /// What an upgrade does with the contents; absent means keep if the BTF layout is equal, else refuse.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upgrade: Option<Upgrade>,
-    /// For `migrate`: how each field of the new value is merged.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, Merge>,
-    /// For `migrate`: new field name = old field name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rename: BTreeMap<String, String>,
-    /// How the map is written; derived from the bytecode, shown because exactness depends on it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub writers: Option<String>,
-    /// Saved over a reboot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub persist: Option<bool>,
-    /// `config`: the contents belong to the operator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
-    /// The format of a key of a `config` map.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// A stable pin for others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub export: Option<Export>,
-}
-
-impl Map {
-    /// How a field is merged: said for itself, or for what it is in.
-    #[must_use]
-    pub fn merge_of(&self, field: &str) -> Option<Merge> {
-        let mut outer = std::iter::successors(Some(field), |path| Some(path.rsplit_once('.')?.0));
-        outer.find_map(|path| self.fields.get(path).copied())
-    }
-}
-
-/// A stable pin for others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Export {
-    /// Mode of the pin, octal.
-    pub mode: String,
-    /// Group that owns the pin.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-}
-
-/// What an upgrade does with a map's contents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Upgrade {
-    /// The same map; refused if the BTF layout differs.
-    Keep,
-    /// Moved entry by entry into the new map.
-    Migrate,
-    /// The new version starts empty.
-    Reset,
-}
-
-/// How two values of a field become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Merge {
-    /// Added.
-    Sum,
-    /// The larger.
-    Max,
-    /// The smaller, where zero means "never set".
-    Min,
-    /// The new version's, where it is not zero.
-    Last,
-}
-
-/// `[output.<name>]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Output {
-    /// What comes out.
-    pub kind: OutputKind,
-    /// The map that carries it.
-    pub map: String,
-    /// For events: the C struct of a record.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub r#struct: Option<String>,
-    /// For counters: the field of the map's value; absent means the value itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<String>,
-    /// How fields are shown.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, Field>,
-    /// For events: which records are of this struct, where several share a ring.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub when: Option<When>,
-    /// For histograms: what the slots stand for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub buckets: Option<Buckets>,
-    /// For metrics: labels from the map's key.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, Label>,
-}
-
-/// Which records of a ring are of an output's struct.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct When {
-    /// A field that every record has.
-    pub field: String,
-    /// The value that it has in these.
-    pub equals: Value,
-}
-
-/// What a histogram's slots stand for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Buckets {
-    /// `log2` or `linear`.
-    pub scale: String,
-    /// The unit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-}
-
-/// A metric's label.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Label {
-    /// The field of the map's key.
-    pub key: String,
-    /// How it is shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub format: Option<String>,
-}
-
-/// The kind of an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutputKind {
-    /// Records of a ring or perf buffer.
-    Event,
-    /// A number that only grows.
-    Counter,
-    /// A number.
-    Gauge,
-    /// Buckets.
-    Histogram,
-    /// A map's contents on demand.
-    Snapshot,
-    /// Stack traces.
-    Stacks,
-}
-
-/// How a field is shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Field {
-    /// `ktime`, `comm`, `duration`, `hex`, `ip`, `mac`, `errno`, `signal`, `size`, `path`, `bool`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub format: Option<String>,
-    /// The unit that the field counts in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-    /// The column's name instead of the field's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
 }
 
 /// `[permissions]`: must cover what the bytecode shows.
@@ -395,106 +186,4 @@ pub struct Dependency {
     /// Maps that are shared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub maps: Vec<String>,
-}
-
-/// Most bytes of a manifest.
-pub const MAX_MANIFEST: usize = 1 << 20;
-
-/// Why bytes are not a manifest that we read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ManifestError {
-    /// Not JSON.
-    #[error("manifest.json cannot be read")]
-    Json(#[source] crate::json::JsonError),
-    /// A key of the standard with what it does not take.
-    #[error("manifest.json is not as it should be: {why}")]
-    Broken {
-        /// The standard's code.
-        code: &'static str,
-        /// What is wrong, and where.
-        why: String,
-    },
-    /// Written for a later standard.
-    #[error(
-        "manifest.json is written for version {found} of the standard, this program reads up to {}",
-        media::SPEC_VERSION
-    )]
-    Later {
-        /// The version that it names.
-        found: String,
-    },
-    /// No version of the standard.
-    #[error("manifest.json has spec '{0}', which is not MAJOR.MINOR")]
-    Spec(String),
-    /// It needs a reader that knows this key.
-    #[error("manifest.json says that the key '{0}' is critical, and this program does not know it")]
-    Critical(String),
-}
-
-impl Manifest {
-    /// Reads `manifest.json`: unknown keys are ignored unless they are critical.
-    ///
-    /// # Errors
-    /// Too long, not JSON, a key twice, a wrong type, a later major version, an unknown critical key.
-    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let value = crate::json::parse_exact(bytes, MAX_MANIFEST).map_err(ManifestError::Json)?;
-        let not = |code, why: String| ManifestError::Broken { code, why };
-        let serde_json::Value::Object(members) = &value else {
-            return Err(not("manifest.type", "it should be an object".to_owned()));
-        };
-        Self::readable(members)?;
-        crate::source::hold(members).map_err(|broken| not(broken.code.as_str(), broken.why))?;
-        crate::json::typed(value).map_err(ManifestError::Json)
-    }
-
-    /// The bytes that are packed: RFC 8785, so equal manifests have equal digests.
-    #[must_use]
-    pub fn canonical(&self) -> Vec<u8> {
-        // Strings, integers and maps with string keys: nothing in a manifest can fail to serialise.
-        serde_json_canonicalizer::to_vec(self).unwrap_or_default()
-    }
-
-    /// What a later version of the standard may have changed is looked at first.
-    fn readable(members: &serde_json::Map<String, serde_json::Value>) -> Result<(), ManifestError> {
-        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-        if let Some(spec) = members.get("spec").and_then(text) {
-            let found = major(&spec).ok_or_else(|| ManifestError::Spec(spec.clone()))?;
-            if Some(found) > major(media::SPEC_VERSION) {
-                return Err(ManifestError::Later { found: spec });
-            }
-        }
-        let critical = members.get("critical").and_then(serde_json::Value::as_array);
-        let mut keys = critical.into_iter().flatten().filter_map(text);
-        keys.find(|key| !crate::source::knows(key))
-            .map_or(Ok(()), |key| Err(ManifestError::Critical(key)))
-    }
-}
-
-/// The major of `MAJOR.MINOR`, each of any number of digits.
-fn major(text: &str) -> Option<u32> {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let (major, minor) = text.split_once('.')?;
-    (is_number(major) && is_number(minor)).then(|| major.parse().unwrap_or(u32::MAX))
-}
-
-impl ManifestError {
-    /// The standard's code.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Json(error) => error.code("manifest.value"),
-            Self::Broken { code, .. } => code,
-            Self::Later { .. } => "manifest.later",
-            Self::Spec(_) => "manifest.spec",
-            Self::Critical(_) => "manifest.critical",
-        }
-    }
-}
-
-impl Object {
-    /// The digest of the object for `arch`.
-    #[must_use]
-    pub fn digest(&self, arch: Arch) -> Option<Digest> {
-        self.sha256.get(&arch).and_then(|hex| format!("sha256:{hex}").parse().ok())
-    }
 }

@@ -107,74 +107,94 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let text = text.strip_prefix('?').unwrap_or(text); // libbpf: "do not load by itself"
         let (kind, rest) = text.split_once('/').unwrap_or((text, ""));
-        let refuse = |why| Err(TargetError { text: text.to_owned(), why });
-        let some = |rest: &str| rest.to_owned();
-        Ok(match kind {
-            "tp" | "tracepoint" => match rest.split_once('/') {
-                Some((category, name)) if !name.is_empty() && !category.is_empty() => {
-                    Self::Tracepoint { category: some(category), name: some(name) }
-                }
-                _ if rest.is_empty() => Self::Other(some(text)),
-                _ => return refuse("a tracepoint is category/name"),
-            },
-            "raw_tp" | "raw_tracepoint" if !rest.is_empty() => Self::RawTracepoint(some(rest)),
-            "tp_btf" if !rest.is_empty() => Self::TpBtf(some(rest)),
-            "fentry" if !rest.is_empty() => Self::Fentry(some(rest)),
-            "fexit" if !rest.is_empty() => Self::Fexit(some(rest)),
-            "kprobe" | "kretprobe" if !rest.is_empty() => {
-                let Some((function, offset)) = function_offset(rest) else {
-                    return refuse("after + comes an offset in bytes, decimal or 0x hex");
-                };
-                Self::Kprobe { function, offset, ret: kind == "kretprobe" }
+        let parsed = match kind {
+            "tp" | "tracepoint" => tracepoint(rest),
+            "raw_tp" | "raw_tracepoint" => Ok(named(rest, Self::RawTracepoint)),
+            "tp_btf" => Ok(named(rest, Self::TpBtf)),
+            "fentry" => Ok(named(rest, Self::Fentry)),
+            "fexit" => Ok(named(rest, Self::Fexit)),
+            "kprobe" | "kretprobe" => kprobe(rest, kind == "kretprobe"),
+            "uprobe" | "uretprobe" => uprobe(rest, kind == "uretprobe"),
+            "xdp" | "xdp.frags" => {
+                Ok(Some(Self::Xdp { interface: rest.to_owned(), frags: kind == "xdp.frags" }))
             }
-            "uprobe" | "uretprobe" => {
-                let ret = kind == "uretprobe";
-                if rest.is_empty() {
-                    return Ok(Self::Uprobe {
-                        binary: String::new(),
-                        function: String::new(),
-                        offset: 0,
-                        ret,
-                    });
-                }
-                let Some((binary, place)) = rest.rsplit_once(':') else {
-                    return refuse("a uprobe is /path/of/binary:function[+offset]");
-                };
-                let Some((function, offset)) = function_offset(place) else {
-                    return refuse("after + comes an offset in bytes, decimal or 0x hex");
-                };
-                Self::Uprobe { binary: some(binary), function, offset, ret }
-            }
-            "xdp" => Self::Xdp { interface: some(rest), frags: false },
-            "xdp.frags" => Self::Xdp { interface: some(rest), frags: true },
-            "tcx" | "tc" | "classifier" => {
-                let (direction, interface) = rest.split_once('/').unwrap_or((rest, ""));
-                match direction {
-                    "" | "ingress" => Self::Tc { egress: false, interface: some(interface) },
-                    "egress" => Self::Tc { egress: true, interface: some(interface) },
-                    _ if kind != "tcx" => Self::Other(some(text)),
-                    _ => return refuse("tcx attaches at ingress or egress"),
-                }
-            }
-            "cgroup_skb" => match rest.split_once(':').unwrap_or((rest, "")) {
-                ("ingress", cgroup) => Self::CgroupSkb { egress: false, cgroup: some(cgroup) },
-                ("egress", cgroup) => Self::CgroupSkb { egress: true, cgroup: some(cgroup) },
-                _ => return refuse("cgroup_skb attaches at ingress or egress"),
-            },
-            "" => return refuse("it is empty"),
-            _ if kind.starts_with('?') => return refuse("at most one '?' goes before a target"),
-            _ => Self::Other(some(text)),
-        })
+            "tcx" => tc(rest).ok_or("tcx attaches at ingress or egress").map(Some),
+            "tc" | "classifier" => Ok(tc(rest)),
+            "cgroup_skb" => cgroup_skb(rest),
+            "" => Err("it is empty"),
+            _ if kind.starts_with('?') => Err("at most one '?' goes before a target"),
+            _ => Ok(None),
+        };
+        let parsed = parsed.map_err(|why| TargetError { text: text.to_owned(), why })?;
+        Ok(parsed.unwrap_or_else(|| Self::Other(text.to_owned())))
     }
 }
 
-fn function_offset(text: &str) -> Option<(String, u64)> {
-    let Some((function, offset)) = text.split_once('+') else { return Some((text.to_owned(), 0)) };
-    let offset = match offset.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16).ok()?,
-        None => offset.parse().ok()?,
+/// What follows the kind, read; none where this version has no own type for it.
+type Parsed = Result<Option<Target>, &'static str>;
+
+fn named(name: &str, target: fn(String) -> Target) -> Option<Target> {
+    (!name.is_empty()).then(|| target(name.to_owned()))
+}
+
+fn tracepoint(rest: &str) -> Parsed {
+    match rest.split_once('/') {
+        Some((category, name)) if !name.is_empty() && !category.is_empty() => {
+            let (category, name) = (category.to_owned(), name.to_owned());
+            Ok(Some(Target::Tracepoint { category, name }))
+        }
+        _ if rest.is_empty() => Ok(None),
+        _ => Err("a tracepoint is category/name"),
+    }
+}
+
+fn kprobe(rest: &str, ret: bool) -> Parsed {
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let (function, offset) = function_offset(rest)?;
+    Ok(Some(Target::Kprobe { function, offset, ret }))
+}
+
+fn uprobe(rest: &str, ret: bool) -> Parsed {
+    if rest.is_empty() {
+        let (binary, function) = (String::new(), String::new());
+        return Ok(Some(Target::Uprobe { binary, function, offset: 0, ret }));
+    }
+    let wanted = "a uprobe is /path/of/binary:function[+offset]";
+    let (binary, place) = rest.rsplit_once(':').ok_or(wanted)?;
+    let (function, offset) = function_offset(place)?;
+    Ok(Some(Target::Uprobe { binary: binary.to_owned(), function, offset, ret }))
+}
+
+fn tc(rest: &str) -> Option<Target> {
+    let (direction, interface) = rest.split_once('/').unwrap_or((rest, ""));
+    let egress = match direction {
+        "" | "ingress" => false,
+        "egress" => true,
+        _ => return None,
     };
-    Some((function.to_owned(), offset))
+    Some(Target::Tc { egress, interface: interface.to_owned() })
+}
+
+fn cgroup_skb(rest: &str) -> Parsed {
+    let (direction, cgroup) = rest.split_once(':').unwrap_or((rest, ""));
+    let egress = match direction {
+        "ingress" => false,
+        "egress" => true,
+        _ => return Err("cgroup_skb attaches at ingress or egress"),
+    };
+    Ok(Some(Target::CgroupSkb { egress, cgroup: cgroup.to_owned() }))
+}
+
+fn function_offset(text: &str) -> Result<(String, u64), &'static str> {
+    let Some((function, offset)) = text.split_once('+') else { return Ok((text.to_owned(), 0)) };
+    let offset = match offset.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => offset.parse(),
+    };
+    let offset = offset.map_err(|_| "after + comes an offset in bytes, decimal or 0x hex")?;
+    Ok((function.to_owned(), offset))
 }
 
 impl fmt::Display for Target {

@@ -168,13 +168,6 @@ impl Policy {
         self.revoked_digests.contains(digest)
     }
 
-    /// Whether a package is revoked: its digest, or a key that one of its signatures names. Not even
-    /// `--allow-unsigned` lets such a package in.
-    #[must_use]
-    pub fn is_revoked(&self, digest: &Digest, bundles: &[Vec<u8>]) -> bool {
-        self.is_digest_revoked(digest) || self.revoked_key(bundles).is_some()
-    }
-
     /// The first revoked key that one of the signatures names.
     pub(crate) fn revoked_key(&self, bundles: &[Vec<u8>]) -> Option<KeyId> {
         let key = |bundle: &Vec<u8>| Bundle::parse(bundle).ok()?.signer().key_id();

@@ -1,12 +1,15 @@
 //! From a digest and its signature bundles to a `Verified<Digest>`, by the rules of a policy.
 
+mod refusal;
+
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::SystemTime;
 
 use skep_spec::{Digest, PackageName, media};
 
-use crate::bundle::{Bundle, BundleError, Signer, Statement};
+pub(crate) use self::refusal::code_of;
+pub use self::refusal::{Refusal, TrustError};
+use crate::bundle::{Bundle, Signer, Statement};
 use crate::key::KeyId;
 use crate::policy::{Policy, Rule};
 use crate::verified::{Origin, Verified};
@@ -23,178 +26,6 @@ pub struct Asked<'a> {
     pub registry: Option<&'a str>,
     /// The digest that must be signed.
     pub digest: Digest,
-}
-
-/// Why a digest was not verified.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TrustError {
-    /// Its digest is on the list of revoked ones.
-    #[error(
-        "{name} ({digest}) is refused: its digest is revoked in trust.toml, whoever signed it; use another version"
-    )]
-    DigestRevoked {
-        /// The package.
-        name: PackageName,
-        /// The digest.
-        digest: Digest,
-    },
-    /// A signature is by a revoked key, and nothing else lets it in.
-    #[error(
-        "{name} ({digest}) is refused: one of its signatures is by the key {key}, which is revoked in trust.toml"
-    )]
-    KeyRevoked {
-        /// The package.
-        name: PackageName,
-        /// The digest.
-        digest: Digest,
-        /// The key.
-        key: KeyId,
-    },
-    /// Nobody is trusted to sign this package.
-    #[error(
-        "{name} is refused: no rule in trust.toml speaks of it; add a [[rule]] with packages = [\"{name}\"] and the publisher's key"
-    )]
-    NoRule {
-        /// The package.
-        name: PackageName,
-    },
-    /// The rule asks for what this version cannot check.
-    #[error(
-        "{name} is refused: its rule '{rule}' names keyless identities only, which are not supported yet; give the publisher's 'keys'"
-    )]
-    Keyless {
-        /// The package.
-        name: PackageName,
-        /// The pattern of the rule.
-        rule: String,
-    },
-    /// No signature at all.
-    #[error(
-        "{name} ({digest}) is refused: it is unsigned, and rule '{rule}' asks for {needed} trusted signature(s); ask its publisher to sign it, or sign it yourself with 'skep sign'"
-    )]
-    Unsigned {
-        /// The package.
-        name: PackageName,
-        /// The digest.
-        digest: Digest,
-        /// The pattern of the rule.
-        rule: String,
-        /// How many signatures the rule asks for.
-        needed: usize,
-    },
-    /// Signatures, but not enough that count.
-    #[error(
-        "{name} ({digest}) is refused: {found} of {needed} trusted signature(s) that rule '{rule}' asks for; {}",
-        list(refusals)
-    )]
-    NotEnough {
-        /// The package.
-        name: PackageName,
-        /// The digest.
-        digest: Digest,
-        /// The pattern of the rule.
-        rule: String,
-        /// How many trusted keys signed.
-        found: usize,
-        /// How many signatures the rule asks for.
-        needed: usize,
-        /// Why each other bundle does not count, in the order that they came.
-        refusals: Vec<Refusal>,
-    },
-}
-
-impl TrustError {
-    /// The standard's code: where too few signatures count, that of the first that does not.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::DigestRevoked { .. } => "trust.revoked-digest",
-            Self::KeyRevoked { .. } => "trust.revoked-key",
-            Self::NoRule { .. } => "trust.no-rule",
-            Self::Keyless { .. } => "trust.keyless",
-            Self::Unsigned { .. } => "trust.unsigned",
-            Self::NotEnough { refusals, .. } => code_of(refusals),
-        }
-    }
-
-    /// Whether the digest or a key is revoked.
-    #[must_use]
-    pub fn is_revoked(&self) -> bool {
-        match self {
-            Self::DigestRevoked { .. } | Self::KeyRevoked { .. } => true,
-            Self::NotEnough { refusals, .. } => {
-                refusals.iter().any(|refusal| matches!(refusal, Refusal::Revoked(_)))
-            }
-            Self::NoRule { .. } | Self::Keyless { .. } | Self::Unsigned { .. } => false,
-        }
-    }
-
-    /// What to do next, where the message does not say.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        self.is_revoked().then_some(
-            "nothing lets in what is revoked, not even --allow-unsigned: use a version that is not, signed by a key that is not",
-        )
-    }
-}
-
-pub(crate) fn code_of(refusals: &[Refusal]) -> &'static str {
-    match refusals.first() {
-        None => "trust.not-enough",
-        Some(Refusal::Malformed(_)) => "trust.malformed",
-        Some(Refusal::Keyless) => "trust.keyless",
-        Some(Refusal::AnotherKey(_)) => "trust.another-key",
-        Some(Refusal::Altered(_)) => "trust.altered",
-        Some(Refusal::Expired(_)) => "trust.expired",
-        Some(Refusal::Revoked(_)) => "trust.revoked-key",
-        Some(Refusal::AnotherPredicate { .. }) => "trust.another-predicate",
-        Some(Refusal::AnotherDigest(_)) => "trust.another-digest",
-    }
-}
-
-/// Why one bundle does not count.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Not a bundle.
-    #[error("a signature could not be read: {0}")]
-    Malformed(BundleError),
-    /// Signed with a certificate.
-    #[error("a signature is keyless (by certificate), which is not supported yet")]
-    Keyless,
-    /// Not one of the rule's keys.
-    #[error("a signature is by another key: {}", hint(.0.as_ref()))]
-    AnotherKey(Option<KeyId>),
-    /// It says that a trusted key signed it, but that key did not sign these bytes.
-    #[error(
-        "a signature that names the trusted key {0} was altered: it does not fit what it signs"
-    )]
-    Altered(KeyId),
-    /// A trusted key whose time is over.
-    #[error("a signature is by the key {0}, which was trusted only until its not_after")]
-    Expired(KeyId),
-    /// A revoked key.
-    #[error("a signature is by the key {0}, which is revoked")]
-    Revoked(KeyId),
-    /// A trusted key said something else about it.
-    #[error(
-        "the key {key} signed '{found}'{}, which is no signature of a package (only '{}'{} is)",
-        if *older { " in a statement of the older form v0.1" } else { "" },
-        media::PREDICATE_SIGN,
-        if *older { " in a statement v1" } else { "" }
-    )]
-    AnotherPredicate {
-        /// The key.
-        key: KeyId,
-        /// The predicate type.
-        found: String,
-        /// Whether the statement is of a form that never admits.
-        older: bool,
-    },
-    /// A trusted key signed another package or version.
-    #[error(
-        "the key {0} signed another digest, not this one: the package was altered, or the signature belongs elsewhere"
-    )]
-    AnotherDigest(KeyId),
 }
 
 /// Verifies the digest that was asked for.
@@ -347,24 +178,6 @@ pub(crate) fn trusted(
     Ok(Signed { key, statement, payload: bundle.payload().to_vec() })
 }
 
-fn hint(key: Option<&KeyId>) -> String {
-    key.map_or_else(|| "it does not say which".into(), ToString::to_string)
-}
-
-fn list(refusals: &[Refusal]) -> String {
-    if refusals.is_empty() {
-        return "ask for the missing ones".into();
-    }
-    let texts: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-    texts.join("; ")
-}
-
-impl fmt::Display for Asked<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.name, self.digest)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -501,14 +314,11 @@ mod tests {
     }
 
     #[test]
-    fn revocation_counts_where_nothing_else_does() {
-        let revoked = |list: String| Policy::parse(&format!("[revoked]\n{list}\n")).unwrap();
-        let by_key = revoked(format!("keys = [\"{}\"]", public(1).id()));
-        assert!(by_key.is_revoked(&digest(), &[good(0), good(1)]));
-        assert!(!by_key.is_revoked(&digest(), &[good(0), b"no bundle".to_vec()]));
-        let by_digest = revoked(format!("digests = [\"{}\"]", digest()));
-        assert!(by_digest.is_revoked(&digest(), &[]));
-        assert!(!by_digest.is_revoked(&Digest::of(b"another"), &[good(0)]));
+    fn a_revoked_key_is_found_among_signatures_that_do_not_count() {
+        let id = public(1).id();
+        let policy = Policy::parse(&format!("[revoked]\nkeys = [\"{id}\"]\n")).unwrap();
+        assert_eq!(policy.revoked_key(&[b"no bundle".to_vec(), good(0), good(1)]), Some(id));
+        assert_eq!(policy.revoked_key(&[b"no bundle".to_vec(), good(0)]), None);
     }
 
     #[test]

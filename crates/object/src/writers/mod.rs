@@ -3,6 +3,7 @@
 //! It follows pointers into map values through registers, stack slots, calls and callbacks. What it cannot follow
 //! counts as the worst, so that a class is never better than the truth.
 
+mod helpers;
 mod state;
 mod walk;
 

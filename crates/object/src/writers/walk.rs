@@ -4,23 +4,16 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::Writers;
+use super::helpers::{
+    CHANGES, FOR_EACH, LOOKUP_PERCPU, LOOKUPS, LOOP, PUSH, TIMER_SET_CALLBACK, UPDATE,
+    filled_argument,
+};
 use super::state::{Address, Held, Stack, State};
 use crate::calls::{Code, Reference};
 use crate::flow::{InsnSet, target, targets};
 use crate::helper;
 use crate::insn::{CALL, CALLX, EXIT, GOTOX, Insn, JA, JA32, LD_IMM64, class};
 
-/// Helpers that return a pointer into a value of the map in r1.
-const LOOKUPS: [u32; 7] = [1, 81, 107, 145, 156, 195, 210];
-/// The one of them that returns the value of a CPU that it is told.
-const LOOKUP_PERCPU: u32 = 195;
-const UPDATE: u32 = 2;
-/// Helpers that remove or append: `map_delete_elem`, `map_push_elem`, `map_pop_elem`, `…_storage_delete`.
-const CHANGES: [u32; 7] = [3, 87, 88, 108, 146, 157, 211];
-const PUSH: u32 = 87;
-const FOR_EACH: u32 = 164;
-const TIMER_SET_CALLBACK: u32 = 170;
-const LOOP: u32 = 181;
 const BPF_NOEXIST: i32 = 1;
 /// What joining two states costs, in instructions.
 const MERGE_COST: usize = 16;
@@ -99,38 +92,51 @@ impl<'a> Walk<'a> {
         let body = code.body(function);
         let targets = targets(body);
         let arguments = self.functions.get(&index)?.arguments;
-        *self.budget = self.budget.checked_sub(body.len())?;
-        let mut states = BTreeMap::from([(0, Box::new(State::entry(arguments)))]);
-        let mut todo = vec![0];
-        while let Some(start) = todo.pop() {
-            let mut state = State::clone(states.get(&start)?);
-            let mut at = start;
-            while let Some(insn) = body.get(at).copied() {
-                *self.budget = self.budget.checked_sub(1)?;
-                let jump = target(insn, at);
-                if insn.code == EXIT {
-                    self.learn(index, |known| known.result = known.result.join(state.reg(0)));
-                    break;
-                }
-                self.step(index, (body, &targets), at, &mut state)?;
-                if let Some(to) = jump {
-                    *self.budget = self.budget.checked_sub(MERGE_COST)?;
-                    merge(&mut states, &mut todo, to, &state);
-                    if states.len() > MOST_STATES {
-                        return None;
-                    }
-                }
-                if matches!(insn.code, JA | JA32) {
-                    break;
-                }
-                at += if insn.is_ld_imm64() { 2 } else { 1 };
-                if targets.has(at) {
-                    *self.budget = self.budget.checked_sub(MERGE_COST)?;
-                    merge(&mut states, &mut todo, at, &state);
-                    break;
-                }
+        self.spend(body.len())?;
+        let mut ways = Ways::from(State::entry(arguments));
+        while let Some((start, state)) = ways.next() {
+            self.follow(index, (body, &targets), start, state, &mut ways)?;
+        }
+        Some(())
+    }
+
+    /// Follows the code from a place to its end, or to where another way comes in.
+    fn follow(
+        &mut self,
+        index: usize,
+        (body, targets): (&[Insn], &InsnSet),
+        start: usize,
+        mut state: State,
+        ways: &mut Ways,
+    ) -> Option<()> {
+        let mut at = start;
+        while let Some(insn) = body.get(at).copied() {
+            self.spend(1)?;
+            let jump = target(insn, at);
+            if insn.code == EXIT {
+                self.learn(index, |known| known.result = known.result.join(state.reg(0)));
+                break;
+            }
+            self.step(index, (body, targets), at, &mut state)?;
+            if let Some(to) = jump {
+                self.spend(MERGE_COST)?;
+                ways.lead(to, &state)?;
+            }
+            if matches!(insn.code, JA | JA32) {
+                break;
+            }
+            at += if insn.is_ld_imm64() { 2 } else { 1 };
+            if targets.has(at) {
+                self.spend(MERGE_COST)?;
+                ways.lead(at, &state)?;
+                break;
             }
         }
+        Some(())
+    }
+
+    fn spend(&mut self, instructions: usize) -> Option<()> {
+        *self.budget = self.budget.checked_sub(instructions)?;
         Some(())
     }
 
@@ -262,7 +268,8 @@ impl<'a> Walk<'a> {
             }
             _ => {
                 self.callbacks(arguments, [Held::ANY; 5])?;
-                let filled = filled_argument(helper::name(id)).and_then(|n| arguments.get(n));
+                let filled =
+                    helper::name(id).and_then(filled_argument).and_then(|n| arguments.get(n));
                 self.write(filled.copied().unwrap_or_default(), Writers::Plain);
             }
         }
@@ -336,16 +343,34 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Boxed, since a tree moves its values about.
-type States = BTreeMap<usize, Box<State>>;
+/// Where the code of a function may go on, and what is held there, whichever way it came.
+struct Ways {
+    /// Boxed, since a tree moves its values about.
+    states: BTreeMap<usize, Box<State>>,
+    /// Places whose state has grown since they were last followed.
+    todo: Vec<usize>,
+}
 
-fn merge(states: &mut States, todo: &mut Vec<usize>, at: usize, from: &State) {
-    let grown = match states.get_mut(&at) {
-        Some(state) => state.join(from),
-        None => states.insert(at, Box::new(from.clone())).is_none(),
-    };
-    if grown {
-        todo.push(at);
+impl Ways {
+    fn from(entry: State) -> Self {
+        Self { states: BTreeMap::from([(0, Box::new(entry))]), todo: vec![0] }
+    }
+
+    fn next(&mut self) -> Option<(usize, State)> {
+        let at = self.todo.pop()?;
+        Some((at, State::clone(self.states.get(&at)?)))
+    }
+
+    /// A way leads to a place; none where there are too many.
+    fn lead(&mut self, to: usize, from: &State) -> Option<()> {
+        let grown = match self.states.get_mut(&to) {
+            Some(state) => state.join(from),
+            None => self.states.insert(to, Box::new(from.clone())).is_none(),
+        };
+        if grown {
+            self.todo.push(to);
+        }
+        (self.states.len() <= MOST_STATES).then_some(())
     }
 }
 
@@ -392,55 +417,4 @@ fn sets_noexist(body: &[Insn], targets: &InsnSet, call: usize) -> bool {
         }
     }
     false
-}
-
-/// The argument, counted from 0, whose memory a helper writes (`include/uapi/linux/bpf.h`).
-fn filled_argument(helper: Option<&str>) -> Option<usize> {
-    match helper? {
-        "probe_read"
-        | "probe_read_str"
-        | "probe_read_user"
-        | "probe_read_kernel"
-        | "probe_read_user_str"
-        | "probe_read_kernel_str"
-        | "get_current_comm"
-        | "snprintf"
-        | "copy_from_user"
-        | "copy_from_user_task"
-        | "timer_init"
-        | "timer_start"
-        | "timer_cancel"
-        | "kptr_xchg"
-        | "dynptr_from_mem"
-        | "dynptr_read" => Some(0),
-        "get_stack"
-        | "get_task_stack"
-        | "perf_prog_read_value"
-        | "fib_lookup"
-        | "skb_get_tunnel_key"
-        | "skb_get_tunnel_opt"
-        | "sysctl_get_name"
-        | "sysctl_get_current_value"
-        | "sysctl_get_new_value"
-        | "d_path"
-        | "read_branch_records"
-        | "load_hdr_opt"
-        | "ima_inode_hash"
-        | "ima_file_hash"
-        | "get_func_ret"
-        | "sys_bpf"
-        | "map_pop_elem"
-        | "map_peek_elem" => Some(1),
-        "skb_load_bytes"
-        | "skb_load_bytes_relative"
-        | "xdp_load_bytes"
-        | "perf_event_read_value"
-        | "skb_get_xfrm_state"
-        | "get_func_arg"
-        | "check_mtu"
-        | "get_ns_current_pid_tgid"
-        | "user_ringbuf_drain" => Some(2),
-        "getsockopt" | "strtol" | "strtoul" | "kallsyms_lookup_name" | "find_vma" => Some(3),
-        _ => None,
-    }
 }

@@ -37,15 +37,11 @@ pub fn manifest_schema() -> Json {
 
 /// What [`super::check`] looks for, in a schema's words: which keys go together, and which tables a text names. By the
 /// place in the schema.
-fn together() -> [(&'static str, Json); 11] {
-    let given = |key: &str| json!({"required": [key], "properties": {key: {"minItems": 1, "minProperties": 1}}});
-    let with = |key: &str, other: &str, words: &[&str]| {
-        let mut shape = given(key);
-        shape["properties"][other] = json!({"enum": words});
-        shape
-    };
-    let unwritable = ["cidr", "cpus"];
-    let stays = ["keep", "reset"];
+fn together() -> impl Iterator<Item = (&'static str, Json)> {
+    objects().into_iter().chain(params()).chain(maps()).chain(programs())
+}
+
+fn objects() -> [(&'static str, Json); 3] {
     [
         ("/properties/object", json!({"minProperties": 1})),
         (
@@ -58,6 +54,12 @@ fn together() -> [(&'static str, Json); 11] {
             }),
         ),
         ("/properties/object/additionalProperties/properties/arch", json!({"minItems": 1})),
+    ]
+}
+
+fn params() -> [(&'static str, Json); 2] {
+    let unwritable = ["cidr", "cpus"];
+    [
         (
             "/properties/param/additionalProperties",
             json!({"not": {"anyOf": [
@@ -70,6 +72,12 @@ fn together() -> [(&'static str, Json); 11] {
             "/properties/param/additionalProperties/properties/range",
             json!({"minItems": 2, "maxItems": 2}),
         ),
+    ]
+}
+
+fn maps() -> [(&'static str, Json); 2] {
+    let stays = ["keep", "reset"];
+    [
         (
             "/properties/map/additionalProperties",
             json!({"not": {"anyOf": [
@@ -81,6 +89,11 @@ fn together() -> [(&'static str, Json); 11] {
             "/properties/map/additionalProperties/properties/max_entries",
             json!({"format": "skep-entries", "x-refers": "${param}"}),
         ),
+    ]
+}
+
+fn programs() -> [(&'static str, Json); 4] {
+    [
         (
             "/properties/program/additionalProperties/properties/object",
             json!({"x-refers": "object"}),
@@ -98,6 +111,18 @@ fn together() -> [(&'static str, Json); 11] {
             json!({"x-refers": "program"}),
         ),
     ]
+}
+
+/// That a key is there and not empty.
+fn given(key: &str) -> Json {
+    json!({"required": [key], "properties": {key: {"minItems": 1, "minProperties": 1}}})
+}
+
+/// The same, where another key is one of some words.
+fn with(key: &str, other: &str, words: &[&str]) -> Json {
+    let mut shape = given(key);
+    shape["properties"][other] = json!({"enum": words});
+    shape
 }
 
 /// Adds words to the schema at a place.

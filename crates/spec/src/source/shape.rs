@@ -169,38 +169,15 @@ impl Walk<'_, '_> {
         self.spans.insert(path.to_owned(), span.clone());
         match (shape, value.get_ref()) {
             (Shape::Bool | Shape::Scalar, DeValue::Boolean(value)) => Some(Json::Bool(*value)),
-            (Shape::Count, DeValue::Integer(_)) => match integer(value.get_ref()) {
-                Some(Value::Int(number)) if number >= 0 => Some(Json::from(number)),
-                _ => self.refuse(
-                    Code::Value,
-                    span,
-                    format!("'{path}' should be an integer from 0 to 2^53 - 1"),
-                    None,
-                ),
-            },
-            (Shape::Scalar, DeValue::Integer(_)) => match integer(value.get_ref()) {
-                Some(Value::Int(number)) => Some(Json::from(number)),
-                Some(number) => Some(Json::String(number.text())),
-                None => self.refuse(
-                    Code::Value,
-                    span,
-                    format!("'{path}' is no integer of 64 bits"),
-                    None,
-                ),
-            },
+            (Shape::Count, DeValue::Integer(_)) => self.count(path, value),
+            (Shape::Scalar, DeValue::Integer(_)) => self.integer(path, value),
             (Shape::Scalar, DeValue::String(text)) => Some(Json::String(text.to_string())),
             (Shape::Text(form), DeValue::String(text)) => match (form.check)(text) {
                 Ok(()) => Some(Json::String(text.to_string())),
                 Err(why) => self.refuse(Code::Value, span, why, None),
             },
             (Shape::Word(words), DeValue::String(text)) => self.word(path, span, text, words),
-            (Shape::List(inner), DeValue::Array(items)) => {
-                let items = items
-                    .iter()
-                    .enumerate()
-                    .map(|(at, item)| self.value(&format!("{path}[{at}]"), item, inner));
-                items.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>().map(Json::Array)
-            }
+            (Shape::List(inner), DeValue::Array(items)) => self.list(path, items, inner),
             (Shape::Table(keys), DeValue::Table(table)) => {
                 Some(Json::Object(self.table(path, span, table, keys)))
             }
@@ -213,6 +190,39 @@ impl Walk<'_, '_> {
                 self.refuse(Code::Type, span, message, None)
             }
         }
+    }
+
+    fn count(&mut self, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Json> {
+        match integer(value.get_ref()) {
+            Some(Value::Int(number)) if number >= 0 => Some(Json::from(number)),
+            _ => {
+                let message = format!("'{path}' should be an integer from 0 to 2^53 - 1");
+                self.refuse(Code::Value, value.span(), message, None)
+            }
+        }
+    }
+
+    fn integer(&mut self, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Json> {
+        match integer(value.get_ref()) {
+            Some(Value::Int(number)) => Some(Json::from(number)),
+            Some(number) => Some(Json::String(number.text())),
+            None => {
+                let message = format!("'{path}' is no integer of 64 bits");
+                self.refuse(Code::Value, value.span(), message, None)
+            }
+        }
+    }
+
+    fn list(
+        &mut self,
+        path: &str,
+        items: &[Spanned<DeValue<'_>>],
+        inner: &'static Shape,
+    ) -> Option<Json> {
+        let each = |(at, item)| self.value(&format!("{path}[{at}]"), item, inner);
+        // All of them first: each mistake is said.
+        let items: Vec<_> = items.iter().enumerate().map(each).collect();
+        items.into_iter().collect::<Option<_>>().map(Json::Array)
     }
 
     fn word(
