@@ -304,24 +304,21 @@ def package_read(layout, digest, arch, **q):
 # Part 6: permissions
 KFUNCS = set(VALUES["quiet-kfuncs"]).union(*(one["kfuncs"] for one in VALUES["powers"]))
 covered = lambda given, name: any(name == one or one[-1:] == "*" and name.startswith(one[:-1]) for one in given)
-
-first_word = lambda hook: re.split("[/.]", hook.removeprefix("?"))[0]
-kind_of = lambda hook: VALUES["hook-aliases"].get(first_word(hook), first_word(hook))
+kind_of = lambda hook, word=re.compile(r"\??([^/.]*)"): VALUES["hook-aliases"].get(word.match(hook)[1], word.match(hook)[1])
 names_of = lambda hook: {kind_of(hook), hook.split(":")[0], hook.split("/")[0]}
 
 def permissions_powers(hooks, helpers, kfuncs, **_):
     kfuncs = {re.sub("(.*[^_])___[^_].*", r"\1", one) for one in kfuncs}
-    named = lambda hook: [one["power"] for one in VALUES["powers"] if names_of(hook) & set(one["hooks"])]
-    powers = {power for hook in hooks for power in named(hook.removeprefix("?")) or ["observes"]}
+    named = lambda hook: [one["power"] for one in VALUES["powers"] if names_of(hook.removeprefix("?")) & set(one["hooks"])]
+    powers = {power for hook in hooks for power in named(hook) or ["observes"]}
     more = {"unknown": kfuncs - KFUNCS or set(helpers) - set(VALUES["kernel"]["helpers"]), "calls-kernel-functions": kfuncs}
     return {"powers": [one["power"] for one in VALUES["powers"] if more.get(one["power"]) or one["power"] in powers
                        or set(helpers) & set(one["helpers"]) or kfuncs & set(one["kfuncs"])]}
 
 def permissions_check(permissions, hooks, map_memory, **uses):
     given = {"hooks": [], "helpers": [], "kfuncs": [], "map-memory": "1048576TiB", **permissions}
-    for hook in hooks:
-        kinds = {kind_of(hook), kind_of(hook).replace("tcx", "tc")}
-        need(covered(given["hooks"], hook) or kinds & set(given["hooks"]), "permission.hook")
+    for hook, kind in zip(hooks, map(kind_of, hooks)):
+        need(covered(given["hooks"], hook) or {kind, kind.replace("tcx", "tc")} & set(given["hooks"]), "permission.hook")
     for what in ("helpers", "kfuncs"):
         need(all(covered(given[what], one) for one in uses[what]), "permission." + what[:-1])
     need(map_memory <= read("size", given["map-memory"]), "permission.memory")
