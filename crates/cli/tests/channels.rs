@@ -110,7 +110,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 fn a_channel_is_moved_and_followed() {
     let site = Site::new();
     refused(&mut site.skep(&["verify", &site.stable()]), 4, "has no signed channel 'stable'");
-    refused(&mut site.skep(&["verify", &site.name]), 1, "names no version");
+    refused(&mut site.skep(&["verify", &site.name]), 2, "names no version");
     let text = site.to("1.0.0", &[]);
     let words = format!("Moved {}@stable: sequence 1, version 1.0.0, until 2", site.name);
     assert!(text.starts_with(&words) && text.contains(&site.one.index.to_string()), "{text}");

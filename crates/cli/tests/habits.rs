@@ -211,11 +211,11 @@ fn what_is_mistyped_is_named_as_it_was_typed() {
         ),
         (
             &["run", object, "--target", "on_open=zzz/x"],
-            "--target on_open: a program cannot be put on 'zzz/x'",
+            "--target on_open=zzz/x: the program 'on_open'",
         ),
         (
             &["run", object, "--target", "on_open=tp/x"],
-            "--target on_open: 'tp/x' is not an attach target",
+            "--target on_open=tp/x: 'tp/x' is not an attach target",
         ),
     ] {
         let said = bench.refused(args);
