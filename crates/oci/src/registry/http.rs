@@ -190,6 +190,7 @@ impl Http {
             if failures == TRIES || !error.is_passing() {
                 return Err(error);
             }
+            // A registry that is busy or starts again says not when it is back: each try gives it twice the time.
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
