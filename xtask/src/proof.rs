@@ -15,7 +15,7 @@ const HEAD: &str = "# What `make proof` printed
 `make proof` runs every test of `on_kernel`, `scenario` and `node` ([testing](../testing.md)) on every kernel of `tests/kernels.toml`, with two
 processors: SIGKILL at each fault point of an install, upgrade, rollback, removal and start, and every kind of hook under full load. It
 writes this page, a row whenever a guest is done; `cargo xtask proof --only SERIES` runs one kernel again. A row is of the last run in which everything in
-that guest passed and its kernel kept quiet; what has no row has not passed yet, or not since it last failed. The table above the rows is of the last run.
+that guest passed and its kernel kept quiet (eight guests share the tests of `scenario`: `3/8` had the third and every eighth after it); what has no row has not passed yet, or not since it last failed. The table above the rows is of the last run.
 
 ";
 const TABLE: &str = "\n| Kernel, guest and program | Passed | Commit | Date |\n|---|---|---|---|\n";

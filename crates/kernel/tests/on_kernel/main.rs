@@ -48,8 +48,16 @@ fn main() -> ExitCode {
     let wanted = |name: &str, here: bool| {
         all || (asked.is_empty() && here) || asked.iter().any(|asked| asked == name)
     };
+    let all_tests = tests(most);
+    let known = |asked: &&String| {
+        *asked == "all" || all_tests.iter().any(|(name, ..)| *name == asked.as_str())
+    };
+    if let Some(name) = asked.iter().find(|name| !known(name)) {
+        println!("there is no test '{name}'");
+        return ExitCode::FAILURE;
+    }
     let chosen: Vec<_> =
-        tests(most).into_iter().filter(|(name, here, _)| wanted(name, *here)).collect();
+        all_tests.into_iter().filter(|(name, here, _)| wanted(name, *here)).collect();
     println!("running {} tests", chosen.len());
     let failed = chosen.iter().filter(|(name, _, test)| !passes(name, test)).count();
     let passed = chosen.len() - failed;

@@ -1,7 +1,8 @@
 //! What only a kernel can prove of the runtime, as one static program that also runs in a guest.
 //!
 //! `scenario` builds the objects with clang and runs what every kernel of ours has; `scenario NAME…` runs those
-//! named, `scenario all` everything (kprobe, fentry and fexit, which some hosts lack). `--build FOLDER` only
+//! named, `scenario all` everything (kprobe, fentry and fexit, which some hosts lack), `--part 3/8` the third eighth of
+//! that. `--build FOLDER` only
 //! builds the objects; `--objects FOLDER` takes them from there, so that a guest needs no clang.
 
 // A test program of its own harness: clippy's allowance for tests does not see it.
@@ -44,11 +45,12 @@ fn main() -> ExitCode {
     {
         return answer(job);
     }
-    let (mut folder, mut build_only, mut asked) = (None, false, Vec::new());
+    let (mut folder, mut build_only, mut asked, mut part) = (None, false, Vec::new(), None);
     let mut rest = arguments.into_iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
             "--objects" => folder = rest.next(),
+            "--part" => part = rest.next(),
             "--build" => (folder, build_only) = (rest.next(), true),
             word if word.starts_with('-') => {} // cargo's own
             _ => asked.push(argument),
@@ -64,7 +66,7 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Ok(_) if build_only => ExitCode::SUCCESS,
-        Ok(objects) => run(&objects, &asked),
+        Ok(objects) => run(&objects, &asked, part.as_deref()),
     }
 }
 
@@ -92,11 +94,19 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn run(objects: &Objects, asked: &[String]) -> ExitCode {
+fn run(objects: &Objects, asked: &[String], part: Option<&str>) -> ExitCode {
     let all = asked.iter().any(|name| name == "all");
     let wanted =
         |test: &Test| all || (asked.is_empty() && test.everywhere) || asked.contains(&test.name);
-    let chosen: Vec<Test> = tests().into_iter().filter(wanted).collect();
+    let all_tests = tests();
+    let known = |name: &&String| *name == "all" || all_tests.iter().any(|test| test.name == **name);
+    if let Some(name) = asked.iter().find(|name| !known(name)) {
+        println!("there is no test '{name}'");
+        return ExitCode::FAILURE;
+    }
+    let (first, step) = part.map_or((0, 1), every);
+    let chosen: Vec<Test> =
+        all_tests.into_iter().filter(wanted).skip(first).step_by(step).collect();
     println!("running {} tests", chosen.len());
     let failed = chosen.iter().filter(|test| !passes(objects, test)).count();
     let passed = chosen.len() - failed;
@@ -105,6 +115,12 @@ fn run(objects: &Objects, asked: &[String]) -> ExitCode {
         "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out\n"
     );
     if word == "ok" { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Where `3/8` begins, and how far each of its tests is from the next: long ones, which stand together, are spread.
+fn every(part: &str) -> (usize, usize) {
+    let (part, parts) = part.split_once('/').expect("K/N");
+    (part.parse::<usize>().expect("K") - 1, parts.parse().expect("N"))
 }
 
 /// Each test has a thread of its own, which may change its network namespace.

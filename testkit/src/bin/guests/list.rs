@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+
+use crate::matrix::Program;
 
 /// A kernel that tests boot.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -27,6 +29,22 @@ pub struct List {
     /// By program, what it is asked for; those that are not listed are asked for `all`.
     #[serde(default)]
     pub arguments: BTreeMap<String, Vec<String>>,
+    /// By program, how many guests share all of its tests; those that are not listed have one.
+    #[serde(default)]
+    pub parts: BTreeMap<String, usize>,
+}
+
+impl List {
+    /// The file names programs; one that nobody runs is a slip of its writer.
+    pub fn ensure_known(&self, programs: &[Program]) -> Result<()> {
+        let unknown = |name: &&String| !programs.iter().any(|program| program.name == **name);
+        match self.arguments.keys().chain(self.parts.keys()).find(unknown) {
+            Some(name) => {
+                bail!("the list has arguments or parts for '{name}', which is no program here")
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// The file with all of its kernels, or those of some series.
@@ -42,6 +60,16 @@ pub fn read(file: &Path, only: &[String]) -> Result<List> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_nobody_runs_is_told() {
+        let list: List = toml::from_str("kernel = []\n[parts]\nscenari = 8").unwrap();
+        let programs = [Program::parse("scenario=a").unwrap()];
+        let why = list.ensure_known(&programs).unwrap_err().to_string();
+        assert!(why.contains("'scenari'"), "{why}");
+        let list: List = toml::from_str("kernel = []\n[parts]\nscenario = 8").unwrap();
+        list.ensure_known(&programs).unwrap();
+    }
 
     #[test]
     fn the_projects_own_list_is_read_and_a_series_picked() {

@@ -3,7 +3,7 @@
 //! A PROGRAM is `name=/path/of/a/static/binary[,folder to bring along]`; in the guest it is run as
 //! `NAME [--objects /FOLDER] ARGUMENT…` and prints as Rust's test harness does. Each runs on each kernel with one and
 //! with two processors, and once with `preempt=full` where the list says so, two guests at a time. The arguments are
-//! the list's, or `all` with `--all`. `--only SERIES` takes one kernel. Prints as the test harness, too.
+//! the list's, or with `--all` are `all`, in as many guests as the list says (`--part K/N`). `--only SERIES` takes one kernel. Prints as the test harness, too.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
 
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use matrix::{Matrix, Program};
+use matrix::{Asked, Matrix, Program};
 
 fn main() -> ExitCode {
     match run() {
@@ -46,13 +46,14 @@ fn run() -> Result<bool> {
         }
     }
     let list = list::read(&kernels.context("--kernels FILE is missing")?, &only)?;
+    list.ensure_known(&programs)?;
     let init = std::env::current_exe().context("find this program's own path")?;
     let matrix = Matrix {
         init: init.with_file_name("guest-init"),
         cache: cache.context("--cache FOLDER is missing")?,
         consoles: consoles.context("--consoles FOLDER is missing")?,
         programs,
-        arguments: if whole { None } else { Some(list.arguments) },
+        asked: if whole { Asked::All(list.parts) } else { Asked::Named(list.arguments) },
     };
     matrix.run(&list.kernels)
 }

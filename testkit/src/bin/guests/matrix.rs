@@ -27,7 +27,7 @@ const TAIL: usize = 15;
 
 /// A test program.
 pub struct Program {
-    name: String,
+    pub name: String,
     /// It, and programs that it finds beside it.
     binaries: Vec<PathBuf>,
     folder: Option<PathBuf>,
@@ -52,8 +52,40 @@ pub struct Matrix {
     pub cache: PathBuf,
     pub consoles: PathBuf,
     pub programs: Vec<Program>,
-    /// What each is asked for; none: all.
-    pub arguments: Option<BTreeMap<String, Vec<String>>>,
+    pub asked: Asked,
+}
+
+/// What the programs are asked for, by name.
+pub enum Asked {
+    /// These arguments; `all` where there are none.
+    Named(BTreeMap<String, Vec<String>>),
+    /// All, shared among so many guests; by one where there is no number.
+    All(BTreeMap<String, usize>),
+}
+
+impl Asked {
+    fn whole(&self) -> bool {
+        matches!(self, Self::All(_))
+    }
+
+    /// The arguments of each guest of a program, and what tells it from the others.
+    fn guests(&self, program: &str) -> Vec<(Vec<String>, String)> {
+        let all = || vec!["all".to_owned()];
+        match self {
+            Self::Named(arguments) => {
+                vec![(arguments.get(program).cloned().unwrap_or_else(all), String::new())]
+            }
+            Self::All(parts) => match parts.get(program).copied().unwrap_or(1) {
+                1 => vec![(all(), String::new())],
+                parts => (1..=parts)
+                    .map(|part| format!("{part}/{parts}"))
+                    .map(|part| {
+                        (["all", "--part", &part].map(str::to_owned).into(), format!(" {part}"))
+                    })
+                    .collect(),
+            },
+        }
+    }
 }
 
 /// How a guest is booted.
@@ -75,6 +107,9 @@ struct Job<'a> {
     kernel: Kernel,
     shape: Shape,
     program: &'a Program,
+    arguments: Vec<String>,
+    /// Kernel, shape, program and part.
+    label: String,
     /// In the guest's `/bin`.
     binaries: &'a [PathBuf],
 }
@@ -155,8 +190,19 @@ impl Matrix {
             println!("kernel {}: {}", entry.series, kernel.release);
             for shape in self.shapes(entry) {
                 for (program, binaries) in self.programs.iter().zip(binaries) {
-                    let kernel = kernel.clone();
-                    jobs.push_back(Job { kernel, shape: *shape, program, binaries });
+                    for (arguments, part) in self.asked.guests(&program.name) {
+                        let name = format!("{}{part}", program.name);
+                        let label = format!("{} ({}) {name}", kernel.release, shape.name);
+                        let kernel = kernel.clone();
+                        jobs.push_back(Job {
+                            kernel,
+                            shape: *shape,
+                            program,
+                            arguments,
+                            label,
+                            binaries,
+                        });
+                    }
                 }
             }
         }
@@ -165,7 +211,7 @@ impl Matrix {
 
     /// How a kernel is booted. All tests take hours: they run with two processors, where more races than with one.
     fn shapes(&self, entry: &Entry) -> impl Iterator<Item = &'static Shape> {
-        let (whole, preempt_full) = (self.arguments.is_none(), entry.preempt_full);
+        let (whole, preempt_full) = (self.asked.whole(), entry.preempt_full);
         SHAPES.iter().filter(move |shape| match whole {
             true => shape.cpus == 2,
             false => shape.append.is_empty() || preempt_full,
@@ -174,12 +220,13 @@ impl Matrix {
 
     /// Boots one guest, and prints and counts what became of it.
     fn row(&self, job: &Job<'_>, counts: &Mutex<Counts>) {
-        let label = format!("{} ({}) {}", job.kernel.release, job.shape.name, job.program.name);
-        let console = self.consoles.join(format!("{}.console", label.replace([' ', ','], "-")));
+        let label = &job.label;
+        let console =
+            self.consoles.join(format!("{}.console", label.replace([' ', ',', '/'], "-")));
         let (verdict, text) = match self.boot(job, &console) {
             Ok(outcome) => {
                 let verdict = judge(&outcome);
-                let text = report(&label, &outcome, &verdict, &console);
+                let text = report(label, &outcome, &verdict, &console);
                 (verdict, text)
             }
             Err(why) => {
@@ -216,11 +263,7 @@ impl Matrix {
             files.push((folder.clone(), "objects".to_owned()));
             command.extend(["--objects", "/objects"].map(str::to_owned));
         }
-        let listed = self.arguments.as_ref().and_then(|arguments| arguments.get(name));
-        match listed {
-            Some(arguments) => command.extend(arguments.iter().cloned()),
-            None => command.push("all".to_owned()),
-        }
+        command.extend(job.arguments.iter().cloned());
         let guest = Guest {
             kernel: job.kernel.clone(),
             init: self.init.clone(),
@@ -230,7 +273,7 @@ impl Matrix {
             cpus: job.shape.cpus,
             memory: 1024,
             append: job.shape.append.to_owned(),
-            limit: if self.arguments.is_some() { LIMIT } else { LIMIT_OF_ALL },
+            limit: if self.asked.whole() { LIMIT_OF_ALL } else { LIMIT },
             console: console.to_owned(),
         };
         Ok(guest.boot()?)

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use packages::SETS;
 
@@ -67,6 +67,10 @@ fn run() -> Result<bool> {
             own.path().to_owned()
         }
     };
+    let known = |name: &&String| *name == "all" || SETS.iter().any(|set| set.name == **name);
+    if let Some(name) = asked.iter().find(|name| !known(name)) {
+        bail!("there is no test '{name}'");
+    }
     Ok(all(&folder, &asked))
 }
 
