@@ -75,17 +75,25 @@ impl BtfExt {
         }
         let reader = Reader { bytes, big_endian: btf.big_endian() };
         let header = reader.word(4)?;
-        let part = |at: usize| -> Result<(usize, usize), BtfError> {
-            let from = header as usize + reader.word(at)? as usize;
-            Ok((from, from.saturating_add(reader.word(at + 4)? as usize)))
+        if bytes.get(2..4) != Some(&[1, 0]) || header < 24 || header as usize >= bytes.len() {
+            return Err(BtfError::Form("its header is of no known form"));
+        }
+        let part = |at: usize, record: usize| -> Result<Table, BtfError> {
+            let offset = reader.word(at)? as usize;
+            let from = header as usize + offset;
+            let to = from.saturating_add(reader.word(at + 4)? as usize);
+            match offset.is_multiple_of(4) || from == to {
+                true => Ok(Table { from, to, record }),
+                false => Err(BtfError::Form("a table is not aligned")),
+            }
         };
         let mut ext = Self::default();
-        reader.records(part(8)?, btf, &mut ext, |info, at| {
+        reader.records(part(8, 8)?, btf, &mut ext, |info, at| {
             let (offset, ty) = (reader.word(at)?, TypeId(reader.word(at + 4)?));
             info.functions.push(FunctionInfo { offset, ty });
             Ok(())
         })?;
-        reader.records(part(16)?, btf, &mut ext, |info, at| {
+        reader.records(part(16, 16)?, btf, &mut ext, |info, at| {
             let (offset, file) = (reader.word(at)?, reader.word(at + 4)?);
             let (text, line) = (reader.word(at + 8)?, reader.word(at + 12)? >> 10);
             // A line 0 is none: compilers write it for what has no place of its own.
@@ -96,7 +104,7 @@ impl BtfExt {
         })?;
         // The header of compilers before CO-RE (2019) ends here.
         if header >= 32 {
-            reader.records(part(24)?, btf, &mut ext, |info, at| {
+            reader.records(part(24, 16)?, btf, &mut ext, |info, at| {
                 let (offset, ty) = (reader.word(at)?, TypeId(reader.word(at + 4)?));
                 let (access, kind) = (reader.word(at + 8)?, reader.word(at + 12)?);
                 info.relocations.push(RelocationInfo { offset, ty, access, kind });
@@ -172,6 +180,14 @@ struct Reader<'a> {
     big_endian: bool,
 }
 
+/// Where a table is, and the least bytes of its records.
+#[derive(Clone, Copy)]
+struct Table {
+    from: usize,
+    to: usize,
+    record: usize,
+}
+
 impl Reader<'_> {
     fn word(&self, at: usize) -> Result<u32, BtfError> {
         let word = self.bytes.get(at..).and_then(|rest| rest.first_chunk());
@@ -187,11 +203,12 @@ impl Reader<'_> {
     /// Calls `each` with its section's tables and the place of every record between two places.
     fn records(
         &self,
-        (from, to): (usize, usize),
+        table: Table,
         btf: &Btf,
         ext: &mut BtfExt,
         mut each: impl FnMut(&mut SectionInfo, usize) -> Result<(), BtfError>,
     ) -> Result<(), BtfError> {
+        let Table { from, to, record: least } = table;
         if from == to {
             return Ok(());
         }
@@ -202,10 +219,16 @@ impl Reader<'_> {
         if !(8..=256).contains(&record) {
             return Err(BtfError::Limit { what: "bytes a record of .BTF.ext", most: 256 });
         }
+        if record < least || !record.is_multiple_of(4) || from + 4 == to {
+            return Err(BtfError::Form("a table has no records, or records of no known form"));
+        }
         let mut at = from + 4;
         while at < to {
             let section = btf.string(self.word(at)?);
             let count = self.word(at + 4)? as usize;
+            if count == 0 {
+                return Err(BtfError::Form("a table has a section without records"));
+            }
             if count > limits::INSNS {
                 return Err(BtfError::Limit { what: "records of .BTF.ext", most: limits::INSNS });
             }

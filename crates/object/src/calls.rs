@@ -3,20 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::btf::{Kind, Member};
+use crate::btf_ext::RelocationInfo;
 use crate::elf::{Elf, SymbolKind};
-use crate::insn::{self, CALL, CALLX, GOTOX, INSN_BYTES, Insn, PSEUDO_CALL, PSEUDO_FUNC};
+use crate::insn::{self, CALL, CALLX, GOTOX, INSN_BYTES, Insn, PSEUDO_CALL};
 use crate::map::{is_data_section, number_of};
-use crate::{Btf, MapKind, ObjectError, core_kind, limits};
+use crate::opened::Opened;
+use crate::outside::CONFIG;
+use crate::place::places;
+use crate::{Btf, MapKind, ObjectError, core_kind, limits, mark};
 
 /// The code of an object.
 pub(crate) struct Code<'a> {
-    elf: &'a Elf<'a>,
+    opened: &'a Opened<'a>,
     /// Instructions by section.
     insns: BTreeMap<usize, Vec<Insn>>,
     /// Sorted by section and start.
     pub(crate) functions: Vec<Function>,
     /// Names of maps by their place in `.maps` or `maps`.
     maps: BTreeMap<(usize, u64), &'a str>,
+    /// Names of variables that hold the kernel's configuration.
+    config: BTreeSet<&'a str>,
     /// The arena, whose variables have a section of their own.
     arena: Option<&'a str>,
     /// What runs when a program throws, by the program's index.
@@ -48,8 +54,13 @@ pub(crate) enum Reference<'a> {
         name: &'a str,
         offset: u64,
     },
-    /// A symbol that the loader finds: a kernel variable, or kernel configuration.
-    Extern(&'a str),
+    /// A symbol that the loader finds in the kernel.
+    Extern {
+        name: &'a str,
+        weak: bool,
+    },
+    /// A variable that the loader fills from the kernel's configuration.
+    Config(&'a str),
     /// Something that we cannot tell, such as a call without relocation into nowhere.
     Unknown,
 }
@@ -62,7 +73,8 @@ impl Function {
 }
 
 impl<'a> Code<'a> {
-    pub(crate) fn read(elf: &'a Elf<'a>, btf: Option<&Btf>) -> Result<Self, ObjectError> {
+    pub(crate) fn read(opened: &'a Opened<'a>) -> Result<Self, ObjectError> {
+        let (elf, btf) = (&opened.elf, opened.btf.as_ref());
         let mut insns = BTreeMap::new();
         let mut total = 0;
         for (index, section) in elf.sections.iter().enumerate().filter(|(_, s)| s.code) {
@@ -72,9 +84,12 @@ impl<'a> Code<'a> {
         }
         let functions = functions(elf, &insns)?;
         let exceptions = exceptions(elf, btf, &functions)?;
-        let maps = map_places(elf);
+        let maps = map_places(elf, btf)?;
         let arena = btf.and_then(|btf| arena(btf, &maps));
-        Ok(Self { elf, insns, functions, maps, arena, exceptions })
+        let config = btf.map(config).unwrap_or_default();
+        let code = Self { opened, insns, functions, maps, config, arena, exceptions };
+        mark::check(opened, &code)?;
+        Ok(code)
     }
 
     /// The functions that run when a program throws (`bpf_throw`), which no instruction names; [`Reference::Unknown`] for
@@ -89,6 +104,12 @@ impl<'a> Code<'a> {
         section.get(function.start..function.end).unwrap_or(&[])
     }
 
+    /// The CO-RE relocations of a function's instructions.
+    pub(crate) fn core(&self, function: &Function) -> &'a [RelocationInfo] {
+        let length = function.end - function.start;
+        self.opened.core(function.section, function.offset(0)..function.offset(length))
+    }
+
     /// What the instruction at `at` of a function refers to, if anything.
     pub(crate) fn reference(&self, function: &Function, at: usize) -> Option<Reference<'a>> {
         let insn = *self.body(function).get(at)?;
@@ -99,18 +120,20 @@ impl<'a> Code<'a> {
             return None;
         }
         let place = function.start + at;
-        let section = self.elf.sections.get(function.section)?;
+        let section = self.opened.elf.sections.get(function.section)?;
         let Some(relocation) = section.relocation((place * INSN_BYTES) as u64) else {
             return self.unrelocated(function, insn, place);
         };
-        let symbol = self.elf.symbols.get(relocation.symbol)?;
+        let symbol = self.opened.elf.symbols.get(relocation.symbol)?;
         let Some(target) = symbol.section else {
             let name = || &*symbol.name;
             return match (insn.code == CALL, symbol.undefined) {
                 (true, true) => Some(Reference::Kfunc(core_kind::plain(name()))),
                 (true, false) => Some(Reference::Unknown),
                 // Kernel variables and configuration hide no code.
-                (false, undefined) => undefined.then(|| Reference::Extern(name())),
+                (false, true) if self.config.contains(name()) => Some(Reference::Config(name())),
+                (false, true) => Some(Reference::Extern { name: name(), weak: symbol.weak }),
+                (false, false) => None,
             };
         };
         if insn.code == CALL {
@@ -124,7 +147,7 @@ impl<'a> Code<'a> {
         let from = i64::try_from(place).ok()?;
         match (insn.code, insn.src) {
             (CALL, 0) => Some(Reference::Helper(insn.imm.cast_unsigned())),
-            (CALL, PSEUDO_CALL) | (insn::LD_IMM64, PSEUDO_FUNC) => {
+            (CALL, PSEUDO_CALL) => {
                 Some(self.function_reference(function.section, from + i64::from(insn.imm) + 1))
             }
             (CALL, _) => Some(Reference::Unknown),
@@ -144,7 +167,7 @@ impl<'a> Code<'a> {
         if let Some(name) = self.maps.get(&(section, at)) {
             return Reference::Map { name, offset: 0 };
         }
-        match (self.elf.sections.get(section), self.arena) {
+        match (self.opened.elf.sections.get(section), self.arena) {
             (Some(section), _) if is_data_section(&section.name) => {
                 Reference::Map { name: &section.name, offset }
             }
@@ -271,6 +294,11 @@ fn exception_tags(btf: &Btf) -> impl Iterator<Item = (&str, &str)> {
 /// Where compilers put variables of an arena.
 const ARENA_DATA: &str = ".addr_space.1";
 
+fn config(btf: &Btf) -> BTreeSet<&str> {
+    let variables = btf.data_section(CONFIG).iter();
+    variables.map(|variable| btf.name(btf.ty(variable.ty))).collect()
+}
+
 /// The map of this kind: an object has at most one.
 fn arena<'a>(btf: &Btf, maps: &BTreeMap<(usize, u64), &'a str>) -> Option<&'a str> {
     let is_arena = |member: &Member| {
@@ -285,15 +313,22 @@ fn arena<'a>(btf: &Btf, maps: &BTreeMap<(usize, u64), &'a str>) -> Option<&'a st
     maps.values().find(|map| **map == name).copied()
 }
 
-fn map_places<'a>(elf: &'a Elf<'a>) -> BTreeMap<(usize, u64), &'a str> {
-    let sections: BTreeSet<usize> =
-        [".maps", "maps"].iter().filter_map(|n| elf.section(n)).map(|(index, _)| index).collect();
-    elf.symbols
-        .iter()
-        .filter(|s| s.kind != SymbolKind::Section && !s.name.is_empty())
-        .filter_map(|s| Some((s.section.filter(|at| sections.contains(at))?, s)))
-        .map(|(section, s)| ((section, s.value), &*s.name))
-        .collect()
+fn map_places<'a>(
+    elf: &'a Elf<'a>,
+    btf: Option<&Btf>,
+) -> Result<BTreeMap<(usize, u64), &'a str>, ObjectError> {
+    let older = elf.section("maps").map(|(index, _)| index);
+    let symbols =
+        elf.symbols.iter().filter(|s| s.kind != SymbolKind::Section && !s.name.is_empty());
+    let symbols = symbols.filter_map(|s| Some((s.section.filter(|at| Some(*at) == older)?, s)));
+    let mut maps: BTreeMap<(usize, u64), &str> =
+        symbols.map(|(section, s)| ((section, s.value), &*s.name)).collect();
+    if let (Some((section, _)), Some(btf)) = (elf.section(".maps"), btf) {
+        maps.extend(
+            places(elf, btf)?.into_iter().map(|place| ((section, place.start), place.name)),
+        );
+    }
+    Ok(maps)
 }
 
 fn check(what: &'static str, found: usize, most: usize) -> Result<(), ObjectError> {

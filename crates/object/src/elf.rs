@@ -8,8 +8,8 @@ use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, Rel, SectionHeader, SectionTable, Sym};
 use object::{Endianness, SymbolIndex};
 
-use crate::ObjectError;
-use crate::limits;
+use crate::map::is_data_section;
+use crate::{ObjectError, limits};
 
 /// A BPF ELF whose every section lies inside the file.
 pub(crate) struct Elf<'a> {
@@ -75,8 +75,10 @@ impl<'a> Elf<'a> {
         }
         let symbols = read_symbols(&table, endian, data, sections.len(), &mut names)?;
         let mut relocations = 0;
-        for section in table.iter() {
-            let found = read_relocations(section, endian, data, &symbols, &mut sections)?;
+        for (index, section) in table.iter().enumerate() {
+            let name =
+                sections.get(index).map_or(Cow::Borrowed(""), |section| section.name.clone());
+            let found = read_relocations(section, &name, endian, data, &symbols, &mut sections)?;
             relocations += found;
             limit("relocations", relocations, limits::RELOCATIONS)?;
         }
@@ -98,11 +100,11 @@ impl<'a> Elf<'a> {
 /// Of two sections of one name, one loader reads the first and another the last.
 fn by_name<'a>(sections: &[Section<'a>]) -> Result<HashMap<Cow<'a, str>, usize>, ObjectError> {
     let mut by_name: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(sections.len());
+    let is_read = |at: &usize| sections.get(*at).is_some_and(Section::is_read);
     for (index, section) in sections.iter().enumerate() {
-        let is_read = section.alloc || matches!(&*section.name, ".BTF" | ".BTF.ext");
         match by_name.entry(section.name.clone()) {
             Entry::Vacant(entry) => _ = entry.insert(index),
-            Entry::Occupied(_) if is_read => {
+            Entry::Occupied(first) if is_read(&index) || is_read(first.get()) => {
                 return Err(ObjectError::Malformed {
                     what: "the table of sections".to_owned(),
                     why: format!("there are two sections '{}'", section.name),
@@ -112,6 +114,26 @@ fn by_name<'a>(sections: &[Section<'a>]) -> Result<HashMap<Cow<'a, str>, usize>,
         }
     }
     Ok(by_name)
+}
+
+/// Whether loaders read a section by its name, whatever its flags.
+fn by_its_name(name: &str) -> bool {
+    const NAMES: [&str; 13] = [
+        ".text",
+        "license",
+        "version",
+        "maps",
+        ".maps",
+        ".BTF",
+        ".BTF.ext",
+        ".struct_ops",
+        ".struct_ops.link",
+        "?.struct_ops",
+        "?.struct_ops.link",
+        ".addr_space.1",
+        ".jumptables",
+    ];
+    NAMES.contains(&name) || is_data_section(name)
 }
 
 /// No byte of the file is part of two sections.
@@ -136,6 +158,10 @@ fn none_overlap(
 }
 
 impl Section<'_> {
+    fn is_read(&self) -> bool {
+        self.alloc || self.code || by_its_name(&self.name)
+    }
+
     /// The relocation at a byte offset.
     pub(crate) fn relocation(&self, offset: u64) -> Option<Relocation> {
         let at = self.relocations.binary_search_by_key(&offset, |r| r.offset).ok()?;
@@ -213,7 +239,13 @@ fn read_section<'a>(
         .section_name(endian, section)
         .map_err(|e| malformed(&format!("the name of section {index}"), e))?;
     let name = names.take(name)?;
-    let size = section.sh_size(endian);
+    let (size, kind) = (section.sh_size(endian), section.sh_type(endian));
+    if by_its_name(&name) && !matches!(kind, elf::SHT_PROGBITS | elf::SHT_NOBITS) {
+        return Err(ObjectError::Malformed {
+            what: format!("section '{name}'"),
+            why: format!("it is of type {:#x}, which loaders pass over", kind.0),
+        });
+    }
     let bytes = match section.file_range(endian) {
         None => &[][..],
         Some((offset, length)) => {
@@ -225,8 +257,7 @@ fn read_section<'a>(
                 .ok_or_else(|| truncated(&format!("section '{name}'"), end, data))?
         }
     };
-    let code = section.sh_type(endian) == elf::SHT_PROGBITS
-        && section.sh_flags(endian).0 & elf::SHF_EXECINSTR.0 != 0;
+    let code = kind == elf::SHT_PROGBITS && section.sh_flags(endian).0 & elf::SHF_EXECINSTR.0 != 0;
     let alloc = section.sh_flags(endian).0 & elf::SHF_ALLOC.0 != 0;
     Ok(Section { name, code, size, alloc, data: bytes, relocations: Vec::new() })
 }
@@ -275,6 +306,7 @@ fn read_symbols<'a>(
 
 fn read_relocations(
     section: &elf::SectionHeader64<Endianness>,
+    name: &str,
     endian: Endianness,
     data: &[u8],
     symbols: &[Symbol<'_>],
@@ -291,6 +323,15 @@ fn read_relocations(
             why: format!("it is for section {}, which is not there", section.sh_info(endian)),
         });
     };
+    if name.strip_prefix(".rel") != Some(&*target.name) {
+        return Err(ObjectError::Malformed {
+            what: format!("the relocation section '{name}'"),
+            why: format!(
+                "it is for the section '{}', and loaders pass some over by name",
+                target.name
+            ),
+        });
+    }
     limit("relocations", entries.len(), limits::RELOCATIONS)?;
     target.relocations.reserve_exact(entries.len());
     for entry in entries {

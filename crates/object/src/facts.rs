@@ -129,9 +129,10 @@ impl Facts {
     /// [`crate::limits`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
         let opened = Opened::parse(bytes)?;
-        let code = Code::read(&opened.elf, opened.btf.as_ref())?;
+        let code = Code::read(&opened)?;
         let mut texts = Texts::default();
-        let maps = map::maps(&opened.elf, opened.btf.as_ref(), &mut texts)?;
+        let outside = outsides(&opened.elf, opened.btf.as_ref());
+        let maps = map::maps(&opened.elf, opened.btf.as_ref(), &outside, &mut texts)?;
         Ok(Self {
             arch_hint: opened.btf.as_ref().and_then(arch_hint),
             big_endian: opened.elf.big_endian,
@@ -139,7 +140,7 @@ impl Facts {
             programs: programs(&opened, &code, &maps, &mut texts)?,
             maps,
             globals: global::globals(&opened.elf, opened.btf.as_ref(), &mut texts)?,
-            outside: outsides(&opened.elf, opened.btf.as_ref()),
+            outside,
             core_relocations: core_relocations(&opened, &mut texts)?,
             btf: opened.btf,
         })

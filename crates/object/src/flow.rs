@@ -26,6 +26,13 @@ impl InsnSet {
         Self { bits: vec![0; body.len().div_ceil(64)] }
     }
 
+    /// These instructions of a function.
+    pub(crate) fn of(body: &[Insn], places: impl Iterator<Item = usize>) -> Self {
+        let mut set = Self::none_of(body);
+        places.for_each(|at| _ = set.add(at));
+        set
+    }
+
     /// Whether an instruction is in it.
     pub(crate) fn has(&self, at: usize) -> bool {
         self.bits.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
@@ -75,9 +82,5 @@ pub(crate) fn target(insn: Insn, at: usize) -> Option<usize> {
 
 /// The instructions that jumps of a function lead to.
 pub(crate) fn targets(body: &[Insn]) -> InsnSet {
-    let mut targets = InsnSet::none_of(body);
-    for to in body.iter().enumerate().filter_map(|(at, insn)| target(*insn, at)) {
-        targets.add(to);
-    }
-    targets
+    InsnSet::of(body, body.iter().enumerate().filter_map(|(at, insn)| target(*insn, at)))
 }

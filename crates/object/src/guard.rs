@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::btf_ext::RelocationInfo;
 use crate::calls::{Code, Function, Reference};
 use crate::flow::InsnSet;
 use crate::insn::{CALL, CALLX, EXIT, GOTOX, Insn, class};
@@ -84,7 +85,8 @@ impl Guards {
         texts: &mut Texts,
     ) -> Result<Self, ObjectError> {
         let body = code.body(function);
-        let search = Search { opened, code, function, body, targets: flow::targets(body) };
+        let (core, targets) = (code.core(function), flow::targets(body));
+        let search = Search { opened, code, function, body, core, targets };
         let mut guards = Self { reached: None, tests: Vec::new() };
         let tests = search.tests();
         if tests.is_empty() {
@@ -130,14 +132,24 @@ struct Search<'a> {
     code: &'a Code<'a>,
     function: &'a Function,
     body: &'a [Insn],
+    core: &'a [RelocationInfo],
     targets: InsnSet,
 }
 
-/// What a tested register came from.
+/// What a tested register came from, and what it may then hold.
 enum Origin {
-    Type { ask: CoreKind, path: String },
+    Type {
+        ask: CoreKind,
+        path: String,
+        lacking: u64,
+        there: u64,
+    },
+    /// An address: any number but 0 where the kernel has it.
     Symbol(String),
-    Constant { name: String, value: u64 },
+    Constant {
+        name: String,
+        value: u64,
+    },
 }
 
 impl Search<'_> {
@@ -179,8 +191,11 @@ impl Search<'_> {
             {
                 continue;
             }
-            if let Some(origin) = self.asks_kernel(at) {
-                return Some(origin);
+            if let Some(symbol) = self.symbol(at) {
+                return done.iter().all(|insn| is_move(*insn)).then_some(Origin::Symbol(symbol));
+            }
+            if let Some(relocation) = self.relocation(at) {
+                return self.type_asked(insn, relocation, &done);
             }
             match (insn.class(), insn.code & 0xf0) {
                 (class::LDX, _) => return self.constant(at, insn, &done),
@@ -196,15 +211,29 @@ impl Search<'_> {
         None
     }
 
-    fn asks_kernel(&self, at: usize) -> Option<Origin> {
-        if let Some(Reference::Extern(name)) = self.code.reference(self.function, at) {
-            return Some(Origin::Symbol(core_kind::plain(name).to_owned()));
+    /// A symbol that a kernel may lack; the address of a variable of its configuration is never 0.
+    fn symbol(&self, at: usize) -> Option<String> {
+        match self.code.reference(self.function, at) {
+            Some(Reference::Extern { name, weak: true }) => Some(core_kind::plain(name).to_owned()),
+            _ => None,
         }
-        let (btf, info) = (self.opened.btf.as_ref()?, self.opened.info(self.function.section)?);
-        let relocation = info.relocation(self.function.offset(at))?;
-        let ask = CoreKind::from(relocation.kind);
-        let path = || core_kind::path(btf, relocation.ty, btf.string(relocation.access), ask);
-        ask.is_guard().then(|| Origin::Type { ask, path: path() })
+    }
+
+    fn relocation(&self, at: usize) -> Option<&RelocationInfo> {
+        let offset = self.function.offset(at);
+        let found = self.core.binary_search_by_key(&offset, |relocation| relocation.offset).ok()?;
+        self.core.get(found)
+    }
+
+    /// An answer that the loader puts in as a number, 0 or 1, into a register that held another one.
+    fn type_asked(&self, insn: Insn, asked: &RelocationInfo, done: &[Insn]) -> Option<Origin> {
+        let (btf, ask) = (self.opened.btf.as_ref()?, CoreKind::from(asked.kind));
+        if !ask.is_guard() || !(insn.is_ld_imm64() || matches!(insn.code, MOV_IMM | MOV32_IMM)) {
+            return None;
+        }
+        let path = core_kind::path(btf, asked.ty, btf.string(asked.access), ask);
+        let (lacking, there) = (after(done, 0), after(done, 1));
+        Some(Origin::Type { ask, path, lacking, there })
     }
 
     /// A load from read-only data whose address is set just before; `done` to it afterwards, last first.
@@ -241,13 +270,15 @@ impl Search<'_> {
         let bytes = section.data.get(from..from.checked_add(size)?)?;
         let value = number(bytes, self.opened.elf.big_endian);
         let value = if signed { extended(value, size) } else { value };
-        let value = done.iter().rev().fold(value, |value, insn| apply(*insn, value));
+        let value = after(done, value);
         let name = self.opened.variable(name, place);
         Some(Origin::Constant { name, value })
     }
 }
 
 const MOV: u8 = 0xb0;
+const MOV_IMM: u8 = class::ALU64 | MOV;
+const MOV32_IMM: u8 = class::ALU | MOV;
 const AND: u8 = 0x50;
 const LEFT: u8 = 0x60;
 const RIGHT: u8 = 0x70;
@@ -269,21 +300,40 @@ fn extended(value: u64, size: usize) -> u64 {
 }
 
 /// Whether an atomic instruction brings back what was in memory, into this register.
-const fn fetches(insn: Insn, register: u8) -> bool {
+pub(crate) const fn fetches(insn: Insn, register: u8) -> bool {
     let atomic = insn.class() == class::STX && insn.code & 0xe0 == ATOMIC;
     atomic && (insn.src == register || insn.dst == register || register == 0)
 }
 
+/// Whether it moves all 64 bits of a register.
+const fn is_move(insn: Insn) -> bool {
+    insn.code == class::ALU64 | MOV | FROM_REG
+}
+
+/// What instructions, last first, make of a value.
+fn after(done: &[Insn], value: u64) -> u64 {
+    done.iter().rev().fold(value, |value, insn| apply(*insn, value))
+}
+
 fn apply(insn: Insn, value: u64) -> u64 {
-    let by = insn.imm.cast_unsigned() & 63;
-    let value = match insn.code & 0xf0 {
+    let (operation, by) = (insn.code & 0xf0, insn.imm.cast_unsigned());
+    if insn.class() == class::ALU {
+        let value = value as u32;
+        return u64::from(match operation {
+            AND => value & by,
+            LEFT => value.wrapping_shl(by),
+            RIGHT => value.wrapping_shr(by),
+            SIGNED_RIGHT => value.cast_signed().wrapping_shr(by).cast_unsigned(),
+            _ => value,
+        });
+    }
+    match operation {
         AND => value & i64::from(insn.imm).cast_unsigned(),
-        LEFT => value << by,
-        RIGHT => value >> by,
-        SIGNED_RIGHT => (value.cast_signed() >> by).cast_unsigned(),
+        LEFT => value.wrapping_shl(by),
+        RIGHT => value.wrapping_shr(by),
+        SIGNED_RIGHT => value.cast_signed().wrapping_shr(by).cast_unsigned(),
         _ => value,
-    };
-    if insn.class() == class::ALU { value & u64::from(u32::MAX) } else { value }
+    }
 }
 
 /// A comparison with a number.
@@ -296,6 +346,16 @@ impl Test {
     fn of(insn: Insn) -> Option<Self> {
         let compares = insn.is_jump() && insn.code & FROM_REG == 0 && insn.code & 0xf0 != 0;
         (compares && insn.code & 0xf0 != 0xe0).then_some(Self { insn })
+    }
+
+    /// Whether one side is that of 0, and the other that of every other number.
+    const fn tells_zero(self) -> bool {
+        let operation = self.insn.code & 0xf0;
+        self.insn.class() == class::JMP
+            && matches!(
+                (operation, self.insn.imm),
+                (0x10 | 0x20 | 0x50 | 0xb0, 0) | (0x30 | 0xa0, 1)
+            )
     }
 
     /// Whether a value takes the jump.
@@ -329,16 +389,17 @@ impl Test {
 /// What must hold for one side of a test; none where both answers lead there.
 fn guard(origin: &Origin, test: Test, taken: bool) -> Option<Guard> {
     let leads = |value: u64| test.takes(value) == taken;
-    let present = || match (leads(1), leads(0)) {
-        (true, false) => Some(true),
-        (false, true) => Some(false),
-        _ => None,
-    };
     Some(match origin {
-        Origin::Type { ask, path } => {
-            Guard::Type { ask: *ask, path: path.clone(), present: present()? }
+        Origin::Type { ask, path, lacking, there } => {
+            let present = leads(*there);
+            if present == leads(*lacking) {
+                return None;
+            }
+            Guard::Type { ask: *ask, path: path.clone(), present }
         }
-        Origin::Symbol(name) => Guard::Symbol { name: name.clone(), present: present()? },
+        Origin::Symbol(name) => {
+            test.tells_zero().then(|| Guard::Symbol { name: name.clone(), present: !leads(0) })?
+        }
         Origin::Constant { name, value } => {
             Guard::Constant { name: name.clone(), off: !leads(*value) }
         }

@@ -1,12 +1,15 @@
 //! Maps: what `.maps`, the older `maps` section and the data sections define.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::btf::{Composite, Kind};
-use crate::elf::{Elf, Symbol, SymbolKind};
+use crate::elf::Elf;
 use crate::kernel_enum::kernel_enum;
+use crate::outside::{CONFIG, Outside, OutsideKind};
+use crate::place::places;
 use crate::slot::{Slot, slots};
 use crate::texts::Texts;
 use crate::{Btf, ObjectError, TypeId, limits};
@@ -80,6 +83,12 @@ impl MapFacts {
         }
     }
 
+    /// Whether programs only read it, and each version has its own: constants, and the kernel's configuration.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        self.origin == MapOrigin::Data && self.flags & RDONLY_PROG != 0
+    }
+
     /// What a node fills in; none where the object says a size or the kernel takes none.
     #[must_use]
     pub const fn open_size(&self) -> Option<OpenSize> {
@@ -117,13 +126,22 @@ impl MapFacts {
         let (key, value) = (round(self.key_size), round(self.value_size));
         let key = if self.kind.is_array() { 0 } else { key.saturating_mul(entries) };
         match self.kind {
-            MapKind::RingBuf | MapKind::UserRingBuf => Memory { once: entries, per_cpu: 0 },
+            MapKind::RingBuf | MapKind::UserRingBuf => Memory { once: ring(entries), per_cpu: 0 },
             MapKind::Arena => Memory { once: entries.saturating_mul(PAGE), per_cpu: 0 },
             kind if kind.is_per_cpu() => {
                 Memory { once: key, per_cpu: value.saturating_mul(entries) }
             }
             _ => Memory { once: value.saturating_mul(entries).saturating_add(key), per_cpu: 0 },
         }
+    }
+}
+
+/// Bytes of a ring that is made for so many: libbpf takes the next power of two, from a page on.
+const fn ring(bytes: u64) -> u64 {
+    match bytes {
+        0 => 0,
+        1..PAGE => PAGE,
+        _ => bytes.next_power_of_two(),
     }
 }
 
@@ -166,6 +184,7 @@ impl Memory {
 pub(crate) fn maps(
     elf: &Elf<'_>,
     btf: Option<&Btf>,
+    outside: &[Outside],
     texts: &mut Texts,
 ) -> Result<Vec<MapFacts>, ObjectError> {
     let mut maps = legacy_maps(elf)?;
@@ -173,6 +192,7 @@ pub(crate) fn maps(
         maps.extend(btf_maps(elf, btf.ok_or(ObjectError::NoBtf)?, texts)?);
     }
     maps.extend(data_maps(elf, btf));
+    maps.extend(config_map(outside, btf));
     maps.extend(btf.into_iter().flat_map(struct_ops).take(limits::MAPS + 1));
     few(maps.len())?;
     texts.count(maps.iter().map(|map| map.name.len()).sum())?;
@@ -190,20 +210,10 @@ fn few(found: usize) -> Result<(), ObjectError> {
 }
 
 fn btf_maps(elf: &Elf<'_>, btf: &Btf, texts: &mut Texts) -> Result<Vec<MapFacts>, ObjectError> {
-    let (index, section) = elf.section(".maps").unzip();
-    if section.is_some_and(|section| section.size > 0) && btf.data_section(".maps").is_empty() {
-        let (what, why) = ("section '.maps'", "the BTF has no types for it");
-        return Err(ObjectError::Malformed { what: what.to_owned(), why: why.to_owned() });
-    }
-    // The linker leaves variables in the BTF whose symbols another definition replaced.
-    let symbols: BTreeMap<&str, &Symbol<'_>> =
-        elf.symbols.iter().filter(|s| s.section == index).map(|s| (&*s.name, s)).collect();
     let mut maps = Vec::new();
-    for variable in btf.data_section(".maps") {
-        let name = btf.name(btf.ty(variable.ty)).to_owned();
-        let Kind::Variable { ty, .. } = btf.kind(variable.ty) else { continue };
-        let Some(symbol) = symbols.get(name.as_str()) else { continue };
-        let Some(definition) = btf.composite(*ty) else {
+    for place in places(elf, btf)? {
+        let name = place.name.to_owned();
+        let Some(definition) = btf.composite(place.ty) else {
             return Err(ObjectError::Map {
                 map: name,
                 why: "its definition is not a struct".into(),
@@ -211,7 +221,7 @@ fn btf_maps(elf: &Elf<'_>, btf: &Btf, texts: &mut Texts) -> Result<Vec<MapFacts>
         };
         let mut map = definition_of(btf, name, definition, 0)?;
         if let Some(values) = definition.members.iter().find(|m| btf.name(*m) == "values") {
-            map.slots = slots(elf, symbol, u64::from(values.bit_offset / 8), texts)?;
+            map.slots = slots(elf, &place, u64::from(values.bit_offset / 8), texts)?;
         }
         maps.push(map);
         few(maps.len())?;
@@ -360,15 +370,8 @@ pub(crate) fn is_data_section(name: &str) -> bool {
 
 fn data_maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<MapFacts> {
     let types = data_sections(btf);
-    let has_symbol: BTreeSet<usize> = elf
-        .symbols
-        .iter()
-        .filter(|s| matches!(s.kind, SymbolKind::Object | SymbolKind::Section))
-        .filter_map(|s| s.section)
-        .collect();
-    let of_section = |(index, section): (usize, &crate::elf::Section<'_>)| {
-        let wanted = is_data_section(&section.name) && section.size > 0;
-        if !wanted || (section.data.is_empty() && !has_symbol.contains(&index)) {
+    let of_section = |section: &crate::elf::Section<'_>| {
+        if !is_data_section(&section.name) || section.size == 0 {
             return None;
         }
         let read_only = section.name.starts_with(".rodata");
@@ -383,7 +386,32 @@ fn data_maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<MapFacts> {
             ..MapFacts::empty(section.name.to_string(), MapOrigin::Data)
         })
     };
-    elf.sections.iter().enumerate().filter_map(of_section).collect()
+    elf.sections.iter().filter_map(of_section).collect()
+}
+
+/// What a loader fills in from the kernel's configuration: the variables of `.kconfig`, laid out as libbpf does.
+fn config_map(outside: &[Outside], btf: Option<&Btf>) -> Option<MapFacts> {
+    let options = outside.iter().filter(|outside| outside.kind == OutsideKind::Config);
+    let sized = |option: &Outside| {
+        let (btf, ty) = (btf?, option.ty?);
+        let size = btf.size_of(ty).unwrap_or(0);
+        let text = matches!(btf.kind(btf.skip_modifiers(ty)), Kind::Array(_));
+        Some((Reverse(if text { 1 } else { size.clamp(1, 8) }), size))
+    };
+    let mut options: Vec<(Reverse<u64>, u64)> = options.filter_map(sized).collect();
+    options.sort_unstable();
+    let end = |at: u64, (Reverse(align), size): &(Reverse<u64>, u64)| {
+        at.next_multiple_of(*align).saturating_add(*size)
+    };
+    let size = options.iter().fold(0, end);
+    (size > 0).then(|| MapFacts {
+        kind: MapKind::Array,
+        key_size: 4,
+        value_size: u32::try_from(size).unwrap_or(u32::MAX),
+        max_entries: 1,
+        flags: MMAPABLE | RDONLY_PROG,
+        ..MapFacts::empty(CONFIG.to_owned(), MapOrigin::Data)
+    })
 }
 
 /// The types of data sections by name, the first of each.
@@ -444,6 +472,12 @@ impl MapKind {
             self,
             Self::PercpuHash | Self::PercpuArray | Self::LruPercpuHash | Self::PercpuCgroupStorage
         )
+    }
+
+    /// Whether its values are maps.
+    #[must_use]
+    pub const fn holds_maps(self) -> bool {
+        matches!(self, Self::ArrayOfMaps | Self::HashOfMaps)
     }
 
     /// Whether a full one makes room by itself, by what was used least.

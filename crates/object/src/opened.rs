@@ -1,8 +1,9 @@
 //! An object's sections and types, read but not yet understood.
 
 use std::cell::OnceCell;
+use std::ops::Range;
 
-use crate::btf_ext::{BtfExt, LineInfo, SectionInfo};
+use crate::btf_ext::{BtfExt, LineInfo, RelocationInfo, SectionInfo};
 use crate::elf::Elf;
 use crate::variables::Variables;
 use crate::{Btf, ObjectError, Source};
@@ -41,6 +42,14 @@ impl<'a> Opened<'a> {
     /// What `.BTF.ext` says of a section, by its index.
     pub(crate) fn info(&self, section: usize) -> Option<&SectionInfo> {
         self.ext.section(&self.elf.sections.get(section)?.name)
+    }
+
+    /// The CO-RE relocations of the instructions in a range of a section's bytes.
+    pub(crate) fn core(&self, section: usize, range: Range<u32>) -> &[RelocationInfo] {
+        let all = self.info(section).map_or(&[][..], |info| &info.relocations);
+        let from = all.partition_point(|relocation| relocation.offset < range.start);
+        let to = all.partition_point(|relocation| relocation.offset < range.end);
+        all.get(from..to).unwrap_or(&[])
     }
 
     /// The line of the instruction at an offset of a section, in the function that starts at another.

@@ -35,6 +35,9 @@ pub enum OutsideKind {
     Unknown,
 }
 
+/// Where variables of the kernel's configuration are declared, and the map that holds them.
+pub(crate) const CONFIG: &str = ".kconfig";
+
 /// All symbols of the kernel, sorted by name.
 pub(crate) fn outsides(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<Outside> {
     let types = types(btf);
@@ -54,8 +57,7 @@ pub(crate) fn outsides(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<Outside> {
 fn types(btf: Option<&Btf>) -> BTreeMap<&str, (OutsideKind, TypeId)> {
     let mut types = BTreeMap::new();
     let Some(btf) = btf else { return types };
-    for (section, of_variable) in
-        [(".ksyms", OutsideKind::Variable), (".kconfig", OutsideKind::Config)]
+    for (section, of_variable) in [(".ksyms", OutsideKind::Variable), (CONFIG, OutsideKind::Config)]
     {
         for entry in btf.data_section(section) {
             let (kind, ty) = match btf.kind(entry.ty) {

@@ -99,7 +99,7 @@ pub(crate) fn programs(
     let uses = Uses::read(opened, code, texts)?;
     let stacks = uses.stacks();
     let (mut reached, mut walked, mut names) = (0, 0, BTreeSet::new());
-    let mut analysis = Analysis::new(code, maps.iter().map(|m| (m.name.clone(), m.kind)));
+    let mut analysis = Analysis::new(code, maps);
     let mut programs = Vec::new();
     for (index, function) in code.functions.iter().enumerate() {
         let Some(section) = opened.elf.sections.get(function.section) else { continue };

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ObjectError;
-use crate::elf::{Elf, Symbol};
+use crate::elf::Elf;
+use crate::place::Place;
 use crate::texts::Texts;
 
 /// A slot that the object fills: an inner map or a program.
@@ -17,20 +18,17 @@ pub struct Slot {
 
 const POINTER: u64 = 8;
 
-/// The slots of a map whose `values` begin some bytes into its definition, which is `symbol`.
+/// The slots of a map whose `values` begin some bytes into its definition.
 pub(crate) fn slots(
     elf: &Elf<'_>,
-    symbol: &Symbol<'_>,
+    map: &Place<'_>,
     values: u64,
     texts: &mut Texts,
 ) -> Result<Vec<Slot>, ObjectError> {
-    let Some(section) = symbol.section.and_then(|index| elf.sections.get(index)) else {
-        return Ok(Vec::new());
-    };
-    let start = symbol.value.saturating_add(values);
-    let end = symbol.value.saturating_add(symbol.size);
+    let Some((_, section)) = elf.section(".maps") else { return Ok(Vec::new()) };
+    let start = map.start.saturating_add(values);
     let first = section.relocations.partition_point(|r| r.offset < start);
-    let inside = section.relocations.iter().skip(first).take_while(|r| r.offset < end);
+    let inside = section.relocations.iter().skip(first).take_while(|r| r.offset < map.end);
     let mut slots = Vec::new();
     for relocation in inside {
         let name = elf.symbols.get(relocation.symbol).map_or("", |symbol| &symbol.name);

@@ -11,6 +11,7 @@ use crate::calls::{Code, Function, Reference};
 use crate::guard::{Guard, Guards, MOST_TOLD};
 use crate::insn::Insn;
 use crate::opened::Opened;
+use crate::outside::CONFIG;
 use crate::texts::Texts;
 use crate::{ObjectError, Source, helper, limits, stack};
 
@@ -93,7 +94,7 @@ impl<'a> Uses<'a> {
         for (index, function) in code.functions.iter().enumerate() {
             let (body, mut uses) = (code.body(function), FunctionUses::default());
             uses.stack = stack::of_function(body);
-            uses.relocated = is_relocated(opened, function);
+            uses.relocated = !code.core(function).is_empty();
             let guards = match needs_guards(code, function, body) {
                 true => Some(Guards::of(opened, code, function, &mut budget, texts)?),
                 false => None,
@@ -241,14 +242,6 @@ fn keep_common(known: &mut Shared, others: &[Arc<Guard>]) -> bool {
     known.len() < before
 }
 
-/// Whether an instruction has a CO-RE relocation.
-fn is_relocated(opened: &Opened<'_>, function: &Function) -> bool {
-    let Some(info) = opened.info(function.section) else { return false };
-    let (from, to) = (function.offset(0), function.offset(function.end - function.start));
-    let next = info.relocations.partition_point(|relocation| relocation.offset < from);
-    info.relocations.get(next).is_some_and(|relocation| relocation.offset < to)
-}
-
 /// Whether an instruction refers to something whose guards are told.
 fn needs_guards(code: &Code<'_>, function: &Function, body: &[Insn]) -> bool {
     let told = |reference| !matches!(reference, Reference::Map { .. } | Reference::Unknown);
@@ -263,10 +256,15 @@ impl<'a> FunctionUses<'a> {
         reference: Reference<'a>,
         guards: impl FnOnce() -> Shared,
     ) -> usize {
+        let mut more = 0;
         let key = match reference {
             Reference::Helper(id) => (Used::Helper, helper::label(id)),
             Reference::Kfunc(name) => (Used::Kfunc, name.into()),
-            Reference::Extern(name) => (Used::Ksym, name.into()),
+            Reference::Extern { name, .. } => (Used::Ksym, name.into()),
+            Reference::Config(name) => {
+                more = usize::from(self.maps.insert(CONFIG));
+                (Used::Ksym, name.into())
+            }
             Reference::Map { name, .. } => return usize::from(self.maps.insert(name)),
             Reference::Unknown => {
                 self.unknown = true;
@@ -283,11 +281,11 @@ impl<'a> FunctionUses<'a> {
         match self.spots.entry(key) {
             Entry::Vacant(entry) => {
                 entry.insert(spot);
-                1
+                more + 1
             }
             Entry::Occupied(mut entry) => {
                 entry.get_mut().join(spot);
-                0
+                more
             }
         }
     }

@@ -34,8 +34,8 @@ fn functions(count: usize) -> Vec<u8> {
 }
 
 fn calls(count: usize, functions: usize) -> Vec<u8> {
-    let call = [0x85, 0, 0, 0, 1, 0, 0, 0];
-    let code: Vec<u8> = (0..count).flat_map(|_| call).collect();
+    let mark = |at: usize| if at < 1 << 18 { 0x10 } else { 0 };
+    let code: Vec<u8> = (0..count).flat_map(|at| [0x85, mark(at), 0, 0, 1, 0, 0, 0]).collect();
     let each = (count / functions) as u64 * 8;
     let list: Vec<Vec<u8>> =
         (0..functions).map(|at| symbol(1, 0x12, 1, at as u64 * each, each)).collect();
@@ -63,9 +63,14 @@ fn relocation(at: usize, symbol: usize) -> [u8; 16] {
 }
 
 /// Relocations of a section, by the symbols in another one.
-fn relocations(of: u32, symbols: u32, list: impl Iterator<Item = [u8; 16]>) -> Part {
+fn relocations(
+    name: &'static str,
+    of: u32,
+    symbols: u32,
+    list: impl Iterator<Item = [u8; 16]>,
+) -> Part {
     let data = list.flatten().collect();
-    Part { link: symbols, info: of, entry: 16, ..part(".rel", REL, 0, data) }
+    Part { link: symbols, info: of, entry: 16, ..part(name, REL, 0, data) }
 }
 
 /// A subprogram and programs that call it. Its first instructions refer to the symbols, whose names are in the strings.
@@ -83,14 +88,14 @@ fn shared(code: &[u8], programs: usize, own: &[Vec<u8>], strings: &[u8]) -> Vec<
         part("xdp", PROGBITS, 6, call.repeat(programs)),
         symbols(3, &list),
         part(".strtab", STRTAB, 0, names),
-        relocations(1, 3, (0..own.len()).map(|at| relocation(at * 8, at + 1))),
-        relocations(2, 3, (0..programs).map(|at| relocation(at * 16, own.len() + 1))),
+        relocations(".rel.text", 1, 3, (0..own.len()).map(|at| relocation(at * 8, at + 1))),
+        relocations(".relxdp", 2, 3, (0..programs).map(|at| relocation(at * 16, own.len() + 1))),
     ])
 }
 
 /// Programs that all reach calls of the same kernel functions.
 fn kfuncs(programs: usize, count: usize, length: usize) -> Vec<u8> {
-    let call = [0x85, 0x20, 0, 0, 0xff, 0xff, 0xff, 0xff];
+    let call = [0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff];
     let (mut strings, mut list) = (vec![0], Vec::new());
     for at in 0..count {
         list.push(symbol(strings.len() as u32, 0x10, 0, 0, 0));
@@ -116,7 +121,7 @@ fn users(data: &'static str, count: usize, code: &[u8], places: &[usize]) -> Vec
         part(data, PROGBITS, 3, [1u32, 4, 4, 4, 0].map(u32::to_le_bytes).concat()),
         symbols(3, &list),
         part(".strtab", STRTAB, 0, [b"\0f\0".to_vec(), long("m")].concat()),
-        relocations(1, 3, all.map(|at| relocation(at, 1))),
+        relocations(".rel.text", 1, 3, all.map(|at| relocation(at, 1))),
     ])
 }
 
@@ -171,7 +176,7 @@ fn maps(definitions: usize, slots: usize) -> Vec<u8> {
         part(".maps", PROGBITS, 3, vec![0; slots * 8]),
         symbols(2, &[symbol(1, 0x11, 1, 0, slots as u64 * 8)]),
         part(".strtab", STRTAB, 0, [vec![0], long("m")].concat()),
-        relocations(1, 2, (0..slots).map(|at| relocation(at * 8, 1))),
+        relocations(".rel.maps", 1, 2, (0..slots).map(|at| relocation(at * 8, 1))),
         part(".BTF", PROGBITS, 0, btf(&types, &strings)),
     ])
 }

@@ -44,6 +44,9 @@ pub enum BtfError {
         /// What it refers to.
         what: String,
     },
+    /// A part that loaders do not take, so that they would go on without all of it.
+    #[error("{0}")]
+    Form(&'static str),
     /// Two CO-RE relocations of one instruction.
     #[error("it has two relocations at offset {offset:#x} of section '{}'", crate::shown(section))]
     Twice {
@@ -95,10 +98,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Btf, BtfError> {
             has: u64::from(header),
         });
     }
+    let (types_end, strings_start) = (u64::from(word(8)?) + u64::from(word(12)?), word(16)?);
+    if word(8)? % 4 != 0 || types_end > strings_start.into() {
+        return Err(BtfError::Form("its types are not aligned, or not in front of its strings"));
+    }
     let types = part("the type table", word(8)?, word(12)?)?;
     let strings = strings(part("the string table", word(16)?, word(20)?)?)?;
     let reader = Reader { bytes: types, at: 0, big_endian };
-    let types = Types { reader, types: vec![], members: 0 }.read()?;
+    let types = Types { reader, types: vec![], members: 0, index: 0 }.read()?;
     let btf = Btf { types, strings, big_endian };
     check_references(&btf)?;
     Ok(btf)
@@ -145,6 +152,8 @@ struct Types<'a> {
     reader: Reader<'a>,
     types: Vec<Type>,
     members: usize,
+    /// The largest id that an array has for its index.
+    index: u32,
 }
 
 impl Types<'_> {
@@ -162,6 +171,9 @@ impl Types<'_> {
             let size_or_type = self.word()?;
             let kind = self.kind(info, size_or_type)?;
             self.types.push(Type { name, kind });
+        }
+        if self.index as usize >= self.types.len() {
+            return Err(BtfError::Form("an array's index is of a type that is not there"));
         }
         Ok(self.types)
     }
@@ -183,7 +195,7 @@ impl Types<'_> {
             2 => Kind::Pointer(ty),
             3 => {
                 let element = TypeId(self.word()?);
-                let _index = self.word()?;
+                self.index = self.index.max(self.word()?);
                 Kind::Array(Array { element, count: self.word()? })
             }
             4 => Kind::Struct(Composite { size, members: self.members(flag, count)? }),
@@ -297,10 +309,15 @@ fn check_references(btf: &Btf) -> Result<(), BtfError> {
             | Kind::Const(to)
             | Kind::Restrict(to)
             | Kind::TypeTag(to)
-            | Kind::Function { proto: to, .. }
             | Kind::Variable { ty: to, .. }
             | Kind::DeclTag { ty: to, .. }
             | Kind::Array(Array { element: to, .. }) => check_type(*to)?,
+            Kind::Function { proto, .. } => {
+                check_type(*proto)?;
+                if !matches!(btf.kind(*proto), Kind::FunctionProto { .. }) {
+                    return Err(BtfError::Form("a function is of a type that is no function's"));
+                }
+            }
             Kind::Struct(c) | Kind::Union(c) => {
                 for member in &c.members {
                     check_name(member.name)?;

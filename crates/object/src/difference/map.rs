@@ -122,13 +122,11 @@ impl Pair<'_> {
     fn keeps(&self) -> (Keeps, String) {
         let said = |keeps, why: &str| (keeps, why.to_owned());
         match self.after.kind {
-            _ if self.after.origin == MapOrigin::Data => {
-                match self.after.name.starts_with(".rodata") {
-                    true => said(Keeps::Own, "constants"),
-                    false if self.upgrade() == Some(Upgrade::Reset) => said(Keeps::Reset, ""),
-                    false => said(Keeps::Variables, ""),
-                }
-            }
+            _ if self.after.origin == MapOrigin::Data => match self.after.is_constant() {
+                true => said(Keeps::Own, "constants"),
+                false if self.upgrade() == Some(Upgrade::Reset) => said(Keeps::Reset, ""),
+                false => said(Keeps::Variables, ""),
+            },
             MapKind::RingBuf | MapKind::PerfEventArray | MapKind::UserRingBuf => {
                 match self.same_ring() {
                     true => said(Keeps::All, ""),

@@ -127,7 +127,7 @@ pub fn list(
     mut each: impl FnMut(Item),
 ) -> Result<(), DisasmError> {
     let opened = Opened::parse(bytes)?;
-    let code = Code::read(&opened.elf, opened.btf.as_ref())?;
+    let code = Code::read(&opened)?;
     let wanted = program.map(|name| of_program(&opened.elf, &code, name)).transpose()?;
     for (index, function) in code.functions.iter().enumerate() {
         if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&index)) {
@@ -196,7 +196,9 @@ impl Listing<'_> {
         match to {
             Reference::Helper(id) => Note::Helper(helper::label(id).into_owned()),
             Reference::Kfunc(name) => Note::Kfunc(name.to_owned()),
-            Reference::Extern(name) => Note::Extern(name.to_owned()),
+            Reference::Extern { name, .. } | Reference::Config(name) => {
+                Note::Extern(name.to_owned())
+            }
             Reference::Function(index) => {
                 let name = self.code.functions.get(index).map(|function| function.name.clone());
                 name.map_or(Note::Unknown, Note::Function)

@@ -23,6 +23,8 @@ pub(super) fn filled_argument(helper: &str) -> Option<usize> {
         | "probe_read_kernel_str"
         | "get_current_comm"
         | "snprintf"
+        | "snprintf_btf"
+        | "get_branch_snapshot"
         | "copy_from_user"
         | "copy_from_user_task"
         | "timer_init"

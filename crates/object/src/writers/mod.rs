@@ -9,8 +9,8 @@ mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::MapKind;
 use crate::calls::Code;
+use crate::{MapFacts, MapKind};
 
 pub use skep_spec::life::Writers;
 
@@ -18,12 +18,19 @@ pub use skep_spec::life::Writers;
 /// are left out.
 pub(crate) struct Analysis<'a> {
     code: &'a Code<'a>,
-    /// Per-CPU or not, by name.
-    maps: Vec<(String, bool)>,
+    maps: Vec<Map>,
     /// Maps that programs write by addresses, which are not followed.
     arenas: BTreeSet<String>,
     /// Instructions that may still be walked, for all programs together.
     budget: usize,
+}
+
+/// A map as programs write it.
+struct Map {
+    name: String,
+    per_cpu: bool,
+    /// The maps that its entries may be, one bit each.
+    inner: u64,
 }
 
 /// How a program writes maps.
@@ -41,12 +48,15 @@ const MOST_MAPS: usize = 64;
 const BUDGET: usize = 8_000_000;
 
 impl<'a> Analysis<'a> {
-    pub(crate) fn new(code: &'a Code<'a>, maps: impl Iterator<Item = (String, MapKind)>) -> Self {
-        let maps: Vec<(String, MapKind)> = maps.collect();
-        let arenas = maps.iter().filter(|(_, kind)| *kind == MapKind::Arena);
-        let arenas = arenas.map(|(name, _)| name.clone()).collect();
-        let maps = maps.into_iter().map(|(name, kind)| (name, kind.is_per_cpu())).collect();
-        Self { code, maps, arenas, budget: BUDGET }
+    pub(crate) fn new(code: &'a Code<'a>, maps: &[MapFacts]) -> Self {
+        let arenas = maps.iter().filter(|map| map.kind == MapKind::Arena);
+        let arenas = arenas.map(|map| map.name.clone()).collect();
+        let map = |map: &MapFacts| Map {
+            name: map.name.clone(),
+            per_cpu: map.kind.is_per_cpu(),
+            inner: if map.kind.holds_maps() { inner(map, maps) } else { 0 },
+        };
+        Self { code, maps: maps.iter().map(map).collect(), arenas, budget: BUDGET }
     }
 
     /// How the program that starts with a function, and uses some maps, writes them.
@@ -59,7 +69,7 @@ impl<'a> Analysis<'a> {
         let worst = || (vec![Writers::Plain; self.maps.len()], u64::MAX);
         let (classes, deleted) = found.unwrap_or_else(worst);
         let mut written = Written::default();
-        for (at, ((name, _), class)) in self.maps.iter().zip(classes).enumerate() {
+        for (at, (Map { name, .. }, class)) in self.maps.iter().zip(classes).enumerate() {
             if class != Writers::None {
                 written.writes.insert(name.clone(), class);
             }
@@ -71,4 +81,15 @@ impl<'a> Analysis<'a> {
         written.writes.extend(arenas.map(|name| (name, Writers::Plain)));
         written
     }
+}
+
+/// What stands in a map's slots, and what could: maps of the same shape as its inner ones, all where that is not told.
+fn inner(outer: &MapFacts, maps: &[MapFacts]) -> u64 {
+    let shape = |map: &MapFacts| (map.kind, map.key_size, map.value_size);
+    let fits = |map: &MapFacts| {
+        outer.slots.iter().any(|slot| slot.name == map.name)
+            || outer.inner.as_deref().is_none_or(|inner| shape(inner) == shape(map))
+    };
+    let bits = maps.iter().take(MOST_MAPS).enumerate().filter(|(_, map)| fits(map));
+    bits.fold(0, |all, (at, _)| all | 1 << at)
 }

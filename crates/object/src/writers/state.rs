@@ -35,6 +35,8 @@ pub(super) enum Address {
     No,
     /// Of this one.
     Of(usize),
+    /// None, or of one whose address was put on a stack.
+    Kept,
     /// Of one or another.
     Any,
 }
@@ -46,7 +48,7 @@ impl Held {
         others: u64::MAX,
         maps: u64::MAX,
         stack: Stack::Any,
-        function: Address::No,
+        function: Address::Kept,
     };
 
     pub(super) fn value_of(maps: u64) -> Self {
@@ -68,6 +70,7 @@ impl Held {
             },
             function: match (self.function, other.function) {
                 (a, b) if a == b => a,
+                (Address::No, Address::Kept) | (Address::Kept, Address::No) => Address::Kept,
                 _ => Address::Any,
             },
         }

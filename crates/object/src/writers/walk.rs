@@ -1,18 +1,20 @@
 //! Walks over a program's functions until nothing new is found.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Writers;
 use super::helpers::{
     CHANGES, FOR_EACH, LOOKUP_PERCPU, LOOKUPS, LOOP, PUSH, TIMER_SET_CALLBACK, UPDATE,
     filled_argument,
 };
 use super::state::{Address, Held, Stack, State};
-use crate::calls::{Code, Reference};
+use super::{Map, Writers};
+use crate::btf_ext::RelocationInfo;
+use crate::calls::{Code, Function, Reference};
 use crate::flow::{InsnSet, target, targets};
+use crate::guard::fetches;
 use crate::helper;
-use crate::insn::{CALL, CALLX, EXIT, GOTOX, Insn, JA, JA32, LD_IMM64, class};
+use crate::insn::{CALL, CALLX, EXIT, GOTOX, INSN_BYTES, Insn, JA, JA32, LD_IMM64, class};
 
 const BPF_NOEXIST: i32 = 1;
 /// What joining two states costs, in instructions.
@@ -23,7 +25,7 @@ const MOST_STATES: usize = 20_000;
 /// One program.
 pub(super) struct Walk<'a> {
     code: &'a Code<'a>,
-    maps: &'a [(String, bool)],
+    maps: &'a [Map],
     budget: &'a mut usize,
     written: Vec<Writers>,
     /// Maps that entries are taken out of, one bit each.
@@ -31,7 +33,27 @@ pub(super) struct Walk<'a> {
     /// Maps of which some call asks for another CPU's values, one bit each.
     others: u64,
     functions: BTreeMap<usize, Known>,
+    /// Functions whose addresses were put on a stack.
+    kept: BTreeSet<usize>,
     changed: bool,
+}
+
+/// A function's instructions.
+struct Body<'a> {
+    insns: &'a [Insn],
+    /// Where jumps lead.
+    targets: InsnSet,
+    /// Whose numbers and distances the loader may change.
+    relocated: InsnSet,
+}
+
+impl<'a> Body<'a> {
+    fn of(code: &'a Code<'a>, function: &Function) -> Self {
+        let (insns, start) = (code.body(function), function.offset(0));
+        let place = |found: &RelocationInfo| (found.offset - start) as usize / INSN_BYTES;
+        let relocated = InsnSet::of(insns, code.core(function).iter().map(place));
+        Self { insns, targets: targets(insns), relocated }
+    }
 }
 
 /// What is known of a function so far.
@@ -44,11 +66,7 @@ struct Known {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(
-        code: &'a Code<'a>,
-        maps: &'a [(String, bool)],
-        budget: &'a mut usize,
-    ) -> Self {
+    pub(super) fn new(code: &'a Code<'a>, maps: &'a [Map], budget: &'a mut usize) -> Self {
         let written = vec![Writers::None; maps.len()];
         Self {
             code,
@@ -58,6 +76,7 @@ impl<'a> Walk<'a> {
             deleted: 0,
             others: 0,
             functions: BTreeMap::new(),
+            kept: BTreeSet::new(),
             changed: false,
         }
     }
@@ -88,14 +107,12 @@ impl<'a> Walk<'a> {
 
     fn function(&mut self, index: usize) -> Option<()> {
         let code = self.code;
-        let function = code.functions.get(index)?;
-        let body = code.body(function);
-        let targets = targets(body);
+        let body = Body::of(code, code.functions.get(index)?);
         let arguments = self.functions.get(&index)?.arguments;
-        self.spend(body.len())?;
+        self.spend(body.insns.len())?;
         let mut ways = Ways::from(State::entry(arguments));
         while let Some((start, state)) = ways.next() {
-            self.follow(index, (body, &targets), start, state, &mut ways)?;
+            self.follow(index, &body, start, state, &mut ways)?;
         }
         Some(())
     }
@@ -104,20 +121,20 @@ impl<'a> Walk<'a> {
     fn follow(
         &mut self,
         index: usize,
-        (body, targets): (&[Insn], &InsnSet),
+        body: &Body<'_>,
         start: usize,
         mut state: State,
         ways: &mut Ways,
     ) -> Option<()> {
         let mut at = start;
-        while let Some(insn) = body.get(at).copied() {
+        while let Some(insn) = body.insns.get(at).copied() {
             self.spend(1)?;
             let jump = target(insn, at);
             if insn.code == EXIT {
                 self.learn(index, |known| known.result = known.result.join(state.reg(0)));
                 break;
             }
-            self.step(index, (body, targets), at, &mut state)?;
+            self.step(index, body, at, &mut state)?;
             if let Some(to) = jump {
                 self.spend(MERGE_COST)?;
                 ways.lead(to, &state)?;
@@ -126,7 +143,7 @@ impl<'a> Walk<'a> {
                 break;
             }
             at += if insn.is_ld_imm64() { 2 } else { 1 };
-            if targets.has(at) {
+            if body.targets.has(at) {
                 self.spend(MERGE_COST)?;
                 ways.lead(at, &state)?;
                 break;
@@ -140,30 +157,26 @@ impl<'a> Walk<'a> {
         Some(())
     }
 
-    fn step(
-        &mut self,
-        index: usize,
-        (body, targets): (&[Insn], &InsnSet),
-        at: usize,
-        state: &mut State,
-    ) -> Option<()> {
+    fn step(&mut self, index: usize, body: &Body<'_>, at: usize, state: &mut State) -> Option<()> {
         let function = self.code.functions.get(index)?;
-        let insn = *body.get(at)?;
+        let insn = *body.insns.get(at)?;
+        // The loader may change how far it reaches.
+        let relocated = body.relocated.has(at);
         match insn.class() {
             class::LD if insn.code == LD_IMM64 => {
                 let held = self.loaded(self.code.reference(function, at));
                 state.set(insn.dst, held);
             }
             class::LD => state.set(0, Held::default()), // loads from packets
-            class::LDX => state.set(insn.dst, read(state, insn)),
-            class::ST | class::STX => self.store(index, insn, state),
-            class::ALU64 => arithmetic(state, insn),
+            class::LDX => state.set(insn.dst, read(state, insn, relocated)),
+            class::ST | class::STX => self.store(index, insn, relocated, state)?,
+            class::ALU64 => arithmetic(state, insn, relocated),
             class::ALU => state.set(insn.dst, Held::default()),
             _ if matches!(insn.code, CALLX | GOTOX) => return None,
             _ if insn.code == CALL => {
                 let reference = self.code.reference(function, at);
-                let creates = sets_noexist(body, targets, at);
-                self.call(reference?, creates, state)?;
+                let creates = sets_noexist(body, at);
+                self.call(index, reference?, creates, state)?;
             }
             _ => {}
         }
@@ -186,16 +199,30 @@ impl<'a> Walk<'a> {
     }
 
     fn bit(&self, name: &str) -> u64 {
-        let at = self.maps.iter().position(|(map, _)| map == name);
+        let at = self.maps.iter().position(|map| map.name == name);
         at.map_or(u64::MAX, |at| 1 << at)
     }
 
-    fn store(&mut self, index: usize, insn: Insn, state: &mut State) {
+    fn store(
+        &mut self,
+        index: usize,
+        insn: Insn,
+        relocated: bool,
+        state: &mut State,
+    ) -> Option<()> {
         const ATOMIC: u8 = 0xc0;
         const ADD: i32 = 0;
         const FETCH: i32 = 1;
+        const LOAD_ACQUIRE: i32 = 0x100;
+        const STORE_RELEASE: i32 = 0x110;
+        let mut atomic = insn.class() == class::STX && insn.code & 0xe0 == ATOMIC;
+        if atomic && insn.imm == LOAD_ACQUIRE {
+            state.set(insn.dst, read(state, insn, relocated));
+            return Some(());
+        }
+        atomic &= insn.imm != STORE_RELEASE;
         let to = state.reg(insn.dst);
-        let atomic = insn.class() == class::STX && insn.code & 0xe0 == ATOMIC;
+        let to = if relocated { to.somewhere() } else { to };
         // Only what is added can be added up again: a bit that both versions set would count twice.
         let adds = atomic && insn.imm & !FETCH == ADD;
         self.write(to, if adds { Writers::Atomic } else { Writers::Plain });
@@ -206,91 +233,116 @@ impl<'a> Walk<'a> {
                 let back = if to.stack == Stack::No { Held::default() } else { Held::ANY };
                 state.set(reg, back);
             }
-            return;
+            return Some(());
         }
         let stored = if insn.class() == class::STX { state.reg(insn.src) } else { Held::default() };
+        match stored.function {
+            Address::Of(function) => self.changed |= self.kept.insert(function),
+            Address::Any => return None,
+            Address::No | Address::Kept => {}
+        }
         match to.stack {
             Stack::At(at) => state.store(at.wrapping_add(i32::from(insn.off)), stored),
-            Stack::Any if stored != Held::default() => {
-                state.forget_slots();
-                self.learn(index, |known| known.escapes = true);
-            }
+            Stack::Any if stored != Held::default() => self.escape(index, state),
             _ => {}
         }
+        Some(())
     }
 
-    fn call(&mut self, reference: Reference<'_>, creates: bool, state: &mut State) -> Option<()> {
+    /// Pointers may be anywhere on the stacks of a function and its callers now.
+    fn escape(&mut self, index: usize, state: &mut State) {
+        state.forget_slots();
+        self.learn(index, |known| known.escapes = true);
+    }
+
+    fn call(
+        &mut self,
+        index: usize,
+        reference: Reference<'_>,
+        creates: bool,
+        state: &mut State,
+    ) -> Option<()> {
         let arguments: [Held; 5] = std::array::from_fn(|n| state.reg(n as u8 + 1));
-        let result = match reference {
+        let (result, escapes) = match reference {
             Reference::Helper(id) => self.helper(id, arguments, creates)?,
             Reference::Function(callee) => {
                 let known = self.pass(callee, arguments);
-                if known.escapes {
-                    state.forget_slots();
-                }
-                known.result.somewhere()
+                (known.result.somewhere(), known.escapes)
             }
             Reference::Kfunc(_) => {
-                self.callbacks(arguments, [Held::ANY; 5])?;
+                let escapes = self.callbacks(arguments, [Held::ANY; 5])?;
                 arguments.into_iter().for_each(|held| self.write(held, Writers::Plain));
-                Held::default()
+                (Held::default(), escapes)
             }
-            Reference::Map { .. } | Reference::Extern(_) | Reference::Unknown => return None,
+            Reference::Map { .. }
+            | Reference::Extern { .. }
+            | Reference::Config(_)
+            | Reference::Unknown => return None,
         };
+        if escapes {
+            self.escape(index, state);
+        }
         state.set(0, result);
         (1..=5).for_each(|reg| state.set(reg, Held::default()));
         Some(())
     }
 
-    fn helper(&mut self, id: u32, arguments: [Held; 5], creates: bool) -> Option<Held> {
+    /// What a helper gives back, and whether a callback puts pointers on stacks.
+    fn helper(&mut self, id: u32, arguments: [Held; 5], creates: bool) -> Option<(Held, bool)> {
         let [first, _, third, ..] = arguments;
         let maps = first.maps | first.values; // an inner map stands for the outer
+        let (none, value) = (Held::default(), Held::value_of(maps));
+        let mut passed = [Held::ANY; 5];
         match id {
-            UPDATE if creates => self.write(Held::value_of(maps), Writers::Atomic),
-            UPDATE => self.write(Held::value_of(maps), Writers::Plain),
+            UPDATE if creates => self.write(value, Writers::Atomic),
+            UPDATE => self.write(value, Writers::Plain),
             _ if CHANGES.contains(&id) => {
                 self.change(maps);
                 self.deleted |= if id == PUSH { 0 } else { maps };
             }
-            FOR_EACH => {
-                let none = Held::default();
-                let value = Held::value_of(maps);
-                self.callbacks(arguments, [first, none, value, third, none])?;
-            }
-            LOOP => {
-                let none = Held::default();
-                self.callbacks(arguments, [none, third, none, none, none])?;
-            }
+            FOR_EACH => passed = [first, none, value, third, none],
+            LOOP => passed = [none, third, none, none, none],
             TIMER_SET_CALLBACK => {
-                let (none, map) = (Held::default(), Held::map(first.values));
                 let value = Held::value_of(first.values);
-                self.callbacks(arguments, [map, none, value, none, none])?;
+                passed = [Held::map(first.values), none, value, none, none];
             }
-            _ => {
-                self.callbacks(arguments, [Held::ANY; 5])?;
-                let filled =
-                    helper::name(id).and_then(filled_argument).and_then(|n| arguments.get(n));
-                self.write(filled.copied().unwrap_or_default(), Writers::Plain);
-            }
+            _ => {}
         }
+        // What is beyond the kernel's list may do anything.
+        let filled = filled_argument(helper::name(id)?).and_then(|n| arguments.get(n));
+        self.write(filled.copied().unwrap_or_default(), Writers::Plain);
+        let escapes = self.callbacks(arguments, passed)?;
         if id == LOOKUP_PERCPU {
             self.changed |= maps & !self.others != 0;
             self.others |= maps;
-            return Some(Held { others: maps, ..Held::value_of(maps) });
+            return Some((Held { others: maps, ..value }, escapes));
         }
-        Some(if LOOKUPS.contains(&id) { Held::value_of(maps) } else { Held::default() })
+        let found = || Held { maps: self.inner(maps), ..value };
+        Some((if LOOKUPS.contains(&id) { found() } else { none }, escapes))
     }
 
-    /// Passes arguments to every function whose address is among those of a call.
-    fn callbacks(&mut self, arguments: [Held; 5], passed: [Held; 5]) -> Option<()> {
+    /// The maps that entries of maps may be.
+    fn inner(&self, maps: u64) -> u64 {
+        let held = self.maps.iter().enumerate().filter(|(at, _)| maps >> at & 1 == 1);
+        held.fold(0, |all, (_, map)| all | map.inner)
+    }
+
+    /// Passes arguments to every function whose address is among those of a call; whether one puts pointers on stacks.
+    fn callbacks(&mut self, arguments: [Held; 5], passed: [Held; 5]) -> Option<bool> {
+        let mut escapes = false;
         for argument in arguments {
             match argument.function {
                 Address::No => {}
-                Address::Of(callee) => _ = self.pass(callee, passed),
+                Address::Of(callee) => escapes |= self.pass(callee, passed).escapes,
+                Address::Kept => {
+                    for callee in self.kept.clone() {
+                        escapes |= self.pass(callee, [Held::ANY; 5]).escapes;
+                    }
+                }
                 Address::Any => return None,
             }
         }
-        Some(())
+        Some(escapes)
     }
 
     /// Passes arguments to a function and tells what is known of it.
@@ -320,11 +372,11 @@ impl<'a> Walk<'a> {
     fn write(&mut self, to: Held, class: Writers) {
         // What may be anything is another CPU's value only where somebody asked for one.
         let others = to.others & self.others;
-        for (at, (written, (_, per_cpu))) in self.written.iter_mut().zip(self.maps).enumerate() {
+        for (at, (written, map)) in self.written.iter_mut().zip(self.maps).enumerate() {
             let class = match class {
                 // An addition to another CPU's value is lost where that CPU stores at the same time.
                 Writers::Atomic if others >> at & 1 == 1 => Writers::Plain,
-                Writers::Plain if *per_cpu && others >> at & 1 == 0 => Writers::PlainPerCpu,
+                Writers::Plain if map.per_cpu && others >> at & 1 == 0 => Writers::PlainPerCpu,
                 class => class,
             };
             if to.values >> at & 1 == 1 {
@@ -374,15 +426,15 @@ impl Ways {
     }
 }
 
-fn read(state: &State, insn: Insn) -> Held {
+fn read(state: &State, insn: Insn, relocated: bool) -> Held {
     match state.reg(insn.src).stack {
         Stack::No => Held::default(),
-        Stack::At(at) => state.load(at.wrapping_add(i32::from(insn.off))),
-        Stack::Any => Held::ANY,
+        Stack::At(at) if !relocated => state.load(at.wrapping_add(i32::from(insn.off))),
+        _ => Held::ANY,
     }
 }
 
-fn arithmetic(state: &mut State, insn: Insn) {
+fn arithmetic(state: &mut State, insn: Insn, relocated: bool) {
     const MOV: u8 = 0xb0;
     const ADD: u8 = 0x00;
     const SUB: u8 = 0x10;
@@ -397,23 +449,25 @@ fn arithmetic(state: &mut State, insn: Insn) {
         SUB => left.moved(insn.imm.wrapping_neg()),
         _ => Held::default(),
     };
-    state.set(insn.dst, held);
+    state.set(insn.dst, if relocated { held.somewhere() } else { held });
 }
 
 /// Whether the `map_update_elem` at a place only creates: r4 was last set to `BPF_NOEXIST`, with no way in between.
-fn sets_noexist(body: &[Insn], targets: &InsnSet, call: usize) -> bool {
+fn sets_noexist(body: &Body<'_>, call: usize) -> bool {
     const MOV64_IMM: u8 = 0xb7;
     const MOV32_IMM: u8 = 0xb4;
     const LOOK_BACK: usize = 32;
+    const FLAGS: u8 = 4;
     for at in (call.saturating_sub(LOOK_BACK)..call).rev() {
-        let Some(insn) = body.get(at).filter(|_| !targets.has(at + 1)) else {
+        let Some(insn) = body.insns.get(at).filter(|_| !body.targets.has(at + 1)) else {
             return false;
         };
-        if insn.is_jump() || matches!(insn.code, CALL | EXIT) {
+        if insn.is_jump() || matches!(insn.code, CALL | EXIT) || fetches(*insn, FLAGS) {
             return false;
         }
-        if insn.dst == 4 && !matches!(insn.class(), class::ST | class::STX) {
-            return matches!(insn.code, MOV64_IMM | MOV32_IMM) && insn.imm == BPF_NOEXIST;
+        if insn.dst == FLAGS && !matches!(insn.class(), class::ST | class::STX) {
+            let constant = matches!(insn.code, MOV64_IMM | MOV32_IMM) && !body.relocated.has(at);
+            return constant && insn.imm == BPF_NOEXIST;
         }
     }
     false

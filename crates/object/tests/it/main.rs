@@ -11,6 +11,7 @@ mod foreign;
 mod forge;
 mod hostile;
 mod layouts;
+mod loaders;
 mod made;
 mod peers;
 mod permissions;

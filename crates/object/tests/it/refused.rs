@@ -119,7 +119,7 @@ fn relocations_out_of_range_are_refused() {
     let call = [[0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0x7f], EXIT].concat();
     let bad = parse(&object("xdp", "main", &call, &[relocation(0, 77)])).unwrap_err();
     assert!(matches!(bad, ObjectError::Malformed { .. }), "{bad:?}");
-    let into_nowhere = parse(&object("xdp", "main", &call, &[])).unwrap();
+    let into_nowhere = parse(&object("xdp", "main", &call, &[relocation(0, 1)])).unwrap();
     assert!(into_nowhere.programs[0].unknown_calls, "the call leads out of the section");
     let mut elsewhere = relocation(0, 1);
     elsewhere.info = 999;
@@ -260,16 +260,12 @@ fn programs_that_all_call_each_other() {
     // Each of 200 programs calls all 200: every program alone is small, together they reach 8 million calls.
     const COUNT: u64 = 200;
     let each = COUNT * 8 + 8;
-    let mut code = Vec::new();
-    for from in 0..COUNT {
-        for to in 0..COUNT {
-            let at = from * (COUNT + 1) + to;
-            let distance = i32::try_from((to * (COUNT + 1)).cast_signed() - at.cast_signed() - 1);
-            code.extend([0x85, 0x10, 0, 0]);
-            code.extend(distance.unwrap().to_le_bytes());
-        }
-        code.extend(EXIT);
-    }
+    let call = [0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff];
+    let code = [call.repeat(COUNT as usize), EXIT.to_vec()].concat().repeat(COUNT as usize);
+    let pairs =
+        (0..COUNT).flat_map(|from| (0..COUNT).map(move |to| (from * each + to * 8, to + 1)));
+    let relocation = |(at, to): (u64, u64)| [at, to << 32 | 10].map(u64::to_le_bytes).concat();
+    let relocations: Vec<u8> = pairs.flat_map(relocation).collect();
     let names: Vec<String> = (0..COUNT).map(|number| format!("f{number:03}")).collect();
     let strings = format!("\0{}\0", names.join("\0"));
     let list: Vec<Vec<u8>> =
@@ -278,6 +274,7 @@ fn programs_that_all_call_each_other() {
         part("xdp", PROGBITS, 6, code),
         symbols(2, &list),
         part(".strtab", STRTAB, 0, strings.into_bytes()),
+        Part { link: 2, info: 1, entry: 16, ..part(".relxdp", REL, 0, relocations) },
     ]);
     assert_eq!(limit(&bytes), "calls of all programs");
 }
@@ -367,4 +364,37 @@ fn half_an_instruction_at_the_end_is_refused() {
     assert!(malformed(&object("xdp", "main", &half, &[])).contains("middle of an instruction"));
     let whole = [[0x18, 1, 0, 0, 7, 0, 0, 0], [0; 8], EXIT].concat();
     assert!(parse(&object("xdp", "main", &whole, &[])).is_ok());
+}
+
+/// Loaders go on without types that they cannot read, and then ask the kernel for nothing.
+#[test]
+fn types_that_loaders_would_go_on_without_are_refused() {
+    let form = |types: Vec<u8>, ext: Vec<u8>| {
+        let parts = [part(".BTF", PROGBITS, 0, types), part(".BTF.ext", PROGBITS, 0, ext)];
+        match parse(&object("xdp", "main", &EXIT, &parts)) {
+            Err(ObjectError::Btf { source: BtfError::Form(why), .. }) => why,
+            other => panic!("{:?}", other.map(|facts| facts.programs)),
+        }
+    };
+    let types = || btf(&[0, info(4, 0), 8], b"\0xdp\x000\0");
+    let ext = || core(1, &[[0, 1, 5, 8]]);
+    let other = |at: usize, byte: u8| {
+        let mut ext = ext();
+        ext[at] = byte;
+        ext
+    };
+    assert_eq!(form(types(), other(2, 2)), "its header is of no known form");
+    assert_eq!(form(types(), other(3, 1)), "its header is of no known form");
+    assert_eq!(form(types(), other(4, 20)), "its header is of no known form");
+    assert_eq!(form(types(), other(24, 2)), "a table is not aligned");
+    let records = "a table has no records, or records of no known form";
+    assert_eq!(form(types(), other(32, 12)), records);
+    assert_eq!(form(types(), other(28, 4)), records);
+    assert_eq!(form(types(), other(40, 0)), "a table has a section without records");
+    let of = |words: &[u32]| form(btf(words, b"\0"), Vec::new());
+    assert_eq!(of(&[0, info(12, 0), 0]), "a function is of a type that is no function's");
+    assert_eq!(of(&[0, info(3, 0), 0, 0, 7, 1]), "an array's index is of a type that is not there");
+    let mut behind = btf(&[0, info(4, 0), 8], b"\0");
+    behind[16] = 8; // the strings would begin inside the types
+    assert!(form(behind, Vec::new()).contains("in front of its strings"));
 }

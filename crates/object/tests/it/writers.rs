@@ -57,3 +57,44 @@ fn programs_are_told_apart() {
     }
     "#);
 }
+
+/// Maps that one program of the object writes, those that it cannot tell apart included.
+fn reached(program: &str) -> Vec<String> {
+    let facts = facts("../../../../spec/vectors/files/objects/reached.c", &[]);
+    let program = facts.program(program).unwrap();
+    let plain = program.writes.iter().filter(|(_, class)| **class == Writers::Plain);
+    plain.map(|(map, _)| map.clone()).collect()
+}
+
+#[test]
+fn a_write_to_an_inner_map_is_one_of_all_that_may_stand_there() {
+    assert_eq!(reached("through_outer"), ["could_be", "in_slot", "outer"]);
+}
+
+#[test]
+fn helpers_that_fill_memory_write_it() {
+    assert_eq!(reached("fills"), ["branches", "filled"]);
+}
+
+#[test]
+fn pointers_are_followed_through_loads_and_stores_with_an_order() {
+    assert_eq!(reached("acquires"), ["acquired"]);
+    assert_eq!(reached("releases"), ["released"]);
+}
+
+#[test]
+fn what_is_left_on_a_callers_stack_is_found_there() {
+    for (program, map) in [("returns", "returned"), ("hands", "handed"), ("moves", "moved")] {
+        assert!(reached(program).iter().any(|found| found == map), "{program}");
+    }
+}
+
+#[test]
+fn a_callback_whose_address_was_stored_is_followed() {
+    assert!(reached("keeps").contains(&"kept".to_owned()));
+}
+
+#[test]
+fn flags_that_an_atomic_instruction_fetched_are_none() {
+    assert_eq!(reached("fetches"), ["any"]);
+}

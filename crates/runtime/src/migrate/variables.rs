@@ -12,7 +12,7 @@ use crate::plan::{Exactness, FieldMove, MapChange, MapPlan, Place};
 impl Pair<'_> {
     /// Constants are the version's own; variables are copied, or moved where the manifest says how.
     pub(super) fn variables(&self, resets: bool) -> MapPlan {
-        if self.name.contains(".rodata") {
+        if self.new.map.is_constant() {
             let why = "constants are each version's own";
             return plan(MapChange::Reset, why, Exactness::Exact);
         }
