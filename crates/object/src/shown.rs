@@ -15,6 +15,13 @@ pub fn shown_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_hostile(c) && !matches!(c, '\n' | '\t'))
 }
 
+/// A name as messages repeat it: cut off where it is longer than any that people give.
+pub(crate) fn brief(name: &str) -> Cow<'_, str> {
+    const MOST: usize = 128;
+    let end = name.floor_char_boundary(MOST);
+    if end == name.len() { name.into() } else { format!("{}…", &name[..end]).into() }
+}
+
 fn escaped(text: &str, is_escaped: fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(is_escaped) {
         return Cow::Borrowed(text);

@@ -5,10 +5,14 @@
 #[allow(dead_code, reason = "others use the rest")]
 mod forge;
 
+use std::collections::BTreeMap;
+
 use forge::{
     EXIT, PROGBITS, Part, REL, STRTAB, btf, core, elf, info, object, part, symbol, symbols,
 };
-use skep_object::Facts;
+use skep_object::event::Decoder;
+use skep_object::layout::{LayoutChange, compare};
+use skep_object::{Btf, Facts, TypeId};
 
 const MOST: usize = 64 << 20;
 
@@ -19,11 +23,11 @@ fn memory(line: &str) -> usize {
     found.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
 
-/// The peak that reading an object adds.
-fn added(bytes: &[u8]) -> (usize, bool) {
+/// The peak that reading something adds, and whether it can be read.
+fn added(read: impl FnOnce() -> bool) -> (usize, bool) {
     std::fs::write("/proc/self/clear_refs", "5").unwrap(); // forgets the peak so far
     let before = memory("VmRSS:");
-    let is_read = Facts::parse(bytes).is_ok();
+    let is_read = read();
     (memory("VmHWM:").saturating_sub(before), is_read)
 }
 
@@ -222,7 +226,7 @@ fn no_object_takes_more_than_64_mib() {
         ("slots", maps(1, 200_000)),
         ("a licence", licence(30_000_000)),
     ] {
-        let (added, is_read) = added(&bytes);
+        let (added, is_read) = added(|| Facts::parse(&bytes).is_ok());
         println!(
             "{what}: {} KiB of file, {} KiB more, read: {is_read}",
             bytes.len() >> 10,
@@ -233,6 +237,50 @@ fn no_object_takes_more_than_64_mib() {
             beyond.push(format!("{what}: {} MiB", added >> 20));
         }
     }
+    for (what, added) in types_read() {
+        println!("{what}: {} KiB more", added >> 10);
+        beyond.extend((added > MOST).then(|| format!("{what}: {} MiB", added >> 20)));
+    }
     assert!(beyond.is_empty(), "{beyond:#?}");
     assert!(worst > MOST / 8, "the worst cases take little: {worst} bytes");
+}
+
+/// Types of a struct, the last, of so many members of one enumeration that has so many names.
+fn of_one_enumeration(members: u32, names: u32) -> Btf {
+    let mut strings = vec![0];
+    let mut name = |at: u32| {
+        strings.extend(format!("{at:x}\0").into_bytes());
+        strings.len() as u32 - format!("{at:x}\0").len() as u32
+    };
+    let mut words = vec![0, info(6, names), 4];
+    (0..names).for_each(|at| words.extend([name(at), at]));
+    words.extend([0, info(4, members), members * 4]);
+    (0..members).for_each(|at| words.extend([name(at), 1, at * 32]));
+    Btf::parse(&btf(&words, &strings)).unwrap()
+}
+
+/// Types of a struct, the last: structs in each other, around many numbers, each with a long name.
+fn deep(numbers: u32) -> Btf {
+    let mut strings = [vec![0], long("m")].concat();
+    let mut words = vec![0, info(1, 0), 8, 64, 0, info(4, numbers), numbers * 8];
+    for at in 0..numbers {
+        words.extend([strings.len() as u32, 1, at * 64]);
+        strings.extend(format!("n{at}\0").into_bytes());
+    }
+    (0..28).for_each(|at| words.extend([0, info(4, 1), numbers * 8, 1, 2 + at, 0]));
+    Btf::parse(&btf(&words, &strings)).unwrap()
+}
+
+/// Of an object that was read: long paths of many fields, and many fields of one enumeration.
+fn types_read() -> [(&'static str, usize); 2] {
+    let (none, plain) = (BTreeMap::new(), BTreeMap::new());
+    let (old, new) = (deep(2000), deep(1999));
+    let (paths, differ) = added(|| {
+        let change = compare(&old, TypeId(30), &new, TypeId(30), &none);
+        matches!(change, LayoutChange::Incompatible(_))
+    });
+    let types = of_one_enumeration(4000, 0xffff);
+    let (names, is_read) = added(|| Decoder::new(&types, TypeId(2), &plain).is_ok());
+    assert!(differ && is_read);
+    [("paths of leaves", paths), ("fields of one enumeration", names)]
 }

@@ -2,6 +2,7 @@
 
 use super::{Array, Btf, Composite, Kind, TypeId};
 use crate::limits::TYPE_DEPTH;
+use crate::shown::brief;
 
 impl Btf {
     /// The type under typedefs, qualifiers and tags; `void` where they go in a circle.
@@ -81,8 +82,8 @@ impl Btf {
     fn describe_at(&self, id: TypeId, depth: usize) -> String {
         let Some(depth) = depth.checked_sub(1) else { return "…".to_owned() };
         let ty = self.ty(id);
-        let name = self.name(ty);
-        let tagged = |tag: &str| match name {
+        let name = brief(self.name(ty));
+        let tagged = |tag: &str| match &*name {
             "" => format!("{tag} {{…}}"),
             name => format!("{tag} {name}"),
         };
@@ -96,7 +97,7 @@ impl Btf {
             Kind::Const(to) => format!("const {}", self.describe_at(*to, depth)),
             Kind::Volatile(to) => format!("volatile {}", self.describe_at(*to, depth)),
             Kind::Restrict(to) | Kind::TypeTag(to) => self.describe_at(*to, depth),
-            _ => name.to_owned(),
+            _ => name.into_owned(),
         }
     }
 }

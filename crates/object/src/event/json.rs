@@ -116,16 +116,15 @@ fn serialize_integer<S: Serializer>(value: i128, serializer: S) -> Result<S::Ok,
     }
 }
 
-/// The whole elements of an array that are there.
+/// The whole elements of an array that are there; of such without bytes none, or there would be any number.
 pub(super) fn elements(
     data: &[u8],
     stride: usize,
     count: Option<usize>,
 ) -> std::slice::Chunks<'_, u8> {
-    let stride = stride.max(1);
-    let whole = data.len() / stride;
+    let whole = data.len().checked_div(stride).unwrap_or(0);
     let count = count.map_or(whole, |count| count.min(whole));
-    data.get(..count * stride).unwrap_or(&[]).chunks(stride)
+    data.get(..count * stride).unwrap_or(&[]).chunks(stride.max(1))
 }
 
 /// Text up to the first NUL, within `size` bytes, or to the end.

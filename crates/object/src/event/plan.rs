@@ -6,9 +6,9 @@ use skep_spec::manifest;
 
 use super::DecoderError;
 use super::format::{self, Format};
-use super::scalar::Scalar;
+use super::scalar::{Enums, Scalar, is_number};
 use crate::btf::{Array, Int, Kind, Member};
-use crate::limits::{RECORD_FIELDS, TYPE_DEPTH};
+use crate::limits::{RECORD_FIELDS, RECORD_NAMES, TYPE_DEPTH};
 use crate::{Btf, TypeId};
 
 /// How a value looks in memory.
@@ -50,11 +50,30 @@ impl Shape {
             Self::Raw | Self::Text(None | Some(0)) | Self::Array { count: None | Some(0), .. } => {
                 true
             }
+            Self::Array { stride: 0, .. } => true,
             Self::Struct(fields) => fields.iter().all(|field| field.shape.is_empty()),
             _ => false,
         }
     }
+
+    /// Bytes of the names that one record repeats at most.
+    fn names(&self) -> usize {
+        match self {
+            Self::Scalar(scalar) => scalar.longest_name(),
+            Self::Array { stride: 0, .. } => 0,
+            Self::Array { element, stride, count } => {
+                element.names().saturating_mul(count.unwrap_or(UNTOLD / stride))
+            }
+            Self::Struct(fields) => fields.iter().fold(0, |all, field| {
+                all.saturating_add(field.name.len()).saturating_add(field.shape.names())
+            }),
+            _ => 0,
+        }
+    }
 }
+
+/// What an array without a length is taken to have, in bytes.
+const UNTOLD: usize = 64 << 10;
 
 #[derive(Clone, Debug)]
 pub(super) struct Field {
@@ -75,8 +94,12 @@ pub(super) fn compile(
     ty: TypeId,
     formats: &BTreeMap<String, manifest::Field>,
 ) -> Result<Shape, DecoderError> {
-    let mut compiler = Compiler { btf, root: ty, formats, used: vec![], fields: 0 };
+    let (enums, used) = (Enums::default(), Vec::new());
+    let mut compiler = Compiler { btf, root: ty, formats, used, fields: 0, enums };
     let shape = compiler.shape(ty, "", TYPE_DEPTH, true)?;
+    if shape.names() > RECORD_NAMES {
+        return Err(compiler.limit("bytes of names in a record", RECORD_NAMES));
+    }
     if let Some(field) = formats.keys().find(|field| !compiler.used.contains(field)) {
         let paths = paths(&shape);
         return Err(DecoderError::NoField {
@@ -94,6 +117,7 @@ struct Compiler<'a> {
     formats: &'a BTreeMap<String, manifest::Field>,
     used: Vec<&'a String>,
     fields: usize,
+    enums: Enums,
 }
 
 impl<'a> Compiler<'a> {
@@ -109,8 +133,8 @@ impl<'a> Compiler<'a> {
             return Err(self.limit("levels", TYPE_DEPTH));
         };
         let btf = self.btf;
-        let big_endian = btf.big_endian();
-        Ok(match btf.kind(btf.skip_modifiers(ty)) {
+        let (big_endian, bare) = (btf.big_endian(), btf.skip_modifiers(ty));
+        Ok(match btf.kind(bare) {
             Kind::Struct(_) | Kind::Union(_) => {
                 let mut fields = Vec::new();
                 self.members(ty, path, 0, depth, last, &mut fields)?;
@@ -119,7 +143,7 @@ impl<'a> Compiler<'a> {
             Kind::Array(array) => self.array(*array, path, depth, last)?,
             Kind::Int(_) if self.is_char(ty) => Shape::Text(Some(1)),
             Kind::Float { size } => Shape::Float { size: *size as usize, big_endian },
-            kind => match Scalar::of(btf, kind) {
+            _ => match Scalar::of(btf, bare, &mut self.enums) {
                 Some(scalar) => Shape::Scalar(scalar),
                 None => Shape::Bytes { size: self.size(ty), big_endian },
             },
@@ -197,7 +221,8 @@ impl<'a> Compiler<'a> {
         last: bool,
     ) -> Result<Shape, DecoderError> {
         let btf = self.btf;
-        let kind = btf.kind(btf.skip_modifiers(member.ty));
+        let bare = btf.skip_modifiers(member.ty);
+        let kind = btf.kind(bare);
         let skip = (member.bit_offset % 8) as u8;
         let bits = match kind {
             // Old compilers put a bit field's place into a type of its own.
@@ -206,9 +231,10 @@ impl<'a> Compiler<'a> {
             }
             _ => (member.bits > 0).then_some((skip, member.bits)),
         };
-        match (bits, Scalar::of(btf, kind)) {
-            (Some((skip, bits)), Some(scalar)) => Ok(Shape::Scalar(scalar.bits(skip, bits))),
-            _ => self.shape(member.ty, path, depth, last),
+        let scalar = bits.and_then(|bits| Some((bits, Scalar::of(btf, bare, &mut self.enums)?)));
+        match scalar {
+            Some(((skip, bits), scalar)) => Ok(Shape::Scalar(scalar.bits(skip, bits))),
+            None => self.shape(member.ty, path, depth, last),
         }
     }
 
@@ -224,8 +250,7 @@ impl<'a> Compiler<'a> {
         self.used.push(key);
         let Some(format) = format::parse(path, field)? else { return Ok(None) };
         let kind = self.btf.kind(self.btf.skip_modifiers(ty));
-        let fits = format.takes_bytes(self.size(ty))
-            || (format.takes_number() && Scalar::of(self.btf, kind).is_some());
+        let fits = format.takes_bytes(self.size(ty)) || (format.takes_number() && is_number(kind));
         if !fits {
             return Err(DecoderError::Mismatch {
                 field: path.to_owned(),

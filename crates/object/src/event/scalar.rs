@@ -1,7 +1,10 @@
 //! Numbers in memory: integers, booleans, enumerators, pointers, bit fields.
 
-use crate::btf::{Enum, Int};
-use crate::{Btf, btf::Kind};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::btf::{Enum, Int, Kind};
+use crate::{Btf, TypeId};
 
 /// A number of at most 64 bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,22 +30,48 @@ pub(super) enum Meaning {
     Signed,
     Bool,
     Pointer,
-    Enum { signed: bool, names: Vec<(i128, Box<str>)> },
+    Enum { signed: bool, names: Arc<Names> },
+}
+
+/// The names of an enumeration's values, in order of these.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Names {
+    values: Vec<(i128, Box<str>)>,
+    longest: usize,
+}
+
+/// The enumerations of a record: many fields may be of one that has many names.
+#[derive(Default)]
+pub(super) struct Enums {
+    known: BTreeMap<TypeId, Meaning>,
+}
+
+impl Enums {
+    fn meaning(&mut self, btf: &Btf, id: TypeId, list: &Enum) -> Meaning {
+        self.known.entry(id).or_insert_with(|| enumeration(btf, list)).clone()
+    }
 }
 
 impl Scalar {
-    /// A scalar of a kind; none for what is no number of at most 8 bytes.
-    pub(super) fn of(btf: &Btf, kind: &Kind) -> Option<Self> {
-        let (size, meaning) = match kind {
-            Kind::Int(Int { size, bool: true, .. }) => (*size, Meaning::Bool),
-            Kind::Int(Int { size, signed: true, .. }) => (*size, Meaning::Signed),
-            Kind::Int(Int { size, .. }) => (*size, Meaning::Unsigned),
-            Kind::Pointer(_) => (8, Meaning::Pointer),
-            Kind::Enum(e) | Kind::Enum64(e) => (e.size, enumeration(btf, e)),
-            _ => return None,
+    /// A scalar of a bare type; none for what is no number of at most 8 bytes.
+    pub(super) fn of(btf: &Btf, id: TypeId, enums: &mut Enums) -> Option<Self> {
+        let bytes = bytes(btf.kind(id))?;
+        let meaning = match btf.kind(id) {
+            Kind::Int(Int { bool: true, .. }) => Meaning::Bool,
+            Kind::Int(Int { signed: true, .. }) => Meaning::Signed,
+            Kind::Pointer(_) => Meaning::Pointer,
+            Kind::Enum(list) | Kind::Enum64(list) => enums.meaning(btf, id, list),
+            _ => Meaning::Unsigned,
         };
-        let bytes = u8::try_from(size).ok().filter(|bytes| (1..=8).contains(bytes))?;
         Some(Self { width: Width::Bytes(bytes), meaning, big_endian: btf.big_endian() })
+    }
+
+    /// Bytes of the longest name that it may be shown as.
+    pub(super) fn longest_name(&self) -> usize {
+        match &self.meaning {
+            Meaning::Enum { names, .. } => names.longest,
+            _ => 0,
+        }
     }
 
     /// The same number as a bit field.
@@ -89,9 +118,24 @@ impl Scalar {
     /// The enumerator's name for a value.
     pub(super) fn name(&self, value: i128) -> Option<&str> {
         let Meaning::Enum { names, .. } = &self.meaning else { return None };
-        let at = names.binary_search_by_key(&value, |(v, _)| *v).ok()?;
-        names.get(at).map(|(_, name)| &**name)
+        let at = names.values.binary_search_by_key(&value, |(v, _)| *v).ok()?;
+        names.values.get(at).map(|(_, name)| &**name)
     }
+}
+
+/// Whether a kind is a number of at most 8 bytes.
+pub(super) fn is_number(kind: &Kind) -> bool {
+    bytes(kind).is_some()
+}
+
+fn bytes(kind: &Kind) -> Option<u8> {
+    let size = match kind {
+        Kind::Int(Int { size, .. }) => *size,
+        Kind::Pointer(_) => 8,
+        Kind::Enum(list) | Kind::Enum64(list) => list.size,
+        _ => return None,
+    };
+    u8::try_from(size).ok().filter(|bytes| (1..=8).contains(bytes))
 }
 
 fn enumeration(btf: &Btf, e: &Enum) -> Meaning {
@@ -104,5 +148,6 @@ fn enumeration(btf: &Btf, e: &Enum) -> Meaning {
     names.dedup_by_key(|(value, _)| *value);
     // Compilers before `enum` kept its sign in BTF write -1 as 0xffffffff.
     let signed = e.signed || names.iter().any(|(value, _)| *value < 0);
-    Meaning::Enum { signed, names }
+    let longest = names.iter().map(|(_, name)| name.len()).max().unwrap_or(0);
+    Meaning::Enum { signed, names: Arc::new(Names { values: names, longest }) }
 }

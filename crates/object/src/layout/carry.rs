@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::leaves::{Content, Leaf};
 use super::{FieldPair, Span};
 use crate::btf::{Enum, Kind, Same};
+use crate::shown::brief;
 
 /// The pair of two leaves, or why there is none.
 pub(super) fn carried(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> Result<FieldPair, String> {
@@ -59,8 +60,9 @@ pub(super) fn meaning(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> Result<(),
             return Err("it shares its place with others in a union now".to_owned());
         }
     }
-    let (was, is) = (&old.text, &new.text);
+    let (left, right) = (same.left, same.right);
     let other = || {
+        let (was, is) = (left.describe(old.ty), right.describe(new.ty));
         if was == is { format!("{is} changed") } else { format!("it was {was}, it is {is} now") }
     };
     match (&old.content, &new.content) {
@@ -106,8 +108,9 @@ fn keeps_enumerators(old: &Enum, new: &Enum, same: &Same<'_>) -> Result<(), Stri
     for enumerator in &old.values {
         let (name, was) = (same.left.name(enumerator), enumerator.value);
         match now.get(name) {
-            None => return Err(format!("the enumerator {name} is gone")),
+            None => return Err(format!("the enumerator {} is gone", brief(name))),
             Some(is) if *is != was || (was < 0 && old.signed != new.signed) => {
+                let name = brief(name);
                 return Err(format!("the enumerator {name} was {was}, it is {is} now"));
             }
             Some(_) => {}

@@ -75,38 +75,38 @@ pub struct FieldAt {
 /// are too many to compare. `renames` maps paths of the new version to those of the old.
 #[must_use]
 pub fn fields(
-    old: &Btf,
+    old_types: &Btf,
     old_ty: TypeId,
-    new: &Btf,
+    new_types: &Btf,
     new_ty: TypeId,
     renames: &BTreeMap<String, String>,
 ) -> Option<Vec<FieldChange>> {
-    let (before, after) = (leaves(old, old_ty).ok()?, leaves(new, new_ty).ok()?);
-    let (pairs, mut same) = (Pairs::of(&before, &after, renames), Same::new(old, new));
+    let (before, after) = (leaves(old_types, old_ty).ok()?, leaves(new_types, new_ty).ok()?);
+    let pairs = Pairs::of(&before, &after, renames);
+    let mut same = Same::new(old_types, new_types);
     let now = pairs.now.iter().map(|(leaf, old)| FieldChange {
         name: leaf.name.clone(),
         class: old.map_or(FieldClass::Added, |old| class(old, leaf, &mut same)),
-        old: old.map(FieldAt::of),
-        new: Some(FieldAt::of(leaf)),
+        old: old.map(|leaf| FieldAt::of(leaf, old_types)),
+        new: Some(FieldAt::of(leaf, new_types)),
     });
     let mut changes: Vec<FieldChange> = now.collect();
     changes.extend(pairs.gone.iter().map(|leaf| FieldChange {
         name: leaf.name.clone(),
         class: FieldClass::Removed,
-        old: Some(FieldAt::of(leaf)),
+        old: Some(FieldAt::of(leaf, old_types)),
         new: None,
     }));
     Some(changes)
 }
 
 impl FieldAt {
-    fn of(leaf: &Leaf) -> Self {
+    fn of(leaf: &Leaf, btf: &Btf) -> Self {
         let Span { offset, size } = leaf.span;
-        let ty = if leaf.count == 1 {
-            leaf.text.clone()
-        } else {
-            format!("{}[{}]", leaf.text, leaf.count)
-        };
+        let mut ty = btf.describe(leaf.ty);
+        if leaf.count > 1 {
+            ty += &format!("[{}]", leaf.count);
+        }
         Self { offset, size: size.saturating_mul(leaf.count), ty }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Span;
 use crate::btf::{Array, Composite, Int, Kind, Member};
-use crate::limits::{RECORD_FIELDS, TYPE_DEPTH};
+use crate::limits::{PATH_BYTES, RECORD_FIELDS, TYPE_DEPTH};
 use crate::{Btf, TypeId};
 
 /// A part of a value that is carried over as one: no struct.
@@ -18,8 +18,6 @@ pub(super) struct Leaf {
     pub(super) content: Content,
     /// Of one element.
     pub(super) ty: TypeId,
-    /// The same as C writes it, for messages.
-    pub(super) text: String,
     /// The unnamed union that it is in, where others may be at the same place.
     pub(super) shared: Option<Shared>,
 }
@@ -46,7 +44,7 @@ pub(super) enum Content {
 
 /// The leaves of a type, in order of declaration; or why they cannot be told.
 pub(super) fn leaves(btf: &Btf, ty: TypeId) -> Result<Vec<Leaf>, String> {
-    let mut leaves = Leaves { btf, leaves: Vec::new(), shared: None };
+    let mut leaves = Leaves { btf, leaves: Vec::new(), paths: 0, shared: None };
     if leaves.add(ty, String::new(), 0, TYPE_DEPTH).is_none() {
         return Err(format!("{} has too many fields to compare", btf.describe(ty)));
     }
@@ -60,11 +58,13 @@ pub(super) fn leaves(btf: &Btf, ty: TypeId) -> Result<Vec<Leaf>, String> {
 struct Leaves<'a> {
     btf: &'a Btf,
     leaves: Vec<Leaf>,
+    /// Bytes of the paths of all members and elements.
+    paths: usize,
     shared: Option<Shared>,
 }
 
 impl<'a> Leaves<'a> {
-    /// None for too many, or too deep.
+    /// None for too many, too deep, or paths that are too long together.
     fn add(&mut self, ty: TypeId, name: String, offset: u32, depth: usize) -> Option<()> {
         let depth = depth.checked_sub(1)?;
         let bare = self.btf.skip_modifiers(ty);
@@ -105,6 +105,7 @@ impl<'a> Leaves<'a> {
                 ("", inner) => inner.to_owned(),
                 (outer, inner) => format!("{outer}.{inner}"),
             };
+            self.count(&path)?;
             if self.is_bit_field(member) {
                 self.leaf(member.ty, path, at, 1, Content::Bits(member.bits))?;
             } else {
@@ -149,8 +150,9 @@ impl<'a> Leaves<'a> {
             Kind::Struct(_) | Kind::Array(_) => {
                 for index in 0..array.count {
                     let at = offset.checked_add(index.checked_mul(size)?)?;
-                    let before = self.leaves.len();
-                    self.add(element, format!("{name}[{index}]"), at, depth)?;
+                    let (before, path) = (self.leaves.len(), format!("{name}[{index}]"));
+                    self.count(&path)?;
+                    self.add(element, path, at, depth)?;
                     if self.leaves.len() == before {
                         break; // nothing in it to compare, however many there are
                     }
@@ -175,17 +177,14 @@ impl<'a> Leaves<'a> {
         content: Content,
     ) -> Option<()> {
         let size = u32::try_from(self.btf.size_of(ty).unwrap_or(0)).ok()?;
-        let (text, shared) = (self.btf.describe(ty), self.shared);
-        self.leaves.push(Leaf {
-            name,
-            span: Span { offset, size },
-            count,
-            content,
-            ty,
-            text,
-            shared,
-        });
+        let (span, shared) = (Span { offset, size }, self.shared);
+        self.leaves.push(Leaf { name, span, count, content, ty, shared });
         (self.leaves.len() <= RECORD_FIELDS).then_some(())
+    }
+
+    fn count(&mut self, path: &str) -> Option<()> {
+        self.paths += path.len();
+        (self.paths <= PATH_BYTES).then_some(())
     }
 
     /// Old compilers put a bit field's place into a type of its own.

@@ -5,6 +5,7 @@ use skep_object::layout::{FieldAt, LayoutChange, compare, fields};
 use skep_object::{Btf, TypeId};
 
 use crate::build::facts;
+use crate::forge::{btf, info};
 
 fn version(number: u32) -> (Btf, TypeId) {
     let facts = facts("layouts.c", &[&format!("-DVERSION={number}")]);
@@ -190,4 +191,46 @@ fn every_field_has_a_word_for_what_became_of_it() {
     bytes added: - -> 8:8 u64
     ");
     insta::assert_snapshot!(classes(7, 6), @" widened: 0:4 value_t -> 0:8 value_t");
+}
+
+/// A struct of as many structs `{ u64 n…; }`, and one number more where told; the name has so many bytes.
+fn repeated(elements: u32, length: usize, more: bool) -> (Btf, TypeId) {
+    let name = "n".repeat(length);
+    let strings = format!("\0u64\0a\0b\0{name}\0");
+    let types = [
+        vec![1, info(1, 0), 8, 64],
+        vec![0, info(4, 1), 8, 9, 1, 0],
+        vec![0, info(3, 0), 0, 2, 1, elements],
+        vec![0, info(4, 1 + u32::from(more)), (elements + 1) * 8, 5, 3, 0],
+        if more { vec![7, 1, elements * 64] } else { vec![] },
+    ];
+    (Btf::parse(&btf(&types.concat(), strings.as_bytes())).unwrap(), TypeId(4))
+}
+
+#[test]
+fn paths_have_a_limit_together() {
+    // `a`, `b`, and for each of 256 elements `a[N]` and `a[N].nnn…`.
+    const MOST: usize = 1 << 20;
+    let places: usize = (0..256).map(|n| format!("a[{n}]").len()).sum();
+    let length = (MOST - 2 - 2 * places - 256) / 256;
+    let compared = |length| {
+        let ((old, a), (new, b)) = (repeated(256, length, false), repeated(256, length, true));
+        let found = fields(&old, a, &new, b, &BTreeMap::new());
+        (compare(&old, a, &new, b, &BTreeMap::new()), found.map(|fields| fields.len()))
+    };
+    let (change, found) = compared(length);
+    assert!(matches!(change, LayoutChange::Fields { .. }) && found == Some(257), "{found:?}");
+    let (change, found) = compared(length + 1);
+    let LayoutChange::Incompatible(why) = change else { panic!("{found:?}") };
+    assert_eq!((why.as_str(), found), ("struct {…} has too many fields to compare", None));
+}
+
+#[test]
+fn long_names_are_cut_off_in_messages() {
+    let (types, _) = repeated(1, 4000, false);
+    assert_eq!(types.describe(TypeId(1)), "u64");
+    let name = "é".repeat(2000);
+    let types = btf(&[1, info(4, 0), 8], format!("\0{name}\0").as_bytes());
+    let text = Btf::parse(&types).unwrap().describe(TypeId(1));
+    assert_eq!(text, format!("struct {}…", "é".repeat(64)));
 }
