@@ -11,6 +11,7 @@ use skep_object::Unfit;
 use skep_oci::archive::BundleError;
 use skep_oci::{FollowError, RegistryError, StoreError};
 use skep_runtime::RuntimeError;
+use skep_spec::causes;
 use skep_trust::channel::ChannelError;
 use skep_trust::{AdmitError, TrustError};
 
@@ -68,14 +69,7 @@ impl Error {
 
     fn of(status: StatusCode, code: &str, error: &dyn StdError) -> Self {
         let mut converted = Self::new(status, code, error.to_string());
-        let mut next = error.source();
-        while let Some(cause) = next {
-            let text = cause.to_string();
-            if !converted.body.message.contains(&text) {
-                converted.body.causes.push(text);
-            }
-            next = cause.source();
-        }
+        converted.body.causes = causes(error);
         converted
     }
 }

@@ -212,13 +212,8 @@ pub fn refused(error: impl std::error::Error) -> Error {
 }
 
 fn with_causes(kind: Kind, error: &dyn std::error::Error) -> Error {
-    let mut converted = Error::new(kind, error.to_string());
-    let mut next = error.source();
-    while let Some(cause) = next {
-        converted = converted.because(cause.to_string());
-        next = cause.source();
-    }
-    converted
+    let converted = Error::new(kind, error.to_string());
+    skep_spec::causes(error).into_iter().fold(converted, Error::because)
 }
 
 /// Runs what talks to registries.

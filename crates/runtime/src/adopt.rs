@@ -3,10 +3,10 @@
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
 use skep_kernel::{Link, MapHandle, Program, bpffs};
-use skep_spec::ServiceName;
+use skep_spec::{ServiceName, chain};
 
 use crate::attached::{is_cut_off, not_attached};
-use crate::error::{RuntimeError, chain};
+use crate::error::RuntimeError;
 use crate::failure::Failure;
 use crate::mend::maps_of;
 use crate::plan::Report;

@@ -9,7 +9,7 @@ use skep_kernel::attach::is_there;
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
 use skep_kernel::{MapHandle, Program};
-use skep_spec::{Manifest, ServiceName};
+use skep_spec::{Manifest, ServiceName, chain};
 use skep_trust::Package;
 
 use crate::choose::{Objects, Refused, can_do_without, choose};
@@ -213,9 +213,7 @@ pub(crate) fn refused_program(
 ) -> Option<(String, String)> {
     let (program, why) = match error {
         RuntimeError::Attach { program, source, .. }
-        | RuntimeError::NoHook { program, source, .. } => {
-            (program.clone(), crate::error::chain(source.as_ref()))
-        }
+        | RuntimeError::NoHook { program, source, .. } => (program.clone(), chain(source.as_ref())),
         RuntimeError::Load { source, .. } => {
             let function = source.program.as_ref()?;
             let mut named = manifest.program.iter().filter(|(_, p)| p.function == *function);

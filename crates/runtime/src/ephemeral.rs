@@ -8,13 +8,13 @@ use skep_kernel::{AttachPlan, KernelError, Link, Loaded, MapHandle, attach, perf
 use skep_object::MapKind;
 use skep_object::event::Decoder;
 use skep_object::suit::suits;
-use skep_spec::Target;
 use skep_spec::manifest::{OutputKind, Program};
+use skep_spec::{Target, chain};
 use skep_trust::{Package, Verified};
 
 use crate::choose::{ChooseError, Chosen, Objects, Refused, facts_of, lacks, select};
 use crate::contents::{Contents, Reading};
-use crate::error::{RuntimeError, chain};
+use crate::error::RuntimeError;
 use crate::events::{Source, decoding_of, decodings};
 use crate::load::{Preparation, wanted_objects};
 use crate::params::Params;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use skep_kernel::maps::{MapInfo, kind};
 use skep_kernel::program::ProgramKind;
 use skep_kernel::{KernelError, MapHandle, Program, bpffs};
-use skep_spec::ServiceName;
+use skep_spec::{ServiceName, chain};
 
-use crate::error::{RuntimeError, chain};
+use crate::error::RuntimeError;
 use crate::failure::Failure;
 use crate::hooks::make_folder;
 use crate::recover::{Recovery, of_one};

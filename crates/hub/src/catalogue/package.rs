@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use skep_object::Facts;
 use skep_spec::manifest::{self, Manifest};
-use skep_spec::{Arch, Digest, media};
+use skep_spec::{Arch, Digest, chain, media};
 use skep_trust::layer::{self, LayerError};
 
 use super::describe::{self, Build};
@@ -200,7 +200,7 @@ fn manifest(platforms: &[Platform]) -> Result<Manifest, Refusal> {
     }
     let layer = first.ok_or(Refusal::Platforms(0))?;
     let bytes = layer.file(manifest::MAX_MANIFEST as u64)?;
-    Manifest::parse(&bytes).map_err(|error| Refusal::Manifest(crate::Chain(&error).to_string()))
+    Manifest::parse(&bytes).map_err(|error| Refusal::Manifest(chain(&error)))
 }
 
 fn check_name(repository: &Repository, tag: &Tag, manifest: &Manifest) -> Result<(), Refusal> {

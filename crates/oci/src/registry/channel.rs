@@ -1,7 +1,7 @@
 //! The pointers of a channel in a registry: bundles under a tag, part 9 of the standard.
 
 use skep_spec::oci::{Annotations, Descriptor, ImageManifest};
-use skep_spec::{Channel, Digest, PackageRef, media};
+use skep_spec::{Channel, Digest, PackageRef, chain, media};
 use skep_trust::bundle::BUNDLE_MAX;
 use skep_trust::verify::BUNDLES_MAX;
 
@@ -31,7 +31,7 @@ impl Registry {
         };
         let refuse = |why: String| self.http.misbehaves(&action, why);
         let manifest = ImageManifest::parse(&bytes)
-            .map_err(|e| refuse(format!("the tag {tag}: {}", super::http::chain(&e))))?;
+            .map_err(|e| refuse(format!("the tag {tag}: {}", chain(&e))))?;
         if manifest.artifact_type.as_deref() != Some(media::CHANNEL) {
             return Err(refuse(format!("the tag {tag} is no channel's")));
         }

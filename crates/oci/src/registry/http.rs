@@ -7,6 +7,7 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, LOCATION, RANGE,
 };
 use reqwest::{Method, StatusCode, Url};
+use skep_spec::chain;
 use tokio::time::Instant;
 
 use super::error::RegistryError;
@@ -418,17 +419,6 @@ fn what_it_says(body: &[u8]) -> Option<String> {
     let message = document.pointer("/errors/0/message")?.as_str()?;
     let message: String = message.chars().filter(|c| !c.is_control()).take(SAID_SHOWN).collect();
     (!message.is_empty()).then_some(message)
-}
-
-/// An error with its causes, the last of which is what people need ("connection refused").
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

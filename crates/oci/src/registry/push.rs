@@ -11,7 +11,7 @@ use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 use reqwest::StatusCode;
 use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
-use skep_spec::{Digest, PackageRef, media};
+use skep_spec::{Digest, PackageRef, chain, media};
 use skep_trust::admit::LAYER_MAX;
 
 use super::Registry;
@@ -121,7 +121,7 @@ impl Registry {
     }
 
     fn layout(&self, action: &str, error: &dyn std::error::Error) -> RegistryError {
-        RegistryError::Layout { action: action.to_owned(), why: super::http::chain(error) }
+        RegistryError::Layout { action: action.to_owned(), why: chain(error) }
     }
 
     pub(super) async fn pusher<'a>(

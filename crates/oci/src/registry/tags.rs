@@ -3,10 +3,10 @@
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use skep_spec::oci::MAX_DOCUMENT;
-use skep_spec::{Channel, PackageRef, Version, json};
+use skep_spec::{Channel, PackageRef, Version, chain, json};
 
 use super::error::RegistryError;
-use super::http::{Body, chain};
+use super::http::Body;
 use super::{Read, Registry, channel};
 
 /// Most pages that are followed, of as many tags as the registry likes.

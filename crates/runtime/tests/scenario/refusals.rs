@@ -5,7 +5,6 @@ use skep_runtime::{Runtime, RuntimeError};
 use skep_spec::manifest::{Alternatives, Otherwise};
 use skep_trust::Package;
 
-use crate::chain;
 use crate::equal::{equal, text};
 use crate::objects::verified;
 use crate::place::{Job, Place};
@@ -141,7 +140,7 @@ fn nothing_there(runtime: &mut Runtime) -> Result<(), String> {
 }
 
 fn expect(error: &RuntimeError, words: &str) -> Result<(), String> {
-    let said = chain(error);
+    let said = skep_spec::chain(error);
     if said.contains(words) { Ok(()) } else { Err(format!("'{words}' is not in: {said}")) }
 }
 
