@@ -11,12 +11,11 @@ use skep_spec::chain;
 use tokio::time::Instant;
 
 use super::error::RegistryError;
+use super::tries::Tries;
 use crate::store::Received;
 
 /// Bytes a second that a registry sends at least.
 const SLOWEST: u64 = 16 * 1024;
-/// How often a request is sent that brings nothing.
-const TRIES: u32 = 3;
 /// Most redirects that are followed for one request.
 const REDIRECTS_MAX: usize = 5;
 /// Bytes of an error's body that are looked at for what the registry says.
@@ -129,6 +128,10 @@ impl Http {
         &self.limits
     }
 
+    pub(super) fn tries(&self) -> Tries {
+        Tries::new(self.limits.back_off)
+    }
+
     pub(super) fn registry(&self) -> &str {
         &self.registry
     }
@@ -170,7 +173,7 @@ impl Http {
         get: &Get<'_>,
         received: &mut Received,
     ) -> Result<Answer, RegistryError> {
-        let (begun, mut pause, mut failures) = (Instant::now(), self.limits.back_off, 0);
+        let (begun, mut tries) = (Instant::now(), self.tries());
         let mut most = received.len();
         loop {
             let from = match get.body {
@@ -187,13 +190,7 @@ impl Http {
                 most = received.len();
                 continue;
             }
-            failures += 1;
-            if failures == TRIES || !error.is_passing() {
-                return Err(error);
-            }
-            // A registry that is busy or starts again says not when it is back: each try gives it twice the time.
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            tries.again(error).await?;
         }
     }
 
@@ -338,6 +335,11 @@ impl Http {
 
     fn broken(&self, action: &str, why: String) -> RegistryError {
         RegistryError::Broken { action: action.into(), registry: self.registry.clone(), why }
+    }
+
+    /// Others write `what` at the same time: nobody's lie.
+    pub(super) fn overwritten(&self, action: &str, what: &'static str) -> RegistryError {
+        RegistryError::Overwritten { action: action.into(), registry: self.registry.clone(), what }
     }
 
     pub(super) fn misbehaves(&self, action: &str, why: String) -> RegistryError {
