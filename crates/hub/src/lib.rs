@@ -1,10 +1,12 @@
 //! The hub: an OCI registry that knows what is in an eBPF package, and pages that show it.
 
 mod api;
-pub mod catalogue;
-pub mod digest;
+mod catalogue;
+mod digest;
 pub mod document;
+mod drain;
 mod limits;
+mod listing;
 pub mod name;
 mod registry;
 mod server;

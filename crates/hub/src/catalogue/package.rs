@@ -8,8 +8,8 @@ use skep_spec::{Arch, Digest, chain, media};
 use skep_trust::layer::{self, LayerError};
 
 use super::describe::{self, Build};
-use super::listing::{Listing, ObjectListing};
 use crate::document::{Descriptor, Document, Parts};
+use crate::listing::{Listing, ObjectListing};
 use crate::name::{Reference, Repository, Tag};
 use crate::store::{Store, StoreError};
 
