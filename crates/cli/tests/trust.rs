@@ -3,25 +3,14 @@
 
 #[path = "../../oci/tests/support/mod.rs"]
 mod support;
+mod typed;
 mod wait;
 
 use std::path::Path;
 use std::process::Command;
 
 use support::{DockerRegistry, Fixture, run, tool, try_run};
-
-fn skep(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-    command.current_dir(folder).env_clear().env("SKEP_CONFIG_DIR", folder).env("HOME", folder);
-    command
-}
-
-fn refused(command: &mut Command, status: i32, words: &str) {
-    let output = wait::output(command);
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(status), "{text}");
-    assert!(text.contains(words), "{text}");
-}
+use typed::{refused, skep};
 
 #[test]
 fn a_package_is_signed_pushed_pulled_and_verified() {
