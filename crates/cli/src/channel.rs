@@ -9,6 +9,7 @@ use skep_trust::channel::{Asked, ChannelError, Pointer, Seen, look};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::options::Transport;
 use crate::place::{self, Place};
 use crate::rules;
 
@@ -28,8 +29,8 @@ pub struct Followed {
 ///
 /// # Errors
 /// The channel cannot be followed, or what names no version has none.
-pub fn settled(place: Place, plain_http: bool, config: &Config) -> Result<Place> {
-    settled_by(place, || rules::of_machine(config), plain_http, config)
+pub fn settled(place: Place, transport: Transport, config: &Config) -> Result<Place> {
+    settled_by(place, || rules::of_machine(config), transport, config)
 }
 
 /// The same by other rules.
@@ -39,14 +40,14 @@ pub fn settled(place: Place, plain_http: bool, config: &Config) -> Result<Place>
 pub fn settled_by(
     place: Place,
     policy: impl FnOnce() -> Result<Policy>,
-    plain_http: bool,
+    transport: Transport,
     config: &Config,
 ) -> Result<Place> {
     let Place::Registry(reference) = &place else { return Ok(place) };
     if reference.channel_meant().is_none() {
         return Ok(place);
     }
-    let registry = place::registry(reference, plain_http, config)?;
+    let registry = place::registry(reference, transport, config)?;
     let followed = follow(&registry, reference, &policy()?, config)?;
     Ok(Place::Registry(followed.reference.at(followed.pointer.digest)))
 }

@@ -10,6 +10,7 @@ use skep_spec::{PackageRef, ServiceName};
 
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::options::Choice;
 use crate::place::{self, Place};
 
 /// A client of this machine's skepd.
@@ -130,11 +131,11 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         .hint("skepd is asked in JSON, which has no such names: give it another one, or push the package to a registry"))
 }
 
-/// A package as skepd is asked for it: a folder is a layout on this machine, a file a bundle; `package` chooses of several.
+/// A package as skepd is asked for it: a folder is a layout on this machine, a file a bundle.
 ///
 /// # Errors
 /// It is neither a layout nor a bundle nor a reference.
-pub fn package(what: &OsStr, package: Option<PackageRef>, config: &Config) -> Result<Package> {
+pub fn package(what: &OsStr, choice: Choice, config: &Config) -> Result<Package> {
     let (path, shown) = (Path::new(what), what.display());
     if path.is_dir() {
         if path.join("skep.toml").is_file() {
@@ -143,20 +144,20 @@ pub fn package(what: &OsStr, package: Option<PackageRef>, config: &Config) -> Re
             ));
         }
         place::layout(path)?;
-        return Ok(Package::Layout { path: absolute(path)?, package });
+        return Ok(Package::Layout { path: absolute(path)?, package: choice.package });
     }
     if path.exists() {
-        let Place::Bundle(_) = Place::parse(what, config)? else {
+        let Place::Bundle(_) = Place::parse(what, &choice, config)? else {
             return Err(Error::usage(format!("'{shown}' is neither a file nor a folder")));
         };
-        return Ok(Package::Bundle { path: absolute(path)?, package });
+        return Ok(Package::Bundle { path: absolute(path)?, package: choice.package });
     }
     let Some(text) = what.to_str().filter(|text| !place::is_path(text)) else {
         return Err(Error::usage(format!("there is no folder '{shown}'")).hint(
             "give the folder of an OCI layout, a bundle, or [registry/]publisher/name:version",
         ));
     };
-    place::names_itself(package.as_ref())?;
+    choice.is_not_for_references()?;
     let reference: PackageRef =
         text.parse().map_err(|error: skep_spec::reference::ReferenceError| {
             Error::usage(error.to_string())

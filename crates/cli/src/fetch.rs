@@ -15,6 +15,7 @@ use crate::channel;
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::output::Output;
+use crate::options::{PlaceOptions, Transport};
 use crate::place::{self, Place};
 
 /// A package whose content is on this machine.
@@ -50,20 +51,21 @@ impl Held {
     }
 }
 
-/// Finds a package (in a layout the one that `wanted` names), has `check` look at its digest and signatures, and fetches
-/// `part` of its content only if that is content.
+/// Finds a package (the one that is chosen where there are several), has `check` look at its digest and signatures, and
+/// fetches `part` of its content only if that is content.
 ///
 /// # Errors
 /// It is not there, `check` refuses, or the registry does not give it whole.
 pub fn fetch<T>(
     place: Place,
-    wanted: Option<&PackageRef>,
+    options: &PlaceOptions,
     part: Part,
-    plain_http: bool,
     config: &Config,
     check: impl FnOnce(&PackageRef, Digest, &[Vec<u8>]) -> Result<T>,
 ) -> Result<Fetched<T>> {
-    match channel::settled(place, plain_http, config)? {
+    let PlaceOptions { choice, transport } = options;
+    let wanted = choice.package.as_ref();
+    match channel::settled(place, *transport, config)? {
         Place::Layout(path) => {
             let store = place::layout(&path)?;
             let (reference, digest) = place::package(&store, wanted)?;
@@ -79,7 +81,7 @@ pub fn fetch<T>(
             let held = Held::Passing(store.clone(), folder);
             Ok(Fetched { store, reference, checked, _held: Some(held) })
         }
-        Place::Registry(reference) => pulled(reference, part, plain_http, config, check),
+        Place::Registry(reference) => pulled(reference, part, *transport, config, check),
     }
 }
 
@@ -87,11 +89,11 @@ pub fn fetch<T>(
 fn pulled<T>(
     reference: PackageRef,
     part: Part,
-    plain_http: bool,
+    transport: Transport,
     config: &Config,
     check: impl FnOnce(&PackageRef, Digest, &[Vec<u8>]) -> Result<T>,
 ) -> Result<Fetched<T>> {
-    let registry = place::registry(&reference, plain_http, config)?;
+    let registry = place::registry(&reference, transport, config)?;
     let held = match Cache::of(config).used() {
         Ok(used) => Held::Cached(used),
         Err(_) => Held::passing()?,
@@ -117,14 +119,13 @@ fn pulled<T>(
 /// It is not there, or cannot be read.
 pub fn signed(
     place: Place,
-    wanted: Option<&PackageRef>,
-    plain_http: bool,
+    options: &PlaceOptions,
     config: &Config,
 ) -> Result<(PackageRef, Digest, Vec<Vec<u8>>)> {
-    let place = channel::settled(place, plain_http, config)?;
+    let transport = options.transport;
+    let place = channel::settled(place, transport, config)?;
     if let Place::Registry(reference) = place {
-        place::names_itself(wanted)?;
-        let registry = place::registry(&reference, plain_http, config)?;
+        let registry = place::registry(&reference, transport, config)?;
         return place::block_on(async {
             let digest = registry.resolve(&reference).await.map_err(place::failed)?;
             let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
@@ -132,7 +133,7 @@ pub fn signed(
         });
     }
     let check = |_: &PackageRef, digest, bundles: &[Vec<u8>]| Ok((digest, bundles.to_vec()));
-    let fetched = fetch(place, wanted, Part::Whole, plain_http, config, check)?;
+    let fetched = fetch(place, options, Part::Whole, config, check)?;
     let (digest, bundles) = fetched.checked;
     Ok((fetched.reference, digest, bundles))
 }
@@ -187,13 +188,18 @@ pub fn unpacked(file: &Path) -> Result<Whole> {
 ///
 /// # Errors
 /// There is no such layout, the bundle is not whole, or the registry does not give the package whole.
-pub fn whole(place: Place, plain_http: bool, output: &Output, config: &Config) -> Result<Whole> {
-    let reference = match channel::settled(place, plain_http, config)? {
+pub fn whole(
+    place: Place,
+    transport: Transport,
+    output: &Output,
+    config: &Config,
+) -> Result<Whole> {
+    let reference = match channel::settled(place, transport, config)? {
         Place::Layout(path) => return Ok(Whole { store: place::layout(&path)?, _folder: None }),
         Place::Bundle(file) => return unpacked(&file),
         Place::Registry(reference) => reference,
     };
-    let registry = place::registry(&reference, plain_http, config)?;
+    let registry = place::registry(&reference, transport, config)?;
     let (store, folder) = passing()?;
     let carried = interruptible(async {
         let digest = registry.resolve(&reference).await.map_err(place::failed)?;

@@ -1,5 +1,5 @@
 //! The commands that people type: one file each under `commands`; what several share beside it: `subject` is what was
-//! named, `place` and `fetch` get a package, `daemon` asks skepd.
+//! named, `place` and `fetch` get a package, `daemon` asks skepd, `options` are those that several commands take.
 //!
 //! Reads the environment in [`config`] only, prints in [`output`] and [`error`] only.
 
@@ -10,6 +10,7 @@ pub mod config;
 mod daemon;
 pub mod error;
 mod fetch;
+mod options;
 pub mod output;
 mod place;
 mod rules;

@@ -14,6 +14,7 @@ use skep_trust::AdmitError;
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::options::{Choice, Transport};
 use crate::output::Output;
 
 /// A package's place, as it was typed.
@@ -28,11 +29,11 @@ pub enum Place {
 }
 
 impl Place {
-    /// A folder that exists is a layout, a file a bundle, anything else a reference.
+    /// A folder that exists is a layout, a file a bundle, anything else a reference, beside which nothing is to choose.
     ///
     /// # Errors
-    /// It is none of these, or names no registry and no hub is configured.
-    pub fn parse(what: &OsStr, config: &Config) -> Result<Self> {
+    /// It is none of these, names no registry and no hub is configured, or names a package beside one that is chosen.
+    pub fn parse(what: &OsStr, choice: &Choice, config: &Config) -> Result<Self> {
         let (path, shown) = (Path::new(what), what.display());
         if path.is_dir() {
             return Ok(Self::Layout(what.into()));
@@ -48,28 +49,17 @@ impl Place {
             return Err(Error::usage(format!("there is no folder '{shown}'"))
                 .hint("give the folder of an OCI layout, a bundle, or publisher/name:version"));
         };
-        reference(text, config).map(Self::Registry).map_err(|error| {
+        let reference = reference(text, config).map_err(|error| {
             error.hint(format!("there is no folder '{text}' either, which would be a layout"))
-        })
+        })?;
+        choice.is_not_for_references()?;
+        Ok(Self::Registry(reference))
     }
 }
 
 /// Whether a text can only be meant as a path: no reference begins like this.
 pub fn is_path(text: &str) -> bool {
     text.starts_with(['/', '.', '~'])
-}
-
-/// A reference is asked for as it is: `--package` is for what holds several.
-///
-/// # Errors
-/// There is one.
-pub fn names_itself(package: Option<&PackageRef>) -> Result<()> {
-    match package {
-        None => Ok(()),
-        Some(_) => {
-            Err(Error::usage("--package is for layouts and bundles: a reference names its package"))
-        }
-    }
 }
 
 /// A reference with its registry.
@@ -90,9 +80,14 @@ pub fn reference(text: &str, config: &Config) -> Result<PackageRef> {
 ///
 /// # Errors
 /// No HTTP client can be made.
-pub fn registry(reference: &PackageRef, plain_http: bool, config: &Config) -> Result<Registry> {
+pub fn registry(
+    reference: &PackageRef,
+    transport: Transport,
+    config: &Config,
+) -> Result<Registry> {
     let file = config.docker_config.as_ref().map(|folder| folder.join("config.json"));
     let credentials = file.map_or(Credentials::Anonymous, Credentials::DockerConfig);
+    let Transport { plain_http } = transport;
     let options = Options { credentials, plain_http, ..Options::default() };
     Registry::of(reference, options).map_err(failed)
 }

@@ -16,6 +16,7 @@ use skep_spec::{Arch, Digest, PackageRef};
 use crate::config::Config;
 use crate::error::{Context as _, Error, Result};
 use crate::fetch::{Whole, unpacked, whole};
+use crate::options::{Choice, Transport};
 use crate::output::{Output, bytes};
 use crate::place::{self, Place};
 
@@ -34,9 +35,8 @@ pub struct Bundle {
     /// Only for this architecture; may be given several times
     #[arg(long, value_name = "ARCH")]
     arch: Vec<Arch>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 /// Take packages out of a bundle: into a layout, or into a registry
@@ -79,8 +79,8 @@ impl Bundle {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let mut found = Vec::new();
         for package in &self.packages {
-            let place = Place::parse(package, config)?;
-            found.push(whole(place, self.plain_http, output, config)?);
+            let place = Place::parse(package, &Choice::default(), config)?;
+            found.push(whole(place, self.transport, output, config)?);
         }
         let mut sources = Vec::new();
         for Whole { store, .. } in &found {
@@ -155,10 +155,11 @@ impl Unbundle {
         }
         let Whole { store, .. } = &unpacked(&self.file)?;
         let packages = store.packages().map_err(place::failed)?;
+        let transport = Transport { plain_http: self.plain_http };
         let mut answer = Answer { packages: Vec::new(), blobs: 0, bytes: 0, to: to.to_owned() };
         for (name, digest) in &packages {
             let reference = place(name).map_err(place::failed)?;
-            let registry = place::registry(&reference, self.plain_http, config)?;
+            let registry = place::registry(&reference, transport, config)?;
             let pushed = place::block_on(async {
                 registry.push(store, *digest, &reference).await.map_err(place::failed)
             });

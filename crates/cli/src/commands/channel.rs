@@ -17,6 +17,7 @@ use super::key;
 use crate::channel::{self, Followed};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::options::Transport;
 use crate::output::Output;
 use crate::place;
 use crate::rules;
@@ -55,9 +56,8 @@ struct Move {
     /// The sequence, where the last pointer is by other keys: higher than its own
     #[arg(long, value_name = "N")]
     sequence: Option<u64>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 /// Sign a channel's newest pointer with another key
@@ -68,9 +68,8 @@ struct Sign {
     /// The private key that skep key new made
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 /// Show where a channel points to, if trust.toml trusts who signed it
@@ -81,9 +80,8 @@ struct Show {
     /// Trust this public key alone
     #[arg(long, value_name = "PUB")]
     key: Option<PathBuf>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 #[derive(Serialize)]
@@ -123,7 +121,7 @@ impl Move {
         let expires = moment(&self.expires, issued)?;
         let keys: Vec<SecretKey> =
             self.key.iter().map(|file| key::secret(file)).collect::<Result<_>>()?;
-        let registry = place::registry(&reference, self.plain_http, config)?;
+        let registry = place::registry(&reference, self.transport, config)?;
         let (digest, version) = pointed(&registry, &reference)?;
         let (last, kept) = self.last(&registry, &reference, &keys, config)?;
         let sequence = self.sequence(last)?;
@@ -211,7 +209,7 @@ impl Sign {
                 .hint("give [registry/]publisher/name@channel"));
         };
         let key = key::secret(&self.key)?;
-        let registry = place::registry(&reference, self.plain_http, config)?;
+        let registry = place::registry(&reference, self.transport, config)?;
         let mut bundles = channel::bundles(&registry, &reference, &name)?;
         let Some(newest) = bundles.iter().max_by_key(|bundle| sequence(bundle)) else {
             return Err(Error::new(Kind::Failed, format!("{reference} has no pointer to sign"))
@@ -258,7 +256,7 @@ impl Show {
             Some(file) => Policy::of_keys(vec![key::public(file)?], 1),
             None => rules::of_machine(config)?,
         };
-        let registry = place::registry(&reference, self.plain_http, config)?;
+        let registry = place::registry(&reference, self.transport, config)?;
         let Followed { reference, channel, pointer, .. } =
             channel::follow(&registry, &reference, &policy, config)?;
         let (digest, version) = pointed(&registry, &reference.at(pointer.digest))?;

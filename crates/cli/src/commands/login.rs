@@ -9,6 +9,7 @@ use skep_oci::registry::{Login as Kept, Options, Registry};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::options::Transport;
 use crate::output::Output;
 use crate::place;
 
@@ -28,9 +29,8 @@ pub struct Login {
     /// Read the token or password from standard input
     #[arg(long)]
     password_stdin: bool,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 /// Log out of a registry: forget the token or password that login kept
@@ -62,7 +62,8 @@ impl Login {
         let password = password(&host, self.password_stdin)?;
         let credentials =
             Credentials::Basic { user: self.username.clone(), password: password.clone() };
-        let options = Options { credentials, plain_http: self.plain_http, ..Options::default() };
+        let Transport { plain_http } = self.transport;
+        let options = Options { credentials, plain_http, ..Options::default() };
         let checked = place::block_on(async {
             let registry = Registry::new(&host, options).map_err(place::failed)?;
             registry.check_login().await.map_err(place::failed)

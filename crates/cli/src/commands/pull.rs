@@ -11,6 +11,7 @@ use skep_spec::{Digest, PackageRef};
 use crate::channel;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::options::Transport;
 use crate::output::{Output, lossy};
 use crate::place::{self, Place};
 
@@ -25,9 +26,8 @@ pub struct Pull {
     /// The folder of the layout; it is made if need be
     #[arg(long, short = 'o', value_name = "LAYOUT")]
     out: PathBuf,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 #[derive(Serialize)]
@@ -47,10 +47,10 @@ impl Pull {
     /// The registry does not give it whole, or the layout cannot be written.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let place = Place::Registry(place::reference(&self.reference, config)?);
-        let Place::Registry(reference) = channel::settled(place, self.plain_http, config)? else {
+        let Place::Registry(reference) = channel::settled(place, self.transport, config)? else {
             return Err(Error::usage(format!("'{}' is no reference", self.reference)));
         };
-        let registry = place::registry(&reference, self.plain_http, config)?;
+        let registry = place::registry(&reference, self.transport, config)?;
         let (digest, carried) = place::block_on(self.pull(&registry, &reference))?;
         place::note_left(&carried, output);
         let (reference, layout) = (reference.to_string(), self.out);

@@ -7,6 +7,7 @@ use skep_spec::{Channel, Version};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::options::Transport;
 use crate::output::Output;
 use crate::place;
 
@@ -15,9 +16,8 @@ use crate::place;
 pub struct Tags {
     /// Which package: [registry/]publisher/name
     package: String,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 #[derive(Serialize)]
@@ -40,7 +40,7 @@ impl Tags {
             return Err(Error::usage(format!("'{}' names a version already", self.package))
                 .hint(format!("give the package alone: [registry/]{name}")));
         }
-        let registry = place::registry(&reference, self.plain_http, config)?;
+        let registry = place::registry(&reference, self.transport, config)?;
         let tags =
             place::block_on(async { registry.tags(&reference).await.map_err(place::failed) });
         let registry::Tags { versions, channels } = tags?;

@@ -16,6 +16,7 @@ use crate::channel;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetched, fetch};
+use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::place::{self, Place};
 use crate::rules;
@@ -33,12 +34,8 @@ pub struct Verify {
     /// Trust as this file says, instead of /etc/skep/trust.toml
     #[arg(long, value_name = "trust.toml")]
     policy: Option<PathBuf>,
-    /// Which package of a layout or bundle that holds several
-    #[arg(long, value_name = "NAME:VERSION")]
-    package: Option<PackageRef>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    options: PlaceOptions,
 }
 
 #[derive(Serialize)]
@@ -64,16 +61,11 @@ impl Verify {
     /// Refused, or the package cannot be read.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let policy = self.policy(config)?;
-        let place = Place::parse(&self.place, config)?;
-        let place = channel::settled_by(place, || Ok(policy.clone()), self.plain_http, config)?;
-        let fetched = fetch(
-            place,
-            self.package.as_ref(),
-            Part::Whole,
-            self.plain_http,
-            config,
-            |name, digest, bundles| checked(name, digest, bundles, &policy),
-        )?;
+        let place = Place::parse(&self.place, &self.options.choice, config)?;
+        let transport = self.options.transport;
+        let place = channel::settled_by(place, || Ok(policy.clone()), transport, config)?;
+        let check = |name: &_, digest, bundles: &[_]| checked(name, digest, bundles, &policy);
+        let fetched = fetch(place, &self.options, Part::Whole, config, check)?;
         let answer = content(&fetched)?;
         output.packaged(&answer, &[answer.digest], || answer.text());
         Ok(())
