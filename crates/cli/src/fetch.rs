@@ -8,15 +8,15 @@ use skep_oci::registry::Part;
 use skep_oci::{Store, archive, regular, signatures};
 use skep_spec::{Digest, PackageRef};
 use tempfile::TempDir;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cache::{Cache, Used};
 use crate::channel;
 use crate::config::Config;
-use crate::error::{Context as _, Error, Kind, Result};
-use crate::output::Output;
+use crate::error::{Context as _, Result, failed};
 use crate::options::{PlaceOptions, Transport};
+use crate::output::Output;
 use crate::place::{self, Place};
+use crate::waiting::{block_on, interruptible};
 
 /// A package whose content is on this machine.
 pub struct Fetched<T> {
@@ -69,14 +69,14 @@ pub fn fetch<T>(
         Place::Layout(path) => {
             let store = place::layout(&path)?;
             let (reference, digest) = place::package(&store, wanted)?;
-            let bundles = signatures::bundles(&store, digest).map_err(place::failed)?;
+            let bundles = signatures::bundles(&store, digest).map_err(failed)?;
             let checked = check(&reference, digest, &bundles)?;
             Ok(Fetched { store, reference, checked, _held: None })
         }
         Place::Bundle(file) => {
             let (store, folder) = passing()?;
             let (reference, digest) = place::out_of_bundle(&file, wanted, &store)?;
-            let bundles = signatures::bundles(&store, digest).map_err(place::failed)?;
+            let bundles = signatures::bundles(&store, digest).map_err(failed)?;
             let checked = check(&reference, digest, &bundles)?;
             let held = Held::Passing(store.clone(), folder);
             Ok(Fetched { store, reference, checked, _held: Some(held) })
@@ -100,11 +100,11 @@ fn pulled<T>(
     };
     let store = held.store().clone();
     let (digest, checked) = interruptible(async {
-        let digest = registry.resolve(&reference).await.map_err(place::failed)?;
-        let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
+        let digest = registry.resolve(&reference).await.map_err(failed)?;
+        let bundles = registry.bundles(&reference, digest).await.map_err(failed)?;
         let checked = check(&reference, digest, &bundles)?;
         let pulled = registry.pull(&reference, digest, part, &store).await;
-        pulled.map_err(place::failed)?;
+        pulled.map_err(failed)?;
         Ok((digest, checked))
     })?;
     if let Held::Cached(used) = &held {
@@ -126,9 +126,9 @@ pub fn signed(
     let place = channel::settled(place, transport, config)?;
     if let Place::Registry(reference) = place {
         let registry = place::registry(&reference, transport, config)?;
-        return place::block_on(async {
-            let digest = registry.resolve(&reference).await.map_err(place::failed)?;
-            let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
+        return block_on(async {
+            let digest = registry.resolve(&reference).await.map_err(failed)?;
+            let bundles = registry.bundles(&reference, digest).await.map_err(failed)?;
             Ok((reference, digest, bundles))
         });
     }
@@ -136,26 +136,6 @@ pub fn signed(
     let fetched = fetch(place, options, Part::Whole, config, check)?;
     let (digest, bundles) = fetched.checked;
     Ok((fetched.reference, digest, bundles))
-}
-
-/// Runs what may fill a temporary folder: a signal ends it as an error, so that the folder goes too.
-fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    place::block_on(async {
-        let [interrupt, terminate, hangup] =
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        let (mut interrupt, mut terminate, mut hangup) = (
-            interrupt.context(|| "can't catch signals")?,
-            terminate.context(|| "can't catch signals")?,
-            hangup.context(|| "can't catch signals")?,
-        );
-        tokio::select! {
-            biased;
-            done = work => done,
-            _ = interrupt.recv() => Err(Error::new(Kind::Interrupted, "stopped by SIGINT")),
-            _ = terminate.recv() => Err(Error::new(Kind::Interrupted, "stopped by SIGTERM")),
-            _ = hangup.recv() => Err(Error::new(Kind::Interrupted, "stopped by SIGHUP")),
-        }
-    })
 }
 
 /// A layout, which may be there only as long as this value.
@@ -169,7 +149,7 @@ pub struct Whole {
 /// A layout that goes with the folder.
 fn passing() -> Result<(Store, TempDir)> {
     let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
-    Ok((Store::passing(folder.path()).map_err(place::failed)?, folder))
+    Ok((Store::passing(folder.path()).map_err(failed)?, folder))
 }
 
 /// All that a bundle holds, in a layout of its own.
@@ -179,7 +159,7 @@ fn passing() -> Result<(Store, TempDir)> {
 pub fn unpacked(file: &Path) -> Result<Whole> {
     let (store, folder) = passing()?;
     let from = regular::open(file).context(|| format!("can't read {}", file.display()))?;
-    archive::read(BufReader::new(from), &store).map_err(place::failed)?;
+    archive::read(BufReader::new(from), &store).map_err(failed)?;
     Ok(Whole { store, _folder: Some(folder) })
 }
 
@@ -202,7 +182,7 @@ pub fn whole(
     let registry = place::registry(&reference, transport, config)?;
     let (store, folder) = passing()?;
     let carried = interruptible(async {
-        let digest = registry.resolve(&reference).await.map_err(place::failed)?;
+        let digest = registry.resolve(&reference).await.map_err(failed)?;
         place::pull_whole(&registry, &reference, digest, &store).await
     })?;
     place::note_left(&carried, output);

@@ -15,7 +15,7 @@ use skep_trust::bundle::Bundle;
 use skep_trust::{Verified, admit};
 
 use crate::config::Config;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result, failed};
 use crate::fetch::{Fetched, fetch};
 use crate::options::{Choice, PlaceOptions};
 use crate::place::{self, Place};
@@ -226,8 +226,8 @@ fn project(folder: &Path) -> Result<Subject> {
 fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
     let Fetched { store, reference, checked: (digest, signed_by), .. } = &fetched;
     let digest = *digest;
-    let document = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::failed)?;
-    let index = Index::parse(&document).map_err(place::failed)?;
+    let document = store.require(&digest, MAX_DOCUMENT as u64).map_err(failed)?;
+    let index = Index::parse(&document).map_err(failed)?;
     let arches = |entries: Vec<&Descriptor>| -> Vec<Arch> {
         entries.into_iter().filter_map(|entry| entry.platform.as_ref()?.arch()).collect()
     };
@@ -240,8 +240,7 @@ fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
         .or_else(|| architectures.first().copied());
     let arch =
         arch.ok_or_else(|| Error::new(Kind::Failed, format!("{reference} has nothing for Linux")))?;
-    let package =
-        admit(Verified::unsigned(digest), store, arch, reference).map_err(place::failed)?;
+    let package = admit(Verified::unsigned(digest), store, arch, reference).map_err(failed)?;
     let package = package.into_inner();
     let objects = package.objects.into_iter().map(|(name, bytes)| {
         let place = format!("the object '{name}'");

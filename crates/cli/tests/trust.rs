@@ -103,7 +103,8 @@ fn nothing_is_chosen_of_what_is_one_package() {
     let diff = ["diff", "a.pub", reference, "--new-package", "acme/exec:1.0.0"];
     refused(skep(folder).args(diff), 2, words);
     std::fs::write(folder.join("skep.toml"), "").unwrap();
-    for (what, words) in [(".", "a project is one package"), ("a.pub", "an object is in no package")]
+    for (what, words) in
+        [(".", "a project is one package"), ("a.pub", "an object is in no package")]
     {
         for command in ["inspect", "run"] {
             refused(skep(folder).args([command, what, "--package", "acme/exec:1.0.0"]), 2, words);

@@ -16,7 +16,7 @@ use skep_trust::{KeyId, Policy, SecretKey, time};
 use super::key;
 use crate::channel::{self, Followed};
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, failed, not_followed};
 use crate::options::Transport;
 use crate::output::Output;
 use crate::place;
@@ -136,7 +136,7 @@ impl Move {
         };
         let mut bundles = Vec::new();
         for key in &keys {
-            bundles.push(next.sign(key).map_err(place::failed)?);
+            bundles.push(next.sign(key).map_err(failed)?);
         }
         bundles.extend(kept);
         bundles.truncate(BUNDLES_MAX);
@@ -144,7 +144,7 @@ impl Move {
         let host = reference.registry.as_deref();
         let asked = Asked { name: &reference.name, registry: host, channel: &self.channel };
         let memory = channel::memory(config);
-        memory.keep(&asked, Seen { sequence, digest }, issued).map_err(channel::refused)?;
+        memory.keep(&asked, Seen { sequence, digest }, issued).map_err(not_followed)?;
         put(&registry, &reference, &self.channel, &bundles)?;
         let answer = Answer {
             package: bare(&reference),
@@ -173,10 +173,10 @@ impl Move {
         let bundles = channel::bundles(registry, reference, &self.channel)?;
         if bundles.is_empty() {
             // Whether it never was there, or is hidden: the sequence goes on.
-            return Ok((memory.seen(&asked).map_err(channel::refused)?, bundles));
+            return Ok((memory.seen(&asked).map_err(not_followed)?, bundles));
         }
         let publics = keys.iter().map(SecretKey::public).collect::<std::result::Result<_, _>>();
-        let policy = Policy::of_keys(publics.map_err(place::failed)?, 1);
+        let policy = Policy::of_keys(publics.map_err(failed)?, 1);
         match memory.look(&asked, &bundles, &policy, SystemTime::now()) {
             Ok(pointer) => {
                 let of_it = |bundle: &Vec<u8>| sequence(bundle) == Some(pointer.sequence);
@@ -184,7 +184,7 @@ impl Move {
                 Ok((Some(seen), bundles.into_iter().filter(of_it).collect()))
             }
             Err(_) if self.sequence.is_some() => Ok((None, bundles)),
-            Err(error) => Err(channel::refused(error)
+            Err(error) => Err(not_followed(error)
                 .hint("the last pointer is not one of these keys': where that is right, give a higher sequence with --sequence")),
         }
     }
@@ -215,17 +215,17 @@ impl Sign {
             return Err(Error::new(Kind::Failed, format!("{reference} has no pointer to sign"))
                 .hint("skep channel move makes one"));
         };
-        let newest = Bundle::parse(newest).map_err(place::failed)?;
-        let added = newest.also_signed_by(&key).map_err(place::failed)?;
+        let newest = Bundle::parse(newest).map_err(failed)?;
+        let added = newest.also_signed_by(&key).map_err(failed)?;
         // Held against everything that is asked of a pointer before it goes out under this key.
-        let public = key.public().map_err(place::failed)?;
+        let public = key.public().map_err(failed)?;
         let policy = Policy::of_keys(vec![public], 1);
         let host = reference.registry.as_deref();
         let asked = Asked { name: &reference.name, registry: host, channel: &name };
         let memory = channel::memory(config);
         let pointer = memory
             .follow(&asked, std::slice::from_ref(&added), &policy, SystemTime::now())
-            .map_err(channel::refused)?;
+            .map_err(not_followed)?;
         if !bundles.contains(&added) {
             bundles.insert(0, added);
             bundles.truncate(BUNDLES_MAX);
@@ -276,8 +276,8 @@ impl Show {
 
 /// The digest of a package's index in the registry, and the version that it says; it must be that package's.
 fn pointed(registry: &Registry, reference: &PackageRef) -> Result<(Digest, Option<String>)> {
-    let bytes = place::block_on(async { registry.index(reference).await.map_err(place::failed) })?;
-    let index = Index::parse(&bytes).map_err(place::failed)?;
+    let bytes = place::ask(registry.index(reference))?;
+    let index = Index::parse(&bytes).map_err(failed)?;
     if index.annotations.get(media::TITLE).map(String::as_str) != Some(reference.name.as_str()) {
         return Err(Error::new(
             Kind::Failed,
@@ -293,9 +293,7 @@ fn put(
     channel: &Name,
     bundles: &[Vec<u8>],
 ) -> Result<()> {
-    place::block_on(async {
-        registry.put_channel(reference, channel, bundles).await.map_err(place::failed)
-    })
+    place::ask(registry.put_channel(reference, channel, bundles))
 }
 
 /// The sequence that a pointer says, whoever signed it.
@@ -305,7 +303,7 @@ fn sequence(bundle: &[u8]) -> Option<u64> {
 }
 
 fn ids(keys: &[SecretKey]) -> Result<Vec<KeyId>> {
-    keys.iter().map(|key| key.public().map(|key| key.id()).map_err(place::failed)).collect()
+    keys.iter().map(|key| key.public().map(|key| key.id()).map_err(failed)).collect()
 }
 
 fn bare(reference: &PackageRef) -> String {

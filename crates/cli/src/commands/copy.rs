@@ -61,9 +61,7 @@ impl Copy {
         let (reference, digest) = place::package(&found.store, choice.package.as_ref())?;
         let to = PackageRef { version: to.version.or(reference.version), ..to };
         let registry = place::registry(&to, *transport, config)?;
-        let pushed = place::block_on(async {
-            registry.push(&found.store, digest, &to).await.map_err(place::failed)
-        })?;
+        let pushed = place::ask(registry.push(&found.store, digest, &to))?;
         let channel = followed.as_ref().map(|followed| followed.channel.clone());
         if let Some(followed) = &followed {
             channel::carry(followed, &registry, &to, &rules::of_machine(config)?)?;

@@ -10,10 +10,11 @@ use skep_spec::{Digest, PackageRef};
 
 use crate::channel;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, failed};
 use crate::options::Transport;
 use crate::output::{Output, lossy};
 use crate::place::{self, Place};
+use crate::waiting::block_on;
 
 /// Pull a package, with all that refers to it, from a registry into a layout
 ///
@@ -51,7 +52,7 @@ impl Pull {
             return Err(Error::usage(format!("'{}' is no reference", self.reference)));
         };
         let registry = place::registry(&reference, self.transport, config)?;
-        let (digest, carried) = place::block_on(self.pull(&registry, &reference))?;
+        let (digest, carried) = block_on(self.pull(&registry, &reference))?;
         place::note_left(&carried, output);
         let (reference, layout) = (reference.to_string(), self.out);
         let Carried { signatures, others, .. } = carried;
@@ -66,7 +67,7 @@ impl Pull {
 
     /// The digest of what was pulled, and what came with it.
     async fn pull(&self, registry: &Registry, reference: &PackageRef) -> Result<(Digest, Carried)> {
-        let digest = registry.resolve(reference).await.map_err(place::failed)?;
+        let digest = registry.resolve(reference).await.map_err(failed)?;
         let new = Store::would_make(&self.out);
         let filled = self.fill(registry, reference, digest).await;
         if filled.is_err() {
@@ -81,7 +82,7 @@ impl Pull {
         reference: &PackageRef,
         digest: Digest,
     ) -> Result<Carried> {
-        let store = Store::create(&self.out).map_err(place::failed)?;
+        let store = Store::create(&self.out).map_err(failed)?;
         place::pull_whole(registry, reference, digest, &store).await
     }
 }

@@ -45,9 +45,7 @@ impl Push {
         let reference = place::reference(&self.reference, config)?;
         let (_, digest) = place::package(&store, Some(&reference))?;
         let registry = place::registry(&reference, self.transport, config)?;
-        let pushed = place::block_on(async {
-            registry.push(&store, digest, &reference).await.map_err(place::failed)
-        })?;
+        let pushed = place::ask(registry.push(&store, digest, &reference))?;
         let answer = Answer {
             reference: reference.to_string(),
             digest,

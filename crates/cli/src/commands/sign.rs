@@ -12,10 +12,11 @@ use skep_trust::{KeyId, SecretKey, bundle};
 use super::key;
 use crate::channel;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, failed};
 use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::place::{self, Place};
+use crate::waiting::block_on;
 
 /// Sign a package in a layout or in a registry
 ///
@@ -52,7 +53,7 @@ impl Sign {
             Place::Registry(reference) => self.in_registry(&key, reference, config)?,
             Place::Bundle(path) => return Err(closed(&path)),
         };
-        let id = key.public().map_err(place::failed)?.id();
+        let id = key.public().map_err(failed)?.id();
         let answer = Answer { package: reference.to_string(), digest, key: id };
         output
             .packaged(&answer, &[digest], || format!("Signed {reference}\n{digest}\nby key {id}"));
@@ -62,9 +63,9 @@ impl Sign {
     fn in_layout(&self, key: &SecretKey, path: &Path) -> Result<(PackageRef, Digest)> {
         let store = place::layout(path)?;
         let (reference, digest) = place::package(&store, self.options.choice.package.as_ref())?;
-        let subjects = signatures::subjects(&store, digest).map_err(place::failed)?;
-        let bundle = bundle::sign(key, &subjects, media::PREDICATE_SIGN).map_err(place::failed)?;
-        signatures::attach(&store, digest, &bundle).map_err(place::failed)?;
+        let subjects = signatures::subjects(&store, digest).map_err(failed)?;
+        let bundle = bundle::sign(key, &subjects, media::PREDICATE_SIGN).map_err(failed)?;
+        signatures::attach(&store, digest, &bundle).map_err(failed)?;
         Ok((reference, digest))
     }
 
@@ -75,13 +76,13 @@ impl Sign {
         config: &Config,
     ) -> Result<(PackageRef, Digest)> {
         let registry = place::registry(&reference, self.options.transport, config)?;
-        place::block_on(async {
-            let index = registry.index(&reference).await.map_err(place::failed)?;
-            let subjects = signatures::subjects_of(&index).map_err(place::failed)?;
+        block_on(async {
+            let index = registry.index(&reference).await.map_err(failed)?;
+            let subjects = signatures::subjects_of(&index).map_err(failed)?;
             let bundle = bundle::sign(key, &subjects, media::PREDICATE_SIGN);
-            let bundle = bundle.map_err(place::failed)?;
+            let bundle = bundle.map_err(failed)?;
             let attached = registry.attach_bundle(&reference, &index, &bundle).await;
-            attached.map_err(place::failed)?;
+            attached.map_err(failed)?;
             Ok((reference, Digest::of(&index)))
         })
     }
@@ -89,7 +90,6 @@ impl Sign {
 
 fn closed(bundle: &Path) -> Error {
     let shown = bundle.display();
-    Error::usage(format!("'{shown}' is a bundle, to which nothing is added")).hint(format!(
-        "skep unbundle {shown} -o LAYOUT, sign the layout, and skep bundle it again"
-    ))
+    Error::usage(format!("'{shown}' is a bundle, to which nothing is added"))
+        .hint(format!("skep unbundle {shown} -o LAYOUT, sign the layout, and skep bundle it again"))
 }

@@ -41,9 +41,7 @@ impl Tags {
                 .hint(format!("give the package alone: [registry/]{name}")));
         }
         let registry = place::registry(&reference, self.transport, config)?;
-        let tags =
-            place::block_on(async { registry.tags(&reference).await.map_err(place::failed) });
-        let registry::Tags { versions, channels } = tags?;
+        let registry::Tags { versions, channels } = place::ask(registry.tags(&reference))?;
         let answer = Answer { package: reference.to_string(), versions, channels };
         output.answer(&answer, || {
             let versions = answer.versions.iter().map(ToString::to_string);

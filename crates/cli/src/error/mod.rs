@@ -1,5 +1,8 @@
 //! Errors as people see them: what failed, on what, why, and what to do next. Converted here and nowhere else.
 
+mod daemon;
+mod libraries;
+
 use std::error::Error as StdError;
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -7,6 +10,8 @@ use std::process::ExitCode;
 use skep_object::shown_lines;
 use skep_spec::causes;
 
+pub use self::daemon::of_daemon;
+pub use self::libraries::{failed, not_chosen, not_followed, refused, unfit, untrusted};
 use crate::output::Output;
 
 /// What kind of failure it is, which is the exit status.

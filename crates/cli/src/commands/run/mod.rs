@@ -23,11 +23,10 @@ use skep_spec::{Arch, Digest, PackageRef};
 use super::build;
 use crate::config::Config;
 use crate::daemon;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, failed};
 use crate::fetch::fetch;
 use crate::options::PlaceOptions;
 use crate::output::{Format, Output, width};
-use crate::place;
 use crate::subject::Named;
 
 /// Run a package, project or object now and show its events, until Ctrl-C
@@ -92,7 +91,7 @@ impl Ready {
     /// What its objects say, by their names.
     fn facts(&self) -> Result<BTreeMap<String, Facts>> {
         let read = |(name, elf): (&String, &Vec<u8>)| {
-            Ok((name.clone(), Facts::parse(elf).map_err(place::failed)?))
+            Ok((name.clone(), Facts::parse(elf).map_err(failed)?))
         };
         self.objects.iter().map(read).collect()
     }

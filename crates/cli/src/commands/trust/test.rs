@@ -13,11 +13,11 @@ use skep_trust::{Asked, Origin, TrustError, verify};
 use super::file::Which;
 use super::list::Shown;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, refused, untrusted};
 use crate::fetch;
 use crate::options::PlaceOptions;
 use crate::output::Output;
-use crate::place::{self, Place};
+use crate::place::Place;
 
 /// Say which rule counts for a package, and whether its signatures let it in
 ///
@@ -138,7 +138,7 @@ fn passed_over(policy: &Policy, counts: &Rule, reference: &PackageRef) -> Vec<Pa
 
 fn none(reference: &PackageRef, policy: &Policy) -> Error {
     let name = reference.name.clone();
-    let error = place::refused(TrustError::NoRule { name });
+    let error = refused(TrustError::NoRule { name });
     let elsewhere: Vec<String> = policy
         .rules()
         .iter()
@@ -156,10 +156,7 @@ fn none(reference: &PackageRef, policy: &Policy) -> Error {
 }
 
 fn verdict(verified: std::result::Result<Origin, TrustError>) -> Result<()> {
-    verified.map(drop).map_err(|error| {
-        let hint = error.hint();
-        hint.into_iter().fold(place::refused(error), Error::hint)
-    })
+    verified.map(drop).map_err(untrusted)
 }
 
 impl Answer {
