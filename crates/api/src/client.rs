@@ -15,7 +15,7 @@ use skep_spec::ServiceName;
 use tokio::net::UnixStream;
 
 use crate::{
-    Detail, ErrorBody, EventLine, Install, MAX_BODY, Node, Operation, OperationState, Plan, Status,
+    Detail, ErrorBody, EventLine, Install, MAX_BODY, Operation, OperationState, Plan, Status,
     Upgrade, Watch,
 };
 
@@ -101,18 +101,10 @@ impl Client {
         Self { socket: socket.to_owned() }
     }
 
-    /// What the node is.
-    ///
-    /// # Errors
-    /// As for every request: no daemon, no permission, broken off, or what skepd answered.
-    pub async fn node(&self) -> Result<Node, ClientError> {
-        self.ask(Method::GET, "/v1/node", &()).await
-    }
-
     /// All services.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As for every request: no daemon, no permission, broken off, or what skepd answered.
     pub async fn services(&self) -> Result<Vec<Status>, ClientError> {
         self.ask(Method::GET, "/v1/services", &()).await
     }
@@ -120,7 +112,7 @@ impl Client {
     /// One service.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn service(&self, name: &ServiceName) -> Result<Detail, ClientError> {
         self.ask(Method::GET, &format!("/v1/services/{name}"), &()).await
     }
@@ -128,7 +120,7 @@ impl Client {
     /// Installs and waits for the end.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn install(&self, install: &Install) -> Result<Detail, ClientError> {
         let work = match &install.service {
             Some(name) => format!("the install of {name}"),
@@ -140,7 +132,7 @@ impl Client {
     /// What an upgrade would do.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn plan(&self, name: &ServiceName, upgrade: &Upgrade) -> Result<Plan, ClientError> {
         let path = format!("/v1/services/{name}/upgrade?dry_run=true");
         let work = format!("the plan of an upgrade of {name}");
@@ -150,7 +142,7 @@ impl Client {
     /// Upgrades and waits for the end.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn upgrade(
         &self,
         name: &ServiceName,
@@ -163,7 +155,7 @@ impl Client {
     /// Rolls back and waits for the end.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn rollback(&self, name: &ServiceName) -> Result<Detail, ClientError> {
         let (work, path) = about("rollback", name, "/rollback");
         self.operate(work, Method::POST, &path, &()).await
@@ -172,7 +164,7 @@ impl Client {
     /// Removes a service and waits for the end.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn remove(&self, name: &ServiceName) -> Result<(), ClientError> {
         let (work, path) = about("removal", name, "");
         self.operate(work, Method::DELETE, &path, &()).await
@@ -181,7 +173,7 @@ impl Client {
     /// A service's events.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn events(&self, name: &ServiceName, watch: Watch) -> Result<Events, ClientError> {
         let Watch { follow, table, limit } = watch;
         let limit = limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();

@@ -114,9 +114,8 @@ fn names_globals_and_data_are_the_objects() {
     assert!(link.pinnable() && link.program_id() == Some(program.id().unwrap()));
     getpid();
     drop(link);
-    let mut out = [0; 8];
-    assert!(loaded.map(".data").unwrap().mmap_bytes(true).unwrap().read(0, &mut out));
-    assert_eq!(i64::from_ne_bytes(out), 15);
+    let data = loaded.map(".data").unwrap().lookup(&[0; 4]).unwrap().unwrap();
+    assert_eq!(data[..8], 15i64.to_ne_bytes());
     let mut reader = ring::Reader::new().unwrap();
     reader.add(loaded.map("ring").unwrap()).unwrap();
     let mut got = Vec::new();

@@ -252,7 +252,7 @@ mod tests {
             assert_eq!(filter.program_id().unwrap(), None);
             attach(&program, &plan).unwrap().keep();
             assert_eq!(filter.program_id().unwrap(), Some(program.id().unwrap()));
-            Link::from_filter(filter).detach().unwrap();
+            Link::from_tc(filter).detach().unwrap();
             assert_eq!(filter.program_id().unwrap(), None);
         });
     }
