@@ -3,14 +3,13 @@
 //! The rings live as long as their fds and mappings: a reader that goes takes unread records along.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::attach::perf::{PERF_EVENT_IOC_ENABLE, PERF_FLAG_FD_CLOEXEC, PerfAttr};
+use crate::attach::perf::{PerfAttr, enable, open_event};
 use crate::error::KernelError;
 use crate::maps::{MapHandle, Mapping, Update, kind, possible_cpus};
-use crate::sys;
 use crate::wake::{Polled, Waiter, Waker};
 
 // include/uapi/linux/perf_event.h
@@ -73,9 +72,7 @@ impl Reader {
             waiter.add(ring.event.as_fd()).map_err(failed)?;
             let fd = ring.event.as_raw_fd();
             map.update(&(cpu as u32).to_ne_bytes(), &fd.to_ne_bytes(), Update::Any)?;
-            // SAFETY: an open perf event.
-            sys::errno(unsafe { libc::ioctl(fd, PERF_EVENT_IOC_ENABLE as _, 0) })
-                .map_err(failed)?;
+            enable(&ring.event).map_err(failed)?;
             rings.push(ring);
         }
         Ok(Self { rings, first: 0, waiter, scratch: Vec::new() })
@@ -134,26 +131,13 @@ impl Reader {
 fn open(cpu: usize) -> io::Result<OwnedFd> {
     let attr = PerfAttr {
         kind: PERF_TYPE_SOFTWARE,
-        size: size_of::<PerfAttr>() as u32,
         config: PERF_COUNT_SW_BPF_OUTPUT,
         sample_period: 1,
         sample_type: PERF_SAMPLE_RAW,
         wakeup_events: 1,
         ..PerfAttr::default()
     };
-    // SAFETY: `attr` carries its size and has no pointers.
-    let fd = sys::errno(unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            &raw const attr,
-            -1,
-            cpu as i32,
-            -1,
-            PERF_FLAG_FD_CLOEXEC,
-        )
-    } as i32)?;
-    // SAFETY: perf_event_open made this fd for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    open_event(attr, -1, cpu as i32)
 }
 
 impl Ring {

@@ -60,14 +60,12 @@ pub struct ProgramInfo {
 }
 
 /// What a test run gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TestRun {
     /// The program's return value.
     pub retval: u32,
     /// Mean time of one run.
     pub duration: Duration,
-    /// The packet after the run.
-    pub data: Vec<u8>,
 }
 
 impl Program {
@@ -146,21 +144,9 @@ impl Program {
         Ok(Self { name: info.name, kind, fd })
     }
 
-    /// One test run without the packet coming back: what it returns.
+    /// One test run: what it returns.
     pub(crate) fn run(&self, packet: &[u8]) -> Result<u32, KernelError> {
-        let mut opts = libbpf_sys::bpf_test_run_opts {
-            sz: sys::size::<libbpf_sys::bpf_test_run_opts>(),
-            data_in: packet.as_ptr().cast(),
-            data_size_in: packet.len() as u32,
-            repeat: 1,
-            ..Default::default()
-        };
-        // SAFETY: the options point at `packet`, whose length they carry, and which outlives the call.
-        sys::check(unsafe {
-            libbpf_sys::bpf_prog_test_run_opts(self.fd.as_raw_fd(), &raw mut opts)
-        })
-        .map_err(|e| KernelError::new("test-run the program", self.name.as_str(), e))?;
-        Ok(opts.retval)
+        Ok(self.test_run(packet, 1)?.retval)
     }
 
     /// Runs the program `repeat` times on `packet` (XDP, tc, cgroup_skb…: BPF_PROG_TEST_RUN, Linux 4.12).
@@ -168,24 +154,20 @@ impl Program {
     /// # Errors
     /// EINVAL for a packet under 14 bytes, ENOTSUPP for a type that can't be test-run.
     pub fn test_run(&self, packet: &[u8], repeat: u32) -> Result<TestRun, KernelError> {
-        let mut out = vec![0u8; packet.len() + 256];
         let mut opts = libbpf_sys::bpf_test_run_opts {
             sz: sys::size::<libbpf_sys::bpf_test_run_opts>(),
             data_in: packet.as_ptr().cast(),
             data_size_in: packet.len() as u32,
-            data_out: out.as_mut_ptr().cast(),
-            data_size_out: out.len() as u32,
             repeat: repeat.max(1) as i32,
             ..Default::default()
         };
-        // SAFETY: the options point at `packet` and `out`, whose lengths they carry; both outlive the call.
+        // SAFETY: the options point at `packet`, whose length they carry, and which outlives the call.
         sys::check(unsafe {
             libbpf_sys::bpf_prog_test_run_opts(self.fd.as_raw_fd(), &raw mut opts)
         })
         .map_err(|e| KernelError::new("test-run the program", self.name.as_str(), e))?;
-        out.truncate(opts.data_size_out as usize);
         let duration = Duration::from_nanos(u64::from(opts.duration));
-        Ok(TestRun { retval: opts.retval, duration, data: out })
+        Ok(TestRun { retval: opts.retval, duration })
     }
 }
 

@@ -254,8 +254,7 @@ fn several_sources_link_into_one() {
     let b = compile("int twice(int n); SEC(\"tc\") int run(void *ctx) { return twice(21); }");
     let linked = kit::link(&[("a", a), ("b", b)]).unwrap();
     let loaded = object::open(&linked, "linked", &OpenOptions::default()).unwrap().load().unwrap();
-    let run = loaded.program("run").unwrap().test_run(&[0; 64], 1).unwrap();
-    assert_eq!((run.retval, run.data.len()), (42, 64));
+    assert_eq!(loaded.program("run").unwrap().test_run(&[0; 64], 1).unwrap().retval, 42);
 }
 
 /// As a tool leaves it that strips too much: the section's name in the ELF is another than in the types.

@@ -47,9 +47,7 @@ fn move_field(asm: &mut Assembler, field: &Field) -> Option<()> {
         return move_last(asm, field);
     }
     for i in 0..field.count {
-        let place =
-            |span: Span| Some((Width::of(span.width)?, (span.offset + i * span.width) as i16));
-        let (old, new) = (place(field.old)?, place(field.new)?);
+        let (old, new) = (place(field.old, i)?, place(field.new, i)?);
         let skip = asm.label();
         // r1 = the old value; zero is nothing to move
         load(asm, old, 1, OLD, field.signed);
@@ -61,6 +59,11 @@ fn move_field(asm: &mut Assembler, field: &Field) -> Option<()> {
         asm.bind(skip);
     }
     Some(())
+}
+
+/// Where element `i` stands, and how it is loaded.
+fn place(span: Span, i: usize) -> Option<(Width, i16)> {
+    Some((Width::of(span.width)?, (span.offset + i * span.width) as i16))
 }
 
 /// Takes r1 out of the old field and puts it into the new one.
@@ -117,9 +120,7 @@ fn move_last(asm: &mut Assembler, field: &Field) -> Option<()> {
 
 fn move_last_resized(asm: &mut Assembler, field: &Field) -> Option<()> {
     for i in 0..field.count {
-        let place =
-            |span: Span| Some((Width::of(span.width)?, (span.offset + i * span.width) as i16));
-        let (old, new) = (place(field.old)?, place(field.new)?);
+        let (old, new) = (place(field.old, i)?, place(field.new, i)?);
         let keep = asm.label();
         load(asm, old, 1, OLD, field.signed);
         asm.store_imm(old.0, OLD, old.1, 0);

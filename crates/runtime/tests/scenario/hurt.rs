@@ -52,6 +52,23 @@ pub fn status(runtime: &Runtime, service: &ServiceName) -> Result<Status, String
     list.find(|status| status.service == *service).ok_or_else(|| format!("{service} is not listed"))
 }
 
+/// That whatever would change a service which runs partly is refused, for that reason.
+pub fn changes_nothing(runtime: &mut Runtime, job: &Job, why: &str) -> Result<(), String> {
+    let (install, second) = (job.install_again(), job.package(2)?);
+    let refused = [
+        runtime.plan_upgrade(&second, &install).err(),
+        runtime.upgrade(&second, &install).err(),
+        runtime.rollback(&Job::service()).err(),
+    ];
+    for error in refused {
+        let error = error.ok_or("not refused")?;
+        equal("code", error.code(), "runs-partly").map_err(|e| format!("{e}: {error}"))?;
+        equal("hint", error.hint().unwrap_or_default().contains("restart skepd"), true)?;
+        equal("why", error.to_string().contains(why), true).map_err(|e| format!("{e}: {error}"))?;
+    }
+    Ok(())
+}
+
 /// That the other service can be upgraded and goes, and that nothing is left.
 fn other_serves_on(mut runtime: Runtime, job: &Job, place: &Place) -> Result<(), String> {
     equal("other", status(&runtime, &other())?.state, ServiceState::Running)?;
