@@ -248,7 +248,7 @@ pub struct MapDetail {
 pub struct CounterRow {
     /// The key, decoded.
     pub key: Value,
-    /// The value, decoded; per-CPU values are added up.
+    /// The value, decoded; of values per CPU one, merged as the manifest's `fields` says, or added.
     pub value: Value,
 }
 
