@@ -92,7 +92,7 @@ pub enum RuntimeError {
         /// Why.
         source: ObjectError,
     },
-    /// What the manifest asks for is not there.
+    /// No set of programs can be chosen.
     #[error(transparent)]
     Choose(#[from] ChooseError),
     /// A parameter is wrong.
@@ -271,7 +271,7 @@ impl RuntimeError {
             Self::Load { .. } => "load",
             Self::Attach { .. } | Self::NoHook { .. } => "attach",
             Self::Object { .. } => "object",
-            Self::Choose(_) => "manifest",
+            Self::Choose(error) => error.code(),
             Self::Params(_) => "parameter",
             Self::Migrate { .. } => "state-would-be-lost",
             Self::Hooks { .. } => "hooks-differ",
@@ -360,5 +360,21 @@ mod tests {
             assert!(hint.contains("skep remove gives the service up"), "{error}: {hint}");
             assert!(!error.to_string().contains("install"), "{error}");
         }
+    }
+
+    #[test]
+    fn codes_tell_a_wrong_manifest_from_a_value_and_from_a_kernel() {
+        let (program, why) = (|| "on_exec".to_owned(), || "no such function".to_owned());
+        let errors = [
+            ChooseError::NoMember { group: "hook".to_owned(), program: program() },
+            ChooseError::Empty { program: program(), param: "if".to_owned(), target: why() },
+            ChooseError::NoAlternative { group: "hook".to_owned(), why: why() },
+            ChooseError::Refused { program: program(), why: why() },
+            ChooseError::NothingAttached { why: why() },
+        ];
+        let codes = errors.map(|error| RuntimeError::from(error).code());
+        let expected =
+            ["manifest", "parameter", "no-alternative", "kernel-refused", "kernel-refused"];
+        assert_eq!(codes, expected);
     }
 }

@@ -177,12 +177,18 @@ pub fn no_such_hook(place: &Place) -> Outcome {
     Ok(plan.notes.join("; "))
 }
 
-/// A kprobe that no kernel has, and its alternative: the second runs, and the report says why.
+/// A kprobe that no kernel has: without an alternative the kernel is at fault, not the manifest; with one the second runs, and
+/// the report says why.
 pub fn alternatives(place: &Place) -> Outcome {
     let (job, mut runtime) = place.opened()?;
     let mut package = job.package(1)?.into_inner();
     let kprobe = package.manifest.program.get_mut("on_kprobe").ok_or("no kprobe")?;
     kprobe.target = Some("kprobe/no_such_function_anywhere".to_owned());
+    let mut alone = package.clone();
+    group(&mut alone, "on_kprobe");
+    let error = runtime.install(&verified(alone), &job.install()).err().ok_or("not refused")?;
+    expect(&error, "no alternative of 'hook' works on this kernel: on_kprobe: ")?;
+    equal("code", error.code(), "no-alternative")?;
     let r#try = vec![vec!["on_kprobe".to_owned()], vec!["on_raw_tp".to_owned()]];
     let group = Alternatives { r#try, otherwise: Otherwise::Refuse };
     package.manifest.alternatives.insert("hook".to_owned(), group);
