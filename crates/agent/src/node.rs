@@ -9,7 +9,7 @@ use skep_runtime::{EventStream, Runtime, status};
 use skep_spec::ServiceName;
 use skep_trust::{Package, Verified};
 
-use crate::answer::same;
+use crate::answer::{self, Beside};
 use crate::counters;
 use crate::ending::Ending;
 use crate::error::Error;
@@ -57,7 +57,7 @@ impl Node {
     /// Never for what the operator did.
     pub fn services(&self) -> Result<Vec<Status>, Error> {
         let services = self.runtime().services();
-        services.iter().map(|status| self.status(status)).collect()
+        Ok(services.into_iter().map(|status| self.status(status)).collect())
     }
 
     /// One service.
@@ -67,7 +67,7 @@ impl Node {
     pub fn service(&self, name: &ServiceName) -> Result<Detail, Error> {
         let runtime = self.runtime();
         let detail = runtime.service(name)?;
-        self.detail(&runtime, &detail)
+        Ok(self.detail(&runtime, detail))
     }
 
     /// Installs a package as a service.
@@ -87,7 +87,7 @@ impl Node {
         let asked = skep_runtime::Install { service, params: install.params };
         let mut runtime = self.runtime();
         let detail = runtime.install(&package, &asked)?;
-        self.detail(&runtime, &detail)
+        Ok(self.detail(&runtime, detail))
     }
 
     /// What an upgrade would do.
@@ -97,8 +97,7 @@ impl Node {
     pub fn plan(&self, service: ServiceName, upgrade: Upgrade) -> Result<Plan, Error> {
         let _coming_in = self.coming_in();
         let (package, asked) = self.admitted(service, upgrade)?;
-        let plan = self.runtime().plan_upgrade(&package, &asked)?;
-        same(&plan)
+        Ok(answer::plan(self.runtime().plan_upgrade(&package, &asked)?))
     }
 
     /// Upgrades a service.
@@ -110,7 +109,7 @@ impl Node {
         let (package, asked) = self.admitted(service, upgrade)?;
         let mut runtime = self.runtime();
         let upgraded = runtime.upgrade(&package, &asked)?;
-        let answer = (same(&upgraded.plan)?, self.detail(&runtime, &upgraded.detail)?);
+        let answer = (answer::plan(upgraded.plan), self.detail(&runtime, upgraded.detail));
         drop((coming_in, runtime));
         self.collect();
         Ok(answer)
@@ -128,7 +127,7 @@ impl Node {
             self.shelf.check_again(&previous.index)?;
         }
         let detail = runtime.rollback(service)?;
-        self.detail(&runtime, &detail)
+        Ok(self.detail(&runtime, detail))
     }
 
     /// Removes a service.
@@ -176,7 +175,7 @@ impl Node {
     ) -> Result<(Verified<Package>, skep_runtime::Install), Error> {
         let detail = self.runtime().service(&service)?;
         let active = detail.generations.into_iter().find(|generation| generation.active);
-        let mut given = active.map(|generation| generation.params).unwrap_or_default();
+        let mut given = active.map(|generation| generation.fixed.params).unwrap_or_default();
         given.extend(upgrade.params.clone());
         let running = detail.status;
         let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned)?;
@@ -197,22 +196,22 @@ impl Node {
         Ok((package, skep_runtime::Install { service, params: upgrade.params }))
     }
 
-    fn status(&self, status: &status::Status) -> Result<Status, Error> {
-        let (origin, unsigned) = self.shelf.origin(&status.index);
-        Ok(Status { origin, unsigned, ..same(status)? })
+    fn status(&self, status: status::Status) -> Status {
+        let origin = self.shelf.origin(&status.index);
+        answer::status(status, origin)
     }
 
-    fn detail(&self, runtime: &Runtime, detail: &status::Detail) -> Result<Detail, Error> {
-        let service = &detail.status.service;
-        let package = skep_runtime::Packages::package(&self.shelf, &detail.status.index);
-        let (counters, unheeded) = match package {
-            Ok(package) => (
-                counters::read(runtime, &package, service, &detail.maps),
-                package.manifest.unheeded(),
-            ),
-            Err(_) => Default::default(),
+    fn detail(&self, runtime: &Runtime, detail: status::Detail) -> Detail {
+        let (service, index) = (&detail.status.service, &detail.status.index);
+        let beside = match skep_runtime::Packages::package(&self.shelf, index) {
+            Ok(package) => Beside {
+                counters: counters::read(runtime, &package, service, &detail.maps),
+                unheeded: package.manifest.unheeded(),
+            },
+            Err(_) => Beside::default(),
         };
-        Ok(Detail { status: self.status(&detail.status)?, counters, unheeded, ..same(detail)? })
+        let origin = self.shelf.origin(index);
+        answer::detail(detail, origin, beside)
     }
 
     /// Nobody finds it poisoned: a panic ends skepd (`panic = "abort"`), and the next start takes up what was under way.

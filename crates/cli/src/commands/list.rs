@@ -1,7 +1,7 @@
 //! `skep list`.
 
 use clap::Args;
-use skep_api::Status;
+use skep_api::{ServiceState, Status};
 
 use crate::config::Config;
 use crate::daemon;
@@ -30,7 +30,7 @@ impl List {
                     status.package.to_string(),
                     status.version.to_string(),
                     status.generation.to_string(),
-                    state(status).to_owned(),
+                    state(status),
                     signed.to_owned(),
                 ]
             });
@@ -46,10 +46,12 @@ impl List {
 }
 
 /// What a service is doing, in a word or two.
-pub fn state(status: &Status) -> &str {
-    match (status.state.as_str(), &status.half_done) {
-        ("running" | "soaking" | "partial", Some(_)) => "half done",
-        (state, _) => state,
+pub fn state(status: &Status) -> String {
+    match (status.state, &status.half_done) {
+        (ServiceState::Running | ServiceState::Soaking | ServiceState::Partial, Some(_)) => {
+            "half done".to_owned()
+        }
+        (state, _) => state.to_string(),
     }
 }
 
@@ -59,16 +61,16 @@ pub fn wrong(status: &Status) -> Vec<String> {
     let mut why: Vec<&str> = status.failed.as_deref().into_iter().collect();
     // What does not run for that reason has it as both.
     why.extend(half_done.as_deref().filter(|half_done| status.failed.as_deref() != Some(half_done)));
-    let said = match (status.state.as_str(), half_done) {
-        ("running" | "soaking", None) => None,
-        ("running" | "soaking", Some(_)) => {
+    let said = match (status.state, half_done) {
+        (ServiceState::Running | ServiceState::Soaking, None) => None,
+        (ServiceState::Running | ServiceState::Soaking, Some(_)) => {
             Some(("runs, but", "the next operation on it and each start of skepd try again"))
         }
-        ("partial", _) => Some((
+        (ServiceState::Partial, _) => Some((
             "runs, but not as a whole:",
             "restart skepd once the cause is gone: each start tries again",
         )),
-        _ => Some(("does not run:", "each start of skepd tries again")),
+        (ServiceState::Failed, _) => Some(("does not run:", "each start of skepd tries again")),
     };
     let mut lines = Vec::new();
     if let Some((lead, next)) = said {

@@ -92,14 +92,12 @@ pub fn unheeded(detail: &Detail) -> Option<String> {
 
 /// One hook's line.
 pub fn hook(hook: &HookDetail) -> String {
-    let mechanism =
-        hook.mechanism.as_str().map_or_else(|| hook.mechanism.to_string(), str::to_owned);
     let program = hook.program.as_deref().unwrap_or("nothing");
     let held = match hook.detached {
         Some(_) => "NOT ATTACHED".to_owned(), // why is said above
         None => format!("held by {}", hook.held_by),
     };
-    let mut line = format!("  {program} at {} ({mechanism}, {held})", hook.target);
+    let mut line = format!("  {program} at {} ({}, {held})", hook.target, hook.mechanism);
     if hook.missed > 0 {
         line += &format!("; {} events missed by the kernel", hook.missed);
     }

@@ -86,17 +86,9 @@ fn described(plan: &Plan) -> String {
         return "Nothing to do: that is what runs".to_owned();
     }
     let mut lines = vec!["Would upgrade; nothing was touched.".to_owned()];
-    for hook in &plan.hooks {
-        let text = |key: &str| {
-            hook.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
-        };
-        lines.push(format!(
-            "  hook {}: {}, by {}",
-            text("target"),
-            text("change"),
-            text("mechanism")
-        ));
-    }
+    lines.extend(plan.hooks.iter().map(|hook| {
+        format!("  hook {}: {}, by {}", hook.target, hook.change, hook.mechanism)
+    }));
     lines.extend(maps(plan));
     if !plan.separately.is_empty() {
         lines.push("These switch separately:".to_owned());

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use skep_kernel::attach::tc::{Filter, Place};
 use skep_kernel::program::ProgramKind;
 use skep_spec::Target;
+pub use skep_spec::life::Mechanism;
 
 /// One place of the kernel that a service is attached to. It outlives generations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,20 +21,6 @@ pub struct Hook {
     pub kind: Kind,
     /// Whether its stub calls `bpf_get_func_ip`, so that programs behind it may.
     pub func_ip: bool,
-}
-
-/// How a program is replaced on a hook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mechanism {
-    /// A stub that calls the slot which the service's switch word picks.
-    Stub,
-    /// The link's program is replaced (xdp, tcx, cgroup).
-    Update,
-    /// The tc filter's program is replaced, at the same handle and priority.
-    Replace,
-    /// It can't be replaced without a gap or a doubled event.
-    Fixed,
 }
 
 /// What holds a program on its hook.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::{Merge, Upgrade};
@@ -116,7 +117,7 @@ impl fmt::Display for Writers {
 }
 
 /// Where a field's elements lie in a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
     /// Bytes from the start of the value.
     pub offset: u32,
