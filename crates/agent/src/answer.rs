@@ -24,6 +24,7 @@ pub(crate) fn status(status: status::Status, origin: (String, bool)) -> skep_api
         generation,
         state,
         failed,
+        previous,
         previous_lost,
         half_done,
     } = status;
@@ -36,6 +37,7 @@ pub(crate) fn status(status: status::Status, origin: (String, bool)) -> skep_api
         generation,
         state,
         failed,
+        previous,
         previous_lost,
         half_done,
         origin,
@@ -100,7 +102,7 @@ mod tests {
         Exactness, HookChange, HookPlan, Identity, MapChange, MapPlan, Mechanism, Plan,
     };
     use skep_runtime::status::{
-        Detail, GenerationDetail, HookDetail, MapDetail, ServiceState, Status,
+        Detail, GenerationDetail, HookDetail, MapDetail, Previous, ServiceState, Status,
     };
     use skep_spec::{Digest, Target, life};
 
@@ -123,6 +125,7 @@ mod tests {
             generation: 2,
             state: ServiceState::Partial,
             failed: Some("why".to_owned()),
+            previous: Some(Previous { generation: 1, version: "0.9.0".parse().unwrap() }),
             previous_lost: Some("gone".to_owned()),
             half_done: Some("begun".to_owned()),
         }
@@ -207,7 +210,8 @@ mod tests {
     fn status_on_the_wire() -> Value {
         json!({
             "service": "exec", "package": "acme/exec", "version": "1.0.0", "index": index(),
-            "generation": 2, "state": "partial", "failed": "why", "previous_lost": "gone",
+            "generation": 2, "state": "partial", "failed": "why",
+            "previous": {"generation": 1, "version": "0.9.0"}, "previous_lost": "gone",
             "half_done": "begun", "origin": "signed by 0bb9", "unsigned": false,
         })
     }

@@ -122,7 +122,8 @@ impl Node {
     pub fn rollback(&self, service: &ServiceName) -> Result<Detail, Error> {
         let mut runtime = self.runtime();
         let detail = runtime.service(service)?;
-        let previous = detail.generations.iter().find(|generation| !generation.active);
+        let kept = detail.status.previous.map(|previous| previous.generation);
+        let previous = detail.generations.iter().find(|one| Some(one.number) == kept);
         if let Some(previous) = previous {
             self.shelf.check_again(&previous.index)?;
         }

@@ -13,7 +13,7 @@ pub use run::{Mode, Run};
 pub use skep_adapt::Report;
 pub use skep_spec::life::{
     Exactness, GenerationDetail, HookChange, HookDetail, HookPlan, MapChange, MapDetail, MapPlan,
-    Mechanism, ServiceState,
+    Mechanism, Previous, ServiceState,
 };
 pub use wire::{
     CounterRow, Detail, ErrorBody, EventLine, Install, Node, Operation, OperationState, Package,

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skep_adapt::Report;
-use skep_spec::life::{GenerationDetail, HookDetail, HookPlan, MapDetail, MapPlan, ServiceState};
+use skep_spec::life::{
+    GenerationDetail, HookDetail, HookPlan, MapDetail, MapPlan, Previous, ServiceState,
+};
 use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Version};
 
 /// Where a package comes from.
@@ -125,6 +127,9 @@ pub struct Status {
     /// Why it does not run, or not all of it, if so.
     #[serde(default)]
     pub failed: Option<String>,
+    /// What a rollback returns to, if anything is kept.
+    #[serde(default)]
+    pub previous: Option<Previous>,
     /// What a rollback would have returned to, and why it is gone.
     #[serde(default)]
     pub previous_lost: Option<String>,

@@ -57,8 +57,7 @@ impl Runtime {
 
     fn previous(&self, service: &ServiceName) -> Result<Generation, RuntimeError> {
         let state = self.service_state(service)?;
-        let previous = state.previous.and_then(|n| state.generations.get(&n)).cloned();
-        previous.ok_or_else(|| match state.previous_lost.clone() {
+        state.previous().cloned().ok_or_else(|| match state.previous_lost.clone() {
             Some(lost) => RuntimeError::PreviousLost { service: service.clone(), lost },
             None => RuntimeError::NoPrevious { service: service.clone() },
         })

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use skep_kernel::maps::kind;
 use skep_kernel::{MapHandle, Program};
-pub use skep_spec::life::{GenerationDetail, HookDetail, MapDetail, ServiceState};
+pub use skep_spec::life::{GenerationDetail, HookDetail, MapDetail, Previous, ServiceState};
 use skep_spec::{Digest, PackageName, ServiceName, Version};
 
 use crate::error::RuntimeError;
@@ -32,6 +32,8 @@ pub struct Status {
     pub state: ServiceState,
     /// Why it does not run, or not all of it, if so.
     pub failed: Option<String>,
+    /// What a rollback returns to, if anything is kept.
+    pub previous: Option<Previous>,
     /// What a rollback would have returned to, and why it is gone.
     pub previous_lost: Option<String>,
     /// What was begun on it and could be neither finished nor undone, and why.
@@ -92,12 +94,11 @@ impl Runtime {
             None if there => self.detached(name, service),
             None => half_done.clone(),
         };
-        let state = match (failure, &failed, service.previous) {
-            (Some(Failure::Down(_)), ..) => ServiceState::Failed,
-            (_, Some(_), _) if there => ServiceState::Partial,
-            (_, Some(_), _) => ServiceState::Failed,
-            (_, None, Some(_)) => ServiceState::Soaking,
-            (_, None, None) => ServiceState::Running,
+        let state = match (failure, &failed) {
+            (Some(Failure::Down(_)), _) => ServiceState::Failed,
+            (_, Some(_)) if there => ServiceState::Partial,
+            (_, Some(_)) => ServiceState::Failed,
+            (_, None) => ServiceState::Running,
         };
         Some(Status {
             service: name.clone(),
@@ -107,6 +108,10 @@ impl Runtime {
             generation: active.number,
             state,
             failed,
+            previous: service.previous().map(|generation| Previous {
+                generation: generation.number,
+                version: generation.version.clone(),
+            }),
             previous_lost: service.previous_lost.as_ref().map(ToString::to_string),
             half_done: half_done.filter(|_| there),
         })

@@ -24,6 +24,7 @@ impl List {
                 return "No services. skep install PACKAGE makes one.".to_owned();
             }
             let rows = services.iter().map(|status| {
+                let previous = status.previous.as_ref().map(|kept| kept.version.to_string());
                 let signed = if status.unsigned { "NOT SIGNED" } else { "signed" };
                 [
                     status.service.to_string(),
@@ -31,12 +32,20 @@ impl List {
                     status.version.to_string(),
                     status.generation.to_string(),
                     state(status),
+                    previous.unwrap_or_else(|| "-".to_owned()),
                     signed.to_owned(),
                 ]
             });
-            let table =
-                table(["SERVICE", "PACKAGE", "VERSION", "GENERATION", "STATE", "SIGNATURE"], rows);
-            std::iter::once(table)
+            let header = [
+                "SERVICE",
+                "PACKAGE",
+                "VERSION",
+                "GENERATION",
+                "STATE",
+                "ROLLBACK TO",
+                "SIGNATURE",
+            ];
+            std::iter::once(table(header, rows))
                 .chain(services.iter().flat_map(wrong))
                 .collect::<Vec<_>>()
                 .join("\n")
@@ -48,7 +57,7 @@ impl List {
 /// What a service is doing, in a word or two.
 pub fn state(status: &Status) -> String {
     match (status.state, &status.half_done) {
-        (ServiceState::Running | ServiceState::Soaking | ServiceState::Partial, Some(_)) => {
+        (ServiceState::Running | ServiceState::Partial, Some(_)) => {
             "half done".to_owned()
         }
         (state, _) => state.to_string(),
@@ -62,8 +71,8 @@ pub fn wrong(status: &Status) -> Vec<String> {
     // What does not run for that reason has it as both.
     why.extend(half_done.as_deref().filter(|half_done| status.failed.as_deref() != Some(half_done)));
     let said = match (status.state, half_done) {
-        (ServiceState::Running | ServiceState::Soaking, None) => None,
-        (ServiceState::Running | ServiceState::Soaking, Some(_)) => {
+        (ServiceState::Running, None) => None,
+        (ServiceState::Running, Some(_)) => {
             Some(("runs, but", "the next operation on it and each start of skepd try again"))
         }
         (ServiceState::Partial, _) => Some((

@@ -211,6 +211,12 @@ impl Service {
         self.generations.get(&self.active)
     }
 
+    /// The generation that a rollback returns to.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Generation> {
+        self.generations.get(&self.previous?)
+    }
+
     /// The program that `generation` has on `hook`.
     #[must_use]
     pub fn program_on(&self, generation: u64, hook: &str) -> Option<(&str, &ProgramRecord)> {

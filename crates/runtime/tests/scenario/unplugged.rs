@@ -115,7 +115,7 @@ fn while_detached(place: &Place, unplug: impl Fn() -> Result<(), String>) -> Out
     place.does("install")?;
     place.does("upgrade")?;
     let (mut runtime, _) = job.recover(&[1, 2]).map_err(text)?;
-    equal("state", status(&runtime, &service)?.state, ServiceState::Soaking)?;
+    equal("state", status(&runtime, &service)?.state, ServiceState::Running)?;
     unplug()?;
     // The kernel lets go some time later.
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -141,7 +141,9 @@ fn attached_again(job: &Job) -> Result<Runtime, String> {
     let Recovery { adopted, reattached, partly, lost, .. } = recovery;
     equal("adopted", adopted, vec![Job::service()]).map_err(|e| format!("{e}: {said}"))?;
     equal("mended", (reattached.len(), partly.len(), lost.len()), (1, 0, 0))?;
-    equal("state", status(&runtime, &Job::service())?.state, ServiceState::Soaking)?;
+    let status = status(&runtime, &Job::service())?;
+    equal("state", status.state, ServiceState::Running)?;
+    equal("rollback to", status.previous.map(|kept| kept.generation), Some(1))?;
     Ok(runtime)
 }
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Generation, Mechanism};
-use crate::Target;
+use crate::{Target, Version};
 
 /// What a service is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,12 +15,19 @@ use crate::Target;
 pub enum ServiceState {
     /// It runs.
     Running,
-    /// It runs a new generation, and the one before is kept for a rollback.
-    Soaking,
     /// It runs, but for something that each start tries to put back.
     Partial,
     /// It does not run.
     Failed,
+}
+
+/// What a rollback returns to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Previous {
+    /// The generation's number.
+    pub generation: u64,
+    /// Its version.
+    pub version: Version,
 }
 
 /// One generation, as the standard's document has it.
@@ -79,7 +86,6 @@ impl fmt::Display for ServiceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Running => "running",
-            Self::Soaking => "soaking",
             Self::Partial => "partial",
             Self::Failed => "failed",
         })
