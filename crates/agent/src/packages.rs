@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use skep_api::Package as Wanted;
+use skep_api::PackageSource;
 use skep_oci::registry::{Options, Part};
 use skep_oci::{
     Collected, Credentials, Memory, Registry, RegistryError, Store, StoreError, archive, durable,
@@ -85,13 +85,13 @@ impl Shelf {
     ///
     /// # Errors
     /// Not there, refused by policy, or not what its digests say. Then nothing of it is kept but blobs.
-    pub fn admit(&self, wanted: &Wanted, allow_unsigned: bool) -> Result<Verified<Package>, Error> {
+    pub fn admit(&self, wanted: &PackageSource, allow_unsigned: bool) -> Result<Verified<Package>, Error> {
         let (reference, verified) = match wanted {
-            Wanted::Reference(reference) => self.out_of_registry(reference, allow_unsigned)?,
-            Wanted::Layout { path, package } => {
+            PackageSource::Reference(reference) => self.out_of_registry(reference, allow_unsigned)?,
+            PackageSource::Layout { path, package } => {
                 self.out_of_layout(&Store::open(path)?, package.as_ref(), allow_unsigned)?
             }
-            Wanted::Bundle { path, package } => {
+            PackageSource::Bundle { path, package } => {
                 self.out_of_bundle(path, package.as_ref(), allow_unsigned)?
             }
         };

@@ -16,7 +16,7 @@ pub use skep_spec::life::{
     Mechanism, Previous, ServiceState,
 };
 pub use wire::{
-    CounterRow, Detail, ErrorBody, EventLine, Install, Node, Operation, OperationState, Package,
+    CounterRow, Detail, ErrorBody, EventLine, Install, Node, Operation, OperationState, PackageSource,
     Plan, Status, Upgrade, Watch,
 };
 

@@ -15,7 +15,7 @@ use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Version};
 /// Where a package comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Package {
+pub enum PackageSource {
     /// A registry; a short name means the hub that skepd is configured for.
     Reference(PackageRef),
     /// An OCI layout on the node, by its absolute path.
@@ -38,7 +38,7 @@ pub enum Package {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Install {
     /// What to install.
-    pub package: Package,
+    pub package: PackageSource,
     /// The service's name; the package's last component if absent.
     #[serde(default)]
     pub service: Option<ServiceName>,
@@ -54,7 +54,7 @@ pub struct Install {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Upgrade {
     /// What to upgrade to.
-    pub package: Package,
+    pub package: PackageSource,
     /// Parameters that change.
     #[serde(default)]
     pub params: BTreeMap<String, String>,

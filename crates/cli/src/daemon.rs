@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use skep_api::{Client, ClientError, Package};
+use skep_api::{Client, ClientError, PackageSource};
 use skep_spec::nearest::nearest;
 use skep_spec::{PackageRef, ServiceName};
 
@@ -84,7 +84,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// It is neither a layout nor a bundle nor a reference.
-pub fn package(what: &OsStr, choice: Choice, config: &Config) -> Result<Package> {
+pub fn package(what: &OsStr, choice: Choice, config: &Config) -> Result<PackageSource> {
     let (path, shown) = (Path::new(what), what.display());
     if path.is_dir() {
         if path.join("skep.toml").is_file() {
@@ -93,13 +93,13 @@ pub fn package(what: &OsStr, choice: Choice, config: &Config) -> Result<Package>
             ));
         }
         place::layout(path)?;
-        return Ok(Package::Layout { path: absolute(path)?, package: choice.package });
+        return Ok(PackageSource::Layout { path: absolute(path)?, package: choice.package });
     }
     if path.exists() {
         let Place::Bundle(_) = Place::parse(what, &choice, config)? else {
             return Err(Error::usage(format!("'{shown}' is neither a file nor a folder")));
         };
-        return Ok(Package::Bundle { path: absolute(path)?, package: choice.package });
+        return Ok(PackageSource::Bundle { path: absolute(path)?, package: choice.package });
     }
     let Some(text) = what.to_str().filter(|text| !place::is_path(text)) else {
         return Err(Error::usage(format!("there is no folder '{shown}'")).hint(
@@ -117,7 +117,7 @@ pub fn package(what: &OsStr, choice: Choice, config: &Config) -> Result<Package>
         Some(hub) => reference.or_registry(hub),
         None => reference,
     };
-    Ok(Package::Reference(reference))
+    Ok(PackageSource::Reference(reference))
 }
 
 /// Adds the nearest name there is to an error about a service that is not there.
