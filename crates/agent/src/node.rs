@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use axum::http::StatusCode;
 use skep_api::{Detail, Install, Plan, Status, Upgrade};
 use skep_object::fit;
 use skep_runtime::{EventStream, Runtime, status};
@@ -12,7 +11,7 @@ use skep_trust::{Package, Verified};
 use crate::answer::{self, Beside};
 use crate::counters;
 use crate::ending::Ending;
-use crate::error::Error;
+use crate::error::NodeError;
 use crate::packages::Shelf;
 
 /// The daemon behind its API.
@@ -55,7 +54,7 @@ impl Node {
     ///
     /// # Errors
     /// Never for what the operator did.
-    pub fn services(&self) -> Result<Vec<Status>, Error> {
+    pub fn services(&self) -> Result<Vec<Status>, NodeError> {
         let services = self.runtime().services();
         Ok(services.into_iter().map(|status| self.status(status)).collect())
     }
@@ -64,7 +63,7 @@ impl Node {
     ///
     /// # Errors
     /// There is none of that name.
-    pub fn service(&self, name: &ServiceName) -> Result<Detail, Error> {
+    pub fn service(&self, name: &ServiceName) -> Result<Detail, NodeError> {
         let runtime = self.runtime();
         let detail = runtime.service(name)?;
         Ok(self.detail(&runtime, detail))
@@ -74,16 +73,12 @@ impl Node {
     ///
     /// # Errors
     /// The package is refused, or the runtime refuses: nothing is left of it, unless that could not be undone.
-    pub fn install(&self, install: Install) -> Result<Detail, Error> {
+    pub fn install(&self, install: Install) -> Result<Detail, NodeError> {
         let _coming_in = self.coming_in();
         let package = self.shelf.admit(&install.package, install.allow_unsigned)?;
         fit(&package.manifest, &package.objects, &install.params)?;
         let short = package.manifest.package.name.short().to_owned();
-        let service = install.service.map_or_else(|| short.parse(), Ok).map_err(
-            |error: skep_spec::name::NameError| {
-                Error::new(StatusCode::BAD_REQUEST, "name", error.to_string())
-            },
-        )?;
+        let service = install.service.map_or_else(|| short.parse(), Ok)?;
         let asked = skep_runtime::Install { service, params: install.params };
         let mut runtime = self.runtime();
         let detail = runtime.install(&package, &asked)?;
@@ -94,7 +89,7 @@ impl Node {
     ///
     /// # Errors
     /// As [`Self::upgrade`], but for what only the kernel can say.
-    pub fn plan(&self, service: ServiceName, upgrade: Upgrade) -> Result<Plan, Error> {
+    pub fn plan(&self, service: ServiceName, upgrade: Upgrade) -> Result<Plan, NodeError> {
         let _coming_in = self.coming_in();
         let (package, asked) = self.admitted(service, upgrade)?;
         Ok(answer::plan(self.runtime().plan_upgrade(&package, &asked)?))
@@ -104,7 +99,7 @@ impl Node {
     ///
     /// # Errors
     /// The package is refused, or the runtime refuses; the old generation then runs on.
-    pub fn upgrade(&self, service: ServiceName, upgrade: Upgrade) -> Result<(Plan, Detail), Error> {
+    pub fn upgrade(&self, service: ServiceName, upgrade: Upgrade) -> Result<(Plan, Detail), NodeError> {
         let coming_in = self.coming_in();
         let (package, asked) = self.admitted(service, upgrade)?;
         let mut runtime = self.runtime();
@@ -119,7 +114,7 @@ impl Node {
     ///
     /// # Errors
     /// There is none, it is not trusted any more, or the kernel refuses.
-    pub fn rollback(&self, service: &ServiceName) -> Result<Detail, Error> {
+    pub fn rollback(&self, service: &ServiceName) -> Result<Detail, NodeError> {
         let mut runtime = self.runtime();
         let detail = runtime.service(service)?;
         let kept = detail.status.previous.map(|previous| previous.generation);
@@ -135,7 +130,7 @@ impl Node {
     ///
     /// # Errors
     /// There is none, or the kernel refuses.
-    pub fn remove(&self, service: &ServiceName) -> Result<(), Error> {
+    pub fn remove(&self, service: &ServiceName) -> Result<(), NodeError> {
         let mut runtime = self.runtime();
         runtime.service(service)?;
         runtime.remove(service)?;
@@ -161,7 +156,7 @@ impl Node {
     ///
     /// # Errors
     /// There is no such service, or it has no events.
-    pub fn events(&self, service: &ServiceName, follow: bool) -> Result<EventStream, Error> {
+    pub fn events(&self, service: &ServiceName, follow: bool) -> Result<EventStream, NodeError> {
         let mut runtime = self.runtime();
         Ok(match follow {
             true => runtime.events(service)?,
@@ -173,7 +168,7 @@ impl Node {
         &self,
         service: ServiceName,
         upgrade: Upgrade,
-    ) -> Result<(Verified<Package>, skep_runtime::Install), Error> {
+    ) -> Result<(Verified<Package>, skep_runtime::Install), NodeError> {
         let detail = self.runtime().service(&service)?;
         let active = detail.generations.into_iter().find(|generation| generation.active);
         let mut given = active.map(|generation| generation.fixed.params).unwrap_or_default();
@@ -183,16 +178,12 @@ impl Node {
         fit(&package.manifest, &package.objects, &given)?;
         let to = &package.manifest.package;
         if to.name != running.package {
-            let message =
-                format!("{service} runs {}, and {} is another package", running.package, to.name);
-            return Err(Error::new(StatusCode::CONFLICT, "other-package", message)
-                .hint("install it as a service of its own"));
+            let (runs, other) = (running.package, to.name.clone());
+            return Err(NodeError::OtherPackage { service, runs, other });
         }
         if to.version.is_lower(&running.version) && !upgrade.allow_downgrade {
-            let message =
-                format!("{service} runs {}, and {} is older", running.version, to.version);
-            return Err(Error::new(StatusCode::CONFLICT, "downgrade", message)
-                .hint("skep rollback returns to the version before; --allow-downgrade installs an older one"));
+            let (runs, older) = (running.version, to.version.clone());
+            return Err(NodeError::Downgrade { service, runs, older });
         }
         Ok((package, skep_runtime::Install { service, params: upgrade.params }))
     }
