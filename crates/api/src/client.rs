@@ -53,6 +53,14 @@ pub enum ClientError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// It answered what this client cannot read.
+    #[error("skepd's answer to {action} is not as this version of skep expects it")]
+    Unreadable {
+        /// Method and path.
+        action: String,
+        /// Why.
+        source: serde_json::Error,
+    },
     /// It ended while it was at work.
     #[error("skepd ended in the middle of {work}")]
     Ended {
@@ -82,9 +90,7 @@ impl ClientError {
     fn in_the_middle_of(self, work: &str, begun: bool) -> Self {
         let work = work.to_owned();
         match self {
-            Self::Broken { source, .. } if !source.is::<serde_json::Error>() => {
-                Self::Ended { work, source }
-            }
+            Self::Broken { source, .. } => Self::Ended { work, source },
             Self::NoDaemon { source, .. } if begun => Self::Ended { work, source: source.into() },
             Self::Answered(body) if begun && body.code == "no-operation" => {
                 Self::Unknown { work, source: body.message.into() }
@@ -204,7 +210,7 @@ impl Client {
                     operation = answer.map_err(|error| error.in_the_middle_of(&work, true))?;
                 }
                 OperationState::Done { result } => {
-                    return serde_json::from_value(result).map_err(broken(path));
+                    return serde_json::from_value(result).map_err(unreadable(path));
                 }
                 OperationState::Failed { error } => return Err(ClientError::Answered(error)),
             }
@@ -221,7 +227,7 @@ impl Client {
         let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
         let body =
             body.map_err(|source| ClientError::Broken { action: path.to_owned(), source })?;
-        serde_json::from_slice(&body.to_bytes()).map_err(broken(path))
+        serde_json::from_slice(&body.to_bytes()).map_err(unreadable(path))
     }
 
     async fn send(
@@ -272,7 +278,7 @@ impl Events {
             let whole = std::mem::replace(&mut self.buffer, rest);
             let lines = whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
             let lines: Result<Vec<EventLine>, _> = lines.map(serde_json::from_slice).collect();
-            return Ok(Some(lines.map_err(broken(&self.action))?));
+            return Ok(Some(lines.map_err(unreadable(&self.action))?));
         }
     }
 }
@@ -303,4 +309,9 @@ fn broken<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 ) -> impl FnOnce(E) -> ClientError {
     let action = action.to_owned();
     move |source| ClientError::Broken { action, source: source.into() }
+}
+
+fn unreadable(action: &str) -> impl FnOnce(serde_json::Error) -> ClientError {
+    let action = action.to_owned();
+    move |source| ClientError::Unreadable { action, source }
 }

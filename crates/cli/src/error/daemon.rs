@@ -19,6 +19,10 @@ pub fn of_daemon(error: ClientError) -> Error {
             Error::caused(Kind::Failed, error.to_string(), cause(&error))
                 .hint("see with systemctl status skepd whether it runs, start it if not, and ask again")
         }
+        ClientError::Unreadable { .. } => {
+            Error::caused(Kind::Failed, error.to_string(), cause(&error))
+                .hint("skep and skepd seem to be of different versions: compare skep --version with skepd --version, and restart skepd if it was replaced since it started")
+        }
         ClientError::Ended { .. } => {
             Error::caused(Kind::Failed, error.to_string(), cause(&error))
                 .hint("start it again as root (systemctl start skepd, or skepd &): its start finishes what had switched and undoes what had not, and what ran runs on till then; skep list and skep show SERVICE say what came of it")
