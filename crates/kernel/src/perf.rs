@@ -222,7 +222,7 @@ mod tests {
     use crate::asm::Assembler;
     use crate::maps::MapSpec;
     use crate::process;
-    use crate::program::{Program, ProgramKind};
+    use crate::program::{Program, LoadKind};
 
     fn map() -> MapHandle {
         let spec = MapSpec {
@@ -244,7 +244,7 @@ mod tests {
         // flags: BPF_F_CURRENT_CPU, the low 32 bits
         asm.mov_imm(3, -1).shl(3, 32).shr(3, 32).mov(4, 10).add_imm(4, -8).mov_imm(5, 8);
         asm.call(25).exit(); // bpf_perf_event_output
-        let kind = ProgramKind { prog_type: 3, ..ProgramKind::default() };
+        let kind = LoadKind { prog_type: 3, ..LoadKind::default() };
         Program::load("perf_writer", &kind, &asm.finish().unwrap()).unwrap()
     }
 

@@ -4,15 +4,18 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::asm::Insn;
 use crate::attach::target::AttachTarget;
 use crate::error::KernelError;
 use crate::pin::{fd_kind, open_pinned, pin};
 use crate::sys;
 
-/// What a program is to the kernel, as far as a stub must be the same (include/uapi/linux/bpf.h).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProgramKind {
+/// As what the kernel loads a program (include/uapi/linux/bpf.h): two programs of one hook must agree in all of it, and so must
+/// a stub.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadKind {
     /// `BPF_PROG_TYPE_*`.
     pub prog_type: u32,
     /// `BPF_*` of enum bpf_attach_type; 0 where the type has none.
@@ -25,11 +28,25 @@ pub struct ProgramKind {
     pub xdp_frags: bool,
 }
 
+impl LoadKind {
+    /// Whether a hook of this kind may run a program of kind `other`.
+    #[must_use]
+    pub fn takes(&self, other: &Self) -> bool {
+        const TRACING: u32 = 26; // BPF_PROG_TYPE_*, include/uapi/linux/bpf.h
+        const LSM: u32 = 29;
+        let bound = matches!(self.prog_type, TRACING | LSM);
+        let rest = |kind: &Self| {
+            (kind.prog_type, kind.expected_attach_type, kind.sleepable, kind.xdp_frags)
+        };
+        rest(self) == rest(other) && (!bound || self.attach_to == other.attach_to)
+    }
+}
+
 /// A program in the kernel. It goes with its last fd, pin, link or prog-array slot.
 #[derive(Debug)]
 pub struct Program {
     name: String,
-    kind: ProgramKind,
+    kind: LoadKind,
     fd: OwnedFd,
 }
 
@@ -69,7 +86,7 @@ pub struct TestRun {
 }
 
 impl Program {
-    pub(crate) fn new(name: String, kind: ProgramKind, fd: OwnedFd) -> Self {
+    pub(crate) fn new(name: String, kind: LoadKind, fd: OwnedFd) -> Self {
         Self { name, kind, fd }
     }
 
@@ -77,7 +94,7 @@ impl Program {
     ///
     /// # Errors
     /// The verifier refuses: its last message is the hint.
-    pub fn load(name: &str, kind: &ProgramKind, insns: &[Insn]) -> Result<Self, KernelError> {
+    pub fn load(name: &str, kind: &LoadKind, insns: &[Insn]) -> Result<Self, KernelError> {
         load_insns(name, kind, insns, &AttachTarget::find(kind)?)
     }
 
@@ -89,7 +106,7 @@ impl Program {
 
     /// What it is to the kernel.
     #[must_use]
-    pub fn kind(&self) -> &ProgramKind {
+    pub fn kind(&self) -> &LoadKind {
         &self.kind
     }
 
@@ -121,14 +138,14 @@ impl Program {
     ///
     /// # Errors
     /// ENOENT; EINVAL if it is no program.
-    pub fn open_pinned(path: &Path, kind: ProgramKind) -> Result<Self, KernelError> {
+    pub fn open_pinned(path: &Path, kind: LoadKind) -> Result<Self, KernelError> {
         let failed = |e| KernelError::new("open the program", path.display().to_string(), e);
         let fd = open_pinned(path, fd_kind::PROGRAM).map_err(failed)?;
         let info = info(fd.as_fd())?;
         if kind.prog_type != 0 && kind.prog_type != info.prog_type {
             return Err(failed(std::io::Error::from_raw_os_error(libc::EINVAL)));
         }
-        Ok(Self { name: info.name, kind: ProgramKind { prog_type: info.prog_type, ..kind }, fd })
+        Ok(Self { name: info.name, kind: LoadKind { prog_type: info.prog_type, ..kind }, fd })
     }
 
     /// Opens a program by the id that it has in this kernel.
@@ -140,7 +157,7 @@ impl Program {
         let fd = sys::owned(unsafe { libbpf_sys::bpf_prog_get_fd_by_id(id) })
             .map_err(|e| KernelError::new("open", format!("the program with id {id}"), e))?;
         let info = info(fd.as_fd())?;
-        let kind = ProgramKind { prog_type: info.prog_type, ..ProgramKind::default() };
+        let kind = LoadKind { prog_type: info.prog_type, ..LoadKind::default() };
         Ok(Self { name: info.name, kind, fd })
     }
 
@@ -180,7 +197,7 @@ impl AsFd for Program {
 /// Loads `insns`, GPL, as a program of `kind`; the verifier's last message is in the error's hint.
 pub(crate) fn load_insns(
     name: &str,
-    kind: &ProgramKind,
+    kind: &LoadKind,
     insns: &[Insn],
     target: &AttachTarget,
 ) -> Result<Program, KernelError> {
@@ -201,7 +218,7 @@ pub(crate) fn load_insns(
 /// BPF_PROG_LOAD; the verifier writes into `log` unless it is empty.
 fn try_load(
     name: &str,
-    kind: &ProgramKind,
+    kind: &LoadKind,
     insns: &[Insn],
     target: &AttachTarget,
     log: &mut [u8],

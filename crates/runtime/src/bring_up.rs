@@ -19,7 +19,7 @@ use crate::in_kernel::InKernel;
 use crate::params::Params;
 use crate::plan::{MapChange, Report};
 use crate::runtime::{Runtime, facts_of};
-use crate::state::{Generation, Hook, Incarnation, Kind, Mechanism, Op, Record};
+use crate::state::{Generation, Hook, Incarnation, Mechanism, Op, Record};
 
 /// A generation on its way into the kernel.
 pub(crate) struct BringUp<'a> {
@@ -165,7 +165,7 @@ impl Runtime {
         program: &Program,
         func_ip: bool,
     ) -> Result<(), RuntimeError> {
-        let why = if !hook.kind.takes(&Kind::from(program.kind())) {
+        let why = if !hook.kind.takes(program.kind()) {
             "is of another kind than the one that runs there"
         } else if func_ip && !hook.func_ip {
             "asks for the address of its function (bpf_get_func_ip), which the hook was not attached for"

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 pub use skep_adapt::Report;
 pub use skep_spec::life::{
-    Exactness, FieldMove, HookChange, HookPlan, MapChange, MapPlan, Mechanism, Place,
+    Exactness, FieldMove, FieldSpan, HookChange, HookPlan, MapChange, MapPlan, Mechanism,
 };
 use skep_spec::{Digest, PackageName, ServiceName, Version};
 

@@ -167,7 +167,7 @@ impl Runtime {
 
     fn hook_details(&self, name: &ServiceName, service: &Service) -> Vec<HookDetail> {
         let detail = |(hook_name, hook): (&String, &crate::state::Hook)| {
-            let stub = Program::open_pinned(&self.pins(name).stub(hook_name), (&hook.kind).into());
+            let stub = Program::open_pinned(&self.pins(name).stub(hook_name), hook.kind.clone());
             let stub = stub.ok().and_then(|stub| stub.info().ok());
             HookDetail {
                 name: hook_name.clone(),

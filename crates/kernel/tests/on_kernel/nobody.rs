@@ -32,6 +32,6 @@ pub fn is_told_what_to_do() -> Result<String, String> {
 pub fn tries_in_vain() {
     let told = |e: skep_kernel::KernelError| println!("{}", crate::text(e));
     let _ = MapHandle::create_u64s("refused", 1).map_err(told);
-    let kind = program::ProgramKind { prog_type: 17, ..program::ProgramKind::default() };
+    let kind = program::LoadKind { prog_type: 17, ..program::LoadKind::default() };
     let _ = Program::load("refused", &kind, &[]).map_err(told);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde::{Deserialize, Serialize};
-use skep_kernel::program::ProgramKind;
+use skep_kernel::program::LoadKind;
 use skep_kernel::{MapHandle, Program, bpffs};
 use skep_runtime::{Cause, Detail, Dirs, Faults, Install, Packages, Recovery, Runtime};
 use skep_spec::{Digest, ServiceName};
@@ -184,7 +184,7 @@ impl Place {
     /// The ids of a generation's programs, by their pins.
     pub fn programs(&self, generation: u64) -> Result<Vec<u32>, String> {
         let pins = skep_runtime::pins::Pins::new(&self.bpffs, &Job::service());
-        let id = |pin: &PathBuf| Program::open_pinned(pin, ProgramKind::default())?.id();
+        let id = |pin: &PathBuf| Program::open_pinned(pin, LoadKind::default())?.id();
         let programs = bpffs::pins(&pins.programs(generation)).map_err(text)?;
         programs.iter().map(id).collect::<Result<_, _>>().map_err(text)
     }

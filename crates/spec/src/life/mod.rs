@@ -9,6 +9,6 @@ mod service;
 
 pub use crash::{Interrupted, Op, Step, Way, after_crash, after_reboot};
 pub use generation::Generation;
-pub use maps::{Class, Entries, Fate, Lost, Moved, Place, Writers, class};
+pub use maps::{Class, Entries, Fate, FieldSpan, Lost, Moved, Writers, class};
 pub use plan::{Exactness, FieldMove, HookChange, HookPlan, MapChange, MapPlan, Mechanism};
 pub use service::{GenerationDetail, HookDetail, MapDetail, Previous, ServiceState};

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Place;
+use super::FieldSpan;
 use crate::Target;
 use crate::manifest::Merge;
 
@@ -95,9 +95,9 @@ pub struct FieldMove {
     /// The new name.
     pub name: String,
     /// In the old value.
-    pub old: Place,
+    pub old: FieldSpan,
     /// In the new value.
-    pub new: Place,
+    pub new: FieldSpan,
     /// Number of elements: more than 1 for arrays.
     pub count: u32,
     /// Whether it is a signed number.
@@ -186,8 +186,8 @@ mod tests {
     fn a_change_reversed_twice_is_itself() {
         let field = FieldMove {
             name: "count".to_owned(),
-            old: Place { offset: 0, width: 4 },
-            new: Place { offset: 8, width: 8 },
+            old: FieldSpan { offset: 0, width: 4 },
+            new: FieldSpan { offset: 8, width: 8 },
             count: 1,
             signed: false,
             merge: Merge::Sum,
