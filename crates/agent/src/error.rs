@@ -189,7 +189,9 @@ impl NodeError {
             Self::Runtime(RuntimeError::Exists { .. }) => 409,
             Self::TooLarge => 413,
             Self::Signature(_) | Self::Unfit(_) => 422,
-            Self::Runtime(RuntimeError::File { .. } | RuntimeError::Journal(_)) => 500,
+            Self::Runtime(
+                RuntimeError::File { .. } | RuntimeError::Thread { .. } | RuntimeError::Journal(_),
+            ) => 500,
             Self::Runtime(_) => 422,
             Self::Thread(_) | Self::TrustFile { .. } | Self::Write { .. } | Self::Bundle(_) => 500,
             Self::Store(_) | Self::OwnStore(_) | Self::Follow(FollowError::Memory { .. }) => 500,
@@ -258,8 +260,7 @@ impl NodeError {
     /// All of it in one line: what failed, why, what to do next.
     #[must_use]
     pub fn text(&self) -> String {
-        let whole: Vec<String> =
-            std::iter::once(self.to_string()).chain(self.causes()).collect();
+        let whole: Vec<String> = std::iter::once(self.to_string()).chain(self.causes()).collect();
         self.hint().iter().fold(whole.join(": "), |text, hint| format!("{text}; {hint}"))
     }
 
@@ -350,8 +351,16 @@ mod tests {
             NodeError::NoOperation(1),
             "A B".parse::<ServiceName>().unwrap_err().into(),
             NodeError::NoHub("acme/exec:1.0.0".parse().unwrap()),
-            NodeError::OtherPackage { service: service(), runs: name, other: "a/b".parse().unwrap() },
-            NodeError::Downgrade { service: service(), runs: version, older: "0.1.0".parse().unwrap() },
+            NodeError::OtherPackage {
+                service: service(),
+                runs: name,
+                other: "a/b".parse().unwrap(),
+            },
+            NodeError::Downgrade {
+                service: service(),
+                runs: version,
+                older: "0.1.0".parse().unwrap(),
+            },
             NodeError::Ends(""),
             NodeError::Architecture,
             NodeError::NeverLetIn { digest: Digest::of(b""), why: String::new() },

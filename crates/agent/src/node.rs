@@ -79,7 +79,7 @@ impl Node {
         fit(&package.manifest, &package.objects, &install.params)?;
         let short = package.manifest.package.name.short().to_owned();
         let service = install.service.map_or_else(|| short.parse(), Ok)?;
-        let asked = skep_runtime::Install { service, params: install.params };
+        let asked = skep_runtime::Request { service, params: install.params };
         let mut runtime = self.runtime();
         let detail = runtime.install(&package, &asked)?;
         Ok(self.detail(&runtime, detail))
@@ -99,7 +99,11 @@ impl Node {
     ///
     /// # Errors
     /// The package is refused, or the runtime refuses; the old generation then runs on.
-    pub fn upgrade(&self, service: ServiceName, upgrade: Upgrade) -> Result<(Plan, Detail), NodeError> {
+    pub fn upgrade(
+        &self,
+        service: ServiceName,
+        upgrade: Upgrade,
+    ) -> Result<(Plan, Detail), NodeError> {
         let coming_in = self.coming_in();
         let (package, asked) = self.admitted(service, upgrade)?;
         let mut runtime = self.runtime();
@@ -168,7 +172,7 @@ impl Node {
         &self,
         service: ServiceName,
         upgrade: Upgrade,
-    ) -> Result<(Verified<Package>, skep_runtime::Install), NodeError> {
+    ) -> Result<(Verified<Package>, skep_runtime::Request), NodeError> {
         let detail = self.runtime().service(&service)?;
         let active = detail.generations.into_iter().find(|generation| generation.active);
         let mut given = active.map(|generation| generation.fixed.params).unwrap_or_default();
@@ -185,7 +189,7 @@ impl Node {
             let (runs, older) = (running.version, to.version.clone());
             return Err(NodeError::Downgrade { service, runs, older });
         }
-        Ok((package, skep_runtime::Install { service, params: upgrade.params }))
+        Ok((package, skep_runtime::Request { service, params: upgrade.params }))
     }
 
     fn status(&self, status: status::Status) -> Status {

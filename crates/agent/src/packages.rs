@@ -72,9 +72,15 @@ impl Shelf {
     ///
     /// # Errors
     /// Not there, refused by policy, or not what its digests say. Then nothing of it is kept but blobs.
-    pub fn admit(&self, wanted: &PackageSource, allow_unsigned: bool) -> Result<Verified<Package>, NodeError> {
+    pub fn admit(
+        &self,
+        wanted: &PackageSource,
+        allow_unsigned: bool,
+    ) -> Result<Verified<Package>, NodeError> {
         let (reference, verified) = match wanted {
-            PackageSource::Reference(reference) => self.out_of_registry(reference, allow_unsigned)?,
+            PackageSource::Reference(reference) => {
+                self.out_of_registry(reference, allow_unsigned)?
+            }
             PackageSource::Layout { path, package } => {
                 self.out_of_layout(&Store::open(path)?, package.as_ref(), allow_unsigned)?
             }

@@ -16,8 +16,8 @@ pub use skep_spec::life::{
     Mechanism, Previous, ServiceState,
 };
 pub use wire::{
-    CounterRow, Detail, ErrorBody, EventLine, Install, Node, Operation, OperationState, PackageSource,
-    Plan, Status, Upgrade, Watch,
+    CounterRow, Detail, ErrorBody, EventLine, Install, Node, Operation, OperationState,
+    PackageSource, Plan, Status, Upgrade, Watch,
 };
 
 /// Most bytes of a request or of an answer that is no stream.

@@ -16,7 +16,7 @@ use skep_spec::life::{FieldMove, FieldSpan};
 use crate::error::KernelError;
 use crate::maps::{MapHandle, Update, kind, possible_cpus};
 use crate::process;
-use crate::program::{Program, LoadKind};
+use crate::program::{LoadKind, Program};
 use crate::sched::Unpreempted;
 
 /// What became of some entries.
@@ -51,16 +51,18 @@ impl Merger {
     /// # Errors
     /// The kinds of the maps differ, a field lies outside its value or is wider than 8 bytes (unless
     /// [`Merge::Last`](skep_spec::manifest::Merge::Last) with equal widths), or the verifier refuses.
-    pub fn new(old: &MapHandle, new: &MapHandle, fields: &[FieldMove]) -> Result<Self, KernelError> {
+    pub fn new(
+        old: &MapHandle,
+        new: &MapHandle,
+        fields: &[FieldMove],
+    ) -> Result<Self, KernelError> {
         check(old, new, fields)?;
         let unsupported = |why| KernelError::unsupported("emit the merge of", old.name(), why);
         let insns = emit::program(old, new, fields).ok_or_else(|| {
             unsupported("a field's width or place is none that instructions have")
         })?;
-        let kind = LoadKind {
-            prog_type: libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
-            ..LoadKind::default()
-        };
+        let kind =
+            LoadKind { prog_type: libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, ..LoadKind::default() };
         let program = Program::load("skep_merge", &kind, &insns)?;
         Ok(Self { program, old: old.try_clone()?, new: new.try_clone()? })
     }

@@ -52,6 +52,9 @@ struct Ring {
 }
 
 impl Reader {
+    /// Pages for each CPU, as libbpf's tools have them.
+    pub const PAGES: usize = 64;
+
     /// Makes a ring of `pages` pages (rounded up to a power of two) for each CPU that is online and puts them into `map`.
     ///
     /// # Errors
@@ -222,7 +225,7 @@ mod tests {
     use crate::asm::Assembler;
     use crate::maps::MapSpec;
     use crate::process;
-    use crate::program::{Program, LoadKind};
+    use crate::program::{LoadKind, Program};
 
     fn map() -> MapHandle {
         let spec = MapSpec {

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::asm::{Assembler, Width};
     use crate::maps::MapSpec;
-    use crate::program::{Program, LoadKind};
+    use crate::program::{LoadKind, Program};
     use std::os::fd::AsRawFd;
 
     fn ring(bytes: u32) -> MapHandle {

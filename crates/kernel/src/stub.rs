@@ -10,7 +10,7 @@ use crate::asm::{Assembler, Cond, Insn, Width};
 use crate::attach::target::AttachTarget;
 use crate::error::KernelError;
 use crate::maps::{MMAPABLE, MapHandle, kind};
-use crate::program::{Program, LoadKind, load_insns};
+use crate::program::{LoadKind, Program, load_insns};
 
 /// Slots of the prog array that a stub calls: 0 is unused, 1 runs on odd switch words, 2 on even ones.
 pub const SLOTS: u32 = 3;

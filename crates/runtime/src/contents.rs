@@ -168,8 +168,7 @@ fn numbers(btf: &Btf, ty: TypeId, policy: Option<&Map>) -> Vec<Number> {
         .flat_map(|pair| {
             let merge = policy.and_then(|policy| policy.merge_of(&pair.name));
             let (signed, merge) = (pair.signed, merge.unwrap_or(Merge::Sum));
-            elements(pair.new, pair.count)
-                .map(move |place| Number { place, signed, merge })
+            elements(pair.new, pair.count).map(move |place| Number { place, signed, merge })
         })
         .collect()
 }

@@ -44,6 +44,14 @@ pub enum RuntimeError {
         /// Why.
         source: std::io::Error,
     },
+    /// A thread that reads events cannot be made.
+    #[error("cannot start the thread '{name}'")]
+    Thread {
+        /// What it is for.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -266,6 +274,7 @@ impl RuntimeError {
             Self::Busy { .. } => "busy",
             Self::NotOurs { .. } => "not-ours",
             Self::File { .. } => "file",
+            Self::Thread { .. } => "internal",
             Self::Journal(_) => "journal",
             Self::Kernel(_) => "kernel",
             Self::Load { .. } => "load",

@@ -3,7 +3,7 @@
 use skep_spec::ServiceName;
 
 use crate::error::RuntimeError;
-use crate::install::Install;
+use crate::install::Request;
 use crate::runtime::Runtime;
 use crate::state::{Generation, Op, Record};
 use crate::status::Detail;
@@ -70,7 +70,7 @@ impl Runtime {
         to: &Generation,
     ) -> Result<Detail, RuntimeError> {
         let package = self.package(&to.index)?;
-        let install = Install { service: service.clone(), params: to.params.clone() };
+        let install = Request { service: service.clone(), params: to.params.clone() };
         Ok(self.upgrade_to(&package, &install, Direction::Back)?.detail)
     }
 }

@@ -57,9 +57,7 @@ impl List {
 /// What a service is doing, in a word or two.
 pub fn state(status: &Status) -> String {
     match (status.state, &status.half_done) {
-        (ServiceState::Running | ServiceState::Partial, Some(_)) => {
-            "half done".to_owned()
-        }
+        (ServiceState::Running | ServiceState::Partial, Some(_)) => "half done".to_owned(),
         (state, _) => state.to_string(),
     }
 }
@@ -69,7 +67,9 @@ pub fn wrong(status: &Status) -> Vec<String> {
     let (name, half_done) = (&status.service, &status.half_done);
     let mut why: Vec<&str> = status.failed.as_deref().into_iter().collect();
     // What does not run for that reason has it as both.
-    why.extend(half_done.as_deref().filter(|half_done| status.failed.as_deref() != Some(half_done)));
+    why.extend(
+        half_done.as_deref().filter(|half_done| status.failed.as_deref() != Some(half_done)),
+    );
     let said = match (status.state, half_done) {
         (ServiceState::Running, None) => None,
         (ServiceState::Running, Some(_)) => {

@@ -86,9 +86,11 @@ fn described(plan: &Plan) -> String {
         return "Nothing to do: that is what runs".to_owned();
     }
     let mut lines = vec!["Would upgrade; nothing was touched.".to_owned()];
-    lines.extend(plan.hooks.iter().map(|hook| {
-        format!("  hook {}: {}, by {}", hook.target, hook.change, hook.mechanism)
-    }));
+    lines.extend(
+        plan.hooks
+            .iter()
+            .map(|hook| format!("  hook {}: {}, by {}", hook.target, hook.change, hook.mechanism)),
+    );
     lines.extend(maps(plan));
     if !plan.separately.is_empty() {
         lines.push("These switch separately:".to_owned());

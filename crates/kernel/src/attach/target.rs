@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::error::KernelError;
-use crate::program::{Program, LoadKind};
+use crate::program::{LoadKind, Program};
 use crate::sys;
 use crate::vmlinux::{self, BtfKind};
 

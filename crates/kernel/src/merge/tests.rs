@@ -65,8 +65,9 @@ fn a_sum_of_an_unaligned_field() {
 #[test]
 fn the_smallest_and_the_largest() {
     let pair = |a: i32, b: i32| [a.to_ne_bytes(), b.to_ne_bytes()].concat();
-    let fields =
-        |signed| [field((0, 4), (0, 4), signed, Merge::Min), field((4, 4), (4, 4), signed, Merge::Max)];
+    let fields = |signed| {
+        [field((0, 4), (0, 4), signed, Merge::Min), field((4, 4), (4, 4), signed, Merge::Max)]
+    };
     assert_eq!(one(&pair(3, 9), &pair(5, 7), &fields(false)).0, pair(3, 9));
     assert_eq!(one(&pair(5, 7), &pair(3, 9), &fields(false)).0, pair(3, 9));
     assert_eq!(one(&pair(-5, -7), &pair(3, -9), &fields(true)).0, pair(-5, -7));

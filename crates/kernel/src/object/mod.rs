@@ -22,7 +22,7 @@ use crate::attach::Link;
 use crate::error::KernelError;
 use crate::maps::MapHandle;
 use crate::print::capture;
-use crate::program::{Program, LoadKind};
+use crate::program::{LoadKind, Program};
 use crate::sched::Unpreempted;
 use crate::sys;
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::leaves::{Leaf, leaves};
-use super::{Pairs, FieldSpan, carry};
+use super::{FieldSpan, Pairs, carry};
 use crate::btf::Same;
 use crate::{Btf, TypeId};
 

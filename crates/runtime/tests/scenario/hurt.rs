@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use skep_kernel::{MapHandle, bpffs};
 use skep_runtime::pins::Pins;
 use skep_runtime::status::{ServiceState, Status};
-use skep_runtime::{Install, Recovery, Runtime};
+use skep_runtime::{Recovery, Request, Runtime};
 use skep_spec::ServiceName;
 
 use crate::equal::{equal, text};
@@ -20,8 +20,8 @@ pub fn other() -> ServiceName {
     "other".parse().expect("a name")
 }
 
-pub fn as_other(job: &Job) -> Install {
-    Install { service: other(), ..job.install() }
+pub fn as_other(job: &Job) -> Request {
+    Request { service: other(), ..job.install() }
 }
 
 /// The service of every test, and another one beside it.
@@ -145,7 +145,7 @@ pub fn lost_for_good(place: &Place) -> Outcome {
         }
     }
     let (mut runtime, _) = job.recover(&[]).map_err(text)?;
-    let third = Install { service: "third".parse().map_err(text)?, ..job.install() };
+    let third = Request { service: "third".parse().map_err(text)?, ..job.install() };
     runtime.install(&job.package(1)?, &third).map_err(text)?;
     runtime.remove(&third.service).map_err(text)?;
     runtime.remove(&Job::service()).map_err(text)?;

@@ -8,7 +8,7 @@ use skep_kernel::bpffs;
 use skep_runtime::journal::{Journal, JournalError};
 use skep_runtime::pins::Pins;
 use skep_runtime::state::{Attachment, Record};
-use skep_runtime::{EventStream, Install, Next, Runtime, RuntimeError};
+use skep_runtime::{EventStream, Next, Request, Runtime, RuntimeError};
 
 use crate::equal::{equal, text};
 use crate::events::{PAUSE, made};
@@ -261,7 +261,7 @@ pub fn full_ring_of_the_gone(place: &Place) -> Outcome {
     let (job, mut runtime) = place.installed()?;
     let service = Job::service();
     let mut lost = 0;
-    let upgrade = |runtime: &mut Runtime, install: Install| {
+    let upgrade = |runtime: &mut Runtime, install: Request| {
         runtime.upgrade(&job.package(2)?, &install).map(drop).map_err(text)
     };
     for step in ["installed", "first", "rollback", "again", "otherwise"] {

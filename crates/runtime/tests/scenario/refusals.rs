@@ -10,7 +10,7 @@ use crate::objects::verified;
 use crate::place::{Job, Place};
 use crate::tests::Outcome;
 
-type Change = fn(&mut Package, &mut skep_runtime::Install);
+type Change = fn(&mut Package, &mut skep_runtime::Request);
 
 /// What is wrong, and what the message says.
 const WRONG: &[(Change, &str)] = &[
@@ -67,13 +67,13 @@ fn program(package: &mut Package) -> &mut skep_spec::manifest::Program {
     package.manifest.program.get_mut("on_raw_tp").expect("the program")
 }
 
-fn at_an_empty_place(package: &mut Package, install: &mut skep_runtime::Install) {
+fn at_an_empty_place(package: &mut Package, install: &mut skep_runtime::Request) {
     program(package).target = Some("xdp/${param.where}".to_owned());
     param(package, "where", json!({ "type": "interface" }));
     install.params.insert("where".to_owned(), String::new());
 }
 
-fn level(package: &mut Package, install: &mut skep_runtime::Install, value: &str) {
+fn level(package: &mut Package, install: &mut skep_runtime::Request, value: &str) {
     param(package, "level", json!({ "type": "enum", "rodata": "level" }));
     install.params.insert("level".to_owned(), value.to_owned());
 }
