@@ -2,11 +2,19 @@
 
 use std::fmt::{self, Write as _};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_spec::Target;
 
+/// What was done to make a package run here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// In the order in which it was done.
+    pub changes: Vec<Change>,
+}
+
 /// One decision that makes a program other than its author wrote it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// What kind of decision.
     pub pass: Pass,
@@ -17,7 +25,9 @@ pub struct Change {
 }
 
 /// The kinds of decisions, in the order in which they are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pass {
     /// A member of `[alternatives]` was chosen.
@@ -32,6 +42,13 @@ pub enum Pass {
     LostEvents,
     /// A map whose size its own loader would have set was given one.
     Sizes,
+}
+
+impl Report {
+    /// One more decision.
+    pub fn add(&mut self, pass: Pass, on: impl Into<String>, what: impl Into<String>) {
+        self.changes.push(Change { pass, on: on.into(), what: what.into() });
+    }
 }
 
 impl Change {

@@ -9,5 +9,5 @@ mod kernel_facts;
 pub mod lost;
 pub mod need;
 
-pub use change::{Change, Pass};
+pub use change::{Change, Pass, Report};
 pub use kernel_facts::{Feature, FeatureError, KernelFacts, Support};

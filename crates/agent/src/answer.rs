@@ -1,64 +1,112 @@
-//! The runtime's values as the API's: the API has the same fields under the same names, leaves out some and adds some.
+//! The runtime's values as the API's. Each is taken apart whole, so that what the runtime learns to say is not forgotten here.
 
-use axum::http::StatusCode;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 
-use crate::error::Error;
+use skep_api::CounterRow;
+use skep_runtime::{plan, status};
 
-/// A value of the runtime as the API's type of the same name.
-pub(crate) fn same<A: Serialize, B: DeserializeOwned>(value: &A) -> Result<B, Error> {
-    let converted = serde_json::to_value(value).and_then(serde_json::from_value);
-    converted.map_err(|error| {
-        Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
-    })
+/// What skepd knows of a service beside the runtime.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// Counters by output.
+    pub(crate) counters: BTreeMap<String, Vec<CounterRow>>,
+    /// Keys of its manifest that this skepd does not act on.
+    pub(crate) unheeded: Vec<String>,
+}
+
+/// A line of the list; `origin` says who answers for the package, and whether nobody does.
+pub(crate) fn status(status: status::Status, origin: (String, bool)) -> skep_api::Status {
+    let status::Status {
+        service,
+        package,
+        version,
+        index,
+        generation,
+        state,
+        failed,
+        previous,
+        previous_lost,
+        half_done,
+    } = status;
+    let (origin, unsigned) = origin;
+    skep_api::Status {
+        service,
+        package,
+        version,
+        index,
+        generation,
+        state,
+        failed,
+        previous,
+        previous_lost,
+        half_done,
+        origin,
+        unsigned,
+    }
+}
+
+/// Everything about a service.
+pub(crate) fn detail(
+    detail: status::Detail,
+    origin: (String, bool),
+    beside: Beside,
+) -> skep_api::Detail {
+    let status::Detail {
+        status: line,
+        switch,
+        generations,
+        hooks,
+        maps,
+        map_memory,
+        lost,
+        perf_lost,
+        events_read,
+        events_dropped,
+        events_unknown,
+        report,
+        no_room,
+        state_lost,
+    } = detail;
+    let Beside { counters, unheeded } = beside;
+    skep_api::Detail {
+        status: status(line, origin),
+        switch,
+        generations,
+        hooks,
+        maps,
+        map_memory,
+        lost,
+        perf_lost,
+        events_read,
+        events_dropped,
+        events_unknown,
+        no_room,
+        state_lost,
+        report,
+        unheeded,
+        counters,
+    }
+}
+
+/// What an upgrade would do; whoever asks knows which service runs what.
+pub(crate) fn plan(plan: plan::Plan) -> skep_api::Plan {
+    let plan::Plan { service: _, from: _, to: _, already, hooks, maps, separately, notes } = plan;
+    skep_api::Plan { already, maps, hooks, separately, notes }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use serde_json::Value;
-    use skep_adapt::{Change, Pass};
+    use serde_json::{Value, json};
+    use skep_adapt::{Change, Pass, Report};
     use skep_runtime::plan::{
-        Exactness, HookChange, HookPlan, Identity, MapChange, MapPlan, Plan, Report,
+        Exactness, HookChange, HookPlan, Identity, MapChange, MapPlan, Mechanism, Plan,
     };
-    use skep_runtime::state::Mechanism;
     use skep_runtime::status::{
-        Detail, GenerationDetail, HookDetail, MapDetail, ServiceState, Status,
+        Detail, GenerationDetail, HookDetail, MapDetail, Previous, ServiceState, Status,
     };
-    use skep_spec::{Digest, Target};
+    use skep_spec::{Digest, Target, life};
 
     use super::*;
-
-    /// Every field that one of the two has alone, by its path; a `-` before it where the API leaves it out, a `+` where it adds it.
-    fn differences<A: Serialize, B: Serialize + DeserializeOwned>(ours: &A) -> BTreeSet<String> {
-        let theirs: B = same(ours).unwrap();
-        let mut found = BTreeSet::new();
-        let [ours, theirs] = [serde_json::to_value(ours), serde_json::to_value(theirs)];
-        differ("", &ours.unwrap(), &theirs.unwrap(), &mut found);
-        found
-    }
-
-    fn differ(path: &str, ours: &Value, theirs: &Value, found: &mut BTreeSet<String>) {
-        match (ours, theirs) {
-            (Value::Object(ours), Value::Object(theirs)) => {
-                for key in ours.keys().chain(theirs.keys()) {
-                    let path = format!("{path}/{key}");
-                    match (ours.get(key), theirs.get(key)) {
-                        (Some(ours), Some(theirs)) => differ(&path, ours, theirs, found),
-                        (Some(_), None) => drop(found.insert(format!("-{path}"))),
-                        _ => drop(found.insert(format!("+{path}"))),
-                    }
-                }
-            }
-            (Value::Array(ours), Value::Array(theirs)) => {
-                assert_eq!(ours.len(), theirs.len(), "{path}");
-                ours.iter().zip(theirs).for_each(|(a, b)| differ(path, a, b, found));
-            }
-            _ => assert_eq!(ours, theirs, "{path}"),
-        }
-    }
 
     fn index() -> Digest {
         format!("sha256:{:064}", 1).parse().unwrap()
@@ -77,6 +125,7 @@ mod tests {
             generation: 2,
             state: ServiceState::Partial,
             failed: Some("why".to_owned()),
+            previous: Some(Previous { generation: 1, version: "0.9.0".parse().unwrap() }),
             previous_lost: Some("gone".to_owned()),
             half_done: Some("begun".to_owned()),
         }
@@ -92,13 +141,15 @@ mod tests {
             detached: Some("why".to_owned()),
             missed: 8,
         };
-        let generation = GenerationDetail {
+        let fixed = life::Generation {
             number: 2,
-            active: true,
+            package: "acme/exec".parse().unwrap(),
             version: "1.0.0".parse().unwrap(),
             index: index(),
+            platform: index(),
             params: BTreeMap::from([("pid".to_owned(), "9".to_owned())]),
         };
+        let generation = GenerationDetail { active: true, fixed };
         let map = MapDetail { name: "m".to_owned(), max_entries: 10, memory: 11, made_by: 12 };
         let what = "given 4 entries".to_owned();
         let change = Change { pass: Pass::Sizes, on: "m".to_owned(), what };
@@ -148,16 +199,65 @@ mod tests {
         }
     }
 
+    fn on_the_wire(value: impl serde::Serialize) -> Value {
+        serde_json::to_value(value).unwrap()
+    }
+
+    fn origin() -> (String, bool) {
+        ("signed by 0bb9".to_owned(), false)
+    }
+
+    fn status_on_the_wire() -> Value {
+        json!({
+            "service": "exec", "package": "acme/exec", "version": "1.0.0", "index": index(),
+            "generation": 2, "state": "partial", "failed": "why",
+            "previous": {"generation": 1, "version": "0.9.0"}, "previous_lost": "gone",
+            "half_done": "begun", "origin": "signed by 0bb9", "unsigned": false,
+        })
+    }
+
     #[test]
-    fn the_api_has_the_runtimes_fields_under_their_names() {
-        let differ = |found: BTreeSet<String>, known: &[&str]| {
-            assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), known);
-        };
-        differ(differences::<_, skep_api::Status>(&status()), &["+/origin", "+/unsigned"]);
-        differ(
-            differences::<_, skep_api::Detail>(&detail()),
-            &["+/counters", "+/status/origin", "+/status/unsigned", "+/unheeded"],
-        );
-        differ(differences::<_, skep_api::Plan>(&plan()), &["-/from", "-/service", "-/to"]);
+    fn a_status_and_who_answers_for_it() {
+        assert_eq!(on_the_wire(super::status(status(), origin())), status_on_the_wire());
+    }
+
+    #[test]
+    fn a_detail_and_what_skepd_knows_beside() {
+        let row = CounterRow { key: json!({"cpu": 1}), value: json!(7) };
+        let counters = BTreeMap::from([("runs".to_owned(), vec![row])]);
+        let beside = Beside { counters, unheeded: vec!["health.soak".to_owned()] };
+        let expected = json!({
+            "status": status_on_the_wire(), "switch": 1,
+            "generations": [{
+                "number": 2, "active": true, "package": "acme/exec", "version": "1.0.0",
+                "index": index(), "platform": index(), "params": {"pid": "9"},
+            }],
+            "hooks": [{
+                "name": "h", "target": "xdp/eth0", "mechanism": "stub", "program": "p",
+                "held_by": "link 7", "detached": "why", "missed": 8,
+            }],
+            "maps": [{"name": "m", "max_entries": 10, "memory": 11, "made_by": 12}],
+            "map_memory": 11, "lost": {"p": 2}, "perf_lost": 3, "events_read": 4,
+            "events_dropped": 5, "events_unknown": 6, "no_room": {"m": 7}, "state_lost": "why",
+            "report": {"changes": [{"pass": "sizes", "on": "m", "what": "given 4 entries"}]},
+            "unheeded": ["health.soak"], "counters": {"runs": [{"key": {"cpu": 1}, "value": 7}]},
+        });
+        assert_eq!(on_the_wire(super::detail(detail(), origin(), beside)), expected);
+    }
+
+    #[test]
+    fn a_plan_without_what_was_asked() {
+        let expected = json!({
+            "already": true,
+            "maps": {"m": {
+                "change": {"do": "new"}, "why": "only the new version has it", "exactness": "exact",
+            }},
+            "hooks": [{
+                "hook": "h", "target": "xdp/eth0", "program": "p", "mechanism": "stub",
+                "change": "kept",
+            }],
+            "separately": ["h"], "notes": ["n"],
+        });
+        assert_eq!(on_the_wire(super::plan(plan())), expected);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::ending::Ending;
-use crate::error::Error;
+use crate::error::NodeError;
 use crate::node::Node;
 
 /// Runs `work` on a thread of its own; the end of skepd waits for it. A panic in it ends skepd, and the next start takes up what
@@ -13,8 +13,8 @@ use crate::node::Node;
 /// As `work`, or when skepd ends before it began.
 pub async fn blocking<T: Send + 'static>(
     node: Arc<Node>,
-    work: impl FnOnce(&Node) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
+    work: impl FnOnce(&Node) -> Result<T, NodeError> + Send + 'static,
+) -> Result<T, NodeError> {
     let at_work = node.ending().at_work()?;
     let task = tokio::task::spawn_blocking(move || {
         let _at_work = at_work;

@@ -9,7 +9,6 @@ use skep_runtime::Runtime;
 use skep_runtime::contents::{Contents, Entry};
 use skep_runtime::status::MapDetail;
 use skep_spec::ServiceName;
-use skep_spec::manifest::OutputKind;
 use skep_trust::Package;
 
 /// Every counter and gauge that the manifest declares; those that cannot be read are left out.
@@ -21,8 +20,8 @@ pub fn read(
     maps: &[MapDetail],
 ) -> BTreeMap<String, Vec<CounterRow>> {
     let mut counters = BTreeMap::new();
-    let wanted = |kind: OutputKind| matches!(kind, OutputKind::Counter | OutputKind::Gauge);
-    for (name, output) in package.manifest.output.iter().filter(|(_, output)| wanted(output.kind)) {
+    for (name, output) in package.manifest.output.iter().filter(|(_, output)| output.kind.counts())
+    {
         if !maps.iter().any(|map| map.name == output.map) {
             continue;
         }

@@ -3,12 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::error::Error;
+use crate::error::NodeError;
 
 /// Whether skepd ends, for all who work in it.
 #[derive(Clone, Debug)]
@@ -29,7 +28,7 @@ impl Ending {
     ///
     /// # Errors
     /// skepd ends.
-    pub fn at_work(&self) -> Result<AtWork, Error> {
+    pub fn at_work(&self) -> Result<AtWork, NodeError> {
         let at_work = self.0.subscribe(); // first: who sees that it does not end is waited for
         let ends = *at_work.borrow();
         match ends {
@@ -46,24 +45,26 @@ impl Ending {
         &self,
         network: &Handle,
         answer: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Error>
+    ) -> Result<T, NodeError>
     where
-        Error: From<E>,
+        NodeError: From<E>,
     {
         let mut end = self.0.subscribe();
         network.block_on(async {
             tokio::select! {
                 biased;
-                _ = end.wait_for(|ends| *ends) => Err(ends("what it waited for was given up")),
-                answer = answer => answer.map_err(Error::from),
+                _ = end.wait_for(|ends| *ends) => {
+                    Err(NodeError::Ends("what it waited for was given up"))
+                }
+                answer = answer => answer.map_err(NodeError::from),
             }
         })
     }
 
     /// What is said of work that was not begun.
     #[must_use]
-    pub fn ended() -> Error {
-        ends("the operation was not begun")
+    pub const fn ended() -> NodeError {
+        NodeError::Ends("the operation was not begun")
     }
 
     /// Ends: nobody begins work any more, and who is at work has done it when this returns.
@@ -71,11 +72,6 @@ impl Ending {
         self.0.send_replace(true);
         self.0.closed().await;
     }
-}
-
-fn ends(what: &str) -> Error {
-    let message = format!("skepd ends, and {what}: ask again when it runs");
-    Error::new(StatusCode::SERVICE_UNAVAILABLE, "ends", message)
 }
 
 /// Ends at SIGTERM or Ctrl-C, also at one that came before it was waited for.
@@ -100,9 +96,6 @@ mod tests {
     #[test]
     fn what_was_not_begun_has_a_code_of_its_own() {
         let error = Ending::ended();
-        assert_eq!(
-            (error.status, error.body.code.as_str()),
-            (StatusCode::SERVICE_UNAVAILABLE, "ends")
-        );
+        assert_eq!((error.status(), error.code()), (503, "ends"));
     }
 }

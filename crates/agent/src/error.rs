@@ -1,215 +1,377 @@
-//! Errors on their way out: converted once, from each crate's own into the API's.
+//! What skepd cannot do, or will not: one enum, each with its code, its status and what to do next. Only the server knows HTTP.
 
-use std::error::Error as StdError;
+use std::io;
+use std::path::PathBuf;
 
-use axum::Json;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use skep_api::{ErrorBody, MAX_BODY};
 use skep_object::Unfit;
 use skep_oci::archive::BundleError;
+use skep_oci::signatures::SignatureError;
 use skep_oci::{FollowError, RegistryError, StoreError};
 use skep_runtime::RuntimeError;
+use skep_spec::name::NameError;
+use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Version, causes};
 use skep_trust::channel::ChannelError;
 use skep_trust::{AdmitError, TrustError};
 
-/// An error and its HTTP status.
-#[derive(Debug)]
-pub struct Error {
-    /// The status.
-    pub status: StatusCode,
-    /// What is sent.
-    pub body: ErrorBody,
+/// Why a request is refused, or was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The request cannot be read.
+    #[error("the request is not as it should be: {0}")]
+    Request(String),
+    /// The request is too long.
+    #[error("the request has more than {MAX_BODY} bytes")]
+    TooLarge,
+    /// Nothing is at the path.
+    #[error("skepd has no such path")]
+    NoPath,
+    /// The path has other methods.
+    #[error("skepd does something else at that path: see its methods")]
+    NoMethod,
+    /// Who asks may only look.
+    #[error("only root may change services")]
+    NotRoot,
+    /// There is no such operation, or it is forgotten.
+    #[error("there is no operation {0}")]
+    NoOperation(u64),
+    /// A service cannot have that name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A short name, where nothing says which hub it means.
+    #[error("'{0}' names no registry, and this node has no hub")]
+    NoHub(PackageRef),
+    /// The service is of another package.
+    #[error("{service} runs {runs}, and {other} is another package")]
+    OtherPackage {
+        /// The service.
+        service: ServiceName,
+        /// Its package.
+        runs: PackageName,
+        /// What it was to be upgraded to.
+        other: PackageName,
+    },
+    /// The version is lower.
+    #[error("{service} runs {runs}, and {older} is older")]
+    Downgrade {
+        /// The service.
+        service: ServiceName,
+        /// Its version.
+        runs: Version,
+        /// What it was to be upgraded to.
+        older: Version,
+    },
+    /// skepd ends.
+    #[error("skepd ends, and {0}: ask again when it runs")]
+    Ends(&'static str),
+    /// A thread cannot be made.
+    #[error("cannot start a thread for events")]
+    Thread(#[source] io::Error),
+    /// skep has no name for this machine's architecture.
+    #[error("skep does not know this architecture")]
+    Architecture,
+    /// Nothing says how a package was let in.
+    #[error("{digest} was never let in here ({why})")]
+    NeverLetIn {
+        /// The package's index.
+        digest: Digest,
+        /// What is wrong with the note.
+        why: String,
+    },
+    /// The rules cannot be read.
+    #[error("{}: {why}", path.display())]
+    TrustFile {
+        /// `trust.toml`.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file of skepd's own cannot be written.
+    #[error("can't write {}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// skepd's own store cannot be opened.
+    #[error(transparent)]
+    OwnStore(StoreError),
+    /// A layout or skepd's store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file of a bundle.
+    #[error(transparent)]
+    Bundle(BundleError),
+    /// A registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A registry wants to know who asks.
+    #[error("{message}")]
+    Unauthorized {
+        /// What it refused, and whether it was told who asks.
+        message: String,
+        /// Where skepd's credentials come from.
+        hint: String,
+    },
+    /// Signatures of a layout cannot be read.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// Nobody who is trusted signed it.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// A channel is not followed.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    /// A package is not what its digests or its name say.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+    /// A package's manifest, objects and permissions do not fit each other.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// What the runtime cannot do.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
 }
 
-impl Error {
-    /// An error of the daemon's own.
+impl NodeError {
+    /// A stable word for programs, as `docs/reference/api.md` lists them.
     #[must_use]
-    pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        let body = ErrorBody {
-            code: code.to_owned(),
-            message: message.into(),
-            causes: Vec::new(),
-            hint: None,
-        };
-        Self { status, body }
+    pub fn code(&self) -> &'static str {
+        match self {
+            _ if self.is_altered() => "not-admitted",
+            Self::Request(_) => "request",
+            Self::TooLarge => "too-large",
+            Self::NoPath => "no-such-path",
+            Self::NoMethod => "no-such-method",
+            Self::NotRoot => "not-root",
+            Self::NoOperation(_) => "no-operation",
+            Self::Name(_) => "name",
+            Self::NoHub(_) => "no-hub",
+            Self::OtherPackage { .. } => "other-package",
+            Self::Downgrade { .. } => "downgrade",
+            Self::Ends(_) => "ends",
+            Self::Thread(_) => "internal",
+            Self::Architecture => "architecture",
+            Self::NeverLetIn { .. } => "package-gone",
+            Self::TrustFile { .. } => "trust-file",
+            Self::Store(StoreError::NoPackage { .. } | StoreError::Several { .. }) => "layout",
+            Self::Store(_) | Self::OwnStore(_) => "store",
+            Self::Registry(_) | Self::Unauthorized { .. } => "registry",
+            Self::Signature(_) => "signature",
+            Self::Trust(_) => "refused",
+            Self::Follow(FollowError::Channel(_)) => "refused-channel",
+            Self::Follow(FollowError::Memory { .. }) | Self::Write { .. } | Self::Bundle(_) => {
+                "file"
+            }
+            Self::Admit(_) => "not-admitted",
+            Self::Unfit(unfit) => unfit.code(),
+            Self::Runtime(error) => error.code(),
+        }
     }
 
-    /// The same with what to do next.
+    /// HTTP's number for it.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.body.hint = Some(hint.into());
-        self
+    pub fn status(&self) -> u16 {
+        match self {
+            _ if self.is_altered() => 403,
+            Self::Request(_) | Self::Name(_) | Self::NoHub(_) => 400,
+            Self::Store(StoreError::NoPackage { .. } | StoreError::Several { .. }) => 400,
+            Self::NotRoot
+            | Self::Trust(_)
+            | Self::Follow(FollowError::Channel(_))
+            | Self::Admit(_)
+            | Self::Unfit(Unfit::Permissions { .. }) => 403,
+            Self::NoPath | Self::NoOperation(_) | Self::NeverLetIn { .. } => 404,
+            Self::Runtime(RuntimeError::NoService { .. } | RuntimeError::NoSuch { .. }) => 404,
+            Self::NoMethod => 405,
+            Self::OtherPackage { .. } | Self::Downgrade { .. } => 409,
+            Self::Runtime(RuntimeError::Exists { .. }) => 409,
+            Self::TooLarge => 413,
+            Self::Signature(_) | Self::Unfit(_) => 422,
+            Self::Runtime(
+                RuntimeError::File { .. } | RuntimeError::Thread { .. } | RuntimeError::Journal(_),
+            ) => 500,
+            Self::Runtime(_) => 422,
+            Self::Thread(_) | Self::TrustFile { .. } | Self::Write { .. } | Self::Bundle(_) => 500,
+            Self::Store(_) | Self::OwnStore(_) | Self::Follow(FollowError::Memory { .. }) => 500,
+            Self::Architecture => 501,
+            Self::Registry(_) | Self::Unauthorized { .. } => 502,
+            Self::Ends(_) => 503,
+        }
+    }
+
+    /// What a person can do, where the message does not say.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            _ if self.is_altered() => return None,
+            Self::Unauthorized { hint, .. } => hint,
+            Self::Unfit(unfit) => return unfit.hint(),
+            Self::Trust(error) => return error.hint().map(Into::into),
+            Self::Runtime(error) => return error.hint().map(str::to_owned),
+            Self::NotRoot => "use sudo",
+            Self::NoHub(_) => "write host[:port]/publisher/name:version, or set hub in skepd.toml",
+            Self::OtherPackage { .. } => "install it as a service of its own",
+            Self::Downgrade { .. } => {
+                "skep rollback returns to the version before; --allow-downgrade installs an older one"
+            }
+            Self::Store(StoreError::Several { .. }) => "say which with --package NAME:VERSION",
+            Self::OwnStore(StoreError::Io { .. }) => {
+                "skepd keeps its packages there: give it a folder that it can write to, with --state-dir"
+            }
+            Self::OwnStore(_) => {
+                "skepd keeps its packages there: restore it from a backup, or move it away and let them in again by skep upgrade"
+            }
+            Self::Follow(FollowError::Channel(ChannelError::NoRule(_))) => {
+                "trust its key in skepd's trust.toml (/etc/skep, or its --config-dir): skep trust add PATTERN --key PUB"
+            }
+            Self::Follow(FollowError::Channel(ChannelError::Unsigned(..))) => {
+                "skep tags lists the versions and channels that there are"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Why, from the outside in.
+    fn causes(&self) -> Vec<String> {
+        match self {
+            Self::Unfit(unfit) => unfit.causes(),
+            Self::Follow(FollowError::Channel(error)) => {
+                let refusals = error.refusals().iter().map(ToString::to_string);
+                causes(error).into_iter().chain(refusals).collect()
+            }
+            error => causes(error),
+        }
+    }
+
+    /// As it is sent.
+    #[must_use]
+    pub fn body(&self) -> ErrorBody {
+        ErrorBody {
+            code: self.code().to_owned(),
+            message: self.to_string(),
+            causes: self.causes(),
+            hint: self.hint(),
+        }
     }
 
     /// All of it in one line: what failed, why, what to do next.
     #[must_use]
     pub fn text(&self) -> String {
-        let ErrorBody { message, causes, hint, .. } = &self.body;
-        let whole = std::iter::once(message).chain(causes).cloned().collect::<Vec<_>>().join(": ");
-        hint.iter().fold(whole, |text, hint| format!("{text}; {hint}"))
+        let whole: Vec<String> = std::iter::once(self.to_string()).chain(self.causes()).collect();
+        self.hint().iter().fold(whole.join(": "), |text, hint| format!("{text}; {hint}"))
     }
 
-    fn rejected(status: StatusCode, why: String) -> Self {
-        match status {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                let message = format!("the request has more than {MAX_BODY} bytes");
-                Self::new(status, "too-large", message)
-            }
-            _ => Self::new(status, "request", format!("the request is not as it should be: {why}")),
-        }
-    }
-
-    /// A package that is not what its digests say.
-    fn not_admitted(error: &dyn StdError) -> Self {
-        Self::of(StatusCode::FORBIDDEN, "not-admitted", error)
-    }
-
-    fn of(status: StatusCode, code: &str, error: &dyn StdError) -> Self {
-        let mut converted = Self::new(status, code, error.to_string());
-        let mut next = error.source();
-        while let Some(cause) = next {
-            let text = cause.to_string();
-            if !converted.body.message.contains(&text) {
-                converted.body.causes.push(text);
-            }
-            next = cause.source();
-        }
-        converted
-    }
-}
-
-impl From<RuntimeError> for Error {
-    fn from(error: RuntimeError) -> Self {
-        let status = match error {
-            RuntimeError::NoService { .. } | RuntimeError::NoSuch { .. } => StatusCode::NOT_FOUND,
-            RuntimeError::Exists { .. } => StatusCode::CONFLICT,
-            RuntimeError::File { .. } | RuntimeError::Journal(_) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
-            _ => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        let converted = Self::of(status, error.code(), &error);
-        match error.hint() {
-            Some(hint) => converted.hint(hint),
-            None => converted,
+    /// Whether bytes are not what their digest says.
+    fn is_altered(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_altered(),
+            Self::Store(error) => error.is_altered(),
+            Self::Bundle(error) => error.is_altered(),
+            Self::Signature(error) => error.is_altered(),
+            _ => false,
         }
     }
 }
 
-impl From<Unfit> for Error {
-    fn from(unfit: Unfit) -> Self {
-        let status = match unfit {
-            Unfit::Permissions { .. } => StatusCode::FORBIDDEN,
-            _ => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        let mut error = Self::new(status, unfit.code(), unfit.to_string());
-        error.body.causes = unfit.causes();
-        error.body.hint = unfit.hint();
-        error
-    }
-}
-
-impl From<RegistryError> for Error {
-    fn from(error: RegistryError) -> Self {
-        match error.is_altered() {
-            true => Self::not_admitted(&error),
-            false => Self::of(StatusCode::BAD_GATEWAY, "registry", &error),
-        }
-    }
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        match error {
-            _ if error.is_altered() => Self::not_admitted(&error),
-            StoreError::NoPackage { .. } => Self::of(StatusCode::BAD_REQUEST, "layout", &error),
-            StoreError::Several { .. } => Self::of(StatusCode::BAD_REQUEST, "layout", &error)
-                .hint("say which with --package NAME:VERSION"),
-            _ => Self::of(StatusCode::INTERNAL_SERVER_ERROR, "store", &error),
-        }
-    }
-}
-
-impl From<BundleError> for Error {
+impl From<BundleError> for NodeError {
     fn from(error: BundleError) -> Self {
         match error {
-            BundleError::Store(error) => error.into(),
-            error if error.is_altered() => Self::not_admitted(&error),
-            error => Self::of(StatusCode::INTERNAL_SERVER_ERROR, "file", &error),
+            BundleError::Store(error) => Self::Store(error),
+            error => Self::Bundle(error),
         }
-    }
-}
-
-impl From<skep_oci::signatures::SignatureError> for Error {
-    fn from(error: skep_oci::signatures::SignatureError) -> Self {
-        match error.is_altered() {
-            true => Self::not_admitted(&error),
-            false => Self::of(StatusCode::UNPROCESSABLE_ENTITY, "signature", &error),
-        }
-    }
-}
-
-impl From<TrustError> for Error {
-    fn from(error: TrustError) -> Self {
-        let converted = Self::of(StatusCode::FORBIDDEN, "refused", &error);
-        error.hint().into_iter().fold(converted, Self::hint)
-    }
-}
-
-impl From<FollowError> for Error {
-    fn from(error: FollowError) -> Self {
-        match error {
-            FollowError::Channel(error) => {
-                let mut converted = Self::of(StatusCode::FORBIDDEN, "refused-channel", &error);
-                converted.body.causes.extend(error.refusals().iter().map(ToString::to_string));
-                match error {
-                    ChannelError::NoRule(_) => converted.hint("trust its key in skepd's trust.toml (/etc/skep, or its --config-dir): skep trust add PATTERN --key PUB"),
-                    ChannelError::Unsigned(..) => converted.hint("skep tags lists the versions and channels that there are"),
-                    _ => converted,
-                }
-            }
-            FollowError::Memory { .. } => {
-                Self::of(StatusCode::INTERNAL_SERVER_ERROR, "file", &error)
-            }
-        }
-    }
-}
-
-impl From<AdmitError> for Error {
-    fn from(error: AdmitError) -> Self {
-        Self::not_admitted(&error)
-    }
-}
-
-/// What axum could not take from a request; its own answer would be plain text.
-macro_rules! from_rejection {
-    ($($rejection:ident),*) => {$(
-        impl From<$rejection> for Error {
-            fn from(rejection: $rejection) -> Self {
-                Self::rejected(rejection.status(), rejection.body_text())
-            }
-        }
-    )*};
-}
-
-from_rejection!(BytesRejection, PathRejection, QueryRejection);
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     #[test]
     fn a_line_says_what_why_and_what_next() {
-        let mut error = Error::new(StatusCode::NOT_FOUND, "file", "cannot read x").hint("make one");
-        error.body.causes.push("no such file".to_owned());
-        assert_eq!(error.text(), "cannot read x: no such file; make one");
+        let source = io::Error::other("no space left");
+        let error = NodeError::Write { path: "/x".into(), source };
+        assert_eq!(error.text(), "can't write /x: no space left");
+        let error = NodeError::NoHub("acme/exec:1.0.0".parse().unwrap());
+        assert_eq!(
+            error.text(),
+            "'acme/exec:1.0.0' names no registry, and this node has no hub; write host[:port]/publisher/name:version, or set hub in skepd.toml"
+        );
+    }
+
+    /// The codes of `docs/reference/api.md`, each with its statuses.
+    fn codes_of_the_page() -> BTreeMap<&'static str, Vec<u16>> {
+        let page = include_str!("../../../docs/reference/api.md");
+        let (_, codes) = page.split_once("\n## Codes\n").unwrap();
+        let row = |line: &'static str| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let code = cells.next()?.strip_suffix('`')?;
+            let statuses = cells.next()?.split(", ").filter_map(|cell| cell.trim().parse().ok());
+            Some((code, statuses.collect()))
+        };
+        codes.lines().filter_map(row).collect()
+    }
+
+    /// What each `fn code` of a source gives.
+    fn codes_of(source: &'static str) -> BTreeSet<&'static str> {
+        let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+        let bodies = code.split("fn code(&self)").skip(1);
+        let bodies = bodies.map(|rest| rest.split("\n    }\n").next().unwrap_or_default());
+        bodies.flat_map(|body| body.split('"').skip(1).step_by(2)).collect()
+    }
+
+    #[test]
+    fn the_page_has_every_code_and_no_other() {
+        let sources = [
+            include_str!("error.rs"),
+            include_str!("../../object/src/fit.rs"),
+            include_str!("../../runtime/src/choose.rs"),
+            include_str!("../../runtime/src/error.rs"),
+        ];
+        let mut codes: BTreeSet<&str> = sources.into_iter().flat_map(codes_of).collect();
+        codes.insert("http"); // the client's own
+        let page: BTreeSet<&str> = codes_of_the_page().into_keys().collect();
+        assert_eq!(page, codes);
+    }
+
+    #[test]
+    fn the_page_has_the_statuses() {
+        let (name, version) = ("acme/exec".parse().unwrap(), "1.0.0".parse().unwrap());
+        let service = || "exec".parse().unwrap();
+        let errors: [NodeError; 16] = [
+            NodeError::Request(String::new()),
+            NodeError::TooLarge,
+            NodeError::NoPath,
+            NodeError::NoMethod,
+            NodeError::NotRoot,
+            NodeError::NoOperation(1),
+            "A B".parse::<ServiceName>().unwrap_err().into(),
+            NodeError::NoHub("acme/exec:1.0.0".parse().unwrap()),
+            NodeError::OtherPackage {
+                service: service(),
+                runs: name,
+                other: "a/b".parse().unwrap(),
+            },
+            NodeError::Downgrade {
+                service: service(),
+                runs: version,
+                older: "0.1.0".parse().unwrap(),
+            },
+            NodeError::Ends(""),
+            NodeError::Architecture,
+            NodeError::NeverLetIn { digest: Digest::of(b""), why: String::new() },
+            NodeError::TrustFile { path: "/x".into(), why: String::new() },
+            RuntimeError::NoService { service: service(), there: Vec::new() }.into(),
+            RuntimeError::NoEvents { service: service() }.into(),
+        ];
+        let page = codes_of_the_page();
+        for error in errors {
+            let (code, status) = (error.code(), error.status());
+            assert!(page[code].contains(&status), "{code}: {status}");
+        }
     }
 }

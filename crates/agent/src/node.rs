@@ -2,17 +2,16 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use axum::http::StatusCode;
 use skep_api::{Detail, Install, Plan, Status, Upgrade};
 use skep_object::fit;
 use skep_runtime::{EventStream, Runtime, status};
 use skep_spec::ServiceName;
 use skep_trust::{Package, Verified};
 
-use crate::answer::same;
+use crate::answer::{self, Beside};
 use crate::counters;
 use crate::ending::Ending;
-use crate::error::Error;
+use crate::error::NodeError;
 use crate::packages::Shelf;
 
 /// The daemon behind its API.
@@ -55,62 +54,61 @@ impl Node {
     ///
     /// # Errors
     /// Never for what the operator did.
-    pub fn services(&self) -> Result<Vec<Status>, Error> {
+    pub fn services(&self) -> Result<Vec<Status>, NodeError> {
         let services = self.runtime().services();
-        services.iter().map(|status| self.status(status)).collect()
+        Ok(services.into_iter().map(|status| self.status(status)).collect())
     }
 
     /// One service.
     ///
     /// # Errors
     /// There is none of that name.
-    pub fn service(&self, name: &ServiceName) -> Result<Detail, Error> {
+    pub fn service(&self, name: &ServiceName) -> Result<Detail, NodeError> {
         let runtime = self.runtime();
         let detail = runtime.service(name)?;
-        self.detail(&runtime, &detail)
+        Ok(self.detail(&runtime, detail))
     }
 
     /// Installs a package as a service.
     ///
     /// # Errors
     /// The package is refused, or the runtime refuses: nothing is left of it, unless that could not be undone.
-    pub fn install(&self, install: Install) -> Result<Detail, Error> {
+    pub fn install(&self, install: Install) -> Result<Detail, NodeError> {
         let _coming_in = self.coming_in();
         let package = self.shelf.admit(&install.package, install.allow_unsigned)?;
         fit(&package.manifest, &package.objects, &install.params)?;
         let short = package.manifest.package.name.short().to_owned();
-        let service = install.service.map_or_else(|| short.parse(), Ok).map_err(
-            |error: skep_spec::name::NameError| {
-                Error::new(StatusCode::BAD_REQUEST, "name", error.to_string())
-            },
-        )?;
-        let asked = skep_runtime::Install { service, params: install.params };
+        let service = install.service.map_or_else(|| short.parse(), Ok)?;
+        let asked = skep_runtime::Request { service, params: install.params };
         let mut runtime = self.runtime();
         let detail = runtime.install(&package, &asked)?;
-        self.detail(&runtime, &detail)
+        Ok(self.detail(&runtime, detail))
     }
 
     /// What an upgrade would do.
     ///
     /// # Errors
     /// As [`Self::upgrade`], but for what only the kernel can say.
-    pub fn plan(&self, service: ServiceName, upgrade: Upgrade) -> Result<Plan, Error> {
+    pub fn plan(&self, service: ServiceName, upgrade: Upgrade) -> Result<Plan, NodeError> {
         let _coming_in = self.coming_in();
         let (package, asked) = self.admitted(service, upgrade)?;
-        let plan = self.runtime().plan_upgrade(&package, &asked)?;
-        same(&plan)
+        Ok(answer::plan(self.runtime().plan_upgrade(&package, &asked)?))
     }
 
     /// Upgrades a service.
     ///
     /// # Errors
     /// The package is refused, or the runtime refuses; the old generation then runs on.
-    pub fn upgrade(&self, service: ServiceName, upgrade: Upgrade) -> Result<(Plan, Detail), Error> {
+    pub fn upgrade(
+        &self,
+        service: ServiceName,
+        upgrade: Upgrade,
+    ) -> Result<(Plan, Detail), NodeError> {
         let coming_in = self.coming_in();
         let (package, asked) = self.admitted(service, upgrade)?;
         let mut runtime = self.runtime();
         let upgraded = runtime.upgrade(&package, &asked)?;
-        let answer = (same(&upgraded.plan)?, self.detail(&runtime, &upgraded.detail)?);
+        let answer = (answer::plan(upgraded.plan), self.detail(&runtime, upgraded.detail));
         drop((coming_in, runtime));
         self.collect();
         Ok(answer)
@@ -120,22 +118,23 @@ impl Node {
     ///
     /// # Errors
     /// There is none, it is not trusted any more, or the kernel refuses.
-    pub fn rollback(&self, service: &ServiceName) -> Result<Detail, Error> {
+    pub fn rollback(&self, service: &ServiceName) -> Result<Detail, NodeError> {
         let mut runtime = self.runtime();
         let detail = runtime.service(service)?;
-        let previous = detail.generations.iter().find(|generation| !generation.active);
+        let kept = detail.status.previous.map(|previous| previous.generation);
+        let previous = detail.generations.iter().find(|one| Some(one.number) == kept);
         if let Some(previous) = previous {
             self.shelf.check_again(&previous.index)?;
         }
         let detail = runtime.rollback(service)?;
-        self.detail(&runtime, &detail)
+        Ok(self.detail(&runtime, detail))
     }
 
     /// Removes a service.
     ///
     /// # Errors
     /// There is none, or the kernel refuses.
-    pub fn remove(&self, service: &ServiceName) -> Result<(), Error> {
+    pub fn remove(&self, service: &ServiceName) -> Result<(), NodeError> {
         let mut runtime = self.runtime();
         runtime.service(service)?;
         runtime.remove(service)?;
@@ -161,7 +160,7 @@ impl Node {
     ///
     /// # Errors
     /// There is no such service, or it has no events.
-    pub fn events(&self, service: &ServiceName, follow: bool) -> Result<EventStream, Error> {
+    pub fn events(&self, service: &ServiceName, follow: bool) -> Result<EventStream, NodeError> {
         let mut runtime = self.runtime();
         Ok(match follow {
             true => runtime.events(service)?,
@@ -173,46 +172,42 @@ impl Node {
         &self,
         service: ServiceName,
         upgrade: Upgrade,
-    ) -> Result<(Verified<Package>, skep_runtime::Install), Error> {
+    ) -> Result<(Verified<Package>, skep_runtime::Request), NodeError> {
         let detail = self.runtime().service(&service)?;
         let active = detail.generations.into_iter().find(|generation| generation.active);
-        let mut given = active.map(|generation| generation.params).unwrap_or_default();
+        let mut given = active.map(|generation| generation.fixed.params).unwrap_or_default();
         given.extend(upgrade.params.clone());
         let running = detail.status;
         let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned)?;
         fit(&package.manifest, &package.objects, &given)?;
         let to = &package.manifest.package;
         if to.name != running.package {
-            let message =
-                format!("{service} runs {}, and {} is another package", running.package, to.name);
-            return Err(Error::new(StatusCode::CONFLICT, "other-package", message)
-                .hint("install it as a service of its own"));
+            let (runs, other) = (running.package, to.name.clone());
+            return Err(NodeError::OtherPackage { service, runs, other });
         }
         if to.version.is_lower(&running.version) && !upgrade.allow_downgrade {
-            let message =
-                format!("{service} runs {}, and {} is older", running.version, to.version);
-            return Err(Error::new(StatusCode::CONFLICT, "downgrade", message)
-                .hint("skep rollback returns to the version before; --allow-downgrade installs an older one"));
+            let (runs, older) = (running.version, to.version.clone());
+            return Err(NodeError::Downgrade { service, runs, older });
         }
-        Ok((package, skep_runtime::Install { service, params: upgrade.params }))
+        Ok((package, skep_runtime::Request { service, params: upgrade.params }))
     }
 
-    fn status(&self, status: &status::Status) -> Result<Status, Error> {
-        let (origin, unsigned) = self.shelf.origin(&status.index);
-        Ok(Status { origin, unsigned, ..same(status)? })
+    fn status(&self, status: status::Status) -> Status {
+        let origin = self.shelf.origin(&status.index);
+        answer::status(status, origin)
     }
 
-    fn detail(&self, runtime: &Runtime, detail: &status::Detail) -> Result<Detail, Error> {
-        let service = &detail.status.service;
-        let package = skep_runtime::Packages::package(&self.shelf, &detail.status.index);
-        let (counters, unheeded) = match package {
-            Ok(package) => (
-                counters::read(runtime, &package, service, &detail.maps),
-                package.manifest.unheeded(),
-            ),
-            Err(_) => Default::default(),
+    fn detail(&self, runtime: &Runtime, detail: status::Detail) -> Detail {
+        let (service, index) = (&detail.status.service, &detail.status.index);
+        let beside = match skep_runtime::Packages::package(&self.shelf, index) {
+            Ok(package) => Beside {
+                counters: counters::read(runtime, &package, service, &detail.maps),
+                unheeded: package.manifest.unheeded(),
+            },
+            Err(_) => Beside::default(),
         };
-        Ok(Detail { status: self.status(&detail.status)?, counters, unheeded, ..same(detail)? })
+        let origin = self.shelf.origin(index);
+        answer::detail(detail, origin, beside)
     }
 
     /// Nobody finds it poisoned: a panic ends skepd (`panic = "abort"`), and the next start takes up what was under way.

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::http::StatusCode;
 use serde::Serialize;
 use skep_api::{Operation, OperationState};
 use tokio::sync::watch;
 
-use crate::error::Error;
+use crate::error::NodeError;
 
 /// Ended operations that are remembered.
 const REMEMBERED: usize = 256;
@@ -32,7 +31,7 @@ impl Operations {
     /// Starts `work`. It goes on if the client goes away.
     pub fn start<T: Serialize>(
         &self,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+        work: impl Future<Output = Result<T, NodeError>> + Send + 'static,
     ) -> Operation {
         let (sender, receiver) = watch::channel(OperationState::Running);
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +45,7 @@ impl Operations {
                 Ok(result) => OperationState::Done {
                     result: serde_json::to_value(result).unwrap_or_default(),
                 },
-                Err(error) => OperationState::Failed { error: error.body },
+                Err(error) => OperationState::Failed { error: error.body() },
             };
             sender.send_replace(state);
         });
@@ -57,12 +56,9 @@ impl Operations {
     ///
     /// # Errors
     /// There is none of that number.
-    pub async fn look(&self, id: u64, wait: bool) -> Result<Operation, Error> {
+    pub async fn look(&self, id: u64, wait: bool) -> Result<Operation, NodeError> {
         let receiver = self.list.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        let unknown = || {
-            Error::new(StatusCode::NOT_FOUND, "no-operation", format!("there is no operation {id}"))
-        };
-        let mut receiver = receiver.ok_or_else(unknown)?;
+        let mut receiver = receiver.ok_or(NodeError::NoOperation(id))?;
         if wait {
             let ended = receiver.wait_for(|state| *state != OperationState::Running);
             // Still running after that long is an answer too.

@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use skep_api::Package as Wanted;
+use skep_api::PackageSource;
 use skep_oci::registry::{Options, Part};
 use skep_oci::{
-    Collected, Credentials, Memory, Registry, RegistryError, Store, StoreError, archive, durable,
-    regular, signatures,
+    Collected, Credentials, Memory, Registry, RegistryError, Store, archive, durable, regular,
+    signatures,
 };
 use skep_runtime::{Cause, Packages};
 use skep_spec::{Arch, Channel, Digest, PackageRef};
@@ -22,7 +21,7 @@ use tokio::runtime::Handle;
 
 use crate::config::Config;
 use crate::ending::Ending;
-use crate::error::Error;
+use crate::error::NodeError;
 
 /// How the names of folders begin that hold what is taken out of a bundle.
 const UNPACKED: &str = ".unpacked-";
@@ -52,22 +51,10 @@ impl Shelf {
     ///
     /// # Errors
     /// The folders cannot be made.
-    pub fn open(state: &Path, config_dir: &Path, config: Config) -> Result<Self, Error> {
+    pub fn open(state: &Path, config_dir: &Path, config: Config) -> Result<Self, NodeError> {
         let notes = state.join("admitted");
-        let hint = |error: &StoreError| match error {
-            StoreError::Io { .. } => {
-                "skepd keeps its packages there: give it a folder that it can write to, with --state-dir"
-            }
-            _ => {
-                "skepd keeps its packages there: restore it from a backup, or move it away and let them in again by skep upgrade"
-            }
-        };
-        let store = Store::create(&state.join("store"));
-        let store = store.map_err(|e| {
-            let hint = hint(&e);
-            Error::from(e).hint(hint)
-        })?;
-        std::fs::create_dir_all(&notes).map_err(|error| written(&notes, &error))?;
+        let store = Store::create(&state.join("store")).map_err(NodeError::OwnStore)?;
+        std::fs::create_dir_all(&notes).map_err(|error| written(&notes, error))?;
         durable::remove_leftovers(&notes)?;
         remove_unpacked(state);
         let (trust, ending) = (config_dir.join("trust.toml"), Ending::default());
@@ -85,13 +72,19 @@ impl Shelf {
     ///
     /// # Errors
     /// Not there, refused by policy, or not what its digests say. Then nothing of it is kept but blobs.
-    pub fn admit(&self, wanted: &Wanted, allow_unsigned: bool) -> Result<Verified<Package>, Error> {
+    pub fn admit(
+        &self,
+        wanted: &PackageSource,
+        allow_unsigned: bool,
+    ) -> Result<Verified<Package>, NodeError> {
         let (reference, verified) = match wanted {
-            Wanted::Reference(reference) => self.out_of_registry(reference, allow_unsigned)?,
-            Wanted::Layout { path, package } => {
+            PackageSource::Reference(reference) => {
+                self.out_of_registry(reference, allow_unsigned)?
+            }
+            PackageSource::Layout { path, package } => {
                 self.out_of_layout(&Store::open(path)?, package.as_ref(), allow_unsigned)?
             }
-            Wanted::Bundle { path, package } => {
+            PackageSource::Bundle { path, package } => {
                 self.out_of_bundle(path, package.as_ref(), allow_unsigned)?
             }
         };
@@ -100,7 +93,7 @@ impl Shelf {
         let package = admit(verified, &self.store, arch()?, &reference)?;
         let note = Note { reference: reference.at(digest), unsigned };
         let path = self.note(&digest);
-        let text = serde_json::to_vec(&note).map_err(|error| written(&path, &error.into()))?;
+        let text = serde_json::to_vec(&note).map_err(|error| written(&path, error.into()))?;
         durable::write(&path, &text)?;
         Ok(package)
     }
@@ -109,7 +102,7 @@ impl Shelf {
     ///
     /// # Errors
     /// Refused now.
-    pub fn check_again(&self, digest: &Digest) -> Result<(), Error> {
+    pub fn check_again(&self, digest: &Digest) -> Result<(), NodeError> {
         let note = self.read_note(digest)?;
         self.verify(
             &note.reference,
@@ -125,11 +118,11 @@ impl Shelf {
     ///
     /// # Errors
     /// The store or the notes cannot be read or written: the next time goes on.
-    pub fn keep_only(&self, used: &BTreeSet<Digest>) -> Result<(), Error> {
+    pub fn keep_only(&self, used: &BTreeSet<Digest>) -> Result<(), NodeError> {
         let notes: BTreeSet<PathBuf> = used.iter().map(|digest| self.note(digest)).collect();
-        let there = std::fs::read_dir(&self.notes).map_err(|error| written(&self.notes, &error))?;
+        let there = std::fs::read_dir(&self.notes).map_err(|error| written(&self.notes, error))?;
         for note in there.flatten().map(|entry| entry.path()).filter(|path| !notes.contains(path)) {
-            std::fs::remove_file(&note).map_err(|error| written(&note, &error))?;
+            std::fs::remove_file(&note).map_err(|error| written(&note, error))?;
         }
         let Collected { blobs, bytes } = self.store.collect(used)?;
         if blobs > 0 {
@@ -145,7 +138,7 @@ impl Shelf {
         let bundles = signatures::bundles(&self.store, *digest).unwrap_or_default();
         match self.verify(&note.reference, *digest, &bundles, note.unsigned) {
             Ok(verified) => (verified.origin().to_string(), *verified.origin() == Origin::Unsigned),
-            Err(error) => (format!("no longer trusted: {}", error.body.message), true),
+            Err(error) => (format!("no longer trusted: {}", error), true),
         }
     }
 
@@ -153,7 +146,7 @@ impl Shelf {
         &self,
         reference: &PackageRef,
         allow_unsigned: bool,
-    ) -> Result<(PackageRef, Verified<Digest>), Error> {
+    ) -> Result<(PackageRef, Verified<Digest>), NodeError> {
         let reference = self.with_hub(reference)?;
         let host = reference.registry.clone().unwrap_or_default();
         let credentials = self
@@ -178,7 +171,7 @@ impl Shelf {
         let (digest, bundles) = self.ending.or_answer(&network, async {
             let digest = registry.resolve(&reference).await.map_err(explained)?;
             let bundles = registry.bundles(&reference, digest).await.map_err(explained)?;
-            Ok::<_, Error>((digest, bundles))
+            Ok::<_, NodeError>((digest, bundles))
         })?;
         let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
         let pull = registry.pull(&reference, digest, Part::Node(arch()?), &self.store);
@@ -193,7 +186,7 @@ impl Shelf {
         reference: &PackageRef,
         channel: &Channel,
         pointers: &[Vec<u8>],
-    ) -> Result<Digest, Error> {
+    ) -> Result<Digest, NodeError> {
         let registry = reference.registry.as_deref();
         let asked = channel::Asked { name: &reference.name, registry, channel };
         let memory = Memory::new(&self.state.join("channels.json"));
@@ -205,7 +198,7 @@ impl Shelf {
     }
 
     /// skepd reads no credentials but those that its configuration names.
-    fn explained(&self, error: RegistryError, registry: &str) -> Error {
+    fn explained(&self, error: RegistryError, registry: &str) -> NodeError {
         let Some((message, named)) = error.unauthorized() else { return error.into() };
         let hint = match (&self.config.credentials, named) {
             (None, _) => format!(
@@ -222,7 +215,7 @@ impl Shelf {
                 file.display()
             ),
         };
-        Error::new(StatusCode::BAD_GATEWAY, "registry", message).hint(hint)
+        NodeError::Unauthorized { message, hint }
     }
 
     /// The package is held in a folder of its own until it is verified.
@@ -231,9 +224,9 @@ impl Shelf {
         path: &Path,
         package: Option<&PackageRef>,
         allow_unsigned: bool,
-    ) -> Result<(PackageRef, Verified<Digest>), Error> {
+    ) -> Result<(PackageRef, Verified<Digest>), NodeError> {
         let folder = tempfile::Builder::new().prefix(UNPACKED).tempdir_in(&self.state);
-        let folder = folder.map_err(|error| written(&self.state, &error))?;
+        let folder = folder.map_err(|error| written(&self.state, error))?;
         let store = Store::passing(folder.path())?;
         archive::take(path, package, Some(arch()?), &store)?;
         self.out_of_layout(&store, None, allow_unsigned)
@@ -244,7 +237,7 @@ impl Shelf {
         layout: &Store,
         package: Option<&PackageRef>,
         allow_unsigned: bool,
-    ) -> Result<(PackageRef, Verified<Digest>), Error> {
+    ) -> Result<(PackageRef, Verified<Digest>), NodeError> {
         let (reference, digest) = layout.the_package(package)?;
         let bundles = signatures::bundles(layout, digest)?;
         let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
@@ -253,25 +246,19 @@ impl Shelf {
         Ok((reference, verified))
     }
 
-    fn attach(&self, digest: Digest, bundles: &[Vec<u8>]) -> Result<(), Error> {
+    fn attach(&self, digest: Digest, bundles: &[Vec<u8>]) -> Result<(), NodeError> {
         let whole = |bundle: &&Vec<u8>| Bundle::parse(bundle).is_ok();
         bundles.iter().filter(whole).try_for_each(|bundle| {
-            signatures::attach(&self.store, digest, bundle).map_err(Error::from)
+            signatures::attach(&self.store, digest, bundle).map_err(NodeError::from)
         })
     }
 
-    fn with_hub(&self, reference: &PackageRef) -> Result<PackageRef, Error> {
+    fn with_hub(&self, reference: &PackageRef) -> Result<PackageRef, NodeError> {
         if reference.registry.is_some() {
             return Ok(reference.clone());
         }
-        let hub = self.config.hub.as_deref().ok_or_else(|| {
-            Error::new(
-                StatusCode::BAD_REQUEST,
-                "no-hub",
-                format!("'{reference}' names no registry, and this node has no hub"),
-            )
-            .hint("write host[:port]/publisher/name:version, or set hub in skepd.toml")
-        })?;
+        let hub = self.config.hub.as_deref();
+        let hub = hub.ok_or_else(|| NodeError::NoHub(reference.clone()))?;
         Ok(reference.clone().or_registry(hub))
     }
 
@@ -281,7 +268,7 @@ impl Shelf {
         digest: Digest,
         bundles: &[Vec<u8>],
         allow_unsigned: bool,
-    ) -> Result<Verified<Digest>, Error> {
+    ) -> Result<Verified<Digest>, NodeError> {
         let asked =
             Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
         let policy = self.policy()?;
@@ -293,11 +280,8 @@ impl Shelf {
         Ok(verified)
     }
 
-    fn policy(&self) -> Result<Policy, Error> {
-        let shown = self.trust.display();
-        let bad = |why: String| {
-            Error::new(StatusCode::INTERNAL_SERVER_ERROR, "trust-file", format!("{shown}: {why}"))
-        };
+    fn policy(&self) -> Result<Policy, NodeError> {
+        let bad = |why: String| NodeError::TrustFile { path: self.trust.clone(), why };
         let text = match regular::text(&self.trust) {
             Ok(text) => text,
             // Without rules nobody is trusted.
@@ -311,15 +295,9 @@ impl Shelf {
         self.notes.join(format!("{}.json", digest.hex()))
     }
 
-    fn read_note(&self, digest: &Digest) -> Result<Note, Error> {
+    fn read_note(&self, digest: &Digest) -> Result<Note, NodeError> {
         let path = self.note(digest);
-        let missing = |why: String| {
-            Error::new(
-                StatusCode::NOT_FOUND,
-                "package-gone",
-                format!("{digest} was never let in here ({why})"),
-            )
-        };
+        let missing = |why: String| NodeError::NeverLetIn { digest: *digest, why };
         let text = std::fs::read(&path).map_err(|error| missing(error.to_string()))?;
         serde_json::from_slice(&text).map_err(|error| missing(error.to_string()))
     }
@@ -328,7 +306,7 @@ impl Shelf {
 impl Packages for Shelf {
     /// At boot and restart the digest counts: what ran goes on even if its key has expired since.
     fn package(&self, index: &Digest) -> Result<Verified<Package>, Cause> {
-        let cause = |error: Error| Cause::from(error.text());
+        let cause = |error: NodeError| Cause::from(error.text());
         let note = self.read_note(index).map_err(cause)?;
         let bundles = signatures::bundles(&self.store, *index)?;
         let verified = self.verify(&note.reference, *index, &bundles, true).map_err(cause)?;
@@ -359,21 +337,10 @@ fn remove_unpacked(state: &Path) {
     }
 }
 
-fn arch() -> Result<Arch, Error> {
-    let unknown = || {
-        Error::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "architecture",
-            "skep does not know this architecture",
-        )
-    };
-    Arch::host().ok_or_else(unknown)
+fn arch() -> Result<Arch, NodeError> {
+    Arch::host().ok_or(NodeError::Architecture)
 }
 
-fn written(path: &Path, error: &std::io::Error) -> Error {
-    Error::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "file",
-        format!("can't write {}: {error}", path.display()),
-    )
+fn written(path: &Path, source: std::io::Error) -> NodeError {
+    NodeError::Write { path: path.to_owned(), source }
 }

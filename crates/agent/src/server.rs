@@ -8,7 +8,7 @@ use axum::extract::connect_info::Connected;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
@@ -22,7 +22,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use crate::blocking::blocking;
-use crate::error::Error;
+use crate::error::NodeError;
 use crate::node::Node;
 use crate::operations::Operations;
 
@@ -65,13 +65,8 @@ pub async fn serve(
         .route("/v1/services/{service}/rollback", post(rollback))
         .route("/v1/services/{service}/events", get(events))
         .route("/v1/operations/{id}", get(operation))
-        .fallback(|| async {
-            Error::new(StatusCode::NOT_FOUND, "no-such-path", "skepd has no such path")
-        })
-        .method_not_allowed_fallback(|| async {
-            let message = "skepd does something else at that path: see its methods";
-            Error::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", message)
-        })
+        .fallback(|| async { NodeError::NoPath })
+        .method_not_allowed_fallback(|| async { NodeError::NoMethod })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(shared);
     let service = router.into_make_service_with_connect_info::<Peer>();
@@ -84,20 +79,20 @@ pub async fn serve(
     served
 }
 
-type Started = Result<(StatusCode, Json<Operation>), Error>;
+type Started = Result<(StatusCode, Json<Operation>), NodeError>;
 
 async fn node_info(State(shared): State<Shared>) -> Json<skep_api::Node> {
     Json(shared.node.about())
 }
 
-async fn list(State(shared): State<Shared>) -> Result<impl IntoResponse, Error> {
+async fn list(State(shared): State<Shared>) -> Result<impl IntoResponse, NodeError> {
     blocking(shared.node, Node::services).await.map(Json)
 }
 
 async fn show(
     State(shared): State<Shared>,
     Path(name): Path<String>,
-) -> Result<impl IntoResponse, Error> {
+) -> Result<impl IntoResponse, NodeError> {
     let name = service(&name)?;
     blocking(shared.node, move |node| node.service(&name)).await.map(Json)
 }
@@ -169,7 +164,7 @@ async fn operation(
     State(shared): State<Shared>,
     id: Result<Path<u64>, PathRejection>,
     query: Result<Query<Wait>, QueryRejection>,
-) -> Result<Json<Operation>, Error> {
+) -> Result<Json<Operation>, NodeError> {
     shared.operations.look(*id?, query?.wait).await.map(Json)
 }
 
@@ -177,7 +172,7 @@ async fn events(
     State(shared): State<Shared>,
     Path(name): Path<String>,
     watch: Result<Query<Watch>, QueryRejection>,
-) -> Result<impl IntoResponse, Error> {
+) -> Result<impl IntoResponse, NodeError> {
     let Query(watch) = watch?;
     let name = service(&name)?;
     let stream = blocking(shared.node, move |node| node.events(&name, watch.follow)).await?;
@@ -186,9 +181,7 @@ async fn events(
         .name("events".to_owned())
         .stack_size(256 << 10)
         .spawn(move || pour(&stream, watch, &sender))
-        .map_err(|error| {
-            Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
-        })?;
+        .map_err(NodeError::Thread)?;
     let lines = futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|bytes| (Ok::<_, std::convert::Infallible>(bytes), receiver))
     });
@@ -259,29 +252,42 @@ fn started(operation: Operation) -> Started {
     Ok((StatusCode::ACCEPTED, Json(operation)))
 }
 
-fn service(name: &str) -> Result<ServiceName, Error> {
-    name.parse().map_err(|error: skep_spec::name::NameError| {
-        Error::new(StatusCode::BAD_REQUEST, "name", error.to_string())
-    })
+fn service(name: &str) -> Result<ServiceName, NodeError> {
+    Ok(name.parse()?)
 }
 
-fn read<T: serde::de::DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Error> {
-    serde_json::from_slice(&body?).map_err(|error| {
-        Error::new(
-            StatusCode::BAD_REQUEST,
-            "request",
-            format!("the request is not as it should be: {error}"),
-        )
-    })
+fn read<T: serde::de::DeserializeOwned>(
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, NodeError> {
+    serde_json::from_slice(&body?).map_err(|error| NodeError::Request(error.to_string()))
 }
 
 impl Peer {
     /// Changes are root's.
-    fn may_change(self) -> Result<(), Error> {
-        if self.uid == Some(0) {
-            return Ok(());
+    fn may_change(self) -> Result<(), NodeError> {
+        if self.uid == Some(0) { Ok(()) } else { Err(NodeError::NotRoot) }
+    }
+}
+
+/// What axum could not take from a request; its own answer would be plain text.
+macro_rules! from_rejection {
+    ($($rejection:ident),*) => {$(
+        impl From<$rejection> for NodeError {
+            fn from(rejection: $rejection) -> Self {
+                match rejection.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+                    _ => Self::Request(rejection.body_text()),
+                }
+            }
         }
-        Err(Error::new(StatusCode::FORBIDDEN, "not-root", "only root may change services")
-            .hint("use sudo"))
+    )*};
+}
+
+from_rejection!(BytesRejection, PathRejection, QueryRejection);
+
+impl IntoResponse for NodeError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status());
+        (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(self.body())).into_response()
     }
 }

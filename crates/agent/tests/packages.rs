@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use skep_agent::config::Config;
 use skep_agent::packages::Shelf;
-use skep_api::Package;
+use skep_api::PackageSource;
 use support::Fixture;
 
 fn shelf(fixture: &Fixture) -> Shelf {
@@ -18,7 +18,7 @@ fn shelf(fixture: &Fixture) -> Shelf {
 }
 
 fn admit(shelf: &Shelf, layout: &Path) {
-    let wanted = Package::Layout { path: layout.to_owned(), package: None };
+    let wanted = PackageSource::Layout { path: layout.to_owned(), package: None };
     shelf.admit(&wanted, true).unwrap();
 }
 

@@ -15,7 +15,7 @@ use skep_spec::ServiceName;
 use tokio::net::UnixStream;
 
 use crate::{
-    Detail, ErrorBody, EventLine, Install, MAX_BODY, Node, Operation, OperationState, Plan, Status,
+    Detail, ErrorBody, EventLine, Install, MAX_BODY, Operation, OperationState, Plan, Status,
     Upgrade, Watch,
 };
 
@@ -53,6 +53,14 @@ pub enum ClientError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// It answered what this client cannot read.
+    #[error("skepd's answer to {action} is not as this version of skep expects it")]
+    Unreadable {
+        /// Method and path.
+        action: String,
+        /// Why.
+        source: serde_json::Error,
+    },
     /// It ended while it was at work.
     #[error("skepd ended in the middle of {work}")]
     Ended {
@@ -82,9 +90,7 @@ impl ClientError {
     fn in_the_middle_of(self, work: &str, begun: bool) -> Self {
         let work = work.to_owned();
         match self {
-            Self::Broken { source, .. } if !source.is::<serde_json::Error>() => {
-                Self::Ended { work, source }
-            }
+            Self::Broken { source, .. } => Self::Ended { work, source },
             Self::NoDaemon { source, .. } if begun => Self::Ended { work, source: source.into() },
             Self::Answered(body) if begun && body.code == "no-operation" => {
                 Self::Unknown { work, source: body.message.into() }
@@ -101,18 +107,10 @@ impl Client {
         Self { socket: socket.to_owned() }
     }
 
-    /// What the node is.
-    ///
-    /// # Errors
-    /// As for every request: no daemon, no permission, broken off, or what skepd answered.
-    pub async fn node(&self) -> Result<Node, ClientError> {
-        self.ask(Method::GET, "/v1/node", &()).await
-    }
-
     /// All services.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As for every request: no daemon, no permission, broken off, or what skepd answered.
     pub async fn services(&self) -> Result<Vec<Status>, ClientError> {
         self.ask(Method::GET, "/v1/services", &()).await
     }
@@ -120,7 +118,7 @@ impl Client {
     /// One service.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn service(&self, name: &ServiceName) -> Result<Detail, ClientError> {
         self.ask(Method::GET, &format!("/v1/services/{name}"), &()).await
     }
@@ -128,7 +126,7 @@ impl Client {
     /// Installs and waits for the end.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn install(&self, install: &Install) -> Result<Detail, ClientError> {
         let work = match &install.service {
             Some(name) => format!("the install of {name}"),
@@ -140,7 +138,7 @@ impl Client {
     /// What an upgrade would do.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn plan(&self, name: &ServiceName, upgrade: &Upgrade) -> Result<Plan, ClientError> {
         let path = format!("/v1/services/{name}/upgrade?dry_run=true");
         let work = format!("the plan of an upgrade of {name}");
@@ -150,7 +148,7 @@ impl Client {
     /// Upgrades and waits for the end.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn upgrade(
         &self,
         name: &ServiceName,
@@ -163,7 +161,7 @@ impl Client {
     /// Rolls back and waits for the end.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn rollback(&self, name: &ServiceName) -> Result<Detail, ClientError> {
         let (work, path) = about("rollback", name, "/rollback");
         self.operate(work, Method::POST, &path, &()).await
@@ -172,7 +170,7 @@ impl Client {
     /// Removes a service and waits for the end.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn remove(&self, name: &ServiceName) -> Result<(), ClientError> {
         let (work, path) = about("removal", name, "");
         self.operate(work, Method::DELETE, &path, &()).await
@@ -181,7 +179,7 @@ impl Client {
     /// A service's events.
     ///
     /// # Errors
-    /// As [`Self::node`].
+    /// As [`Self::services`].
     pub async fn events(&self, name: &ServiceName, watch: Watch) -> Result<Events, ClientError> {
         let Watch { follow, table, limit } = watch;
         let limit = limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();
@@ -212,7 +210,7 @@ impl Client {
                     operation = answer.map_err(|error| error.in_the_middle_of(&work, true))?;
                 }
                 OperationState::Done { result } => {
-                    return serde_json::from_value(result).map_err(broken(path));
+                    return serde_json::from_value(result).map_err(unreadable(path));
                 }
                 OperationState::Failed { error } => return Err(ClientError::Answered(error)),
             }
@@ -229,7 +227,7 @@ impl Client {
         let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
         let body =
             body.map_err(|source| ClientError::Broken { action: path.to_owned(), source })?;
-        serde_json::from_slice(&body.to_bytes()).map_err(broken(path))
+        serde_json::from_slice(&body.to_bytes()).map_err(unreadable(path))
     }
 
     async fn send(
@@ -280,7 +278,7 @@ impl Events {
             let whole = std::mem::replace(&mut self.buffer, rest);
             let lines = whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
             let lines: Result<Vec<EventLine>, _> = lines.map(serde_json::from_slice).collect();
-            return Ok(Some(lines.map_err(broken(&self.action))?));
+            return Ok(Some(lines.map_err(unreadable(&self.action))?));
         }
     }
 }
@@ -311,4 +309,9 @@ fn broken<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 ) -> impl FnOnce(E) -> ClientError {
     let action = action.to_owned();
     move |source| ClientError::Broken { action, source: source.into() }
+}
+
+fn unreadable(action: &str) -> impl FnOnce(serde_json::Error) -> ClientError {
+    let action = action.to_owned();
+    move |source| ClientError::Unreadable { action, source }
 }

@@ -10,9 +10,14 @@ pub use client::{Client, ClientError, Events};
 pub use counter::counter_table;
 pub use rows::Rows;
 pub use run::{Mode, Run};
+pub use skep_adapt::Report;
+pub use skep_spec::life::{
+    Exactness, GenerationDetail, HookChange, HookDetail, HookPlan, MapChange, MapDetail, MapPlan,
+    Mechanism, Previous, ServiceState,
+};
 pub use wire::{
-    CounterRow, Detail, ErrorBody, EventLine, GenerationDetail, HookDetail, Install, MapDetail,
-    MapPlan, Node, Operation, OperationState, Package, Plan, Report, Status, Upgrade, Watch,
+    CounterRow, Detail, ErrorBody, EventLine, Install, Node, Operation, OperationState,
+    PackageSource, Plan, Status, Upgrade, Watch,
 };
 
 /// Most bytes of a request or of an answer that is no stream.

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use skep_adapt::Change;
-use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Target, Version};
+use skep_adapt::Report;
+use skep_spec::life::{
+    GenerationDetail, HookDetail, HookPlan, MapDetail, MapPlan, Previous, ServiceState,
+};
+use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Version};
 
 /// Where a package comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Package {
+pub enum PackageSource {
     /// A registry; a short name means the hub that skepd is configured for.
     Reference(PackageRef),
     /// An OCI layout on the node, by its absolute path.
@@ -31,10 +35,10 @@ pub enum Package {
 }
 
 /// `POST /v1/services`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Install {
     /// What to install.
-    pub package: Package,
+    pub package: PackageSource,
     /// The service's name; the package's last component if absent.
     #[serde(default)]
     pub service: Option<ServiceName>,
@@ -47,10 +51,10 @@ pub struct Install {
 }
 
 /// `POST /v1/services/{s}/upgrade`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Upgrade {
     /// What to upgrade to.
-    pub package: Package,
+    pub package: PackageSource,
     /// Parameters that change.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
@@ -63,7 +67,7 @@ pub struct Upgrade {
 }
 
 /// Something that takes time: `GET /v1/operations/{id}`, which waits for its end with `?wait=true`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Operation {
     /// Its number.
     pub id: u64,
@@ -73,7 +77,7 @@ pub struct Operation {
 }
 
 /// How an operation stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum OperationState {
     /// Under way.
@@ -91,7 +95,7 @@ pub enum OperationState {
 }
 
 /// Every error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// A stable word for programs.
     pub code: String,
@@ -106,7 +110,7 @@ pub struct ErrorBody {
 }
 
 /// One service in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The service.
     pub service: ServiceName,
@@ -118,11 +122,14 @@ pub struct Status {
     pub index: Digest,
     /// The generation that runs.
     pub generation: u64,
-    /// `running`, `soaking`, `partial` or `failed`.
-    pub state: String,
+    /// What it is doing.
+    pub state: ServiceState,
     /// Why it does not run, or not all of it, if so.
     #[serde(default)]
     pub failed: Option<String>,
+    /// What a rollback returns to, if anything is kept.
+    #[serde(default)]
+    pub previous: Option<Previous>,
     /// What a rollback would have returned to, and why it is gone.
     #[serde(default)]
     pub previous_lost: Option<String>,
@@ -138,7 +145,7 @@ pub struct Status {
 }
 
 /// Everything about a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Detail {
     /// The line of the list.
     pub status: Status,
@@ -185,101 +192,32 @@ pub struct Detail {
     pub counters: BTreeMap<String, Vec<CounterRow>>,
 }
 
-/// What was adapted for this kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    /// Each change.
-    pub changes: Vec<Change>,
-}
-
-/// One generation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GenerationDetail {
-    /// Its number.
-    pub number: u64,
-    /// Whether it runs.
-    pub active: bool,
-    /// Its version.
-    pub version: Version,
-    /// Digest of its index.
-    pub index: Digest,
-    /// Parameters as they were given.
-    #[serde(default)]
-    pub params: BTreeMap<String, String>,
-}
-
-/// One hook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HookDetail {
-    /// Its name.
-    pub name: String,
-    /// Where.
-    pub target: Target,
-    /// How its program is replaced.
-    pub mechanism: Value,
-    /// The program that runs on it.
-    #[serde(default)]
-    pub program: Option<String>,
-    /// What holds it.
-    pub held_by: String,
-    /// Why nothing is attached there now.
-    #[serde(default)]
-    pub detached: Option<String>,
-    /// Events that the kernel kept from it, as far as it counts them.
-    #[serde(default)]
-    pub missed: u64,
-}
-
-/// One map.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MapDetail {
-    /// Its name.
-    pub name: String,
-    /// Most entries, or bytes of a ring.
-    pub max_entries: u32,
-    /// Bytes of kernel memory.
-    pub memory: u64,
-    /// The generation that brought it.
-    pub made_by: u64,
-}
-
 /// One entry of a counter's map.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CounterRow {
     /// The key, decoded.
     pub key: Value,
-    /// The value, decoded; per-CPU values are added up.
+    /// The value, decoded; of values per CPU one, merged as the manifest's `fields` says, or added.
     pub value: Value,
 }
 
 /// What an upgrade would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// Nothing to do.
     pub already: bool,
     /// What becomes of each map.
     pub maps: BTreeMap<String, MapPlan>,
     /// What becomes of each hook.
-    pub hooks: Vec<Value>,
+    pub hooks: Vec<HookPlan>,
     /// Hooks that switch on their own, each with the reason.
     pub separately: Vec<String>,
     /// What else a person should know.
     pub notes: Vec<String>,
 }
 
-/// What becomes of a map.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MapPlan {
-    /// The decision, for programs.
-    pub change: Value,
-    /// One sentence.
-    pub why: String,
-    /// How exact the contents are afterwards.
-    pub exactness: String,
-}
-
 /// `GET /v1/node`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Node {
     /// skepd's version.
     pub version: String,
@@ -293,7 +231,7 @@ pub struct Node {
 }
 
 /// How events are asked for: the query of `GET /v1/services/{s}/events`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Watch {
     /// All till the service ends, instead of those that wait now.
     #[serde(default)]
@@ -307,7 +245,7 @@ pub struct Watch {
 }
 
 /// A line of `GET /v1/services/{s}/events`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "line", rename_all = "kebab-case")]
 pub enum EventLine {
     /// The columns of the rows that follow, where they differ from those before (`?table=true`).

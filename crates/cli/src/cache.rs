@@ -9,8 +9,7 @@ use skep_oci::{Collected, Store};
 use skep_spec::{Digest, PackageRef};
 
 use crate::config::Config;
-use crate::error::{Context as _, Result};
-use crate::place;
+use crate::error::{Context as _, Result, failed};
 
 /// Held for reading by whoever uses the store, alone by whoever removes from it.
 const IN_USE: &str = ".in-use";
@@ -68,7 +67,7 @@ impl Cache {
     /// It cannot be made.
     pub fn used(&self) -> Result<Used> {
         let folder = self.packages_folder();
-        let store = Store::create(&folder).map_err(place::failed)?;
+        let store = Store::create(&folder).map_err(failed)?;
         let in_use = self.in_use()?;
         in_use.lock_shared().context(|| format!("can't lock '{}'", folder.display()))?;
         Ok(Used { store, _in_use: in_use })
@@ -83,12 +82,12 @@ impl Cache {
         if !folder.is_dir() {
             return Ok(Vec::new());
         }
-        let store = Store::open(&folder).map_err(place::failed)?;
+        let store = Store::open(&folder).map_err(failed)?;
         let cached = |(package, digest): (PackageRef, Digest)| {
             let metadata = fs::metadata(store.path(&digest)).ok()?;
             Some(Cached { package, digest, used: metadata.modified().ok()? })
         };
-        let listed = store.packages().map_err(place::failed)?;
+        let listed = store.packages().map_err(failed)?;
         Ok(listed.into_iter().filter_map(cached).collect())
     }
 
@@ -102,13 +101,13 @@ impl Cache {
         if !folder.is_dir() {
             return Ok(Collected::default());
         }
-        let store = Store::create(&folder).map_err(place::failed)?;
+        let store = Store::create(&folder).map_err(failed)?;
         let alone = self.in_use()?;
         alone.lock().context(|| format!("can't lock '{}'", folder.display()))?;
         let stays = |cached: &Cached| unused_since.is_some_and(|since| cached.used >= since);
         let kept: BTreeSet<Digest> =
             self.packages()?.iter().filter(|cached| stays(cached)).map(|c| c.digest).collect();
-        store.collect(&kept).map_err(place::failed)
+        store.collect(&kept).map_err(failed)
     }
 
     fn in_use(&self) -> Result<File> {

@@ -2,13 +2,14 @@
 
 use std::time::SystemTime;
 
-use skep_oci::{FollowError, Memory, Registry, RegistryError};
+use skep_oci::{Memory, Registry, RegistryError};
 use skep_spec::{Channel, PackageRef};
 use skep_trust::Policy;
 use skep_trust::channel::{Asked, ChannelError, Pointer, Seen, look};
 
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result, failed, not_followed};
+use crate::options::Transport;
 use crate::place::{self, Place};
 use crate::rules;
 
@@ -28,8 +29,8 @@ pub struct Followed {
 ///
 /// # Errors
 /// The channel cannot be followed, or what names no version has none.
-pub fn settled(place: Place, plain_http: bool, config: &Config) -> Result<Place> {
-    settled_by(place, || rules::of_machine(config), plain_http, config)
+pub fn settled(place: Place, transport: Transport, config: &Config) -> Result<Place> {
+    settled_by(place, || rules::of_machine(config), transport, config)
 }
 
 /// The same by other rules.
@@ -39,14 +40,14 @@ pub fn settled(place: Place, plain_http: bool, config: &Config) -> Result<Place>
 pub fn settled_by(
     place: Place,
     policy: impl FnOnce() -> Result<Policy>,
-    plain_http: bool,
+    transport: Transport,
     config: &Config,
 ) -> Result<Place> {
     let Place::Registry(reference) = &place else { return Ok(place) };
     if reference.channel_meant().is_none() {
         return Ok(place);
     }
-    let registry = place::registry(reference, plain_http, config)?;
+    let registry = place::registry(reference, transport, config)?;
     let followed = follow(&registry, reference, &policy()?, config)?;
     Ok(Place::Registry(followed.reference.at(followed.pointer.digest)))
 }
@@ -61,7 +62,7 @@ pub fn follow(
     policy: &Policy,
     config: &Config,
 ) -> Result<Followed> {
-    let no_version = || place::failed(RegistryError::NoVersion(reference.to_string()));
+    let no_version = || failed(RegistryError::NoVersion(reference.to_string()));
     let channel = reference.channel_meant().ok_or_else(no_version)?;
     let bundles = bundles(registry, reference, &channel)?;
     if bundles.is_empty() && reference.channel.is_none() {
@@ -70,7 +71,7 @@ pub fn follow(
     let host = reference.registry.as_deref();
     let asked = Asked { name: &reference.name, registry: host, channel: &channel };
     let pointer = memory(config).follow(&asked, &bundles, policy, SystemTime::now());
-    let pointer = pointer.map_err(refused)?;
+    let pointer = pointer.map_err(not_followed)?;
     let reference = PackageRef { channel: None, ..reference.clone() };
     Ok(Followed { reference, channel, pointer, bundles })
 }
@@ -84,7 +85,7 @@ pub fn bundles(
     reference: &PackageRef,
     channel: &Channel,
 ) -> Result<Vec<Vec<u8>>> {
-    place::block_on(async { registry.channel(reference, channel).await.map_err(place::failed) })
+    place::ask(registry.channel(reference, channel))
 }
 
 /// Puts a channel that was followed under its name elsewhere, unless it has moved on there. Says whether it was not there so.
@@ -108,40 +109,18 @@ pub fn carry(
     match look(&asked, &theirs, policy, seen, SystemTime::now()) {
         Ok(there) if there.sequence > pointer.sequence => {
             let (ours, theirs) = (pointer.sequence, there.sequence);
-            return Err(Error::new(crate::error::Kind::Refused, format!("the channel '{channel}' of {to} has moved on: its sequence is {theirs}, and {ours} would be copied"))
+            return Err(Error::new(Kind::Refused, format!("the channel '{channel}' of {to} has moved on: its sequence is {theirs}, and {ours} would be copied"))
                 .hint("a copy never moves a channel back: copy the package by its version instead"));
         }
-        Err(error @ ChannelError::Equivocation { .. }) => return Err(refused(error.into())),
+        Err(error @ ChannelError::Equivocation { .. }) => return Err(not_followed(error.into())),
         // Older, or nobody's whom we trust.
         _ => {}
     }
-    place::block_on(async {
-        registry.put_channel(to, channel, ours).await.map_err(place::failed)
-    })?;
+    place::ask(registry.put_channel(to, channel, ours))?;
     Ok(true)
 }
 
 /// What this user has seen of channels.
 pub fn memory(config: &Config) -> Memory {
     Memory::new(&config.state_dir.join("channels.json"))
-}
-
-/// Why a channel is not followed, for people.
-pub fn refused(error: FollowError) -> Error {
-    let error = match error {
-        FollowError::Channel(error) => error,
-        FollowError::Memory { .. } => {
-            return place::failed(error).hint("make it readable and writable for you; without it an old pointer could be played back");
-        }
-    };
-    let reasons: Vec<String> = error.refusals().iter().map(ToString::to_string).collect();
-    let hint = match &error {
-        ChannelError::NoRule(_) => Some("skep trust add PATTERN --key PUB adds one"),
-        ChannelError::Unsigned(..) => {
-            Some("skep tags lists the versions and channels that there are")
-        }
-        _ => None,
-    };
-    let converted = reasons.into_iter().fold(place::refused(error), Error::because);
-    hint.into_iter().fold(converted, Error::hint)
 }

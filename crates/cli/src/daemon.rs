@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use skep_api::{Client, ClientError, ErrorBody, Package};
+use skep_api::{Client, ClientError, PackageSource};
 use skep_spec::nearest::nearest;
 use skep_spec::{PackageRef, ServiceName};
 
 use crate::config::Config;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Error, Result, of_daemon};
+use crate::options::Choice;
 use crate::place::{self, Place};
+use crate::waiting::block_on;
 
 /// A client of this machine's skepd.
 pub fn client(config: &Config) -> Client {
@@ -22,7 +24,7 @@ pub fn client(config: &Config) -> Client {
 /// # Errors
 /// No daemon, no permission, or what skepd answered, with what to do next.
 pub fn ask<T>(work: impl Future<Output = Result<T, ClientError>>) -> Result<T> {
-    place::block_on(async { work.await.map_err(converted) })
+    block_on(async { work.await.map_err(of_daemon) })
 }
 
 /// Asks skepd about one service; where there is none of that name, the error has the nearest that there is.
@@ -34,64 +36,12 @@ pub fn ask_about<T>(
     service: &ServiceName,
     work: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T> {
-    place::block_on(async {
+    block_on(async {
         match work.await {
             Ok(answer) => Ok(answer),
-            Err(error) => Err(with_nearest(client, service, converted(error)).await),
+            Err(error) => Err(with_nearest(client, service, of_daemon(error)).await),
         }
     })
-}
-
-/// The one place where skepd's errors become the command's.
-fn converted(error: ClientError) -> Error {
-    match error {
-        ClientError::NoDaemon { ref socket, .. } => {
-            Error::caused(Kind::NoDaemon, format!("no skepd listens on {}", socket.display()), cause(&error))
-                .hint("start it as root: skepd & (or systemctl start skepd); SKEP_SOCKET names another socket")
-        }
-        ClientError::Forbidden { ref socket, .. } => {
-            Error::caused(Kind::NoDaemon, format!("may not talk to skepd on {}", socket.display()), cause(&error))
-                .hint("run the command as root, with sudo for instance")
-        }
-        ClientError::Broken { .. } => {
-            Error::caused(Kind::Failed, error.to_string(), cause(&error))
-                .hint("see with systemctl status skepd whether it runs, start it if not, and ask again")
-        }
-        ClientError::Ended { .. } => {
-            Error::caused(Kind::Failed, error.to_string(), cause(&error))
-                .hint("start it again as root (systemctl start skepd, or skepd &): its start finishes what had switched and undoes what had not, and what ran runs on till then; skep list and skep show SERVICE say what came of it")
-        }
-        ClientError::Unknown { .. } => {
-            Error::caused(Kind::Failed, error.to_string(), cause(&error))
-                .hint("it was started again, which finished what had switched and undid what had not, or more than 256 operations came after; skep list and skep show SERVICE say what came of it")
-        }
-        ClientError::Answered(body) => answered(body),
-    }
-}
-
-fn cause(error: &ClientError) -> &dyn std::error::Error {
-    std::error::Error::source(error).unwrap_or(error)
-}
-
-fn answered(body: ErrorBody) -> Error {
-    let kind = kind(&body.code);
-    let hint = body.hint.or_else(|| {
-        (body.code == "refused").then(|| {
-            "trust its key in skepd's trust.toml (/etc/skep, or its --config-dir; skep key trust prints a rule), or take the risk: --allow-unsigned".to_owned()
-        })
-    });
-    let error = body.causes.into_iter().fold(Error::new(kind, body.message), Error::because);
-    hint.into_iter().fold(error, Error::hint)
-}
-
-/// What kind of failure skepd's word for it is.
-pub fn kind(code: &str) -> Kind {
-    match code {
-        "refused" | "refused-channel" | "not-admitted" | "not-permitted" => Kind::Refused,
-        "not-root" => Kind::NoDaemon,
-        "name" | "request" => Kind::Usage,
-        _ => Kind::Failed,
-    }
 }
 
 /// A service's name, as typed.
@@ -130,11 +80,11 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         .hint("skepd is asked in JSON, which has no such names: give it another one, or push the package to a registry"))
 }
 
-/// A package as skepd is asked for it: a folder is a layout on this machine, a file a bundle; `package` chooses of several.
+/// A package as skepd is asked for it: a folder is a layout on this machine, a file a bundle.
 ///
 /// # Errors
 /// It is neither a layout nor a bundle nor a reference.
-pub fn package(what: &OsStr, package: Option<PackageRef>, config: &Config) -> Result<Package> {
+pub fn package(what: &OsStr, choice: Choice, config: &Config) -> Result<PackageSource> {
     let (path, shown) = (Path::new(what), what.display());
     if path.is_dir() {
         if path.join("skep.toml").is_file() {
@@ -143,20 +93,20 @@ pub fn package(what: &OsStr, package: Option<PackageRef>, config: &Config) -> Re
             ));
         }
         place::layout(path)?;
-        return Ok(Package::Layout { path: absolute(path)?, package });
+        return Ok(PackageSource::Layout { path: absolute(path)?, package: choice.package });
     }
     if path.exists() {
-        let Place::Bundle(_) = Place::parse(what, config)? else {
+        let Place::Bundle(_) = Place::parse(what, &choice, config)? else {
             return Err(Error::usage(format!("'{shown}' is neither a file nor a folder")));
         };
-        return Ok(Package::Bundle { path: absolute(path)?, package });
+        return Ok(PackageSource::Bundle { path: absolute(path)?, package: choice.package });
     }
     let Some(text) = what.to_str().filter(|text| !place::is_path(text)) else {
         return Err(Error::usage(format!("there is no folder '{shown}'")).hint(
             "give the folder of an OCI layout, a bundle, or [registry/]publisher/name:version",
         ));
     };
-    place::names_itself(package.as_ref())?;
+    choice.is_not_for_references()?;
     let reference: PackageRef =
         text.parse().map_err(|error: skep_spec::reference::ReferenceError| {
             Error::usage(error.to_string())
@@ -167,7 +117,7 @@ pub fn package(what: &OsStr, package: Option<PackageRef>, config: &Config) -> Re
         Some(hub) => reference.or_registry(hub),
         None => reference,
     };
-    Ok(Package::Reference(reference))
+    Ok(PackageSource::Reference(reference))
 }
 
 /// Adds the nearest name there is to an error about a service that is not there.

@@ -8,14 +8,15 @@ use skep_oci::registry::Part;
 use skep_oci::{Store, archive, regular, signatures};
 use skep_spec::{Digest, PackageRef};
 use tempfile::TempDir;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cache::{Cache, Used};
 use crate::channel;
 use crate::config::Config;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Result, failed};
+use crate::options::{PlaceOptions, Transport};
 use crate::output::Output;
 use crate::place::{self, Place};
+use crate::waiting::{block_on, interruptible};
 
 /// A package whose content is on this machine.
 pub struct Fetched<T> {
@@ -50,36 +51,37 @@ impl Held {
     }
 }
 
-/// Finds a package (in a layout the one that `wanted` names), has `check` look at its digest and signatures, and fetches
-/// `part` of its content only if that is content.
+/// Finds a package (the one that is chosen where there are several), has `check` look at its digest and signatures, and
+/// fetches `part` of its content only if that is content.
 ///
 /// # Errors
 /// It is not there, `check` refuses, or the registry does not give it whole.
 pub fn fetch<T>(
     place: Place,
-    wanted: Option<&PackageRef>,
+    options: &PlaceOptions,
     part: Part,
-    plain_http: bool,
     config: &Config,
     check: impl FnOnce(&PackageRef, Digest, &[Vec<u8>]) -> Result<T>,
 ) -> Result<Fetched<T>> {
-    match channel::settled(place, plain_http, config)? {
+    let PlaceOptions { choice, transport } = options;
+    let wanted = choice.package.as_ref();
+    match channel::settled(place, *transport, config)? {
         Place::Layout(path) => {
             let store = place::layout(&path)?;
             let (reference, digest) = place::package(&store, wanted)?;
-            let bundles = signatures::bundles(&store, digest).map_err(place::failed)?;
+            let bundles = signatures::bundles(&store, digest).map_err(failed)?;
             let checked = check(&reference, digest, &bundles)?;
             Ok(Fetched { store, reference, checked, _held: None })
         }
         Place::Bundle(file) => {
             let (store, folder) = passing()?;
             let (reference, digest) = place::out_of_bundle(&file, wanted, &store)?;
-            let bundles = signatures::bundles(&store, digest).map_err(place::failed)?;
+            let bundles = signatures::bundles(&store, digest).map_err(failed)?;
             let checked = check(&reference, digest, &bundles)?;
             let held = Held::Passing(store.clone(), folder);
             Ok(Fetched { store, reference, checked, _held: Some(held) })
         }
-        Place::Registry(reference) => pulled(reference, part, plain_http, config, check),
+        Place::Registry(reference) => pulled(reference, part, *transport, config, check),
     }
 }
 
@@ -87,22 +89,22 @@ pub fn fetch<T>(
 fn pulled<T>(
     reference: PackageRef,
     part: Part,
-    plain_http: bool,
+    transport: Transport,
     config: &Config,
     check: impl FnOnce(&PackageRef, Digest, &[Vec<u8>]) -> Result<T>,
 ) -> Result<Fetched<T>> {
-    let registry = place::registry(&reference, plain_http, config)?;
+    let registry = place::registry(&reference, transport, config)?;
     let held = match Cache::of(config).used() {
         Ok(used) => Held::Cached(used),
         Err(_) => Held::passing()?,
     };
     let store = held.store().clone();
     let (digest, checked) = interruptible(async {
-        let digest = registry.resolve(&reference).await.map_err(place::failed)?;
-        let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
+        let digest = registry.resolve(&reference).await.map_err(failed)?;
+        let bundles = registry.bundles(&reference, digest).await.map_err(failed)?;
         let checked = check(&reference, digest, &bundles)?;
         let pulled = registry.pull(&reference, digest, part, &store).await;
-        pulled.map_err(place::failed)?;
+        pulled.map_err(failed)?;
         Ok((digest, checked))
     })?;
     if let Held::Cached(used) = &held {
@@ -117,44 +119,23 @@ fn pulled<T>(
 /// It is not there, or cannot be read.
 pub fn signed(
     place: Place,
-    wanted: Option<&PackageRef>,
-    plain_http: bool,
+    options: &PlaceOptions,
     config: &Config,
 ) -> Result<(PackageRef, Digest, Vec<Vec<u8>>)> {
-    let place = channel::settled(place, plain_http, config)?;
+    let transport = options.transport;
+    let place = channel::settled(place, transport, config)?;
     if let Place::Registry(reference) = place {
-        place::names_itself(wanted)?;
-        let registry = place::registry(&reference, plain_http, config)?;
-        return place::block_on(async {
-            let digest = registry.resolve(&reference).await.map_err(place::failed)?;
-            let bundles = registry.bundles(&reference, digest).await.map_err(place::failed)?;
+        let registry = place::registry(&reference, transport, config)?;
+        return block_on(async {
+            let digest = registry.resolve(&reference).await.map_err(failed)?;
+            let bundles = registry.bundles(&reference, digest).await.map_err(failed)?;
             Ok((reference, digest, bundles))
         });
     }
     let check = |_: &PackageRef, digest, bundles: &[Vec<u8>]| Ok((digest, bundles.to_vec()));
-    let fetched = fetch(place, wanted, Part::Whole, plain_http, config, check)?;
+    let fetched = fetch(place, options, Part::Whole, config, check)?;
     let (digest, bundles) = fetched.checked;
     Ok((fetched.reference, digest, bundles))
-}
-
-/// Runs what may fill a temporary folder: a signal ends it as an error, so that the folder goes too.
-fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    place::block_on(async {
-        let [interrupt, terminate, hangup] =
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        let (mut interrupt, mut terminate, mut hangup) = (
-            interrupt.context(|| "can't catch signals")?,
-            terminate.context(|| "can't catch signals")?,
-            hangup.context(|| "can't catch signals")?,
-        );
-        tokio::select! {
-            biased;
-            done = work => done,
-            _ = interrupt.recv() => Err(Error::new(Kind::Interrupted, "stopped by SIGINT")),
-            _ = terminate.recv() => Err(Error::new(Kind::Interrupted, "stopped by SIGTERM")),
-            _ = hangup.recv() => Err(Error::new(Kind::Interrupted, "stopped by SIGHUP")),
-        }
-    })
 }
 
 /// A layout, which may be there only as long as this value.
@@ -168,7 +149,7 @@ pub struct Whole {
 /// A layout that goes with the folder.
 fn passing() -> Result<(Store, TempDir)> {
     let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
-    Ok((Store::passing(folder.path()).map_err(place::failed)?, folder))
+    Ok((Store::passing(folder.path()).map_err(failed)?, folder))
 }
 
 /// All that a bundle holds, in a layout of its own.
@@ -178,7 +159,7 @@ fn passing() -> Result<(Store, TempDir)> {
 pub fn unpacked(file: &Path) -> Result<Whole> {
     let (store, folder) = passing()?;
     let from = regular::open(file).context(|| format!("can't read {}", file.display()))?;
-    archive::read(BufReader::new(from), &store).map_err(place::failed)?;
+    archive::read(BufReader::new(from), &store).map_err(failed)?;
     Ok(Whole { store, _folder: Some(folder) })
 }
 
@@ -187,16 +168,21 @@ pub fn unpacked(file: &Path) -> Result<Whole> {
 ///
 /// # Errors
 /// There is no such layout, the bundle is not whole, or the registry does not give the package whole.
-pub fn whole(place: Place, plain_http: bool, output: &Output, config: &Config) -> Result<Whole> {
-    let reference = match channel::settled(place, plain_http, config)? {
+pub fn whole(
+    place: Place,
+    transport: Transport,
+    output: &Output,
+    config: &Config,
+) -> Result<Whole> {
+    let reference = match channel::settled(place, transport, config)? {
         Place::Layout(path) => return Ok(Whole { store: place::layout(&path)?, _folder: None }),
         Place::Bundle(file) => return unpacked(&file),
         Place::Registry(reference) => reference,
     };
-    let registry = place::registry(&reference, plain_http, config)?;
+    let registry = place::registry(&reference, transport, config)?;
     let (store, folder) = passing()?;
     let carried = interruptible(async {
-        let digest = registry.resolve(&reference).await.map_err(place::failed)?;
+        let digest = registry.resolve(&reference).await.map_err(failed)?;
         place::pull_whole(&registry, &reference, digest, &store).await
     })?;
     place::note_left(&carried, output);

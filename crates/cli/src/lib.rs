@@ -1,5 +1,6 @@
 //! The commands that people type: one file each under `commands`; what several share beside it: `subject` is what was
-//! named, `place` and `fetch` get a package, `daemon` asks skepd.
+//! named, `place` and `fetch` get a package, `daemon` asks skepd, `options` are those that several commands take;
+//! what is to be waited for is done in `waiting`.
 //!
 //! Reads the environment in [`config`] only, prints in [`output`] and [`error`] only.
 
@@ -10,10 +11,12 @@ pub mod config;
 mod daemon;
 pub mod error;
 mod fetch;
+mod options;
 pub mod output;
 mod place;
 mod rules;
 mod subject;
+mod waiting;
 
 use std::process::ExitCode;
 

@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 
 use skep_oci::archive::{self, BundleError};
 use skep_oci::registry::{Carried, Options, Part, Registry};
-use skep_oci::signatures::SignatureError;
-use skep_oci::{Credentials, RegistryError, Store, StoreError};
-use skep_spec::oci::DocumentError;
+use skep_oci::{Credentials, RegistryError, Store};
 use skep_spec::{Digest, PackageRef};
-use skep_trust::AdmitError;
 
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result, failed, not_chosen};
+use crate::options::{Choice, Transport};
 use crate::output::Output;
+use crate::waiting::block_on;
 
 /// A package's place, as it was typed.
 #[derive(Clone, Debug)]
@@ -28,11 +27,11 @@ pub enum Place {
 }
 
 impl Place {
-    /// A folder that exists is a layout, a file a bundle, anything else a reference.
+    /// A folder that exists is a layout, a file a bundle, anything else a reference, beside which nothing is to choose.
     ///
     /// # Errors
-    /// It is none of these, or names no registry and no hub is configured.
-    pub fn parse(what: &OsStr, config: &Config) -> Result<Self> {
+    /// It is none of these, names no registry and no hub is configured, or names a package beside one that is chosen.
+    pub fn parse(what: &OsStr, choice: &Choice, config: &Config) -> Result<Self> {
         let (path, shown) = (Path::new(what), what.display());
         if path.is_dir() {
             return Ok(Self::Layout(what.into()));
@@ -48,28 +47,17 @@ impl Place {
             return Err(Error::usage(format!("there is no folder '{shown}'"))
                 .hint("give the folder of an OCI layout, a bundle, or publisher/name:version"));
         };
-        reference(text, config).map(Self::Registry).map_err(|error| {
+        let reference = reference(text, config).map_err(|error| {
             error.hint(format!("there is no folder '{text}' either, which would be a layout"))
-        })
+        })?;
+        choice.is_not_for_references()?;
+        Ok(Self::Registry(reference))
     }
 }
 
 /// Whether a text can only be meant as a path: no reference begins like this.
 pub fn is_path(text: &str) -> bool {
     text.starts_with(['/', '.', '~'])
-}
-
-/// A reference is asked for as it is: `--package` is for what holds several.
-///
-/// # Errors
-/// There is one.
-pub fn names_itself(package: Option<&PackageRef>) -> Result<()> {
-    match package {
-        None => Ok(()),
-        Some(_) => {
-            Err(Error::usage("--package is for layouts and bundles: a reference names its package"))
-        }
-    }
 }
 
 /// A reference with its registry.
@@ -90,11 +78,20 @@ pub fn reference(text: &str, config: &Config) -> Result<PackageRef> {
 ///
 /// # Errors
 /// No HTTP client can be made.
-pub fn registry(reference: &PackageRef, plain_http: bool, config: &Config) -> Result<Registry> {
+pub fn registry(reference: &PackageRef, transport: Transport, config: &Config) -> Result<Registry> {
     let file = config.docker_config.as_ref().map(|folder| folder.join("config.json"));
     let credentials = file.map_or(Credentials::Anonymous, Credentials::DockerConfig);
+    let Transport { plain_http } = transport;
     let options = Options { credentials, plain_http, ..Options::default() };
     Registry::of(reference, options).map_err(failed)
+}
+
+/// Asks a registry.
+///
+/// # Errors
+/// What it does not give or take.
+pub fn ask<T>(work: impl Future<Output = Result<T, RegistryError>>) -> Result<T> {
+    block_on(async { work.await.map_err(failed) })
 }
 
 /// Pulls a package, and all that refers to it, into a layout.
@@ -154,7 +151,7 @@ pub fn layout(path: &Path) -> Result<Store> {
 /// # Errors
 /// There is none, or there are several and none is named.
 pub fn package(store: &Store, wanted: Option<&PackageRef>) -> Result<(PackageRef, Digest)> {
-    store.the_package(wanted).map_err(chosen)
+    store.the_package(wanted).map_err(not_chosen)
 }
 
 /// The same of a bundle, of which all is checked; that package alone is put into `store`.
@@ -167,65 +164,7 @@ pub fn out_of_bundle(
     store: &Store,
 ) -> Result<(PackageRef, Digest)> {
     archive::take(file, wanted, None, store).map_err(|error| match error {
-        BundleError::Store(error) => chosen(error),
+        BundleError::Store(error) => not_chosen(error),
         error => failed(error),
     })
-}
-
-/// What is said where no package, or none alone, is the one that is asked for.
-fn chosen(error: StoreError) -> Error {
-    let hint = match &error {
-        StoreError::NoPackage { wanted: None, .. } => {
-            Some("skep pack and skep pull put packages into layouts, and skep bundle into files")
-        }
-        StoreError::NoPackage { .. } => None,
-        StoreError::Several { .. } => Some("say which with --package NAME:VERSION"),
-        _ => return failed(error),
-    };
-    hint.into_iter().fold(Error::usage(error.to_string()), Error::hint)
-}
-
-/// A library's error, which says it all, as the command's.
-pub fn failed(error: impl std::error::Error + 'static) -> Error {
-    with_causes(kind(&error), &error)
-}
-
-/// A package that is not what its digests say is refused, wherever that was seen.
-fn kind(error: &(dyn std::error::Error + 'static)) -> Kind {
-    let store = error.downcast_ref().is_some_and(StoreError::is_altered);
-    let registry = error.downcast_ref().is_some_and(RegistryError::is_altered);
-    let signature = error.downcast_ref().is_some_and(SignatureError::is_altered);
-    let bundle = error.downcast_ref().is_some_and(BundleError::is_altered);
-    let document = error.is::<DocumentError>();
-    if error.downcast_ref().is_some_and(RegistryError::is_no_place) {
-        return Kind::Usage;
-    }
-    match store || registry || signature || bundle || document || error.is::<AdmitError>() {
-        true => Kind::Refused,
-        false => Kind::Failed,
-    }
-}
-
-/// A refusal by trust or by what a package holds.
-pub fn refused(error: impl std::error::Error) -> Error {
-    with_causes(Kind::Refused, &error)
-}
-
-fn with_causes(kind: Kind, error: &dyn std::error::Error) -> Error {
-    let mut converted = Error::new(kind, error.to_string());
-    let mut next = error.source();
-    while let Some(cause) = next {
-        converted = converted.because(cause.to_string());
-        next = cause.source();
-    }
-    converted
-}
-
-/// Runs what talks to registries.
-///
-/// # Errors
-/// As `work`, or when the machine gives no threads.
-pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(failed)?.block_on(work)
 }

@@ -15,8 +15,9 @@ use skep_trust::bundle::Bundle;
 use skep_trust::{Verified, admit};
 
 use crate::config::Config;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result, failed};
 use crate::fetch::{Fetched, fetch};
+use crate::options::{Choice, PlaceOptions};
 use crate::place::{self, Place};
 
 /// What an argument names, before anything of it is read.
@@ -33,23 +34,27 @@ impl Named {
     /// Tells by what is there.
     ///
     /// # Errors
-    /// It is none of those.
-    pub fn parse(what: &OsStr, config: &Config) -> Result<Self> {
+    /// It is none of those, or holds nothing to choose from.
+    pub fn parse(what: &OsStr, choice: &Choice, config: &Config) -> Result<Self> {
         let path = Path::new(what);
         if path.is_file() {
             return Ok(match archive::is_archive(path) {
                 true => Self::Package(Place::Bundle(path.to_owned())),
-                false => Self::File(path.to_owned()),
+                false => {
+                    choice.is_not_for("an object is in no package")?;
+                    Self::File(path.to_owned())
+                }
             });
         }
         if path.join("skep.toml").is_file() {
+            choice.is_not_for("a project is one package")?;
             return Ok(Self::Project(path.to_owned()));
         }
         match unusable(path) {
             Some(error) => Err(error.hint(
                 "give a folder with skep.toml, an object, an OCI layout, a bundle, or publisher/name:version",
             )),
-            None => Place::parse(what, config).map(Self::Package),
+            None => Place::parse(what, choice, config).map(Self::Package),
         }
     }
 }
@@ -156,17 +161,12 @@ impl Subject {
         Ok(Running { facts, left_out })
     }
 
-    /// Finds it; `package` chooses of a layout that holds several.
+    /// Finds it.
     ///
     /// # Errors
     /// It is none of those, or cannot be read.
-    pub fn find(
-        what: &OsStr,
-        package: Option<&PackageRef>,
-        plain_http: bool,
-        config: &Config,
-    ) -> Result<Self> {
-        let place = match Named::parse(what, config)? {
+    pub fn find(what: &OsStr, options: &PlaceOptions, config: &Config) -> Result<Self> {
+        let place = match Named::parse(what, &options.choice, config)? {
             Named::File(path) => {
                 return Ok(Self { package: None, project: None, objects: file(&path)? });
             }
@@ -174,11 +174,8 @@ impl Subject {
             Named::Package(place) => place,
         };
         // By its digests; nobody is asked to trust it.
-        let fetched =
-            fetch(place, package, Part::Whole, plain_http, config, |_, digest, bundles| {
-                Ok((digest, signers(bundles)))
-            })?;
-        packaged(fetched)
+        let look = |_: &_, digest, bundles: &[_]| Ok((digest, signers(bundles)));
+        packaged(fetch(place, options, Part::Whole, config, look)?)
     }
 }
 
@@ -229,8 +226,8 @@ fn project(folder: &Path) -> Result<Subject> {
 fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
     let Fetched { store, reference, checked: (digest, signed_by), .. } = &fetched;
     let digest = *digest;
-    let document = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::failed)?;
-    let index = Index::parse(&document).map_err(place::failed)?;
+    let document = store.require(&digest, MAX_DOCUMENT as u64).map_err(failed)?;
+    let index = Index::parse(&document).map_err(failed)?;
     let arches = |entries: Vec<&Descriptor>| -> Vec<Arch> {
         entries.into_iter().filter_map(|entry| entry.platform.as_ref()?.arch()).collect()
     };
@@ -243,8 +240,7 @@ fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
         .or_else(|| architectures.first().copied());
     let arch =
         arch.ok_or_else(|| Error::new(Kind::Failed, format!("{reference} has nothing for Linux")))?;
-    let package =
-        admit(Verified::unsigned(digest), store, arch, reference).map_err(place::failed)?;
+    let package = admit(Verified::unsigned(digest), store, arch, reference).map_err(failed)?;
     let package = package.into_inner();
     let objects = package.objects.into_iter().map(|(name, bytes)| {
         let place = format!("the object '{name}'");

@@ -4,6 +4,7 @@
 mod node;
 #[path = "../../oci/tests/support/mod.rs"]
 mod support;
+mod typed;
 mod wait;
 
 use std::path::Path;
@@ -13,19 +14,7 @@ use node::Node;
 use serde_json::Value;
 use skep_spec::Channel;
 use support::{DockerRegistry, Fixture, run};
-
-fn skep(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-    command.current_dir(folder).env_clear().env("SKEP_CONFIG_DIR", folder).env("HOME", folder);
-    command
-}
-
-fn refused(command: &mut Command, status: i32, words: &str) {
-    let output = wait::output(command);
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(status), "{text}");
-    assert!(text.contains(words), "{text}");
-}
+use typed::{refused, skep};
 
 /// A registry with two signed versions, and keys a and b, of which the first is trusted.
 struct Site {

@@ -4,17 +4,14 @@
 
 #[path = "../../oci/tests/support/mod.rs"]
 mod support;
+mod typed;
+mod wait;
 
 use std::path::Path;
 use std::process::Command;
 
 use support::{DockerRegistry, Fixture, run, tool, try_run};
-
-fn skep(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-    command.current_dir(folder).env_clear().env("SKEP_CONFIG_DIR", folder).env("HOME", folder);
-    command
-}
+use typed::skep;
 
 /// A tool without this user's settings.
 fn theirs(name: &str, folder: &Path) -> Command {

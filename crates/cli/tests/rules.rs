@@ -3,6 +3,7 @@
 
 #[path = "../../oci/tests/support/mod.rs"]
 mod support;
+mod typed;
 mod wait;
 
 use std::os::unix::fs::PermissionsExt;
@@ -10,19 +11,13 @@ use std::path::Path;
 use std::process::Command;
 
 use support::{DockerRegistry, Fixture, run};
+use typed::refused;
 
+/// With a folder that holds the configuration alone.
 fn skep(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-    command.current_dir(folder).env_clear().env("SKEP_CONFIG_DIR", folder.join("config"));
-    command.env("HOME", folder);
+    let mut command = typed::skep(folder);
+    command.env("SKEP_CONFIG_DIR", folder.join("config"));
     command
-}
-
-fn refused(command: &mut Command, status: i32, words: &str) {
-    let output = wait::output(command);
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(status), "{text}");
-    assert!(text.contains(words), "{text}");
 }
 
 /// Keys a, b and c, and their texts for trust.toml.

@@ -3,6 +3,8 @@
 
 #[path = "../../oci/tests/support/mod.rs"]
 mod support;
+mod typed;
+mod wait;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,24 +13,12 @@ use std::path::Path;
 use std::process::Command;
 
 use support::{DockerRegistry, Fixture, blobs, run, tool, try_run};
-
-fn skep(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-    command.current_dir(folder).env_clear().env("SKEP_CONFIG_DIR", folder).env("HOME", folder);
-    command
-}
+use typed::{refused, skep};
 
 fn cosign(folder: &Path) -> Command {
     let mut command = Command::new(tool("cosign"));
     command.current_dir(folder).env("HOME", folder).env("COSIGN_PASSWORD", "");
     command
-}
-
-fn refused(command: &mut Command, status: i32, words: &str) {
-    let output = command.output().unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(status), "{text}");
-    assert!(text.contains(words), "{text}");
 }
 
 /// A package that two tools signed goes from one registry to another: both signatures stay good for both tools.

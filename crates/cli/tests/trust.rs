@@ -3,25 +3,14 @@
 
 #[path = "../../oci/tests/support/mod.rs"]
 mod support;
+mod typed;
 mod wait;
 
 use std::path::Path;
 use std::process::Command;
 
 use support::{DockerRegistry, Fixture, run, tool, try_run};
-
-fn skep(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-    command.current_dir(folder).env_clear().env("SKEP_CONFIG_DIR", folder).env("HOME", folder);
-    command
-}
-
-fn refused(command: &mut Command, status: i32, words: &str) {
-    let output = wait::output(command);
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(status), "{text}");
-    assert!(text.contains(words), "{text}");
-}
+use typed::{refused, skep};
 
 #[test]
 fn a_package_is_signed_pushed_pulled_and_verified() {
@@ -87,6 +76,40 @@ fn an_altered_package_is_refused() {
         std::fs::write(&path, good).unwrap();
     }
     run(skep(folder).args(["verify", "--key", "a.pub", "layout"]));
+}
+
+/// `--package` is for what holds several: each command says so, before it asks anybody.
+#[test]
+fn nothing_is_chosen_of_what_is_one_package() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    run(skep(folder).args(["key", "new", "-o", "a"]));
+    let reference = "hub.test/acme/exec:1.0.0";
+    let commands: [&[&str]; 9] = [
+        &["verify", "--key", "a.pub", reference],
+        &["sign", "--key", "a.key", reference],
+        &["inspect", reference],
+        &["run", reference],
+        &["copy", reference, "other.test/acme/exec"],
+        &["install", reference],
+        &["upgrade", "exec", reference],
+        &["trust", "test", reference],
+        &["trust", "test", "hub.test/acme/exec"],
+    ];
+    let words = "--package is for layouts and bundles: a reference names its package";
+    for command in commands {
+        refused(skep(folder).args(command).args(["--package", "acme/exec:1.0.0"]), 2, words);
+    }
+    let diff = ["diff", "a.pub", reference, "--new-package", "acme/exec:1.0.0"];
+    refused(skep(folder).args(diff), 2, words);
+    std::fs::write(folder.join("skep.toml"), "").unwrap();
+    for (what, words) in
+        [(".", "a project is one package"), ("a.pub", "an object is in no package")]
+    {
+        for command in ["inspect", "run"] {
+            refused(skep(folder).args([command, what, "--package", "acme/exec:1.0.0"]), 2, words);
+        }
+    }
 }
 
 /// The one that is damaged is refused as a signature, and the other one counts.

@@ -4,7 +4,6 @@
 pub mod command;
 pub mod facts;
 pub mod ours;
-pub mod rules;
 pub mod run;
 pub mod schemas;
 mod tokens;

@@ -12,7 +12,7 @@ pub trait Implementation {
     /// The answer to one question.
     ///
     /// # Errors
-    /// None came, in words: the run ends there.
+    /// None came, in words.
     fn answer(&mut self, op: &str, input: &Value) -> Result<Answer, String>;
 }
 
@@ -65,7 +65,7 @@ pub struct Counts {
     pub left_out: usize,
 }
 
-/// Runs every case. An implementation that stops answering fails what is left of the file.
+/// Asks every case. One without an answer has failed, and with it all that a broken implementation is asked later.
 pub fn run(parts: &[Part], implementation: &mut dyn Implementation) -> Report {
     let mut report = Report::default();
     for part in parts {

@@ -1,13 +1,15 @@
 //! The text, the vectors and the code of the standard, held against each other.
 #![allow(clippy::unwrap_used)]
 
+mod rules;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 use skep_conformance::run::{self, run};
-use skep_conformance::{Answer, Command, Implementation, Ours, Outcome, Report, load, rules};
+use skep_conformance::{Answer, Command, Implementation, Ours, Outcome, Report, load};
 
 fn spec() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec")

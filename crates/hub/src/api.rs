@@ -8,7 +8,8 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use crate::Hub;
-use crate::catalogue::{Listing, Touch, by_version, newest, touches};
+use crate::catalogue::{Touch, by_version, newest, touches};
+use crate::listing::Listing;
 use crate::name::Repository;
 use crate::store::{Release, Signature};
 use crate::web::Failure;
@@ -117,8 +118,8 @@ async fn package(
 impl From<Release> for Summary {
     fn from(release: Release) -> Self {
         Self {
+            version: release.version(),
             name: release.repository,
-            version: release.tag.replacen('_', "+", 1),
             digest: release.digest,
             summary: release.summary,
             license: release.license,

@@ -1,17 +1,18 @@
 //! The hub: an OCI registry that knows what is in an eBPF package, and pages that show it.
 
 mod api;
-pub mod catalogue;
-pub mod digest;
+mod catalogue;
+mod digest;
 pub mod document;
+mod drain;
 mod limits;
+mod listing;
 pub mod name;
 mod registry;
 mod server;
 pub mod store;
 mod web;
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
@@ -75,19 +76,4 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .merge(web::router())
         .layer(axum::middleware::from_fn(web::security_headers))
         .with_state(hub)
-}
-
-/// An error with its causes on one line, for the log.
-pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'a));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

@@ -8,6 +8,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use skep_spec::chain;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -78,7 +79,7 @@ async fn connection(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(error = %crate::Chain(&error), "a connection broke");
+        tracing::debug!(error = %chain(&error), "a connection broke");
     }
 }
 

@@ -11,48 +11,13 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::io;
 
+use skep_spec::life::{FieldMove, FieldSpan};
+
 use crate::error::KernelError;
 use crate::maps::{MapHandle, Update, kind, possible_cpus};
 use crate::process;
-use crate::program::{Program, ProgramKind};
+use crate::program::{LoadKind, Program};
 use crate::sched::Unpreempted;
-
-/// How a field's old value meets the new one. Zero means "nothing here yet".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// Added, with atomic instructions for aligned fields of 4 and 8 bytes: exact beside atomic writers.
-    Sum,
-    /// The smaller of the two that isn't zero.
-    Min,
-    /// The larger of the two; below zero only where the other is zero.
-    Max,
-    /// The new one, unless it is zero: the old one came first.
-    Last,
-}
-
-/// Where a field's elements lie in a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Bytes from the start of the value.
-    pub offset: usize,
-    /// Bytes of one element.
-    pub width: usize,
-}
-
-/// One field that both layouts have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// In the old value.
-    pub old: Span,
-    /// In the new value.
-    pub new: Span,
-    /// Number of elements: more than 1 for arrays, such as the slots of a histogram.
-    pub count: usize,
-    /// Whether it is a signed integer.
-    pub signed: bool,
-    /// How they meet.
-    pub op: Op,
-}
 
 /// What became of some entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,17 +50,19 @@ impl Merger {
     ///
     /// # Errors
     /// The kinds of the maps differ, a field lies outside its value or is wider than 8 bytes (unless
-    /// [`Op::Last`] with equal widths), or the verifier refuses.
-    pub fn new(old: &MapHandle, new: &MapHandle, fields: &[Field]) -> Result<Self, KernelError> {
+    /// [`Merge::Last`](skep_spec::manifest::Merge::Last) with equal widths), or the verifier refuses.
+    pub fn new(
+        old: &MapHandle,
+        new: &MapHandle,
+        fields: &[FieldMove],
+    ) -> Result<Self, KernelError> {
         check(old, new, fields)?;
         let unsupported = |why| KernelError::unsupported("emit the merge of", old.name(), why);
         let insns = emit::program(old, new, fields).ok_or_else(|| {
             unsupported("a field's width or place is none that instructions have")
         })?;
-        let kind = ProgramKind {
-            prog_type: libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
-            ..ProgramKind::default()
-        };
+        let kind =
+            LoadKind { prog_type: libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, ..LoadKind::default() };
         let program = Program::load("skep_merge", &kind, &insns)?;
         Ok(Self { program, old: old.try_clone()?, new: new.try_clone()? })
     }
@@ -213,7 +180,7 @@ impl Merger {
     }
 }
 
-fn check(old: &MapHandle, new: &MapHandle, fields: &[Field]) -> Result<(), KernelError> {
+fn check(old: &MapHandle, new: &MapHandle, fields: &[FieldMove]) -> Result<(), KernelError> {
     let refuse = |why: String| {
         let thing = format!("'{}' into '{}'", old.name(), new.name());
         Err(KernelError::unsupported("merge the map", thing, why))
@@ -229,10 +196,10 @@ fn check(old: &MapHandle, new: &MapHandle, fields: &[Field]) -> Result<(), Kerne
         return refuse(format!("a key of {} bytes does not fit a test packet", from.key_size));
     }
     for field in fields {
-        let inside = |span: Span, size: u32| {
+        let inside = |span: FieldSpan, size: u32| {
             let end =
                 span.width.checked_mul(field.count).and_then(|len| len.checked_add(span.offset));
-            end.is_some_and(|end| end <= size as usize && end <= i16::MAX as usize)
+            end.is_some_and(|end| end <= size && end <= i16::MAX.unsigned_abs().into())
         };
         if !inside(field.old, from.value_size) || !inside(field.new, to.value_size) {
             return refuse(format!("the field at {} lies outside the value", field.old.offset));

@@ -3,14 +3,13 @@
 //! The rings live as long as their fds and mappings: a reader that goes takes unread records along.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::attach::perf::{PERF_EVENT_IOC_ENABLE, PERF_FLAG_FD_CLOEXEC, PerfAttr};
+use crate::attach::perf::{PerfAttr, enable, open_event};
 use crate::error::KernelError;
 use crate::maps::{MapHandle, Mapping, Update, kind, possible_cpus};
-use crate::sys;
 use crate::wake::{Polled, Waiter, Waker};
 
 // include/uapi/linux/perf_event.h
@@ -53,6 +52,9 @@ struct Ring {
 }
 
 impl Reader {
+    /// Pages for each CPU, as libbpf's tools have them.
+    pub const PAGES: usize = 64;
+
     /// Makes a ring of `pages` pages (rounded up to a power of two) for each CPU that is online and puts them into `map`.
     ///
     /// # Errors
@@ -73,9 +75,7 @@ impl Reader {
             waiter.add(ring.event.as_fd()).map_err(failed)?;
             let fd = ring.event.as_raw_fd();
             map.update(&(cpu as u32).to_ne_bytes(), &fd.to_ne_bytes(), Update::Any)?;
-            // SAFETY: an open perf event.
-            sys::errno(unsafe { libc::ioctl(fd, PERF_EVENT_IOC_ENABLE as _, 0) })
-                .map_err(failed)?;
+            enable(&ring.event).map_err(failed)?;
             rings.push(ring);
         }
         Ok(Self { rings, first: 0, waiter, scratch: Vec::new() })
@@ -134,26 +134,13 @@ impl Reader {
 fn open(cpu: usize) -> io::Result<OwnedFd> {
     let attr = PerfAttr {
         kind: PERF_TYPE_SOFTWARE,
-        size: size_of::<PerfAttr>() as u32,
         config: PERF_COUNT_SW_BPF_OUTPUT,
         sample_period: 1,
         sample_type: PERF_SAMPLE_RAW,
         wakeup_events: 1,
         ..PerfAttr::default()
     };
-    // SAFETY: `attr` carries its size and has no pointers.
-    let fd = sys::errno(unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            &raw const attr,
-            -1,
-            cpu as i32,
-            -1,
-            PERF_FLAG_FD_CLOEXEC,
-        )
-    } as i32)?;
-    // SAFETY: perf_event_open made this fd for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    open_event(attr, -1, cpu as i32)
 }
 
 impl Ring {
@@ -238,7 +225,7 @@ mod tests {
     use crate::asm::Assembler;
     use crate::maps::MapSpec;
     use crate::process;
-    use crate::program::{Program, ProgramKind};
+    use crate::program::{LoadKind, Program};
 
     fn map() -> MapHandle {
         let spec = MapSpec {
@@ -260,7 +247,7 @@ mod tests {
         // flags: BPF_F_CURRENT_CPU, the low 32 bits
         asm.mov_imm(3, -1).shl(3, 32).shr(3, 32).mov(4, 10).add_imm(4, -8).mov_imm(5, 8);
         asm.call(25).exit(); // bpf_perf_event_output
-        let kind = ProgramKind { prog_type: 3, ..ProgramKind::default() };
+        let kind = LoadKind { prog_type: 3, ..LoadKind::default() };
         Program::load("perf_writer", &kind, &asm.finish().unwrap()).unwrap()
     }
 

@@ -1,8 +1,7 @@
-//! Processes: who we are, what we cost, dying with the parent, what a child inherits.
+//! Processes: who we are, what we cost, how they end.
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 pub use crate::socket::{MAX_FDS, PeerCred, peer_cred, recv_fds, send_fds, socketpair};
 use crate::sys;
@@ -34,19 +33,6 @@ pub fn effective_capabilities() -> io::Result<u64> {
     let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     hex.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
         .ok_or_else(|| io::Error::other("/proc/self/status has no CapEff"))
-}
-
-/// Asks the kernel to SIGKILL this process when its parent thread ends; says whether the parent `expected` is still there.
-///
-/// The parent may have gone before the call: then the caller should end itself.
-///
-/// # Errors
-/// prctl(2) refused.
-pub fn die_with_parent(expected: u32) -> io::Result<bool> {
-    // SAFETY: prctl with an integer argument only.
-    sys::errno(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
-    // SAFETY: getppid takes nothing and cannot fail.
-    Ok(unsafe { libc::getppid() } as u32 == expected)
 }
 
 /// Ends this process by SIGKILL, as a crash would: no destructor runs.
@@ -124,97 +110,18 @@ pub fn pin_to_cpu(cpu: usize) -> io::Result<()> {
         .map(drop)
 }
 
-/// Makes an inherited fd, such as the 3 that a parent left, into an owned one; close-on-exec from now on.
-///
-/// # Errors
-/// EBADF if it is not open; EINVAL for 0, 1 and 2.
-pub fn inherited_fd(number: i32) -> io::Result<OwnedFd> {
-    if number < 3 {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
-    }
-    // SAFETY: fcntl on a number; what is not an fd gives EBADF.
-    sys::errno(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
-    // A copy, so that a caller that owns `number` already cannot see it closed twice.
-    // SAFETY: the fd is open, as checked above.
-    let copy = sys::errno(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })?;
-    // SAFETY: fcntl made this copy for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
-/// Arranges that `command`'s child finds `fd` as number `number`; `fd` stays open here until `command` goes.
-pub fn pass_fd(command: &mut std::process::Command, fd: OwnedFd, number: RawFd) {
-    use std::os::unix::process::CommandExt;
-    let set = move || {
-        let from = fd.as_raw_fd();
-        if from == number {
-            // SAFETY: clears close-on-exec of an fd that is open in the child, as it was in the parent.
-            return sys::errno(unsafe { libc::fcntl(from, libc::F_SETFD, 0) }).map(drop);
-        }
-        // SAFETY: both are plain numbers; dup2 is async-signal-safe.
-        sys::errno(unsafe { libc::dup2(from, number) }).map(drop)
-    };
-    // SAFETY: the closure makes one async-signal-safe call and allocates nothing.
-    unsafe { command.pre_exec(set) };
-}
-
-/// Arranges that `command`'s child is killed when the thread that starts it ends, at the latest with this process.
-/// Start it from a thread that stays: the kernel counts the thread as the parent.
-pub fn child_dies_with_us(command: &mut std::process::Command) {
-    use std::os::unix::process::CommandExt;
-    let parent = std::process::id();
-    let set = move || {
-        if die_with_parent(parent)? {
-            Ok(())
-        } else {
-            Err(io::Error::from_raw_os_error(libc::ESRCH))
-        }
-    };
-    // SAFETY: prctl and getppid are async-signal-safe, and nothing is allocated.
-    unsafe { command.pre_exec(set) };
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
 
     #[test]
-    fn what_is_no_process_and_no_fd() {
+    fn what_is_no_process() {
         assert!(terminate(0).is_err() && kill(u32::MAX).is_err());
-        assert!(inherited_fd(2).is_err() && inherited_fd(9999).is_err());
     }
 
     #[test]
     fn what_we_are_and_cost() {
         assert!(usage().unwrap().minor_faults > 0);
         assert!(!is_root() || effective_capabilities().unwrap() != 0);
-    }
-
-    #[test]
-    fn a_child_inherits_what_it_is_passed() {
-        let (mut reader, writer) = io::pipe().unwrap();
-        let mut command = std::process::Command::new("sh");
-        command.args(["-c", "echo hello >&7"]);
-        pass_fd(&mut command, writer.into(), 7);
-        child_dies_with_us(&mut command);
-        assert!(command.status().unwrap().success());
-        drop(command);
-        let mut text = String::new();
-        reader.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "hello\n");
-    }
-
-    #[test]
-    fn a_child_goes_with_the_thread_that_started_it() {
-        use std::os::unix::process::ExitStatusExt;
-        let start = || {
-            let mut command = std::process::Command::new("sleep");
-            command.arg("600");
-            child_dies_with_us(&mut command);
-            command.spawn().unwrap()
-        };
-        let mut child = std::thread::spawn(start).join().unwrap();
-        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
 }

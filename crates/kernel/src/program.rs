@@ -4,15 +4,18 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::asm::Insn;
 use crate::attach::target::AttachTarget;
 use crate::error::KernelError;
 use crate::pin::{fd_kind, open_pinned, pin};
 use crate::sys;
 
-/// What a program is to the kernel, as far as a stub must be the same (include/uapi/linux/bpf.h).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProgramKind {
+/// As what the kernel loads a program (include/uapi/linux/bpf.h): two programs of one hook must agree in all of it, and so must
+/// a stub.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadKind {
     /// `BPF_PROG_TYPE_*`.
     pub prog_type: u32,
     /// `BPF_*` of enum bpf_attach_type; 0 where the type has none.
@@ -25,11 +28,25 @@ pub struct ProgramKind {
     pub xdp_frags: bool,
 }
 
+impl LoadKind {
+    /// Whether a hook of this kind may run a program of kind `other`.
+    #[must_use]
+    pub fn takes(&self, other: &Self) -> bool {
+        const TRACING: u32 = 26; // BPF_PROG_TYPE_*, include/uapi/linux/bpf.h
+        const LSM: u32 = 29;
+        let bound = matches!(self.prog_type, TRACING | LSM);
+        let rest = |kind: &Self| {
+            (kind.prog_type, kind.expected_attach_type, kind.sleepable, kind.xdp_frags)
+        };
+        rest(self) == rest(other) && (!bound || self.attach_to == other.attach_to)
+    }
+}
+
 /// A program in the kernel. It goes with its last fd, pin, link or prog-array slot.
 #[derive(Debug)]
 pub struct Program {
     name: String,
-    kind: ProgramKind,
+    kind: LoadKind,
     fd: OwnedFd,
 }
 
@@ -60,18 +77,16 @@ pub struct ProgramInfo {
 }
 
 /// What a test run gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TestRun {
     /// The program's return value.
     pub retval: u32,
     /// Mean time of one run.
     pub duration: Duration,
-    /// The packet after the run.
-    pub data: Vec<u8>,
 }
 
 impl Program {
-    pub(crate) fn new(name: String, kind: ProgramKind, fd: OwnedFd) -> Self {
+    pub(crate) fn new(name: String, kind: LoadKind, fd: OwnedFd) -> Self {
         Self { name, kind, fd }
     }
 
@@ -79,7 +94,7 @@ impl Program {
     ///
     /// # Errors
     /// The verifier refuses: its last message is the hint.
-    pub fn load(name: &str, kind: &ProgramKind, insns: &[Insn]) -> Result<Self, KernelError> {
+    pub fn load(name: &str, kind: &LoadKind, insns: &[Insn]) -> Result<Self, KernelError> {
         load_insns(name, kind, insns, &AttachTarget::find(kind)?)
     }
 
@@ -91,7 +106,7 @@ impl Program {
 
     /// What it is to the kernel.
     #[must_use]
-    pub fn kind(&self) -> &ProgramKind {
+    pub fn kind(&self) -> &LoadKind {
         &self.kind
     }
 
@@ -123,14 +138,14 @@ impl Program {
     ///
     /// # Errors
     /// ENOENT; EINVAL if it is no program.
-    pub fn open_pinned(path: &Path, kind: ProgramKind) -> Result<Self, KernelError> {
+    pub fn open_pinned(path: &Path, kind: LoadKind) -> Result<Self, KernelError> {
         let failed = |e| KernelError::new("open the program", path.display().to_string(), e);
         let fd = open_pinned(path, fd_kind::PROGRAM).map_err(failed)?;
         let info = info(fd.as_fd())?;
         if kind.prog_type != 0 && kind.prog_type != info.prog_type {
             return Err(failed(std::io::Error::from_raw_os_error(libc::EINVAL)));
         }
-        Ok(Self { name: info.name, kind: ProgramKind { prog_type: info.prog_type, ..kind }, fd })
+        Ok(Self { name: info.name, kind: LoadKind { prog_type: info.prog_type, ..kind }, fd })
     }
 
     /// Opens a program by the id that it has in this kernel.
@@ -142,25 +157,13 @@ impl Program {
         let fd = sys::owned(unsafe { libbpf_sys::bpf_prog_get_fd_by_id(id) })
             .map_err(|e| KernelError::new("open", format!("the program with id {id}"), e))?;
         let info = info(fd.as_fd())?;
-        let kind = ProgramKind { prog_type: info.prog_type, ..ProgramKind::default() };
+        let kind = LoadKind { prog_type: info.prog_type, ..LoadKind::default() };
         Ok(Self { name: info.name, kind, fd })
     }
 
-    /// One test run without the packet coming back: what it returns.
+    /// One test run: what it returns.
     pub(crate) fn run(&self, packet: &[u8]) -> Result<u32, KernelError> {
-        let mut opts = libbpf_sys::bpf_test_run_opts {
-            sz: sys::size::<libbpf_sys::bpf_test_run_opts>(),
-            data_in: packet.as_ptr().cast(),
-            data_size_in: packet.len() as u32,
-            repeat: 1,
-            ..Default::default()
-        };
-        // SAFETY: the options point at `packet`, whose length they carry, and which outlives the call.
-        sys::check(unsafe {
-            libbpf_sys::bpf_prog_test_run_opts(self.fd.as_raw_fd(), &raw mut opts)
-        })
-        .map_err(|e| KernelError::new("test-run the program", self.name.as_str(), e))?;
-        Ok(opts.retval)
+        Ok(self.test_run(packet, 1)?.retval)
     }
 
     /// Runs the program `repeat` times on `packet` (XDP, tc, cgroup_skb…: BPF_PROG_TEST_RUN, Linux 4.12).
@@ -168,24 +171,20 @@ impl Program {
     /// # Errors
     /// EINVAL for a packet under 14 bytes, ENOTSUPP for a type that can't be test-run.
     pub fn test_run(&self, packet: &[u8], repeat: u32) -> Result<TestRun, KernelError> {
-        let mut out = vec![0u8; packet.len() + 256];
         let mut opts = libbpf_sys::bpf_test_run_opts {
             sz: sys::size::<libbpf_sys::bpf_test_run_opts>(),
             data_in: packet.as_ptr().cast(),
             data_size_in: packet.len() as u32,
-            data_out: out.as_mut_ptr().cast(),
-            data_size_out: out.len() as u32,
             repeat: repeat.max(1) as i32,
             ..Default::default()
         };
-        // SAFETY: the options point at `packet` and `out`, whose lengths they carry; both outlive the call.
+        // SAFETY: the options point at `packet`, whose length they carry, and which outlives the call.
         sys::check(unsafe {
             libbpf_sys::bpf_prog_test_run_opts(self.fd.as_raw_fd(), &raw mut opts)
         })
         .map_err(|e| KernelError::new("test-run the program", self.name.as_str(), e))?;
-        out.truncate(opts.data_size_out as usize);
         let duration = Duration::from_nanos(u64::from(opts.duration));
-        Ok(TestRun { retval: opts.retval, duration, data: out })
+        Ok(TestRun { retval: opts.retval, duration })
     }
 }
 
@@ -198,7 +197,7 @@ impl AsFd for Program {
 /// Loads `insns`, GPL, as a program of `kind`; the verifier's last message is in the error's hint.
 pub(crate) fn load_insns(
     name: &str,
-    kind: &ProgramKind,
+    kind: &LoadKind,
     insns: &[Insn],
     target: &AttachTarget,
 ) -> Result<Program, KernelError> {
@@ -219,7 +218,7 @@ pub(crate) fn load_insns(
 /// BPF_PROG_LOAD; the verifier writes into `log` unless it is empty.
 fn try_load(
     name: &str,
-    kind: &ProgramKind,
+    kind: &LoadKind,
     insns: &[Insn],
     target: &AttachTarget,
     log: &mut [u8],

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::asm::{Assembler, Width};
     use crate::maps::MapSpec;
-    use crate::program::{Program, ProgramKind};
+    use crate::program::{LoadKind, Program};
     use std::os::fd::AsRawFd;
 
     fn ring(bytes: u32) -> MapHandle {
@@ -220,7 +220,7 @@ mod tests {
         asm.load(Width::B8, 1, 2, 16).store(Width::B8, 10, -8, 1);
         asm.map(1, ring.as_fd().as_raw_fd()).mov(2, 10).add_imm(2, -8).mov_imm(3, 8).mov_imm(4, 0);
         asm.call(130).bind(out).exit(); // bpf_ringbuf_output
-        let kind = ProgramKind { prog_type: 3, ..ProgramKind::default() };
+        let kind = LoadKind { prog_type: 3, ..LoadKind::default() };
         Program::load("ring_writer", &kind, &asm.finish().unwrap()).unwrap()
     }
 
@@ -282,7 +282,7 @@ mod tests {
         asm.map(1, map.as_fd().as_raw_fd()).mov_imm(2, 24).mov_imm(3, 0).call(131); // bpf_ringbuf_reserve
         asm.jump_if(crate::asm::Cond::Eq, 0, 0, out).mov(1, 0).mov_imm(2, 0).call(133); // bpf_ringbuf_discard
         asm.bind(out).mov_imm(0, 0).exit();
-        let kind = ProgramKind { prog_type: 3, ..ProgramKind::default() };
+        let kind = LoadKind { prog_type: 3, ..LoadKind::default() };
         let program = Program::load("ring_waster", &kind, &asm.finish().unwrap()).unwrap();
         program.run(&[0; 64]).unwrap();
         let mut reader = Reader::new().unwrap();

@@ -10,7 +10,7 @@ use crate::asm::{Assembler, Cond, Insn, Width};
 use crate::attach::target::AttachTarget;
 use crate::error::KernelError;
 use crate::maps::{MMAPABLE, MapHandle, kind};
-use crate::program::{Program, ProgramKind, load_insns};
+use crate::program::{LoadKind, Program, load_insns};
 
 /// Slots of the prog array that a stub calls: 0 is unused, 1 runs on odd switch words, 2 on even ones.
 pub const SLOTS: u32 = 3;
@@ -76,7 +76,7 @@ fn instructions(
 }
 
 /// What a hook takes for "as if there was no program", for an empty slot.
-fn pass_value(kind: &ProgramKind) -> i32 {
+fn pass_value(kind: &LoadKind) -> i32 {
     match kind.prog_type {
         libbpf_sys::BPF_PROG_TYPE_XDP => 2,                // XDP_PASS
         libbpf_sys::BPF_PROG_TYPE_SCHED_CLS => -1,         // TC_ACT_UNSPEC, TCX_NEXT
@@ -103,7 +103,7 @@ mod tests {
     fn returns(prog_type: u32, value: i32) -> Program {
         let mut asm = Assembler::new();
         asm.mov_imm(0, value).exit();
-        let kind = ProgramKind { prog_type, ..ProgramKind::default() };
+        let kind = LoadKind { prog_type, ..LoadKind::default() };
         Program::load("stub_test", &kind, &asm.finish().unwrap()).unwrap()
     }
 

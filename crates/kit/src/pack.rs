@@ -217,8 +217,7 @@ fn are_records(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError>
 
 /// Whether the fields that counters and gauges name are numbers of their maps' values.
 fn are_numbers(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
-    let metric = |kind| matches!(kind, OutputKind::Counter | OutputKind::Gauge);
-    for (name, output) in manifest.output.iter().filter(|(_, output)| metric(output.kind)) {
+    for (name, output) in manifest.output.iter().filter(|(_, output)| output.kind.counts()) {
         let Some(field) = &output.value else { continue };
         let types = facts.iter().filter_map(|f| f.btf.as_ref().zip(f.map(&output.map)?.value_type));
         for (btf, ty) in types {

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::store::{StoreError, io_error};
+use crate::error::{StoreError, io_error};
 
 /// How the names of files that are being written begin.
 pub(crate) const TEMPORARY: &str = ".tmp-";

@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod durable;
+mod error;
 pub mod memory;
 pub mod pack;
 pub mod registry;

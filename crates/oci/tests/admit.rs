@@ -58,19 +58,9 @@ fn a_signed_package_is_admitted_with_its_origin() {
     verify(&asked, &bundles, &policy, SystemTime::now()).unwrap();
 }
 
-fn text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text = format!("{text}: {error}");
-        next = error.source();
-    }
-    text
-}
-
 fn refusal(store: &Store, index: Digest, arch: Arch, reference: &str) -> String {
     let verified = Verified::unsigned(index);
-    text(&admit(verified, store, arch, &reference.parse().unwrap()).unwrap_err())
+    skep_spec::chain(&admit(verified, store, arch, &reference.parse().unwrap()).unwrap_err())
 }
 
 #[test]
@@ -211,6 +201,6 @@ fn what_cannot_be_packed_is_said() {
         try_pack(&named_more, &more),
         try_pack(&licence, &all),
     ];
-    insta::assert_snapshot!(errors.map(|e| text(&e)).join("\n"));
+    insta::assert_snapshot!(errors.map(|e| skep_spec::chain(&e)).join("\n"));
     assert!(store.packages().unwrap().is_empty());
 }

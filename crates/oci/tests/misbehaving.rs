@@ -11,7 +11,7 @@ use std::time::Duration;
 use skep_oci::Store;
 use skep_oci::registry::{Credentials, Options, Part, Registry, RegistryError, TimeLimits};
 use skep_spec::oci::{Descriptor, Index};
-use skep_spec::{Digest, PackageRef, media};
+use skep_spec::{Channel, Digest, PackageRef, media};
 use support::Fixture;
 use support::server::{Server, answer};
 
@@ -489,4 +489,66 @@ async fn credentials_come_from_dockers_config() {
         assert!(error.contains(why), "{text}: {error}");
     }
     assert!(!format!("{:?}", secret()).contains("secret"));
+}
+
+/// A registry without a referrers API, which keeps nothing that is put under a tag: as if others wrote it each time.
+fn forgetful() -> Server {
+    Server::new(|head, stream| {
+        let mut words = head.split_whitespace();
+        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+        read_body(head, stream);
+        let bytes = match method {
+            "PUT" => answer("201 Created", &format!("Location: {path}\r\n"), b""),
+            "GET" if path != "/v2/" => answer("404 x", "", b""),
+            _ => answer("200 OK", "", b""),
+        };
+        drop(stream.write_all(&bytes));
+    })
+}
+
+fn read_body(head: &str, stream: &mut TcpStream) {
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_race_for_a_tag_is_nobodys_lie() {
+    let (server, fixture) = (forgetful(), Fixture::new("1.0.0"));
+    let (registry, reference) = (server.registry(), server.reference());
+    let index = fixture.store.require(&fixture.index, 1 << 20).unwrap();
+    let signed = registry.attach_bundle(&reference, &index, b"{}").await.unwrap_err();
+    let moved = registry.put_channel(&reference, &Channel::stable(), &[b"{}".to_vec()]).await;
+    let said = [signed, moved.unwrap_err()].map(|error| server.said(&error));
+    let digest = fixture.index.to_string();
+    insta::assert_snapshot!(said.join("\n").replace(&digest, "DIGEST"), @r"
+    cannot attach a signature to REGISTRY/acme/exec:1.0.0@DIGEST: others write the list of its signatures in REGISTRY at the same time, and ours did not stay; look at what is there when they are done, and try again
+    cannot move the channel 'stable' of acme/exec: others write its tag in REGISTRY at the same time, and ours did not stay; look at what is there when they are done, and try again
+    ");
+}
+
+/// Uploads are tried again as often as what is read is.
+#[tokio::test]
+async fn an_upload_that_passes_is_tried_again() {
+    for failures in [2, 3] {
+        let left = Mutex::new(failures);
+        let server = Server::new(move |head, stream| {
+            read_body(head, stream);
+            let mut left = left.lock().unwrap();
+            let bytes = if head.starts_with("PUT") && *left > 0 {
+                *left -= 1;
+                answer("503 x", "", b"")
+            } else {
+                answer("201 Created", "Location: /v2/x\r\n", b"")
+            };
+            drop(stream.write_all(&bytes));
+        });
+        let (registry, reference) = (server.registry(), server.reference());
+        let put = registry.put_channel(&reference, &Channel::stable(), &[]).await;
+        let error = put.unwrap_err();
+        let gave_up = matches!(error, RegistryError::Status { status: 503, .. });
+        assert_eq!(gave_up, failures == 3, "{error}");
+        let heads = server.heads.lock().unwrap();
+        assert_eq!(heads.iter().filter(|head| head.starts_with("PUT")).count(), 3);
+    }
 }

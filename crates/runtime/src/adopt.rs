@@ -3,10 +3,10 @@
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
 use skep_kernel::{Link, MapHandle, Program, bpffs};
-use skep_spec::ServiceName;
+use skep_spec::{ServiceName, chain};
 
 use crate::attached::{is_cut_off, not_attached};
-use crate::error::{RuntimeError, chain};
+use crate::error::RuntimeError;
 use crate::failure::Failure;
 use crate::mend::maps_of;
 use crate::plan::Report;
@@ -100,7 +100,7 @@ impl Runtime {
             return Ok(false);
         }
         let path = self.pins(name).program(service.active, program);
-        let program = Program::open_pinned(&path, (&record.kind).into())?;
+        let program = Program::open_pinned(&path, record.kind.clone())?;
         self.call("fill", || prog_array::set(&slots, slot_of(word), &program))?;
         Ok(true)
     }
@@ -161,7 +161,7 @@ impl Runtime {
             (Mechanism::Stub, _) | (_, None) => pins.stub(name),
             (_, Some((program, _))) => pins.program(active.number, program),
         };
-        Ok(Program::open_pinned(&path, (&hook.kind).into())?)
+        Ok(Program::open_pinned(&path, hook.kind.clone())?)
     }
 
     /// Attaches the stub, or the active program, of a hook that was lost, in place of what may be left of it.
@@ -196,7 +196,7 @@ impl Runtime {
         });
         let (path, slot) =
             programs.next().ok_or_else(|| RuntimeError::gone(&pins.stub(hook_name)))?;
-        let program = Program::open_pinned(&path, (&hook.kind).into())?;
+        let program = Program::open_pinned(&path, hook.kind.clone())?;
         let switch = MapHandle::open_pinned(&pins.switch())?;
         bpffs::unpin(&pins.slots(hook_name)).and_then(|()| bpffs::unpin(&pins.stub(hook_name)))?;
         let made = self.make_stub(name, hook_name, &program, hook.func_ip, (&switch, slot))?;

@@ -1,9 +1,9 @@
 //! Operations that can be neither finished nor undone now: they are set aside, so that they stop no other service.
 //! The next operation on the same service takes them up first, and so does each start; a removal does without.
 
-use skep_spec::ServiceName;
+use skep_spec::{ServiceName, chain};
 
-use crate::error::{RuntimeError, chain};
+use crate::error::RuntimeError;
 use crate::recover::{Interrupted, of_one};
 use crate::runtime::Runtime;
 use crate::state::{Op, Record};

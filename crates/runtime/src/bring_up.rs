@@ -9,7 +9,7 @@ use skep_kernel::attach::is_there;
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
 use skep_kernel::{MapHandle, Program};
-use skep_spec::{Manifest, ServiceName};
+use skep_spec::{Manifest, ServiceName, chain};
 use skep_trust::Package;
 
 use crate::choose::{Objects, Refused, can_do_without, choose};
@@ -19,7 +19,7 @@ use crate::in_kernel::InKernel;
 use crate::params::Params;
 use crate::plan::{MapChange, Report};
 use crate::runtime::{Runtime, facts_of};
-use crate::state::{Generation, Hook, Incarnation, Kind, Mechanism, Op, Record};
+use crate::state::{Generation, Hook, Incarnation, Mechanism, Op, Record};
 
 /// A generation on its way into the kernel.
 pub(crate) struct BringUp<'a> {
@@ -165,7 +165,7 @@ impl Runtime {
         program: &Program,
         func_ip: bool,
     ) -> Result<(), RuntimeError> {
-        let why = if !hook.kind.takes(&Kind::from(program.kind())) {
+        let why = if !hook.kind.takes(program.kind()) {
             "is of another kind than the one that runs there"
         } else if func_ip && !hook.func_ip {
             "asks for the address of its function (bpf_get_func_ip), which the hook was not attached for"
@@ -213,9 +213,7 @@ pub(crate) fn refused_program(
 ) -> Option<(String, String)> {
     let (program, why) = match error {
         RuntimeError::Attach { program, source, .. }
-        | RuntimeError::NoHook { program, source, .. } => {
-            (program.clone(), crate::error::chain(source.as_ref()))
-        }
+        | RuntimeError::NoHook { program, source, .. } => (program.clone(), chain(source.as_ref())),
         RuntimeError::Load { source, .. } => {
             let function = source.program.as_ref()?;
             let mut named = manifest.program.iter().filter(|(_, p)| p.function == *function);

@@ -147,6 +147,26 @@ pub enum ChooseError {
     Nothing,
 }
 
+impl ChooseError {
+    /// A stable word for programs: whose the mistake is.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NoFunction { .. }
+            | Self::Ambiguous { .. }
+            | Self::Target { .. }
+            | Self::Incomplete { .. }
+            | Self::Unsuited { .. }
+            | Self::Unattachable { .. }
+            | Self::NoMember { .. }
+            | Self::Nothing => "manifest",
+            Self::Substitute { .. } | Self::Empty { .. } => "parameter",
+            Self::NoAlternative { .. } => "no-alternative",
+            Self::Refused { .. } | Self::NothingAttached { .. } => "kernel-refused",
+        }
+    }
+}
+
 /// Chooses the programs of a package, without those that this kernel refused before.
 pub(crate) fn choose(
     manifest: &Manifest,

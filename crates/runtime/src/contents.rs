@@ -16,7 +16,7 @@ use skep_spec::ServiceName;
 use skep_spec::manifest::{Map, Merge};
 
 use crate::error::RuntimeError;
-use crate::plan::{FieldMove, MapChange, Place};
+use crate::plan::{FieldMove, FieldSpan, MapChange};
 use crate::runtime::{Runtime, facts_of};
 
 /// Most entries that are given at once.
@@ -57,7 +57,7 @@ pub(crate) struct Reading {
 /// A number of a value, and how two of it become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Number {
-    place: Place,
+    place: FieldSpan,
     signed: bool,
     merge: Merge,
 }
@@ -168,8 +168,7 @@ fn numbers(btf: &Btf, ty: TypeId, policy: Option<&Map>) -> Vec<Number> {
         .flat_map(|pair| {
             let merge = policy.and_then(|policy| policy.merge_of(&pair.name));
             let (signed, merge) = (pair.signed, merge.unwrap_or(Merge::Sum));
-            elements(Place { offset: pair.new.offset, width: pair.new.size }, pair.count)
-                .map(move |place| Number { place, signed, merge })
+            elements(pair.new, pair.count).map(move |place| Number { place, signed, merge })
         })
         .collect()
 }
@@ -179,8 +178,8 @@ fn numbers_of_old(field: &FieldMove) -> impl Iterator<Item = Number> + use<> {
     elements(field.old, field.count).map(move |place| Number { place, signed, merge })
 }
 
-fn elements(first: Place, count: u32) -> impl Iterator<Item = Place> {
-    (0..count).map(move |i| Place { offset: first.offset + i * first.width, ..first })
+fn elements(first: FieldSpan, count: u32) -> impl Iterator<Item = FieldSpan> {
+    (0..count).map(move |i| FieldSpan { offset: first.offset + i * first.width, ..first })
 }
 
 /// All entries; of values per CPU the numbers are merged, other bytes are from the first CPU that has any.
@@ -252,8 +251,8 @@ fn merge_field(value: &mut [u8], rest: &[u8], field: &FieldMove) {
 }
 
 /// Bytes that are no number: the new version's, where there are any.
-fn keep_bytes(value: &mut [u8], rest: &[u8], (old, new): (Place, Place)) {
-    let range = |place: Place, width: u32| {
+fn keep_bytes(value: &mut [u8], rest: &[u8], (old, new): (FieldSpan, FieldSpan)) {
+    let range = |place: FieldSpan, width: u32| {
         let at = place.offset as usize;
         at..at + width as usize
     };
@@ -272,7 +271,7 @@ fn sign_extended(number: u64, width: u32, signed: bool) -> u64 {
     if signed { ((number << shift).cast_signed() >> shift).cast_unsigned() } else { number }
 }
 
-fn load(value: &[u8], place: Place) -> u64 {
+fn load(value: &[u8], place: FieldSpan) -> u64 {
     let (at, width) = (place.offset as usize, place.width.min(8) as usize);
     let mut bytes = [0; 8];
     if let Some(source) = value.get(at..at + width) {
@@ -282,7 +281,7 @@ fn load(value: &[u8], place: Place) -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-fn store(value: &mut [u8], place: Place, number: u64) {
+fn store(value: &mut [u8], place: FieldSpan, number: u64) {
     let (at, width) = (place.offset as usize, place.width.min(8) as usize);
     let bytes = number.to_ne_bytes();
     let from = if cfg!(target_endian = "big") { 8 - width } else { 0 };
@@ -303,7 +302,7 @@ mod tests {
             .flat_map(|(a, b)| [one(*a, *b), vec![0; 4]].concat())
             .collect();
         let number = |offset, width| Number {
-            place: Place { offset, width },
+            place: FieldSpan { offset, width },
             signed: false,
             merge: Merge::Sum,
         };
@@ -317,7 +316,7 @@ mod tests {
             values.iter().flat_map(|value| [value.to_ne_bytes(), [0; 4]].concat()).collect()
         };
         let over = |merge, signed, values: &[i32]| {
-            let number = Number { place: Place { offset: 0, width: 4 }, signed, merge };
+            let number = Number { place: FieldSpan { offset: 0, width: 4 }, signed, merge };
             i32::from_ne_bytes(over_cpus(&cpus(values), 4, &[number]).try_into().unwrap())
         };
         assert_eq!(over(Merge::Sum, true, &[0, 2, -5]), -3);
@@ -331,7 +330,7 @@ mod tests {
 
     #[test]
     fn what_the_old_map_still_has_is_merged_as_the_manifest_says() {
-        let place = |offset, width| Place { offset, width };
+        let place = |offset, width| FieldSpan { offset, width };
         let field = |merge, offset, width| FieldMove {
             name: String::new(),
             old: place(offset, width),
@@ -354,8 +353,8 @@ mod tests {
     fn a_signed_field_is_widened_with_its_sign() {
         let field = FieldMove {
             name: "n".to_owned(),
-            old: Place { offset: 0, width: 4 },
-            new: Place { offset: 0, width: 8 },
+            old: FieldSpan { offset: 0, width: 4 },
+            new: FieldSpan { offset: 0, width: 8 },
             count: 1,
             signed: true,
             merge: Merge::Sum,

@@ -54,7 +54,7 @@ impl Runtime {
                 Some((_, (_, record))) if now == Some(record.id) => {}
                 Some((number, (program, record))) => {
                     let path = pins.program(number, program);
-                    let program = Program::open_pinned(&path, (&record.kind).into())?;
+                    let program = Program::open_pinned(&path, record.kind.clone())?;
                     self.call("fill", || prog_array::set(&slots, idle, &program))?;
                 }
                 None if now.is_some() => {

@@ -8,21 +8,19 @@ use skep_kernel::{AttachPlan, KernelError, Link, Loaded, MapHandle, attach, perf
 use skep_object::MapKind;
 use skep_object::event::Decoder;
 use skep_object::suit::suits;
-use skep_spec::Target;
-use skep_spec::manifest::{OutputKind, Program};
+use skep_spec::manifest::Program;
+use skep_spec::{Target, chain};
 use skep_trust::{Package, Verified};
 
 use crate::choose::{ChooseError, Chosen, Objects, Refused, facts_of, lacks, select};
 use crate::contents::{Contents, Reading};
-use crate::error::{RuntimeError, chain};
+use crate::error::RuntimeError;
 use crate::events::{Source, decoding_of, decodings};
 use crate::load::{Preparation, wanted_objects};
 use crate::params::Params;
 use crate::plan::Report;
 use crate::runtime;
 
-/// Pages of a perf buffer for each CPU, as libbpf's tools have it.
-const PERF_PAGES: usize = 64;
 /// One wait: programs may put out without waking the reader (`BPF_RB_NO_WAKEUP`), and perf buffers wake nobody here.
 const TURN: Duration = Duration::from_millis(10);
 
@@ -271,7 +269,7 @@ impl Session {
                 self.rings.add(&source.map)?;
                 self.ring_sources.push(source);
             } else {
-                self.perfs.push((perf::Reader::new(&source.map, PERF_PAGES)?, source));
+                self.perfs.push((perf::Reader::new(&source.map, perf::Reader::PAGES)?, source));
             }
         }
         Ok(())
@@ -283,8 +281,7 @@ impl Session {
         facts: &skep_object::Facts,
         loaded: &Loaded,
     ) -> Result<(), KernelError> {
-        let wanted = |kind: OutputKind| matches!(kind, OutputKind::Counter | OutputKind::Gauge);
-        for (name, output) in package.manifest.output.iter().filter(|(_, o)| wanted(o.kind)) {
+        for (name, output) in package.manifest.output.iter().filter(|(_, o)| o.kind.counts()) {
             let Some(map) = loaded.map(&output.map) else { continue };
             let policy = package.manifest.map.get(&output.map);
             self.metrics.push(Metric {

@@ -44,6 +44,14 @@ pub enum RuntimeError {
         /// Why.
         source: std::io::Error,
     },
+    /// A thread that reads events cannot be made.
+    #[error("cannot start the thread '{name}'")]
+    Thread {
+        /// What it is for.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -92,7 +100,7 @@ pub enum RuntimeError {
         /// Why.
         source: ObjectError,
     },
-    /// What the manifest asks for is not there.
+    /// No set of programs can be chosen.
     #[error(transparent)]
     Choose(#[from] ChooseError),
     /// A parameter is wrong.
@@ -266,12 +274,13 @@ impl RuntimeError {
             Self::Busy { .. } => "busy",
             Self::NotOurs { .. } => "not-ours",
             Self::File { .. } => "file",
+            Self::Thread { .. } => "internal",
             Self::Journal(_) => "journal",
             Self::Kernel(_) => "kernel",
             Self::Load { .. } => "load",
             Self::Attach { .. } | Self::NoHook { .. } => "attach",
             Self::Object { .. } => "object",
-            Self::Choose(_) => "manifest",
+            Self::Choose(error) => error.code(),
             Self::Params(_) => "parameter",
             Self::Migrate { .. } => "state-would-be-lost",
             Self::Hooks { .. } => "hooks-differ",
@@ -343,20 +352,6 @@ fn known(there: &[ServiceName]) -> String {
     }
 }
 
-/// An error and its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -374,5 +369,21 @@ mod tests {
             assert!(hint.contains("skep remove gives the service up"), "{error}: {hint}");
             assert!(!error.to_string().contains("install"), "{error}");
         }
+    }
+
+    #[test]
+    fn codes_tell_a_wrong_manifest_from_a_value_and_from_a_kernel() {
+        let (program, why) = (|| "on_exec".to_owned(), || "no such function".to_owned());
+        let errors = [
+            ChooseError::NoMember { group: "hook".to_owned(), program: program() },
+            ChooseError::Empty { program: program(), param: "if".to_owned(), target: why() },
+            ChooseError::NoAlternative { group: "hook".to_owned(), why: why() },
+            ChooseError::Refused { program: program(), why: why() },
+            ChooseError::NothingAttached { why: why() },
+        ];
+        let codes = errors.map(|error| RuntimeError::from(error).code());
+        let expected =
+            ["manifest", "parameter", "no-alternative", "kernel-refused", "kernel-refused"];
+        assert_eq!(codes, expected);
     }
 }

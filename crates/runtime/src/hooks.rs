@@ -9,7 +9,7 @@ use skep_kernel::attach::tc::Filter;
 use skep_kernel::bpffs;
 use skep_kernel::maps::prog_array;
 use skep_kernel::object::Sections;
-use skep_kernel::program::ProgramKind;
+use skep_kernel::program::LoadKind;
 use skep_kernel::stub::{self, SLOTS};
 use skep_kernel::{AttachPlan, KernelError, Link, MapHandle, Program, attach};
 use skep_spec::{ServiceName, Target};
@@ -19,7 +19,7 @@ use crate::error::RuntimeError;
 use crate::faults::Side;
 use crate::plan::Report;
 use crate::runtime::Runtime;
-use crate::state::{Attachment, DeadHook, Hook, Kind, Mechanism, Op, Record};
+use crate::state::{Attachment, DeadHook, Hook, Mechanism, Op, Record};
 
 /// A program and the hook that it runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Runtime {
             target: placed.chosen.target.clone(),
             mechanism: placed.mechanism,
             attachment: Attachment::Intended,
-            kind: Kind::from(program.kind()),
+            kind: program.kind().clone(),
             func_ip: calls_func_ip,
         };
         let mut stubbed = None;
@@ -293,7 +293,7 @@ impl Runtime {
         let pins = self.pins(&dead.service);
         let programs = bpffs::pins(&pins.folder().join("progs"))?;
         for pin in programs.into_iter().chain([pins.stub(&dead.name)]) {
-            let Ok(program) = Program::open_pinned(&pin, ProgramKind::default()) else { continue };
+            let Ok(program) = Program::open_pinned(&pin, LoadKind::default()) else { continue };
             if let Some(filter) = Filter::find(interface, *egress, program.id()?)? {
                 return Ok(Some(filter));
             }
@@ -324,7 +324,7 @@ mod tests {
             target: target.parse().unwrap(),
             mechanism: Mechanism::Stub,
             attachment: Attachment::Link { id: 1 },
-            kind: Kind::default(),
+            kind: LoadKind::default(),
             func_ip: false,
         }
     }

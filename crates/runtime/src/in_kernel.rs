@@ -14,7 +14,7 @@ use crate::load::{LoadedObject, MapPlace, Preparation, map_names, wanted_objects
 use crate::params::Params;
 use crate::plan::{MapChange, Report};
 use crate::runtime::Runtime;
-use crate::state::{Incarnation, Kind, MapRecord, ProgramRecord};
+use crate::state::{Incarnation, MapRecord, ProgramRecord};
 
 /// What of a generation is loaded.
 pub(crate) struct InKernel {
@@ -64,7 +64,7 @@ impl InKernel {
                 function: one.chosen.function.clone(),
                 object: one.chosen.object.clone(),
                 id: program.id().unwrap_or(0),
-                kind: Kind::from(program.kind()),
+                kind: program.kind().clone(),
                 hook: Some(one.hook.clone()),
             };
             Some((one.chosen.name.clone(), record))

@@ -13,7 +13,7 @@ use crate::status::Detail;
 
 /// What the operator says at install and upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Install {
+pub struct Request {
     /// The service's name.
     pub service: ServiceName,
     /// Values of parameters, as text. An upgrade keeps those of the running generation that are not given anew.
@@ -28,7 +28,7 @@ impl Runtime {
     pub fn install(
         &mut self,
         package: &Verified<Package>,
-        install: &Install,
+        install: &Request,
     ) -> Result<Detail, RuntimeError> {
         let service = &install.service;
         self.take_up(service)?;

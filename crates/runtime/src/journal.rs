@@ -158,7 +158,7 @@ impl Journal {
                 return Err(io::Error::other(format!("an earlier write failed ({why})")));
             }
             self.file.write_all(&frame)?;
-            if record.is_intent() { self.file.sync_data() } else { Ok(()) }
+            if record.is_synced() { self.file.sync_data() } else { Ok(()) }
         };
         if let Err(source) = write() {
             self.broken.get_or_insert_with(|| source.to_string());

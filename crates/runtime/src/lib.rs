@@ -46,7 +46,7 @@ pub use error::{Cause, RuntimeError};
 pub use events::{Event, EventCounts, EventStream, Format, Next};
 pub use faults::{Faults, UnknownFault};
 pub use held::Holder;
-pub use install::Install;
+pub use install::Request;
 pub use migrate::MigrateError;
 pub use params::ParamsError;
 pub use plan::Plan;

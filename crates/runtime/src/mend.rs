@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use skep_kernel::maps::{MapInfo, kind};
-use skep_kernel::program::ProgramKind;
+use skep_kernel::program::LoadKind;
 use skep_kernel::{KernelError, MapHandle, Program, bpffs};
-use skep_spec::ServiceName;
+use skep_spec::{ServiceName, chain};
 
-use crate::error::{RuntimeError, chain};
+use crate::error::RuntimeError;
 use crate::failure::Failure;
 use crate::hooks::make_folder;
 use crate::recover::{Recovery, of_one};
@@ -100,7 +100,7 @@ impl Runtime {
         let pins = self.pins(name);
         for (program, record) in &incarnation.programs {
             let path = pins.program(generation.number, program);
-            let opened = Program::open_pinned(&path, (&record.kind).into());
+            let opened = Program::open_pinned(&path, record.kind.clone());
             if !opened.is_ok_and(|program| program.id().is_ok_and(|id| id == record.id)) {
                 let program = Program::by_id(record.id).map_err(|e| gone_if_absent(e, &path))?;
                 self.put_back(&path, again, |path| program.pin(path))?;
@@ -138,7 +138,7 @@ impl Runtime {
 
 /// The maps of a pinned stub by id: its slots and the switch word.
 pub(crate) fn maps_of(stub: &Path) -> Option<(Option<u32>, Option<u32>)> {
-    let stub = Program::open_pinned(stub, ProgramKind::default()).ok()?;
+    let stub = Program::open_pinned(stub, LoadKind::default()).ok()?;
     let maps = stub.info().ok()?.map_ids.into_iter().filter_map(|id| MapHandle::by_id(id).ok());
     let (slots, switch): (Vec<_>, Vec<_>) =
         maps.map(|map| map.info().clone()).partition(|map| map.kind == kind::PROG_ARRAY);

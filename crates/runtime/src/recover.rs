@@ -5,10 +5,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use skep_spec::ServiceName;
 use skep_spec::life::{self, Way};
+use skep_spec::{ServiceName, chain};
 
-use crate::error::{RuntimeError, chain};
+use crate::error::RuntimeError;
 use crate::runtime::Runtime;
 use crate::state::{Op, Outcome, Pending, Record};
 

@@ -3,7 +3,7 @@
 use skep_spec::ServiceName;
 
 use crate::error::RuntimeError;
-use crate::install::Install;
+use crate::install::Request;
 use crate::runtime::Runtime;
 use crate::state::{Generation, Op, Record};
 use crate::status::Detail;
@@ -57,8 +57,7 @@ impl Runtime {
 
     fn previous(&self, service: &ServiceName) -> Result<Generation, RuntimeError> {
         let state = self.service_state(service)?;
-        let previous = state.previous.and_then(|n| state.generations.get(&n)).cloned();
-        previous.ok_or_else(|| match state.previous_lost.clone() {
+        state.previous().cloned().ok_or_else(|| match state.previous_lost.clone() {
             Some(lost) => RuntimeError::PreviousLost { service: service.clone(), lost },
             None => RuntimeError::NoPrevious { service: service.clone() },
         })
@@ -71,7 +70,7 @@ impl Runtime {
         to: &Generation,
     ) -> Result<Detail, RuntimeError> {
         let package = self.package(&to.index)?;
-        let install = Install { service: service.clone(), params: to.params.clone() };
+        let install = Request { service: service.clone(), params: to.params.clone() };
         Ok(self.upgrade_to(&package, &install, Direction::Back)?.detail)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use skep_spec::{ServiceName, life};
+use skep_spec::{ServiceName, chain, life};
 
 use crate::bring_up::BringUp;
-use crate::error::{RuntimeError, chain};
+use crate::error::RuntimeError;
 use crate::failure::Failure;
 use crate::recover::Recovery;
 use crate::runtime::Runtime;

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use skep_kernel::maps::kind;
 use skep_kernel::{MapHandle, Program};
-use skep_spec::{Digest, PackageName, ServiceName, Target, Version};
+pub use skep_spec::life::{GenerationDetail, HookDetail, MapDetail, Previous, ServiceState};
+use skep_spec::{Digest, PackageName, ServiceName, Version};
 
 use crate::error::RuntimeError;
 use crate::failure::Failure;
 use crate::plan::Report;
 use crate::runtime::Runtime;
-use crate::state::{Generation, Mechanism, Service};
+use crate::state::{Generation, Service};
 
 /// One line of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,24 +32,12 @@ pub struct Status {
     pub state: ServiceState,
     /// Why it does not run, or not all of it, if so.
     pub failed: Option<String>,
+    /// What a rollback returns to, if anything is kept.
+    pub previous: Option<Previous>,
     /// What a rollback would have returned to, and why it is gone.
     pub previous_lost: Option<String>,
     /// What was begun on it and could be neither finished nor undone, and why.
     pub half_done: Option<String>,
-}
-
-/// What a service is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ServiceState {
-    /// It runs.
-    Running,
-    /// It runs a new generation, and the one before is kept for a rollback.
-    Soaking,
-    /// It runs, but for something that each start tries to put back.
-    Partial,
-    /// It does not run.
-    Failed,
 }
 
 /// Everything about one service.
@@ -84,54 +73,6 @@ pub struct Detail {
     pub state_lost: Option<String>,
 }
 
-/// One generation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GenerationDetail {
-    /// Its number.
-    pub number: u64,
-    /// Whether it runs.
-    pub active: bool,
-    /// Its version.
-    pub version: Version,
-    /// Digest of its index.
-    pub index: Digest,
-    /// Parameters as they were given.
-    pub params: BTreeMap<String, String>,
-}
-
-/// One hook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HookDetail {
-    /// Its name.
-    pub name: String,
-    /// Where.
-    pub target: Target,
-    /// How its program is replaced.
-    pub mechanism: Mechanism,
-    /// The program that runs on it.
-    pub program: Option<String>,
-    /// What holds it: `link 12`, `tc filter on interface 3, pref 49000, handle 1`, `the holder`.
-    pub held_by: String,
-    /// Why nothing is attached there now, as the kernel says it.
-    pub detached: Option<String>,
-    /// Events that the kernel kept from the stub, since it or, for a kprobe or perf event, any program or map call was
-    /// under way on that processor. A plain attachment misses them too. 0 on kernels that don't count them.
-    pub missed: u64,
-}
-
-/// One map.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MapDetail {
-    /// Its name.
-    pub name: String,
-    /// Most entries, or bytes of a ring.
-    pub max_entries: u32,
-    /// Bytes of kernel memory.
-    pub memory: u64,
-    /// The generation that brought it.
-    pub made_by: u64,
-}
-
 impl Runtime {
     /// A line for every service, by name.
     #[must_use]
@@ -153,12 +94,11 @@ impl Runtime {
             None if there => self.detached(name, service),
             None => half_done.clone(),
         };
-        let state = match (failure, &failed, service.previous) {
-            (Some(Failure::Down(_)), ..) => ServiceState::Failed,
-            (_, Some(_), _) if there => ServiceState::Partial,
-            (_, Some(_), _) => ServiceState::Failed,
-            (_, None, Some(_)) => ServiceState::Soaking,
-            (_, None, None) => ServiceState::Running,
+        let state = match (failure, &failed) {
+            (Some(Failure::Down(_)), _) => ServiceState::Failed,
+            (_, Some(_)) if there => ServiceState::Partial,
+            (_, Some(_)) => ServiceState::Failed,
+            (_, None) => ServiceState::Running,
         };
         Some(Status {
             service: name.clone(),
@@ -168,6 +108,10 @@ impl Runtime {
             generation: active.number,
             state,
             failed,
+            previous: service.previous().map(|generation| Previous {
+                generation: generation.number,
+                version: generation.version.clone(),
+            }),
             previous_lost: service.previous_lost.as_ref().map(ToString::to_string),
             half_done: half_done.filter(|_| there),
         })
@@ -197,7 +141,10 @@ impl Runtime {
         };
         let (status, active) =
             self.status(name, &service).zip(service.active()).ok_or_else(gone)?;
-        let generations = service.generations.values().map(|g| GenerationDetail::of(g, &service));
+        let generations = service.generations.values().map(|generation| GenerationDetail {
+            active: generation.number == service.active,
+            fixed: generation.fixed.clone(),
+        });
         let maps = self.maps(name, active);
         let counts = self.event_counts(name);
         Ok(Detail {
@@ -220,7 +167,7 @@ impl Runtime {
 
     fn hook_details(&self, name: &ServiceName, service: &Service) -> Vec<HookDetail> {
         let detail = |(hook_name, hook): (&String, &crate::state::Hook)| {
-            let stub = Program::open_pinned(&self.pins(name).stub(hook_name), (&hook.kind).into());
+            let stub = Program::open_pinned(&self.pins(name).stub(hook_name), hook.kind.clone());
             let stub = stub.ok().and_then(|stub| stub.info().ok());
             HookDetail {
                 name: hook_name.clone(),
@@ -281,17 +228,5 @@ impl Runtime {
             }
         }
         lost
-    }
-}
-
-impl GenerationDetail {
-    fn of(generation: &Generation, service: &Service) -> Self {
-        Self {
-            number: generation.number,
-            active: generation.number == service.active,
-            version: generation.version.clone(),
-            index: generation.index,
-            params: generation.params.clone(),
-        }
     }
 }

@@ -137,7 +137,7 @@ impl Runtime {
     ) -> Result<Option<Update>, RuntimeError> {
         let Some((program, record)) = to.program_on(name) else { return Ok(None) };
         let path = self.pins(service).program(to.number, program);
-        let program = Program::open_pinned(&path, (&record.kind).into())?;
+        let program = Program::open_pinned(&path, record.kind.clone())?;
         let attached = self.attached(service, name, hook)?;
         Ok(Some(Update { attached, program, id: record.id }))
     }

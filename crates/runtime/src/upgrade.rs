@@ -10,7 +10,7 @@ use crate::bring_up::{BringUp, are_there, refused_program};
 use crate::choose::{Objects, Refused, choose};
 use crate::error::RuntimeError;
 use crate::hooks::{Placed, place};
-use crate::install::{Install, generation};
+use crate::install::{Request, generation};
 use crate::migrate::{Side, decide};
 use crate::params::Params;
 use crate::plan::{HookChange, HookPlan, Identity, MapPlan, Plan, Report};
@@ -44,7 +44,7 @@ impl Runtime {
     pub fn plan_upgrade(
         &self,
         package: &Verified<Package>,
-        install: &Install,
+        install: &Request,
     ) -> Result<Plan, RuntimeError> {
         self.plan(package, install, Direction::Forward).map(|(plan, _)| plan)
     }
@@ -53,7 +53,7 @@ impl Runtime {
     fn plan(
         &self,
         package: &Verified<Package>,
-        install: &Install,
+        install: &Request,
         direction: Direction,
     ) -> Result<(Plan, Generation), RuntimeError> {
         let service = self.whole(&install.service)?;
@@ -121,7 +121,7 @@ impl Runtime {
     pub fn upgrade(
         &mut self,
         package: &Verified<Package>,
-        install: &Install,
+        install: &Request,
     ) -> Result<Upgraded, RuntimeError> {
         self.upgrade_to(package, install, Direction::Forward)
     }
@@ -129,7 +129,7 @@ impl Runtime {
     pub(crate) fn upgrade_to(
         &mut self,
         package: &Verified<Package>,
-        install: &Install,
+        install: &Request,
         direction: Direction,
     ) -> Result<Upgraded, RuntimeError> {
         self.take_up(&install.service)?;

@@ -4,6 +4,7 @@
 //! that it was checked.
 
 pub mod arch;
+mod chain;
 pub mod digest;
 pub mod journal;
 pub mod json;
@@ -23,6 +24,7 @@ pub mod target;
 pub mod toml_1_0;
 
 pub use arch::Arch;
+pub use chain::{causes, chain};
 pub use digest::Digest;
 pub use manifest::Manifest;
 pub use name::{Channel, PackageName, ServiceName, Version};

@@ -121,6 +121,9 @@ impl FromStr for ServiceName {
     }
 }
 
+/// What a channel's tag begins with.
+const CHANNEL_TAG: &str = "skep-channel-";
+
 /// A channel, such as `stable`: `[a-z][a-z0-9-]{0,31}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -132,6 +135,22 @@ impl Channel {
     #[must_use]
     pub fn stable() -> Self {
         Self("stable".to_owned())
+    }
+
+    /// The OCI tag under which registries have it (part 9 of the standard).
+    #[must_use]
+    pub fn tag(&self) -> String {
+        format!("{CHANNEL_TAG}{self}")
+    }
+
+    /// The channel whose tag this is.
+    ///
+    /// # Errors
+    /// When the tag is no channel's.
+    pub fn from_tag(tag: &str) -> Result<Self, NameError> {
+        let why = "a channel's begins with skep-channel-";
+        let refuse = || NameError { what: "channel", text: tag.to_owned(), why };
+        tag.strip_prefix(CHANNEL_TAG).ok_or_else(refuse)?.parse()
     }
 }
 
@@ -227,4 +246,20 @@ fn is_label(text: &str) -> bool {
         && text.split('-').all(|word| {
             !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channels_tag_is_no_versions() {
+        let channel: Channel = "stable-2".parse().unwrap();
+        assert_eq!(channel.tag(), "skep-channel-stable-2");
+        assert_eq!(Channel::from_tag(&channel.tag()), Ok(channel.clone()));
+        assert!(Version::from_tag(&channel.tag()).is_err());
+        for tag in ["1.0.0", "stable", "skep-channel-", "skep-channel-Stable"] {
+            assert!(Channel::from_tag(tag).is_err(), "{tag}");
+        }
+    }
 }

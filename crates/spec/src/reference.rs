@@ -30,6 +30,8 @@ pub struct PackageRef {
     pub channel: Option<Channel>,
 }
 
+crate::text_schema!(PackageRef, "pattern": pattern());
+
 /// A reference as a pattern of ECMA-262, whose groups are named as the parts.
 pub(crate) fn pattern() -> String {
     let component = "[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?";

@@ -69,6 +69,8 @@ pub enum Target {
     Other(String),
 }
 
+crate::text_schema!(Target, "minLength": 1);
+
 /// Why a text is not an attach target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not an attach target: {why}")]

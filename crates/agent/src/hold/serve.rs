@@ -36,8 +36,8 @@ pub fn run(daemon: &Path) -> io::Result<()> {
     let entered = threads.enter();
     let end = stopped()?;
     let _lock = match lock(socket)? {
-        Place::Ours(lock) => lock,
-        Place::Taken(pid) => {
+        Holder::Ours(lock) => lock,
+        Holder::Taken(pid) => {
             ready()?;
             let socket = socket.display();
             return Err(io::Error::other(format!(
@@ -54,7 +54,7 @@ pub fn run(daemon: &Path) -> io::Result<()> {
 }
 
 /// Who holds for a daemon.
-enum Place {
+enum Holder {
     /// We do; nobody else does while this is locked.
     Ours(File),
     /// A process does already.
@@ -62,18 +62,18 @@ enum Place {
 }
 
 /// Takes the lock of this place, unless another holder serves it.
-fn lock(socket: &Path) -> io::Result<Place> {
+fn lock(socket: &Path) -> io::Result<Holder> {
     let path = socket.with_extension("lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
     let deadline = Instant::now() + HANDOVER;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(Place::Ours(file)),
+            Ok(()) => return Ok(Holder::Ours(file)),
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) => {}
         }
         match UnixStream::connect(socket) {
-            Ok(other) => return Ok(Place::Taken(process::peer_cred(&other)?.pid)),
+            Ok(other) => return Ok(Holder::Taken(process::peer_cred(&other)?.pid)),
             Err(_) if Instant::now() > deadline => {
                 return Err(io::Error::other("another holder has the lock and does not answer"));
             }

@@ -14,8 +14,9 @@ use skep_oci::{Store, regular};
 use skep_spec::{Arch, Digest, PackageRef};
 
 use crate::config::Config;
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Result, failed};
 use crate::fetch::{Whole, unpacked, whole};
+use crate::options::{Choice, Transport};
 use crate::output::{Output, bytes};
 use crate::place::{self, Place};
 
@@ -34,9 +35,8 @@ pub struct Bundle {
     /// Only for this architecture; may be given several times
     #[arg(long, value_name = "ARCH")]
     arch: Vec<Arch>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 /// Take packages out of a bundle: into a layout, or into a registry
@@ -79,12 +79,12 @@ impl Bundle {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let mut found = Vec::new();
         for package in &self.packages {
-            let place = Place::parse(package, config)?;
-            found.push(whole(place, self.plain_http, output, config)?);
+            let place = Place::parse(package, &Choice::default(), config)?;
+            found.push(whole(place, self.transport, output, config)?);
         }
         let mut sources = Vec::new();
         for Whole { store, .. } in &found {
-            let packages = store.packages().map_err(place::failed)?;
+            let packages = store.packages().map_err(failed)?;
             let source = |(reference, index)| Source { store, reference, index };
             sources.extend(packages.into_iter().map(source));
         }
@@ -108,8 +108,7 @@ impl Bundle {
         let file = file.tempfile_in(folder.unwrap_or(".".as_ref()));
         let file = file.context(|| format!("can't write {shown}"))?;
         let arches: BTreeSet<Arch> = self.arch.iter().copied().collect();
-        let archived =
-            archive::write(&sources, &arches, BufWriter::new(&file)).map_err(place::failed)?;
+        let archived = archive::write(&sources, &arches, BufWriter::new(&file)).map_err(failed)?;
         file.as_file().sync_all().context(|| format!("can't write {shown}"))?;
         file.persist(&self.out).context(|| format!("can't write {shown}"))?;
         answer(archived, &self.out, "into", output);
@@ -135,7 +134,7 @@ impl Unbundle {
         let file: File =
             regular::open(&self.file).context(|| format!("can't read {}", self.file.display()))?;
         let new = Store::would_make(out);
-        let read = Store::create(out).map_err(place::failed).and_then(|store| {
+        let read = Store::create(out).map_err(failed).and_then(|store| {
             archive::read(BufReader::new(file), &store).map_err(|e| of(&self.file, e))
         });
         if read.is_err() {
@@ -148,20 +147,19 @@ impl Unbundle {
     fn fill_registry(&self, to: &str, output: &Output, config: &Config) -> Result<()> {
         let place = |name: &PackageRef| format!("{to}/{name}").parse::<PackageRef>();
         // Whatever its packages are called, this says what is wrong with the registry itself.
-        let example: PackageRef = "publisher/name".parse().map_err(place::failed)?;
+        let example: PackageRef = "publisher/name".parse().map_err(failed)?;
         if !place(&example).is_ok_and(|found| found.registry.is_some()) {
             return Err(Error::usage(format!("'{to}' is no registry"))
                 .hint("give host[:port] or host[:port]/path, without https://"));
         }
         let Whole { store, .. } = &unpacked(&self.file)?;
-        let packages = store.packages().map_err(place::failed)?;
+        let packages = store.packages().map_err(failed)?;
+        let transport = Transport { plain_http: self.plain_http };
         let mut answer = Answer { packages: Vec::new(), blobs: 0, bytes: 0, to: to.to_owned() };
         for (name, digest) in &packages {
-            let reference = place(name).map_err(place::failed)?;
-            let registry = place::registry(&reference, self.plain_http, config)?;
-            let pushed = place::block_on(async {
-                registry.push(store, *digest, &reference).await.map_err(place::failed)
-            });
+            let reference = place(name).map_err(failed)?;
+            let registry = place::registry(&reference, transport, config)?;
+            let pushed = place::ask(registry.push(store, *digest, &reference));
             let pushed = pushed.map_err(|error| {
                 let (done, all) = (answer.packages.len(), packages.len());
                 if done == 0 { error } else {
@@ -179,7 +177,7 @@ impl Unbundle {
 
 /// The error of a file that is no bundle, or not whole.
 fn of(file: &Path, error: BundleError) -> Error {
-    place::failed(error).of(format!("can't unbundle {}", file.display()))
+    failed(error).of(format!("can't unbundle {}", file.display()))
 }
 
 fn answer(archived: Archived, to: &Path, into: &str, output: &Output) {

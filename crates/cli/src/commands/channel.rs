@@ -16,7 +16,8 @@ use skep_trust::{KeyId, Policy, SecretKey, time};
 use super::key;
 use crate::channel::{self, Followed};
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, failed, not_followed};
+use crate::options::Transport;
 use crate::output::Output;
 use crate::place;
 use crate::rules;
@@ -55,9 +56,8 @@ struct Move {
     /// The sequence, where the last pointer is by other keys: higher than its own
     #[arg(long, value_name = "N")]
     sequence: Option<u64>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 /// Sign a channel's newest pointer with another key
@@ -68,9 +68,8 @@ struct Sign {
     /// The private key that skep key new made
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 /// Show where a channel points to, if trust.toml trusts who signed it
@@ -81,9 +80,8 @@ struct Show {
     /// Trust this public key alone
     #[arg(long, value_name = "PUB")]
     key: Option<PathBuf>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 #[derive(Serialize)]
@@ -123,7 +121,7 @@ impl Move {
         let expires = moment(&self.expires, issued)?;
         let keys: Vec<SecretKey> =
             self.key.iter().map(|file| key::secret(file)).collect::<Result<_>>()?;
-        let registry = place::registry(&reference, self.plain_http, config)?;
+        let registry = place::registry(&reference, self.transport, config)?;
         let (digest, version) = pointed(&registry, &reference)?;
         let (last, kept) = self.last(&registry, &reference, &keys, config)?;
         let sequence = self.sequence(last)?;
@@ -138,7 +136,7 @@ impl Move {
         };
         let mut bundles = Vec::new();
         for key in &keys {
-            bundles.push(next.sign(key).map_err(place::failed)?);
+            bundles.push(next.sign(key).map_err(failed)?);
         }
         bundles.extend(kept);
         bundles.truncate(BUNDLES_MAX);
@@ -146,7 +144,7 @@ impl Move {
         let host = reference.registry.as_deref();
         let asked = Asked { name: &reference.name, registry: host, channel: &self.channel };
         let memory = channel::memory(config);
-        memory.keep(&asked, Seen { sequence, digest }, issued).map_err(channel::refused)?;
+        memory.keep(&asked, Seen { sequence, digest }, issued).map_err(not_followed)?;
         put(&registry, &reference, &self.channel, &bundles)?;
         let answer = Answer {
             package: bare(&reference),
@@ -175,10 +173,10 @@ impl Move {
         let bundles = channel::bundles(registry, reference, &self.channel)?;
         if bundles.is_empty() {
             // Whether it never was there, or is hidden: the sequence goes on.
-            return Ok((memory.seen(&asked).map_err(channel::refused)?, bundles));
+            return Ok((memory.seen(&asked).map_err(not_followed)?, bundles));
         }
         let publics = keys.iter().map(SecretKey::public).collect::<std::result::Result<_, _>>();
-        let policy = Policy::of_keys(publics.map_err(place::failed)?, 1);
+        let policy = Policy::of_keys(publics.map_err(failed)?, 1);
         match memory.look(&asked, &bundles, &policy, SystemTime::now()) {
             Ok(pointer) => {
                 let of_it = |bundle: &Vec<u8>| sequence(bundle) == Some(pointer.sequence);
@@ -186,7 +184,7 @@ impl Move {
                 Ok((Some(seen), bundles.into_iter().filter(of_it).collect()))
             }
             Err(_) if self.sequence.is_some() => Ok((None, bundles)),
-            Err(error) => Err(channel::refused(error)
+            Err(error) => Err(not_followed(error)
                 .hint("the last pointer is not one of these keys': where that is right, give a higher sequence with --sequence")),
         }
     }
@@ -211,23 +209,23 @@ impl Sign {
                 .hint("give [registry/]publisher/name@channel"));
         };
         let key = key::secret(&self.key)?;
-        let registry = place::registry(&reference, self.plain_http, config)?;
+        let registry = place::registry(&reference, self.transport, config)?;
         let mut bundles = channel::bundles(&registry, &reference, &name)?;
         let Some(newest) = bundles.iter().max_by_key(|bundle| sequence(bundle)) else {
             return Err(Error::new(Kind::Failed, format!("{reference} has no pointer to sign"))
                 .hint("skep channel move makes one"));
         };
-        let newest = Bundle::parse(newest).map_err(place::failed)?;
-        let added = newest.also_signed_by(&key).map_err(place::failed)?;
+        let newest = Bundle::parse(newest).map_err(failed)?;
+        let added = newest.also_signed_by(&key).map_err(failed)?;
         // Held against everything that is asked of a pointer before it goes out under this key.
-        let public = key.public().map_err(place::failed)?;
+        let public = key.public().map_err(failed)?;
         let policy = Policy::of_keys(vec![public], 1);
         let host = reference.registry.as_deref();
         let asked = Asked { name: &reference.name, registry: host, channel: &name };
         let memory = channel::memory(config);
         let pointer = memory
             .follow(&asked, std::slice::from_ref(&added), &policy, SystemTime::now())
-            .map_err(channel::refused)?;
+            .map_err(not_followed)?;
         if !bundles.contains(&added) {
             bundles.insert(0, added);
             bundles.truncate(BUNDLES_MAX);
@@ -258,7 +256,7 @@ impl Show {
             Some(file) => Policy::of_keys(vec![key::public(file)?], 1),
             None => rules::of_machine(config)?,
         };
-        let registry = place::registry(&reference, self.plain_http, config)?;
+        let registry = place::registry(&reference, self.transport, config)?;
         let Followed { reference, channel, pointer, .. } =
             channel::follow(&registry, &reference, &policy, config)?;
         let (digest, version) = pointed(&registry, &reference.at(pointer.digest))?;
@@ -278,8 +276,8 @@ impl Show {
 
 /// The digest of a package's index in the registry, and the version that it says; it must be that package's.
 fn pointed(registry: &Registry, reference: &PackageRef) -> Result<(Digest, Option<String>)> {
-    let bytes = place::block_on(async { registry.index(reference).await.map_err(place::failed) })?;
-    let index = Index::parse(&bytes).map_err(place::failed)?;
+    let bytes = place::ask(registry.index(reference))?;
+    let index = Index::parse(&bytes).map_err(failed)?;
     if index.annotations.get(media::TITLE).map(String::as_str) != Some(reference.name.as_str()) {
         return Err(Error::new(
             Kind::Failed,
@@ -295,9 +293,7 @@ fn put(
     channel: &Name,
     bundles: &[Vec<u8>],
 ) -> Result<()> {
-    place::block_on(async {
-        registry.put_channel(reference, channel, bundles).await.map_err(place::failed)
-    })
+    place::ask(registry.put_channel(reference, channel, bundles))
 }
 
 /// The sequence that a pointer says, whoever signed it.
@@ -307,7 +303,7 @@ fn sequence(bundle: &[u8]) -> Option<u64> {
 }
 
 fn ids(keys: &[SecretKey]) -> Result<Vec<KeyId>> {
-    keys.iter().map(|key| key.public().map(|key| key.id()).map_err(place::failed)).collect()
+    keys.iter().map(|key| key.public().map(|key| key.id()).map_err(failed)).collect()
 }
 
 fn bare(reference: &PackageRef) -> String {

@@ -11,6 +11,7 @@ use crate::channel::{self, Followed};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::fetch::whole;
+use crate::options::PlaceOptions;
 use crate::output::{Output, bytes};
 use crate::place::{self, Place};
 use crate::rules;
@@ -25,12 +26,8 @@ pub struct Copy {
     from: OsString,
     /// Where to: [registry/][path/]publisher/name, with the same name, and the same version or none
     to: String,
-    /// Which package of a layout or bundle that holds several
-    #[arg(long, value_name = "NAME:VERSION")]
-    package: Option<PackageRef>,
-    /// Speak HTTP without TLS to both (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    options: PlaceOptions,
 }
 
 #[derive(Serialize)]
@@ -57,18 +54,14 @@ impl Copy {
             return Err(Error::usage(format!("'{}' is no place to copy to", self.to))
                 .hint("give [registry/]publisher/name[:version]"));
         }
-        let place = Place::parse(&self.from, config)?;
-        if matches!(place, Place::Registry(_)) {
-            place::names_itself(self.package.as_ref())?;
-        }
+        let PlaceOptions { choice, transport } = &self.options;
+        let place = Place::parse(&self.from, choice, config)?;
         let (place, followed) = self.followed(place, config)?;
-        let found = whole(place, self.plain_http, output, config)?;
-        let (reference, digest) = place::package(&found.store, self.package.as_ref())?;
+        let found = whole(place, *transport, output, config)?;
+        let (reference, digest) = place::package(&found.store, choice.package.as_ref())?;
         let to = PackageRef { version: to.version.or(reference.version), ..to };
-        let registry = place::registry(&to, self.plain_http, config)?;
-        let pushed = place::block_on(async {
-            registry.push(&found.store, digest, &to).await.map_err(place::failed)
-        })?;
+        let registry = place::registry(&to, *transport, config)?;
+        let pushed = place::ask(registry.push(&found.store, digest, &to))?;
         let channel = followed.as_ref().map(|followed| followed.channel.clone());
         if let Some(followed) = &followed {
             channel::carry(followed, &registry, &to, &rules::of_machine(config)?)?;
@@ -92,7 +85,7 @@ impl Copy {
             Place::Registry(reference) if reference.channel.is_some() => reference,
             _ => return Ok((place, None)),
         };
-        let registry = place::registry(reference, self.plain_http, config)?;
+        let registry = place::registry(reference, self.options.transport, config)?;
         let followed = channel::follow(&registry, reference, &rules::of_machine(config)?, config)?;
         let place = Place::Registry(followed.reference.at(followed.pointer.digest));
         Ok((place, Some(followed)))

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use clap::Args;
 use skep_api::Install as Request;
-use skep_spec::PackageRef;
 
 use super::show;
 use crate::config::Config;
 use crate::daemon;
 use crate::error::Result;
+use crate::options::Choice;
 use crate::output::Output;
 
 /// Install a package as a service: load it, attach it, keep it attached
@@ -20,10 +20,10 @@ use crate::output::Output;
 #[derive(Debug, Args)]
 pub struct Install {
     /// [registry/]publisher/name:version, the folder of an OCI layout, or a bundle
-    package: OsString,
-    /// Which package of a layout or bundle that holds several
-    #[arg(long = "package", value_name = "NAME:VERSION")]
-    which: Option<PackageRef>,
+    #[arg(value_name = "PACKAGE")]
+    what: OsString,
+    #[command(flatten)]
+    choice: Choice,
     /// The service's name, instead of the package's last component
     #[arg(long = "as", value_name = "NAME")]
     service: Option<String>,
@@ -43,7 +43,7 @@ impl Install {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let clock = Instant::now();
         let request = Request {
-            package: daemon::package(&self.package, self.which, config)?,
+            package: daemon::package(&self.what, self.choice, config)?,
             service: self.service.as_deref().map(daemon::service).transpose()?,
             params: daemon::pairs("--set", "NAME=VALUE", &self.set)?,
             allow_unsigned: self.allow_unsigned,

@@ -12,9 +12,8 @@ use skep_trust::key::KeyKind;
 use skep_trust::policy::Pattern;
 use skep_trust::{KeyId, PublicKey, SecretKey};
 
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result, failed};
 use crate::output::Output;
-use crate::place;
 
 /// Make keys that sign packages, and the rules that trust them
 #[derive(Debug, Args)]
@@ -76,10 +75,10 @@ impl Key {
 
 impl New {
     fn run(self, output: &Output) -> Result<()> {
-        let secret = SecretKey::generate(self.r#type).map_err(place::failed)?;
-        let public = secret.public().map_err(place::failed)?;
+        let secret = SecretKey::generate(self.r#type).map_err(failed)?;
+        let public = secret.public().map_err(failed)?;
         let (private_file, public_file) = (with(&self.out, "key"), with(&self.out, "pub"));
-        let pem = secret.to_pem().map_err(place::failed)?;
+        let pem = secret.to_pem().map_err(failed)?;
         write_new(&private_file, 0o600, &pem)?;
         write_new(&public_file, 0o644, &public.to_pem()).inspect_err(|_| {
             // Half a pair is worse than none.

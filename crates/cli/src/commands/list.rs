@@ -1,7 +1,7 @@
 //! `skep list`.
 
 use clap::Args;
-use skep_api::Status;
+use skep_api::{ServiceState, Status};
 
 use crate::config::Config;
 use crate::daemon;
@@ -24,19 +24,28 @@ impl List {
                 return "No services. skep install PACKAGE makes one.".to_owned();
             }
             let rows = services.iter().map(|status| {
+                let previous = status.previous.as_ref().map(|kept| kept.version.to_string());
                 let signed = if status.unsigned { "NOT SIGNED" } else { "signed" };
                 [
                     status.service.to_string(),
                     status.package.to_string(),
                     status.version.to_string(),
                     status.generation.to_string(),
-                    state(status).to_owned(),
+                    state(status),
+                    previous.unwrap_or_else(|| "-".to_owned()),
                     signed.to_owned(),
                 ]
             });
-            let table =
-                table(["SERVICE", "PACKAGE", "VERSION", "GENERATION", "STATE", "SIGNATURE"], rows);
-            std::iter::once(table)
+            let header = [
+                "SERVICE",
+                "PACKAGE",
+                "VERSION",
+                "GENERATION",
+                "STATE",
+                "ROLLBACK TO",
+                "SIGNATURE",
+            ];
+            std::iter::once(table(header, rows))
                 .chain(services.iter().flat_map(wrong))
                 .collect::<Vec<_>>()
                 .join("\n")
@@ -46,24 +55,35 @@ impl List {
 }
 
 /// What a service is doing, in a word or two.
-pub fn state(status: &Status) -> &str {
-    if status.half_done.is_some() { "half done" } else { &status.state }
+pub fn state(status: &Status) -> String {
+    match (status.state, &status.half_done) {
+        (ServiceState::Running | ServiceState::Partial, Some(_)) => "half done".to_owned(),
+        (state, _) => state.to_string(),
+    }
 }
 
 /// What is wrong with a service, and what to do.
 pub fn wrong(status: &Status) -> Vec<String> {
-    let name = &status.service;
-    let partial = status.state == "partial";
-    let lead = if partial { "runs, but not as a whole" } else { "does not run" };
-    let failed = status.failed.as_ref().map(|why| format!("{name} {lead}: {why}"));
-    let half_done = status.half_done.as_ref();
-    let half_done = half_done.map(|why| format!("{name} runs ({}), but {why}", status.state));
-    let mut lines: Vec<String> = failed.into_iter().chain(half_done).collect();
-    if !lines.is_empty() {
-        let next = match partial {
-            true => "restart skepd once the cause is gone: each start tries again",
-            false => "each start of skepd tries again",
-        };
+    let (name, half_done) = (&status.service, &status.half_done);
+    let mut why: Vec<&str> = status.failed.as_deref().into_iter().collect();
+    // What does not run for that reason has it as both.
+    why.extend(
+        half_done.as_deref().filter(|half_done| status.failed.as_deref() != Some(half_done)),
+    );
+    let said = match (status.state, half_done) {
+        (ServiceState::Running, None) => None,
+        (ServiceState::Running, Some(_)) => {
+            Some(("runs, but", "the next operation on it and each start of skepd try again"))
+        }
+        (ServiceState::Partial, _) => Some((
+            "runs, but not as a whole:",
+            "restart skepd once the cause is gone: each start tries again",
+        )),
+        (ServiceState::Failed, _) => Some(("does not run:", "each start of skepd tries again")),
+    };
+    let mut lines = Vec::new();
+    if let Some((lead, next)) = said {
+        lines.push(format!("{name} {lead} {}", why.join("; ")));
         lines.push(format!("  {next}; skep remove {name} gives it up"));
     }
     let lost = status.previous_lost.as_ref();
@@ -77,29 +97,59 @@ mod tests {
 
     use super::*;
 
+    fn status(more: serde_json::Value) -> Status {
+        let digest = format!("sha256:{:064}", 0);
+        let mut whole = json!({
+            "service": "exec", "package": "acme/exec", "version": "1.0.0", "index": digest,
+            "generation": 2, "state": "running",
+        });
+        whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(whole).unwrap()
+    }
+
     #[test]
-    fn what_is_wrong_is_said_with_what_to_do() {
-        let status = |more: serde_json::Value| -> Status {
-            let digest = format!("sha256:{:064}", 0);
-            let mut whole = json!({
-                "service": "exec", "package": "acme/exec", "version": "1.0.0", "index": digest,
-                "generation": 2, "state": "running",
-            });
-            whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            serde_json::from_value(whole).unwrap()
-        };
-        assert_eq!(wrong(&status(json!({}))), Vec::<String>::new());
-        let lost = wrong(&status(json!({"previous_lost": "generation 1 (0.9.0) is gone"})));
-        assert_eq!(lost, ["exec has nothing to roll back to: generation 1 (0.9.0) is gone"]);
-        let partial = wrong(&status(json!({"state": "partial", "failed": "hook 'x' is off"})));
-        assert_eq!(
-            partial,
-            [
-                "exec runs, but not as a whole: hook 'x' is off",
-                "  restart skepd once the cause is gone: each start tries again; skep remove exec gives it up"
-            ]
-        );
-        let failed = wrong(&status(json!({"state": "failed", "failed": "no package"})));
-        assert_eq!(failed[0], "exec does not run: no package");
+    fn each_state_is_one_answer_with_what_to_do() {
+        let (off, half) = ("hook 'x' is off", "its upgrade is half done: no space");
+        let states = [
+            json!({"state": "running"}),
+            json!({"state": "running", "half_done": half}),
+            json!({"state": "partial", "failed": off}),
+            json!({"state": "partial", "failed": off, "half_done": half}),
+            json!({"state": "failed", "failed": "no package"}),
+            json!({"state": "failed", "failed": "no package", "half_done": half}),
+            json!({"state": "failed", "failed": half, "half_done": half}),
+        ];
+        let shown = states.map(|more| {
+            let status = status(more);
+            [vec![format!("[{}]", state(&status))], wrong(&status)].concat().join("\n")
+        });
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        [running]
+        [half done]
+        exec runs, but its upgrade is half done: no space
+          the next operation on it and each start of skepd try again; skep remove exec gives it up
+        [partial]
+        exec runs, but not as a whole: hook 'x' is off
+          restart skepd once the cause is gone: each start tries again; skep remove exec gives it up
+        [half done]
+        exec runs, but not as a whole: hook 'x' is off; its upgrade is half done: no space
+          restart skepd once the cause is gone: each start tries again; skep remove exec gives it up
+        [failed]
+        exec does not run: no package
+          each start of skepd tries again; skep remove exec gives it up
+        [failed]
+        exec does not run: no package; its upgrade is half done: no space
+          each start of skepd tries again; skep remove exec gives it up
+        [failed]
+        exec does not run: its upgrade is half done: no space
+          each start of skepd tries again; skep remove exec gives it up
+        ");
+    }
+
+    #[test]
+    fn what_a_rollback_cannot_return_to_is_said() {
+        let lost = status(json!({"previous_lost": "generation 1 (0.9.0) is gone"}));
+        let said = ["exec has nothing to roll back to: generation 1 (0.9.0) is gone"];
+        assert_eq!(wrong(&lost), said);
     }
 }

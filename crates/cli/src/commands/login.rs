@@ -8,9 +8,10 @@ use skep_oci::Credentials;
 use skep_oci::registry::{Login as Kept, Options, Registry};
 
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, failed};
+use crate::options::Transport;
 use crate::output::Output;
-use crate::place;
+use crate::waiting::block_on;
 
 /// Longest password that is read, in bytes.
 const PASSWORD_MAX: u64 = 64 * 1024;
@@ -28,9 +29,8 @@ pub struct Login {
     /// Read the token or password from standard input
     #[arg(long)]
     password_stdin: bool,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 /// Log out of a registry: forget the token or password that login kept
@@ -62,12 +62,13 @@ impl Login {
         let password = password(&host, self.password_stdin)?;
         let credentials =
             Credentials::Basic { user: self.username.clone(), password: password.clone() };
-        let options = Options { credentials, plain_http: self.plain_http, ..Options::default() };
-        let checked = place::block_on(async {
-            let registry = Registry::new(&host, options).map_err(place::failed)?;
-            registry.check_login().await.map_err(place::failed)
+        let Transport { plain_http } = self.transport;
+        let options = Options { credentials, plain_http, ..Options::default() };
+        let checked = block_on(async {
+            let registry = Registry::new(&host, options).map_err(failed)?;
+            registry.check_login().await.map_err(failed)
         })?;
-        kept.keep(&host, &self.username, &password).map_err(place::failed)?;
+        kept.keep(&host, &self.username, &password).map_err(failed)?;
         output.done(&Answer { registry: &host, checked: Some(checked), forgotten: None }, || {
             match checked {
                 true => format!("Logged in to {host}"),
@@ -87,7 +88,7 @@ impl Logout {
     /// What is kept cannot be read or changed.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let host = registry(self.registry, config)?;
-        let forgotten = kept(config)?.forget(&host).map_err(place::failed)?;
+        let forgotten = kept(config)?.forget(&host).map_err(failed)?;
         output.done(&Answer { registry: &host, checked: None, forgotten: Some(forgotten) }, || {
             match forgotten {
                 true => format!("Logged out of {host}"),
@@ -116,18 +117,17 @@ fn kept(config: &Config) -> Result<Kept> {
     let folder = config.docker_config.as_ref().ok_or_else(|| {
         Error::usage("there is no place for credentials: neither DOCKER_CONFIG nor HOME is set")
     })?;
-    Kept::open(&folder.join("config.json")).map_err(place::failed)
+    Kept::open(&folder.join("config.json")).map_err(failed)
 }
 
 fn password(host: &str, from_stdin: bool) -> Result<String> {
     let stdin = std::io::stdin();
     let password = if from_stdin {
         let mut text = String::new();
-        stdin.lock().take(PASSWORD_MAX).read_to_string(&mut text).map_err(place::failed)?;
+        stdin.lock().take(PASSWORD_MAX).read_to_string(&mut text).map_err(failed)?;
         text
     } else if stdin.is_terminal() {
-        rpassword::prompt_password(format!("Token or password for {host}: "))
-            .map_err(place::failed)?
+        rpassword::prompt_password(format!("Token or password for {host}: ")).map_err(failed)?
     } else {
         return Err(Error::usage("there is no terminal to ask for a token or password")
             .hint("give it on standard input, with --password-stdin"));

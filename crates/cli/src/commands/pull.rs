@@ -10,9 +10,11 @@ use skep_spec::{Digest, PackageRef};
 
 use crate::channel;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, failed};
+use crate::options::Transport;
 use crate::output::{Output, lossy};
 use crate::place::{self, Place};
+use crate::waiting::block_on;
 
 /// Pull a package, with all that refers to it, from a registry into a layout
 ///
@@ -25,9 +27,8 @@ pub struct Pull {
     /// The folder of the layout; it is made if need be
     #[arg(long, short = 'o', value_name = "LAYOUT")]
     out: PathBuf,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 #[derive(Serialize)]
@@ -47,11 +48,11 @@ impl Pull {
     /// The registry does not give it whole, or the layout cannot be written.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let place = Place::Registry(place::reference(&self.reference, config)?);
-        let Place::Registry(reference) = channel::settled(place, self.plain_http, config)? else {
+        let Place::Registry(reference) = channel::settled(place, self.transport, config)? else {
             return Err(Error::usage(format!("'{}' is no reference", self.reference)));
         };
-        let registry = place::registry(&reference, self.plain_http, config)?;
-        let (digest, carried) = place::block_on(self.pull(&registry, &reference))?;
+        let registry = place::registry(&reference, self.transport, config)?;
+        let (digest, carried) = block_on(self.pull(&registry, &reference))?;
         place::note_left(&carried, output);
         let (reference, layout) = (reference.to_string(), self.out);
         let Carried { signatures, others, .. } = carried;
@@ -66,7 +67,7 @@ impl Pull {
 
     /// The digest of what was pulled, and what came with it.
     async fn pull(&self, registry: &Registry, reference: &PackageRef) -> Result<(Digest, Carried)> {
-        let digest = registry.resolve(reference).await.map_err(place::failed)?;
+        let digest = registry.resolve(reference).await.map_err(failed)?;
         let new = Store::would_make(&self.out);
         let filled = self.fill(registry, reference, digest).await;
         if filled.is_err() {
@@ -81,7 +82,7 @@ impl Pull {
         reference: &PackageRef,
         digest: Digest,
     ) -> Result<Carried> {
-        let store = Store::create(&self.out).map_err(place::failed)?;
+        let store = Store::create(&self.out).map_err(failed)?;
         place::pull_whole(registry, reference, digest, &store).await
     }
 }

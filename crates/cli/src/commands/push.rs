@@ -8,6 +8,7 @@ use skep_spec::Digest;
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::options::Transport;
 use crate::output::{Output, bytes};
 use crate::place;
 
@@ -20,9 +21,8 @@ pub struct Push {
     layout: PathBuf,
     /// Where to: [registry/]publisher/name:version, the package's own name and version
     reference: String,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 #[derive(Serialize)]
@@ -44,10 +44,8 @@ impl Push {
         let store = place::layout(&self.layout)?;
         let reference = place::reference(&self.reference, config)?;
         let (_, digest) = place::package(&store, Some(&reference))?;
-        let registry = place::registry(&reference, self.plain_http, config)?;
-        let pushed = place::block_on(async {
-            registry.push(&store, digest, &reference).await.map_err(place::failed)
-        })?;
+        let registry = place::registry(&reference, self.transport, config)?;
+        let pushed = place::ask(registry.push(&store, digest, &reference))?;
         let answer = Answer {
             reference: reference.to_string(),
             digest,

@@ -64,7 +64,7 @@ fn text(detail: &Detail) -> String {
         lines.extend([String::new(), format!("Counter {name}:"), counter_table(rows, "json")]);
     }
     lines.extend([String::new(), events(detail)]);
-    if let Some(previous) = detail.generations.iter().find(|generation| !generation.active) {
+    if let Some(previous) = &status.previous {
         lines.push(format!("skep rollback {} returns to {}", status.service, previous.version));
     }
     lines.extend(detail.report.changes.iter().map(ToString::to_string));
@@ -74,8 +74,7 @@ fn text(detail: &Detail) -> String {
 
 /// What did not fit the maps of the generation that runs.
 pub fn no_room(detail: &Detail) -> impl Iterator<Item = String> {
-    let kept = detail.generations.iter().find(|generation| !generation.active);
-    let rest = match kept {
+    let rest = match &detail.status.previous {
         Some(before) => format!("{} has them until the next upgrade", before.version),
         None => "what they held is lost".to_owned(),
     };
@@ -92,14 +91,12 @@ pub fn unheeded(detail: &Detail) -> Option<String> {
 
 /// One hook's line.
 pub fn hook(hook: &HookDetail) -> String {
-    let mechanism =
-        hook.mechanism.as_str().map_or_else(|| hook.mechanism.to_string(), str::to_owned);
     let program = hook.program.as_deref().unwrap_or("nothing");
     let held = match hook.detached {
         Some(_) => "NOT ATTACHED".to_owned(), // why is said above
         None => format!("held by {}", hook.held_by),
     };
-    let mut line = format!("  {program} at {} ({mechanism}, {held})", hook.target);
+    let mut line = format!("  {program} at {} ({}, {held})", hook.target, hook.mechanism);
     if hook.missed > 0 {
         line += &format!("; {} events missed by the kernel", hook.missed);
     }

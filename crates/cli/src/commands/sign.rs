@@ -1,7 +1,7 @@
 //! `skep sign`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -12,9 +12,11 @@ use skep_trust::{KeyId, SecretKey, bundle};
 use super::key;
 use crate::channel;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, failed};
+use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::place::{self, Place};
+use crate::waiting::block_on;
 
 /// Sign a package in a layout or in a registry
 ///
@@ -27,12 +29,8 @@ pub struct Sign {
     key: PathBuf,
     /// An OCI layout, or [registry/]publisher/name:version
     place: OsString,
-    /// Which package of a layout that holds several
-    #[arg(long, value_name = "NAME:VERSION")]
-    package: Option<PackageRef>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    options: PlaceOptions,
 }
 
 #[derive(Serialize)]
@@ -49,34 +47,25 @@ impl Sign {
     /// No key, no package, or the layout or registry cannot be written.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let key = key::secret(&self.key)?;
-        let (reference, digest) =
-            match channel::settled(Place::parse(&self.place, config)?, self.plain_http, config)? {
-                Place::Layout(path) => self.in_layout(&key, &path)?,
-                Place::Registry(reference) => self.in_registry(&key, reference, config)?,
-                Place::Bundle(path) => {
-                    let shown = path.display();
-                    let hint = format!(
-                        "skep unbundle {shown} -o LAYOUT, sign the layout, and skep bundle it again"
-                    );
-                    return Err(Error::usage(format!(
-                        "'{shown}' is a bundle, to which nothing is added"
-                    ))
-                    .hint(hint));
-                }
-            };
-        let id = key.public().map_err(place::failed)?.id();
+        let place = Place::parse(&self.place, &self.options.choice, config)?;
+        let (reference, digest) = match channel::settled(place, self.options.transport, config)? {
+            Place::Layout(path) => self.in_layout(&key, &path)?,
+            Place::Registry(reference) => self.in_registry(&key, reference, config)?,
+            Place::Bundle(path) => return Err(closed(&path)),
+        };
+        let id = key.public().map_err(failed)?.id();
         let answer = Answer { package: reference.to_string(), digest, key: id };
         output
             .packaged(&answer, &[digest], || format!("Signed {reference}\n{digest}\nby key {id}"));
         Ok(())
     }
 
-    fn in_layout(&self, key: &SecretKey, path: &std::path::Path) -> Result<(PackageRef, Digest)> {
+    fn in_layout(&self, key: &SecretKey, path: &Path) -> Result<(PackageRef, Digest)> {
         let store = place::layout(path)?;
-        let (reference, digest) = place::package(&store, self.package.as_ref())?;
-        let subjects = signatures::subjects(&store, digest).map_err(place::failed)?;
-        let bundle = bundle::sign(key, &subjects, media::PREDICATE_SIGN).map_err(place::failed)?;
-        signatures::attach(&store, digest, &bundle).map_err(place::failed)?;
+        let (reference, digest) = place::package(&store, self.options.choice.package.as_ref())?;
+        let subjects = signatures::subjects(&store, digest).map_err(failed)?;
+        let bundle = bundle::sign(key, &subjects, media::PREDICATE_SIGN).map_err(failed)?;
+        signatures::attach(&store, digest, &bundle).map_err(failed)?;
         Ok((reference, digest))
     }
 
@@ -86,16 +75,21 @@ impl Sign {
         reference: PackageRef,
         config: &Config,
     ) -> Result<(PackageRef, Digest)> {
-        place::names_itself(self.package.as_ref())?;
-        let registry = place::registry(&reference, self.plain_http, config)?;
-        place::block_on(async {
-            let index = registry.index(&reference).await.map_err(place::failed)?;
-            let subjects = signatures::subjects_of(&index).map_err(place::failed)?;
+        let registry = place::registry(&reference, self.options.transport, config)?;
+        block_on(async {
+            let index = registry.index(&reference).await.map_err(failed)?;
+            let subjects = signatures::subjects_of(&index).map_err(failed)?;
             let bundle = bundle::sign(key, &subjects, media::PREDICATE_SIGN);
-            let bundle = bundle.map_err(place::failed)?;
+            let bundle = bundle.map_err(failed)?;
             let attached = registry.attach_bundle(&reference, &index, &bundle).await;
-            attached.map_err(place::failed)?;
+            attached.map_err(failed)?;
             Ok((reference, Digest::of(&index)))
         })
     }
+}
+
+fn closed(bundle: &Path) -> Error {
+    let shown = bundle.display();
+    Error::usage(format!("'{shown}' is a bundle, to which nothing is added"))
+        .hint(format!("skep unbundle {shown} -o LAYOUT, sign the layout, and skep bundle it again"))
 }

@@ -7,6 +7,7 @@ use skep_spec::{Channel, Version};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::options::Transport;
 use crate::output::Output;
 use crate::place;
 
@@ -15,9 +16,8 @@ use crate::place;
 pub struct Tags {
     /// Which package: [registry/]publisher/name
     package: String,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 #[derive(Serialize)]
@@ -40,10 +40,8 @@ impl Tags {
             return Err(Error::usage(format!("'{}' names a version already", self.package))
                 .hint(format!("give the package alone: [registry/]{name}")));
         }
-        let registry = place::registry(&reference, self.plain_http, config)?;
-        let tags =
-            place::block_on(async { registry.tags(&reference).await.map_err(place::failed) });
-        let registry::Tags { versions, channels } = tags?;
+        let registry = place::registry(&reference, self.transport, config)?;
+        let registry::Tags { versions, channels } = place::ask(registry.tags(&reference))?;
         let answer = Answer { package: reference.to_string(), versions, channels };
         output.answer(&answer, || {
             let versions = answer.versions.iter().map(ToString::to_string);

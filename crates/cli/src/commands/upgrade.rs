@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use clap::Args;
 use skep_api::{Plan, Upgrade as Request};
-use skep_spec::PackageRef;
 
 use super::show;
 use crate::config::Config;
 use crate::daemon;
 use crate::error::Result;
+use crate::options::Choice;
 use crate::output::Output;
 
 /// Upgrade a service while it runs: no event lost, none counted twice, state kept or moved
@@ -21,10 +21,10 @@ pub struct Upgrade {
     /// The service
     service: String,
     /// What to upgrade to: [registry/]publisher/name:version, the folder of an OCI layout, or a bundle
-    package: OsString,
-    /// Which package of a layout or bundle that holds several
-    #[arg(long = "package", value_name = "NAME:VERSION")]
-    which: Option<PackageRef>,
+    #[arg(value_name = "PACKAGE")]
+    what: OsString,
+    #[command(flatten)]
+    choice: Choice,
     /// Change a parameter; the others stay as they are
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
@@ -48,7 +48,7 @@ impl Upgrade {
         let clock = Instant::now();
         let service = daemon::service(&self.service)?;
         let request = Request {
-            package: daemon::package(&self.package, self.which, config)?,
+            package: daemon::package(&self.what, self.choice, config)?,
             params: daemon::pairs("--set", "NAME=VALUE", &self.set)?,
             allow_unsigned: self.allow_unsigned,
             allow_downgrade: self.allow_downgrade,
@@ -86,17 +86,11 @@ fn described(plan: &Plan) -> String {
         return "Nothing to do: that is what runs".to_owned();
     }
     let mut lines = vec!["Would upgrade; nothing was touched.".to_owned()];
-    for hook in &plan.hooks {
-        let text = |key: &str| {
-            hook.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
-        };
-        lines.push(format!(
-            "  hook {}: {}, by {}",
-            text("target"),
-            text("change"),
-            text("mechanism")
-        ));
-    }
+    lines.extend(
+        plan.hooks
+            .iter()
+            .map(|hook| format!("  hook {}: {}, by {}", hook.target, hook.change, hook.mechanism)),
+    );
     lines.extend(maps(plan));
     if !plan.separately.is_empty() {
         lines.push("These switch separately:".to_owned());

@@ -14,10 +14,11 @@ use skep_trust::{Asked, Origin, Policy, Verified, admit, verify};
 use super::key;
 use crate::channel;
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, refused, untrusted};
 use crate::fetch::{Fetched, fetch};
+use crate::options::PlaceOptions;
 use crate::output::Output;
-use crate::place::{self, Place};
+use crate::place::Place;
 use crate::rules;
 
 /// Check who signed a package, and that every byte of it is what they signed
@@ -33,12 +34,8 @@ pub struct Verify {
     /// Trust as this file says, instead of /etc/skep/trust.toml
     #[arg(long, value_name = "trust.toml")]
     policy: Option<PathBuf>,
-    /// Which package of a layout or bundle that holds several
-    #[arg(long, value_name = "NAME:VERSION")]
-    package: Option<PackageRef>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    options: PlaceOptions,
 }
 
 #[derive(Serialize)]
@@ -64,16 +61,11 @@ impl Verify {
     /// Refused, or the package cannot be read.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let policy = self.policy(config)?;
-        let place = Place::parse(&self.place, config)?;
-        let place = channel::settled_by(place, || Ok(policy.clone()), self.plain_http, config)?;
-        let fetched = fetch(
-            place,
-            self.package.as_ref(),
-            Part::Whole,
-            self.plain_http,
-            config,
-            |name, digest, bundles| checked(name, digest, bundles, &policy),
-        )?;
+        let place = Place::parse(&self.place, &self.options.choice, config)?;
+        let transport = self.options.transport;
+        let place = channel::settled_by(place, || Ok(policy.clone()), transport, config)?;
+        let check = |name: &_, digest, bundles: &[_]| checked(name, digest, bundles, &policy);
+        let fetched = fetch(place, &self.options, Part::Whole, config, check)?;
         let answer = content(&fetched)?;
         output.packaged(&answer, &[answer.digest], || answer.text());
         Ok(())
@@ -95,18 +87,15 @@ fn checked(
 ) -> Result<Verified<Digest>> {
     let registry = reference.registry.as_deref();
     let asked = Asked { name: &reference.name, registry, digest };
-    verify(&asked, bundles, policy, SystemTime::now()).map_err(|error| {
-        let hint = error.hint();
-        hint.into_iter().fold(place::refused(error), Error::hint)
-    })
+    verify(&asked, bundles, policy, SystemTime::now()).map_err(untrusted)
 }
 
 /// Follows the digests to every platform's objects.
 fn content(fetched: &Fetched<Verified<Digest>>) -> Result<Answer> {
     let Fetched { store, reference, checked: verified, .. } = fetched;
     let digest = **verified;
-    let bytes = store.require(&digest, MAX_DOCUMENT as u64).map_err(place::refused)?;
-    let index = Index::parse(&bytes).map_err(place::refused)?;
+    let bytes = store.require(&digest, MAX_DOCUMENT as u64).map_err(refused)?;
+    let index = Index::parse(&bytes).map_err(refused)?;
     let (mut platforms, mut left_out) = (Vec::new(), Vec::new());
     for entry in &index.manifests {
         let Some(arch) = entry.platform.as_ref().and_then(|platform| platform.arch()) else {
@@ -117,7 +106,7 @@ fn content(fetched: &Fetched<Verified<Digest>>) -> Result<Answer> {
             left_out.push(arch);
             continue;
         }
-        let package = admit(verified.clone(), store, arch, reference).map_err(place::refused)?;
+        let package = admit(verified.clone(), store, arch, reference).map_err(refused)?;
         let objects = package.objects.keys().cloned().collect();
         platforms.push(Checked { arch, manifest: package.platform, objects });
     }

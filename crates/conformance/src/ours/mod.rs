@@ -95,14 +95,7 @@ fn unreadable(why: impl std::fmt::Display) -> Failure {
 }
 
 fn refused(code: &'static str, error: &dyn std::error::Error) -> Failure {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message.push_str(": ");
-        message.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    Failure::Refused { code, message, at: None }
+    Failure::Refused { code, message: skep_spec::chain(error), at: None }
 }
 
 /// Errors that know their code.

@@ -7,7 +7,7 @@ use skep_spec::manifest::{Manifest, Output, Param};
 use skep_spec::param::{self, Value};
 use skep_spec::{Arch, Digest};
 
-use super::listing::{MapListing, ObjectListing, OutputListing, ParameterListing, ProgramListing};
+use crate::listing::{MapListing, ObjectListing, OutputListing, ParameterListing, ProgramListing};
 
 /// Which object, built for what.
 pub struct Build<'a> {

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use skep_object::Facts;
 use skep_spec::manifest::{self, Manifest};
-use skep_spec::{Arch, Digest, media};
+use skep_spec::{Arch, Digest, chain, media};
 use skep_trust::layer::{self, LayerError};
 
 use super::describe::{self, Build};
-use super::listing::{Listing, ObjectListing};
 use crate::document::{Descriptor, Document, Parts};
+use crate::listing::{Listing, ObjectListing};
 use crate::name::{Reference, Repository, Tag};
 use crate::store::{Store, StoreError};
 
@@ -200,7 +200,7 @@ fn manifest(platforms: &[Platform]) -> Result<Manifest, Refusal> {
     }
     let layer = first.ok_or(Refusal::Platforms(0))?;
     let bytes = layer.file(manifest::MAX_MANIFEST as u64)?;
-    Manifest::parse(&bytes).map_err(|error| Refusal::Manifest(crate::Chain(&error).to_string()))
+    Manifest::parse(&bytes).map_err(|error| Refusal::Manifest(chain(&error)))
 }
 
 fn check_name(repository: &Repository, tag: &Tag, manifest: &Manifest) -> Result<(), Refusal> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use skep_object::permissions::{Power, powers_of_helper, powers_of_hook, powers_of_kfunc};
 use skep_spec::Target;
 
-use super::{Listing, ProgramListing};
+use crate::listing::{Listing, ProgramListing};
 
 /// How deep a package reaches into the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -123,8 +123,10 @@ const fn in_words(reach: Reach) -> (Severity, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use skep_spec::Arch;
+
     use super::*;
-    use crate::catalogue::example;
+    use crate::listing::{MapListing, ObjectListing};
 
     #[test]
     fn the_deepest_comes_first_with_what_shows_it() {
@@ -142,5 +144,47 @@ mod tests {
         reads: Calls functions of the kernel that are not part of its fixed interface [bpf_task_release]
         watches: Watches what the system does [tracepoint/sched/sched_process_exec]
         ");
+    }
+
+    fn example() -> Listing {
+        let program = ProgramListing {
+            name: "handle_exec".into(),
+            target: "tracepoint/sched/sched_process_exec".into(),
+            hook: "tracepoint".into(),
+            helpers: vec!["ktime_get_ns".into(), "probe_read_kernel_str".into()],
+            kfuncs: Vec::new(),
+            instructions: 42,
+            unknown_calls: false,
+        };
+        let map = MapListing {
+            name: "events".into(),
+            kind: "ringbuf".into(),
+            key_size: 0,
+            value_size: 0,
+            max_entries: 262_144,
+            memory: 262_144,
+            memory_per_cpu: 0,
+            upgrade: None,
+        };
+        let object = ObjectListing {
+            name: "exec".into(),
+            architecture: Arch::X86_64,
+            digest: "sha256:00".into(),
+            size: 6000,
+            license: Some("GPL".into()),
+            programs: vec![program],
+            maps: vec![map],
+            undeclared: Vec::new(),
+        };
+        Listing {
+            version: "1.0.0".parse().unwrap(),
+            license: "Apache-2.0".into(),
+            summary: Some("Every program that starts".into()),
+            readme: None,
+            objects: vec![object],
+            parameters: Vec::new(),
+            outputs: Vec::new(),
+            declared: None,
+        }
     }
 }

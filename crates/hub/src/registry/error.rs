@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use skep_spec::chain;
 
 use crate::catalogue::Refusal;
 use crate::digest::DigestError;
@@ -118,7 +119,7 @@ impl IntoResponse for OciError {
 impl From<StoreError> for OciError {
     /// The client learns that the hub failed; the log says at what.
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = %crate::Chain(&error), "the store failed");
+        tracing::error!(error = %chain(&error), "the store failed");
         if error.is_disk_full() {
             return Self::new(Code::Unknown, "the hub's disk is full: nothing was stored")
                 .with_status(StatusCode::INSUFFICIENT_STORAGE);

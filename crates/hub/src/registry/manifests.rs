@@ -7,11 +7,12 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use super::error::{Code, OciError};
-use super::{CONTENT_DIGEST, build, drain, empty};
+use super::{CONTENT_DIGEST, build, empty};
 use crate::Hub;
 use crate::catalogue;
 use crate::digest::{Algorithm, Digest};
 use crate::document::Document;
+use crate::drain::drain;
 use crate::name::{Reference, Repository};
 use crate::store::Push;
 

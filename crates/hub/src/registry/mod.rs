@@ -10,21 +10,20 @@ mod tags;
 mod uploads;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
-use futures_util::StreamExt as _;
 
 pub use error::{Code, OciError};
 pub use route::Route;
 
 use crate::Hub;
+use crate::drain::drain;
 
 /// The digest of what an answer carries or a push made.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -120,22 +119,6 @@ async fn write(hub: &Hub, route: Route, parts: &Parts, body: Body) -> Result<Res
 
 fn unsupported() -> OciError {
     OciError::new(Code::Unsupported, "this method is not for this path")
-}
-
-/// Reads what a refused client still sends, within limits: closing at once could cost it the answer.
-pub(crate) async fn drain(mut body: BodyDataStream) {
-    const MOST: usize = 8 << 20;
-    const TIME: Duration = Duration::from_secs(2);
-    let mut left = MOST;
-    let read = async {
-        while let Some(Ok(chunk)) = body.next().await {
-            left = left.saturating_sub(chunk.len());
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(TIME, read).await;
 }
 
 /// An answer without a body.

@@ -2,10 +2,9 @@
 
 use sqlx::{Sqlite, SqliteConnection};
 
-use super::manifests::{Push, Signed};
 use super::{Store, StoreError, database, now};
-use crate::catalogue::Listing;
 use crate::digest::Digest;
+use crate::listing::Listing;
 use crate::name::{Repository, Tag};
 
 /// A release without its listing.
@@ -31,6 +30,15 @@ pub struct Release {
     pub signatures: i64,
 }
 
+impl Release {
+    /// The version that its tag spells.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let version = skep_spec::Version::from_tag(&self.tag);
+        version.map_or_else(|_| self.tag.clone(), |version| version.to_string())
+    }
+}
+
 /// A signature on a release: who says that it is theirs.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Signature {
@@ -40,6 +48,15 @@ pub struct Signature {
     pub predicate_type: String,
     /// The manifest that carries it.
     pub manifest: String,
+}
+
+/// What a signature says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The SHA-256 of the key that it names, in hex.
+    pub key_id: String,
+    /// What is signed for.
+    pub predicate_type: String,
 }
 
 const RELEASE: &str = "repository, tag, digest, license, summary, architectures, size,
@@ -146,11 +163,12 @@ impl Store {
 /// Records what is in a package, in the change that makes it visible.
 pub(super) async fn insert_release(
     change: &mut SqliteConnection,
-    push: &Push<'_>,
+    repository: &Repository,
     tag: &Tag,
+    digest: &Digest,
     listing: &Listing,
 ) -> Result<(), StoreError> {
-    let action = || format!("list {} {tag}", push.repository);
+    let action = || format!("list {repository} {tag}");
     let encode = |error| database(action)(sqlx::Error::Encode(Box::new(error)));
     let architectures: Vec<&str> =
         listing.architectures().into_iter().map(skep_spec::Arch::as_str).collect();
@@ -159,14 +177,14 @@ pub(super) async fn insert_release(
          (repository, tag, digest, license, summary, architectures, size, words, listing, pushed)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET listing = excluded.listing",
     )
-    .bind(push.repository.as_str())
+    .bind(repository.as_str())
     .bind(tag.as_str())
-    .bind(push.digest.as_str())
+    .bind(digest.as_str())
     .bind(&listing.license)
     .bind(listing.summary.as_deref().unwrap_or_default())
     .bind(architectures.join(" "))
     .bind(i64::try_from(listing.size()).unwrap_or(i64::MAX))
-    .bind(listing.words(push.repository.as_str()))
+    .bind(listing.words(repository.as_str()))
     .bind(serde_json::to_string(listing).map_err(encode)?)
     .bind(now())
     .execute(change)
@@ -178,7 +196,8 @@ pub(super) async fn insert_release(
 /// Records who signed `subject`, in the change that stores the signature.
 pub(super) async fn insert_signature(
     change: &mut SqliteConnection,
-    push: &Push<'_>,
+    repository: &Repository,
+    manifest: &Digest,
     subject: &Digest,
     signed: &Signed,
 ) -> Result<(), StoreError> {
@@ -186,13 +205,13 @@ pub(super) async fn insert_signature(
         "INSERT INTO signature (repository, manifest, subject, key_id, predicate_type)
          VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
-    .bind(push.repository.as_str())
-    .bind(push.digest.as_str())
+    .bind(repository.as_str())
+    .bind(manifest.as_str())
     .bind(subject.as_str())
     .bind(&signed.key_id)
     .bind(&signed.predicate_type)
     .execute(change)
     .await
     .map(drop)
-    .map_err(database(|| format!("record the signature {}", push.digest)))
+    .map_err(database(|| format!("record the signature {manifest}")))
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use sqlx::{Row as _, Sqlite, SqliteConnection};
 
-use super::catalogue::{insert_release, insert_signature};
+use super::catalogue::{Signed, insert_release, insert_signature};
 use super::{Store, StoreError, database, now};
-use crate::catalogue::Listing;
 use crate::digest::Digest;
 use crate::document::{Document, Parts};
+use crate::listing::Listing;
 use crate::name::{Reference, Repository, Tag};
 
 /// A manifest to store.
@@ -27,15 +27,6 @@ pub struct Push<'a> {
     pub listing: Option<&'a Listing>,
     /// Who signed, if it is a signature.
     pub signed: Option<&'a Signed>,
-}
-
-/// What a signature says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signed {
-    /// The SHA-256 of the key that it names, in hex.
-    pub key_id: String,
-    /// What is signed for.
-    pub predicate_type: String,
 }
 
 /// Why a manifest was not stored.
@@ -107,6 +98,7 @@ impl Store {
     /// # Errors
     /// When a part is missing, the tag is a version of another manifest, or the database refuses.
     pub async fn push(&self, push: &Push<'_>) -> Result<(), PushError> {
+        let (repository, digest) = (push.repository, push.digest);
         let mut change = self.begin().await?;
         if let Some(tag) = push.tag {
             keep_version(&mut change, push, tag).await?;
@@ -121,13 +113,13 @@ impl Store {
             set_tag(&mut change, push, tag).await?;
         }
         if let (Some(tag), Some(listing)) = (push.tag, push.listing) {
-            insert_release(&mut change, push, tag, listing).await?;
+            insert_release(&mut change, repository, tag, digest, listing).await?;
         }
         if let (Some(subject), Some(signed)) = (&push.document.subject, push.signed) {
-            insert_signature(&mut change, push, subject, signed).await?;
+            insert_signature(&mut change, repository, digest, subject, signed).await?;
         }
         let committed = change.commit().await;
-        Ok(committed.map_err(database(|| format!("store the manifest {}", push.digest)))?)
+        Ok(committed.map_err(database(|| format!("store the manifest {digest}")))?)
     }
 
     /// The manifest that `reference` means in `repository`.

@@ -18,8 +18,8 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub use blobs::BlobFile;
-pub use catalogue::{Release, Signature};
-pub use manifests::{DeleteError, Push, PushError, Referrer, Signed, StoredManifest};
+pub use catalogue::{Release, Signature, Signed};
+pub use manifests::{DeleteError, Push, PushError, Referrer, StoredManifest};
 pub use tokens::{Secret, Token};
 pub use uploads::{Lease, UploadError, Uploads};
 

@@ -15,6 +15,7 @@ use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 use super::StoreError;
 use super::blobs::blocking;
 use crate::digest::{Digest, Hasher};
+use crate::drain::drain;
 use crate::limits::Limits;
 use crate::name::Repository;
 
@@ -190,7 +191,7 @@ impl Lease {
             Ok(came) => Err(UploadError::Length { said: said.unwrap_or(came), came }),
             Err(error @ UploadError::Body(_)) => Err(error),
             Err(error) => {
-                crate::registry::drain(chunks).await;
+                drain(chunks).await;
                 Err(error)
             }
         }

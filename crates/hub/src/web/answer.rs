@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::json;
+use skep_spec::chain;
 
 use super::Frame;
 use crate::Hub;
@@ -67,7 +68,7 @@ pub async fn security_headers(request: Request, next: Next) -> Response {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = %crate::Chain(&error), "the store failed");
+        tracing::error!(error = %chain(&error), "the store failed");
         Self::Internal
     }
 }

@@ -12,9 +12,9 @@ use skep_object::shown;
 use super::answer::{Failure, not_found, page};
 use super::{Frame, readme, words};
 use crate::Hub;
-use crate::catalogue::{
-    Listing, MapListing, ObjectListing, OutputListing, ParameterListing, ProgramListing, Touch,
-    by_version, touches,
+use crate::catalogue::{Touch, by_version, touches};
+use crate::listing::{
+    Listing, MapListing, ObjectListing, OutputListing, ParameterListing, ProgramListing,
 };
 use crate::name::Repository;
 use crate::store::Release;
@@ -152,7 +152,7 @@ fn package(
         publisher: publisher.to_owned(),
         short: short.to_owned(),
         version: listing.version.to_string(),
-        newer: newest.map(|newest| spelled(&newest.tag)),
+        newer: newest.map(Release::version),
         summary: shown(listing.summary.as_deref().unwrap_or_default()).into_owned(),
         license: listing.license.clone(),
         architectures: listing.architectures().iter().map(ToString::to_string).collect(),
@@ -243,7 +243,7 @@ fn map(map: &MapListing) -> Map {
 fn row(release: &Release, shown: &Release) -> Version {
     Version {
         href: format!("/p/{}/{}", release.repository, release.tag),
-        version: spelled(&release.tag),
+        version: release.version(),
         current: release.tag == shown.tag,
         published: release.published.clone(),
         day: words::day(&release.published),
@@ -252,9 +252,4 @@ fn row(release: &Release, shown: &Release) -> Version {
         digest: release.digest.clone(),
         short_digest: words::short_digest(&release.digest),
     }
-}
-
-/// The version that a tag spells.
-fn spelled(tag: &str) -> String {
-    skep_spec::Version::from_tag(tag).map_or_else(|_| tag.to_owned(), |version| version.to_string())
 }

@@ -115,18 +115,6 @@ impl Link {
         Ok(Self(Held::Bpf(fd)))
     }
 
-    /// The attachment behind a perf event fd that a holder gave back.
-    #[must_use]
-    pub fn from_held_fd(fd: OwnedFd) -> Self {
-        Self(Held::Perf(fd))
-    }
-
-    /// The attachment that a tc filter is.
-    #[must_use]
-    pub fn from_filter(filter: tc::Filter) -> Self {
-        Self(Held::Tc(filter))
-    }
-
     /// What kind of thing holds it.
     #[must_use]
     pub fn kind(&self) -> LinkKind {

@@ -45,7 +45,7 @@ pub struct AttachPlan {
     /// For XDP.
     pub xdp: XdpMode,
     /// For tc: a clsact filter even where the kernel has tcx, and its place; without it tcx, else clsact with the defaults.
-    pub clsact: Option<tc::Place>,
+    pub clsact: Option<tc::FilterPlace>,
 }
 
 impl AttachPlan {
@@ -183,12 +183,12 @@ mod tests {
     use crate::asm::Assembler;
     use crate::bpffs;
     use crate::netns;
-    use crate::program::ProgramKind;
+    use crate::program::LoadKind;
 
     fn nothing(prog_type: u32, result: i32) -> Program {
         let mut asm = Assembler::new();
         asm.mov_imm(0, result).exit();
-        let kind = ProgramKind { prog_type, ..ProgramKind::default() };
+        let kind = LoadKind { prog_type, ..LoadKind::default() };
         Program::load("attach_test", &kind, &asm.finish().unwrap()).unwrap()
     }
 
@@ -241,7 +241,7 @@ mod tests {
     fn a_filter_goes_with_its_link_unless_it_is_kept() {
         on_lo(|| {
             let program = nothing(libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, -1);
-            let place = tc::Place { priority: 5, handle: 3 };
+            let place = tc::FilterPlace { priority: 5, handle: 3 };
             let plan = AttachPlan { clsact: Some(place), ..plan("tcx/egress/lo") };
             let filter = tc::Filter { ifindex: 1, egress: true, place };
             let link = attach(&program, &plan).unwrap();
@@ -252,7 +252,7 @@ mod tests {
             assert_eq!(filter.program_id().unwrap(), None);
             attach(&program, &plan).unwrap().keep();
             assert_eq!(filter.program_id().unwrap(), Some(program.id().unwrap()));
-            Link::from_filter(filter).detach().unwrap();
+            Link::from_tc(filter).detach().unwrap();
             assert_eq!(filter.program_id().unwrap(), None);
         });
     }

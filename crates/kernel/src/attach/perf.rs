@@ -1,5 +1,6 @@
 //! Hooks that are perf events: tracepoints, kprobes, uprobes.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -11,9 +12,9 @@ use crate::{sys, tracefs};
 
 // linux/perf_event.h
 const PERF_TYPE_TRACEPOINT: u32 = 2;
-pub(crate) const PERF_EVENT_IOC_ENABLE: u64 = 0x2400;
+const PERF_EVENT_IOC_ENABLE: u64 = 0x2400;
 const PERF_EVENT_IOC_SET_BPF: u64 = 0x4004_2408;
-pub(crate) const PERF_FLAG_FD_CLOEXEC: u64 = 8;
+const PERF_FLAG_FD_CLOEXEC: u64 = 8;
 
 /// What a perf event is opened with: the first 72 bytes of perf_event_attr (PERF_ATTR_SIZE_VER1).
 #[repr(C)]
@@ -51,17 +52,8 @@ pub(super) fn kprobe(
     ret: bool,
     plan: &AttachPlan,
 ) -> Result<Link, KernelError> {
-    let refuse = |e| failed(program, plan, e);
-    let symbol = sys::cstring(function).map_err(refuse)?;
-    let attr = PerfAttr {
-        kind: pmu_type("kprobe").map_err(|e| {
-            refuse(e).with_hint("this kernel has no kprobes (CONFIG_KPROBE_EVENTS)")
-        })?,
-        config: if ret { retprobe_bit("kprobe") } else { 0 },
-        config1: symbol.as_ptr() as u64,
-        config2: offset,
-        ..PerfAttr::default()
-    };
+    let symbol = sys::cstring(function).map_err(|e| failed(program, plan, e))?;
+    let attr = probe(program, plan, "kprobe", &symbol, offset, ret)?;
     on_event(program, plan, attr, None).map_err(|e| match e.errno() {
         Some(libc::ENOENT | libc::EINVAL) => {
             let why =
@@ -80,45 +72,45 @@ pub(super) fn uprobe_at(
     ret: bool,
     plan: &AttachPlan,
 ) -> Result<Link, KernelError> {
-    let refuse = |e| failed(program, plan, e);
-    let path = sys::cpath(path).map_err(refuse)?;
-    let attr = PerfAttr {
-        kind: pmu_type("uprobe").map_err(|e| {
-            refuse(e).with_hint("this kernel has no uprobes (CONFIG_UPROBE_EVENTS)")
-        })?,
-        config: if ret { retprobe_bit("uprobe") } else { 0 },
-        config1: path.as_ptr() as u64,
+    let path = sys::cpath(path).map_err(|e| failed(program, plan, e))?;
+    let attr = probe(program, plan, "uprobe", &path, offset, ret)?;
+    on_event(program, plan, attr, plan.pid)
+}
+
+/// A probe of the perf unit `unit` at `offset` bytes into `place`, which must outlive the event's opening.
+fn probe(
+    program: &Program,
+    plan: &AttachPlan,
+    unit: &str,
+    place: &CStr,
+    offset: u64,
+    ret: bool,
+) -> Result<PerfAttr, KernelError> {
+    let kind = pmu_type(unit).map_err(|e| {
+        let option = unit.to_uppercase();
+        let hint = format!("this kernel has no {unit}s (CONFIG_{option}_EVENTS)");
+        failed(program, plan, e).with_hint(hint)
+    })?;
+    Ok(PerfAttr {
+        kind,
+        config: if ret { retprobe_bit(unit) } else { 0 },
+        config1: place.as_ptr() as u64,
         config2: offset,
         ..PerfAttr::default()
-    };
-    on_event(program, plan, attr, plan.pid)
+    })
 }
 
 /// Opens the event and sets the program on it: by a link where the kernel has it (5.15), else by ioctl.
 fn on_event(
     program: &Program,
     plan: &AttachPlan,
-    mut attr: PerfAttr,
+    attr: PerfAttr,
     pid: Option<u32>,
 ) -> Result<Link, KernelError> {
     let refuse = |e| failed(program, plan, e);
-    attr.size = size_of::<PerfAttr>() as u32;
     // A probe of all processes is opened on one CPU: the program runs on all of them.
     let (pid, cpu) = pid.map_or((-1, 0), |pid| (pid as i32, -1));
-    // SAFETY: `attr` carries its size; a string in config1 outlives the call (the callers hold it).
-    let fd = sys::errno(unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            &raw const attr,
-            pid,
-            cpu,
-            -1,
-            PERF_FLAG_FD_CLOEXEC,
-        )
-    } as i32)
-    .map_err(refuse)?;
-    // SAFETY: perf_event_open made this fd for us.
-    let event = unsafe { OwnedFd::from_raw_fd(fd) };
+    let event = open_event(attr, pid, cpu).map_err(refuse)?;
     match link_to(program, &event, plan.cookie) {
         Ok(link) => {
             enable(&event).map_err(refuse)?;
@@ -138,13 +130,32 @@ fn on_event(
     }
 }
 
+/// Opens a perf event of a process, or of all (-1), on a CPU, or on all (-1).
+pub(crate) fn open_event(attr: PerfAttr, pid: i32, cpu: i32) -> io::Result<OwnedFd> {
+    let attr = PerfAttr { size: size_of::<PerfAttr>() as u32, ..attr };
+    // SAFETY: `attr` carries its size; a string in config1 outlives the call (the callers hold it).
+    let fd = sys::errno(unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            &raw const attr,
+            pid,
+            cpu,
+            -1,
+            PERF_FLAG_FD_CLOEXEC,
+        )
+    } as i32)?;
+    // SAFETY: perf_event_open made this fd for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 fn link_to(program: &Program, event: &OwnedFd, cookie: u64) -> io::Result<OwnedFd> {
     let mut opts = link_options();
     opts.__bindgen_anon_1.perf_event.bpf_cookie = cookie;
     create_link(program, event.as_raw_fd(), libbpf_sys::BPF_PERF_EVENT, &opts)
 }
 
-fn enable(event: &OwnedFd) -> io::Result<()> {
+/// Lets it count and write from now on.
+pub(crate) fn enable(event: &OwnedFd) -> io::Result<()> {
     // SAFETY: an open perf event.
     sys::errno(unsafe { libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_ENABLE as _, 0) }).map(drop)
 }

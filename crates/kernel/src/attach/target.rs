@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::error::KernelError;
-use crate::program::{Program, ProgramKind};
+use crate::program::{LoadKind, Program};
 use crate::sys;
 use crate::vmlinux::{self, BtfKind};
 
@@ -31,7 +31,7 @@ impl AttachTarget {
     }
 
     /// By name, in vmlinux's BTF.
-    pub(crate) fn find(kind: &ProgramKind) -> Result<Self, KernelError> {
+    pub(crate) fn find(kind: &LoadKind) -> Result<Self, KernelError> {
         match kind.attach_to.as_deref().filter(|_| is_bound(kind)) {
             Some(name) => Ok(Self { btf_id: find_in_vmlinux(name, kind)?, module: None }),
             None => Ok(Self::default()),
@@ -44,7 +44,7 @@ impl AttachTarget {
     }
 }
 
-fn is_bound(kind: &ProgramKind) -> bool {
+fn is_bound(kind: &LoadKind) -> bool {
     use libbpf_sys::{BPF_PROG_TYPE_LSM, BPF_PROG_TYPE_TRACING};
     matches!(kind.prog_type, BPF_PROG_TYPE_TRACING | BPF_PROG_TYPE_LSM)
 }
@@ -56,7 +56,7 @@ fn open_btf(id: u32) -> Result<OwnedFd, KernelError> {
 }
 
 /// As libbpf names what each attach type binds to (`find_kernel_btf_id`).
-fn find_in_vmlinux(name: &str, kind: &ProgramKind) -> Result<u32, KernelError> {
+fn find_in_vmlinux(name: &str, kind: &LoadKind) -> Result<u32, KernelError> {
     use libbpf_sys::{BPF_LSM_MAC, BPF_TRACE_ITER, BPF_TRACE_RAW_TP};
     let (full, btf_kind) = match kind.expected_attach_type {
         BPF_TRACE_RAW_TP => (format!("btf_trace_{name}"), BtfKind::Typedef),

@@ -12,7 +12,7 @@ use crate::sys;
 
 /// Where among the filters of one direction: lower priorities run first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FilterPlace {
     /// 1 to 65535.
     pub priority: u16,
     /// Distinguishes filters of one priority; not 0.
@@ -27,11 +27,11 @@ pub struct Filter {
     /// Egress instead of ingress.
     pub egress: bool,
     /// Where in it.
-    pub place: Place,
+    pub place: FilterPlace,
 }
 
 /// A place that the kernel's users rarely take.
-const DEFAULT_PLACE: Place = Place { priority: 49_000, handle: 1 };
+const DEFAULT_PLACE: FilterPlace = FilterPlace { priority: 49_000, handle: 1 };
 /// Filters of ours that one direction of an interface may have.
 const MOST_FILTERS: u32 = 64;
 
@@ -64,8 +64,8 @@ fn tcx(program: &Program, ifindex: i32, egress: bool) -> io::Result<Link> {
 }
 
 /// The asked place, or from the default one on the first with nobody in it.
-fn free_filter(ifindex: i32, egress: bool, place: Place, asked: bool) -> Filter {
-    let at = |handle| Filter { ifindex, egress, place: Place { handle, ..place } };
+fn free_filter(ifindex: i32, egress: bool, place: FilterPlace, asked: bool) -> Filter {
+    let at = |handle| Filter { ifindex, egress, place: FilterPlace { handle, ..place } };
     if asked {
         return at(place.handle);
     }
@@ -82,7 +82,7 @@ impl Filter {
     pub fn find(interface: &str, egress: bool, program: u32) -> Result<Option<Self>, KernelError> {
         let Ok(ifindex) = index_of(interface) else { return Ok(None) };
         for handle in 1..=MOST_FILTERS {
-            let filter = Self { ifindex, egress, place: Place { handle, ..DEFAULT_PLACE } };
+            let filter = Self { ifindex, egress, place: FilterPlace { handle, ..DEFAULT_PLACE } };
             if filter.program_id()? == Some(program) {
                 return Ok(Some(filter));
             }
@@ -114,7 +114,7 @@ impl Filter {
 
     fn thing(&self) -> String {
         let direction = if self.egress { "egress" } else { "ingress" };
-        let Place { priority, handle } = self.place;
+        let FilterPlace { priority, handle } = self.place;
         format!(
             "the tc filter at {direction} of interface {} (pref {priority}, handle {handle})",
             self.ifindex

@@ -11,7 +11,7 @@ use super::{AttachPlan, attach, net, uprobe};
 use crate::asm::Assembler;
 use crate::cgroup;
 use crate::error::KernelError;
-use crate::program::{Program, ProgramKind};
+use crate::program::{LoadKind, Program};
 use crate::tracefs;
 use crate::vmlinux::{self, BtfKind};
 
@@ -87,10 +87,8 @@ fn raw_tracepoint(name: &str) -> Result<(), KernelError> {
     }
     let mut asm = Assembler::new();
     asm.mov_imm(0, 0).exit();
-    let kind = ProgramKind {
-        prog_type: libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT,
-        ..ProgramKind::default()
-    };
+    let kind =
+        LoadKind { prog_type: libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT, ..LoadKind::default() };
     let nothing = Program::load("skep_probe", &kind, &asm.finish().unwrap_or_default());
     let plan = AttachPlan::new(Target::RawTracepoint(name.to_owned()));
     match nothing.and_then(|nothing| attach(&nothing, &plan)) {

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{MMAPABLE, MapHandle, kind};
 use crate::error::KernelError;
@@ -132,54 +132,6 @@ impl MappedU64s {
     }
 }
 
-/// The one value of a `.data` or `.bss` map, or any mmapable array, as bytes.
-#[derive(Debug)]
-pub struct MappedBytes {
-    mapping: Mapping,
-    len: usize,
-}
-
-impl MappedBytes {
-    /// Copies `out.len()` bytes from `offset` on; `false` if they are not all inside.
-    #[must_use]
-    pub fn read(&self, offset: usize, out: &mut [u8]) -> bool {
-        let inside = self.holds(offset, out.len());
-        if inside {
-            for (i, byte) in out.iter_mut().enumerate() {
-                *byte = self.at(offset + i).load(Ordering::Relaxed);
-            }
-        }
-        inside
-    }
-
-    /// Writes `bytes` at `offset`; `false` if they are not all inside. An aligned value of 8 bytes is stored at once.
-    #[must_use]
-    pub fn write(&self, offset: usize, bytes: &[u8]) -> bool {
-        if !self.holds(offset, bytes.len()) {
-            return false;
-        }
-        if let (0, Ok(word)) = (offset % 8, <[u8; 8]>::try_from(bytes)) {
-            // SAFETY: inside the mapping, as checked, and aligned to 8.
-            let at = unsafe { AtomicU64::from_ptr(self.mapping.start().add(offset).cast()) };
-            at.store(u64::from_ne_bytes(word), Ordering::SeqCst);
-        } else {
-            for (i, byte) in bytes.iter().enumerate() {
-                self.at(offset + i).store(*byte, Ordering::Relaxed);
-            }
-        }
-        true
-    }
-
-    fn holds(&self, offset: usize, len: usize) -> bool {
-        offset.checked_add(len).is_some_and(|end| end <= self.len)
-    }
-
-    fn at(&self, offset: usize) -> &AtomicU8 {
-        // SAFETY: both callers checked that `offset` is inside the mapping.
-        unsafe { AtomicU8::from_ptr(self.mapping.start().add(offset)) }
-    }
-}
-
 impl MapHandle {
     /// The values of an array of u64, or of one value of many u64, as memory.
     ///
@@ -191,34 +143,16 @@ impl MapHandle {
             let why = format!("its values have {} bytes, no multiple of 8", info.value_size);
             return Err(KernelError::unsupported("map as u64", self.name(), why));
         }
-        let mapping = self.map_values(true)?;
-        Ok(MappedU64s { mapping, len: self.value_bytes() / 8 })
-    }
-
-    /// The values of an mmapable array as bytes, all of them; writable unless the map is frozen or read-only.
-    ///
-    /// # Errors
-    /// As [`Self::mmap`].
-    pub fn mmap_bytes(&self, write: bool) -> Result<MappedBytes, KernelError> {
-        let mapping = self.map_values(write)?;
-        Ok(MappedBytes { mapping, len: self.value_bytes() })
-    }
-
-    /// Values lie 8-aligned one after the other (kernel/bpf/arraymap.c).
-    fn value_bytes(&self) -> usize {
-        let info = self.info();
-        (info.value_size as usize).next_multiple_of(8) * info.max_entries as usize
-    }
-
-    fn map_values(&self, write: bool) -> Result<Mapping, KernelError> {
-        let info = self.info();
         if info.kind != kind::ARRAY || info.flags & MMAPABLE == 0 {
             let why = "it was not made with BPF_F_MMAPABLE";
             return Err(KernelError::unsupported("map into memory", self.name(), why));
         }
+        // One after the other (kernel/bpf/arraymap.c).
+        let bytes = info.value_size as usize * info.max_entries as usize;
         let fd = std::os::fd::AsFd::as_fd(self);
-        Mapping::new(&fd, self.value_bytes(), 0, write)
-            .map_err(|e| KernelError::new("map into memory", self.name(), e))
+        let mapping = Mapping::new(&fd, bytes, 0, true)
+            .map_err(|e| KernelError::new("map into memory", self.name(), e))?;
+        Ok(MappedU64s { mapping, len: bytes / 8 })
     }
 }
 
@@ -235,18 +169,6 @@ mod tests {
         assert_eq!(b.add(599, 1), 41);
         assert_eq!((a.load(599), a.load(0), a.len()), (42, 0, 600));
         assert_eq!(map.lookup(&[0; 4]).unwrap().unwrap()[599 * 8..], 42u64.to_ne_bytes());
-    }
-
-    #[test]
-    fn bytes_stay_inside() {
-        let map = MapHandle::create_u64s("data", 2).unwrap();
-        let bytes = map.mmap_bytes(true).unwrap();
-        assert!(bytes.write(8, &7u64.to_ne_bytes()) && bytes.write(3, b"abc"));
-        let mut out = [0; 16];
-        assert!(bytes.read(0, &mut out));
-        assert_eq!((&out[3..6], out[8]), (&b"abc"[..], 7));
-        assert!(!bytes.write(14, b"abc") && !bytes.write(usize::MAX, b"a"));
-        assert!(!bytes.read(1, &mut out));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 pub use elements::{Entries, Update};
+pub use mapped::MappedU64s;
 pub(crate) use mapped::Mapping;
-pub use mapped::{MappedBytes, MappedU64s};
 
 use crate::error::KernelError;
 use crate::pin::{expect_kind, fd_kind, open_pinned, pin};

@@ -3,7 +3,10 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::{Field, KEY_AT, Op, Span};
+use skep_spec::life::{FieldMove, FieldSpan};
+use skep_spec::manifest::Merge;
+
+use super::KEY_AT;
 use crate::asm::{Assembler, Cond, Insn, Reg, Width};
 use crate::maps::MapHandle;
 
@@ -14,7 +17,7 @@ const OLD: Reg = 8;
 const NEW: Reg = 9;
 
 /// `None` if a field has a width that loads don't have.
-pub(super) fn program(old: &MapHandle, new: &MapHandle, fields: &[Field]) -> Option<Vec<Insn>> {
+pub(super) fn program(old: &MapHandle, new: &MapHandle, fields: &[FieldMove]) -> Option<Vec<Insn>> {
     let mut asm = Assembler::new();
     let (no_packet, no_old, no_new) = (asm.label(), asm.label(), asm.label());
     // struct __sk_buff: data at 76, data_end at 80
@@ -42,25 +45,28 @@ fn find(asm: &mut Assembler, map: &MapHandle) {
     asm.map(1, map.as_fd().as_raw_fd()).mov(2, KEY).call(MAP_LOOKUP);
 }
 
-fn move_field(asm: &mut Assembler, field: &Field) -> Option<()> {
-    if field.op == Op::Last {
+fn move_field(asm: &mut Assembler, field: &FieldMove) -> Option<()> {
+    if field.merge == Merge::Last {
         return move_last(asm, field);
     }
     for i in 0..field.count {
-        let place =
-            |span: Span| Some((Width::of(span.width)?, (span.offset + i * span.width) as i16));
-        let (old, new) = (place(field.old)?, place(field.new)?);
+        let (old, new) = (place(field.old, i)?, place(field.new, i)?);
         let skip = asm.label();
         // r1 = the old value; zero is nothing to move
         load(asm, old, 1, OLD, field.signed);
         asm.jump_if(Cond::Eq, 1, 0, skip);
-        match field.op {
-            Op::Sum => sum(asm, old, new),
-            Op::Min | Op::Max | Op::Last => pick(asm, old, new, field),
+        match field.merge {
+            Merge::Sum => sum(asm, old, new),
+            Merge::Min | Merge::Max | Merge::Last => pick(asm, old, new, field),
         }
         asm.bind(skip);
     }
     Some(())
+}
+
+/// Where element `i` stands, and how it is loaded; [`super::Merger::new`] has seen that it lies in the value.
+fn place(span: FieldSpan, i: u32) -> Option<(Width, i16)> {
+    Some((Width::of(span.width as usize)?, (span.offset + i * span.width) as i16))
 }
 
 /// Takes r1 out of the old field and puts it into the new one.
@@ -78,29 +84,29 @@ fn sum(asm: &mut Assembler, old: (Width, i16), new: (Width, i16)) {
 }
 
 /// Zeroes the old field, and stores r1 if the new one is zero or loses against it.
-fn pick(asm: &mut Assembler, old: (Width, i16), new: (Width, i16), field: &Field) {
+fn pick(asm: &mut Assembler, old: (Width, i16), new: (Width, i16), field: &FieldMove) {
     let (store, end) = (asm.label(), asm.label());
     asm.store_imm(old.0, OLD, old.1, 0);
     load(asm, new, 2, NEW, field.signed);
     asm.jump_if(Cond::Eq, 2, 0, store);
     let at_least = if field.signed { Cond::SignedGe } else { Cond::Ge };
-    match field.op {
-        Op::Min => asm.jump_if_reg(at_least, 1, 2, end),
+    match field.merge {
+        Merge::Min => asm.jump_if_reg(at_least, 1, 2, end),
         _ => asm.jump_if_reg(at_least, 2, 1, end),
     };
     asm.bind(store).store(new.0, NEW, new.1, 1).bind(end);
 }
 
 /// Any number of bytes: copied where all of the new ones are zero, and the old ones zeroed.
-fn move_last(asm: &mut Assembler, field: &Field) -> Option<()> {
+fn move_last(asm: &mut Assembler, field: &FieldMove) -> Option<()> {
     if field.old.width != field.new.width {
         return move_last_resized(asm, field);
     }
     for i in 0..field.count {
         let keep = asm.label();
-        let (from, to) =
-            (field.old.offset + i * field.old.width, field.new.offset + i * field.new.width);
-        let pieces = pieces(from, to, field.old.width);
+        let width = field.old.width;
+        let (from, to) = (field.old.offset + i * width, field.new.offset + i * width);
+        let pieces = pieces(from, to, width);
         for (width, at) in &pieces {
             asm.load(*width, 1, NEW, (to + at) as i16).jump_if(Cond::Ne, 1, 0, keep);
         }
@@ -115,11 +121,9 @@ fn move_last(asm: &mut Assembler, field: &Field) -> Option<()> {
     Some(())
 }
 
-fn move_last_resized(asm: &mut Assembler, field: &Field) -> Option<()> {
+fn move_last_resized(asm: &mut Assembler, field: &FieldMove) -> Option<()> {
     for i in 0..field.count {
-        let place =
-            |span: Span| Some((Width::of(span.width)?, (span.offset + i * span.width) as i16));
-        let (old, new) = (place(field.old)?, place(field.new)?);
+        let (old, new) = (place(field.old, i)?, place(field.new, i)?);
         let keep = asm.label();
         load(asm, old, 1, OLD, field.signed);
         asm.store_imm(old.0, OLD, old.1, 0);
@@ -152,11 +156,11 @@ fn is_atomic((width, offset): (Width, i16)) -> bool {
 }
 
 /// `len` bytes as the widest loads that both places are aligned for.
-fn pieces(from: usize, to: usize, len: usize) -> Vec<(Width, usize)> {
+fn pieces(from: u32, to: u32, len: u32) -> Vec<(Width, u32)> {
     let mut pieces = Vec::new();
     let mut at = 0;
     while at < len {
-        let fits = |(_, bytes): &(Width, usize)| {
+        let fits = |(_, bytes): &(Width, u32)| {
             (from + at).is_multiple_of(*bytes)
                 && (to + at).is_multiple_of(*bytes)
                 && at + bytes <= len

@@ -1,3 +1,5 @@
+use skep_spec::manifest::Merge;
+
 use super::*;
 use crate::maps::{MapSpec, NO_PREALLOC};
 
@@ -7,9 +9,10 @@ fn map(kind: u32, value_size: u32) -> MapHandle {
         .unwrap()
 }
 
-fn field(old: (usize, usize), new: (usize, usize), signed: bool, op: Op) -> Field {
-    let span = |(offset, width)| Span { offset, width };
-    Field { old: span(old), new: span(new), count: 1, signed, op }
+fn field(old: (u32, u32), new: (u32, u32), signed: bool, merge: Merge) -> FieldMove {
+    let span = |(offset, width)| FieldSpan { offset, width };
+    let (old, new) = (span(old), span(new));
+    FieldMove { name: String::new(), old, new, count: 1, signed, merge }
 }
 
 /// Merges all entries.
@@ -18,7 +21,7 @@ fn all(merger: &Merger) -> Result<Merged, KernelError> {
 }
 
 /// Merges one entry and gives the new and the old value after it; then again, which must change nothing.
-fn one(old: &[u8], new: &[u8], fields: &[Field]) -> (Vec<u8>, Vec<u8>) {
+fn one(old: &[u8], new: &[u8], fields: &[FieldMove]) -> (Vec<u8>, Vec<u8>) {
     let (from, to) = (map(kind::HASH, old.len() as u32), map(kind::HASH, new.len() as u32));
     from.update(&[1; 4], old, Update::Any).unwrap();
     if new.iter().any(|byte| *byte != 0) {
@@ -39,10 +42,10 @@ fn a_sum_of_each_width() {
     let new =
         [&1u64.to_ne_bytes()[..], &10i64.to_ne_bytes(), &1u16.to_ne_bytes(), &[1; 6]].concat();
     let fields = [
-        field((0, 8), (0, 8), false, Op::Sum),
-        field((8, 4), (8, 8), true, Op::Sum),
-        field((12, 2), (16, 2), false, Op::Sum),
-        field((14, 1), (18, 1), false, Op::Sum),
+        field((0, 8), (0, 8), false, Merge::Sum),
+        field((8, 4), (8, 8), true, Merge::Sum),
+        field((12, 2), (16, 2), false, Merge::Sum),
+        field((14, 1), (18, 1), false, Merge::Sum),
     ];
     let (new, old) = one(&old, &new, &fields);
     let expected =
@@ -55,15 +58,16 @@ fn a_sum_of_each_width() {
 #[test]
 fn a_sum_of_an_unaligned_field() {
     let (new, old) =
-        one(&[0, 0, 1, 0, 0, 0, 0, 0, 0, 0], &[0; 8], &[field((2, 8), (0, 8), false, Op::Sum)]);
+        one(&[0, 0, 1, 0, 0, 0, 0, 0, 0, 0], &[0; 8], &[field((2, 8), (0, 8), false, Merge::Sum)]);
     assert_eq!((new, old), (1u64.to_ne_bytes().to_vec(), vec![0; 10]));
 }
 
 #[test]
 fn the_smallest_and_the_largest() {
     let pair = |a: i32, b: i32| [a.to_ne_bytes(), b.to_ne_bytes()].concat();
-    let fields =
-        |signed| [field((0, 4), (0, 4), signed, Op::Min), field((4, 4), (4, 4), signed, Op::Max)];
+    let fields = |signed| {
+        [field((0, 4), (0, 4), signed, Merge::Min), field((4, 4), (4, 4), signed, Merge::Max)]
+    };
     assert_eq!(one(&pair(3, 9), &pair(5, 7), &fields(false)).0, pair(3, 9));
     assert_eq!(one(&pair(5, 7), &pair(3, 9), &fields(false)).0, pair(3, 9));
     assert_eq!(one(&pair(-5, -7), &pair(3, -9), &fields(true)).0, pair(-5, -7));
@@ -73,27 +77,26 @@ fn the_smallest_and_the_largest() {
 
 #[test]
 fn the_last_one_may_be_text() {
-    let last = [field((0, 13), (4, 13), false, Op::Last)];
+    let last = [field((0, 13), (4, 13), false, Merge::Last)];
     let (new, old) = one(b"hello, world!", &[0; 17], &last);
     assert_eq!((&new[4..], old), (&b"hello, world!"[..], vec![0; 13]));
     let (new, _) = one(b"hello, world!", b"....later        ", &last);
     assert_eq!(&new[4..], b"later        ");
-    let (new, _) = one(&7u32.to_ne_bytes(), &[0; 8], &[field((0, 4), (0, 8), false, Op::Last)]);
+    let (new, _) = one(&7u32.to_ne_bytes(), &[0; 8], &[field((0, 4), (0, 8), false, Merge::Last)]);
     assert_eq!(new, 7u64.to_ne_bytes());
 }
 
 #[test]
 fn the_slots_of_a_histogram() {
     let slots = |x: u64| (0..16).flat_map(|i| (i * x).to_ne_bytes()).collect::<Vec<u8>>();
-    let span = Span { offset: 0, width: 8 };
-    let fields = [Field { old: span, new: span, count: 16, signed: false, op: Op::Sum }];
+    let fields = [FieldMove { count: 16, ..field((0, 8), (0, 8), false, Merge::Sum) }];
     assert_eq!(one(&slots(1), &slots(10), &fields).0, slots(11));
 }
 
 #[test]
 fn arrays_and_values_per_cpu() {
     let cpus = possible_cpus().unwrap();
-    let sum = [field((0, 8), (8, 8), false, Op::Sum)];
+    let sum = [field((0, 8), (8, 8), false, Merge::Sum)];
     for kind in [kind::PERCPU_ARRAY, kind::PERCPU_HASH] {
         let (from, to) = (map(kind, 8), map(kind, 16));
         let old: Vec<u8> = (0..cpus as u64).flat_map(|cpu| (cpu + 1).to_ne_bytes()).collect();
@@ -114,11 +117,11 @@ fn arrays_and_values_per_cpu() {
 
 #[test]
 fn what_can_not_be_merged() {
-    let sum = [field((0, 8), (0, 8), false, Op::Sum)];
+    let sum = [field((0, 8), (0, 8), false, Merge::Sum)];
     let hash = map(kind::HASH, 8);
     assert!(Merger::new(&hash, &map(kind::ARRAY, 8), &sum).is_err(), "kinds differ");
     assert!(Merger::new(&hash, &map(kind::HASH, 4), &sum).is_err(), "outside");
-    let odd = [field((0, 3), (0, 3), false, Op::Sum)];
+    let odd = [field((0, 3), (0, 3), false, Merge::Sum)];
     assert!(Merger::new(&hash, &map(kind::HASH, 8), &odd).is_err(), "3 bytes have no sum");
 }
 
@@ -150,7 +153,7 @@ fn numbers(map: &MapHandle) -> BTreeSet<u64> {
 
 #[test]
 fn what_a_full_map_has_no_room_for_stays_and_is_counted() {
-    let sum = [field((0, 8), (0, 8), false, Op::Sum)];
+    let sum = [field((0, 8), (0, 8), false, Merge::Sum)];
     for kind in [kind::HASH, kind::PERCPU_HASH, kind::LPM_TRIE] {
         // 1 to 8 into 8 places, of which 7 to 10 have four.
         let (old, new) = (filled(kind, 8, 1..9), filled(kind, 8, 7..11));
@@ -168,7 +171,7 @@ fn what_a_full_map_has_no_room_for_stays_and_is_counted() {
 
 #[test]
 fn a_shorter_array_has_no_room_for_what_lies_behind_its_end() {
-    let sum = [field((0, 8), (0, 8), false, Op::Sum)];
+    let sum = [field((0, 8), (0, 8), false, Merge::Sum)];
     for kind in [kind::ARRAY, kind::PERCPU_ARRAY] {
         let (old, new) = (filled(kind, 8, 0..0), filled(kind, 4, 0..0));
         for i in [1u32, 3, 5] {
@@ -185,7 +188,7 @@ fn a_shorter_array_has_no_room_for_what_lies_behind_its_end() {
 
 #[test]
 fn a_map_that_forgets_makes_room_itself() {
-    let sum = [field((0, 8), (0, 8), false, Op::Sum)];
+    let sum = [field((0, 8), (0, 8), false, Merge::Sum)];
     for kind in [kind::LRU_HASH, kind::LRU_PERCPU_HASH] {
         let (old, new) = (filled(kind, 4096, 1..2001), filled(kind, 64, 0..0));
         let merged = all(&Merger::new(&old, &new, &sum).unwrap()).unwrap();

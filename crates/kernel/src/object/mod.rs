@@ -22,7 +22,7 @@ use crate::attach::Link;
 use crate::error::KernelError;
 use crate::maps::MapHandle;
 use crate::print::capture;
-use crate::program::{Program, ProgramKind};
+use crate::program::{LoadKind, Program};
 use crate::sched::Unpreempted;
 use crate::sys;
 
@@ -272,7 +272,7 @@ fn map_name(map: *const libbpf_sys::bpf_map) -> String {
     }
 }
 
-fn kind_of(program: *const libbpf_sys::bpf_program) -> ProgramKind {
+fn kind_of(program: *const libbpf_sys::bpf_program) -> LoadKind {
     let section = section_name(program);
     let (kind, rest) = section.split_once('/').unwrap_or((&section, ""));
     // SAFETY: a program of an open object.
@@ -282,7 +282,7 @@ fn kind_of(program: *const libbpf_sys::bpf_program) -> ProgramKind {
             libbpf_sys::bpf_program__expected_attach_type(program),
         )
     };
-    ProgramKind {
+    LoadKind {
         prog_type,
         expected_attach_type,
         attach_to: (!rest.is_empty()).then(|| rest.to_owned()),

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 
 use skep_kernel::AttachPlan;
-use skep_kernel::program::ProgramKind;
+use skep_kernel::program::LoadKind;
 
 /// Which events are ours.
 #[derive(Clone, Copy)]
@@ -130,12 +130,12 @@ impl Hook {
     }
 
     /// The kind with what its target is in the kernel's BTF.
-    pub fn bound_kind(&self) -> ProgramKind {
+    pub fn bound_kind(&self) -> LoadKind {
         let name = self.target.rsplit('/').next().unwrap_or_default();
         let name = if name == "getpgid" { GETPGID } else { name };
         let (prog_type, expected_attach_type) = self.kind;
         let attach_to = Some(name.to_owned());
-        ProgramKind { prog_type, expected_attach_type, attach_to, ..ProgramKind::default() }
+        LoadKind { prog_type, expected_attach_type, attach_to, ..LoadKind::default() }
     }
 
     /// What makes one event.

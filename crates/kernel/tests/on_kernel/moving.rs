@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use skep_kernel::asm::{Assembler, Cond, Width};
 use skep_kernel::maps::{MapSpec, MappedU64s, kind, prog_array, rcu};
-use skep_kernel::merge::{Field, Merger, Op, Span};
-use skep_kernel::program::ProgramKind;
+use skep_kernel::merge::Merger;
+use skep_kernel::program::LoadKind;
 use skep_kernel::{AttachPlan, KernelError, MapHandle, Program, attach, process, stub};
+use skep_spec::life::{FieldMove, FieldSpan};
+use skep_spec::manifest::Merge;
 
 use crate::text;
 
@@ -107,9 +109,10 @@ pub fn merge_and_die(old: &str, new: &str, keys: &str) -> ! {
     process::kill_self()
 }
 
-fn fields() -> [Field; 1] {
-    let span = Span { offset: 0, width: 8 };
-    [Field { old: span, new: span, count: 1, signed: false, op: Op::Sum }]
+fn fields() -> [FieldMove; 1] {
+    let span = FieldSpan { offset: 0, width: 8 };
+    let (name, merge) = (String::new(), Merge::Sum);
+    [FieldMove { name, old: span, new: span, count: 1, signed: false, merge }]
 }
 
 /// All events are in the new map's counts, but for at most as many as the kernel itself `missed` (where it preempts programs, it skips
@@ -158,6 +161,6 @@ fn writer(control: &MapHandle, map: &MapHandle, version: u32) -> Result<Program,
     }
     asm.bind(out).mov_imm(0, 0).exit();
     let insns = asm.finish().expect("all labels are placed");
-    let kind = ProgramKind { prog_type: RAW_TRACEPOINT, ..ProgramKind::default() };
+    let kind = LoadKind { prog_type: RAW_TRACEPOINT, ..LoadKind::default() };
     Program::load(&format!("merge_v{version}"), &kind, &insns)
 }

@@ -11,10 +11,9 @@ const NOBODY: u32 = 65534;
 pub fn is_told_what_to_do() -> Result<String, String> {
     // Over its open file: the folders on the way may be closed to others.
     let own = std::fs::File::open("/proc/self/exe").map_err(|e| e.to_string())?;
-    let mut command = Command::new("/proc/self/fd/9");
-    skep_kernel::process::pass_fd(&mut command, own.into(), 9);
-    let output =
-        command.arg("as-nobody").uid(NOBODY).gid(NOBODY).output().map_err(|e| e.to_string())?;
+    let mut command = Command::new("/proc/self/fd/0");
+    command.stdin(own).arg("as-nobody").uid(NOBODY).gid(NOBODY);
+    let output = command.output().map_err(|e| e.to_string())?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let wanted = [
         "cannot make the map refused: Operation not permitted",
@@ -33,6 +32,6 @@ pub fn is_told_what_to_do() -> Result<String, String> {
 pub fn tries_in_vain() {
     let told = |e: skep_kernel::KernelError| println!("{}", crate::text(e));
     let _ = MapHandle::create_u64s("refused", 1).map_err(told);
-    let kind = program::ProgramKind { prog_type: 17, ..program::ProgramKind::default() };
+    let kind = program::LoadKind { prog_type: 17, ..program::LoadKind::default() };
     let _ = Program::load("refused", &kind, &[]).map_err(told);
 }

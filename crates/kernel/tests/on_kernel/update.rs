@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use skep_kernel::attach::tc::Place;
+use skep_kernel::attach::tc::FilterPlace;
 use skep_kernel::{AttachPlan, attach, cgroup, netns};
 
 use crate::flip::verdict;
@@ -68,7 +68,7 @@ fn plan(hook: &Hook, group: Option<&OwnCgroup>) -> Result<AttachPlan, String> {
         Some(group) => format!("{}:{}", hook.target, group.folder.display()),
         None => hook.target.to_owned(),
     };
-    let clsact = (hook.name == "tc_replace").then_some(Place { priority: 7, handle: 1 });
+    let clsact = (hook.name == "tc_replace").then_some(FilterPlace { priority: 7, handle: 1 });
     let target = target.parse().map_err(|_| "a target".to_owned())?;
     Ok(AttachPlan { clsact, ..AttachPlan::new(target) })
 }

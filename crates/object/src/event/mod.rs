@@ -182,7 +182,7 @@ impl Decoder {
 
     /// The place of a number, for readers of many records.
     #[must_use]
-    pub fn place(&self, path: &str) -> Option<Place> {
+    pub fn place(&self, path: &str) -> Option<NumberAt> {
         let mut shape = &self.shape;
         let mut offset = 0;
         for name in path.split('.').filter(|name| !name.is_empty()) {
@@ -192,7 +192,7 @@ impl Decoder {
             shape = &field.shape;
         }
         match shape {
-            Shape::Scalar(scalar) => Some(Place { offset, scalar: scalar.clone() }),
+            Shape::Scalar(scalar) => Some(NumberAt { offset, scalar: scalar.clone() }),
             _ => None,
         }
     }
@@ -230,12 +230,12 @@ impl Decoder {
 
 /// Where a number stands in a record.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct NumberAt {
     offset: usize,
     scalar: scalar::Scalar,
 }
 
-impl Place {
+impl NumberAt {
     /// The number; none beyond the end of `data`.
     #[must_use]
     pub fn number(&self, data: &[u8]) -> Option<i128> {

@@ -3,13 +3,13 @@
 use skep_spec::manifest::{Manifest, Output, OutputKind, When};
 use skep_spec::param::{self, Value};
 
-use super::{Decoder, Place, event_type};
+use super::{Decoder, NumberAt, event_type};
 use crate::Facts;
 
 /// The records whose field has a value.
 #[derive(Clone, Debug)]
 pub struct Condition {
-    place: Place,
+    place: NumberAt,
     equals: i128,
 }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::leaves::{Content, Leaf};
-use super::{FieldPair, Span};
+use super::{FieldPair, FieldSpan};
 use crate::btf::{Enum, Kind, Same};
 use crate::shown::brief;
 
 /// The pair of two leaves, or why there is none.
 pub(super) fn carried(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> Result<FieldPair, String> {
-    let pair = |old: Span, new_span: Span, count| FieldPair {
+    let pair = |old: FieldSpan, new_span: FieldSpan, count| FieldPair {
         name: new.name.clone(),
         old,
         new: new_span,
@@ -40,7 +40,7 @@ pub(super) fn carried(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> Result<Fie
             FieldPair { number: true, signed, ..pair(old.span, new.span, old.count) }
         }
         // The longer text begins with the shorter one.
-        Content::Text => pair(old.span, Span { size: old.span.size, ..new.span }, 1),
+        Content::Text => pair(old.span, FieldSpan { width: old.span.width, ..new.span }, 1),
         _ => pair(old.span, new.span, old.count),
     })
 }
@@ -83,8 +83,8 @@ pub(super) fn meaning(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> Result<(),
 
 /// Whether less fits into the new one, and how that is said.
 pub(super) fn narrower(old: &Leaf, new: &Leaf) -> Option<String> {
-    if old.span.size > new.span.size {
-        return Some(format!("it had {} bytes, it has {} now", old.span.size, new.span.size));
+    if old.span.width > new.span.width {
+        return Some(format!("it had {} bytes, it has {} now", old.span.width, new.span.width));
     }
     (old.count > new.count)
         .then(|| format!("it had {} elements, it has {} now", old.count, new.count))

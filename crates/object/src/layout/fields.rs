@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::leaves::{Leaf, leaves};
-use super::{Pairs, Span, carry};
+use super::{FieldSpan, Pairs, carry};
 use crate::btf::Same;
 use crate::{Btf, TypeId};
 
@@ -102,7 +102,7 @@ pub fn fields(
 
 impl FieldAt {
     fn of(leaf: &Leaf, btf: &Btf) -> Self {
-        let Span { offset, size } = leaf.span;
+        let FieldSpan { offset, width: size } = leaf.span;
         let mut ty = btf.describe(leaf.ty);
         if leaf.count > 1 {
             ty += &format!("[{}]", leaf.count);
@@ -123,7 +123,7 @@ fn class(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> FieldClass {
 
 /// Wider or longer, or an enumeration with more names.
 fn holds_more(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> bool {
-    new.span.size > old.span.size
+    new.span.width > old.span.width
         || new.count > old.count
         || old.shared.is_none() && old.content.is_bytes() && !same.types(old.ty, new.ty)
 }

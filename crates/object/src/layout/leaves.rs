@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Span;
+use super::FieldSpan;
 use crate::btf::{Array, Composite, Int, Kind, Member};
 use crate::limits::{PATH_BYTES, RECORD_FIELDS, TYPE_DEPTH};
 use crate::{Btf, TypeId};
@@ -12,7 +12,7 @@ pub(super) struct Leaf {
     /// Its path: `a.b`, `a[2].c`; empty for a value that is no struct.
     pub(super) name: String,
     /// Where it is; of an array, its first element.
-    pub(super) span: Span,
+    pub(super) span: FieldSpan,
     /// How many of them there are: more than 1 for arrays.
     pub(super) count: u32,
     pub(super) content: Content,
@@ -26,7 +26,7 @@ pub(super) struct Leaf {
 #[derive(Clone, Copy)]
 pub(super) struct Shared {
     pub(super) ty: TypeId,
-    pub(super) span: Span,
+    pub(super) span: FieldSpan,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl<'a> Leaves<'a> {
             Kind::Struct(inner) => self.members(inner, name, offset, depth),
             Kind::Union(inner) => {
                 let outer = self.shared;
-                let span = Span { offset, size: inner.size };
+                let span = FieldSpan { offset, width: inner.size };
                 self.shared = outer.or(Some(Shared { ty, span }));
                 let added = self.members(inner, name, offset, depth);
                 self.shared = outer;
@@ -177,7 +177,7 @@ impl<'a> Leaves<'a> {
         content: Content,
     ) -> Option<()> {
         let size = u32::try_from(self.btf.size_of(ty).unwrap_or(0)).ok()?;
-        let (span, shared) = (Span { offset, size }, self.shared);
+        let (span, shared) = (FieldSpan { offset, width: size }, self.shared);
         self.leaves.push(Leaf { name, span, count, content, ty, shared });
         (self.leaves.len() <= RECORD_FIELDS).then_some(())
     }

@@ -7,6 +7,7 @@ mod leaves;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use fields::{FieldAt, FieldChange, FieldClass, fields};
+use skep_spec::life::FieldSpan;
 
 use crate::btf::Same;
 use crate::{Btf, TypeId};
@@ -37,25 +38,16 @@ pub enum LayoutChange {
 pub struct FieldPair {
     /// Its path in the new version, `a.b` for nested ones; empty for a value that is itself a number.
     pub name: String,
-    /// Where it was; of a member of an unnamed union, where the whole union was.
-    pub old: Span,
+    /// Where its first element was; of a member of an unnamed union, where the whole union was.
+    pub old: FieldSpan,
     /// Where it is, likewise.
-    pub new: Span,
+    pub new: FieldSpan,
     /// How many of them lie there one after the other: more than 1 for arrays.
     pub count: u32,
     /// Whether it is an integer that can be added; otherwise only its bytes can be taken over.
     pub number: bool,
     /// Whether that integer has a sign.
     pub signed: bool,
-}
-
-/// The place of a field, in bytes; of an array, that of its first element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// From the start of the value.
-    pub offset: u32,
-    /// Of one element.
-    pub size: u32,
 }
 
 /// A field of both versions whose contents mean something else now.

@@ -29,7 +29,7 @@ fn show(change: &LayoutChange) -> String {
         writeln!(
             out,
             "{} {}:{} -> {}:{} x{} number={} signed={}",
-            f.name, o.offset, o.size, n.offset, n.size, f.count, f.number, f.signed
+            f.name, o.offset, o.width, n.offset, n.width, f.count, f.number, f.signed
         )
         .unwrap();
     }

@@ -1,7 +1,7 @@
 //! The pointers of a channel in a registry: bundles under a tag, part 9 of the standard.
 
 use skep_spec::oci::{Annotations, Descriptor, ImageManifest};
-use skep_spec::{Channel, Digest, PackageRef, media};
+use skep_spec::{Channel, Digest, PackageRef, chain, media};
 use skep_trust::bundle::BUNDLE_MAX;
 use skep_trust::verify::BUNDLES_MAX;
 
@@ -9,9 +9,6 @@ use super::Registry;
 use super::error::RegistryError;
 use super::push::Pushed;
 use crate::signatures::EMPTY;
-
-/// What a channel's tag begins with.
-pub(super) const PREFIX: &str = "skep-channel-";
 
 impl Registry {
     /// The bundles of a package's channel, of which nobody checked any; none where it has no such channel.
@@ -25,13 +22,13 @@ impl Registry {
     ) -> Result<Vec<Vec<u8>>, RegistryError> {
         let repository = reference.repository();
         let action = format!("look up the channel '{channel}' of {repository}");
-        let tag = format!("{PREFIX}{channel}");
+        let tag = channel.tag();
         let Some(bytes) = self.manifest(&action, &repository, &tag).await? else {
             return Ok(Vec::new());
         };
         let refuse = |why: String| self.http.misbehaves(&action, why);
         let manifest = ImageManifest::parse(&bytes)
-            .map_err(|e| refuse(format!("the tag {tag}: {}", super::http::chain(&e))))?;
+            .map_err(|e| refuse(format!("the tag {tag}: {}", chain(&e))))?;
         if manifest.artifact_type.as_deref() != Some(media::CHANNEL) {
             return Err(refuse(format!("the tag {tag} is no channel's")));
         }
@@ -65,15 +62,11 @@ impl Registry {
         let layers = bundles.iter().map(|bundle| Descriptor::of(media::BUNDLE, bundle)).collect();
         let config = Descriptor::of(media::EMPTY, EMPTY);
         let manifest = ImageManifest::new(media::CHANNEL, config, layers, Annotations::new());
-        let (bytes, tag) = (manifest.to_bytes(), format!("{PREFIX}{channel}"));
+        let (bytes, tag) = (manifest.to_bytes(), channel.tag());
         push.manifest(&tag, media::MANIFEST, bytes.clone()).await?;
         match self.manifest(&action, &repository, &tag).await? {
             Some(stays) if stays == bytes => Ok(()),
-            _ => {
-                let why =
-                    "somebody else moves it at the same time; look where it points, and try again";
-                Err(self.http.misbehaves(&action, why.into()))
-            }
+            _ => Err(self.http.overwritten(&action, "its tag")),
         }
     }
 }

@@ -126,7 +126,7 @@ pub enum RegistryError {
     },
     /// More bytes than a document of this kind may have.
     #[error(
-        "cannot {action}: {registry} sends more than the {limit} bytes allowed; nothing was kept"
+        "cannot {action}: {registry} sends more than the {limit} bytes allowed; nothing was kept: check the address, and tell whoever runs the registry or publishes the package"
     )]
     TooLarge {
         /// What was being done, on what.
@@ -138,7 +138,7 @@ pub enum RegistryError {
     },
     /// Another length than the descriptor or the header said.
     #[error(
-        "cannot {action}: {registry} lies about its length: {expected} bytes were announced, {found} came; nothing was kept"
+        "cannot {action}: {registry} lies about its length: {expected} bytes were announced, {found} came; nothing was kept: try again, and if that does not help, tell whoever runs it"
     )]
     Length {
         /// What was being done, on what.
@@ -177,7 +177,9 @@ pub enum RegistryError {
         found: Digest,
     },
     /// An answer that the distribution spec does not allow, or that we refuse to follow.
-    #[error("cannot {action}: {registry} answers what it should not: {why}")]
+    #[error(
+        "cannot {action}: {registry} answers what it should not: {why}; check that this is the right address, and tell whoever runs it"
+    )]
     Misbehaves {
         /// What was being done, on what.
         action: String,
@@ -185,6 +187,18 @@ pub enum RegistryError {
         registry: String,
         /// What it did.
         why: String,
+    },
+    /// Others wrote the same tag at the same time, which no registry locks, and what was written did not stay.
+    #[error(
+        "cannot {action}: others write {what} in {registry} at the same time, and ours did not stay; look at what is there when they are done, and try again"
+    )]
+    Overwritten {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// What the tag says.
+        what: &'static str,
     },
     /// The package in the layout is not the one that the reference names.
     #[error("cannot push as {reference}: the layout holds {found}; a push never renames")]
@@ -205,7 +219,9 @@ pub enum RegistryError {
         here: Vec<String>,
     },
     /// The layout holds something that is no package.
-    #[error("cannot {action}: the layout is not a package's: {why}")]
+    #[error(
+        "cannot {action}: the layout is not a package's: {why}; make it anew with 'skep pack' or 'skep pull'"
+    )]
     Layout {
         /// What was being done, on what.
         action: String,

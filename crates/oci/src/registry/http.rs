@@ -7,15 +7,15 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, LOCATION, RANGE,
 };
 use reqwest::{Method, StatusCode, Url};
+use skep_spec::chain;
 use tokio::time::Instant;
 
 use super::error::RegistryError;
+use super::tries::Tries;
 use crate::store::Received;
 
 /// Bytes a second that a registry sends at least.
 const SLOWEST: u64 = 16 * 1024;
-/// How often a request is sent that brings nothing.
-const TRIES: u32 = 3;
 /// Most redirects that are followed for one request.
 const REDIRECTS_MAX: usize = 5;
 /// Bytes of an error's body that are looked at for what the registry says.
@@ -128,6 +128,10 @@ impl Http {
         &self.limits
     }
 
+    pub(super) fn tries(&self) -> Tries {
+        Tries::new(self.limits.back_off)
+    }
+
     pub(super) fn registry(&self) -> &str {
         &self.registry
     }
@@ -169,7 +173,7 @@ impl Http {
         get: &Get<'_>,
         received: &mut Received,
     ) -> Result<Answer, RegistryError> {
-        let (begun, mut pause, mut failures) = (Instant::now(), self.limits.back_off, 0);
+        let (begun, mut tries) = (Instant::now(), self.tries());
         let mut most = received.len();
         loop {
             let from = match get.body {
@@ -186,13 +190,7 @@ impl Http {
                 most = received.len();
                 continue;
             }
-            failures += 1;
-            if failures == TRIES || !error.is_passing() {
-                return Err(error);
-            }
-            // A registry that is busy or starts again says not when it is back: each try gives it twice the time.
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            tries.again(error).await?;
         }
     }
 
@@ -339,6 +337,11 @@ impl Http {
         RegistryError::Broken { action: action.into(), registry: self.registry.clone(), why }
     }
 
+    /// Others write `what` at the same time: nobody's lie.
+    pub(super) fn overwritten(&self, action: &str, what: &'static str) -> RegistryError {
+        RegistryError::Overwritten { action: action.into(), registry: self.registry.clone(), what }
+    }
+
     pub(super) fn misbehaves(&self, action: &str, why: String) -> RegistryError {
         RegistryError::Misbehaves { action: action.into(), registry: self.registry.clone(), why }
     }
@@ -418,17 +421,6 @@ fn what_it_says(body: &[u8]) -> Option<String> {
     let message = document.pointer("/errors/0/message")?.as_str()?;
     let message: String = message.chars().filter(|c| !c.is_control()).take(SAID_SHOWN).collect();
     (!message.is_empty()).then_some(message)
-}
-
-/// An error with its causes, the last of which is what people need ("connection refused").
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod pull;
 mod push;
 mod referrers;
 mod tags;
+mod tries;
 
 use reqwest::{Method, StatusCode};
 use skep_spec::oci::MAX_DOCUMENT;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
-use skep_spec::{Arch, Digest, PackageRef, Version, media};
+use skep_spec::{Arch, Digest, PackageRef, Version, chain, media};
 use skep_trust::admit::LAYER_MAX;
 
 use super::Registry;
@@ -81,7 +81,7 @@ impl Registry {
         RegistryError::NotAPackage {
             action: action.to_owned(),
             registry: self.host().to_owned(),
-            why: format!("the {what}: {}", super::http::chain(error)),
+            why: format!("the {what}: {}", chain(error)),
         }
     }
 }

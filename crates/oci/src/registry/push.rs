@@ -11,7 +11,7 @@ use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 use reqwest::StatusCode;
 use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
-use skep_spec::{Digest, PackageRef, media};
+use skep_spec::{Digest, PackageRef, chain, media};
 use skep_trust::admit::LAYER_MAX;
 
 use super::Registry;
@@ -121,7 +121,7 @@ impl Registry {
     }
 
     fn layout(&self, action: &str, error: &dyn std::error::Error) -> RegistryError {
-        RegistryError::Layout { action: action.to_owned(), why: super::http::chain(error) }
+        RegistryError::Layout { action: action.to_owned(), why: chain(error) }
     }
 
     pub(super) async fn pusher<'a>(
@@ -278,20 +278,17 @@ impl Pusher<'_> {
             let share = (RandomState::new().build_hasher().finish() % 256) as u32;
             tokio::time::sleep(pause / 2 + pause * share / 256).await;
         }
-        let why = "others write the list of signatures at the same time, and ours does not stay";
-        Err(self.registry.http.misbehaves(self.action, why.into()))
+        Err(self.registry.http.overwritten(self.action, "the list of its signatures"))
     }
 
     async fn upload(&self, upload: &Upload) -> Result<(), RegistryError> {
-        let mut pause = self.registry.http.limits().back_off;
-        for _ in 0..2 {
+        let mut tries = self.registry.http.tries();
+        loop {
             match self.upload_once(upload).await {
-                Err(error) if error.is_passing() => tokio::time::sleep(pause).await,
-                result => return result,
+                Ok(()) => return Ok(()),
+                Err(error) => tries.again(error).await?,
             }
-            pause *= 2;
         }
-        self.upload_once(upload).await
     }
 
     async fn upload_once(&self, upload: &Upload) -> Result<(), RegistryError> {

@@ -3,11 +3,11 @@
 use reqwest::header::{HeaderMap, LINK};
 use reqwest::{Method, StatusCode};
 use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
-use skep_spec::{Digest, PackageRef, media};
+use skep_spec::{Digest, PackageRef, chain, media};
 use skep_trust::bundle::BUNDLE_MAX;
 
 use super::error::RegistryError;
-use super::http::{Body, chain};
+use super::http::Body;
 use super::{Read, Registry};
 use crate::signatures::{REFERRERS_MAX, is_bundle_of};
 

@@ -3,11 +3,11 @@
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use skep_spec::oci::MAX_DOCUMENT;
-use skep_spec::{Channel, PackageRef, Version, json};
+use skep_spec::{Channel, PackageRef, Version, chain, json};
 
 use super::error::RegistryError;
-use super::http::{Body, chain};
-use super::{Read, Registry, channel};
+use super::http::Body;
+use super::{Read, Registry};
 
 /// Most pages that are followed, of as many tags as the registry likes.
 const PAGES_MAX: usize = 64;
@@ -64,10 +64,8 @@ impl Registry {
 
 impl Tags {
     fn add(&mut self, tag: &str) {
-        match tag.strip_prefix(channel::PREFIX) {
-            Some(channel) => self.channels.extend(channel.parse::<Channel>()),
-            None => self.versions.extend(Version::from_tag(tag)),
-        }
+        self.versions.extend(Version::from_tag(tag));
+        self.channels.extend(Channel::from_tag(tag));
     }
 
     fn sorted(mut self) -> Self {

@@ -6,9 +6,8 @@ use std::fs;
 use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
 use skep_spec::{Digest, media};
 
-use super::error::io_error;
 use super::part::PART;
-use super::{Store, StoreError};
+use super::{Store, StoreError, io_error};
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

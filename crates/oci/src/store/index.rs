@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use skep_spec::oci::{Descriptor, Index};
 use skep_spec::{Digest, PackageName, PackageRef, Version, media};
 
-use super::error::io_error;
-use super::{Store, StoreError};
+use super::{Store, StoreError, io_error};
 use crate::regular;
 
 pub(super) const FILE: &str = "index.json";

@@ -5,7 +5,6 @@
 
 mod collect;
 mod copy;
-mod error;
 mod index;
 mod part;
 
@@ -18,10 +17,10 @@ use skep_spec::oci::{Descriptor, Layout};
 use skep_trust::Blobs;
 
 pub use self::collect::Collected;
-pub use self::error::StoreError;
-pub(crate) use self::error::io_error;
 pub(crate) use self::index::{choose, packages_of};
 pub(crate) use self::part::Received;
+pub use crate::error::StoreError;
+pub(crate) use crate::error::io_error;
 use crate::{durable, regular};
 
 /// A store in a folder.

@@ -18,12 +18,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skep_kernel::MapHandle;
 use skep_kernel::maps::kind;
-use skep_spec::ServiceName;
+use skep_spec::{ServiceName, chain};
 
 pub(crate) use source::{Source, decoding_of, decodings};
 pub use stream::{Event, EventStream, Format, Next};
 
-use crate::error::{RuntimeError, chain};
+use crate::error::RuntimeError;
 use crate::events::consumer::Consumer;
 use crate::runtime::{Runtime, facts_of};
 use crate::state::Generation;

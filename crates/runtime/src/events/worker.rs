@@ -18,8 +18,6 @@ const BATCH: usize = 512;
 const WAIT: Duration = Duration::from_millis(100);
 /// Batches that are still read from a perf buffer when its reader ends.
 const LAST_BATCHES: usize = 256;
-/// Pages of a perf buffer for each CPU.
-const PERF_PAGES: usize = 64;
 
 /// A thread that reads some buffers; it ends when this value goes, and has read perf buffers to their end then.
 #[derive(Debug)]
@@ -55,7 +53,8 @@ impl Worker {
         readers: Arc<Readers>,
         source: Source,
     ) -> Result<Self, RuntimeError> {
-        let mut perf = Perf { reader: perf::Reader::new(&source.map, PERF_PAGES)?, source };
+        let mut perf =
+            Perf { reader: perf::Reader::new(&source.map, perf::Reader::PAGES)?, source };
         let (waker, room) = (perf.reader.waker(), perf.reader.room());
         Self::start(name, readers, waker, room, move |readers, stop, _| {
             (Vec::new(), perf.read_until(readers, stop))
@@ -82,11 +81,7 @@ impl Worker {
             }
             rest
         };
-        let failed = |source| RuntimeError::File {
-            action: "start the thread",
-            path: name.to_owned(),
-            source,
-        };
+        let failed = |source| RuntimeError::Thread { name: name.to_owned(), source };
         let thread = thread::Builder::new().name(name.to_owned()).spawn(read).map_err(failed)?;
         Ok(Self { stop, waker, readers, room, thread: Some(thread) })
     }

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use skep_kernel::maps::Update;
-use skep_kernel::merge::{Field, Merger, Op as MergeOp, Span};
+use skep_kernel::merge::Merger;
 use skep_kernel::{KernelError, MapHandle};
 use skep_spec::ServiceName;
-use skep_spec::manifest::Merge;
 
 use crate::error::RuntimeError;
 use crate::plan::{FieldMove, MapChange};
@@ -82,10 +81,10 @@ impl Runtime {
         service: &ServiceName,
         from: &Generation,
         to: &Generation,
-        (map, fields): (&str, Vec<Field>),
+        (map, fields): (&str, &[FieldMove]),
     ) -> Result<(Merger, MapHandle), RuntimeError> {
         let (old, new) = self.both(service, from, to, map)?;
-        Ok((Merger::new(&old, &new, &fields)?, old))
+        Ok((Merger::new(&old, &new, fields)?, old))
     }
 
     fn both(
@@ -135,32 +134,13 @@ fn copy(old: &MapHandle, new: &MapHandle, fields: &[FieldMove]) -> Result<(), Ke
 }
 
 /// The maps whose entries move, with their fields.
-fn moves(changes: &BTreeMap<String, MapChange>) -> impl Iterator<Item = (&str, Vec<Field>)> {
+fn moves(changes: &BTreeMap<String, MapChange>) -> impl Iterator<Item = (&str, &[FieldMove])> {
     changes.iter().filter_map(|(map, change)| {
         let fields = match change {
             MapChange::Migrate { fields } => fields,
             MapChange::Variables { moved, .. } if !moved.is_empty() => moved,
             _ => return None,
         };
-        Some((map.as_str(), fields.iter().map(field).collect()))
+        Some((map.as_str(), fields.as_slice()))
     })
-}
-
-fn field(field: &FieldMove) -> Field {
-    let span = |place: crate::plan::Place| Span {
-        offset: place.offset as usize,
-        width: place.width as usize,
-    };
-    Field {
-        old: span(field.old),
-        new: span(field.new),
-        count: field.count as usize,
-        signed: field.signed,
-        op: match field.merge {
-            Merge::Sum => MergeOp::Sum,
-            Merge::Max => MergeOp::Max,
-            Merge::Min => MergeOp::Min,
-            Merge::Last => MergeOp::Last,
-        },
-    }
 }

@@ -82,13 +82,14 @@ fn key(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use skep_object::layout::{FieldPair, Span};
+    use skep_object::layout::FieldPair;
+    use skep_spec::life::FieldSpan;
 
     use super::*;
 
     #[test]
     fn the_lines_that_would_allow_it() {
-        let span = Span { offset: 0, size: 8 };
+        let span = FieldSpan { offset: 0, width: 8 };
         let pair = |name: &str, number| {
             let name = name.to_owned();
             FieldPair { name, old: span, new: span, count: 1, number, signed: false }

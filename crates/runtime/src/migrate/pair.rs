@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use skep_object::event::event_type;
-use skep_object::layout::{FieldPair, LayoutChange, Span, compare};
+use skep_object::layout::{FieldPair, LayoutChange, compare};
 use skep_object::{Btf, Facts, MapFacts, MapKind, MapOrigin, TypeId};
 use skep_spec::life::{Class, Moved, class};
 use skep_spec::manifest::{Map, Merge, Upgrade};
 
 use super::decide::{Held, Side};
-use crate::plan::{Exactness, FieldMove, MapChange, MapPlan, Place};
+use crate::plan::{Exactness, FieldMove, MapChange, MapPlan};
 use crate::state::LOST;
 
 /// A map of both versions.
@@ -139,11 +139,10 @@ pub(super) fn fields(
 }
 
 pub(super) fn field_move(pair: &FieldPair, merge: Merge) -> FieldMove {
-    let place = |span: Span| Place { offset: span.offset, width: span.size };
     FieldMove {
         name: pair.name.clone(),
-        old: place(pair.old),
-        new: place(pair.new),
+        old: pair.old,
+        new: pair.new,
         count: pair.count,
         signed: pair.signed,
         merge,

@@ -7,7 +7,7 @@ use skep_object::{Btf, Global, TypeId};
 use skep_spec::manifest::Merge;
 
 use super::pair::{Pair, Version, field_move, fields, plan, reset};
-use crate::plan::{Exactness, FieldMove, MapChange, MapPlan, Place};
+use crate::plan::{Exactness, FieldMove, FieldSpan, MapChange, MapPlan};
 
 impl Pair<'_> {
     /// Constants are the version's own; variables are copied, or moved where the manifest says how.
@@ -50,7 +50,7 @@ impl Pair<'_> {
         }
         let place = |global: &Global| {
             let offset = u32::try_from(global.offset).ok()?;
-            Some(Place { offset, width: u32::try_from(global.size).ok()? })
+            Some(FieldSpan { offset, width: u32::try_from(global.size).ok()? })
         };
         let (from, to) = (place(old)?, place(new)?);
         let types = self.types().and_then(|(a, b)| Some((a, old.ty?, b, new.ty?)));
@@ -71,7 +71,7 @@ impl Pair<'_> {
 fn moved(
     name: &str,
     (a, old, b, new): (&Btf, TypeId, &Btf, TypeId),
-    (from, to): (Place, Place),
+    (from, to): (FieldSpan, FieldSpan),
     merge: Merge,
 ) -> Option<Vec<FieldMove>> {
     let pairs = fields(a, old, b, new, &BTreeMap::new());

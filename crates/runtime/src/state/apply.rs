@@ -312,10 +312,10 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
-    use skep_kernel::program::ProgramKind;
+    use skep_kernel::program::LoadKind;
 
     use super::*;
-    use crate::state::{Attachment, Kind, Mechanism, ProgramRecord};
+    use crate::state::{Attachment, Mechanism, ProgramRecord};
 
     /// A generation with a program on each of these hooks.
     fn generation(number: u64, hooks: &[&str]) -> Generation {
@@ -325,7 +325,7 @@ mod tests {
         });
         let program = |hook: &&str| {
             let (function, object) = ((*hook).to_owned(), "o".to_owned());
-            let kind = Kind::from(&ProgramKind::default());
+            let kind = LoadKind::default();
             let hook = (*hook).to_owned();
             (hook.clone(), ProgramRecord { function, object, id: 1, kind, hook: Some(hook) })
         };
@@ -340,7 +340,7 @@ mod tests {
             target: target.parse().unwrap(),
             mechanism: Mechanism::Stub,
             attachment: Attachment::Link { id: 1 },
-            kind: Kind::default(),
+            kind: LoadKind::default(),
             func_ip: false,
         };
         let [first, second] = [generation(1, &["a", "b", "c"]), generation(2, &["a"])];

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use skep_kernel::attach::tc::{Filter, Place};
-use skep_kernel::program::ProgramKind;
+use skep_kernel::attach::tc::{Filter, FilterPlace};
+use skep_kernel::program::LoadKind;
 use skep_spec::Target;
+pub use skep_spec::life::Mechanism;
 
 /// One place of the kernel that a service is attached to. It outlives generations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,23 +18,9 @@ pub struct Hook {
     /// What holds it.
     pub attachment: Attachment,
     /// What every program on it must be to the kernel.
-    pub kind: Kind,
+    pub kind: LoadKind,
     /// Whether its stub calls `bpf_get_func_ip`, so that programs behind it may.
     pub func_ip: bool,
-}
-
-/// How a program is replaced on a hook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mechanism {
-    /// A stub that calls the slot which the service's switch word picks.
-    Stub,
-    /// The link's program is replaced (xdp, tcx, cgroup).
-    Update,
-    /// The tc filter's program is replaced, at the same handle and priority.
-    Replace,
-    /// It can't be replaced without a gap or a doubled event.
-    Fixed,
 }
 
 /// What holds a program on its hook.
@@ -79,7 +66,7 @@ impl Attachment {
     #[must_use]
     pub fn filter(&self) -> Option<Filter> {
         let Self::Tc { ifindex, egress, priority, handle } = *self else { return None };
-        Some(Filter { ifindex, egress, place: Place { priority, handle } })
+        Some(Filter { ifindex, egress, place: FilterPlace { priority, handle } })
     }
 }
 
@@ -98,52 +85,7 @@ impl fmt::Display for Attachment {
 
 impl From<Filter> for Attachment {
     fn from(filter: Filter) -> Self {
-        let Filter { ifindex, egress, place: Place { priority, handle } } = filter;
+        let Filter { ifindex, egress, place: FilterPlace { priority, handle } } = filter;
         Self::Tc { ifindex, egress, priority, handle }
-    }
-}
-
-/// What a program is to the kernel; two programs of one hook must agree in all of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kind {
-    /// `BPF_PROG_TYPE_*`.
-    pub prog_type: u32,
-    /// `BPF_*` of enum bpf_attach_type; 0 where the type has none.
-    pub expected_attach_type: u32,
-    /// What of the kernel's BTF it attaches to.
-    pub attach_to: Option<String>,
-    /// May sleep.
-    pub sleepable: bool,
-    /// Takes multi-buffer XDP frames.
-    pub xdp_frags: bool,
-}
-
-impl Kind {
-    /// Whether a hook of this kind may run a program of kind `other`.
-    #[must_use]
-    pub fn takes(&self, other: &Self) -> bool {
-        const TRACING: u32 = 26; // BPF_PROG_TYPE_*, include/uapi/linux/bpf.h
-        const LSM: u32 = 29;
-        let bound = matches!(self.prog_type, TRACING | LSM);
-        let rest = |kind: &Self| {
-            (kind.prog_type, kind.expected_attach_type, kind.sleepable, kind.xdp_frags)
-        };
-        rest(self) == rest(other) && (!bound || self.attach_to == other.attach_to)
-    }
-}
-
-impl From<&ProgramKind> for Kind {
-    fn from(kind: &ProgramKind) -> Self {
-        let ProgramKind { prog_type, expected_attach_type, attach_to, sleepable, xdp_frags } =
-            kind.clone();
-        Self { prog_type, expected_attach_type, attach_to, sleepable, xdp_frags }
-    }
-}
-
-impl From<&Kind> for ProgramKind {
-    fn from(kind: &Kind) -> Self {
-        let Kind { prog_type, expected_attach_type, attach_to, sleepable, xdp_frags } =
-            kind.clone();
-        Self { prog_type, expected_attach_type, attach_to, sleepable, xdp_frags }
     }
 }

@@ -13,10 +13,11 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use skep_kernel::program::LoadKind;
 use skep_spec::life::{self, Interrupted};
 use skep_spec::{ServiceName, Version};
 
-pub use hook::{Attachment, Hook, Kind, Mechanism};
+pub use hook::{Attachment, Hook, Mechanism};
 pub use record::{Outcome, Record};
 pub use skep_spec::life::Op;
 
@@ -142,7 +143,7 @@ pub struct ProgramRecord {
     /// Its id in this kernel.
     pub id: u32,
     /// What it is to the kernel.
-    pub kind: Kind,
+    pub kind: LoadKind,
     /// Its hook; none for programs that others call.
     pub hook: Option<String>,
 }
@@ -209,6 +210,12 @@ impl Service {
     #[must_use]
     pub fn active(&self) -> Option<&Generation> {
         self.generations.get(&self.active)
+    }
+
+    /// The generation that a rollback returns to.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Generation> {
+        self.generations.get(&self.previous?)
     }
 
     /// The program that `generation` has on `hook`.

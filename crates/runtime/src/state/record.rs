@@ -198,7 +198,7 @@ impl Record {
 
     /// Whether it must be on the disk before the next kernel call.
     #[must_use]
-    pub const fn is_intent(&self) -> bool {
+    pub const fn is_synced(&self) -> bool {
         matches!(
             self,
             Self::Boot { .. }

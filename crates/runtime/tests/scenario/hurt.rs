@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use skep_kernel::{MapHandle, bpffs};
 use skep_runtime::pins::Pins;
 use skep_runtime::status::{ServiceState, Status};
-use skep_runtime::{Install, Recovery, Runtime};
+use skep_runtime::{Recovery, Request, Runtime};
 use skep_spec::ServiceName;
 
 use crate::equal::{equal, text};
@@ -20,8 +20,8 @@ pub fn other() -> ServiceName {
     "other".parse().expect("a name")
 }
 
-pub fn as_other(job: &Job) -> Install {
-    Install { service: other(), ..job.install() }
+pub fn as_other(job: &Job) -> Request {
+    Request { service: other(), ..job.install() }
 }
 
 /// The service of every test, and another one beside it.
@@ -50,6 +50,23 @@ pub fn lose_hooks(place: &Place) -> Result<(), String> {
 pub fn status(runtime: &Runtime, service: &ServiceName) -> Result<Status, String> {
     let mut list = runtime.services().into_iter();
     list.find(|status| status.service == *service).ok_or_else(|| format!("{service} is not listed"))
+}
+
+/// That whatever would change a service which runs partly is refused, for that reason.
+pub fn changes_nothing(runtime: &mut Runtime, job: &Job, why: &str) -> Result<(), String> {
+    let (install, second) = (job.install_again(), job.package(2)?);
+    let refused = [
+        runtime.plan_upgrade(&second, &install).err(),
+        runtime.upgrade(&second, &install).err(),
+        runtime.rollback(&Job::service()).err(),
+    ];
+    for error in refused {
+        let error = error.ok_or("not refused")?;
+        equal("code", error.code(), "runs-partly").map_err(|e| format!("{e}: {error}"))?;
+        equal("hint", error.hint().unwrap_or_default().contains("restart skepd"), true)?;
+        equal("why", error.to_string().contains(why), true).map_err(|e| format!("{e}: {error}"))?;
+    }
+    Ok(())
 }
 
 /// That the other service can be upgraded and goes, and that nothing is left.
@@ -128,7 +145,7 @@ pub fn lost_for_good(place: &Place) -> Outcome {
         }
     }
     let (mut runtime, _) = job.recover(&[]).map_err(text)?;
-    let third = Install { service: "third".parse().map_err(text)?, ..job.install() };
+    let third = Request { service: "third".parse().map_err(text)?, ..job.install() };
     runtime.install(&job.package(1)?, &third).map_err(text)?;
     runtime.remove(&third.service).map_err(text)?;
     runtime.remove(&Job::service()).map_err(text)?;

@@ -8,7 +8,7 @@ use skep_kernel::bpffs;
 use skep_runtime::journal::{Journal, JournalError};
 use skep_runtime::pins::Pins;
 use skep_runtime::state::{Attachment, Record};
-use skep_runtime::{EventStream, Install, Next, Runtime, RuntimeError};
+use skep_runtime::{EventStream, Next, Request, Runtime, RuntimeError};
 
 use crate::equal::{equal, text};
 use crate::events::{PAUSE, made};
@@ -164,19 +164,24 @@ pub fn damaged(place: &Place) -> Outcome {
     Ok("refused".to_owned())
 }
 
+/// An upgrade and its rollback while events are made; gives the number after the last one.
+fn there_and_back(runtime: &mut Runtime, job: &Job) -> Result<u64, String> {
+    let generator = Generator::start(Kind::Rename, 1, PAUSE);
+    generator.wait(100);
+    runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
+    generator.wait(100);
+    runtime.rollback(&Job::service()).map_err(text)?;
+    generator.wait(100);
+    Ok(generator.stop())
+}
+
 /// Different rings: the old one is read to its end before the new one, there and back, for two readers.
 pub fn own_rings(place: &Place) -> Outcome {
     let (job, mut runtime) = place.installed()?;
     let service = Job::service();
     let streams =
         [runtime.events(&service).map_err(text)?, runtime.events(&service).map_err(text)?];
-    let generator = Generator::start(Kind::Rename, 1, PAUSE);
-    generator.wait(100);
-    runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
-    generator.wait(100);
-    runtime.rollback(&service).map_err(text)?;
-    generator.wait(100);
-    let end = generator.stop();
+    let end = there_and_back(&mut runtime, &job)?;
     for stream in &streams {
         equal("events in order", numbers(stream, end)?, (1..end).collect())?;
     }
@@ -188,13 +193,7 @@ pub fn own_rings(place: &Place) -> Outcome {
 pub fn rings_without_reader(place: &Place) -> Outcome {
     let (job, mut runtime) = place.installed()?;
     let service = Job::service();
-    let generator = Generator::start(Kind::Rename, 1, PAUSE);
-    generator.wait(100);
-    runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
-    generator.wait(100);
-    runtime.rollback(&service).map_err(text)?;
-    generator.wait(100);
-    let end = generator.stop();
+    let end = there_and_back(&mut runtime, &job)?;
     let stream = runtime.events(&service).map_err(text)?;
     let mut events = numbers(&stream, end)?;
     events.sort_unstable();
@@ -225,13 +224,7 @@ pub fn perf_buffer(place: &Place) -> Outcome {
     let service = Job::service();
     let streams =
         [runtime.events(&service).map_err(text)?, runtime.events(&service).map_err(text)?];
-    let generator = Generator::start(Kind::Rename, 1, PAUSE);
-    generator.wait(100);
-    runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
-    generator.wait(100);
-    runtime.rollback(&service).map_err(text)?;
-    generator.wait(100);
-    let end = generator.stop();
+    let end = there_and_back(&mut runtime, &job)?;
     for stream in &streams {
         let mut events = numbers(stream, end)?;
         events.sort_unstable(); // each CPU has a buffer of its own
@@ -268,7 +261,7 @@ pub fn full_ring_of_the_gone(place: &Place) -> Outcome {
     let (job, mut runtime) = place.installed()?;
     let service = Job::service();
     let mut lost = 0;
-    let upgrade = |runtime: &mut Runtime, install: Install| {
+    let upgrade = |runtime: &mut Runtime, install: Request| {
         runtime.upgrade(&job.package(2)?, &install).map(drop).map_err(text)
     };
     for step in ["installed", "first", "rollback", "again", "otherwise"] {

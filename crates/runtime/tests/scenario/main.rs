@@ -78,20 +78,10 @@ fn answer(job: &str) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{}", chain(error.as_ref()));
+            eprintln!("{}", skep_spec::chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn run(objects: &Objects, asked: &[String], part: Option<&str>) -> ExitCode {

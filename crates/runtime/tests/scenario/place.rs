@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde::{Deserialize, Serialize};
-use skep_kernel::program::ProgramKind;
+use skep_kernel::program::LoadKind;
 use skep_kernel::{MapHandle, Program, bpffs};
-use skep_runtime::{Cause, Detail, Dirs, Faults, Install, Packages, Recovery, Runtime};
+use skep_runtime::{Cause, Detail, Dirs, Faults, Packages, Recovery, Request, Runtime};
 use skep_spec::{Digest, ServiceName};
 use skep_trust::{Package, Verified};
 
@@ -184,7 +184,7 @@ impl Place {
     /// The ids of a generation's programs, by their pins.
     pub fn programs(&self, generation: u64) -> Result<Vec<u32>, String> {
         let pins = skep_runtime::pins::Pins::new(&self.bpffs, &Job::service());
-        let id = |pin: &PathBuf| Program::open_pinned(pin, ProgramKind::default())?.id();
+        let id = |pin: &PathBuf| Program::open_pinned(pin, LoadKind::default())?.id();
         let programs = bpffs::pins(&pins.programs(generation)).map_err(text)?;
         programs.iter().map(id).collect::<Result<_, _>>().map_err(text)
     }
@@ -245,14 +245,14 @@ impl Job {
         objects.package(&self.set, version, self.target.as_deref()).map(verified)
     }
 
-    pub fn install(&self) -> Install {
+    pub fn install(&self) -> Request {
         let params = BTreeMap::from([("pid".to_owned(), self.pid.to_string())]);
-        Install { service: Self::service(), params }
+        Request { service: Self::service(), params }
     }
 
     /// The same in another spelling, which is another configuration.
-    pub fn install_again(&self) -> Install {
+    pub fn install_again(&self) -> Request {
         let params = BTreeMap::from([("pid".to_owned(), format!("{:#x}", self.pid))]);
-        Install { service: Self::service(), params }
+        Request { service: Self::service(), params }
     }
 }

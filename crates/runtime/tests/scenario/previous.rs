@@ -10,7 +10,7 @@ use skep_runtime::Recovery;
 use crate::equal::{equal, text};
 use crate::events::{PAUSE, made};
 use crate::generator::{Generator, Kind};
-use crate::hurt::{pins_of, status};
+use crate::hurt::{changes_nothing, pins_of, status};
 use crate::place::{Job, Place};
 use crate::tests::Outcome;
 use crate::waits::killed;
@@ -171,19 +171,7 @@ fn while_partly(place: &Place, target: &str) -> Outcome {
     let named = format!("hook 'on_cgroup_skb' at {target} is not attached (");
     equal("why", why.contains(&named) && why.contains("cannot find the cgroup"), true)
         .map_err(|e| format!("{e}: {why}"))?;
-    let (install, second) = (job.install_again(), job.package(2)?);
-    let refused = [
-        runtime.plan_upgrade(&second, &install).err(),
-        runtime.upgrade(&second, &install).err(),
-        runtime.rollback(&service).err(),
-    ];
-    for error in refused {
-        let error = error.ok_or("not refused")?;
-        equal("code", error.code(), "runs-partly")?;
-        equal("hint", error.hint().unwrap_or_default().contains("restart skepd"), true)?;
-        equal("why", error.to_string().contains(&why), true)
-            .map_err(|e| format!("{e}: {error}"))?;
-    }
+    changes_nothing(&mut runtime, &job, &why)?;
     let end = made(Kind::Rename, 1, 50);
     let stream = runtime.events(&service).map_err(text)?;
     equal("events", crate::lives::numbers(&stream, end)?, (1..end).collect())?;

@@ -5,13 +5,12 @@ use skep_runtime::{Runtime, RuntimeError};
 use skep_spec::manifest::{Alternatives, Otherwise};
 use skep_trust::Package;
 
-use crate::chain;
 use crate::equal::{equal, text};
 use crate::objects::verified;
 use crate::place::{Job, Place};
 use crate::tests::Outcome;
 
-type Change = fn(&mut Package, &mut skep_runtime::Install);
+type Change = fn(&mut Package, &mut skep_runtime::Request);
 
 /// What is wrong, and what the message says.
 const WRONG: &[(Change, &str)] = &[
@@ -68,13 +67,13 @@ fn program(package: &mut Package) -> &mut skep_spec::manifest::Program {
     package.manifest.program.get_mut("on_raw_tp").expect("the program")
 }
 
-fn at_an_empty_place(package: &mut Package, install: &mut skep_runtime::Install) {
+fn at_an_empty_place(package: &mut Package, install: &mut skep_runtime::Request) {
     program(package).target = Some("xdp/${param.where}".to_owned());
     param(package, "where", json!({ "type": "interface" }));
     install.params.insert("where".to_owned(), String::new());
 }
 
-fn level(package: &mut Package, install: &mut skep_runtime::Install, value: &str) {
+fn level(package: &mut Package, install: &mut skep_runtime::Request, value: &str) {
     param(package, "level", json!({ "type": "enum", "rodata": "level" }));
     install.params.insert("level".to_owned(), value.to_owned());
 }
@@ -141,7 +140,7 @@ fn nothing_there(runtime: &mut Runtime) -> Result<(), String> {
 }
 
 fn expect(error: &RuntimeError, words: &str) -> Result<(), String> {
-    let said = chain(error);
+    let said = skep_spec::chain(error);
     if said.contains(words) { Ok(()) } else { Err(format!("'{words}' is not in: {said}")) }
 }
 
@@ -178,12 +177,18 @@ pub fn no_such_hook(place: &Place) -> Outcome {
     Ok(plan.notes.join("; "))
 }
 
-/// A kprobe that no kernel has, and its alternative: the second runs, and the report says why.
+/// A kprobe that no kernel has: without an alternative the kernel is at fault, not the manifest; with one the second runs, and
+/// the report says why.
 pub fn alternatives(place: &Place) -> Outcome {
     let (job, mut runtime) = place.opened()?;
     let mut package = job.package(1)?.into_inner();
     let kprobe = package.manifest.program.get_mut("on_kprobe").ok_or("no kprobe")?;
     kprobe.target = Some("kprobe/no_such_function_anywhere".to_owned());
+    let mut alone = package.clone();
+    group(&mut alone, "on_kprobe");
+    let error = runtime.install(&verified(alone), &job.install()).err().ok_or("not refused")?;
+    expect(&error, "no alternative of 'hook' works on this kernel: on_kprobe: ")?;
+    equal("code", error.code(), "no-alternative")?;
     let r#try = vec![vec!["on_kprobe".to_owned()], vec!["on_raw_tp".to_owned()]];
     let group = Alternatives { r#try, otherwise: Otherwise::Refuse };
     package.manifest.alternatives.insert("hook".to_owned(), group);

@@ -1,10 +1,10 @@
 //! What the kernel counted, held against what was made.
 
 use skep_kernel::MapHandle;
-use skep_kernel::maps::MappedBytes;
+use skep_kernel::maps::MappedU64s;
 
 /// The `seen` map of each version, mapped: how often each number was seen. It lives on when the pins go.
-pub struct Seen(Vec<MappedBytes>);
+pub struct Seen(Vec<MappedU64s>);
 
 /// Numbers that were seen once.
 pub struct Tally {
@@ -15,7 +15,7 @@ pub struct Tally {
 
 impl Seen {
     pub fn new(maps: &[&MapHandle]) -> Result<Self, String> {
-        let map = |map: &&MapHandle| map.mmap_bytes(false).map_err(|e| e.to_string());
+        let map = |map: &&MapHandle| map.mmap().map_err(|e| e.to_string());
         Ok(Self(maps.iter().map(map).collect::<Result<_, _>>()?))
     }
 
@@ -46,10 +46,9 @@ impl Seen {
     }
 }
 
-fn times(map: &MappedBytes, number: u64) -> u64 {
-    let mut bytes = [0; 8];
-    let inside = map.read(number as usize * 8, &mut bytes);
-    if inside { u64::from_ne_bytes(bytes) } else { 0 }
+fn times(map: &MappedU64s, number: u64) -> u64 {
+    let index = number as usize;
+    if index < map.len() { map.load(index) } else { 0 }
 }
 
 /// The sum of the first eight bytes of every value.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::{Merge, Upgrade};
@@ -116,8 +117,8 @@ impl fmt::Display for Writers {
 }
 
 /// Where a field's elements lie in a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FieldSpan {
     /// Bytes from the start of the value.
     pub offset: u32,
     /// Bytes of one element.
@@ -130,9 +131,9 @@ pub struct Moved {
     /// How the two values become one.
     pub merge: Merge,
     /// In the old value.
-    pub old: Place,
+    pub old: FieldSpan,
     /// In the new value.
-    pub new: Place,
+    pub new: FieldSpan,
 }
 
 /// How exact moved contents are.
@@ -150,7 +151,7 @@ pub enum Class {
 /// The class of a map whose entries move; `writers` are the worse of both versions'.
 #[must_use]
 pub fn class(writers: Writers, fields: impl IntoIterator<Item = Moved>) -> Class {
-    let aligned = |at: Place| matches!(at.width, 4 | 8) && at.offset.is_multiple_of(at.width);
+    let aligned = |at: FieldSpan| matches!(at.width, 4 | 8) && at.offset.is_multiple_of(at.width);
     let adds = |field: Moved| field.merge == Merge::Sum && aligned(field.old) && aligned(field.new);
     match writers {
         Writers::None => Class::Exact,

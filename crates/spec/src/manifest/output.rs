@@ -80,6 +80,14 @@ pub enum OutputKind {
     Stacks,
 }
 
+impl OutputKind {
+    /// Whether it is a number that a map holds: a counter or a gauge.
+    #[must_use]
+    pub const fn counts(self) -> bool {
+        matches!(self, Self::Counter | Self::Gauge)
+    }
+}
+
 /// How a field is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Field {

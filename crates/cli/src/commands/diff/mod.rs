@@ -12,6 +12,7 @@ use skep_spec::{Manifest, PackageRef};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::options::{Choice, PlaceOptions, Transport};
 use crate::output::Output;
 use crate::subject::{ObjectBytes, Subject};
 
@@ -31,9 +32,8 @@ pub struct Diff {
     /// The same for the new version
     #[arg(long, value_name = "NAME:VERSION")]
     new_package: Option<PackageRef>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    transport: Transport,
 }
 
 /// What changed.
@@ -69,11 +69,12 @@ impl Diff {
     /// # Errors
     /// Either is none of those, or cannot be read.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let find = |what: &OsStr, package: Option<&PackageRef>| {
-            Subject::find(what, package, self.plain_http, config)
+        let find = |what: &OsStr, package| {
+            let options = PlaceOptions { choice: Choice { package }, transport: self.transport };
+            Subject::find(what, &options, config)
         };
-        let old = find(&self.old, self.old_package.as_ref())?;
-        let new = find(&self.new, self.new_package.as_ref())?;
+        let old = find(&self.old, self.old_package)?;
+        let new = find(&self.new, self.new_package)?;
         let objects = objects(&old, &new)?;
         let is_wider = |object: &Object| match object {
             Object::Added => true,

@@ -8,11 +8,11 @@ use std::ffi::OsString;
 
 use clap::Args;
 use serde::Serialize;
-use skep_spec::PackageRef;
 
 use self::object::Object;
 use crate::config::Config;
 use crate::error::Result;
+use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::subject::{Package, Subject};
 
@@ -24,15 +24,11 @@ use crate::subject::{Package, Subject};
 pub struct Inspect {
     /// A folder with skep.toml (built), an object, a binary that embeds objects, an OCI layout, a bundle, or a reference
     what: OsString,
-    /// Which package of a layout or bundle that holds several
-    #[arg(long, value_name = "NAME:VERSION")]
-    package: Option<PackageRef>,
     /// Show the instructions instead: of every program, or of one and what it calls
     #[arg(long, value_name = "PROGRAM", num_args = 0..=1, default_missing_value = "")]
     disasm: Option<String>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    options: PlaceOptions,
 }
 
 /// What is shown.
@@ -49,8 +45,7 @@ impl Inspect {
     /// # Errors
     /// It is none of those, or cannot be read.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let (package, http) = (self.package.as_ref(), self.plain_http);
-        let subject = Subject::find(&self.what, package, http, config)?;
+        let subject = Subject::find(&self.what, &self.options, config)?;
         if let Some(program) = &self.disasm {
             let program = Some(program.as_str()).filter(|program| !program.is_empty());
             return disasm::show(&subject.objects, program, output);

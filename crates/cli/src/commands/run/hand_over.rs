@@ -8,13 +8,12 @@ use std::process::Command;
 
 use skep_api::Run as Request;
 
-use crate::error::{Context as _, Error, Kind, Result};
-use crate::place;
+use crate::error::{Context as _, Error, Kind, Result, failed};
 
 /// Hands the request over on the standard input and becomes the daemon's binary: one process, which Ctrl-C ends.
 pub(super) fn become_skepd(request: &Request, objects: &BTreeMap<String, Vec<u8>>) -> Result<()> {
     let mut input = tempfile::tempfile().context(|| "can't make a temporary file")?;
-    let mut line = serde_json::to_vec(request).map_err(place::failed)?;
+    let mut line = serde_json::to_vec(request).map_err(failed)?;
     line.push(b'\n');
     let parts = std::iter::once(&line).chain(objects.values());
     let written =

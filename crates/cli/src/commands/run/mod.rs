@@ -23,10 +23,10 @@ use skep_spec::{Arch, Digest, PackageRef};
 use super::build;
 use crate::config::Config;
 use crate::daemon;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, failed};
 use crate::fetch::fetch;
+use crate::options::PlaceOptions;
 use crate::output::{Format, Output, width};
-use crate::place;
 use crate::subject::Named;
 
 /// Run a package, project or object now and show its events, until Ctrl-C
@@ -74,12 +74,8 @@ pub struct Run {
     /// Build a project into this folder instead of its own
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Which package of a layout or bundle that holds several
-    #[arg(long, value_name = "NAME:VERSION")]
-    package: Option<PackageRef>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    options: PlaceOptions,
     /// Run a package from a registry or layout even if no trusted key signed it
     #[arg(long)]
     allow_unsigned: bool,
@@ -95,7 +91,7 @@ impl Ready {
     /// What its objects say, by their names.
     fn facts(&self) -> Result<BTreeMap<String, Facts>> {
         let read = |(name, elf): (&String, &Vec<u8>)| {
-            Ok((name.clone(), Facts::parse(elf).map_err(place::failed)?))
+            Ok((name.clone(), Facts::parse(elf).map_err(failed)?))
         };
         self.objects.iter().map(read).collect()
     }
@@ -125,7 +121,7 @@ impl Run {
         output: &Output,
         config: &Config,
     ) -> Result<Ready> {
-        let place = match Named::parse(&self.what, config)? {
+        let place = match Named::parse(&self.what, &self.options.choice, config)? {
             Named::File(path) => return bare::ready(&path, self.object.as_deref()),
             _ if self.object.is_some() => {
                 return Err(Error::usage("--object: it chooses of a binary that embeds objects"));
@@ -133,11 +129,10 @@ impl Run {
             Named::Project(folder) => return self.project(&folder, output, config),
             Named::Package(place) => place,
         };
-        let (wanted, part) = (self.package.as_ref(), Part::Node(host()?));
         let check = |reference: &PackageRef, digest, bundles: &[Vec<u8>]| {
             package::checked(reference, digest, bundles, config, self.allow_unsigned)
         };
-        let fetched = fetch(place, wanted, part, self.plain_http, config, check)?;
+        let fetched = fetch(place, &self.options, Part::Node(host()?), config, check)?;
         package::ready(&fetched, params)
     }
 

@@ -9,10 +9,8 @@ use skep_trust::{Asked, Package, Verified, admit, verify_or_allow};
 
 use super::{Ready, host};
 use crate::config::Config;
-use crate::daemon;
-use crate::error::{Error, Result};
+use crate::error::{Result, refused, unfit};
 use crate::fetch::Fetched;
-use crate::place;
 use crate::rules;
 
 /// Whether this machine's rules let a package in.
@@ -29,7 +27,7 @@ pub(super) fn checked(
         |error| {
             let take = "trust its key in trust.toml, or take the risk: --allow-unsigned";
             let hint = error.hint().unwrap_or(take);
-            place::refused(error).hint(hint)
+            refused(error).hint(hint)
         },
     )
 }
@@ -40,12 +38,8 @@ pub(super) fn ready(
     params: &BTreeMap<String, String>,
 ) -> Result<Ready> {
     let Fetched { store, reference, checked, .. } = fetched;
-    let package = admit(checked.clone(), store, host()?, reference).map_err(place::refused)?;
+    let package = admit(checked.clone(), store, host()?, reference).map_err(refused)?;
     let package: Package = package.into_inner();
-    fit(&package.manifest, &package.objects, params).map_err(|unfit| {
-        let error = Error::new(daemon::kind(unfit.code()), unfit.to_string());
-        let error = unfit.causes().into_iter().fold(error, Error::because);
-        unfit.hint().into_iter().fold(error, Error::hint)
-    })?;
+    fit(&package.manifest, &package.objects, params).map_err(|error| unfit(&error))?;
     Ok(Ready { manifest: package.manifest, objects: package.objects })
 }

@@ -13,10 +13,11 @@ use skep_trust::{Asked, Origin, TrustError, verify};
 use super::file::Which;
 use super::list::Shown;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, refused, untrusted};
 use crate::fetch;
+use crate::options::PlaceOptions;
 use crate::output::Output;
-use crate::place::{self, Place};
+use crate::place::Place;
 
 /// Say which rule counts for a package, and whether its signatures let it in
 ///
@@ -27,12 +28,8 @@ pub(super) struct Test {
     /// [registry/]publisher/name, with :version or @sha256:… where its signatures are to be looked at; an OCI layout, a bundle
     #[arg(value_name = "PACKAGE")]
     what: OsString,
-    /// Which package of a layout or bundle that holds several
-    #[arg(long, value_name = "NAME:VERSION")]
-    package: Option<PackageRef>,
-    /// Speak HTTP without TLS (loopback addresses always do)
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    options: PlaceOptions,
     #[command(flatten)]
     which: Which,
 }
@@ -111,13 +108,13 @@ impl Test {
         if let Some(Ok(name)) = self.what.to_str().map(str::parse::<PackageRef>) {
             let names_none = name.version.is_none() && name.digest.is_none();
             if names_none && name.channel.is_none() && !std::path::Path::new(&self.what).exists() {
+                self.options.choice.is_not_for_references()?;
                 let hub = config.hub.as_deref();
                 return Ok((hub.map_or(name.clone(), |hub| name.or_registry(hub)), None));
             }
         }
-        let place = Place::parse(&self.what, config)?;
-        let wanted = self.package.as_ref();
-        let (reference, digest, bundles) = fetch::signed(place, wanted, self.plain_http, config)?;
+        let place = Place::parse(&self.what, &self.options.choice, config)?;
+        let (reference, digest, bundles) = fetch::signed(place, &self.options, config)?;
         Ok((reference, Some((digest, bundles))))
     }
 }
@@ -141,7 +138,7 @@ fn passed_over(policy: &Policy, counts: &Rule, reference: &PackageRef) -> Vec<Pa
 
 fn none(reference: &PackageRef, policy: &Policy) -> Error {
     let name = reference.name.clone();
-    let error = place::refused(TrustError::NoRule { name });
+    let error = refused(TrustError::NoRule { name });
     let elsewhere: Vec<String> = policy
         .rules()
         .iter()
@@ -159,10 +156,7 @@ fn none(reference: &PackageRef, policy: &Policy) -> Error {
 }
 
 fn verdict(verified: std::result::Result<Origin, TrustError>) -> Result<()> {
-    verified.map(drop).map_err(|error| {
-        let hint = error.hint();
-        hint.into_iter().fold(place::refused(error), Error::hint)
-    })
+    verified.map(drop).map_err(untrusted)
 }
 
 impl Answer {

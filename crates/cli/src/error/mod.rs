@@ -1,11 +1,17 @@
 //! Errors as people see them: what failed, on what, why, and what to do next. Converted here and nowhere else.
 
+mod daemon;
+mod libraries;
+
 use std::error::Error as StdError;
 use std::fmt::Display;
 use std::process::ExitCode;
 
 use skep_object::shown_lines;
+use skep_spec::causes;
 
+pub use self::daemon::of_daemon;
+pub use self::libraries::{failed, not_chosen, not_followed, refused, unfit, untrusted};
 use crate::output::Output;
 
 /// What kind of failure it is, which is the exit status.
@@ -43,9 +49,8 @@ impl Error {
 
     /// A failure that another error caused.
     pub fn caused(kind: Kind, message: impl Into<String>, cause: &dyn StdError) -> Self {
-        let mut error = Self::new(kind, message);
-        error.add_causes(cause);
-        error
+        let causes = std::iter::once(cause.to_string()).chain(causes(cause)).collect();
+        Self { causes, ..Self::new(kind, message) }
     }
 
     /// A wrong command line.
@@ -108,18 +113,6 @@ impl Error {
             Kind::Refused => 4,
             Kind::Interrupted => 130,
         })
-    }
-
-    fn add_causes(&mut self, cause: &dyn StdError) {
-        let mut next = Some(cause);
-        while let Some(cause) = next {
-            let text = cause.to_string();
-            // Some libraries repeat their source in their own text.
-            if self.causes.last().is_none_or(|last| !last.contains(&text)) {
-                self.causes.push(text);
-            }
-            next = cause.source();
-        }
     }
 }
 

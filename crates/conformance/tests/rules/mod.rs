@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::vectors::{Part, VectorError};
+use skep_conformance::{Part, VectorError};
 
 /// A rule of the text, such as `NAM-001`, and the vectors that it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,113 @@
+//! Maps that libbpf makes of other sections: of global data, of the kernel's configuration, and of an interface's functions.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::{MapFacts, MapKind, MapOrigin};
+use crate::btf::Kind;
+use crate::elf::{Elf, Section};
+use crate::outside::{CONFIG, Outside, OutsideKind};
+use crate::{Btf, TypeId};
+
+/// `BPF_F_LINK`: what `.struct_ops.link` sets.
+const LINK: u32 = 1 << 13;
+const MMAPABLE: u32 = 1 << 10;
+const RDONLY_PROG: u32 = 1 << 7;
+
+impl MapFacts {
+    /// Whether programs only read it, and each version has its own: constants, and the kernel's configuration.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        self.origin == MapOrigin::Data && self.flags & RDONLY_PROG != 0
+    }
+}
+
+/// Whether libbpf makes a map of a section.
+pub(crate) fn is_data_section(name: &str) -> bool {
+    [".data", ".rodata", ".bss"].iter().any(|base| {
+        name.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
+/// A map for each section of global data.
+pub(super) fn data(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<MapFacts> {
+    let types = data_sections(btf);
+    let of_section = |section: &Section<'_>| {
+        if !is_data_section(&section.name) || section.size == 0 {
+            return None;
+        }
+        let read_only = section.name.starts_with(".rodata");
+        Some(MapFacts {
+            kind: MapKind::Array,
+            key_size: 4,
+            value_size: u32::try_from(section.size).unwrap_or(u32::MAX),
+            max_entries: 1,
+            flags: MMAPABLE | if read_only { RDONLY_PROG } else { 0 },
+            key_type: None,
+            value_type: types.get(&*section.name).copied(),
+            ..MapFacts::empty(section.name.to_string(), MapOrigin::Data)
+        })
+    };
+    elf.sections.iter().filter_map(of_section).collect()
+}
+
+/// What a loader fills in from the kernel's configuration: the variables of `.kconfig`, laid out as libbpf does.
+pub(super) fn config(outside: &[Outside], btf: Option<&Btf>) -> Option<MapFacts> {
+    let options = outside.iter().filter(|outside| outside.kind == OutsideKind::Config);
+    let sized = |option: &Outside| {
+        let (btf, ty) = (btf?, option.ty?);
+        let size = btf.size_of(ty).unwrap_or(0);
+        let text = matches!(btf.kind(btf.skip_modifiers(ty)), Kind::Array(_));
+        Some((Reverse(if text { 1 } else { size.clamp(1, 8) }), size))
+    };
+    let mut options: Vec<(Reverse<u64>, u64)> = options.filter_map(sized).collect();
+    options.sort_unstable();
+    let end = |at: u64, (Reverse(align), size): &(Reverse<u64>, u64)| {
+        at.next_multiple_of(*align).saturating_add(*size)
+    };
+    let size = options.iter().fold(0, end);
+    (size > 0).then(|| MapFacts {
+        kind: MapKind::Array,
+        key_size: 4,
+        value_size: u32::try_from(size).unwrap_or(u32::MAX),
+        max_entries: 1,
+        flags: MMAPABLE | RDONLY_PROG,
+        ..MapFacts::empty(CONFIG.to_owned(), MapOrigin::Data)
+    })
+}
+
+/// The types of data sections by name, the first of each.
+fn data_sections(btf: Option<&Btf>) -> BTreeMap<&str, TypeId> {
+    let mut sections = BTreeMap::new();
+    for (btf, (id, ty)) in btf.into_iter().flat_map(|btf| btf.types().map(move |ty| (btf, ty))) {
+        if matches!(ty.kind, Kind::DataSection { .. }) {
+            sections.entry(btf.name(ty)).or_insert(id);
+        }
+    }
+    sections
+}
+
+/// The maps of kernel interfaces. The kernel's own struct is larger than the object's, so that the size is not the one that is loaded.
+pub(super) fn struct_ops(btf: &Btf) -> impl Iterator<Item = MapFacts> {
+    const SECTIONS: [(&str, u32); 4] = [
+        (".struct_ops", 0),
+        (".struct_ops.link", LINK),
+        ("?.struct_ops", 0),
+        ("?.struct_ops.link", LINK),
+    ];
+    SECTIONS.into_iter().flat_map(move |(section, flags)| {
+        btf.data_section(section).iter().filter_map(move |variable| {
+            let Kind::Variable { ty, .. } = btf.kind(variable.ty) else { return None };
+            let name = btf.name(btf.ty(variable.ty)).to_owned();
+            Some(MapFacts {
+                kind: MapKind::StructOps,
+                key_size: 4,
+                value_size: u32::try_from(btf.size_of(*ty)?).ok()?,
+                value_type: Some(*ty),
+                max_entries: 1,
+                flags,
+                ..MapFacts::empty(name, MapOrigin::StructOps)
+            })
+        })
+    })
+}
