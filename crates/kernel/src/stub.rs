@@ -21,6 +21,7 @@ pub const fn slot_of(word: u64) -> u32 {
     if word & 1 == 1 { 1 } else { 2 }
 }
 
+const IDLE: &str = "skep_idle";
 const TAIL_CALL: u32 = 12;
 const GET_FUNC_IP: u32 = 173;
 
@@ -52,6 +53,19 @@ pub fn load(
         .ok_or_else(|| KernelError::unsupported("assemble the stub", name, "a label is missing"))?;
     let target = AttachTarget::of(payload)?;
     load_insns(name, payload.kind(), &insns, &target)
+}
+
+/// A program that does what a hook of this kind does without one, for a hook whose program is replaced and not taken off.
+///
+/// # Errors
+/// The verifier refuses it.
+pub fn idle(kind: &LoadKind) -> Result<Program, KernelError> {
+    let mut asm = Assembler::new();
+    asm.mov_imm(0, pass_value(kind)).exit();
+    let insns = asm.finish();
+    let insns =
+        insns.ok_or_else(|| KernelError::unsupported("assemble", IDLE, "a label is missing"))?;
+    Program::load(IDLE, kind, &insns)
 }
 
 fn instructions(
@@ -126,6 +140,18 @@ mod tests {
         assert_eq!(prog_array::program_id(&slots, 1).unwrap(), Some(one.id().unwrap()));
         assert!(prog_array::clear(&slots, 1).unwrap() && !prog_array::clear(&slots, 1).unwrap());
         assert_eq!((run(7), prog_array::program_id(&slots, 1).unwrap()), (2, None));
+    }
+
+    #[test]
+    fn an_idle_program_passes() {
+        for (prog_type, pass) in [
+            (libbpf_sys::BPF_PROG_TYPE_XDP, 2),
+            (libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, u32::MAX),
+            (libbpf_sys::BPF_PROG_TYPE_CGROUP_SKB, 1),
+        ] {
+            let idle = idle(&LoadKind { prog_type, ..LoadKind::default() }).unwrap();
+            assert_eq!(idle.test_run(&[0; 64], 1).unwrap().retval, pass);
+        }
     }
 
     #[test]

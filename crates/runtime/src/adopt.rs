@@ -1,7 +1,7 @@
 //! Adopting what ran on: what went of it is mended, and hooks that went are attached again.
 
 use skep_kernel::maps::prog_array;
-use skep_kernel::stub::slot_of;
+use skep_kernel::stub::{self, slot_of};
 use skep_kernel::{Link, MapHandle, Program, bpffs};
 use skep_spec::{ServiceName, chain};
 
@@ -52,7 +52,11 @@ impl Runtime {
                 Ok(false) => {}
                 Ok(true) => recovery.reattached.push(format!("{name}/{hook_name}")),
                 Err(error) => {
-                    missing.push(not_attached(hook_name, hook, &chain(&error)));
+                    let why = not_attached(hook_name, hook, &chain(&error));
+                    match service.program_on(service.active, hook_name) {
+                        Some(_) => missing.push(why),
+                        None => tracing::warn!(service = %name, "{why}; a rollback would miss it"),
+                    }
                 }
             }
         }
@@ -78,7 +82,8 @@ impl Runtime {
         if no_stub {
             self.make_stub_again(name, hook_name, hook)?;
         }
-        let gone = no_stub || (runs || stub) && !self.is_attached(name, hook_name, hook, held)?;
+        let waits = stub || hook.is_replaced(); // for a rollback
+        let gone = no_stub || (runs || waits) && !self.is_attached(name, hook_name, hook, held)?;
         if gone {
             self.attach_again(name, hook_name, hook)?;
         }
@@ -148,7 +153,7 @@ impl Runtime {
         Ok(ours)
     }
 
-    /// The program that a hook has attached: its stub, or the active program.
+    /// The program that a hook has attached: its stub, the active program, or one that does nothing.
     fn attached_program(
         &self,
         service: &ServiceName,
@@ -158,8 +163,9 @@ impl Runtime {
         let pins = self.pins(service);
         let active = self.active(service)?;
         let path = match (hook.mechanism, active.program_on(name)) {
-            (Mechanism::Stub, _) | (_, None) => pins.stub(name),
+            (Mechanism::Stub, _) => pins.stub(name),
             (_, Some((program, _))) => pins.program(active.number, program),
+            (_, None) => return Ok(stub::idle(&hook.kind)?),
         };
         Ok(Program::open_pinned(&path, hook.kind.clone())?)
     }

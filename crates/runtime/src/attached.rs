@@ -4,17 +4,14 @@ use skep_kernel::{KernelError, Link};
 use skep_spec::{ServiceName, Target};
 
 use crate::runtime::Runtime;
-use crate::state::{Attachment, Hook, Mechanism, Service};
+use crate::state::{Attachment, Hook, Service};
 
 impl Runtime {
     /// Hooks that have nothing attached, although they should, with the reason. What the kernel does not say is taken to be
     /// attached.
     pub(crate) fn detached(&self, name: &ServiceName, service: &Service) -> Option<String> {
-        let wanted = |hook_name: &str, hook: &Hook| {
-            let runs = service.program_on(service.active, hook_name).is_some();
-            runs || hook.mechanism == Mechanism::Stub
-        };
-        let hooks = service.hooks.iter().filter(|(hook_name, hook)| wanted(hook_name, hook));
+        let runs = |hook_name: &str| service.program_on(service.active, hook_name).is_some();
+        let hooks = service.hooks.iter().filter(|(hook_name, _)| runs(hook_name));
         let said = hooks.filter_map(|(hook_name, hook)| {
             let why = self.why_detached(name, hook_name, hook)?;
             Some(not_attached(hook_name, hook, &why))

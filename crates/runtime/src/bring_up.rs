@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use skep_kernel::MapHandle;
 use skep_kernel::attach::is_there;
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
-use skep_kernel::{MapHandle, Program};
 use skep_spec::{Manifest, ServiceName, chain};
 use skep_trust::Package;
 
@@ -19,7 +19,7 @@ use crate::in_kernel::InKernel;
 use crate::params::Params;
 use crate::plan::{MapChange, Report};
 use crate::runtime::{Runtime, facts_of};
-use crate::state::{Generation, Hook, Incarnation, Mechanism, Op, Record};
+use crate::state::{Generation, Incarnation, Mechanism, Op, Record};
 
 /// A generation on its way into the kernel.
 pub(crate) struct BringUp<'a> {
@@ -65,7 +65,7 @@ impl Runtime {
         let hooks = self.state.services.get(&up.service).map(|s| s.hooks.clone());
         let mut placed = place(&hooks.unwrap_or_default(), &chosen);
         are_there(&up.service, &placed)?;
-        self.check_hooks(&up.service, &placed)?;
+        self.can_switch(&up.service, &placed, &objects)?;
         self.op = up.op;
         self.record(Record::Begin {
             txn: self.state.last_txn + 1,
@@ -147,49 +147,13 @@ impl Runtime {
             match placed.iter().find(|p| p.hook == *name) {
                 Some(one) => {
                     let program = kernel.program(one)?;
-                    self.check_program(service, name, hook, program, kernel.calls_func_ip(one))?;
+                    Self::check_program(service, hook, program, kernel.calls_func_ip(one))?;
                     self.call("fill", || prog_array::set(&slots, slot, program))?;
                 }
                 None => drop(self.call("fill", || prog_array::clear(&slots, slot))?),
             }
         }
         self.record(Record::SlotsFilled { slot })
-    }
-
-    /// Whether a program may take the place of the one that a hook was attached for.
-    fn check_program(
-        &self,
-        service: &ServiceName,
-        name: &str,
-        hook: &Hook,
-        program: &Program,
-        func_ip: bool,
-    ) -> Result<(), RuntimeError> {
-        let why = if !hook.kind.takes(program.kind()) {
-            "is of another kind than the one that runs there"
-        } else if func_ip && !hook.func_ip {
-            "asks for the address of its function (bpf_get_func_ip), which the hook was not attached for"
-        } else {
-            return Ok(());
-        };
-        let why = format!(
-            "program '{}' at {} {why}; remove the service and install it again",
-            program.name(),
-            hook.target
-        );
-        tracing::debug!(hook = name, "{why}");
-        Err(RuntimeError::Hooks { service: service.clone(), why })
-    }
-
-    /// Refuses an upgrade of hooks whose program can't be replaced.
-    fn check_hooks(&self, service: &ServiceName, placed: &[Placed]) -> Result<(), RuntimeError> {
-        let fixed = placed.iter().find(|p| p.there && p.mechanism == Mechanism::Fixed);
-        let Some(fixed) = fixed else { return Ok(()) };
-        let target = &fixed.chosen.target;
-        let why = format!(
-            "the kernel can't replace the program at {target} without a gap; remove the service and install it again"
-        );
-        Err(RuntimeError::Hooks { service: service.clone(), why })
     }
 }
 

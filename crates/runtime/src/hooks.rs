@@ -36,7 +36,9 @@ pub(crate) struct Placed {
 /// Gives each program a hook: one that the service has at the same target, else a new one.
 pub(crate) fn place(hooks: &BTreeMap<String, Hook>, chosen: &[Chosen]) -> Vec<Placed> {
     let mut taken = BTreeSet::new();
-    let at = |c: &Chosen, name: &str| hooks.get(name).is_some_and(|h| h.target == c.target);
+    let at = |c: &Chosen, name: &str| {
+        hooks.get(name).is_some_and(|h| is_one_place(&h.target, &c.target))
+    };
     let mut found: Vec<Option<String>> = Vec::new();
     for c in chosen {
         let same_name = at(c, &c.name).then(|| c.name.clone());
@@ -59,6 +61,14 @@ pub(crate) fn place(hooks: &BTreeMap<String, Hook>, chosen: &[Chosen]) -> Vec<Pl
         placed.push(Placed { chosen: c.clone(), hook, there, mechanism });
     }
     placed
+}
+
+/// An interface has one XDP program, whatever frames that takes.
+fn is_one_place(a: &Target, b: &Target) -> bool {
+    match (a, b) {
+        (Target::Xdp { interface: a, .. }, Target::Xdp { interface: b, .. }) => a == b,
+        _ => a == b,
+    }
 }
 
 fn free_name(wanted: &str, hooks: &BTreeMap<String, Hook>, taken: &BTreeSet<String>) -> String {

@@ -13,6 +13,7 @@ use crate::hooks::{Payload, Placed, make_folder};
 use crate::load::{LoadedObject, MapPlace, Preparation, map_names, wanted_objects};
 use crate::params::Params;
 use crate::plan::{MapChange, Report};
+use crate::replaceable::asks_func_ip;
 use crate::runtime::Runtime;
 use crate::state::{Incarnation, MapRecord, ProgramRecord};
 
@@ -53,7 +54,7 @@ impl InKernel {
     pub(crate) fn calls_func_ip(&self, placed: &Placed) -> bool {
         let facts = self.objects.get(&placed.chosen.object);
         let program = facts.and_then(|facts| facts.program(&placed.chosen.function));
-        program.is_some_and(|program| program.helpers.contains("get_func_ip"))
+        program.is_some_and(asks_func_ip)
     }
 
     /// What the generation is on this boot.
@@ -85,12 +86,13 @@ impl Runtime {
         report: &mut Report,
     ) -> Result<InKernel, RuntimeError> {
         let chosen: Vec<_> = placed.iter().map(|p| p.chosen.clone()).collect();
-        let names = map_names(&objects);
+        let running = up.from.as_ref().and_then(|from| from.incarnation.as_ref());
+        let names = map_names(&objects, running);
         let (mut programs, mut maps) = (BTreeMap::new(), BTreeMap::new());
         let mut sections = BTreeMap::new();
         for (object, bytes) in wanted_objects(up.package, &chosen) {
             let Some(facts) = objects.get(object) else { continue };
-            let reuse = self.maps_to_keep(up, object)?;
+            let reuse = self.maps_to_keep(up, object, &names)?;
             let preparation = Preparation {
                 service: up.service.as_str(),
                 object,
@@ -127,13 +129,13 @@ impl Runtime {
         &self,
         up: &BringUp<'_>,
         object: &str,
+        names: &BTreeMap<String, MapPlace>,
     ) -> Result<BTreeMap<String, MapHandle>, RuntimeError> {
         let mut keep = BTreeMap::new();
         let Some(from) = &up.from else { return Ok(keep) };
-        let records = from.incarnation.iter().flat_map(|i| &i.maps);
-        for (name, record) in records.filter(|(_, record)| record.object == object) {
+        for (name, place) in names.iter().filter(|(_, place)| place.object == object) {
             if up.changes.get(name) == Some(&MapChange::Keep) {
-                keep.insert(record.symbol.clone(), self.open_map(&up.service, from, name)?);
+                keep.insert(place.symbol.clone(), self.open_map(&up.service, from, name)?);
             }
         }
         Ok(keep)

@@ -31,6 +31,7 @@ pub mod pins;
 pub mod plan;
 mod recover;
 mod remove;
+mod replaceable;
 mod rollback;
 mod runtime;
 mod start;

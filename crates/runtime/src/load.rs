@@ -13,7 +13,7 @@ use crate::choose::{Chosen, Objects};
 use crate::error::RuntimeError;
 use crate::params::Params;
 use crate::plan::Report;
-use crate::state::LOST;
+use crate::state::{Incarnation, LOST, MapRecord};
 
 /// Where a map of a package is defined.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,23 +44,48 @@ pub(crate) struct LoadedObject {
     pub(crate) sections: Sections,
 }
 
-/// The name of every map of a package: its symbol, with the object in front where several objects have it.
-pub(crate) fn map_names(objects: &Objects) -> BTreeMap<String, MapPlace> {
+/// The name of every map of a package: the one that the running generation has for it, so that state stays where it is when a
+/// package grows an object; else its symbol, with the object in front where several objects have it.
+pub(crate) fn map_names(
+    objects: &Objects,
+    running: Option<&Incarnation>,
+) -> BTreeMap<String, MapPlace> {
+    let known: BTreeMap<MapPlace, String> =
+        running.map(names_of).into_iter().flatten().map(|(name, place)| (place, name)).collect();
     let mut count = BTreeMap::<&str, usize>::new();
     for map in objects.values().flat_map(|facts| &facts.maps) {
         *count.entry(&map.name).or_default() += 1;
     }
-    let mut names = BTreeMap::new();
-    for (object, facts) in objects {
-        let symbols = facts.maps.iter().map(|map| map.name.as_str()).chain([LOST]);
-        for symbol in symbols {
-            let shared = if symbol == LOST { objects.len() } else { count[symbol] } > 1;
-            let name = if shared { format!("{object}/{symbol}") } else { symbol.to_owned() };
-            let place = MapPlace { object: object.clone(), symbol: symbol.to_owned() };
-            names.insert(name, place);
-        }
+    let symbols = |facts: &'_ Facts| -> Vec<String> {
+        facts.maps.iter().map(|map| map.name.clone()).chain([LOST.to_owned()]).collect()
+    };
+    let places = objects.iter().flat_map(|(object, facts)| {
+        let place = |symbol| MapPlace { object: object.clone(), symbol };
+        symbols(facts).into_iter().map(place)
+    });
+    let (old, new): (Vec<MapPlace>, Vec<MapPlace>) =
+        places.partition(|place| known.contains_key(place));
+    let mut names: BTreeMap<_, _> =
+        old.into_iter().map(|place| (known[&place].clone(), place)).collect();
+    for place in new {
+        let MapPlace { object, symbol } = &place;
+        let several = if symbol == LOST { objects.len() } else { count[symbol.as_str()] } > 1;
+        let name = match several || names.contains_key(symbol) {
+            true => format!("{object}/{symbol}"),
+            false => symbol.clone(),
+        };
+        names.insert(name, place);
     }
     names
+}
+
+/// The names that a generation's maps have.
+pub(crate) fn names_of(incarnation: &Incarnation) -> BTreeMap<String, MapPlace> {
+    let place = |record: &MapRecord| MapPlace {
+        object: record.object.clone(),
+        symbol: record.symbol.clone(),
+    };
+    incarnation.maps.iter().map(|(name, record)| (name.clone(), place(record))).collect()
 }
 
 impl Preparation<'_> {

@@ -1,19 +1,18 @@
 //! The switch: all hooks of a service run another generation, or none does.
 
 use skep_kernel::attach::tc::Filter;
-use skep_kernel::{KernelError, Link, MapHandle, Program};
+use skep_kernel::{KernelError, Link, MapHandle, Program, stub};
 use skep_spec::ServiceName;
 
 use crate::attached::is_cut_off;
 use crate::error::RuntimeError;
 use crate::runtime::Runtime;
-use crate::state::{Generation, Hook, Mechanism, Pending, Record};
+use crate::state::{Generation, Hook, Mechanism, Pending, ProgramRecord, Record};
 
 /// A hook that switches by itself, and the program that it is to run.
 struct Update {
     attached: Attached,
     program: Program,
-    id: u32,
 }
 
 enum Attached {
@@ -45,8 +44,11 @@ impl Runtime {
         let open = |_| MapHandle::open_pinned(&self.pins(service).switch())?.mmap();
         let word = value.map(open).transpose()?;
         let mut updates = Vec::new();
-        for (name, hook) in self.update_hooks(service) {
-            updates.extend(self.update_of(service, &name, &hook, to)?);
+        for (name, hook) in self.update_hooks(service, to) {
+            match to.program_on(&name) {
+                None if self.is_unplugged(service, &name, &hook)? => {} // nothing of ours runs there
+                _ => updates.extend(self.update_of(service, &name, &hook, to)?),
+            }
         }
         for update in &mut updates {
             self.replace(update)?;
@@ -63,15 +65,12 @@ impl Runtime {
         let service = &pending.service;
         let active = self.state.services.get(service).and_then(|service| service.active());
         let Some(active) = active.filter(|_| pending.switching.is_some()) else { return Ok(()) };
-        for (name, hook) in self.update_hooks(service) {
-            let update = match self.update_of(service, &name, &hook, active) {
-                Err(RuntimeError::Kernel(error)) if error.is_not_found() => continue,
-                other => other?,
-            };
-            if let Some(mut update) = update
-                && update.attached.program_id()?.is_some()
-                && !update.attached.is_cut_off(&hook)
-            {
+        let Some(to) = &pending.to else { return Ok(()) };
+        for (name, hook) in self.update_hooks(service, to) {
+            if self.is_unplugged(service, &name, &hook)? {
+                continue;
+            }
+            if let Some(mut update) = self.update_of(service, &name, &hook, active)? {
                 self.replace(&mut update)?;
             }
         }
@@ -86,17 +85,18 @@ impl Runtime {
             return Ok(true);
         }
         let Some(service) = self.state.services.get(&pending.service) else { return Ok(false) };
-        for (name, hook) in self.update_hooks(&pending.service) {
-            let (old, new) = (service.program_on(service.active, &name), to.program_on(&name));
-            let Some((_, (_, new))) = old.zip(new).filter(|((_, old), (_, new))| old.id != new.id)
-            else {
-                continue;
+        for (name, hook) in self.update_hooks(&pending.service, to) {
+            let Some(runs) = self.runs_now(&pending.service, &name, &hook)? else { continue };
+            let id = |(_, program): (&str, &ProgramRecord)| program.id;
+            let old = service.program_on(service.active, &name).map(id);
+            let new = to.program_on(&name).map(id);
+            // What runs for a generation that has no program there is told by what it is not.
+            let switched = match (old, new) {
+                (_, Some(new)) => old != Some(new) && runs == new,
+                (Some(old), None) => runs != old,
+                (None, None) => false,
             };
-            let attached = match self.attached(&pending.service, &name, &hook) {
-                Err(error) if error.is_not_found() => continue,
-                other => other?,
-            };
-            if attached.program_id()? == Some(new.id) {
+            if switched {
                 return Ok(true);
             }
         }
@@ -120,14 +120,18 @@ impl Runtime {
         stubbed.then(|| word + 1)
     }
 
-    fn update_hooks(&self, service: &ServiceName) -> Vec<(String, Hook)> {
-        let hooks = self.state.services.get(service).map(|s| s.hooks.clone()).unwrap_or_default();
-        let by_itself =
-            |hook: &Hook| matches!(hook.mechanism, Mechanism::Update | Mechanism::Replace);
-        hooks.into_iter().filter(|(_, hook)| by_itself(hook)).collect()
+    /// The hooks that switch by themselves and that the running generation or `to` has a program for.
+    fn update_hooks(&self, name: &ServiceName, to: &Generation) -> Vec<(String, Hook)> {
+        let Some(service) = self.state.services.get(name) else { return Vec::new() };
+        let wanted = |hook: &str| {
+            service.program_on(service.active, hook).is_some() || to.program_on(hook).is_some()
+        };
+        let switches = |(name, hook): &(&String, &Hook)| hook.is_replaced() && wanted(name);
+        let hooks = service.hooks.iter().filter(switches);
+        hooks.map(|(name, hook)| (name.clone(), hook.clone())).collect()
     }
 
-    /// What it takes to make a hook run its program of `to`, if that has one.
+    /// What it takes to make a hook run its program of `to`, or none where that has none for it.
     fn update_of(
         &self,
         service: &ServiceName,
@@ -135,11 +139,44 @@ impl Runtime {
         hook: &Hook,
         to: &Generation,
     ) -> Result<Option<Update>, RuntimeError> {
-        let Some((program, record)) = to.program_on(name) else { return Ok(None) };
-        let path = self.pins(service).program(to.number, program);
-        let program = Program::open_pinned(&path, record.kind.clone())?;
         let attached = self.attached(service, name, hook)?;
-        Ok(Some(Update { attached, program, id: record.id }))
+        let program = match to.program_on(name) {
+            // A hook that runs the program already stays as it is.
+            Some((_, record)) if attached.program_id()? == Some(record.id) => return Ok(None),
+            Some((program, record)) => {
+                let path = self.pins(service).program(to.number, program);
+                Program::open_pinned(&path, record.kind.clone())?
+            }
+            None => stub::idle(&hook.kind)?,
+        };
+        Ok(Some(Update { attached, program }))
+    }
+
+    /// Whether a hook has nothing attached that could be replaced.
+    fn is_unplugged(
+        &self,
+        service: &ServiceName,
+        name: &str,
+        hook: &Hook,
+    ) -> Result<bool, RuntimeError> {
+        Ok(self.runs_now(service, name, hook)?.is_none())
+    }
+
+    /// The program that a hook runs; none where nothing is attached any more.
+    fn runs_now(
+        &self,
+        service: &ServiceName,
+        name: &str,
+        hook: &Hook,
+    ) -> Result<Option<u32>, RuntimeError> {
+        let attached = match self.attached(service, name, hook) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            other => other?,
+        };
+        if attached.is_cut_off(hook) {
+            return Ok(None);
+        }
+        attached.program_id().map_err(Into::into)
     }
 
     fn attached(
@@ -154,11 +191,7 @@ impl Runtime {
         }
     }
 
-    /// A hook that runs the program already stays as it is.
     fn replace(&self, update: &mut Update) -> Result<(), KernelError> {
-        if update.attached.program_id()? == Some(update.id) {
-            return Ok(());
-        }
         self.call("update", || match &mut update.attached {
             Attached::Link(link) => link.update(&update.program),
             Attached::Filter(filter) => filter.replace(&update.program),

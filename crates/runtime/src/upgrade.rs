@@ -11,6 +11,7 @@ use crate::choose::{Objects, Refused, choose};
 use crate::error::RuntimeError;
 use crate::hooks::{Placed, place};
 use crate::install::{Request, generation};
+use crate::load::{map_names, names_of};
 use crate::migrate::{Side, decide};
 use crate::params::Params;
 use crate::plan::{HookChange, HookPlan, Identity, MapPlan, Plan, Report};
@@ -69,11 +70,16 @@ impl Runtime {
         params.check_variables(objects.values())?;
         let (placed, report) =
             self.placed(&install.service, &package.manifest, &objects, &params)?;
+        if !already {
+            self.can_switch(&install.service, &placed, &objects)?;
+        }
         let hooks = hook_plans(service, &placed);
         let maps = match already {
             true => BTreeMap::new(),
             false => {
-                let to = Side { manifest: &package.manifest, objects: &objects, params: &params };
+                let (manifest, names) =
+                    (&package.manifest, &map_names(&objects, from.incarnation.as_ref()));
+                let to = Side { manifest, objects: &objects, params: &params, names };
                 self.decide_maps(&install.service, &from, to, direction)?
             }
         };
@@ -163,8 +169,9 @@ impl Runtime {
             refuse_timers(service, &old_objects)?;
         }
         let old_params = Params::resolve(&old.manifest, &from.params)?;
+        let names = &from.incarnation.as_ref().map(names_of).unwrap_or_default();
         let from_side =
-            Side { manifest: &old.manifest, objects: &old_objects, params: &old_params };
+            Side { manifest: &old.manifest, objects: &old_objects, params: &old_params, names };
         let held = |map: &str| {
             let keys = self.open_map(service, from, map).and_then(|map| Ok(map.keys()?.len()));
             let unknown = |error: &_| tracing::warn!(%service, map, %error, "entries not counted");

@@ -1,14 +1,14 @@
 //! What reads one service's buffers: a thread for its rings, and one for each perf buffer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use skep_kernel::maps;
 use skep_spec::ServiceName;
 
 use super::EventCounts;
 use super::readers::{BufferId, RINGS, Readers};
-use super::source::Source;
+use super::source::{Decodings, Source};
 use super::stream::EventStream;
 use super::worker::{Rings, Worker};
 use crate::error::RuntimeError;
@@ -21,23 +21,28 @@ pub(super) struct Consumer {
     /// Reads all rings, as long as there is a reader: without one they keep their records.
     rings: Option<Worker>,
     /// One for each perf buffer, by the map's id: what is unread goes with its reader, so that they stay.
-    perfs: BTreeMap<BufferId, Worker>,
-    /// Ids of the maps of the running generation that are read.
-    reads: BTreeSet<u32>,
+    perfs: BTreeMap<BufferId, Perf>,
+    /// The generation whose buffers are read, and as it says; none where rings wait for a reader.
+    reads: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Perf {
+    worker: Worker,
+    decodings: Arc<Mutex<Decodings>>,
 }
 
 impl Consumer {
     /// One that reads nothing yet.
     pub(super) fn new(service: &ServiceName) -> Self {
         let name = format!("events-{service}");
-        let (readers, perfs, reads) = (Arc::default(), BTreeMap::new(), BTreeSet::new());
-        Self { name, readers, rings: None, perfs, reads }
+        Self { name, readers: Arc::default(), rings: None, perfs: BTreeMap::new(), reads: None }
     }
 
     /// Whether it reads the buffers of the running generation, or does so when a reader comes.
     pub(super) fn is_ready(&self) -> bool {
         let rings = self.rings.as_ref().is_some_and(Worker::is_alive);
-        rings && self.perfs.values().all(Worker::is_alive)
+        rings && self.perfs.values().all(|perf| perf.worker.is_alive())
     }
 
     /// Whether anybody is given events.
@@ -45,20 +50,37 @@ impl Consumer {
         self.readers.are_there()
     }
 
-    /// Whether it reads these, and no others.
-    pub(super) fn reads(&self, sources: &[Source]) -> bool {
-        self.reads == sources.iter().map(|source| source.map.info().id).collect()
+    /// The generation whose rings it reads, if it does.
+    pub(super) fn reads(&self) -> Option<u64> {
+        self.reads
+    }
+
+    /// Whether it reads perf buffers.
+    pub(super) fn has_perfs(&self) -> bool {
+        !self.perfs.is_empty()
+    }
+
+    /// Reads perf buffers as these say from now on, as far as it reads them.
+    pub(super) fn decode_perfs(&self, sources: Vec<Source>) {
+        for source in sources {
+            if let Some(perf) = self.perfs.get(&source.map.info().id) {
+                let mut decodings = perf.decodings.lock().unwrap_or_else(PoisonError::into_inner);
+                *decodings = source.decodings;
+            }
+        }
     }
 
     /// Reads these perf buffers too, from now on: before the programs that write to them run.
     pub(super) fn add_perfs(&mut self, sources: Vec<Source>) -> Result<(), RuntimeError> {
         for source in sources {
             let id = source.map.info().id;
-            if self.perfs.get(&id).is_some_and(Worker::is_alive) {
+            if self.perfs.get(&id).is_some_and(|perf| perf.worker.is_alive()) {
                 continue;
             }
-            let worker = Worker::perf(&self.name, self.readers.clone(), source)?;
-            self.perfs.insert(id, worker);
+            let (readers, decodings) =
+                (self.readers.clone(), Arc::new(Mutex::new(source.decodings)));
+            let worker = Worker::perf(&self.name, readers, source.map, decodings.clone())?;
+            self.perfs.insert(id, Perf { worker, decodings });
         }
         Ok(())
     }
@@ -74,7 +96,7 @@ impl Consumer {
     pub(super) fn set_sources(
         &mut self,
         retiring: Vec<Source>,
-        active: Vec<Source>,
+        (generation, active): (u64, Vec<Source>),
     ) -> Result<(), RuntimeError> {
         // One thread reads a ring at a time. What it has not come to may be gone but for its handle.
         let mut old = self.rings.take().map(|mut rings| rings.stop()).unwrap_or_default();
@@ -88,7 +110,7 @@ impl Consumer {
                 old.push(Rings::new(vec![source])?);
             }
         }
-        self.reads = active.iter().map(|source| source.map.info().id).collect();
+        self.reads = (!active.is_empty()).then_some(generation);
         if active.is_empty() {
             old.iter_mut().try_for_each(|rings| rings.read_to_end(&self.readers))?;
             self.readers.ended(RINGS);
@@ -108,7 +130,7 @@ impl Consumer {
 
     /// A new reader of what waits now.
     pub(super) fn look(&self) -> EventStream {
-        let perfs = self.perfs.iter().map(|(id, worker)| (*id, worker));
+        let perfs = self.perfs.iter().map(|(id, perf)| (*id, &perf.worker));
         let workers = self.rings.iter().map(|worker| (RINGS, worker)).chain(perfs);
         let workers: BTreeMap<BufferId, &Worker> = workers.collect();
         let rooms = workers.iter().map(|(id, worker)| (*id, worker.room())).collect();

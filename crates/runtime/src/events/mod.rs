@@ -81,11 +81,12 @@ impl Runtime {
     fn consumer(&mut self, service: &ServiceName) -> Result<&Consumer, RuntimeError> {
         self.running(service)?;
         if !self.consumers.0.get(service).is_some_and(Consumer::is_ready) {
+            let generation = self.active(service)?.number;
             let (retiring, active) = self.sources(service)?;
             if active.is_empty() {
                 return Err(RuntimeError::NoEvents { service: service.clone() });
             }
-            self.consumers.of(service).set_sources(retiring, active)?;
+            self.consumers.of(service).set_sources(retiring, (generation, active))?;
         }
         Ok(self.consumers.of(service))
     }
@@ -140,13 +141,29 @@ impl Runtime {
         let wanted = |g: &&Generation| reading || freed == Some(g.number);
         let quiet: Vec<Generation> = quiet.filter(wanted).cloned().collect();
         let retiring = self.own_sources(name, &quiet)?;
+        let generation = service.active;
+        self.decode_perfs(name)?;
         let active =
             if reading { self.sources_of(name, &self.active(name)?, BUFFERS)? } else { Vec::new() };
-        let same = self.consumers.0.get(name).is_none_or(|consumer| consumer.reads(&active));
-        if retiring.is_empty() && same {
+        let reads = self.consumers.0.get(name).and_then(Consumer::reads);
+        if retiring.is_empty() && reads.is_none_or(|reads| reading && reads == generation) {
             return Ok(());
         }
-        self.consumers.of(name).set_sources(retiring, active)
+        self.consumers.of(name).set_sources(retiring, (generation, active))
+    }
+
+    /// A perf buffer is read on by one thread while versions change, each by its own outputs.
+    fn decode_perfs(&self, name: &ServiceName) -> Result<(), RuntimeError> {
+        let Some(consumer) = self.consumers.0.get(name).filter(|consumer| consumer.has_perfs())
+        else {
+            return Ok(());
+        };
+        consumer.decode_perfs(self.sources_of(
+            name,
+            &self.active(name)?,
+            &[kind::PERF_EVENT_ARRAY],
+        )?);
+        Ok(())
     }
 
     /// The buffers of a service: those that only quiet generations use, and those of the one that runs.

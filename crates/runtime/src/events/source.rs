@@ -15,9 +15,11 @@ use skep_spec::manifest::{Output, OutputKind};
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) map: MapHandle,
-    /// The first whose condition holds reads a record.
-    pub(crate) decodings: Vec<Arc<Decoding>>,
+    pub(crate) decodings: Decodings,
 }
+
+/// The first whose condition holds reads a record.
+pub(crate) type Decodings = Vec<Arc<Decoding>>;
 
 /// How the records of one output are read.
 #[derive(Debug)]
@@ -44,11 +46,7 @@ pub(crate) fn decoding_of<'a>(
 
 /// How the records of `map` are read; none if it carries no events, or a manifest with outputs names it in none. An output
 /// whose condition cannot be told takes no record.
-pub(crate) fn decodings(
-    manifest: &Manifest,
-    facts: &Facts,
-    map: &str,
-) -> Option<Vec<Arc<Decoding>>> {
+pub(crate) fn decodings(manifest: &Manifest, facts: &Facts, map: &str) -> Option<Decodings> {
     let kind = facts.map(map)?.kind;
     if !matches!(kind, MapKind::RingBuf | MapKind::PerfEventArray) {
         return None;

@@ -1,15 +1,16 @@
 //! A thread that reads buffers in batches and hands the records to the readers.
 
-use std::sync::Arc;
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use skep_kernel::ring::{self, Polled, Waker};
-use skep_kernel::{KernelError, perf};
+use skep_kernel::{KernelError, MapHandle, perf};
 
 use super::readers::{Batch, RINGS, Readers};
-use super::source::Source;
+use super::source::{Decodings, Source};
 use crate::error::RuntimeError;
 
 /// Records of one batch.
@@ -47,14 +48,16 @@ impl Worker {
         })
     }
 
-    /// Reads a perf buffer, which has no memory of its own: from now on, with or without a reader.
+    /// Reads a perf buffer, which has no memory of its own: from now on, with or without a reader, by what `decodings` are
+    /// at that moment.
     pub(super) fn perf(
         name: &str,
         readers: Arc<Readers>,
-        source: Source,
+        map: MapHandle,
+        decodings: Arc<Mutex<Decodings>>,
     ) -> Result<Self, RuntimeError> {
-        let mut perf =
-            Perf { reader: perf::Reader::new(&source.map, perf::Reader::PAGES)?, source };
+        let reader = perf::Reader::new(&map, perf::Reader::PAGES)?;
+        let mut perf = Perf { reader, map, decodings };
         let (waker, room) = (perf.reader.waker(), perf.reader.room());
         Self::start(name, readers, waker, room, move |readers, stop, _| {
             (Vec::new(), perf.read_until(readers, stop))
@@ -200,7 +203,9 @@ impl Rings {
 
 struct Perf {
     reader: perf::Reader,
-    source: Source,
+    /// The kernel takes the buffers out again when this handle goes.
+    map: MapHandle,
+    decodings: Arc<Mutex<Decodings>>,
 }
 
 impl Perf {
@@ -220,13 +225,15 @@ impl Perf {
     /// A batch of what is there, or of what comes in a while. Says whether nothing is left.
     fn read(&mut self, readers: &Readers, timeout: Duration) -> Result<bool, KernelError> {
         let (mut batch, mut lost) = (Batch::default(), 0);
-        let decodings = &self.source.decodings;
+        // As they are when the first record comes, and not when the wait for it begins.
+        let now = || self.decodings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let decodings = OnceCell::new();
         let polled = self.reader.poll(Some(timeout), BATCH, |_, record| match record {
-            perf::Record::Sample(data) => batch.add(data, decodings),
+            perf::Record::Sample(data) => batch.add(data, decodings.get_or_init(now)),
             perf::Record::Lost(more) => lost += more,
         })?;
         readers.lost(lost);
-        readers.publish(self.source.map.info().id, batch, polled);
+        readers.publish(self.map.info().id, batch, polled);
         Ok(polled.emptied)
     }
 }

@@ -7,16 +7,17 @@ use skep_spec::Manifest;
 use super::MigrateError;
 use super::pair::{Pair, Version, plan};
 use crate::choose::Objects;
-use crate::load::map_names;
+use crate::load::MapPlace;
 use crate::params::Params;
 use crate::plan::{Exactness, MapChange, MapPlan};
 
-/// One version: its objects and its manifest.
+/// One version: its objects and its manifest, and the names of its maps.
 #[derive(Clone, Copy)]
 pub(crate) struct Side<'a> {
     pub(crate) manifest: &'a Manifest,
     pub(crate) objects: &'a Objects,
     pub(crate) params: &'a Params,
+    pub(crate) names: &'a BTreeMap<String, MapPlace>,
 }
 
 /// How many entries a map of the old version has now, where that is known.
@@ -52,11 +53,64 @@ pub(crate) fn decide(
 
 fn versions(side: Side<'_>) -> BTreeMap<String, Version<'_>> {
     let mut versions = BTreeMap::new();
-    for (name, place) in map_names(side.objects) {
+    for (name, place) in side.names {
         let facts = side.objects.get(&place.object);
         if let Some((facts, map)) = facts.and_then(|f| f.map(&place.symbol).map(|map| (f, map))) {
-            versions.insert(name, Version { facts, map, side });
+            versions.insert(name.clone(), Version { facts, map, side });
         }
     }
     versions
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use skep_object::Facts;
+
+    use super::*;
+    use crate::load::map_names;
+
+    const MANIFEST: &str =
+        r#"{"objects":{},"package":{"license":"MIT","name":"a/b","version":"1.0.0"},"spec":"1.0"}"#;
+
+    /// An object with variables of two functions, each called `n` in C: `a.n` and `b.n` in the object, or both `a.n`, as those of
+    /// two sources are that were linked.
+    fn objects(more: &str, of_one_name: bool) -> Objects {
+        let source = format!(
+            "#define SEC(name) __attribute__((section(name)))\n{more}\n\
+             SEC(\"xdp\") int a(void *c) {{ static volatile long n = 5; n++; return 2; }}\n\
+             SEC(\"xdp\") int b(void *c) {{ static volatile long n = 7; n++; return 2; }}\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let (c, object) = (folder.path().join("x.c"), folder.path().join("x.o"));
+        std::fs::write(&c, source).unwrap();
+        let mut clang = Command::new("clang");
+        clang.args(["-target", "bpf", "-g", "-O2", "-c", "-o"]).args([&object, &c]);
+        assert!(clang.status().unwrap().success());
+        let mut bytes = std::fs::read(object).unwrap();
+        let at: Vec<usize> =
+            (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"b.n\0")).collect();
+        for at in at.into_iter().filter(|_| of_one_name) {
+            bytes[at] = b'a';
+        }
+        Objects::from([("x".to_owned(), Facts::parse(&bytes).unwrap())])
+    }
+
+    #[test]
+    fn variables_of_one_name_are_not_taken_for_each_other() {
+        let carried = |of_one_name| {
+            let (old, new) = (objects("", of_one_name), objects("long more = 1;", of_one_name));
+            let (manifest, params) =
+                (Manifest::parse(MANIFEST.as_bytes()).unwrap(), Params::default());
+            let (of_old, of_new) = (map_names(&old, None), map_names(&new, None));
+            let side =
+                |objects, names| Side { manifest: &manifest, objects, params: &params, names };
+            let plans = decide(side(&old, &of_old), side(&new, &of_new), &|_| None).unwrap();
+            plans[".data"].why.clone()
+        };
+        assert_eq!(carried(false), "2 variables are carried over by name");
+        let said = carried(true);
+        assert!(said.starts_with("0 variables") && said.ends_with("one name: a.n"), "{said}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Global variables across an upgrade: by name, where their types are the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_object::layout::{FieldPair, LayoutChange};
 use skep_object::{Btf, Global, TypeId};
@@ -20,7 +20,12 @@ impl Pair<'_> {
             return reset();
         }
         let (mut copied, mut moved, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        let mut several = BTreeSet::new();
         for new in self.globals(self.new) {
+            if [self.old, self.new].iter().any(|of| self.has_several(*of, &new.name)) {
+                several.insert(new.name.as_str());
+                continue;
+            }
             let Some(old) = self.globals(self.old).find(|old| old.name == new.name) else {
                 continue;
             };
@@ -35,12 +40,18 @@ impl Pair<'_> {
             (true, false) => self.exactness(&moved),
             _ => Exactness::Copied,
         };
-        let why = said(copied.len() + moved.len(), &left);
+        let several: Vec<&str> = several.into_iter().collect();
+        let why = said(copied.len() + moved.len(), &left, &several);
         plan(MapChange::Variables { copied, moved }, why, exactness)
     }
 
     fn globals<'a>(&self, of: Version<'a>) -> impl Iterator<Item = &'a Global> {
         of.facts.globals.iter().filter(move |global| global.section == of.map.name)
+    }
+
+    /// Whether several variables of a version have this name: static ones of sources that were linked.
+    fn has_several(&self, of: Version<'_>, name: &str) -> bool {
+        self.globals(of).filter(|global| global.name == name).nth(1).is_some()
     }
 
     /// How one variable is carried over; none if its type changed. One that the operator set is not touched.
@@ -88,13 +99,16 @@ fn moved(
     Some(common.into_iter().map(inside).collect())
 }
 
-fn said(carried: usize, left: &[&str]) -> String {
+fn said(carried: usize, left: &[&str], several: &[&str]) -> String {
     let mut why = match carried {
         1 => "1 variable is carried over by name".to_owned(),
         several => format!("{several} variables are carried over by name"),
     };
     if !left.is_empty() {
         why += &format!("; not those whose type changed: {}", left.join(", "));
+    }
+    if !several.is_empty() {
+        why += &format!("; not those of which several have one name: {}", several.join(", "));
     }
     why
 }

@@ -52,6 +52,14 @@ pub enum Attachment {
     },
 }
 
+impl Hook {
+    /// Whether its program is replaced by itself, where it has no stub.
+    #[must_use]
+    pub const fn is_replaced(&self) -> bool {
+        matches!(self.mechanism, Mechanism::Update | Mechanism::Replace)
+    }
+}
+
 impl Attachment {
     /// The holder's key, for what it holds.
     #[must_use]

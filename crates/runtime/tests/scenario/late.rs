@@ -10,6 +10,7 @@ use skep_runtime::{Next, Runtime};
 use crate::equal::{equal, text};
 use crate::generator::{Generator, Kind};
 use crate::lives::{close, numbers};
+use crate::objects::verified;
 use crate::place::{Job, Place};
 use crate::tests::Outcome;
 
@@ -46,6 +47,43 @@ pub fn waiting(runtime: &mut Runtime) -> Result<Vec<u64>, String> {
     }
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// A buffer that two versions share is read as the one that runs says, by whoever follows and by whoever comes.
+pub fn renamed_output(place: &Place) -> Outcome {
+    let (job, service) = (place.here(), Job::service());
+    let mut second = job.package(2)?.into_inner();
+    let output = second.manifest.output.remove("numbered").ok_or("no output")?;
+    second.manifest.output.insert("renamed".to_owned(), output);
+    let packages = vec![job.package(1)?.into_inner(), second.clone()];
+    let (mut runtime, _) = job.recover_with(packages).map_err(text)?;
+    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let follows = runtime.events(&service).map_err(text)?;
+    let mut next = 1;
+    for (step, output) in
+        [("install", "numbered"), ("upgrade", "renamed"), ("rollback", "numbered")]
+    {
+        match step {
+            "upgrade" => {
+                drop(runtime.upgrade(&verified(second.clone()), &job.install()).map_err(text)?)
+            }
+            "rollback" => drop(runtime.rollback(&service).map_err(text)?),
+            _ => {}
+        }
+        let comes = runtime.events(&service).map_err(text)?;
+        let end = make(next, 20);
+        for stream in [&follows, &comes] {
+            for _ in next..end {
+                let Next::Event(event) = stream.next(Duration::from_secs(5)) else {
+                    return Err(format!("too few events after the {step}"));
+                };
+                equal(&format!("output after the {step}"), event.output(), output)?;
+            }
+        }
+        next = end;
+    }
+    close(runtime, &[follows], place)?;
+    Ok(format!("{} events, by two names", next - 1))
 }
 
 /// Perf buffers are read before anybody asks for events: there, back, and by the next process.

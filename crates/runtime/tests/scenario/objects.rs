@@ -34,6 +34,8 @@ pub const SETS: &[(&str, [&[&str]; 2])] = &[
     ("perf", [&["ON_RAW_TP", "PERF"], &["ON_RAW_TP", "PERF"]]),
     ("perfs", [&["ON_RAW_TP", "PERF"], &["ON_RAW_TP", "PERF", "SLOTS=4096"]]),
     ("grown", [&["ON_CGROUP_SKB"], &["ON_CGROUP_SKB", "ON_RAW_TP"]]),
+    ("moved", [&["ON_CGROUP_SKB"], &["ON_RAW_TP"]]),
+    ("moved_tc", [&["ON_TC"], &["ON_RAW_TP"]]),
     ("net", [&["ON_TC", "AND_EXTRA_OLD"], &["ON_TC", "AND_EXTRA_OLD"]]),
 ];
 
@@ -107,7 +109,7 @@ fn manifest(set: &str, version: u32, target: Option<&str>) -> Value {
     for (at, hook) in hooks[version as usize - 1].iter().filter(are_hooks).enumerate() {
         let function = hook.strip_prefix("AND_").unwrap_or(hook).to_lowercase();
         let mut program = json!({ "function": function });
-        if let Some(target) = target.filter(|_| at == 0) {
+        if let Some(target) = target.filter(|_| at == 0 && *hook != "ON_RAW_TP") {
             program["target"] = json!(target);
         }
         programs.insert(function, program);

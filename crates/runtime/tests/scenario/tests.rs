@@ -13,7 +13,9 @@ use crate::hurt;
 use crate::late;
 use crate::lives;
 use crate::mixed;
+use crate::moved;
 use crate::objects::{Objects, verified};
+use crate::objects_change;
 use crate::own_cgroup::OwnCgroup;
 use crate::place::{Ended, Place};
 use crate::previous;
@@ -99,6 +101,8 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("perfs_without_reader", "perfs", late::perf_without_reader),
     ("perf_undone", "perfs", late::perf_undone),
     ("no_reader_no_thread", "raw_tp", late::no_reader_no_thread),
+    ("renamed_output", "raw_tp", late::renamed_output),
+    ("renamed_output_of_perf", "perf", late::renamed_output),
     ("late_reader", "rings", late::late_reader),
     ("nothing_taken_at_the_end", "raw_tp", late::nothing_taken_at_the_end),
     ("lost_service", "raw_tp", hurt::lost_service),
@@ -126,6 +130,9 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("no_room", "raw_tp", room::no_room),
     ("back_to_a_smaller_map", "raw_tp", room::back_to_a_smaller_map),
     ("back_after_a_reboot", "raw_tp", room::back_after_a_reboot),
+    ("moved", "moved", moved::moved),
+    ("moved_tc", "moved_tc", moved::moved),
+    ("objects_change", "raw_tp", objects_change::there_and_back),
     ("half_switched_cut", "grown", mixed::half_switched_and_cut),
 ];
 
@@ -255,13 +262,13 @@ impl Stage {
                 let me = std::env::current_exe().map_err(text)?;
                 stage.target = Some(format!("uprobe/{}:lseek", me.display()));
             }
-            "xdp" | "tc" | "net" | "cgroup_skb" | "grown" => {
+            "xdp" | "tc" | "net" | "cgroup_skb" | "grown" | "moved" | "moved_tc" => {
                 stage.kind = Kind::Packet;
                 skep_kernel::netns::enter_new().map_err(text)?;
                 skep_kernel::netns::up("lo").map_err(text)?;
                 stage.target = Some(match set {
                     "xdp" => "xdp/lo".to_owned(),
-                    "cgroup_skb" | "grown" => {
+                    "cgroup_skb" | "grown" | "moved" => {
                         let cgroup = OwnCgroup::enter().map_err(text)?;
                         let target = format!("cgroup_skb/egress:{}", cgroup.folder().display());
                         stage._cgroup = Some(cgroup);
