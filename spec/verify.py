@@ -362,7 +362,7 @@ moment = lambda text: datetime.strptime(text, UTC).replace(tzinfo=timezone.utc)
 FORMATS = {"skep-entries": lambda text: references(text) if "${" in text else read("size", text),
            "skep-size": lambda text: read("size", text), "skep-duration": lambda text: read("duration", text),
            "skep-license": is_license, "skep-time": moment, "skep-spki": read_key, "skep-base64": unbase64,
-           "skep-pattern": lambda text: name("package", re.sub(r"\*\Z", "x" if "/" in text else "x/x", text)),
+           "skep-pattern": lambda text: name("package", re.sub(r"\*\Z", "x/x" if text == "*" else "x", text)),
            "date-time": lambda moment: isinstance(moment, datetime) and moment.tzinfo is not None}
 
 def policy(text):

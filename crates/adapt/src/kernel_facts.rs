@@ -90,12 +90,6 @@ impl KernelFacts {
 }
 
 impl Support {
-    /// Whether the kernel is known to have it.
-    #[must_use]
-    pub const fn is_yes(&self) -> bool {
-        matches!(self, Self::Yes)
-    }
-
     /// Whether the kernel is known to lack it.
     #[must_use]
     pub const fn is_no(&self) -> bool {

@@ -1,15 +1,14 @@
 //! The runtime's values as the API's. Each is taken apart whole, so that what the runtime learns to say is not forgotten here.
 
-use std::collections::BTreeMap;
-
-use skep_api::CounterRow;
 use skep_runtime::{plan, status};
+
+use crate::counters::Counters;
 
 /// What skepd knows of a service beside the runtime.
 #[derive(Debug, Default)]
 pub(crate) struct Beside {
-    /// Counters by output.
-    pub(crate) counters: BTreeMap<String, Vec<CounterRow>>,
+    /// Its counters.
+    pub(crate) counters: Counters,
     /// Keys of its manifest that this skepd does not act on.
     pub(crate) unheeded: Vec<String>,
 }
@@ -67,7 +66,7 @@ pub(crate) fn detail(
         no_room,
         state_lost,
     } = detail;
-    let Beside { counters, unheeded } = beside;
+    let Beside { counters: Counters { rows, more }, unheeded } = beside;
     skep_api::Detail {
         status: status(line, origin),
         switch,
@@ -84,7 +83,8 @@ pub(crate) fn detail(
         state_lost,
         report,
         unheeded,
-        counters,
+        counters: rows,
+        counters_more: more,
     }
 }
 
@@ -96,8 +96,11 @@ pub(crate) fn plan(plan: plan::Plan) -> skep_api::Plan {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::{Value, json};
     use skep_adapt::{Change, Pass, Report};
+    use skep_api::CounterRow;
     use skep_runtime::plan::{
         Exactness, HookChange, HookPlan, Identity, MapChange, MapPlan, Mechanism, Plan,
     };
@@ -224,7 +227,8 @@ mod tests {
     #[test]
     fn a_detail_and_what_skepd_knows_beside() {
         let row = CounterRow { key: json!({"cpu": 1}), value: json!(7) };
-        let counters = BTreeMap::from([("runs".to_owned(), vec![row])]);
+        let rows = BTreeMap::from([("runs".to_owned(), vec![row])]);
+        let counters = Counters { rows, more: BTreeMap::from([("runs".to_owned(), 8)]) };
         let beside = Beside { counters, unheeded: vec!["health.soak".to_owned()] };
         let expected = json!({
             "status": status_on_the_wire(), "switch": 1,
@@ -241,6 +245,7 @@ mod tests {
             "events_dropped": 5, "events_unknown": 6, "no_room": {"m": 7}, "state_lost": "why",
             "report": {"changes": [{"pass": "sizes", "on": "m", "what": "given 4 entries"}]},
             "unheeded": ["health.soak"], "counters": {"runs": [{"key": {"cpu": 1}, "value": 7}]},
+            "counters_more": {"runs": 8},
         });
         assert_eq!(on_the_wire(super::detail(detail(), origin(), beside)), expected);
     }

@@ -4,12 +4,25 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
-use skep_api::CounterRow;
+use skep_api::{CounterRow, MAX_BODY};
 use skep_runtime::Runtime;
 use skep_runtime::contents::{Contents, Entry};
 use skep_runtime::status::MapDetail;
 use skep_spec::ServiceName;
+use skep_spec::manifest::Output;
 use skep_trust::Package;
+
+/// Most bytes that all counters of one answer take as JSON; the rest of [`MAX_BODY`] is for all else that it says.
+const MOST: usize = MAX_BODY / 2;
+
+/// What an answer has of counters, by output.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Entries.
+    pub rows: BTreeMap<String, Vec<CounterRow>>,
+    /// How many more there are, where there are.
+    pub more: BTreeMap<String, u64>,
+}
 
 /// Every counter and gauge that the manifest declares; those that cannot be read are left out.
 #[must_use]
@@ -18,21 +31,42 @@ pub fn read(
     package: &Package,
     service: &ServiceName,
     maps: &[MapDetail],
-) -> BTreeMap<String, Vec<CounterRow>> {
-    let mut counters = BTreeMap::new();
-    for (name, output) in package.manifest.output.iter().filter(|(_, output)| output.kind.counts())
-    {
-        if !maps.iter().any(|map| map.name == output.map) {
-            continue;
-        }
+) -> Counters {
+    let is_there = |output: &Output| maps.iter().any(|map| map.name == output.map);
+    let wanted = package.manifest.output.iter();
+    let wanted: Vec<_> = wanted.filter(|(_, one)| one.kind.counts() && is_there(one)).collect();
+    let room = MOST / wanted.len().max(1);
+    let mut counters = Counters::default();
+    for (name, output) in wanted {
         match runtime.contents(service, &output.map) {
-            Ok(contents) => {
-                counters.insert(name.clone(), rows(&contents, output.value.as_deref()));
-            }
+            Ok(contents) => counters.add(name, &limited(contents, room), output.value.as_deref()),
             Err(error) => tracing::warn!(output = name, %error, "counter not read"),
         }
     }
     counters
+}
+
+impl Counters {
+    fn add(&mut self, output: &str, contents: &Contents, field: Option<&str>) {
+        self.rows.insert(output.to_owned(), rows(contents, field));
+        if contents.more > 0 {
+            self.more.insert(output.to_owned(), contents.more);
+        }
+    }
+}
+
+/// The first entries, as many as have room.
+fn limited(mut contents: Contents, mut room: usize) -> Contents {
+    let fits = |entry: &Entry| {
+        let size = r#"{"key":,"value":},"#.len() + entry.key.get().len() + entry.value.get().len();
+        let left = room.checked_sub(size);
+        room = left.unwrap_or_default();
+        left.is_some()
+    };
+    let fit = contents.entries.iter().map(fits).take_while(|fits| *fits).count();
+    contents.more += (contents.entries.len() - fit) as u64;
+    contents.entries.truncate(fit);
+    contents
 }
 
 /// The entries of a counter's map, by the field that counts.
@@ -63,6 +97,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_has_no_room_is_counted() {
+        let json = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let entry = |n: u32| Entry { key: json(&n.to_string()), value: json("100") };
+        let contents =
+            || Contents { map: "m".to_owned(), entries: (0..5).map(entry).collect(), more: 3 };
+        let size = |rows: &[CounterRow]| serde_json::to_string(rows).unwrap().len();
+        let all = size(&rows(&contents(), None));
+        for (room, fit) in [(all, 5), (all - 2, 4), (1, 0)] {
+            let contents = limited(contents(), room);
+            assert_eq!((contents.entries.len(), contents.more), (fit, 8 - fit as u64), "{room}");
+            assert!(size(&rows(&contents, None)) <= room + "[]".len());
+        }
+    }
 
     #[test]
     fn one_field_counts() {

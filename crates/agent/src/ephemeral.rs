@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use skep_adapt::{Change, Pass};
-use skep_api::{Mode, Rows, Run, counter_table};
+use skep_api::{Mode, Rows, Run, counter_table, event_json};
 use skep_kernel::ring::Waker;
+use skep_object::{shown, shown_lines};
 use skep_runtime::RuntimeError;
 use skep_runtime::ephemeral::{Counter, Options, Record, Session, run};
-use skep_spec::Digest;
+use skep_spec::{Digest, Target};
 use skep_trust::{Package, Verified};
 
 use crate::counters::rows;
@@ -59,7 +60,7 @@ pub fn serve_standard_input() -> ExitCode {
 }
 
 fn explain(error: &anyhow::Error) {
-    say(&format!("error: {error}"));
+    say(&format!("error: {}", error.to_string().replace('\n', "\n  ")));
     for cause in error.chain().skip(1) {
         say(&format!("  because {}", cause.to_string().replace('\n', "\n          ")));
     }
@@ -72,9 +73,9 @@ fn explain(error: &anyhow::Error) {
     }
 }
 
-/// Something beside the events; a closed standard error is no reason to fail.
+/// Something beside the events, which may name what a stranger named; a closed standard error is no reason to fail.
 fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", shown_lines(text));
 }
 
 fn request() -> Result<(Run, Verified<Package>)> {
@@ -149,14 +150,14 @@ fn introduce(request: &Run, session: &Session, took: Duration) {
     }
     let took = took.as_millis();
     match session.attached() {
-        [(program, target)] => say(&format!("attached {program} to {target} in {took} ms")),
+        [one] => say(&format!("attached {} in {took} ms", placed(one))),
         programs => {
             say(&format!("attached {} programs in {took} ms:", programs.len()));
-            programs.iter().for_each(|(program, target)| say(&format!("  {program} to {target}")));
+            programs.iter().for_each(|one| say(&format!("  {}", placed(one))));
         }
     }
     for (program, why) in session.skipped() {
-        say(&format!("left out {program}: {}", why.replace('\n', "\n  ")));
+        say(&format!("left out {}: {}", shown(program), why.replace('\n', "\n  ")));
     }
     let counted =
         |change: &&Change| change.pass != Pass::LostEvents || change.what.contains("not counted");
@@ -170,6 +171,11 @@ fn introduce(request: &Run, session: &Session, took: Duration) {
         let untyped = session.outputs().filter_map(|(output, decoder)| decoder.untyped(output));
         untyped.for_each(|why| say(&why));
     }
+}
+
+/// A program and where it is attached: on one line, whatever its author named it.
+fn placed((program, target): &(String, Target)) -> String {
+    format!("{} to {}", shown(program), shown(&target.to_string()))
 }
 
 /// A flag that SIGINT and SIGTERM raise.
@@ -241,11 +247,11 @@ impl Printer<'_> {
     fn print(&mut self, record: &Record<'_>) -> io::Result<()> {
         if self.request.mode == Mode::Ndjson {
             let json = record.decoder.decode(record.data).to_json();
-            return writeln!(self.out, "{{\"output\":{:?},\"event\":{json}}}", record.output);
+            return writeln!(self.out, "{}", event_json(record.output, &json));
         }
-        let columns =
-            record.decoder.columns().map(|column| (column.name.clone(), column.number)).collect();
-        self.rows.columns(columns);
+        let columns = record.decoder.columns();
+        let columns = columns.map(|column| (shown(&column.name).into_owned(), column.number));
+        self.rows.columns(columns.collect());
         let row = self.rows.row(&record.decoder.row(record.data));
         writeln!(self.out, "{row}")
     }
@@ -255,14 +261,15 @@ impl Printer<'_> {
         let json = matches!(self.request.mode, Mode::Ndjson | Mode::CountJson);
         let aside = session.has_events();
         for Counter { output, field, contents } in session.metrics()? {
-            let rows = rows(&contents, field);
+            let (rows, more) = (rows(&contents, field), contents.more);
             if json && !aside {
-                writeln!(self.out, "{}", json!({ "output": output, "counter": rows }))?;
+                let line = json!({ "output": output, "counter": rows, "more": more });
+                writeln!(self.out, "{line}")?;
                 continue;
             }
-            let text = format!("Counter {output}:\n{}", counter_table(&rows, "ndjson"));
+            let text = format!("Counter {output}:\n{}", counter_table(&rows, more, "ndjson"));
             match aside {
-                false => writeln!(self.out, "{text}")?,
+                false => writeln!(self.out, "{}", shown_lines(&text))?,
                 true if !self.request.quiet && !json => say(&text),
                 true => {}
             }
@@ -281,8 +288,8 @@ impl Printer<'_> {
             Mode::Count => writeln!(self.out, "{events} events, {lost} lost{unknown}")?,
             Mode::CountJson => {
                 let unknown = session.unknown();
-                let total = format!(r#""events":{events},"lost":{lost},"unknown":{unknown}"#);
-                writeln!(self.out, "{{{total}}}")?;
+                let total = json!({ "events": events, "lost": lost, "unknown": unknown });
+                writeln!(self.out, "{total}")?;
             }
             _ if !self.request.quiet && (session.has_events() || !session.has_metrics()) => {
                 say(&format!("{events} events, {lost} lost{unknown}"))

@@ -6,7 +6,7 @@ use skep_api::{Detail, Install, Plan, Status, Upgrade};
 use skep_object::fit;
 use skep_runtime::{EventStream, Runtime, status};
 use skep_spec::ServiceName;
-use skep_trust::{Package, Verified};
+use skep_trust::{Origin, Package, Verified};
 
 use crate::answer::{self, Beside};
 use crate::counters;
@@ -80,6 +80,7 @@ impl Node {
         let short = package.manifest.package.name.short().to_owned();
         let service = install.service.map_or_else(|| short.parse(), Ok)?;
         let asked = skep_runtime::Request { service, params: install.params };
+        tell_unsigned(&package, &asked.service);
         let mut runtime = self.runtime();
         let detail = runtime.install(&package, &asked)?;
         Ok(self.detail(&runtime, detail))
@@ -106,6 +107,7 @@ impl Node {
     ) -> Result<(Plan, Detail), NodeError> {
         let coming_in = self.coming_in();
         let (package, asked) = self.admitted(service, upgrade)?;
+        tell_unsigned(&package, &asked.service);
         let mut runtime = self.runtime();
         let upgraded = runtime.upgrade(&package, &asked)?;
         let answer = (answer::plan(upgraded.plan), self.detail(&runtime, upgraded.detail));
@@ -213,5 +215,14 @@ impl Node {
     /// Nobody finds it poisoned: a panic ends skepd (`panic = "abort"`), and the next start takes up what was under way.
     fn runtime(&self) -> MutexGuard<'_, Runtime> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The line that an audit looks for: once where a package comes in, never where one that runs is looked at.
+fn tell_unsigned(package: &Verified<Package>, service: &ServiceName) {
+    if *package.origin() == Origin::Unsigned {
+        let about = &package.manifest.package;
+        let (name, version, digest) = (&about.name, &about.version, &package.index);
+        tracing::warn!(%service, package = %name, %version, %digest, "let in without a signature");
     }
 }

@@ -7,9 +7,10 @@ use crate::{CounterRow, Rows};
 /// Most rows of a counter that people are shown.
 const ROWS: usize = 20;
 
-/// A counter's entries with the largest first, a column for each field; where there are many, `--output` `whole` has them all.
+/// A counter's entries with the largest first, a column for each field; where there are many, `--output` `whole` has them all,
+/// but for `unread` ones.
 #[must_use]
-pub fn counter_table(rows: &[CounterRow], whole: &str) -> String {
+pub fn counter_table(rows: &[CounterRow], unread: u64, whole: &str) -> String {
     let mut cells: Vec<(u64, Vec<(String, String)>)> = rows
         .iter()
         .map(|row| {
@@ -20,8 +21,13 @@ pub fn counter_table(rows: &[CounterRow], whole: &str) -> String {
         })
         .collect();
     cells.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
-    let more = cells.len().saturating_sub(ROWS);
-    let Some((_, first)) = cells.first() else { return "  nothing yet".to_owned() };
+    let more = cells.len().saturating_sub(ROWS) as u64;
+    let Some((_, first)) = cells.first() else {
+        return match unread {
+            0 => "  nothing yet".to_owned(),
+            unread => format!("  {unread} entries, of which none has room here"),
+        };
+    };
     let mut table = Rows::new(None);
     let is_number = |text: &str| text.parse::<f64>().is_ok();
     let columns = first.iter().map(|(name, cell)| (name.clone(), is_number(cell))).collect();
@@ -31,8 +37,15 @@ pub fn counter_table(rows: &[CounterRow], whole: &str) -> String {
         let row: Vec<String> = row.iter().map(|(_, cell)| cell.clone()).collect();
         lines.push(table.row(&row));
     }
-    if more > 0 {
-        lines.push(format!("and {more} more: --output {whole} has them all"));
+    match (more, unread) {
+        (0, 0) => {}
+        (more, 0) => lines.push(format!("and {more} more: --output {whole} has them all")),
+        (more, unread) => {
+            let all = more + unread;
+            lines.push(format!(
+                "and {all} more, of which {unread} were not read: larger ones may be among them"
+            ));
+        }
     }
     lines.join("\n")
 }
@@ -44,5 +57,27 @@ fn flat(name: &str, value: &Value) -> Vec<(String, String)> {
         }
         Value::String(text) => vec![(name.to_owned(), text.clone())],
         other => vec![(name.to_owned(), other.to_string())],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_shown_is_said() {
+        let rows = |count: u64| -> Vec<CounterRow> {
+            (0..count).map(|n| CounterRow { key: n.into(), value: n.into() }).collect()
+        };
+        let last = |count, unread| {
+            let table = counter_table(&rows(count), unread, "json");
+            table.lines().last().unwrap().to_owned()
+        };
+        assert!(!last(20, 0).contains("more"), "{}", last(20, 0));
+        assert_eq!(last(22, 0), "and 2 more: --output json has them all");
+        let unread = "and 9 more, of which 7 were not read: larger ones may be among them";
+        assert_eq!(last(22, 7), unread);
+        assert_eq!(last(20, 7), unread.replace('9', "7"));
+        assert_eq!(last(0, 7), "  7 entries, of which none has room here");
     }
 }

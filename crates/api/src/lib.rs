@@ -2,12 +2,14 @@
 
 mod client;
 mod counter;
+mod event;
 mod rows;
 mod run;
 mod wire;
 
 pub use client::{Client, ClientError, Events};
 pub use counter::counter_table;
+pub use event::event_json;
 pub use rows::Rows;
 pub use run::{Mode, Run};
 pub use skep_adapt::Report;

@@ -187,9 +187,12 @@ pub struct Detail {
     /// Keys of the manifest that this skepd does not act on.
     #[serde(default)]
     pub unheeded: Vec<String>,
-    /// Counters by output.
+    /// Counters by output: their first entries, if not all have room.
     #[serde(default)]
     pub counters: BTreeMap<String, Vec<CounterRow>>,
+    /// How many more entries there are, by output.
+    #[serde(default)]
+    pub counters_more: BTreeMap<String, u64>,
 }
 
 /// One entry of a counter's map.

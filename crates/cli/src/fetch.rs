@@ -13,10 +13,11 @@ use crate::cache::{Cache, Used};
 use crate::channel;
 use crate::config::Config;
 use crate::error::{Context as _, Result, failed};
+use crate::named;
 use crate::options::{PlaceOptions, Transport};
 use crate::output::Output;
 use crate::place::{self, Place};
-use crate::waiting::{block_on, interruptible};
+use crate::waiting::interruptible;
 
 /// A package whose content is on this machine.
 pub struct Fetched<T> {
@@ -126,7 +127,7 @@ pub fn signed(
     let place = channel::settled(place, transport, config)?;
     if let Place::Registry(reference) = place {
         let registry = place::registry(&reference, transport, config)?;
-        return block_on(async {
+        return interruptible(async {
             let digest = registry.resolve(&reference).await.map_err(failed)?;
             let bundles = registry.bundles(&reference, digest).await.map_err(failed)?;
             Ok((reference, digest, bundles))
@@ -158,7 +159,7 @@ fn passing() -> Result<(Store, TempDir)> {
 /// The file is no bundle, or not whole.
 pub fn unpacked(file: &Path) -> Result<Whole> {
     let (store, folder) = passing()?;
-    let from = regular::open(file).context(|| format!("can't read {}", file.display()))?;
+    let from = named::read(file, regular::open)?;
     archive::read(BufReader::new(from), &store).map_err(failed)?;
     Ok(Whole { store, _folder: Some(folder) })
 }

@@ -1,5 +1,5 @@
 //! The commands that people type: one file each under `commands`; what several share beside it: `subject` is what was
-//! named, `place` and `fetch` get a package, `daemon` asks skepd, `options` are those that several commands take;
+//! named, `place` and `fetch` get a package, `named` reads a file, `daemon` asks skepd, `options` are those that several commands take;
 //! what is to be waited for is done in `waiting`.
 //!
 //! Reads the environment in [`config`] only, prints in [`output`] and [`error`] only.
@@ -11,6 +11,7 @@ pub mod config;
 mod daemon;
 pub mod error;
 mod fetch;
+mod named;
 mod options;
 pub mod output;
 mod place;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 use serde::{Serialize, Serializer};
+use skep_object::shown_lines;
 use skep_spec::Digest;
 
 /// Options that every command has.
@@ -76,8 +77,8 @@ impl Output {
     pub fn answer<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
         match self.format {
             Format::Table => self.line(&text()),
-            Format::Json => self.line(&serde_json::to_string_pretty(value).unwrap_or_default()),
-            Format::Ndjson => self.line(&serde_json::to_string(value).unwrap_or_default()),
+            Format::Json => self.raw(&serde_json::to_string_pretty(value).unwrap_or_default()),
+            Format::Ndjson => self.raw(&serde_json::to_string(value).unwrap_or_default()),
         }
     }
 
@@ -103,13 +104,18 @@ impl Output {
     pub fn note(&self, text: &str) {
         if !self.quiet {
             // A closed standard error is no reason to fail.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            let _ = writeln!(std::io::stderr(), "{}", shown_lines(text));
         }
     }
 
-    /// One line of output. A reader that went away (`| head`) ends the program in silence, as for other tools; a full
-    /// disk must not pass for success.
+    /// A line or several for people: names in them may be a stranger's.
     pub fn line(&self, text: &str) {
+        self.raw(&shown_lines(text));
+    }
+
+    /// One line of output as it is: JSON. A reader that went away (`| head`) ends the program in silence, as for other
+    /// tools; a full disk must not pass for success.
+    pub fn raw(&self, text: &str) {
         let Err(error) = writeln!(std::io::stdout(), "{text}") else { return };
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             std::process::exit(0);

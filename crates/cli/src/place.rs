@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use skep_oci::archive::{self, BundleError};
 use skep_oci::registry::{Carried, Options, Part, Registry};
-use skep_oci::{Credentials, RegistryError, Store};
+use skep_oci::{Credentials, RegistryError, Store, StoreError};
 use skep_spec::{Digest, PackageRef};
 
 use crate::config::Config;
-use crate::error::{Error, Result, failed, not_chosen};
+use crate::error::{Error, Result, failed, misnamed, not_chosen};
 use crate::options::{Choice, Transport};
-use crate::output::Output;
-use crate::waiting::block_on;
+use crate::output::{Output, bytes};
+use crate::waiting::interruptible;
 
 /// A package's place, as it was typed.
 #[derive(Clone, Debug)]
@@ -89,9 +89,9 @@ pub fn registry(reference: &PackageRef, transport: Transport, config: &Config) -
 /// Asks a registry.
 ///
 /// # Errors
-/// What it does not give or take.
+/// What it does not give or take, or a signal came.
 pub fn ask<T>(work: impl Future<Output = Result<T, RegistryError>>) -> Result<T> {
-    block_on(async { work.await.map_err(failed) })
+    interruptible(async { work.await.map_err(failed) })
 }
 
 /// Pulls a package, and all that refers to it, into a layout.
@@ -132,8 +132,10 @@ pub fn came_along(signatures: usize, others: usize) -> String {
 pub fn note_left(carried: &Carried, output: &Output) {
     if carried.left > 0 {
         output.note(&format!(
-            "note: {} signatures or other referrers were left in the registry: it has more than are carried along (64 for a digest, 64 MiB)",
-            carried.left
+            "note: {} signatures or other referrers were left in the registry: it has more than are carried along ({} for a digest, {})",
+            carried.left,
+            Carried::MOST,
+            bytes(Carried::BYTES)
         ));
     }
 }
@@ -143,7 +145,10 @@ pub fn note_left(carried: &Carried, output: &Output) {
 /// # Errors
 /// The folder holds none.
 pub fn layout(path: &Path) -> Result<Store> {
-    Store::open(path).map_err(failed)
+    Store::open(path).map_err(|error| match error {
+        StoreError::NotALayout(_) | StoreError::Io { .. } => misnamed(error),
+        error => failed(error),
+    })
 }
 
 /// The one package of a layout, or the one of several that `wanted` names, with its own name and version.

@@ -7,7 +7,8 @@ use skep_oci::regular;
 use skep_trust::Policy;
 
 use crate::config::Config;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
+use crate::named;
 
 /// This machine's rules. Where there are none nobody is trusted; rules that cannot be read are no such case, for they may
 /// revoke.
@@ -23,12 +24,11 @@ pub fn of_machine(config: &Config) -> Result<Policy> {
 /// # Errors
 /// It cannot be read, or is none.
 pub fn read(file: &Path) -> Result<(String, Policy)> {
-    let shown = file.display();
-    let text = match regular::text(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        read => read
-            .map_err(|error| Error::caused(Kind::Usage, format!("can't read '{shown}'"), &error))?,
+    let or_none = |file: &Path| match regular::text(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read,
     };
+    let text = named::read(file, or_none)?;
     let policy = parse(&text, file)?;
     Ok((text, policy))
 }
@@ -38,7 +38,7 @@ pub fn read(file: &Path) -> Result<(String, Policy)> {
 /// # Errors
 /// As [`read`].
 pub fn must(file: &Path) -> Result<Policy> {
-    let text = regular::text(file).context(|| format!("can't read '{}'", file.display()));
+    let text = named::read(file, regular::text);
     parse(&text.map_err(|e| e.hint("name a key with --key, or rules with --policy"))?, file)
 }
 

@@ -15,8 +15,9 @@ use skep_trust::bundle::Bundle;
 use skep_trust::{Verified, admit};
 
 use crate::config::Config;
-use crate::error::{Context as _, Error, Kind, Result, failed};
+use crate::error::{Error, Kind, Result, failed};
 use crate::fetch::{Fetched, fetch};
+use crate::named;
 use crate::options::{Choice, PlaceOptions};
 use crate::place::{self, Place};
 
@@ -107,6 +108,8 @@ pub struct ObjectBytes {
     pub name: String,
     /// What errors call it.
     pub place: String,
+    /// What kind of failure it is if it is none: of a file that was named, a wrong call.
+    pub wrong: Kind,
     /// The ELF.
     pub bytes: Vec<u8>,
 }
@@ -135,7 +138,9 @@ impl ObjectBytes {
     /// # Errors
     /// It is no object.
     pub fn facts(&self, action: &str) -> Result<Facts> {
-        Facts::parse(&self.bytes).context(|| format!("can't {action} {}", self.place))
+        let wrong =
+            |error| Error::caused(self.wrong, format!("can't {action} {}", self.place), &error);
+        Facts::parse(&self.bytes).map_err(wrong)
     }
 }
 
@@ -185,19 +190,20 @@ impl Subject {
 /// The file cannot be read.
 pub fn file(path: &Path) -> Result<Vec<ObjectBytes>> {
     let shown = path.display().to_string();
-    let bytes = regular::bytes(path).context(|| format!("can't read {shown}"))?;
+    let bytes = named::read(path, regular::bytes)?;
+    let wrong = Kind::Usage;
     let name = path.file_name().map_or_else(|| shown.clone(), |n| n.to_string_lossy().into_owned());
     let ranges = carve::objects(&bytes);
     // A file that is one object whole embeds none; of one that holds none, what is wrong with it is the answer.
     let is_whole = |range: &Range<usize>| range.start == 0;
     if ranges.is_empty() || matches!(ranges.as_slice(), [one] if is_whole(one)) {
-        return Ok(vec![ObjectBytes { name, place: shown, bytes }]);
+        return Ok(vec![ObjectBytes { name, place: shown, wrong, bytes }]);
     }
     let embedded = ranges.into_iter().enumerate().filter_map(|(at, range)| {
         let bytes = bytes.get(range)?.to_vec();
         let number = at + 1;
         let place = format!("object {number} in {shown}");
-        Some(ObjectBytes { name: format!("object{number}"), place, bytes })
+        Some(ObjectBytes { name: format!("object{number}"), place, wrong, bytes })
     });
     Ok(embedded.collect())
 }
@@ -216,7 +222,7 @@ fn project(folder: &Path) -> Result<Subject> {
             return Err(Error::new(Kind::Failed, format!("{} is not built yet", folder.display()))
                 .hint(format!("skep build {}", folder.display())));
         };
-        let named = |object| ObjectBytes { name: name.clone(), ..object };
+        let named = |object| ObjectBytes { name: name.clone(), wrong: Kind::Failed, ..object };
         objects.extend(file(path)?.into_iter().map(named));
     }
     let manifest = project.source.resolve(&BTreeMap::new());
@@ -244,7 +250,7 @@ fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
     let package = package.into_inner();
     let objects = package.objects.into_iter().map(|(name, bytes)| {
         let place = format!("the object '{name}'");
-        ObjectBytes { name, place, bytes }
+        ObjectBytes { name, place, wrong: Kind::Failed, bytes }
     });
     let objects = objects.collect();
     let (manifest, signed_by) = (package.manifest, signed_by.clone());

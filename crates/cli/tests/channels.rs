@@ -201,7 +201,7 @@ fn a_channel_of_two_signers_moves_when_both_have_signed() {
         site.run(&["sign", "--key", "b.key", &format!("{}:{version}", site.name)]);
     }
     assert_eq!(site.json(&["verify", &site.stable()])["digest"], site.one.index.to_string());
-    site.to("2.0.0", &[]);
+    assert_eq!(site.to("2.0.0", &["-q"]), format!("{}\n", site.two.index));
     // The first has signed: the one before still counts, and nobody is without a channel.
     let mut other = site.skep(&["verify", &site.stable(), "--output", "json"]);
     let shown = run(other.env("XDG_STATE_HOME", site.folder().join("other")));
@@ -217,7 +217,8 @@ fn a_channel_of_two_signers_moves_when_both_have_signed() {
         2
     );
     let before = site.pointers();
-    site.run(&["channel", "sign", &site.stable(), "--key", "b.key"]);
+    let again = site.run(&["channel", "sign", &site.stable(), "--key", "b.key", "-q"]);
+    assert_eq!(again, format!("{}\n", site.two.index));
     assert_eq!(site.pointers(), before, "twice changes nothing");
 }
 

@@ -5,13 +5,15 @@ mod node;
 mod wait;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use node::Node;
+use skep_oci::Store;
 
 /// Registries whose answers drip.
 #[test]
@@ -58,8 +60,7 @@ fn a_pull_that_is_interrupted_leaves_no_folder() {
         let (question, _) =
             wait::within("skep to ask the registry", move || registry.accept().unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "where it pulls to");
-        let pid = child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        send(&child, signal);
         let ended = wait::ended("skep to end", child);
         drop(question);
         let said = String::from_utf8(ended.stderr).unwrap();
@@ -67,6 +68,88 @@ fn a_pull_that_is_interrupted_leaves_no_folder() {
         assert!(said.contains("stopped by SIG"), "{said}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{command}");
     }
+}
+
+/// Hands on each question and its connection; whoever takes it answers, or leaves it open.
+fn registry() -> (String, mpsc::Receiver<(String, TcpStream)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let (sender, questions) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let read = BufReader::new(stream.try_clone().unwrap()).read_line(&mut line);
+            if read.is_err() || sender.send((line, stream)).is_err() {
+                break;
+            }
+        }
+    });
+    (host, questions)
+}
+
+fn answer(mut question: TcpStream, body: &[u8]) {
+    let length = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    question.write_all(&[head.as_bytes(), body].concat()).unwrap();
+}
+
+fn send(child: &Child, signal: &str) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+}
+
+/// From a registry that gives the index and nothing of what it lists.
+#[test]
+fn a_pull_into_a_layout_that_is_interrupted_leaves_no_new_one() {
+    let node = Node::new();
+    node.pack("exec");
+    let layout = node.path("exec.oci");
+    let (_, digest) = Store::open(&layout).unwrap().packages().unwrap().remove(0);
+    let index = fs::read(layout.join("blobs/sha256").join(digest.hex())).unwrap();
+    let (by_tag, by_digest) = ("/manifests/1.0.0 ".to_owned(), format!("/manifests/{digest} "));
+    for (sent, to) in [("-INT", "out.oci"), ("-TERM", "new/out.oci"), ("-HUP", "out.oci")] {
+        let (host, questions) = registry();
+        let mut pull = node.skep(&["pull", &format!("{host}/skep/exec:1.0.0"), "-o", to]);
+        let pull = pull.stderr(Stdio::piped()).spawn().unwrap();
+        let held = wait::within("skep to ask for what the index lists", {
+            let (index, by_tag, by_digest) = (index.clone(), by_tag.clone(), by_digest.clone());
+            move || loop {
+                let (line, question) = questions.recv().unwrap();
+                match line.contains(&by_tag) || line.contains(&by_digest) {
+                    true => answer(question, &index),
+                    false => break (question, questions), // an answer that does not come
+                }
+            }
+        });
+        assert!(node.path(to).join("oci-layout").is_file(), "where it pulls to");
+        send(&pull, sent);
+        let ended = wait::ended("skep pull to end", pull);
+        drop(held);
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(130), "{sent}: {said}");
+        assert!(said.contains("stopped by SIG"), "{said}");
+        assert!(!node.path("out.oci").exists() && !node.path("new").exists(), "{sent}");
+    }
+}
+
+/// It waits for nobody but the reader of its output.
+#[test]
+fn a_signal_ends_what_has_its_answer() {
+    let node = Node::new();
+    let (host, questions) = registry();
+    let mut tags = node.skep(&["tags", &format!("{host}/skep/exec"), "--output", "json"]);
+    let mut tags = tags.stdout(Stdio::piped()).spawn().unwrap();
+    let (_, question) = wait::within("skep to ask", move || questions.recv().unwrap());
+    let versions: Vec<String> = (0..20_000).map(|n| format!("\"1.0.{n}\"")).collect();
+    answer(question, format!("{{\"tags\":[{}]}}", versions.join(",")).as_bytes());
+    let mut unread = tags.stdout.take().unwrap(); // more than a pipe takes
+    let mut unread = wait::within("skep to print", move || {
+        unread.read_exact(&mut [0]).unwrap();
+        unread
+    });
+    send(&tags, "-INT");
+    assert_eq!(wait::ended("skep tags to end", tags).status.code(), Some(130));
+    assert!(unread.read(&mut [0]).unwrap() > 0);
 }
 
 /// A start that asks the holder, which answers once the signal has come.
@@ -79,8 +162,7 @@ fn a_start_is_ended_first() {
     // The socket goes with this: that nobody is there is an answer too.
     let mut question = wait::within("skepd to ask the holder", move || holder.accept().unwrap().0);
     assert!(question.read(&mut [0; 1024]).unwrap() > 0);
-    let pid = skepd.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    send(&skepd, "-TERM");
     question.write_all(b"{\"keys\":[]}").unwrap();
     drop(question);
     let ended = wait::ended("skepd to end on SIGTERM", skepd);
@@ -101,8 +183,7 @@ fn in_own_mounts(prepare: &str) -> String {
     wait::until("skepd to listen", || {
         std::os::unix::net::UnixStream::connect(node.socket()).is_ok()
     });
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    send(&child, "-TERM");
     let ended = wait::ended("skepd to end on SIGTERM", child);
     assert!(ended.status.success());
     String::from_utf8(ended.stderr).unwrap()

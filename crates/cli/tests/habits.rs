@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use clap::CommandFactory as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -141,6 +142,52 @@ fn quiet_ones_print_digests_or_nothing_and_json_is_whole() {
     assert_eq!(made, serde_json::json!({"package": "acme/last", "folder": "last"}));
 }
 
+/// Commands without others below them, as they are typed.
+fn commands(of: &clap::Command, before: &str) -> Vec<String> {
+    let below = of.get_subcommands().flat_map(|command| {
+        let typed = format!("{before} {}", command.get_name());
+        match command.has_subcommands() {
+            true => commands(command, &typed),
+            false => vec![typed.trim_start().to_owned()],
+        }
+    });
+    below.collect()
+}
+
+#[test]
+fn the_page_says_of_every_command_what_it_prints_when_quiet() {
+    let shows = [
+        "cache list",
+        "channel show",
+        "conformance",
+        "diff",
+        "events",
+        "inspect",
+        "key trust",
+        "list",
+        "run",
+        "show",
+        "tags",
+        "trust list",
+        "trust test",
+    ];
+    let page = include_str!("../../../docs/reference/cli.md");
+    let rule = page.split("\n\n").find(|part| part.starts_with("Quiet, ")).unwrap();
+    let named: Vec<&str> = rule.split('`').skip(1).step_by(2).collect();
+    let all = commands(&skep_cli::commands::Skep::command(), "");
+    for command in &all {
+        let (shows, named) = (shows.contains(&command.as_str()), named.contains(&command.as_str()));
+        assert!(
+            shows != named,
+            "skep {command}: it shows something, or the rule of quiet names it"
+        );
+    }
+    let flags = ["--output json"];
+    for name in named.iter().filter(|name| !flags.contains(name)) {
+        assert!(all.iter().any(|command| command == name), "there is no skep {name}");
+    }
+}
+
 #[test]
 fn a_project_that_is_only_read_is_built_elsewhere() {
     let bench = Bench::new();
@@ -222,4 +269,47 @@ fn what_is_mistyped_is_named_as_it_was_typed() {
         assert!(said.contains(words), "{args:?}: {said}");
         assert!(!bench.path("out").exists());
     }
+}
+
+/// What cannot be read, and what holds something else, in each place where a command takes a file or folder.
+#[test]
+fn a_file_that_is_named_and_is_none_is_a_wrong_call() {
+    let bench = Bench::new();
+    bench.run(&["new", "acme/opens"]);
+    bench.run(&[&["pack", "opens"], BUILD].concat());
+    bench.run(&["key", "new", "-o", "me"]);
+    fs::write(bench.path("text"), "neither this nor that\n").unwrap();
+    fs::create_dir(bench.path("folder")).unwrap();
+    let layout = "opens/build/package";
+    for args in [
+        &["verify", "--key", "FILE", layout][..],
+        &["verify", "--policy", "FILE", layout],
+        &["sign", "--key", "FILE", layout],
+        &["key", "trust", "FILE"],
+        &["trust", "add", "acme/*", "--key", "FILE"],
+        &["channel", "move", "127.0.0.1:1/acme/opens:1.0.0", "stable", "--key", "FILE"],
+        &["inspect", "FILE"],
+        &["diff", layout, "FILE"],
+        &["run", "FILE"],
+        &["bundle", "FILE", "-o", "out"],
+        &["install", "FILE"],
+        &["upgrade", "opens", "FILE"],
+        &["build", "opens", "--btf", "FILE", "--arch", "x86_64"],
+        &["build", "opens", "--clang", "FILE", "--btf", "host"],
+        &["lint", "FILE"],
+        &["push", "FILE", "127.0.0.1:1/acme/opens:1.0.0"],
+        &["conformance", "--vectors", "FILE"],
+    ] {
+        for file in ["./none", "text", "folder"] {
+            let args: Vec<&str> =
+                args.iter().map(|arg| if *arg == "FILE" { file } else { arg }).collect();
+            let output = wait::output(&mut bench.skep(&args));
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+            assert!(said.contains(file.trim_start_matches("./")), "{args:?}: {said}");
+        }
+    }
+    let unbundle = |file| wait::output(&mut bench.skep(&["unbundle", file, "-o", "out"])).status;
+    assert_eq!(unbundle("none").code(), Some(2));
+    assert_eq!(unbundle("text").code(), Some(4), "not whole, whichever command reads it");
 }

@@ -8,6 +8,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use node::Node;
+use serde_json::Value;
 
 const ARCH: &str = std::env::consts::ARCH;
 
@@ -53,7 +54,7 @@ fn pack(node: &Node, name: &str, version: &str, code: &str, more: &str) -> (bool
         "spec = \"1.0\"\n[package]\nname = \"acme/{name}\"\nversion = \"{version}\"\nlicense = \"GPL-2.0-only\"\n\
          [object.a]\nsources = [\"src/a.bpf.c\"]\narch = [\"{ARCH}\"]\n[map.hits]\nupgrade = \"keep\"\n\
          [output.hits]\nkind = \"counter\"\nmap = \"hits\"\n\
-         [permissions]\nhooks = [\"*\"]\nhelpers = [\"map_*\", \"tail_call\"]\nmap-memory = \"64KiB\"\n{more}"
+         [permissions]\nhooks = [\"*\"]\nhelpers = [\"map_*\", \"tail_call\"]\nmap-memory = \"16MiB\"\n{more}"
     );
     fs::write(folder.join("skep.toml"), toml).unwrap();
     let layout = format!("{name}-{version}.oci");
@@ -90,8 +91,12 @@ fn what_libbpf_attaches_by_section_stays_over_a_crash_and_goes_with_its_service(
     let fixed = hooks.as_array().unwrap().iter().filter(|hook| hook["mechanism"] == "fixed");
     assert!(fixed.count() >= 2, "{hooks}");
     assert_eq!(node.links(), 0, "nothing but its pin holds a link");
-    let (_, text) = node.refused(&["upgrade", "kinds", "kinds-1.1.0.oci", "--allow-unsigned"]);
+    let upgrade = ["upgrade", "kinds", "kinds-1.1.0.oci", "--allow-unsigned"];
+    let (_, text) = node.refused(&upgrade);
     assert!(text.contains("can't replace the program at"), "{text}");
+    assert_eq!(node.refused(&[&upgrade[..], &["--dry-run"]].concat()).1, text);
+    let same = node.run(&["upgrade", "kinds", "kinds-1.0.0.oci", "--allow-unsigned"]);
+    assert!(same.contains("runs 1.0.0 already"), "{same}");
 
     node.kill();
     start(&node, 2);
@@ -100,6 +105,28 @@ fn what_libbpf_attaches_by_section_stays_over_a_crash_and_goes_with_its_service(
     assert_eq!(node.json(&["list"])[0]["state"], "running");
     node.run(&["remove", "kinds"]);
     assert!(!node.has_pins());
+}
+
+/// What only sections and code say is said by a dry run too.
+#[test]
+fn a_dry_run_refuses_a_program_that_its_hook_does_not_take() {
+    let node = with_victim();
+    for (version, section) in [("1.0.0", "uprobe"), ("1.1.0", "uprobe.s")] {
+        let code =
+            format!("SEC(\"{section}/VICTIM:main\") int one(void *ctx) {{ return hit(0); }}");
+        let (packed, text) = pack(&node, "sleeps", version, &code, "");
+        assert!(packed, "{text}");
+    }
+    let mut node = node;
+    node.start();
+    node.run(&["install", "sleeps-1.0.0.oci", "--allow-unsigned"]);
+    let upgrade = ["upgrade", "sleeps", "sleeps-1.1.0.oci", "--allow-unsigned"];
+    let (_, text) = node.refused(&upgrade);
+    assert!(text.contains("program 'one' at uprobe/") && text.contains("another kind"), "{text}");
+    assert_eq!(node.refused(&[&upgrade[..], &["--dry-run"]].concat()).1, text);
+    start(&node, 1);
+    assert_eq!(hits(&node, "sleeps"), [(0, 1)]);
+    node.run(&["remove", "sleeps"]);
 }
 
 #[test]
@@ -203,6 +230,72 @@ fn objects_of_one_binary_are_told_apart() {
         text.contains("attached object1/one to ") && text.contains("left out object2/one"),
         "{text}"
     );
+}
+
+/// Fills a map of 12,000 entries, 840 bytes each as JSON.
+const MANY: &str = r#"
+struct big { __u64 a[40]; } full = { .a = { [0 ... 39] = ~0ULL } };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 12000); __type(key, __u32); __type(value, struct big); }
+	many SEC(".maps");
+SEC("uprobe/VICTIM:main") int fill(void *ctx)
+{
+	for (__u32 i = 0; i < 12000; i++) {
+		__u32 key = i;
+		bpf_map_update_elem(&many, &key, &full, BPF_ANY);
+	}
+	return hit(0);
+}
+"#;
+
+#[test]
+fn a_counter_that_is_not_shown_whole_says_so() {
+    let node = with_victim();
+    let outputs = ["many", "again"]
+        .map(|name| format!("[output.{name}]\nkind = \"counter\"\nmap = \"many\"\n"));
+    let maps = "[map.many]\nupgrade = \"keep\"\n[map.\".data\"]\nupgrade = \"keep\"\n";
+    let (packed, text) = pack(&node, "many", "1.0.0", MANY, &(outputs.concat() + maps));
+    assert!(packed, "{text}");
+    let mut node = node;
+    node.start();
+    node.run(&["install", "many-1.0.0.oci", "--allow-unsigned"]);
+    start(&node, 1);
+    let shown = node.json(&["show", "many"]);
+    let given = shown["counters"]["many"].as_array().unwrap().len() as u64;
+    assert!(given > 500, "{given}");
+    assert_eq!(shown["counters_more"]["many"], 12_000 - given);
+    assert_eq!(shown["counters_more"]["again"], 12_000 - given);
+    assert_eq!(shown["counters_more"]["hits"], Value::Null);
+    let table = node.run(&["show", "many"]);
+    let said = format!("and 11980 more, of which {} were not read", 12_000 - given);
+    assert_eq!(table.matches(&said).count(), 2, "{table}");
+    node.run(&["remove", "many"]);
+}
+
+/// A program's name in an ELF may have any bytes.
+#[test]
+fn a_program_does_not_speak_to_the_terminal() {
+    let node = with_victim();
+    let victim = node.path("victim");
+    let evil = r#"
+char LICENSE[] __attribute__((section("license"), used)) = "GPL";
+int evil(void *ctx) __asm__("x\033]0;owned\007\nhint: lies");
+__attribute__((section("xdp"), used)) int evil(void *ctx) { return 0; }
+"#;
+    let fine = "__attribute__((section(\"uprobe/VICTIM:main\"), used)) int fine(void *ctx) { return 0; }\n";
+    for (beside, lead) in [("", "error: no program could be attached:\n  "), (fine, "\nleft out ")]
+    {
+        let source = format!("{evil}{beside}").replace("VICTIM", victim.to_str().unwrap());
+        fs::write(node.path("evil.c"), source).unwrap();
+        let mut clang = Command::new("clang");
+        clang.args(["-target", "bpf", "-g", "-O2", "-c", "evil.c"]).current_dir(node.path(""));
+        assert!(clang.status().unwrap().success());
+        let output = wait::output(&mut node.skep(&["run", "evil.o", "--duration", "1ms"]));
+        let said = String::from_utf8(output.stderr).unwrap();
+        let named =
+            format!(r"{lead}x\u{{1b}}]0;owned\u{{7}}\nhint: lies: 'xdp' names no interface");
+        assert!(said.contains(&named), "{said:?}");
+        assert_eq!(output.status.success(), !beside.is_empty());
+    }
 }
 
 /// The template's own words, on a namespace's loopback.

@@ -216,7 +216,7 @@ fn a_bundle_that_is_not_whole_leaves_nothing() {
         assert!(there.index().unwrap().manifests.is_empty(), "{what}");
     }
     refused(skep(folder).args(["bundle", "there", "-o", "x.skep"]), 2, "there is no package");
-    refused(skep(folder).args(["unbundle", "none.skep", "-o", "new"]), 1, "can't read none.skep");
+    refused(skep(folder).args(["unbundle", "none.skep", "-o", "new"]), 2, "can't read 'none.skep'");
 }
 
 /// One that is refused is refused by every command, in the same way.

@@ -157,12 +157,12 @@ fn a_key_is_never_written_over_and_a_private_one_is_private() {
     refused(skep(folder.path()).args(["key", "new"]), 1, "never written over");
     refused(
         skep(folder.path()).args(["sign", "--key", "skep.pub", "."]),
-        1,
+        2,
         "this is a public key",
     );
     refused(
         skep(folder.path()).args(["verify", "--key", "skep.key", "."]),
-        1,
+        2,
         "this is a private key",
     );
 }
@@ -175,13 +175,13 @@ fn pipes_and_devices_are_no_files() {
     run(skep(folder).args(["key", "new", "-o", "a"]));
     run(Command::new("mkfifo").current_dir(folder).arg("pipe"));
     let pipe = "it is a pipe, not a file";
-    refused(skep(folder).args(["sign", "--key", "pipe", "layout"]), 1, pipe);
-    refused(skep(folder).args(["verify", "--key", "pipe", "layout"]), 1, pipe);
-    refused(skep(folder).args(["verify", "--policy", "pipe", "layout"]), 1, pipe);
+    refused(skep(folder).args(["sign", "--key", "pipe", "layout"]), 2, pipe);
+    refused(skep(folder).args(["verify", "--key", "pipe", "layout"]), 2, pipe);
+    refused(skep(folder).args(["verify", "--policy", "pipe", "layout"]), 2, pipe);
     let device = "it is a device, not a file";
-    refused(skep(folder).args(["verify", "--key", "/dev/zero", "layout"]), 1, device);
+    refused(skep(folder).args(["verify", "--key", "/dev/zero", "layout"]), 2, device);
     std::fs::rename(folder.join("pipe"), folder.join("trust.toml")).unwrap();
-    refused(skep(folder).args(["verify", "layout"]), 1, pipe);
+    refused(skep(folder).args(["verify", "layout"]), 2, pipe);
     refused(skep(folder).args(["run", "layout", "--allow-unsigned"]), 2, pipe);
     let index = folder.join("layout/index.json");
     std::fs::rename(folder.join("trust.toml"), &index).unwrap();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -73,14 +74,19 @@ struct Signed {
 /// `/api/v1/…`
 pub fn router() -> Router<Arc<Hub>> {
     Router::new()
-        .route("/api/v1/packages", get(packages))
-        .route("/api/v1/packages/{publisher}/{name}", get(package))
+        .route("/api/v1/packages", get(packages).fallback(no_such_method))
+        .route("/api/v1/packages/{publisher}/{name}", get(package).fallback(no_such_method))
+}
+
+async fn no_such_method() -> Failure {
+    Failure::Method
 }
 
 async fn packages(
     State(hub): State<Arc<Hub>>,
-    Query(search): Query<Search>,
+    search: Result<Query<Search>, QueryRejection>,
 ) -> Result<Json<Packages>, Failure> {
+    let Query(search) = search.map_err(|error| Failure::BadRequest(error.body_text()))?;
     let limit = search.limit.unwrap_or(PAGE).clamp(1, PAGE);
     let offset = search.offset.min(1 << 40);
     let mut names = hub.store.find_packages(&search.q, offset, limit + 1).await?;
@@ -96,8 +102,9 @@ async fn packages(
 
 async fn package(
     State(hub): State<Arc<Hub>>,
-    Path((publisher, name)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Package>, Failure> {
+    let Path((publisher, name)) = path.map_err(|error| Failure::BadRequest(error.body_text()))?;
     let name = format!("{publisher}/{name}");
     let missing = || Failure::NotFound(format!("there is no package {name} on this hub"));
     let repository: Repository = name.parse().map_err(|_| missing())?;

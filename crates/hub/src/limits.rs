@@ -15,7 +15,7 @@ pub struct Limits {
     pub upload_idle: Duration,
     /// How long a request's body may pause.
     pub body_idle: Duration,
-    /// Entries of one page of tags or referrers.
+    /// Entries of one page of tags, or of referrers, which are fewer where their annotations are long.
     pub page: usize,
 }
 

@@ -9,7 +9,6 @@ pub mod attach;
 pub mod bpffs;
 pub mod cgroup;
 pub mod error;
-pub mod file;
 pub mod kit;
 pub mod maps;
 pub mod merge;

@@ -481,7 +481,10 @@ async fn credentials_come_from_dockers_config() {
         ),
         (r#"{"auths":[1]}"#, "has not the form of docker's config.json"),
         (r#"{"credsStore":"skep-none"}"#, "helper 'docker-credential-skep-none' that "),
-        (r#"{"credHelpers":{"HOST":"skep-none"}}"#, "names is not in the PATH: install it"),
+        (
+            r#"{"credHelpers":{"HOST":"skep-none"}}"#,
+            "or ends before it is asked: install it in the PATH",
+        ),
     ] {
         std::fs::write(&config, text.replace("HOST", &server.host)).unwrap();
         let error = resolve().await.unwrap_err().to_string().replace(&server.host, "HOST");

@@ -137,7 +137,7 @@ pub enum ChooseError {
         why: String,
     },
     /// Every program was skipped.
-    #[error("no program could be attached:\n  {why}")]
+    #[error("no program could be attached:\n{why}")]
     NothingAttached {
         /// Each program and what was wrong with it.
         why: String,

@@ -29,8 +29,8 @@ pub struct Contents {
     pub map: String,
     /// Its entries; of an array those whose value is not zero.
     pub entries: Vec<Entry>,
-    /// Whether there are more than are given.
-    pub cut: bool,
+    /// How many more there are than are given.
+    pub more: u64,
 }
 
 /// One entry.
@@ -80,7 +80,7 @@ impl Runtime {
             Reading::new(facts.map(|(facts, record)| (facts, record.symbol.as_str())), policy);
         let mut values = read(&handle, &reading.numbers)?;
         self.add_rest(service, map, &mut values)?;
-        Ok(reading.contents(map, &handle, &values))
+        Ok(reading.contents(map, handle.info().is_array(), &values))
     }
 
     /// Names of the running generation's maps, without those that only skep knows.
@@ -138,14 +138,13 @@ impl Reading {
 
     /// What is in a map of one version alone.
     pub(crate) fn read(&self, name: &str, map: &MapHandle) -> Result<Contents, KernelError> {
-        Ok(self.contents(name, map, &read(map, &self.numbers)?))
+        Ok(self.contents(name, map.info().is_array(), &read(map, &self.numbers)?))
     }
 
-    fn contents(&self, map: &str, handle: &MapHandle, values: &Values) -> Contents {
-        let array = handle.info().is_array();
-        let shown = |(_, value): &(&Vec<u8>, &Vec<u8>)| !array || value.iter().any(|b| *b != 0);
-        let wanted: Vec<_> = values.iter().filter(shown).take(MOST + 1).collect();
-        let cut = wanted.len() > MOST;
+    fn contents(&self, map: &str, is_array: bool, values: &Values) -> Contents {
+        let shown = |(_, value): &(&Vec<u8>, &Vec<u8>)| !is_array || value.iter().any(|b| *b != 0);
+        let wanted: Vec<_> = values.iter().filter(shown).collect();
+        let more = wanted.len().saturating_sub(MOST) as u64;
         let entry = |(key, value): &(&Vec<u8>, &Vec<u8>)| {
             let json = |decoder: &Decoder, bytes: &[u8]| {
                 RawValue::from_string(decoder.decode(bytes).to_json()).unwrap_or_default()
@@ -153,7 +152,7 @@ impl Reading {
             Entry { key: json(&self.key, key), value: json(&self.value, value) }
         };
         let entries = wanted.iter().take(MOST).map(entry).collect();
-        Contents { map: map.to_owned(), entries, cut }
+        Contents { map: map.to_owned(), entries, more }
     }
 }
 
@@ -293,6 +292,19 @@ fn store(value: &mut [u8], place: FieldSpan, number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_that_are_not_given_are_counted() {
+        let key = |n: usize| (n as u32).to_ne_bytes().to_vec();
+        let values = |most| (0..most).map(|n| (key(n), vec![u8::from(n != 1)])).collect();
+        let given = |most, is_array| {
+            let contents = Reading::new(None, None).contents("m", is_array, &values(most));
+            (contents.entries.len(), contents.more)
+        };
+        assert_eq!(given(MOST, false), (MOST, 0));
+        assert_eq!(given(MOST + 7, false), (MOST, 7));
+        assert_eq!(given(MOST + 7, true), (MOST, 6), "one of the array is zero");
+    }
 
     #[test]
     fn values_of_all_cpus_are_added_number_by_number() {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use skep_kernel::ring::{self, Waker};
 use skep_kernel::{AttachPlan, KernelError, Link, Loaded, MapHandle, attach, perf};
-use skep_object::MapKind;
 use skep_object::event::Decoder;
 use skep_object::suit::suits;
+use skep_object::{MapKind, shown};
 use skep_spec::manifest::Program;
 use skep_spec::{Target, chain};
 use skep_trust::{Package, Verified};
@@ -450,7 +450,9 @@ fn advised(why: String, hint: Option<&str>) -> String {
 }
 
 fn nothing_attached(skipped: Vec<(String, String)>) -> ChooseError {
-    let why = skipped.into_iter().map(|(program, why)| format!("{program}: {why}"));
-    let why = why.collect::<Vec<_>>().join("\n  ");
+    let line = |(program, why): (String, String)| {
+        format!("{}: {}", shown(&program), why.replace('\n', "\n  "))
+    };
+    let why = skipped.into_iter().map(line).collect::<Vec<_>>().join("\n");
     if why.is_empty() { ChooseError::Nothing } else { ChooseError::NothingAttached { why } }
 }

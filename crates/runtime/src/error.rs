@@ -107,7 +107,7 @@ pub enum RuntimeError {
     #[error(transparent)]
     Params(#[from] ParamsError),
     /// An upgrade would lose state.
-    #[error("{service} cannot be upgraded as it is: {source}")]
+    #[error("{service} cannot be upgraded as it is")]
     Migrate {
         /// The service.
         service: ServiceName,
@@ -336,7 +336,9 @@ impl RuntimeError {
             Self::Partly { .. } => Some(
                 "restart skepd once the cause is gone: each start tries again; skep remove gives the service up",
             ),
-            Self::Holder { .. } => Some("is skepd --hold running?"),
+            Self::Holder { .. } => Some(
+                "try again: skepd starts the holder where none runs; if it fails again, restart skepd, whose log then says why",
+            ),
             _ => None,
         }
     }

@@ -1,11 +1,11 @@
 //! The runtime: one state folder, one folder of pins, the services in them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use skep_kernel::{bpffs, file};
+use skep_kernel::bpffs;
 use skep_object::Facts;
 use skep_spec::{Digest, ServiceName};
 use skep_trust::{Package, Verified};
@@ -199,14 +199,15 @@ fn lock(folder: &Path) -> Result<File, RuntimeError> {
 
 /// Takes the lock of `file` at `path`; where another process has it, that one works on `folder`.
 fn locked(file: File, path: &Path, folder: &Path) -> Result<File, RuntimeError> {
-    match file::lock(&file) {
-        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::Error(error)) => Err(not_locked(path)(error)),
+        Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             let _ = (&file).take(20).read_to_string(&mut text); // only for the message; a folder says nothing
             let folder = folder.display().to_string();
             Err(RuntimeError::Busy { folder, pid: text.trim().parse().ok() })
         }
-        other => other.map(|()| file).map_err(not_locked(path)),
     }
 }
 

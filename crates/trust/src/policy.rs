@@ -12,7 +12,7 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -21,7 +21,7 @@ use skep_spec::{Digest, PackageName, json, schema};
 
 use crate::bundle::Bundle;
 use crate::key::{KeyId, PublicKey};
-use crate::time::days_since_epoch;
+use crate::time::instant;
 
 /// Largest `trust.toml` that is read, in bytes.
 pub const POLICY_MAX: usize = 1024 * 1024;
@@ -276,25 +276,24 @@ impl TrustedKey {
 }
 
 impl Pattern {
+    /// What one looks like, in words.
+    pub const FORM: &str = "publisher/name, publisher/*, publisher/prefix* or *";
+
     /// What a text means.
     ///
     /// # Errors
-    /// No package name fits, in words.
+    /// No package name fits, or another publisher's could: in words.
     pub fn new(text: String) -> Result<Self, String> {
         let fits = match text.strip_suffix('*') {
-            // A prefix that some name begins with: fill it up to a name.
-            Some(prefix) => {
-                let filled = if prefix.contains('/') { "x" } else { "x/x" };
-                format!("{prefix}{filled}").parse::<PackageName>().is_ok()
-            }
+            Some("") => true,
+            // A prefix that some name of one publisher begins with: filled up to a name.
+            Some(prefix) => format!("{prefix}x").parse::<PackageName>().is_ok(),
             None => text.parse::<PackageName>().is_ok(),
         };
         if fits {
             return Ok(Self(text));
         }
-        Err(format!(
-            "'{text}' is not a pattern of package names: write publisher/name, publisher/* or *"
-        ))
+        Err(format!("'{text}' is not a pattern of package names: write {}", Self::FORM))
     }
 
     /// The pattern as it is written.
@@ -314,24 +313,6 @@ impl Pattern {
     fn weight(&self) -> (bool, usize) {
         (!self.0.ends_with('*'), self.0.len())
     }
-}
-
-/// The moment of a TOML date-time with an offset; one without would mean another moment on another machine.
-fn instant(when: &toml::value::Datetime) -> Result<SystemTime, String> {
-    let refuse =
-        || format!("not_after = {when}: write date, time and offset, as 2027-12-31T00:00:00Z");
-    let (Some(date), Some(time), Some(offset)) = (when.date, when.time, when.offset) else {
-        return Err(refuse());
-    };
-    let offset_minutes = match offset {
-        toml::value::Offset::Z => 0,
-        toml::value::Offset::Custom { minutes } => i64::from(minutes),
-    };
-    let days = days_since_epoch(i64::from(date.year), i64::from(date.month), i64::from(date.day));
-    let minutes = days * 1440 + i64::from(time.hour) * 60 + i64::from(time.minute) - offset_minutes;
-    let seconds = minutes * 60 + i64::from(time.second.unwrap_or(0));
-    let seconds = u64::try_from(seconds).map_err(|_| refuse())?;
-    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 /// Reads the file twice: TOML's own reader says where a mistake is, and takes a list for a table.
@@ -462,6 +443,7 @@ mod tests {
         let errors = [
             with_key("packages = []"),
             with_key(r#"packages = ["acme"]"#),
+            with_key(r#"packages = ["acme*"]"#), // acme-evil/x as well
             with_key(r#"packages = ["*/exec"]"#),
             with_key(r#"packages = ["Acme/*"]"#),
             with_key("packages = [\"*\"]\nthreshold = 0"),
@@ -484,14 +466,8 @@ mod tests {
     }
 
     #[test]
-    fn not_after_is_a_moment() {
-        let at = |text: &str| {
-            let when: toml::value::Datetime = text.parse().unwrap();
-            instant(&when).unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
-        };
-        assert_eq!(at("1970-01-01T00:00:00Z"), 0);
-        assert_eq!(at("2000-02-29T12:34:56Z"), 951_827_696);
-        assert_eq!(at("2027-12-31T23:59:59+02:00"), 1_830_290_399);
-        assert_eq!(at("2100-03-01T00:00:00Z"), 4_107_542_400);
+    fn the_page_has_the_form_of_patterns() {
+        let page = include_str!("../../../docs/reference/trust.md");
+        assert!(page.contains(Pattern::FORM), "{}", Pattern::FORM);
     }
 }

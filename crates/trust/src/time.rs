@@ -49,13 +49,31 @@ pub fn format(moment: SystemTime) -> Option<String> {
     Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
 }
 
+/// The moment of a TOML date-time with an offset; one without would mean another moment on another machine.
+pub(crate) fn instant(when: &toml::value::Datetime) -> Result<SystemTime, String> {
+    let refuse =
+        || format!("not_after = {when}: write date, time and offset, as 2027-12-31T00:00:00Z");
+    let (Some(date), Some(time), Some(offset)) = (when.date, when.time, when.offset) else {
+        return Err(refuse());
+    };
+    let offset_minutes = match offset {
+        toml::value::Offset::Z => 0,
+        toml::value::Offset::Custom { minutes } => i64::from(minutes),
+    };
+    let days = days_since_epoch(i64::from(date.year), i64::from(date.month), i64::from(date.day));
+    let minutes = days * 1440 + i64::from(time.hour) * 60 + i64::from(time.minute) - offset_minutes;
+    let seconds = minutes * 60 + i64::from(time.second.unwrap_or(0));
+    let seconds = u64::try_from(seconds).map_err(|_| refuse())?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
 fn days_of(year: i64, month: i64) -> i64 {
     let (next_year, next) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
     days_since_epoch(next_year, next, 1) - days_since_epoch(year, month, 1)
 }
 
 /// Days from 1970-01-01 to a Gregorian date (Howard Hinnant's `days_from_civil`).
-pub(crate) fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -101,5 +119,17 @@ mod tests {
         ] {
             assert_eq!(parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn not_after_is_a_moment() {
+        let at = |text: &str| {
+            let when: toml::value::Datetime = text.parse().unwrap();
+            instant(&when).unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+        };
+        assert_eq!(at("1970-01-01T00:00:00Z"), 0);
+        assert_eq!(at("2000-02-29T12:34:56Z"), 951_827_696);
+        assert_eq!(at("2027-12-31T23:59:59+02:00"), 1_830_290_399);
+        assert_eq!(at("2100-03-01T00:00:00Z"), 4_107_542_400);
     }
 }

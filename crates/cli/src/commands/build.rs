@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use skep_kit::build::{self, BuildError, Built, Options};
+use skep_kit::build::{self, BuildError, Built, Options, TypesError};
 use skep_kit::project::{Project, ProjectError};
 use skep_spec::{Arch, Digest};
 
@@ -134,7 +134,8 @@ pub fn run(project: &Project, options: &Options, output: &Output) -> Result<Buil
         }
         _ => {
             let message = format!("can't build {}", project.source.package.name);
-            let failed = Error::caused(Kind::Failed, message, &error);
+            let kind = if is_named(&error, options) { Kind::Usage } else { Kind::Failed };
+            let failed = Error::caused(kind, message, &error);
             error.hint().into_iter().fold(failed, Error::hint)
         }
     })?;
@@ -142,6 +143,18 @@ pub fn run(project: &Project, options: &Options, output: &Output) -> Result<Buil
         output.note(built.warnings.trim_end());
     }
     Ok(built)
+}
+
+/// Whether it is about a file that the command line names.
+fn is_named(error: &BuildError, options: &Options) -> bool {
+    match error {
+        BuildError::Clang(_) => options.clang.is_some(),
+        BuildError::Types { source, .. } => {
+            let wrong = matches!(**source, TypesError::Read { .. } | TypesError::NoTypes { .. });
+            wrong && options.btf.as_ref().is_some_and(|btf| btf.as_path() != "host")
+        }
+        _ => false,
+    }
 }
 
 fn rows(project: &Project, built: &Built) -> Vec<Row> {

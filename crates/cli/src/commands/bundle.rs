@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{File, Permissions};
+use std::fs::Permissions;
 use std::io::{BufReader, BufWriter};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use skep_spec::{Arch, Digest, PackageRef};
 use crate::config::Config;
 use crate::error::{Context as _, Error, Result, failed};
 use crate::fetch::{Whole, unpacked, whole};
+use crate::named;
 use crate::options::{Choice, Transport};
 use crate::output::{Output, bytes};
 use crate::place::{self, Place};
@@ -131,8 +132,7 @@ impl Unbundle {
     }
 
     fn fill_layout(&self, out: &Path, output: &Output) -> Result<()> {
-        let file: File =
-            regular::open(&self.file).context(|| format!("can't read {}", self.file.display()))?;
+        let file = named::read(&self.file, regular::open)?;
         let new = Store::would_make(out);
         let read = Store::create(out).map_err(failed).and_then(|store| {
             archive::read(BufReader::new(file), &store).map_err(|e| of(&self.file, e))

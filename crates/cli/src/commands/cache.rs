@@ -132,7 +132,7 @@ impl Prune {
                 .context(|| format!("can't remove '{}'", folder.display()))?;
         }
         let pruned = Pruned { blobs: collected.blobs, bytes: collected.bytes, downloads };
-        output.answer(&pruned, || pruned.text());
+        output.done(&pruned, || pruned.text());
         Ok(())
     }
 }

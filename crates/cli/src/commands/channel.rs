@@ -155,7 +155,7 @@ impl Move {
             expires: time::format(expires).unwrap_or_default(),
             keys: ids(&keys)?,
         };
-        output.answer(&answer, || answer.text("Moved "));
+        output.packaged(&answer, &[digest], || answer.text("Moved "));
         Ok(())
     }
 
@@ -240,7 +240,7 @@ impl Sign {
             expires: time::format(pointer.expires).unwrap_or_default(),
             keys: pointer.keys,
         };
-        output.answer(&answer, || answer.text("Signed "));
+        output.packaged(&answer, &[answer.digest], || answer.text("Signed "));
         Ok(())
     }
 }

@@ -45,20 +45,20 @@ struct Row {
     left_out: usize,
 }
 
-/// The parts of the standard.
+/// The parts of the standard, by their titles.
 const PARTS: [&str; 12] = [
-    "names",
-    "manifest",
-    "OCI mapping",
+    "names, versions, references",
+    "the manifest",
+    "the OCI mapping",
     "object facts",
     "requirements",
     "permissions",
     "outputs",
-    "life",
-    "signatures and trust",
+    "the life of a service",
+    "signatures, trust, rotation, channels",
     "attestations",
-    "archives",
-    "registries",
+    "air-gap archives",
+    "registries of values",
 ];
 
 impl Conformance {
@@ -131,7 +131,26 @@ fn answer(output: &Output) -> Result<()> {
         let answer = answer.map_err(|why| Error::new(Kind::Usage, why))?;
         let text = serde_json::to_string(&Line::of(question.id, answer));
         let text = text.context(|| "can't write an answer")?;
-        output.line(&text);
+        output.raw(&text);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PARTS;
+
+    #[test]
+    fn the_parts_are_those_of_the_standard() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let first = files.filter_map(|file| {
+            let text = std::fs::read_to_string(file).ok()?; // folders are none
+            let (number, title) = text.lines().next()?.strip_prefix("# Part ")?.split_once(": ")?;
+            Some((number.parse::<usize>().unwrap(), title.to_owned()))
+        });
+        let mut titles: Vec<_> = first.collect();
+        titles.sort();
+        assert_eq!(titles, (1..).zip(PARTS.map(str::to_owned)).collect::<Vec<_>>());
+    }
 }

@@ -1,7 +1,7 @@
 //! `skep events`.
 
 use clap::Args;
-use skep_api::{EventLine, Rows, Watch};
+use skep_api::{EventLine, Rows, Watch, event_json};
 
 use crate::config::Config;
 use crate::daemon;
@@ -62,7 +62,7 @@ impl Printer {
                 }
                 EventLine::Row { cells, .. } => output.line(&self.rows.row(&cells)),
                 EventLine::Event { output: name, event } => {
-                    output.line(&format!("{{\"output\":{name:?},\"event\":{event}}}"));
+                    output.raw(&event_json(&name, &event));
                 }
             }
         }

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use skep_oci::regular;
-use skep_trust::key::KeyKind;
+use skep_trust::key::{KeyError, KeyKind};
 use skep_trust::policy::Pattern;
 use skep_trust::{KeyId, PublicKey, SecretKey};
 
 use crate::error::{Context as _, Error, Kind, Result, failed};
+use crate::named;
 use crate::output::Output;
 
 /// Make keys that sign packages, and the rules that trust them
@@ -46,8 +47,7 @@ struct New {
 struct Trust {
     /// The public key (.pub)
     public: PathBuf,
-    /// Whose packages: publisher/name, publisher/* or *
-    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    #[arg(long, value_name = "PATTERN", default_value = "*", help = pattern_help())]
     packages: String,
 }
 
@@ -110,6 +110,11 @@ impl Trust {
     }
 }
 
+/// What says of an option that it takes a pattern.
+pub fn pattern_help() -> String {
+    format!("Whose packages: {}", Pattern::FORM)
+}
+
 fn answer(key: &PublicKey, private: Option<&Path>, public: &Path) -> Answer {
     let (id, spki) = (key.id(), key.spki_base64());
     let shown = |path: &Path| path.display().to_string();
@@ -155,9 +160,8 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<()> {
 /// # Errors
 /// The file cannot be read or holds none.
 pub fn secret(path: &Path) -> Result<SecretKey> {
-    let pem = regular::text(path);
-    let pem = pem.context(|| format!("can't read the key '{}'", path.display()))?;
-    SecretKey::from_pem(&pem).context(|| format!("can't sign with '{}'", path.display()))
+    let key = SecretKey::from_pem(&named::read(path, regular::text)?);
+    key.map_err(|error| no_key("sign with", path, &error))
 }
 
 /// Reads a public key.
@@ -165,7 +169,10 @@ pub fn secret(path: &Path) -> Result<SecretKey> {
 /// # Errors
 /// The file cannot be read or holds none.
 pub fn public(path: &Path) -> Result<PublicKey> {
-    let pem = regular::text(path);
-    let pem = pem.context(|| format!("can't read the key '{}'", path.display()))?;
-    PublicKey::from_pem(&pem).context(|| format!("can't use '{}'", path.display()))
+    let key = PublicKey::from_pem(&named::read(path, regular::text)?);
+    key.map_err(|error| no_key("use", path, &error))
+}
+
+fn no_key(action: &str, path: &Path, error: &KeyError) -> Error {
+    Error::caused(Kind::Usage, format!("can't {action} '{}'", path.display()), error)
 }

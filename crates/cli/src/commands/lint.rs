@@ -10,6 +10,7 @@ use skep_oci::regular;
 
 use super::build;
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::named;
 use crate::output::Output;
 
 /// Say what would be better in a skep.toml that is right
@@ -48,7 +49,7 @@ impl Lint {
         let project = build::read(&self.folder)?;
         let file = self.folder.join("skep.toml");
         let shown = file.display();
-        let text = regular::text(&file).context(|| format!("can't read '{shown}'"))?;
+        let text = named::read(&file, regular::text)?;
         let mut facts = Vec::new();
         for (name, object) in &project.source.object {
             let built = object.arch.iter().map(|arch| project.built(name, *arch));

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::{Error, Result, failed};
 use crate::options::Transport;
 use crate::output::Output;
-use crate::waiting::block_on;
+use crate::waiting::interruptible;
 
 /// Longest password that is read, in bytes.
 const PASSWORD_MAX: u64 = 64 * 1024;
@@ -64,7 +64,7 @@ impl Login {
             Credentials::Basic { user: self.username.clone(), password: password.clone() };
         let Transport { plain_http } = self.transport;
         let options = Options { credentials, plain_http, ..Options::default() };
-        let checked = block_on(async {
+        let checked = interruptible(async {
             let registry = Registry::new(&host, options).map_err(failed)?;
             registry.check_login().await.map_err(failed)
         })?;

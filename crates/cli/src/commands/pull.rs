@@ -14,7 +14,7 @@ use crate::error::{Error, Result, failed};
 use crate::options::Transport;
 use crate::output::{Output, lossy};
 use crate::place::{self, Place};
-use crate::waiting::block_on;
+use crate::waiting::interruptible;
 
 /// Pull a package, with all that refers to it, from a registry into a layout
 ///
@@ -52,7 +52,8 @@ impl Pull {
             return Err(Error::usage(format!("'{}' is no reference", self.reference)));
         };
         let registry = place::registry(&reference, self.transport, config)?;
-        let (digest, carried) = block_on(self.pull(&registry, &reference))?;
+        let digest = place::ask(registry.resolve(&reference))?;
+        let carried = self.pull(&registry, &reference, digest)?;
         place::note_left(&carried, output);
         let (reference, layout) = (reference.to_string(), self.out);
         let Carried { signatures, others, .. } = carried;
@@ -65,15 +66,14 @@ impl Pull {
         Ok(())
     }
 
-    /// The digest of what was pulled, and what came with it.
-    async fn pull(&self, registry: &Registry, reference: &PackageRef) -> Result<(Digest, Carried)> {
-        let digest = registry.resolve(reference).await.map_err(failed)?;
+    /// What came with it; a new layout that was not filled goes.
+    fn pull(&self, registry: &Registry, reference: &PackageRef, digest: Digest) -> Result<Carried> {
         let new = Store::would_make(&self.out);
-        let filled = self.fill(registry, reference, digest).await;
+        let filled = interruptible(self.fill(registry, reference, digest));
         if filled.is_err() {
             new.iter().for_each(|path| place::remove(path));
         }
-        Ok((digest, filled?))
+        filled
     }
 
     async fn fill(

@@ -61,7 +61,9 @@ fn text(detail: &Detail) -> String {
     let params = active.map(|generation| &generation.params).into_iter().flatten();
     lines.extend(params.map(|(name, value)| format!("parameter {name} = {value}")));
     for (name, rows) in &detail.counters {
-        lines.extend([String::new(), format!("Counter {name}:"), counter_table(rows, "json")]);
+        let unread = detail.counters_more.get(name).copied().unwrap_or_default();
+        let table = counter_table(rows, unread, "json");
+        lines.extend([String::new(), format!("Counter {name}:"), table]);
     }
     lines.extend([String::new(), events(detail)]);
     if let Some(previous) = &status.previous {

@@ -16,7 +16,7 @@ use crate::error::{Error, Result, failed};
 use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::place::{self, Place};
-use crate::waiting::block_on;
+use crate::waiting::interruptible;
 
 /// Sign a package in a layout or in a registry
 ///
@@ -76,7 +76,7 @@ impl Sign {
         config: &Config,
     ) -> Result<(PackageRef, Digest)> {
         let registry = place::registry(&reference, self.options.transport, config)?;
-        block_on(async {
+        interruptible(async {
             let index = registry.index(&reference).await.map_err(failed)?;
             let subjects = signatures::subjects_of(&index).map_err(failed)?;
             let bundle = bundle::sign(key, &subjects, media::PREDICATE_SIGN);

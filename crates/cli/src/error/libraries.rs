@@ -16,6 +16,11 @@ pub fn failed(error: impl std::error::Error + 'static) -> Error {
     with_causes(kind(&error), &error)
 }
 
+/// The same of what the command line names.
+pub fn misnamed(error: impl std::error::Error) -> Error {
+    with_causes(Kind::Usage, &error)
+}
+
 /// A refusal by trust or by what a package holds.
 pub fn refused(error: impl std::error::Error) -> Error {
     with_causes(Kind::Refused, &error)

@@ -11,7 +11,7 @@ use skep_object::shown_lines;
 use skep_spec::causes;
 
 pub use self::daemon::of_daemon;
-pub use self::libraries::{failed, not_chosen, not_followed, refused, unfit, untrusted};
+pub use self::libraries::{failed, misnamed, not_chosen, not_followed, refused, unfit, untrusted};
 use crate::output::Output;
 
 /// What kind of failure it is, which is the exit status.
@@ -28,6 +28,9 @@ pub enum Kind {
     /// A signal stopped it: 130, as shells have it of Ctrl-C.
     Interrupted,
 }
+
+/// The exit status of what a signal stopped.
+pub const INTERRUPTED: u8 = 130;
 
 /// A failed command.
 #[derive(Debug)]
@@ -111,7 +114,7 @@ impl Error {
             Kind::Usage => 2,
             Kind::NoDaemon => 3,
             Kind::Refused => 4,
-            Kind::Interrupted => 130,
+            Kind::Interrupted => INTERRUPTED,
         })
     }
 }

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 use skep_oci::Store;
@@ -21,6 +22,8 @@ pub struct Node {
     folder: tempfile::TempDir,
     bpffs: PathBuf,
     daemon: Option<Child>,
+    /// What it says once it listens.
+    log: Option<JoinHandle<String>>,
 }
 
 impl Node {
@@ -31,7 +34,7 @@ impl Node {
         let bpffs = format!("/sys/fs/bpf/skep-cli-{}-{number}", std::process::id());
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("config")).unwrap();
-        Self { folder, bpffs: bpffs.into(), daemon: None }
+        Self { folder, bpffs: bpffs.into(), daemon: None, log: None }
     }
 
     /// A node that runs.
@@ -85,7 +88,9 @@ impl Node {
             (said, listens, lines)
         });
         assert!(listens, "skepd ended: {said}");
-        std::thread::spawn(move || lines.for_each(drop)); // what comes later must have somewhere to go
+        // What comes later must have somewhere to go.
+        let log = move || lines.fold(String::new(), |log, line| format!("{log}{line}\n"));
+        self.log = Some(std::thread::spawn(log));
         said
     }
 
@@ -111,12 +116,14 @@ impl Node {
         assert!(!daemon.status.success());
     }
 
-    /// Ends skepd as systemd would.
-    pub fn stop(&mut self) {
+    /// Ends skepd as systemd would; gives what it said since it listened.
+    pub fn stop(&mut self) -> String {
         let child = self.daemon.take().unwrap();
         let pid = child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         assert!(wait::ended("skepd to end on SIGTERM", child).status.success());
+        let log = self.log.take().unwrap();
+        wait::within("skepd's log to end", move || log.join().unwrap())
     }
 
     pub fn skep(&self, args: &[&str]) -> Command {

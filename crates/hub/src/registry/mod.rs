@@ -9,6 +9,7 @@ mod route;
 mod tags;
 mod uploads;
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -146,4 +147,15 @@ fn query(parts: &Parts, key: &str) -> Result<Option<String>, OciError> {
                 .with_status(StatusCode::BAD_REQUEST)
         })?;
     Ok(pairs.0.into_iter().find_map(|(name, value)| (name == key).then_some(value)))
+}
+
+/// The same of a number.
+fn number<N: FromStr>(parts: &Parts, key: &str) -> Result<Option<N>, OciError> {
+    let number = |text: String| {
+        text.parse().map_err(|_| {
+            OciError::new(Code::Unsupported, format!("{key} is '{text}', it should be a number"))
+                .with_status(StatusCode::BAD_REQUEST)
+        })
+    };
+    query(parts, key)?.map(number).transpose()
 }

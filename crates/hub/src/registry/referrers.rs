@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use skep_spec::media;
 
 use super::error::OciError;
-use super::query;
+use super::{number, query};
 use crate::Hub;
 use crate::digest::Digest;
 use crate::name::Repository;
-use crate::store::Referrer;
+use crate::store::{Part, Referrer};
 
-/// `GET …/referrers/<digest>?artifactType=`: an index, empty where nothing refers to it.
+/// `GET …/referrers/<digest>?artifactType=&n=&last=`: an index, empty where nothing refers to it.
 pub async fn list(
     hub: &Hub,
     repository: &Repository,
@@ -22,9 +22,11 @@ pub async fn list(
     parts: &Parts,
 ) -> Result<Response, OciError> {
     let kind = query(parts, "artifactType")?.filter(|kind| !kind.is_empty());
-    let referrers = hub.store.referrers(repository, subject).await?;
-    let asked = |referrer: &&Referrer| kind.is_none() || referrer.artifact_type == kind;
-    let manifests: Vec<Value> = referrers.iter().filter(asked).map(descriptor).collect();
+    let most = number(parts, "n")?.map_or(hub.limits.page, |n: usize| n.clamp(1, hub.limits.page));
+    let after = number(parts, "last")?.unwrap_or(0);
+    let part = Part { artifact_type: kind.as_deref(), after, most };
+    let (referrers, more) = hub.store.referrers(repository, subject, part).await?;
+    let manifests: Vec<Value> = referrers.iter().map(descriptor).collect();
     let index = json!({ "schemaVersion": 2, "mediaType": media::INDEX, "manifests": manifests });
     let mut response = Json(index).into_response();
     let headers = response.headers_mut();
@@ -33,7 +35,23 @@ pub async fn list(
         let applied = header::HeaderValue::from_static("artifactType");
         headers.insert("oci-filters-applied", applied);
     }
+    if let Some(last) = referrers.last().filter(|_| more) {
+        let mut next =
+            format!("</v2/{repository}/referrers/{subject}?n={most}&last={}", last.place);
+        if let Some(kind) = &kind {
+            next += &format!("&artifactType={}", escaped(kind));
+        }
+        headers.extend(format!("{next}>; rel=\"next\"").parse().map(|link| (header::LINK, link)));
+    }
     Ok(response)
+}
+
+/// A text as the value of a query.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let one =
+        |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(one).collect()
 }
 
 fn descriptor(referrer: &Referrer) -> Value {

@@ -7,16 +7,13 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
 use super::error::{Code, OciError};
-use super::query;
+use super::{number, query};
 use crate::Hub;
 use crate::name::Repository;
 
 /// `GET …/tags/list?n=&last=`.
 pub async fn list(hub: &Hub, repository: &Repository, parts: &Parts) -> Result<Response, OciError> {
-    let most = match query(parts, "n")? {
-        Some(text) => count(&text)?.min(hub.limits.page),
-        None => hub.limits.page,
-    };
+    let most = number(parts, "n")?.map_or(hub.limits.page, |n: usize| n.min(hub.limits.page));
     let last = query(parts, "last")?.unwrap_or_default();
     let mut tags = hub
         .store
@@ -35,11 +32,4 @@ pub async fn list(hub: &Hub, repository: &Repository, parts: &Parts) -> Result<R
 
 fn next(repository: &Repository, most: usize, last: &str) -> String {
     format!("</v2/{repository}/tags/list?n={most}&last={last}>; rel=\"next\"")
-}
-
-fn count(text: &str) -> Result<usize, OciError> {
-    text.parse().map_err(|_| {
-        OciError::new(Code::Unsupported, format!("n is '{text}', it should be a number"))
-            .with_status(axum::http::StatusCode::BAD_REQUEST)
-    })
 }

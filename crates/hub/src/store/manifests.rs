@@ -1,8 +1,6 @@
 //! Manifests, with what they need, what they are about and the tag that names them: one change each.
 
-use std::collections::BTreeMap;
-
-use sqlx::{Row as _, Sqlite, SqliteConnection};
+use sqlx::{Sqlite, SqliteConnection};
 
 use super::catalogue::{Signed, insert_release, insert_signature};
 use super::{Store, StoreError, database, now};
@@ -77,21 +75,6 @@ pub struct StoredManifest {
     pub content: Vec<u8>,
 }
 
-/// A manifest about another, as the referrers API lists it.
-#[derive(Debug)]
-pub struct Referrer {
-    /// `sha256:…`.
-    pub digest: String,
-    /// Its media type.
-    pub media_type: String,
-    /// Bytes.
-    pub size: u64,
-    /// What kind of artifact it is.
-    pub artifact_type: Option<String>,
-    /// Its annotations.
-    pub annotations: BTreeMap<String, String>,
-}
-
 impl Store {
     /// Stores a manifest, and moves its tag, in one change.
     ///
@@ -148,34 +131,6 @@ impl Store {
             .fetch_optional(&self.read)
             .await
             .map_err(database(|| format!("read {repository} {reference}")))
-    }
-
-    /// The manifests whose subject is `subject`, oldest first.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn referrers(
-        &self,
-        repository: &Repository,
-        subject: &Digest,
-    ) -> Result<Vec<Referrer>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT digest, media_type, length(content), artifact_type, annotations FROM manifest
-             WHERE repository = ? AND subject = ? ORDER BY pushed, digest",
-        )
-        .bind(repository.as_str())
-        .bind(subject.as_str())
-        .fetch_all(&self.read)
-        .await
-        .map_err(database(|| format!("read what refers to {subject}")))?;
-        let referrer = |row: &sqlx::sqlite::SqliteRow| Referrer {
-            digest: row.get(0),
-            media_type: row.get(1),
-            size: row.get::<i64, _>(2).unsigned_abs(),
-            artifact_type: row.get(3),
-            annotations: serde_json::from_str(row.get(4)).unwrap_or_default(),
-        };
-        Ok(rows.iter().map(referrer).collect())
     }
 
     /// Deletes a manifest with its tags; false if there is none.

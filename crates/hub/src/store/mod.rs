@@ -7,6 +7,7 @@
 mod blobs;
 mod catalogue;
 mod manifests;
+mod referrers;
 mod tags;
 mod tokens;
 mod uploads;
@@ -19,7 +20,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 
 pub use blobs::BlobFile;
 pub use catalogue::{Release, Signature, Signed};
-pub use manifests::{DeleteError, Push, PushError, Referrer, StoredManifest};
+pub use manifests::{DeleteError, Push, PushError, StoredManifest};
+pub use referrers::{Part, Referrer};
 pub use tokens::{Secret, Token};
 pub use uploads::{Lease, UploadError, Uploads};
 

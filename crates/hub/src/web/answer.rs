@@ -20,6 +20,10 @@ pub enum Failure {
     Internal,
     /// There is no such thing, said so.
     NotFound(String),
+    /// What was asked cannot be read, said so.
+    BadRequest(String),
+    /// This path is only read.
+    Method,
 }
 
 #[derive(Template)]
@@ -82,6 +86,11 @@ impl IntoResponse for Failure {
                 "the hub failed; its log says why".to_owned(),
             ),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, "not-found", message),
+            Self::BadRequest(message) => (StatusCode::BAD_REQUEST, "bad-request", message),
+            Self::Method => {
+                let message = "this path is only read: GET it".to_owned();
+                (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", message)
+            }
         };
         (status, Json(json!({ "code": code, "message": message }))).into_response()
     }

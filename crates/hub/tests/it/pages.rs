@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::browser::Browser;
@@ -167,5 +168,16 @@ async fn the_catalogue_is_json_too() {
     let missing = server.get("/api/v1/packages/acme/none").await;
     assert_eq!(missing.status(), 404);
     assert_eq!(missing.json::<Value>().await.unwrap()["code"], "not-found");
-    assert_eq!(server.get("/api/v2").await.status(), 404);
+    for (method, path, status, code) in [
+        (Method::GET, "/api/v2", 404, "not-found"),
+        (Method::GET, "/api/v1/packages?limit=x", 400, "bad-request"),
+        (Method::GET, "/api/v1/packages?offset=-1", 400, "bad-request"),
+        (Method::GET, "/api/v1/packages/acme/%ff", 400, "bad-request"),
+        (Method::POST, "/api/v1/packages", 405, "no-such-method"),
+        (Method::DELETE, "/api/v1/packages/acme/exec", 405, "no-such-method"),
+    ] {
+        let answer = server.request(method, path).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+        assert_eq!(answer.json::<Value>().await.unwrap()["code"], code, "{path}");
+    }
 }

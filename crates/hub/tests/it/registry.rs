@@ -205,6 +205,44 @@ async fn referrers_are_listed_and_filtered() {
 }
 
 #[tokio::test]
+async fn referrers_come_in_pages() {
+    let f = Fixture::new();
+    let acme = f.pusher();
+    acme.blob("acme/exec", b"{}").await;
+    let digest = digest_of(&artifact("a/subject", None));
+    let mut all = Vec::new();
+    for (at, note) in [1, 1, 1 << 20, 3 << 19, 1, 1].into_iter().enumerate() {
+        let kind = if at == 0 { "a/sbom" } else { "a/signature+json" };
+        let mut referrer = artifact(kind, Some(&digest));
+        referrer["annotations"] = json!({"at": at.to_string(), "note": "x".repeat(note)});
+        let answer = acme.manifest("acme/exec", &digest_of(&referrer), &referrer).await;
+        assert_eq!(answer.status(), 201);
+        all.push(digest_of(&referrer));
+    }
+    let pages = async |query: &str| {
+        let mut path = format!("/v2/acme/exec/referrers/{digest}{query}");
+        let mut pages: Vec<Vec<String>> = Vec::new();
+        loop {
+            let answer = f.server.get(&path).await;
+            let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+            let page = answer.json::<Value>().await.unwrap();
+            let page = page["manifests"].as_array().unwrap().iter();
+            pages.push(page.map(|one| one["digest"].as_str().unwrap().to_owned()).collect());
+            let Some(link) = link else { return pages };
+            path =
+                link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+        }
+    };
+    assert_eq!(pages("").await, [all[..3].to_vec(), all[3..].to_vec()], "long ones come apart");
+    assert_eq!(pages("?n=4").await.concat(), all);
+    let of_two = pages("?n=2&artifactType=a%2Fsignature%2Bjson").await;
+    assert_eq!(of_two.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
+    assert_eq!(of_two.concat(), all[1..]);
+    let wrong = f.server.get(&format!("/v2/acme/exec/referrers/{digest}?last=x")).await;
+    assert_eq!(refusal(wrong).await.0, 400);
+}
+
+#[tokio::test]
 async fn tags_come_in_pages() {
     let f = Fixture::new();
     let acme = f.pusher();

@@ -21,7 +21,8 @@ const BTF: &str = "/sys/kernel/btf";
 const FUNCTIONS: &str = "/proc/kallsyms";
 
 /// Says if this kernel or host surely lacks what `target` names: a tracepoint, a function, a file or a symbol in it, an
-/// interface of the calling thread's network namespace, a cgroup. Nothing is attached, and no program of anybody's is loaded.
+/// interface of the calling thread's network namespace, a cgroup. No program of anybody's is loaded, and nothing is attached but
+/// a program of ours that does nothing, for a moment, on a raw tracepoint that the kernel's BTF does not name.
 ///
 /// What cannot be told is taken to be there: attaching says the rest.
 ///

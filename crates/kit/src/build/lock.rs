@@ -5,13 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use skep_oci::regular;
+use skep_oci::{durable, regular};
 use skep_spec::{Arch, Digest};
 
 use super::clang::Clang;
 
 /// The lock of a project.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
     /// Version of this file's form.
@@ -69,6 +69,25 @@ pub enum LockError {
         #[source]
         source: Box<toml::de::Error>,
     },
+    /// Of another skep.
+    #[error(
+        "{} has version {version}, and this skep knows version {VERSION}: build with the skep that wrote it, or remove it to pin anew what there is here",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: i64,
+    },
+    /// What is to be pinned is no TOML.
+    #[error("can't write {}", path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: toml::ser::Error,
+    },
     /// `--locked`, and no lock file.
     #[error("--locked: there is no {}; build without --locked to write it", .0.display())]
     Missing(PathBuf),
@@ -87,6 +106,7 @@ pub enum LockError {
 }
 
 const FILE: &str = "skep.lock";
+const VERSION: u32 = 1;
 const HEAD: &str =
     "# Written by `skep build`: what the objects are made from. Keep it with the source.\n";
 
@@ -99,15 +119,43 @@ impl Lock {
         let (own, other) = (folder.join(FILE), other.join(FILE));
         let path = if !own.exists() && other.exists() { other } else { own };
         let lock = match regular::text(&path) {
-            Ok(text) => toml::from_str(&text)
-                .map_err(|source| LockError::Parse { path, source: Box::new(source) })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !locked => Self::default(),
+            Ok(text) => Self::parse(&text, path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !locked => Self::empty(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(LockError::Missing(path));
             }
             Err(source) => return Err(LockError::File { action: "read", path, source }),
         };
-        Ok(Self { version: 1, locked, ..lock })
+        Ok(Self { locked, ..lock })
+    }
+
+    fn empty() -> Self {
+        Self {
+            version: VERSION,
+            clang: None,
+            flags: Vec::new(),
+            headers: None,
+            btf: BTreeMap::new(),
+            locked: false,
+            changed: false,
+        }
+    }
+
+    /// The version is looked at first: the rest of another one may have any form.
+    fn parse(text: &str, path: PathBuf) -> Result<Self, LockError> {
+        #[derive(Deserialize)]
+        struct Form {
+            version: i64,
+        }
+        let parsed = toml::from_str::<Form>(text).and_then(|form| match form.version {
+            version if version == i64::from(VERSION) => toml::from_str(text).map(Ok),
+            version => Ok(Err(version)),
+        });
+        match parsed {
+            Ok(Ok(lock)) => Ok(lock),
+            Ok(Err(version)) => Err(LockError::Version { path, version }),
+            Err(source) => Err(LockError::Parse { path, source: Box::new(source) }),
+        }
     }
 
     /// Holds the compiler against the lock.
@@ -168,8 +216,12 @@ impl Lock {
             return Ok(());
         }
         let path = folder.join(FILE);
-        let text = HEAD.to_owned() + &toml::to_string(self).unwrap_or_default();
-        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
+        let text = match toml::to_string(self) {
+            Ok(text) => HEAD.to_owned() + &text,
+            Err(source) => return Err(LockError::Text { path, source }),
+        };
+        let written = std::fs::create_dir_all(folder)
+            .and_then(|()| durable::replace(&path, text.as_bytes(), 0o666));
         written.map_err(|source| LockError::File { action: "write", path, source })
     }
 }
@@ -195,4 +247,44 @@ fn replace<T: PartialEq>(
     }
     *old = found;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Lock, LockError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), text).unwrap();
+        let read = Lock::read(folder.path(), folder.path(), false);
+        let kept = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
+        assert_eq!(kept, text);
+        read
+    }
+
+    #[test]
+    fn a_lock_of_another_version_is_refused_whatever_it_holds() {
+        assert_eq!(read("version = 1\n").unwrap(), Lock::empty());
+        for text in ["version = 2\n", "version = 2\n[rust]\nedition = \"2027\"\n", "version = -1\n"]
+        {
+            let error = read(text).unwrap_err();
+            assert!(matches!(error, LockError::Version { .. }), "{text}: {error}");
+        }
+        for text in ["", "version = \"1\"\n", "version = 1\nnew = 2\n", "version ="] {
+            let error = read(text).unwrap_err();
+            assert!(matches!(error, LockError::Parse { .. }), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut lock = Lock::read(folder.path(), folder.path(), false).unwrap();
+        let digest = Digest::of(b"types");
+        lock.set_pin(Arch::X86_64, Pin { source: "debian:6.12".to_owned(), release: None, digest })
+            .unwrap();
+        lock.write(folder.path()).unwrap();
+        let again = Lock::read(folder.path(), folder.path(), true).unwrap();
+        assert_eq!(again, Lock { locked: true, changed: false, ..lock });
+    }
 }

@@ -100,6 +100,9 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Link { source, .. } => source.hint().map(str::to_owned),
+            Self::Types { source, .. } if source.is_without_mirror() => Some(
+                "give the types: --btf FILE, or --btf host for those of this kernel".to_owned(),
+            ),
             Self::File { action: "write", path, source }
             | Self::Lock(LockError::File { action: "write", path, source })
                 if matches!(
@@ -203,7 +206,7 @@ impl<'a> Build<'a> {
         // clang would say of a folder that cannot be written to that the source does not compile.
         write(&out, &[])?;
         remove(&out)?;
-        let Some(clang) = &self.clang else { return Ok(Vec::new()) };
+        let clang = self.clang.as_ref().ok_or(ClangError::None)?;
         let cflags = &self.project.source.build.cflags;
         let elsewhere = Some(self.project.out.as_path());
         let elsewhere = elsewhere.filter(|_| !self.project.is_built_inside());

@@ -33,6 +33,14 @@ pub enum TypesError {
         /// Why.
         source: io::Error,
     },
+    /// A file of something else.
+    #[error("{} holds no kernel types", path.display())]
+    NoTypes {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KernelError,
+    },
     /// A stock kernel.
     #[error("can't get the kernel types of {0}")]
     Kernel(String, #[source] KernelsError),
@@ -54,6 +62,13 @@ pub enum TypesError {
     /// No BTF.
     #[error("these are no kernel types")]
     Btf(#[source] KernelError),
+}
+
+impl TypesError {
+    /// Whether it is about this machine, which knows no Debian.
+    pub(super) fn is_without_mirror(&self) -> bool {
+        matches!(self, Self::Kernel(_, KernelsError::NoMirror))
+    }
 }
 
 /// The raw BTF for `arch`, pinned in `lock` unless the command line gave it.
@@ -108,7 +123,8 @@ fn fetch(
 fn read(path: &Path) -> Result<Vec<u8>, TypesError> {
     let bytes = regular::bytes(path)
         .map_err(|source| TypesError::Read { path: path.to_owned(), source })?;
-    Ok(kit::kernel_btf(&bytes).map_err(TypesError::Btf)?.to_vec())
+    let none = |source| TypesError::NoTypes { path: path.to_owned(), source };
+    Ok(kit::kernel_btf(&bytes).map_err(none)?.to_vec())
 }
 
 /// `vmlinux.h`, made once for each BTF.

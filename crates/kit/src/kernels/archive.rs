@@ -12,6 +12,10 @@ use super::{Kernel, KernelsError};
 
 /// How long a downloaded index counts as fresh.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+/// The keys of Debian's archive, which come with apt there.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Reads an index however apt packed it.
+const HELPER: &str = "/usr/lib/apt/apt-helper";
 
 /// A mirror and what was downloaded from it.
 pub(super) struct Archive {
@@ -42,14 +46,8 @@ impl Archive {
     pub fn index(&self, suite: &str, arch: Arch) -> Result<Vec<Entry>, KernelsError> {
         let path = self.cache.join("index").join(format!("{suite}-{}", arch.goarch()));
         if !is_fresh(&path) {
-            let address = format!(
-                "{}/dists/{suite}/main/binary-{}/Packages.xz",
-                self.base(suite),
-                arch.goarch()
-            );
-            match download(&address, &path.with_extension("xz")) {
-                Ok(()) => {
-                    let text = unpack("xz", &path.with_extension("xz"))?;
+            match self.signed(suite, arch) {
+                Ok(text) => {
                     let kernels = String::from_utf8_lossy(&text)
                         .split("\n\n")
                         .filter(|p| p.starts_with("Package: linux-"))
@@ -63,6 +61,42 @@ impl Archive {
         }
         let text = std::fs::read_to_string(&path).map_err(|source| file("read", &path, source))?;
         Ok(index::parse(&text, suite))
+    }
+
+    /// A suite's index, which apt holds against the archive's signature: in folders of our own, whatever is configured here.
+    fn signed(&self, suite: &str, arch: Arch) -> Result<Vec<u8>, KernelsError> {
+        let folder = self.cache.join("index").join(format!("{suite}-{}.apt", arch.goarch()));
+        let (sources, lists) = (folder.join("sources.list"), folder.join("lists"));
+        for made in [&lists.join("partial"), &folder.join("cache")] {
+            std::fs::create_dir_all(made).map_err(|source| file("make", made, source))?;
+        }
+        let line = format!("deb [signed-by={KEYRING}] {} {suite} main\n", self.base(suite));
+        put(&sources, line.as_bytes())?;
+        let set = |name: &str, value: &Path| format!("{name}={}", value.display());
+        let settings = [
+            set("Dir::Etc::SourceList", &sources),
+            set("Dir::Etc::SourceParts", Path::new("/dev/null")),
+            set("Dir::State::Lists", &lists),
+            set("Dir::State::Status", Path::new("/dev/null")),
+            set("Dir::Cache", &folder.join("cache")),
+            format!("APT::Architecture={}", arch.goarch()),
+            format!("APT::Architectures={}", arch.goarch()),
+            "APT::Sandbox::User=root".to_owned(), // another one cannot write into these folders
+            "APT::Update::Error-Mode=any".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+        ];
+        let apt = || {
+            let mut apt = Command::new("apt-get");
+            apt.args(settings.iter().flat_map(|setting| ["-o", setting.as_str()]));
+            apt
+        };
+        output(apt().arg("update"), "apt-get", suite)?;
+        let names = ["indextargets", "--format", "$(FILENAME)", "Created-By: Packages"];
+        let names = output(apt().args(names), "apt-get", suite)?;
+        let names = String::from_utf8_lossy(&names);
+        let packed = names.lines().next().unwrap_or_default();
+        output(Command::new(HELPER).args(["cat-file", packed]), "apt-helper", suite)
     }
 
     /// Downloads and unpacks a kernel, with its modules if asked for.
@@ -107,23 +141,12 @@ impl Archive {
         if !folder.join("lib/modules").join(release).join("kernel").exists()
             && !merged.join("modules").join(release).join("kernel").exists()
         {
-            // From 6.19 on they are in packages of their own; older point releases are in the pool without an index.
+            // From 6.19 on they are in packages of their own, which the index has of the newest point releases only.
             for name in [format!("linux-modules-{release}"), format!("linux-base-{release}")] {
-                let listed = all
-                    .iter()
-                    .find(|other| other.name == name && other.version == entry.version)
-                    .cloned();
-                let guess = || Entry {
-                    file: format!(
-                        "pool/main/l/linux/{name}_{}_{}.deb",
-                        entry.version,
-                        goarch_of(release)
-                    ),
-                    name: name.clone(),
-                    sha256: String::new(),
-                    ..entry.clone()
-                };
-                self.unpack(&listed.unwrap_or_else(guess), folder)?;
+                let is_it = |other: &&Entry| other.name == name && other.version == entry.version;
+                let listed = all.iter().find(is_it);
+                let unlisted = || KernelsError::Unlisted(format!("{name} {}", entry.version));
+                self.unpack(listed.ok_or_else(unlisted)?, folder)?;
             }
         }
         if merged.exists() && !folder.join("lib").exists() {
@@ -138,12 +161,10 @@ impl Archive {
         let name = entry.file.rsplit('/').next().unwrap_or(&entry.file);
         let deb = self.cache.join("deb").join(name);
         download(&format!("{}/{}", self.base(&entry.suite), entry.file), &deb)?;
-        if !entry.sha256.is_empty() {
-            let bytes = std::fs::read(&deb).map_err(|source| file("read", &deb, source))?;
-            if Digest::of(&bytes).hex() != entry.sha256 {
-                let _ = std::fs::remove_file(&deb);
-                return Err(KernelsError::Checksum(name.to_owned()));
-            }
+        let bytes = std::fs::read(&deb).map_err(|source| file("read", &deb, source))?;
+        if Digest::of(&bytes) != entry.digest {
+            let _ = std::fs::remove_file(&deb);
+            return Err(KernelsError::Checksum(name.to_owned()));
         }
         std::fs::create_dir_all(folder).map_err(|source| file("make", folder, source))?;
         output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(folder), "dpkg-deb", name)?;
@@ -153,10 +174,6 @@ impl Archive {
     fn base(&self, suite: &str) -> &str {
         if suite.ends_with("-security") { &self.security } else { &self.main }
     }
-}
-
-fn goarch_of(release: &str) -> &str {
-    release.rsplit('-').next().unwrap_or(release)
 }
 
 fn find_image(folder: &Path) -> Option<PathBuf> {
@@ -204,18 +221,15 @@ fn download(address: &str, path: &Path) -> Result<(), KernelsError> {
 
 fn put(path: &Path, bytes: &[u8]) -> Result<(), KernelsError> {
     let part = path.with_extension(format!("part{}", std::process::id()));
-    std::fs::write(&part, bytes)
+    path.parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| std::fs::write(&part, bytes))
         .and_then(|()| std::fs::rename(&part, path))
         .map_err(|source| file("write", path, source))
 }
 
 fn file(action: &'static str, path: &Path, source: io::Error) -> KernelsError {
     KernelsError::File { action, path: path.to_owned(), source }
-}
-
-/// Unpacks a file by a program that knows how.
-fn unpack(program: &'static str, path: &Path) -> Result<Vec<u8>, KernelsError> {
-    output(Command::new(program).arg("-dc").arg(path), program, &path.display().to_string())
 }
 
 /// What `program` prints for `input`, even if it then finds what follows to be garbage.
@@ -250,4 +264,48 @@ fn output(
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(KernelsError::Failed { program, what: what.to_owned(), said })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whose mirror nobody may ask.
+    fn archive(cache: &Path) -> Archive {
+        let nowhere = "http://127.0.0.1:1".to_owned();
+        Archive { cache: cache.to_owned(), main: nowhere.clone(), security: nowhere }
+    }
+
+    fn entry(name: &str) -> Entry {
+        Entry {
+            name: name.to_owned(),
+            version: "7.0.4-1".to_owned(),
+            suite: "trixie-backports".to_owned(),
+            file: "pool/x.deb".to_owned(),
+            digest: Digest::of(b"another"),
+        }
+    }
+
+    #[test]
+    fn modules_without_a_checksum_are_not_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (archive, image) = (archive(folder.path()), entry("linux-binary-7.0.4+deb13-amd64"));
+        let error = archive.modules(&image, &[], &folder.path().join("kernel")).unwrap_err();
+        assert!(matches!(error, KernelsError::Unlisted(_)), "{error}");
+        assert!(error.to_string().contains("linux-modules-7.0.4+deb13-amd64 7.0.4-1"), "{error}");
+    }
+
+    #[test]
+    fn a_package_that_is_another_is_not_unpacked() {
+        let folder = tempfile::tempdir().unwrap();
+        let mirror = folder.path().join("pool");
+        std::fs::create_dir(&mirror).unwrap();
+        std::fs::write(mirror.join("x.deb"), "no package").unwrap();
+        let here = format!("file://{}", folder.path().display());
+        let archive = Archive { main: here, ..archive(folder.path()) };
+        let to = folder.path().join("to");
+        let error = archive.unpack(&entry("linux-image-7.0.4-amd64"), &to).unwrap_err();
+        assert!(matches!(error, KernelsError::Checksum(_)), "{error}");
+        assert!(!to.exists());
+    }
 }

@@ -1,6 +1,6 @@
 //! Package indexes: which kernels there are, and where.
 
-use skep_spec::Arch;
+use skep_spec::{Arch, Digest};
 
 /// One package of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub(super) struct Entry {
     pub version: String,
     pub suite: String,
     pub file: String,
-    pub sha256: String,
+    pub digest: Digest,
 }
 
 /// Suites that may hold `series`, the likeliest alone where it is known.
@@ -32,14 +32,15 @@ pub(super) fn parse(text: &str, suite: &str) -> Vec<Entry> {
                 paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
             value.unwrap_or_default().to_owned()
         };
+        let Ok(digest) = format!("sha256:{}", field("SHA256")).parse() else { continue };
         let entry = Entry {
             name: field("Package"),
             version: field("Version"),
             suite: suite.to_owned(),
             file: field("Filename"),
-            sha256: field("SHA256"),
+            digest,
         };
-        let whole = !entry.version.is_empty() && !entry.file.is_empty() && entry.sha256.len() == 64;
+        let whole = !entry.version.is_empty() && !entry.file.is_empty();
         if whole && entry.name.starts_with("linux-") {
             entries.push(entry);
         }
@@ -104,6 +105,19 @@ mod tests {
             "0".repeat(64)
         );
         parse(&text, "trixie").remove(0)
+    }
+
+    #[test]
+    fn what_has_no_checksum_is_not_listed() {
+        let listed = |checksum: &str| {
+            let package =
+                "Package: linux-image-6.12.9-amd64\nVersion: 6.12.9-1\nFilename: pool/x.deb\n";
+            parse(&format!("{package}{checksum}"), "trixie").len()
+        };
+        assert_eq!(listed(&format!("SHA256: {}\n", "0".repeat(64))), 1);
+        for none in ["", "SHA256: \n", "SHA256: 00\n", &format!("SHA256: {}\n", "x".repeat(64))] {
+            assert_eq!(listed(none), 0, "{none}");
+        }
     }
 
     #[test]

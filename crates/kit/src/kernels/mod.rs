@@ -32,9 +32,7 @@ pub struct Kernel {
 #[derive(Debug, thiserror::Error)]
 pub enum KernelsError {
     /// No Debian mirror is configured.
-    #[error(
-        "apt knows no Debian mirror here (it needs a source for bookworm): give --btf FILE instead"
-    )]
+    #[error("apt knows no Debian mirror here: it needs a source for bookworm or trixie")]
     NoMirror,
     /// A program that does the work.
     #[error("can't run {program}")]
@@ -79,8 +77,13 @@ pub enum KernelsError {
         /// What there is.
         known: Vec<String>,
     },
-    /// In the index, but gone from the mirror.
-    #[error("the kernels {0} are in the index, but none can be downloaded")]
+    /// A part of a kernel that the index does not list: it has no checksum.
+    #[error("the package index does not list {0}, so that nothing says what it should be")]
+    Unlisted(String),
+    /// In the index, but gone from the mirror, or not whole there.
+    #[error(
+        "the kernels {0} are in the index, but none can be had whole: the mirror has lost them, or the index their modules; ask for another series"
+    )]
     Lost(String),
     /// A package without an image.
     #[error("the package {0} holds no kernel image")]
@@ -137,7 +140,7 @@ fn find(cache: &Path, arch: Arch, series: &str, modules: bool) -> Result<Kernel,
     for entry in &images {
         // An index may name a point release that the pool has lost: the next older one then.
         match archive.kernel(entry, &entries, modules) {
-            Err(KernelsError::Failed { program: "curl", .. }) => {}
+            Err(KernelsError::Failed { program: "curl", .. } | KernelsError::Unlisted(_)) => {}
             other => return other,
         }
     }

@@ -8,9 +8,6 @@ use super::error::RegistryError;
 use crate::signatures::{REFERRERS_MAX, artifact_type, is_bundle_of, subject_descriptors};
 use crate::store::Store;
 
-/// Most bytes that are carried along with one package: an SBOM has some 100 KB.
-const CARRIED_MAX: u64 = 64 << 20;
-
 /// What came along with a package.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Carried {
@@ -18,8 +15,15 @@ pub struct Carried {
     pub signatures: usize,
     /// What else refers to the index.
     pub others: usize,
-    /// What was left in the registry: beyond 64 for a digest, or 64 MiB together.
+    /// What was left in the registry: beyond [`Self::MOST`] for a digest, or [`Self::BYTES`] together.
     pub left: usize,
+}
+
+impl Carried {
+    /// Most that is carried along of what refers to one digest.
+    pub const MOST: usize = REFERRERS_MAX;
+    /// Most bytes that are carried along with one package: an SBOM has some 100 KB.
+    pub const BYTES: u64 = 64 << 20;
 }
 
 impl Registry {
@@ -43,7 +47,7 @@ impl Registry {
             store,
             repository: &reference.repository(),
             action: &action,
-            room: CARRIED_MAX,
+            room: Carried::BYTES,
             left: 0,
         };
         let mut carried = Carried::default();

@@ -100,12 +100,9 @@ fn explained(
     let helper = config["credHelpers"][registry].as_str().or(config["credsStore"].as_str());
     let helper = format!("docker-credential-{}", helper.unwrap_or_default());
     match error {
-        Why::HelperCommunicationError if !is_in_path(&helper) => {
-            format!("the helper '{helper}' that {show} names is not in the PATH: install it")
-        }
         Why::HelperCommunicationError => {
             format!(
-                "the helper '{helper}' that {show} names cannot be run, or ends before it is asked"
+                "the helper '{helper}' that {show} names cannot be run, or ends before it is asked: install it in the PATH"
             )
         }
         Why::MalformedHelperResponse => {
@@ -120,9 +117,4 @@ fn explained(
         Why::ConfigReadError => format!("{show} has not the form of docker's config.json"),
         other => format!("{show}: {other}"),
     }
-}
-
-fn is_in_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }

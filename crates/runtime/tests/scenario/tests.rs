@@ -297,7 +297,7 @@ fn two_daemons(objects: &Objects) -> Outcome {
     let mut said = String::new();
     for locked in [place.dirs().state.join("lock"), place.dirs().bpffs.clone()] {
         let lock = std::fs::File::open(locked).map_err(text)?;
-        skep_kernel::file::lock(&lock).map_err(text)?;
+        lock.try_lock().map_err(text)?;
         said = refused(&place)?;
         equal("what is said", said.contains("another skepd"), true)?;
     }

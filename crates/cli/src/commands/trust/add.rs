@@ -9,7 +9,7 @@ use skep_trust::Policy;
 use super::edit::{Editor, NewKey, NewRule, same_rule, with_rule};
 use super::file::Which;
 use super::list::Shown;
-use crate::commands::key;
+use crate::commands::key::{self, pattern_help};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::output::{Output, lossy};
@@ -17,8 +17,7 @@ use crate::output::{Output, lossy};
 /// Trust public keys for packages: adds a rule, or keys to the rule of just these packages
 #[derive(Debug, Args)]
 pub(super) struct Add {
-    /// Whose packages: publisher/name, publisher/*, publisher/prefix-* or *
-    #[arg(required = true, value_name = "PATTERN")]
+    #[arg(required = true, value_name = "PATTERN", help = pattern_help())]
     packages: Vec<String>,
     /// The public key (.pub); may be given several times
     #[arg(long, value_name = "PUB", required = true)]

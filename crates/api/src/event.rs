@@ -1,0 +1,24 @@
+//! Events as programs read them.
+
+use serde_json::Value;
+
+/// An event as a line of JSON: the output's name, and `event` as it is, its fields in their order.
+#[must_use]
+pub fn event_json(output: &str, event: &str) -> String {
+    format!("{{\"output\":{},\"event\":{event}}}", Value::from(output))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_an_output_is_called_its_events_are_json() {
+        for name in ["opens", "a'b\"c\\", "\u{1b}[31m", "\u{200b}\u{9b}", "日本"] {
+            let line = event_json(name, r#"{"z":1,"a":2}"#);
+            let whole: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(whole["output"], name);
+            assert!(line.ends_with(r#","event":{"z":1,"a":2}}"#), "{line}");
+        }
+    }
+}
