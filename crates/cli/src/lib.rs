@@ -13,6 +13,7 @@ pub mod error;
 mod fetch;
 mod options;
 pub mod output;
+mod passing;
 mod place;
 mod rules;
 mod subject;

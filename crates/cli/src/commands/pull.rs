@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::error::{Error, Result, failed};
 use crate::options::Transport;
 use crate::output::{Output, lossy};
+use crate::passing::{Passing, interruptible};
 use crate::place::{self, Place};
-use crate::waiting::block_on;
 
 /// Pull a package, with all that refers to it, from a registry into a layout
 ///
@@ -52,7 +52,7 @@ impl Pull {
             return Err(Error::usage(format!("'{}' is no reference", self.reference)));
         };
         let registry = place::registry(&reference, self.transport, config)?;
-        let (digest, carried) = block_on(self.pull(&registry, &reference))?;
+        let (digest, carried) = interruptible(self.pull(&registry, &reference))?;
         place::note_left(&carried, output);
         let (reference, layout) = (reference.to_string(), self.out);
         let Carried { signatures, others, .. } = carried;
@@ -68,21 +68,10 @@ impl Pull {
     /// The digest of what was pulled, and what came with it.
     async fn pull(&self, registry: &Registry, reference: &PackageRef) -> Result<(Digest, Carried)> {
         let digest = registry.resolve(reference).await.map_err(failed)?;
-        let new = Store::would_make(&self.out);
-        let filled = self.fill(registry, reference, digest).await;
-        if filled.is_err() {
-            new.iter().for_each(|path| place::remove(path));
-        }
-        Ok((digest, filled?))
-    }
-
-    async fn fill(
-        &self,
-        registry: &Registry,
-        reference: &PackageRef,
-        digest: Digest,
-    ) -> Result<Carried> {
+        let new = Passing::of(Store::would_make(&self.out))?;
         let store = Store::create(&self.out).map_err(failed)?;
-        place::pull_whole(registry, reference, digest, &store).await
+        let carried = place::pull_whole(registry, reference, digest, &store).await?;
+        new.keep();
+        Ok((digest, carried))
     }
 }
