@@ -106,8 +106,7 @@ impl Bundle {
         let cannot = || format!("can't write {shown}");
         let (passing, file) = Passing::file(folder.unwrap_or(".".as_ref()), cannot)?;
         let arches: BTreeSet<Arch> = self.arch.iter().copied().collect();
-        let archived =
-            archive::write(&sources, &arches, BufWriter::new(&file)).map_err(failed)?;
+        let archived = archive::write(&sources, &arches, BufWriter::new(&file)).map_err(failed)?;
         let whole = file.sync_all().and_then(|()| fs::rename(passing.path(), &self.out));
         whole.context(cannot)?;
         answer(archived, &self.out, "into", output);
