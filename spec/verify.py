@@ -12,8 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 HERE, EXACT, MIB = Path(__file__).parent, 2**53 - 1, 1 << 20
 
-class Refused(Exception):
-    """Its code, and why."""
+class Refused(Exception): """Its code, and why."""
 
 def need(found, code, why=""):
     """What is found; where it is nothing, a refusal."""
@@ -315,6 +314,12 @@ def permissions_powers(hooks, helpers, kfuncs, **_):
     return {"powers": [one["power"] for one in VALUES["powers"] if more.get(one["power"]) or one["power"] in powers
                        or set(helpers) & set(one["helpers"]) or kfuncs & set(one["kfuncs"])]}
 
+def permissions_hooks(section, target=None, writes_registers=False):
+    hook = lambda text: re.sub(r"^(uprobe|uretprobe|usdt)\b[^/]*", r"\1.w", text) if writes_registers else text
+    own, told = hook(section.removeprefix("?")), hook(target or section.removeprefix("?"))
+    gives = lambda hook: set(permissions_powers([hook], (), ())["powers"])
+    return {"hooks": sorted({told} if gives(own) <= gives(told) else {told, own})}
+
 def permissions_check(permissions, hooks, map_memory, **uses):
     given = {"hooks": [], "helpers": [], "kfuncs": [], "map-memory": "1048576TiB", **permissions}
     for hook, kind in zip(hooks, map(kind_of, hooks)):
@@ -375,8 +380,7 @@ def policy(text):
         places = {(where, pattern) for where in one.get("registries", [None]) for pattern in one["packages"]}
         need(enough and len(keys) == len(one.get("keys", [])) and not places & set(rules), "policy.rule")
         rules |= dict.fromkeys(places, (one.get("threshold", 1), keys))
-    revoked = value.get("revoked", {})
-    return rules, revoked.get("keys", []), revoked.get("digests", [])
+    return rules, *(value.get("revoked", {}).get(what, []) for what in ("keys", "digests"))
 
 def signers(q, predicate, wanted=None):
     """What enough keys said, each with its keys; of a digest that is wanted, whatever was said beside it."""
@@ -485,15 +489,11 @@ def archive_write(layout):
     blobs = sorted(f"blobs/sha256/{path.name}" for path in Path(layout, "blobs", "sha256").iterdir())
     return {"sha256": sha(write_tar((name, Path(layout, name).read_bytes()) for name in ["oci-layout", "index.json", *blobs]))}
 
-OPS = {op: globals()[op.replace(".", "_")] for op in (
-    "name tag version reference source.resolve manifest.read param.encode param.substitute license.check document.read "
-    "document.write layer.read layer.write package.read permissions.check permissions.powers permissions.compare "
-    "key.read policy.read signature.verify rotation.follow channel.follow archive.read archive.write").split()}
-
 if __name__ == "__main__":
     for question in map(json.loads, sys.stdin):
+        op = globals().get(question["op"].replace(".", "_"))  # the function of that name
         try:
-            done = (op := OPS.get(question["op"])) and op(**question["input"])
+            done = op and op(**question["input"])
             answer = {"ok": done or {}} if op else {"unsupported": True}
         except Refused as error:
             answer = {"error": error.args[0], "message": " ".join(map(str, error.args[1:]))}

@@ -61,7 +61,7 @@ fn skep(place: &Place, object: &std::path::Path) -> Result<(f64, f64)> {
         "--count",
         "--duration",
         &format!("{SECONDS}s"),
-        "-o",
+        "--output",
         "ndjson",
     ]);
     let output = command.stdin(Stdio::null()).output().context("run skep run --count")?;

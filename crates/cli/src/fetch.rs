@@ -7,7 +7,6 @@ use std::path::Path;
 use skep_oci::registry::Part;
 use skep_oci::{Store, archive, regular, signatures};
 use skep_spec::{Digest, PackageRef};
-use tempfile::TempDir;
 
 use crate::cache::{Cache, Used};
 use crate::channel;
@@ -16,8 +15,8 @@ use crate::error::{Context as _, Result, failed};
 use crate::named;
 use crate::options::{PlaceOptions, Transport};
 use crate::output::Output;
+use crate::passing::{Passing, interruptible};
 use crate::place::{self, Place};
-use crate::waiting::interruptible;
 
 /// A package whose content is on this machine.
 pub struct Fetched<T> {
@@ -36,7 +35,7 @@ enum Held {
     /// The store of all commands, from which nobody removes meanwhile.
     Cached(Used),
     /// A folder that goes with this value.
-    Passing(Store, #[allow(dead_code, reason = "it goes with this value")] TempDir),
+    Passing(Store, #[allow(dead_code, reason = "it goes with this value")] Passing),
 }
 
 impl Held {
@@ -144,12 +143,12 @@ pub struct Whole {
     /// It.
     pub store: Store,
     /// Where a registry's package, or a bundle's packages, were put.
-    _folder: Option<TempDir>,
+    _folder: Option<Passing>,
 }
 
 /// A layout that goes with the folder.
-fn passing() -> Result<(Store, TempDir)> {
-    let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
+fn passing() -> Result<(Store, Passing)> {
+    let folder = Passing::folder()?;
     Ok((Store::passing(folder.path()).map_err(failed)?, folder))
 }
 

@@ -14,6 +14,7 @@ mod fetch;
 mod named;
 mod options;
 pub mod output;
+mod passing;
 mod place;
 mod rules;
 mod subject;

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::error::{Error, Result, failed, misnamed, not_chosen};
 use crate::options::{Choice, Transport};
 use crate::output::{Output, bytes};
-use crate::waiting::interruptible;
+use crate::passing::interruptible;
 
 /// A package's place, as it was typed.
 #[derive(Clone, Debug)]
@@ -106,15 +106,6 @@ pub async fn pull_whole(
 ) -> Result<Carried> {
     registry.pull(reference, digest, Part::Whole, store).await.map_err(failed)?;
     registry.pull_referrers(reference, digest, store).await.map_err(failed)
-}
-
-/// Removes what a failed command made, so that no empty layout passes for a package. The command's own error is the one to
-/// tell.
-pub fn remove(path: &Path) {
-    let _ = match path.is_dir() {
-        true => fs::remove_dir_all(path),
-        false => fs::remove_file(path),
-    };
 }
 
 /// How many signatures and other referrers a package has with it, for people.

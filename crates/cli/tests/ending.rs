@@ -2,18 +2,26 @@
 #![allow(clippy::unwrap_used)]
 
 mod node;
+#[path = "../../oci/tests/support/mod.rs"]
+mod support;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use node::Node;
 use skep_oci::Store;
+use skep_spec::Digest;
+use skep_spec::oci::{Annotations, Index};
+use skep_trust::archive::Writer;
+use support::{Fixture, run};
 
 /// Registries whose answers drip.
 #[test]
@@ -150,6 +158,101 @@ fn a_signal_ends_what_has_its_answer() {
     send(&tags, "-INT");
     assert_eq!(wait::ended("skep tags to end", tags).status.code(), Some(130));
     assert!(unread.read(&mut [0]).unwrap() > 0);
+}
+
+/// `skep` in a folder, with its temporary folders in `tmp` there.
+fn skep(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command.current_dir(folder).env_clear().env("HOME", folder).env("TMPDIR", folder.join("tmp"));
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A bundle of no package, of which a reader knows that at its end, after thousands of blobs.
+fn long_bundle(path: &Path) {
+    const BLOBS: u32 = 40_000;
+    let blobs: BTreeMap<Digest, [u8; 4]> =
+        (0..BLOBS).map(u32::to_ne_bytes).map(|blob| (Digest::of(&blob), blob)).collect();
+    let index = Index::new(Vec::new(), Annotations::new()).to_bytes();
+    let mut writer = Writer::new(fs::File::create(path).unwrap(), &index).unwrap();
+    blobs.into_iter().for_each(|(digest, blob)| writer.add(digest, &blob).unwrap());
+    writer.finish().unwrap();
+}
+
+fn stopped(what: &str, child: Child, signal: &str) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    let ended = wait::ended(what, child);
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{what}: {said}");
+    assert_eq!(said, format!("error: stopped by SIG{}\n", &signal[1..]), "{what}");
+}
+
+fn entries(folder: &Path) -> usize {
+    fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_bundle_that_is_taken_apart_is_given_up_and_nothing_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("tmp")).unwrap();
+    long_bundle(&path("long.skep"));
+    let before = entries(folder.path());
+    for (arguments, signal) in [
+        (&["inspect", "long.skep"][..], "-TERM"),
+        (&["bundle", "long.skep", "-o", "again.skep"], "-INT"),
+        (&["copy", "long.skep", "127.0.0.1:1/acme/exec"], "-HUP"),
+    ] {
+        let child = skep(folder.path(), arguments).spawn().unwrap();
+        wait::until("the folder to be there", || entries(&path("tmp")) == 1);
+        stopped(arguments[0], child, signal);
+        assert_eq!(entries(&path("tmp")), 0, "{arguments:?}");
+        assert_eq!(entries(folder.path()), before, "{arguments:?}");
+    }
+}
+
+/// Neither a new layout, nor blobs in one that was there.
+#[test]
+fn a_bundle_that_goes_into_a_layout_goes_in_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    long_bundle(&path("long.skep"));
+    Store::create(&path("there")).unwrap();
+    for (layout, signal) in [("new/layout", "-INT"), ("there", "-TERM")] {
+        let blobs = path(layout).join("blobs/sha256");
+        let child = skep(folder.path(), &["unbundle", "long.skep", "-o", layout]).spawn().unwrap();
+        wait::until("a blob to be there", || entries(&blobs) > 10);
+        stopped(layout, child, signal);
+        assert_eq!(entries(&blobs), 0, "{layout}");
+    }
+    assert!(!path("new").exists());
+    Store::open(&path("there")).unwrap();
+}
+
+/// To a registry that never answers.
+#[test]
+fn a_bundle_that_is_pushed_leaves_no_folder() {
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    let tmp = folder.join("tmp");
+    fs::create_dir(&tmp).unwrap();
+    run(&mut skep(folder, &["bundle", "layout", "-o", "site.skep"]));
+    for (command, signal) in [("unbundle", "-INT"), ("copy", "-TERM"), ("copy", "-HUP")] {
+        let registry = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = registry.local_addr().unwrap().to_string();
+        let place = format!("{host}/acme/exec");
+        let arguments: &[&str] = match command {
+            "unbundle" => &["unbundle", "site.skep", "--to", &host],
+            _ => &["copy", "site.skep", &place],
+        };
+        let child = skep(folder, arguments).spawn().unwrap();
+        let question = wait::within("skep to ask the registry", move || registry.accept().unwrap());
+        assert_eq!(entries(&tmp), 1, "{arguments:?}");
+        stopped(command, child, signal);
+        drop(question);
+        assert_eq!(entries(&tmp), 0, "{arguments:?}");
+    }
 }
 
 /// A start that asks the holder, which answers once the signal has come.

@@ -36,7 +36,7 @@ fn objects_projects_and_programs_that_carry_objects() {
     fs::write(node.path("carrier"), [&b"#!/bin/sh and then\n"[..], &bytes, b"more"].concat())
         .unwrap();
     for what in ["exec", &object.to_string_lossy(), "carrier"] {
-        let (out, said) = run(&node, &[what, "--events", "3", "-o", "ndjson"]);
+        let (out, said) = run(&node, &[what, "--events", "3", "--output", "ndjson"]);
         let events: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(events.len(), 3, "{what}");
         assert!(events.iter().all(|e| e["event"]["pid"].as_u64() > Some(0)), "{what}: {out}");
@@ -63,7 +63,7 @@ fn a_table_has_one_header() {
 fn counting_ends_after_its_time_and_says_what_was_lost() {
     let node = Node::new();
     node.build("exec");
-    let (out, _) = run(&node, &["exec", "--count", "--duration", "300ms", "-o", "ndjson"]);
+    let (out, _) = run(&node, &["exec", "--count", "--duration", "300ms", "--output", "ndjson"]);
     let totals: Value = serde_json::from_str(&out).unwrap();
     assert!(totals["events"].as_u64() > Some(0), "{out}");
     assert_eq!(totals["lost"], 0);
@@ -108,7 +108,7 @@ fn a_reader_that_goes_away_ends_it_in_silence() {
 fn a_registry_is_not_needed_for_a_layout_but_trust_is() {
     let node = Node::new();
     node.sign_both();
-    let (out, _) = run(&node, &["exec.oci", "--events", "1", "-o", "ndjson"]);
+    let (out, _) = run(&node, &["exec.oci", "--events", "1", "--output", "ndjson"]);
     assert!(out.contains("\"comm\""), "{out}");
     node.run(&["pack", "exec", "-o", "unsigned.oci", "--arch", std::env::consts::ARCH]);
     let (status, text) = node.refused(&["run", "unsigned.oci"]);

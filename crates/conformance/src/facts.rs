@@ -50,6 +50,8 @@ struct Program {
     writes: BTreeMap<String, Writers>,
     /// Whether there is a call that cannot be followed.
     unknown_calls: bool,
+    /// Of a probe, whether it may store into the registers that it is handed.
+    writes_registers: bool,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -124,6 +126,7 @@ impl Program {
             maps: program.maps.clone(),
             writes: program.writes.clone(),
             unknown_calls: program.unknown_calls,
+            writes_registers: program.writes_registers,
         }
     }
 }

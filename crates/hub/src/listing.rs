@@ -64,6 +64,9 @@ pub struct ProgramListing {
     pub target: String,
     /// The kind of hook, such as `tracepoint`.
     pub hook: String,
+    /// What its powers go by; in rows of older hubs not there, and the target then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<String>,
     /// Helpers without `bpf_`.
     pub helpers: Vec<String>,
     /// Kernel functions that it calls.

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::btf::{Kind, Member};
 use crate::btf_ext::RelocationInfo;
-use crate::elf::{Elf, SymbolKind};
+use crate::elf::{Elf, Symbol, SymbolKind};
 use crate::insn::{self, CALL, CALLX, GOTOX, INSN_BYTES, Insn, PSEUDO_CALL};
 use crate::map::{is_data_section, number_of};
 use crate::opened::Opened;
-use crate::outside::CONFIG;
+use crate::outside::{CONFIG, kernel_functions};
 use crate::place::places;
 use crate::{Btf, MapKind, ObjectError, core_kind, limits, mark};
 
@@ -27,6 +27,8 @@ pub(crate) struct Code<'a> {
     arena: Option<&'a str>,
     /// What runs when a program throws, by the program's index.
     exceptions: BTreeMap<usize, Vec<Reference<'a>>>,
+    /// Symbols that the types declare as functions of the kernel, which a loader looks for.
+    kfuncs: BTreeSet<usize>,
 }
 
 /// A function symbol.
@@ -87,7 +89,8 @@ impl<'a> Code<'a> {
         let maps = map_places(elf, btf)?;
         let arena = btf.and_then(|btf| arena(btf, &maps));
         let config = btf.map(config).unwrap_or_default();
-        let code = Self { opened, insns, functions, maps, config, arena, exceptions };
+        let kfuncs = kfuncs(elf, btf);
+        let code = Self { opened, insns, functions, maps, config, arena, exceptions, kfuncs };
         mark::check(opened, &code)?;
         Ok(code)
     }
@@ -128,8 +131,10 @@ impl<'a> Code<'a> {
         let Some(target) = symbol.section else {
             let name = || &*symbol.name;
             return match (insn.code == CALL, symbol.undefined) {
-                (true, true) => Some(Reference::Kfunc(core_kind::plain(name()))),
-                (true, false) => Some(Reference::Unknown),
+                (true, _) if self.kfuncs.contains(&relocation.symbol) => {
+                    Some(Reference::Kfunc(core_kind::plain(name())))
+                }
+                (true, _) => Some(Reference::Unknown),
                 // Kernel variables and configuration hide no code.
                 (false, true) if self.config.contains(name()) => Some(Reference::Config(name())),
                 (false, true) => Some(Reference::Extern { name: name(), weak: symbol.weak }),
@@ -311,6 +316,13 @@ fn arena<'a>(btf: &Btf, maps: &BTreeMap<(usize, u64), &'a str>) -> Option<&'a st
         definition.members.iter().any(is_arena).then(|| btf.name(btf.ty(variable.ty)))
     })?;
     maps.values().find(|map| **map == name).copied()
+}
+
+fn kfuncs(elf: &Elf<'_>, btf: Option<&Btf>) -> BTreeSet<usize> {
+    let declared: BTreeSet<&str> = btf.into_iter().flat_map(kernel_functions).collect();
+    let is_kfunc = |symbol: &Symbol<'_>| symbol.undefined && declared.contains(&*symbol.name);
+    let all = elf.symbols.iter().enumerate();
+    all.filter(|(_, symbol)| is_kfunc(symbol)).map(|(index, _)| index).collect()
 }
 
 fn map_places<'a>(

@@ -8,6 +8,7 @@ use skep_spec::manifest::{Manifest, Permissions, Program};
 use skep_spec::param::{Value, parse_size, substitute};
 
 use crate::permissions::{self, Summary};
+use crate::program::target_of;
 use crate::{Facts, Memory, ProgramFacts};
 
 /// What objects do and their manifest's `[permissions]` do not allow.
@@ -124,7 +125,7 @@ fn with(
 fn at_targets(own: &[&Program], program: ProgramFacts) -> Vec<ProgramFacts> {
     let mut targets: Vec<Target> = Vec::new();
     for own in own {
-        let place = own.target.as_deref().map_or_else(|| program.target.clone(), target);
+        let place = own.target.as_deref().map_or_else(|| program.target.clone(), target_of);
         if !targets.contains(&place) {
             targets.push(place);
         }
@@ -144,11 +145,6 @@ fn at_targets(own: &[&Program], program: ProgramFacts) -> Vec<ProgramFacts> {
     };
     let more = targets.map(|target| ProgramFacts { target, ..bare.clone() });
     std::iter::once(ProgramFacts { target, ..program }).chain(more).collect()
-}
-
-/// A target as it is written. One that only parameters make whole, such as `kprobe/f+${param.offset}`, stays text.
-fn target(text: &str) -> Target {
-    text.parse().unwrap_or_else(|_| Target::Other(text.to_owned()))
 }
 
 fn values(manifest: &Manifest, given: &BTreeMap<String, String>) -> BTreeMap<String, Value> {

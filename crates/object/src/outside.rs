@@ -54,6 +54,12 @@ pub(crate) fn outsides(elf: &Elf<'_>, btf: Option<&Btf>) -> Vec<Outside> {
     all
 }
 
+/// Functions that the types declare as the kernel's (`__ksym`).
+pub(crate) fn kernel_functions(btf: &Btf) -> impl Iterator<Item = &str> {
+    let functions = types(Some(btf)).into_iter();
+    functions.filter(|(_, (kind, _))| *kind == OutsideKind::Function).map(|(name, _)| name)
+}
+
 fn types(btf: Option<&Btf>) -> BTreeMap<&str, (OutsideKind, TypeId)> {
     let mut types = BTreeMap::new();
     let Some(btf) = btf else { return types };

@@ -11,7 +11,7 @@ use crate::opened::Opened;
 use crate::texts::Texts;
 use crate::uses::{Gathered, Use, Used, Uses};
 use crate::writers::{Analysis, Writers, Written};
-use crate::{Btf, CoreKind, MapFacts, ObjectError, attach, core_kind, limits, shown};
+use crate::{Btf, CoreKind, MapFacts, ObjectError, ProgramKind, attach, core_kind, limits, shown};
 
 /// One program of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct ProgramFacts {
     pub writes: BTreeMap<String, Writers>,
     /// Maps that it takes entries out of.
     pub deletes: BTreeSet<String>,
+    /// Whether it may store into the registers that a probe hands it, which a uprobe's process then goes on with.
+    pub writes_registers: bool,
     /// Whether it has CO-RE relocations, of its subprograms too.
     pub relocated: bool,
     /// Instructions, with each subprogram once.
@@ -108,7 +110,8 @@ pub(crate) fn programs(
         }
         check_entry(function, &section.name, names.insert(function.name.as_str()))?;
         let gathered = uses.gather(index, &mut reached, &mut walked, texts)?;
-        let written = analysis.writes(index, &gathered.maps);
+        let is_probe = ProgramKind::of_section(&section.name) == Some(ProgramKind::Kprobe);
+        let written = analysis.writes(index, &gathered.maps, is_probe);
         reached += written.writes.len();
         texts.count(repeated(&section.name, &gathered, &written))?;
         programs.push(ProgramFacts {
@@ -150,7 +153,7 @@ fn facts(name: &str, section: &str, gathered: Gathered, written: Written) -> Pro
     ProgramFacts {
         name: name.to_owned(),
         section: section.to_owned(),
-        target: section.parse().unwrap_or_else(|_| Target::Other(section.to_owned())),
+        target: target_of(section),
         attach_type: attach::attach_type(section),
         autoload: !section.starts_with('?'),
         helpers: names(Used::Helper),
@@ -159,6 +162,7 @@ fn facts(name: &str, section: &str, gathered: Gathered, written: Written) -> Pro
         maps: gathered.maps,
         writes: written.writes,
         deletes: written.deletes,
+        writes_registers: written.context,
         relocated: gathered.relocated,
         insns: gathered.insns,
         functions: gathered.functions,
@@ -167,6 +171,11 @@ fn facts(name: &str, section: &str, gathered: Gathered, written: Written) -> Pro
         uses: gathered.uses,
         source: None,
     }
+}
+
+/// A target as it is written. What is none of ours stays text, as one that only parameters make whole does.
+pub(crate) fn target_of(text: &str) -> Target {
+    text.parse().unwrap_or_else(|_| Target::Other(text.to_owned()))
 }
 
 /// The functions that a call of `from` can reach, itself included; none that lie behind a call into nowhere.

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::Permissions;
+use std::fs;
 use std::io::{BufReader, BufWriter};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -19,6 +18,7 @@ use crate::fetch::{Whole, unpacked, whole};
 use crate::named;
 use crate::options::{Choice, Transport};
 use crate::output::{Output, bytes};
+use crate::passing::{Passing, reading};
 use crate::place::{self, Place};
 
 /// Put packages into one file, for machines without a network: with signatures and all else that refers to them
@@ -104,14 +104,12 @@ impl Bundle {
         if self.out.is_dir() {
             return Err(Error::usage(format!("can't write {shown}: it is a folder, not a file")));
         }
-        let mut file = tempfile::Builder::new();
-        file.permissions(Permissions::from_mode(0o666)); // less the umask, as of any file
-        let file = file.tempfile_in(folder.unwrap_or(".".as_ref()));
-        let file = file.context(|| format!("can't write {shown}"))?;
+        let cannot = || format!("can't write {shown}");
+        let (passing, file) = Passing::file(folder.unwrap_or(".".as_ref()), cannot)?;
         let arches: BTreeSet<Arch> = self.arch.iter().copied().collect();
         let archived = archive::write(&sources, &arches, BufWriter::new(&file)).map_err(failed)?;
-        file.as_file().sync_all().context(|| format!("can't write {shown}"))?;
-        file.persist(&self.out).context(|| format!("can't write {shown}"))?;
+        let whole = file.sync_all().and_then(|()| fs::rename(passing.path(), &self.out));
+        whole.context(cannot)?;
         answer(archived, &self.out, "into", output);
         Ok(())
     }
@@ -133,14 +131,13 @@ impl Unbundle {
 
     fn fill_layout(&self, out: &Path, output: &Output) -> Result<()> {
         let file = named::read(&self.file, regular::open)?;
-        let new = Store::would_make(out);
-        let read = Store::create(out).map_err(failed).and_then(|store| {
+        let new = Passing::of(Store::would_make(out))?;
+        let read = reading(file, |file| {
+            let store = Store::create(out).map_err(failed)?;
             archive::read(BufReader::new(file), &store).map_err(|e| of(&self.file, e))
-        });
-        if read.is_err() {
-            new.iter().for_each(|path| place::remove(path));
-        }
-        answer(read?, out, "out into", output);
+        })?;
+        new.keep();
+        answer(read, out, "out into", output);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::{Error, Result, failed};
 use crate::options::Transport;
 use crate::output::Output;
-use crate::waiting::interruptible;
+use crate::passing::interruptible;
 
 /// Longest password that is read, in bytes.
 const PASSWORD_MAX: u64 = 64 * 1024;

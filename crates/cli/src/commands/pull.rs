@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::error::{Error, Result, failed};
 use crate::options::Transport;
 use crate::output::{Output, lossy};
+use crate::passing::{Passing, interruptible};
 use crate::place::{self, Place};
-use crate::waiting::interruptible;
 
 /// Pull a package, with all that refers to it, from a registry into a layout
 ///
@@ -52,8 +52,7 @@ impl Pull {
             return Err(Error::usage(format!("'{}' is no reference", self.reference)));
         };
         let registry = place::registry(&reference, self.transport, config)?;
-        let digest = place::ask(registry.resolve(&reference))?;
-        let carried = self.pull(&registry, &reference, digest)?;
+        let (digest, carried) = interruptible(self.pull(&registry, &reference))?;
         place::note_left(&carried, output);
         let (reference, layout) = (reference.to_string(), self.out);
         let Carried { signatures, others, .. } = carried;
@@ -66,23 +65,13 @@ impl Pull {
         Ok(())
     }
 
-    /// What came with it; a new layout that was not filled goes.
-    fn pull(&self, registry: &Registry, reference: &PackageRef, digest: Digest) -> Result<Carried> {
-        let new = Store::would_make(&self.out);
-        let filled = interruptible(self.fill(registry, reference, digest));
-        if filled.is_err() {
-            new.iter().for_each(|path| place::remove(path));
-        }
-        filled
-    }
-
-    async fn fill(
-        &self,
-        registry: &Registry,
-        reference: &PackageRef,
-        digest: Digest,
-    ) -> Result<Carried> {
+    /// The digest of what was pulled, and what came with it.
+    async fn pull(&self, registry: &Registry, reference: &PackageRef) -> Result<(Digest, Carried)> {
+        let digest = registry.resolve(reference).await.map_err(failed)?;
+        let new = Passing::of(Store::would_make(&self.out))?;
         let store = Store::create(&self.out).map_err(failed)?;
-        place::pull_whole(registry, reference, digest, &store).await
+        let carried = place::pull_whole(registry, reference, digest, &store).await?;
+        new.keep();
+        Ok((digest, carried))
     }
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result, failed};
 use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::place::{self, Place};
-use crate::waiting::interruptible;
+use crate::passing::interruptible;
 
 /// Sign a package in a layout or in a registry
 ///

@@ -14,6 +14,9 @@ pub use self::daemon::of_daemon;
 pub use self::libraries::{failed, misnamed, not_chosen, not_followed, refused, unfit, untrusted};
 use crate::output::Output;
 
+/// The exit status of a command that a signal stopped, as shells have it of Ctrl-C.
+pub const INTERRUPTED: u8 = 130;
+
 /// What kind of failure it is, which is the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -25,7 +28,7 @@ pub enum Kind {
     NoDaemon,
     /// Refused: not signed as this machine's policy asks: 4.
     Refused,
-    /// A signal stopped it: 130, as shells have it of Ctrl-C.
+    /// A signal stopped it: [`INTERRUPTED`].
     Interrupted,
 }
 

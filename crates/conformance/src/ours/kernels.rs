@@ -1,13 +1,15 @@
 //! Parts 5 and 6.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use skep_adapt::need::{self, Need, Verdict};
 use skep_adapt::{Feature, KernelFacts, Support};
 use skep_object::Facts;
-use skep_object::permissions::{Power, powers_of_helper, powers_of_hook, powers_of_kfunc};
+use skep_object::permissions::{
+    Power, hooks_at, powers_of_helper, powers_of_hook, powers_of_kfunc,
+};
 use skep_spec::manifest::Permissions;
 use skep_spec::permission::{self, Touches};
 use skep_spec::{Arch, Target};
@@ -86,6 +88,21 @@ pub(super) fn check(input: &Value) -> Answered {
     let Check { permissions, touches } = question(input)?;
     permission::check(&permissions, &touches)?;
     Ok(json!({}))
+}
+
+pub(super) fn hooks(input: &Value) -> Answered {
+    #[derive(Deserialize)]
+    struct Asked {
+        section: String,
+        target: Option<String>,
+        #[serde(default)]
+        writes_registers: bool,
+    }
+    let Asked { section, target, writes_registers } = question(input)?;
+    let target: Target = target.as_ref().unwrap_or(&section).parse().map_err(unreadable)?;
+    let hooks = hooks_at(&section, &target, writes_registers);
+    let hooks: BTreeSet<String> = hooks.iter().map(ToString::to_string).collect();
+    Ok(json!({"hooks": hooks}))
 }
 
 pub(super) fn powers(input: &Value) -> Answered {

@@ -63,6 +63,7 @@ fn answer(op: &str, input: &Value) -> Answered {
         "requirements.derive" => kernels::derive(input),
         "requirements.evaluate" => kernels::evaluate(input),
         "permissions.check" => kernels::check(input),
+        "permissions.hooks" => kernels::hooks(input),
         "permissions.powers" => kernels::powers(input),
         "permissions.compare" => kernels::compare(input),
         "generation.read" => life::generation(input),

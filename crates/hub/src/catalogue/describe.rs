@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use skep_object::permissions::hooks;
 use skep_object::{Facts, MapFacts, ProgramFacts, declared};
 use skep_spec::manifest::{Manifest, Output, Param};
 use skep_spec::param::{self, Value};
@@ -44,6 +45,7 @@ fn program(facts: &ProgramFacts) -> ProgramListing {
         name: facts.name.clone(),
         target: facts.target.to_string(),
         hook: facts.target.kind().to_owned(),
+        hooks: hooks(facts).iter().map(ToString::to_string).collect(),
         helpers: facts.helpers.iter().cloned().collect(),
         kfuncs: facts.kfuncs.iter().cloned().collect(),
         instructions: facts.insns,

@@ -1,6 +1,7 @@
 //! What a package may touch, in words for people who do not know BPF.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 
 use serde::Serialize;
 use skep_object::permissions::{Power, powers_of_helper, powers_of_hook, powers_of_kfunc};
@@ -68,9 +69,11 @@ enum Reach {
 
 fn reaches(program: &ProgramListing) -> Vec<(Reach, String)> {
     let mut found = Vec::new();
-    let target = program.target.parse().unwrap_or_else(|_| Target::Other(program.hook.clone()));
-    for power in powers_of_hook(&target) {
-        found.push((Reach::Power(power), program.target.clone()));
+    let hooks =
+        if program.hooks.is_empty() { slice::from_ref(&program.target) } else { &program.hooks };
+    for hook in hooks {
+        let target = hook.parse().unwrap_or_else(|_| Target::Other(program.hook.clone()));
+        found.extend(powers_of_hook(&target).map(|power| (Reach::Power(power), hook.clone())));
     }
     for name in &program.helpers {
         let powers = powers_of_helper(name);
@@ -96,7 +99,7 @@ const fn in_words(reach: Reach) -> (Severity, &'static str) {
         Power::Unknown => (Changes, "Calls what nobody knows, and may do anything with it"),
         Power::LoadsPrograms => (Changes, "Loads other programs, which may do anything"),
         Power::StopsMachine => (Changes, "May stop the whole machine"),
-        Power::WritesUserMemory => (Changes, "Writes into the memory of processes"),
+        Power::WritesUserMemory => (Changes, "Writes into the memory or registers of processes"),
         Power::OverridesReturns => {
             (Changes, "Changes what functions of the kernel return, may make them fail")
         }
@@ -151,6 +154,7 @@ mod tests {
             name: "handle_exec".into(),
             target: "tracepoint/sched/sched_process_exec".into(),
             hook: "tracepoint".into(),
+            hooks: Vec::new(),
             helpers: vec!["ktime_get_ns".into(), "probe_read_kernel_str".into()],
             kfuncs: Vec::new(),
             instructions: 42,

@@ -22,7 +22,7 @@ pub enum Command {
 /// Where everything is.
 #[derive(clap::Args)]
 pub struct Data {
-    /// The folder of everything that the hub keeps; made if it is not there.
+    /// The folder of everything that the hub keeps; `serve` makes it if it is not there.
     #[arg(long = "data", value_name = "DIR", default_value = "/var/lib/skep-hub")]
     folder: PathBuf,
 }

@@ -40,12 +40,13 @@ impl TokenCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::New { data, publisher, label } => {
-                let secret = Store::open(&data.folder).await?.new_token(&publisher, &label).await?;
+                let store = Store::open_existing(&data.folder).await?;
+                let secret = store.new_token(&publisher, &label).await?;
                 writeln!(std::io::stdout(), "{}", secret.reveal())?;
             }
-            Self::List { data } => list(&Store::open(&data.folder).await?).await?,
+            Self::List { data } => list(&Store::open_existing(&data.folder).await?).await?,
             Self::Revoke { data, id } => {
-                if !Store::open(&data.folder).await?.revoke_token(id).await? {
+                if !Store::open_existing(&data.folder).await?.revoke_token(id).await? {
                     bail!("there is no token {id} to revoke: `skep-hub token list` shows them");
                 }
             }

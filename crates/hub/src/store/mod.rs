@@ -25,6 +25,8 @@ pub use referrers::{Part, Referrer};
 pub use tokens::{Secret, Token};
 pub use uploads::{Lease, UploadError, Uploads};
 
+const DATABASE: &str = "hub.sqlite";
+
 /// The data folder, opened.
 pub struct Store {
     folder: PathBuf,
@@ -48,6 +50,11 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// Nobody ever served it.
+    #[error(
+        "there is no hub in {path}: name its folder with --data, or make one with `skep-hub serve --data {path}`", path = .0.display()
+    )]
+    NoHub(PathBuf),
     /// Another process serves this folder.
     #[error("{0} is in use by another skep-hub: stop that one first, or choose another folder")]
     Locked(PathBuf),
@@ -91,7 +98,7 @@ impl Store {
             make_folder(&folder.join(part))?;
         }
         let options = SqliteConnectOptions::new()
-            .filename(folder.join("hub.sqlite"))
+            .filename(folder.join(DATABASE))
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
@@ -106,6 +113,17 @@ impl Store {
         }
         let read = pool(4).connect_with(options.read_only(true)).await.map_err(opened)?;
         Ok(Self { folder: folder.to_owned(), read, write, blob_files: tokio::sync::Mutex::new(()) })
+    }
+
+    /// The same of a folder in which a hub was served.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and when there is none.
+    pub async fn open_existing(folder: &Path) -> Result<Self, StoreError> {
+        if !folder.join(DATABASE).is_file() {
+            return Err(StoreError::NoHub(folder.to_owned()));
+        }
+        Self::open(folder).await
     }
 
     /// Takes the folder for this process alone, until the returned file is dropped.

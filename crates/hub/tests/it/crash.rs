@@ -1,11 +1,12 @@
 //! Killed, told to stop, started twice.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use reqwest::Method;
 
 use super::package::Package;
-use super::server::{Server, command, token};
+use super::server::{HUB, Server, command, token};
 
 /// Requests of a push: three layers, then for two platforms a config and a manifest, then the index.
 const REQUESTS: usize = 8;
@@ -79,6 +80,35 @@ async fn a_second_hub_on_the_same_folder_is_refused() {
 #[tokio::test]
 async fn processes_that_meet_in_a_new_folder_do_not_stumble() {
     let data = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut hub = Command::new(HUB);
+        hub.args(["serve", "--log", "warn", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
+        hub.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut hubs: Vec<_> = (0..6).map(|_| start()).collect();
+    // Each says that it listens, or ends.
+    let listens = |hub: &mut Child| {
+        let mut line = String::new();
+        BufReader::new(hub.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        line.contains("listens")
+    };
+    let (mut serving, refused): (Vec<_>, Vec<_>) =
+        hubs.drain(..).map(|mut hub| (listens(&mut hub), hub)).partition(|(listens, _)| *listens);
+    for (_, hub) in &mut serving {
+        hub.kill().unwrap();
+        hub.wait().unwrap();
+    }
+    assert_eq!((serving.len(), refused.len()), (1, 5));
+    for (_, hub) in refused {
+        let message = String::from_utf8(hub.wait_with_output().unwrap().stderr).unwrap();
+        assert!(message.contains("is in use by another skep-hub"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_are_made_at_once_are_all_there() {
+    let data = tempfile::tempdir().unwrap();
+    token(data.path(), "other");
     std::thread::scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|| token(data.path(), "acme"));
@@ -86,6 +116,26 @@ async fn processes_that_meet_in_a_new_folder_do_not_stumble() {
     });
     let listed = command(&["token", "list"], data.path());
     assert_eq!(String::from_utf8(listed.stdout).unwrap().matches("acme").count(), 6);
+}
+
+#[tokio::test]
+async fn tokens_of_no_hub_are_refused_and_nothing_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let typo = folder.path().join("skep-hbu");
+    for arguments in [
+        &["token", "new", "--publisher", "acme"][..],
+        &["token", "list"],
+        &["token", "revoke", "1"],
+    ] {
+        let out = command(arguments, &typo);
+        let message = String::from_utf8(out.stderr).unwrap();
+        assert!(!out.status.success() && out.stdout.is_empty(), "{message}");
+        let said = format!("there is no hub in {}", typo.display());
+        assert!(message.contains(&said) && message.contains("skep-hub serve"), "{message}");
+        assert!(!typo.exists());
+        assert!(!command(arguments, folder.path()).status.success());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }
 
 #[tokio::test]

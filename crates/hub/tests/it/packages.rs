@@ -6,7 +6,7 @@ use skep_trust::SecretKey;
 use skep_trust::bundle::{Subject, sign};
 use skep_trust::key::KeyKind;
 
-use super::package::Package;
+use super::package::{Package, object};
 use super::server::{Server, refusal, sha256, token};
 
 #[tokio::test]
@@ -165,4 +165,45 @@ async fn programs_are_shown_wherever_the_manifest_attaches_them() {
     let targets: Vec<&str> = programs.iter().filter_map(|one| one["target"].as_str()).collect();
     assert_eq!(targets, ["raw_tp/sched_process_exec", "lsm/file_open"], "{programs:?}");
     assert!(server.get("/p/acme/exec").await.text().await.unwrap().contains("lsm/file_open"));
+}
+
+/// A manifest attaches a program that may write at a place that does not say so.
+#[tokio::test]
+async fn what_a_section_allows_is_told_wherever_the_manifest_attaches_it() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let secret = token(data.path(), "acme");
+    let mut package = Package::new("acme/exec", "1.0.0");
+    package.object = object(&["-DWITH_RAW"]);
+    let at = |function: &str, target: &str| json!({"function": function, "optional": false, "target": target});
+    let programs = json!({
+        "a": at("request", "raw_tp/nbd_send_request"),
+        "b": at("answer", "uprobe//bin/bash:readline"),
+    });
+    package.manifest.insert("program".into(), programs);
+    package.manifest.insert(
+        "permissions".into(),
+        json!({"hooks": ["raw_tp/nbd_send_request", "uprobe//bin/bash:readline"], "helpers": ["*"]}),
+    );
+    package.push(&server.pusher(&secret)).await;
+    let page = server.get("/p/acme/exec").await.text().await.unwrap();
+    for told in [
+        "Changes what the kernel hands it",
+        "raw_tp.w/nbd_send_request",
+        "Writes into the memory or registers of processes",
+        "uprobe.w//bin/bash:readline",
+        "The manifest does not declare all of this",
+    ] {
+        assert!(page.contains(told), "{told}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn an_unsigned_package_is_told_as_what_only_a_person_can_let_in() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let secret = token(data.path(), "acme");
+    Package::new("acme/exec", "1.0.0").push(&server.pusher(&secret)).await;
+    let page = server.get("/p/acme/exec").await.text().await.unwrap();
+    assert!(page.contains("--allow-unsigned") && !page.contains("allows unsigned"), "{page}");
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 
-const HUB: &str = env!("CARGO_BIN_EXE_skep-hub");
+pub const HUB: &str = env!("CARGO_BIN_EXE_skep-hub");
 
 /// A running hub; it is killed when dropped.
 pub struct Server {
@@ -130,8 +130,11 @@ impl Pusher<'_> {
     }
 }
 
-/// Makes a token, by the command line, whether or not a hub runs.
+/// Makes a token, by the command line, whether or not a hub runs. Where none ever did, one is served first.
 pub fn token(data: &Path, publisher: &str) -> String {
+    if !data.join("hub.sqlite").exists() {
+        assert!(Server::start(data).terminate());
+    }
     let out = Command::new(HUB)
         .args(["token", "new", "--publisher", publisher, "--data"])
         .arg(data)

@@ -1,5 +1,6 @@
 //! What an object's code may touch, derived from its instructions and held against what its manifest asks for.
 
+mod hook;
 mod reason;
 mod table;
 
@@ -8,17 +9,18 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use skep_spec::manifest::Permissions;
-use skep_spec::permission;
+use skep_spec::{Target, permission};
 
+pub use hook::{hooks, hooks_at};
 pub use reason::{Cause, Reason, reasons};
 pub use table::{QUIET, Row, TABLE, powers_of_helper, powers_of_hook, powers_of_kfunc};
 
-use crate::{Facts, Memory};
+use crate::{Facts, Memory, OutsideKind, ProgramFacts};
 
 /// What an object may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Attach targets: `tracepoint/sched/sched_process_exec`, `xdp`.
+    /// Attach targets: `tracepoint/sched/sched_process_exec`, `xdp`; see [`hooks`].
     pub hooks: BTreeSet<String>,
     /// Helpers without `bpf_`.
     pub helpers: BTreeSet<String>,
@@ -42,7 +44,7 @@ pub enum Power {
     LoadsPrograms,
     /// Ends the whole machine (`crash_kexec`).
     StopsMachine,
-    /// Writes the memory of processes (`probe_write_user`).
+    /// Writes the memory of processes (`probe_write_user`), or the registers that they go on with (`uprobe.w`).
     WritesUserMemory,
     /// Changes what kernel functions return (`override_return`, `fmod_ret`).
     OverridesReturns,
@@ -120,7 +122,7 @@ impl fmt::Display for Power {
             Self::Unknown => "does what nobody can tell",
             Self::LoadsPrograms => "loads other programs, which may do anything",
             Self::StopsMachine => "stops the machine",
-            Self::WritesUserMemory => "writes the memory of processes",
+            Self::WritesUserMemory => "writes the memory or registers of processes",
             Self::OverridesReturns => "changes what kernel functions return",
             Self::ReplacesKernelCode => "replaces code of the kernel or of other programs",
             Self::WritesKernelMemory => "writes what the kernel hands it",
@@ -144,13 +146,15 @@ pub fn derive(facts: &Facts) -> Summary {
     let mut summary = Summary::default();
     let mut powers = BTreeSet::new();
     for program in &facts.programs {
-        summary.hooks.insert(program.target.to_string());
+        for hook in hooks(program) {
+            powers.extend(powers_of_hook(&hook));
+            summary.hooks.insert(hook.to_string());
+        }
         summary.helpers.extend(program.helpers.iter().cloned());
         summary.kfuncs.extend(program.kfuncs.iter().cloned());
         if program.unknown_calls {
             summary.unknown_calls.insert(program.name.clone());
         }
-        powers.extend(powers_of_hook(&program.target));
         powers.extend(program.helpers.iter().flat_map(|helper| powers_of_helper(helper)));
         powers.extend(program.kfuncs.iter().flat_map(|kfunc| powers_of_kfunc(kfunc)));
     }
@@ -171,18 +175,7 @@ pub fn uncovered(permissions: &Permissions, facts: &Facts) -> Vec<String> {
     let summary = derive(facts);
     let mut missing = Vec::new();
     for program in &facts.programs {
-        let (hook, kind) = (program.target.to_string(), program.target.kind());
-        if kind.contains('$') {
-            missing
-                .push(format!("program '{}' leaves its kind of hook open: {hook}", program.name));
-            continue;
-        }
-        if !permission::covers_hook(&permissions.hooks, &program.target) {
-            missing.push(format!(
-                "hooks lacks '{kind}': program '{}' attaches to {hook}",
-                program.name
-            ));
-        }
+        missing.extend(hooks(program).iter().filter_map(|hook| lacks(permissions, program, hook)));
     }
     for (what, list, used) in [
         ("helpers", &permissions.helpers, &summary.helpers),
@@ -193,10 +186,31 @@ pub fn uncovered(permissions: &Permissions, facts: &Facts) -> Vec<String> {
                 .push(format!("{what} lacks '{name}', which is called by {}", users(facts, name)));
         }
     }
+    let absent = absent(facts);
     for program in &summary.unknown_calls {
-        missing.push(format!("program '{program}' has a call whose target cannot be told"));
+        missing.push(format!("program '{program}' has a call whose target cannot be told{absent}"));
     }
     missing
+}
+
+/// What a hook of a program asks for that is not allowed.
+fn lacks(permissions: &Permissions, program: &ProgramFacts, hook: &Target) -> Option<String> {
+    let (name, kind) = (&program.name, hook.kind());
+    if kind.contains('$') {
+        return Some(format!("program '{name}' leaves its kind of hook open: {hook}"));
+    }
+    let covered = permission::covers_hook(&permissions.hooks, hook);
+    (!covered).then(|| format!("hooks lacks '{kind}': program '{name}' attaches to {hook}"))
+}
+
+/// What the object calls and neither has nor declares as the kernel's, which no loader finds.
+fn absent(facts: &Facts) -> String {
+    let unknown = facts.outside.iter().filter(|outside| outside.kind == OutsideKind::Unknown);
+    let names: Vec<String> = unknown.map(|outside| format!("'{}'", outside.name)).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; no object has {}, and none is declared __ksym", names.join(", ")),
+    }
 }
 
 fn users(facts: &Facts, name: &str) -> String {

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use skep_spec::Target;
 
-use super::{Power, powers_of_helper, powers_of_hook, powers_of_kfunc};
+use super::{Power, hooks, powers_of_helper, powers_of_hook, powers_of_kfunc};
 use crate::{Facts, Guard, ProgramFacts, Source, Use, Used, shown};
 
 /// What gives an object a power.
@@ -54,13 +55,16 @@ pub fn reasons(facts: &Facts) -> Vec<Reason> {
 }
 
 fn of_program(program: &ProgramFacts) -> impl Iterator<Item = Reason> {
-    let hook = powers_of_hook(&program.target).map(|power| Reason {
-        power,
-        program: program.name.clone(),
-        by: Cause::Hook(program.target.to_string()),
-        source: program.source.clone(),
-        guards: Vec::new(),
-    });
+    let of_hook = move |hook: Target| {
+        let by = Cause::Hook(hook.to_string());
+        powers_of_hook(&hook).map(move |power| Reason {
+            power,
+            program: program.name.clone(),
+            by: by.clone(),
+            source: program.source.clone(),
+            guards: Vec::new(),
+        })
+    };
     let reasons = move |used: &Use| {
         let (powers, by) = of_use(used)?;
         let reason = |power| Reason {
@@ -72,7 +76,10 @@ fn of_program(program: &ProgramFacts) -> impl Iterator<Item = Reason> {
         };
         Some(powers.into_iter().map(reason).collect::<Vec<_>>())
     };
-    hook.chain(program.uses.iter().filter_map(reasons).flatten())
+    hooks(program)
+        .into_iter()
+        .flat_map(of_hook)
+        .chain(program.uses.iter().filter_map(reasons).flatten())
 }
 
 fn of_use(used: &Use) -> Option<(Vec<Power>, Cause)> {

@@ -19,7 +19,7 @@ pub struct Row {
 }
 
 /// What attaching to a target allows. What the table does not name observes.
-pub fn powers_of_hook(target: &Target) -> impl Iterator<Item = Power> {
+pub fn powers_of_hook(target: &Target) -> impl Iterator<Item = Power> + use<> {
     let text = target.to_string();
     let (place, _) = text.split_once(':').unwrap_or((&text, ""));
     let (first, _) = text.split_once('/').unwrap_or((&text, ""));
@@ -79,6 +79,7 @@ pub const TABLE: [Row; 17] = [
         ..row(Power::StopsMachine)
     },
     Row {
+        hooks: &["uprobe.w", "uretprobe.w", "usdt.w"],
         helpers: &["probe_write_user"],
         ..row(Power::WritesUserMemory)
     },
@@ -190,7 +191,8 @@ pub const TABLE: [Row; 17] = [
     Row {
         hooks: &[
             "cgroup", "fentry", "fexit", "fmod_ret", "freplace", "fsession", "iter", "lsm",
-            "lsm_cgroup", "raw_tp.w", "raw_tracepoint.w", "struct_ops", "tp_btf",
+            "lsm_cgroup", "raw_tp.w", "raw_tracepoint.w", "struct_ops", "tp_btf", "uprobe.w",
+            "uretprobe.w", "usdt.w",
         ],
         ..row(Power::Observes)
     },

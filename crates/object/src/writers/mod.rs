@@ -33,13 +33,15 @@ struct Map {
     inner: u64,
 }
 
-/// How a program writes maps.
+/// How a program writes maps, and what it was handed.
 #[derive(Default)]
 pub(crate) struct Written {
     /// Those that it does not write are left out.
     pub(crate) writes: BTreeMap<String, Writers>,
     /// Those that it takes entries out of.
     pub(crate) deletes: BTreeSet<String>,
+    /// Whether it stores into its context.
+    pub(crate) context: bool,
 }
 
 /// More maps than this are not told apart.
@@ -59,16 +61,24 @@ impl<'a> Analysis<'a> {
         Self { code, maps: maps.iter().map(map).collect(), arenas, budget: BUDGET }
     }
 
-    /// How the program that starts with a function, and uses some maps, writes them.
-    pub(crate) fn writes(&mut self, function: usize, used: &BTreeSet<String>) -> Written {
-        let found = if self.maps.len() > MOST_MAPS {
-            None
-        } else {
-            walk::Walk::new(self.code, &self.maps, &mut self.budget).program(function)
-        };
+    /// How the program that starts with a function, and uses some maps, writes them; whether it writes its context is asked
+    /// of `probe`s only.
+    pub(crate) fn writes(
+        &mut self,
+        function: usize,
+        used: &BTreeSet<String>,
+        probe: bool,
+    ) -> Written {
+        let are_told_apart = self.maps.len() <= MOST_MAPS;
+        let maps = if are_told_apart { self.maps.as_slice() } else { &[] };
+        let found = (are_told_apart || probe)
+            .then(|| walk::Walk::new(self.code, maps, &mut self.budget).program(function));
+        let found = found.flatten();
+        let context = probe && found.as_ref().is_none_or(|done| done.context_written);
+        let mut written = Written { context, ..Written::default() };
         let worst = || (vec![Writers::Plain; self.maps.len()], u64::MAX);
-        let (classes, deleted) = found.unwrap_or_else(worst);
-        let mut written = Written::default();
+        let found = found.filter(|_| are_told_apart);
+        let (classes, deleted) = found.map_or_else(worst, |done| (done.written, done.deleted));
         for (at, (Map { name, .. }, class)) in self.maps.iter().zip(classes).enumerate() {
             if class != Writers::None {
                 written.writes.insert(name.clone(), class);

@@ -15,6 +15,8 @@ pub(super) struct Held {
     pub(super) stack: Stack,
     /// The address of a function.
     pub(super) function: Address,
+    /// A pointer to what the program was handed.
+    pub(super) context: bool,
 }
 
 /// A pointer to a stack.
@@ -42,14 +44,24 @@ pub(super) enum Address {
 }
 
 impl Held {
-    /// Anything at all.
+    /// Anything at all, but the context: that is in no memory where nobody put it.
     pub(super) const ANY: Self = Self {
         values: u64::MAX,
         others: u64::MAX,
         maps: u64::MAX,
         stack: Stack::Any,
         function: Address::Kept,
+        context: false,
     };
+
+    /// Anything that a slot of some stack may hold.
+    pub(super) fn any(context: bool) -> Self {
+        Self { context, ..Self::ANY }
+    }
+
+    pub(super) fn context() -> Self {
+        Self { context: true, ..Self::default() }
+    }
 
     pub(super) fn value_of(maps: u64) -> Self {
         Self { values: maps, ..Self::default() }
@@ -73,6 +85,7 @@ impl Held {
                 (Address::No, Address::Kept) | (Address::Kept, Address::No) => Address::Kept,
                 _ => Address::Any,
             },
+            context: self.context || other.context,
         }
     }
 
@@ -148,8 +161,8 @@ impl State {
     }
 
     /// After something else may have stored pointers into this stack.
-    pub(super) fn forget_slots(&mut self) {
-        self.slots = (-64..0).map(|slot| (slot * 8, Held::ANY)).collect();
+    pub(super) fn forget_slots(&mut self, any: Held) {
+        self.slots = (-64..0).map(|slot| (slot * 8, any)).collect();
     }
 
     /// Takes in another state; whether that changed anything.

@@ -32,10 +32,23 @@ pub(super) struct Walk<'a> {
     deleted: u64,
     /// Maps of which some call asks for another CPU's values, one bit each.
     others: u64,
+    /// Whether the context lies on a stack somewhere.
+    context_stored: bool,
+    context_written: bool,
     functions: BTreeMap<usize, Known>,
     /// Functions whose addresses were put on a stack.
     kept: BTreeSet<usize>,
     changed: bool,
+}
+
+/// What a program does.
+pub(super) struct Done {
+    /// The class of each map.
+    pub(super) written: Vec<Writers>,
+    /// A bit for each map that entries are taken out of.
+    pub(super) deleted: u64,
+    /// Whether it stores into what it was handed.
+    pub(super) context_written: bool,
 }
 
 /// A function's instructions.
@@ -75,16 +88,19 @@ impl<'a> Walk<'a> {
             written,
             deleted: 0,
             others: 0,
+            context_stored: false,
+            context_written: false,
             functions: BTreeMap::new(),
             kept: BTreeSet::new(),
             changed: false,
         }
     }
 
-    /// The class of each map, and a bit for each that entries are taken out of; none where the budget ran out or a
-    /// call leads nowhere.
-    pub(super) fn program(mut self, start: usize) -> Option<(Vec<Writers>, u64)> {
-        self.functions.insert(start, Known::default());
+    /// What the program that starts with a function does; none where the budget ran out or a call leads nowhere.
+    pub(super) fn program(mut self, start: usize) -> Option<Done> {
+        let mut known = Known::default();
+        known.arguments[0] = Held::context();
+        self.functions.insert(start, known);
         for reference in self.code.exceptions(start) {
             match reference {
                 Reference::Function(callback) => {
@@ -100,7 +116,8 @@ impl<'a> Walk<'a> {
                 self.function(index)?;
             }
             if !self.changed {
-                return Some((self.written, self.deleted));
+                let Self { written, deleted, context_written, .. } = self;
+                return Some(Done { written, deleted, context_written });
             }
         }
     }
@@ -168,7 +185,7 @@ impl<'a> Walk<'a> {
                 state.set(insn.dst, held);
             }
             class::LD => state.set(0, Held::default()), // loads from packets
-            class::LDX => state.set(insn.dst, read(state, insn, relocated)),
+            class::LDX => state.set(insn.dst, self.read(state, insn, relocated)),
             class::ST | class::STX => self.store(index, insn, relocated, state)?,
             class::ALU64 => arithmetic(state, insn, relocated),
             class::ALU => state.set(insn.dst, Held::default()),
@@ -181,6 +198,20 @@ impl<'a> Walk<'a> {
             _ => {}
         }
         Some(())
+    }
+
+    /// What a load leaves in its register.
+    fn read(&self, state: &State, insn: Insn, relocated: bool) -> Held {
+        match state.reg(insn.src).stack {
+            Stack::No => Held::default(),
+            Stack::At(at) if !relocated => state.load(at.wrapping_add(i32::from(insn.off))),
+            _ => self.any(),
+        }
+    }
+
+    /// Anything that a slot of some stack may hold.
+    fn any(&self) -> Held {
+        Held::any(self.context_stored)
     }
 
     /// What an `ld_imm64` leaves in its register.
@@ -217,7 +248,7 @@ impl<'a> Walk<'a> {
         const STORE_RELEASE: i32 = 0x110;
         let mut atomic = insn.class() == class::STX && insn.code & 0xe0 == ATOMIC;
         if atomic && insn.imm == LOAD_ACQUIRE {
-            state.set(insn.dst, read(state, insn, relocated));
+            state.set(insn.dst, self.read(state, insn, relocated));
             return Some(());
         }
         atomic &= insn.imm != STORE_RELEASE;
@@ -226,16 +257,21 @@ impl<'a> Walk<'a> {
         // Only what is added can be added up again: a bit that both versions set would count twice.
         let adds = atomic && insn.imm & !FETCH == ADD;
         self.write(to, if adds { Writers::Atomic } else { Writers::Plain });
+        self.context_written |= to.context;
         if atomic {
             if insn.imm & FETCH != 0 {
                 // What comes back is what was there: a number, or the pointer of a stack slot.
                 let reg = if insn.imm & 0xf0 == 0xf0 { 0 } else { insn.src };
-                let back = if to.stack == Stack::No { Held::default() } else { Held::ANY };
+                let back = if to.stack == Stack::No { Held::default() } else { self.any() };
                 state.set(reg, back);
             }
             return Some(());
         }
         let stored = if insn.class() == class::STX { state.reg(insn.src) } else { Held::default() };
+        if stored.context && to.stack != Stack::No {
+            self.changed |= !self.context_stored;
+            self.context_stored = true;
+        }
         match stored.function {
             Address::Of(function) => self.changed |= self.kept.insert(function),
             Address::Any => return None,
@@ -251,7 +287,7 @@ impl<'a> Walk<'a> {
 
     /// Pointers may be anywhere on the stacks of a function and its callers now.
     fn escape(&mut self, index: usize, state: &mut State) {
-        state.forget_slots();
+        state.forget_slots(self.any());
         self.learn(index, |known| known.escapes = true);
     }
 
@@ -270,7 +306,7 @@ impl<'a> Walk<'a> {
                 (known.result.somewhere(), known.escapes)
             }
             Reference::Kfunc(_) => {
-                let escapes = self.callbacks(arguments, [Held::ANY; 5])?;
+                let escapes = self.callbacks(arguments, [passed(arguments); 5])?;
                 arguments.into_iter().for_each(|held| self.write(held, Writers::Plain));
                 (Held::default(), escapes)
             }
@@ -292,7 +328,7 @@ impl<'a> Walk<'a> {
         let [first, _, third, ..] = arguments;
         let maps = first.maps | first.values; // an inner map stands for the outer
         let (none, value) = (Held::default(), Held::value_of(maps));
-        let mut passed = [Held::ANY; 5];
+        let mut passed = [passed(arguments); 5];
         match id {
             UPDATE if creates => self.write(value, Writers::Atomic),
             UPDATE => self.write(value, Writers::Plain),
@@ -336,7 +372,7 @@ impl<'a> Walk<'a> {
                 Address::Of(callee) => escapes |= self.pass(callee, passed).escapes,
                 Address::Kept => {
                     for callee in self.kept.clone() {
-                        escapes |= self.pass(callee, [Held::ANY; 5]).escapes;
+                        escapes |= self.pass(callee, [self.any(); 5]).escapes;
                     }
                 }
                 Address::Any => return None,
@@ -426,12 +462,9 @@ impl Ways {
     }
 }
 
-fn read(state: &State, insn: Insn, relocated: bool) -> Held {
-    match state.reg(insn.src).stack {
-        Stack::No => Held::default(),
-        Stack::At(at) if !relocated => state.load(at.wrapping_add(i32::from(insn.off))),
-        _ => Held::ANY,
-    }
+/// Anything that a callback may be given by a call with these arguments.
+fn passed(arguments: [Held; 5]) -> Held {
+    Held::any(arguments.iter().any(|held| held.context))
 }
 
 fn arithmetic(state: &mut State, insn: Insn, relocated: bool) {

@@ -155,7 +155,7 @@ fn every_power_has_its_reasons_with_lines() {
     }
     insta::assert_snapshot!(out, @r"
     does what nobody can tell: switched by bpf_new_kfunc, line 75 [where the kernel has bpf_new_kfunc]
-    writes the memory of processes: opened by bpf_probe_write_user, line 56 [off unless verbose is changed]
+    writes the memory or registers of processes: opened by bpf_probe_write_user, line 56 [off unless verbose is changed]
     decides about permissions: opened by lsm/file_open, line 81 []
     sends signals to processes: opened by bpf_send_signal, line 87 [off unless mode is changed]
     reads the memory of processes: switched by bpf_trace_printk, line 71 [off unless verbose is changed]
@@ -224,6 +224,12 @@ fn a_package_runs_what_its_manifest_lists_where_it_says() {
     on_exec at fmod_ret/bpf_modify_return_test
     [OverridesReturns, ReadsKernelMemory, Observes]
     ");
+    // Its section's powers are there wherever it attaches.
+    let moved = "target = \"xdp/eth0\"\n";
+    insta::assert_snapshot!(running(&format!("{first}{moved}")), @r"
+    on_exec at xdp/eth0
+    [ControlsTraffic, ReadsTraffic, Observes]
+    ");
     let again = "[program.b]\nfunction = \"on_exec\"\nobject = \"one\"\ntarget = \"lsm/file_open\"\n\
                  [program.c]\nfunction = \"optional\"\nobject = \"one\"\n\
                  [program.d]\nfunction = \"packets\"\nobject = \"two\"\n";
@@ -233,4 +239,75 @@ fn a_package_runs_what_its_manifest_lists_where_it_says() {
     optional at kprobe/vfs_read+0x10
     [DecidesAccess, ReadsKernelMemory, Observes]
     ");
+}
+
+/// A raw tracepoint whose program writes what it is handed, and a manifest that does not say so.
+#[test]
+fn a_target_hides_nothing_of_the_section() {
+    let mut object = facts("facts.c", &[]);
+    object.programs.retain(|program| program.name == "optional");
+    let program = &mut object.programs[0];
+    program.section = "raw_tp.w/nbd_send_request".to_owned();
+    program.target = "raw_tp/nbd_send_request".parse().unwrap();
+    let summary = derive(&object);
+    assert_eq!(summary.powers, [Power::WritesKernelMemory, Power::Observes]);
+    let hooks: Vec<&String> = summary.hooks.iter().collect();
+    assert_eq!(hooks, ["raw_tp.w/nbd_send_request", "raw_tp/nbd_send_request"]);
+    let causes: Vec<String> = reasons(&object).iter().map(|reason| reason.by.to_string()).collect();
+    assert_eq!(
+        causes,
+        ["raw_tp.w/nbd_send_request", "raw_tp.w/nbd_send_request", "raw_tp/nbd_send_request"]
+    );
+    let allowed = |hook: &str| {
+        let permissions =
+            Permissions { hooks: list(&[hook]), helpers: list(&["*"]), ..Permissions::default() };
+        uncovered(&permissions, &object).join("\n")
+    };
+    insta::assert_snapshot!(allowed("raw_tp/nbd_send_request"), @"hooks lacks 'raw_tp': program 'optional' attaches to raw_tp.w/nbd_send_request");
+    assert_eq!(allowed("raw_tp"), "");
+}
+
+#[test]
+fn probes_that_write_registers_are_told_apart() {
+    let object = facts("../../../../spec/vectors/files/objects/registers.c", &[]);
+    let writes = |power: &Power| *power == Power::WritesUserMemory;
+    let told = reasons(&object);
+    let told: Vec<(&str, String)> = told
+        .iter()
+        .filter(|reason| writes(&reason.power))
+        .map(|reason| (reason.program.as_str(), reason.by.to_string()))
+        .collect();
+    let expected = [
+        ("by_argument", "uretprobe.w//bin/true:main"),
+        ("by_context", "usdt.w//bin/true:a:b"),
+        ("by_slot", "uprobe.w//bin/true:*"),
+        ("stores", "uprobe.w"),
+    ];
+    assert_eq!(told, expected.map(|(program, hook)| (program, hook.to_owned())));
+    assert!(object.program("of_the_kernel").unwrap().writes_registers);
+    assert!(!object.program("marks").unwrap().writes_registers);
+}
+
+/// More maps than are told apart, and more code than is walked.
+#[test]
+fn what_cannot_be_followed_counts_as_a_write_of_registers() {
+    let mut source = "#include \"bpf.h\"\n".to_owned();
+    for at in 0..65 {
+        source += &format!(
+            "struct {{ NUMBER(type, ARRAY); NUMBER(max_entries, 1); TYPE(key, u32); TYPE(value, u64); }} m{at} SEC(\".maps\");\n"
+        );
+    }
+    source += "SEC(\"uprobe\") int reads(u64 *regs) { return regs[1]; }\n\
+               SEC(\"uprobe\") int stores(u64 *regs) { regs[1] = 1; return 0; }\n\
+               extern int nowhere(void);\n\
+               SEC(\"uprobe\") int calls(u64 *regs) { return nowhere(); }\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.c");
+    std::fs::write(&path, source).unwrap();
+    let object = facts(path.to_str().unwrap(), &[]);
+    let writes: Vec<(&str, bool)> =
+        object.programs.iter().map(|p| (p.name.as_str(), p.writes_registers)).collect();
+    assert_eq!(writes, [("reads", false), ("stores", true), ("calls", true)]);
+    let all = Permissions { hooks: list(&["*"]), ..Permissions::default() };
+    insta::assert_snapshot!(uncovered(&all, &object).join("\n"), @"program 'calls' has a call whose target cannot be told; no object has 'nowhere', and none is declared __ksym");
 }

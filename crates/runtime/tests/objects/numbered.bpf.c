@@ -3,7 +3,7 @@
 //
 // -DVERSION=1|2 picks the version, -DON_<HOOK> the hooks. Version 2's counter has one more field.
 // -DRING=BYTES sizes the ring, -DRING_FLAGS=N says how it wakes its reader; -DPERF puts out through a perf buffer,
-// -DSLOTS=N of so many CPUs, and with one more variable.
+// -DSLOTS=N of so many CPUs, and with one more variable. -DSILENT puts out nothing: sleepable programs had no rings before 5.12.
 // -DWIDE adds a map whose values are wider than instructions reach.
 // -DUNIONS adds maps whose values have unnamed unions: `joined` gets one more field in version 2, `joint` one more member of
 // its union.
@@ -54,7 +54,8 @@ struct count {
 #endif
 };
 
-#ifdef PERF
+#if defined(SILENT)
+#elif defined(PERF)
 struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
 	__uint(key_size, sizeof(__u32));
@@ -147,7 +148,11 @@ __u64 last_number = 0;
 __u64 more = 0; // so that an upgrade copies variables
 #endif
 
-#ifdef PERF
+#if defined(SILENT)
+static __always_inline void put_out(void *ctx, __u64 number)
+{
+}
+#elif defined(PERF)
 static __always_inline void put_out(void *ctx, __u64 number)
 {
 	struct event event = { number, VERSION, bpf_get_smp_processor_id() };
@@ -302,6 +307,66 @@ SEC("fexit/null_lseek")
 int on_fexit(__u64 *ctx)
 {
 	return seek(ctx, ctx[1]);
+}
+#endif
+
+// Programs that attach by their sections alone.
+#if defined(__TARGET_ARCH_x86)
+#define LSEEK "__x64_sys_lseek"
+#define FIRST(regs) BPF_CORE_READ(regs, di)
+#elif defined(__TARGET_ARCH_arm64)
+#define LSEEK "__arm64_sys_lseek"
+#define FIRST(regs) BPF_CORE_READ((struct user_pt_regs *)(regs), regs[0])
+#endif
+
+// A system call is handed the registers of its caller.
+#ifdef ON_KSYSCALL
+SEC("ksyscall/lseek")
+int on_ksyscall(struct pt_regs *ctx)
+{
+	struct pt_regs *registers = (struct pt_regs *)FIRST(ctx);
+
+	return seek(ctx, SECOND(registers));
+}
+#endif
+
+#ifdef ON_FENTRY_S
+SEC("fentry.s/" LSEEK)
+int on_fentry_s(__u64 *ctx)
+{
+	return seek(ctx, SECOND((struct pt_regs *)ctx[0]));
+}
+#endif
+
+#ifdef ON_FEXIT_S
+SEC("fexit.s/" LSEEK)
+int on_fexit_s(__u64 *ctx)
+{
+	return seek(ctx, SECOND((struct pt_regs *)ctx[0]));
+}
+#endif
+
+// An event without a number is the next one.
+static __always_inline int counted(void *ctx)
+{
+	if (bpf_get_current_pid_tgid() >> 32 == own_pid)
+		note(ctx, total + 1);
+	return 0;
+}
+
+#ifdef ON_FMOD_RET
+SEC("fmod_ret/security_inode_symlink")
+int on_fmod_ret(__u64 *ctx)
+{
+	return counted(ctx);
+}
+#endif
+
+#ifdef ON_LSM
+SEC("lsm/inode_symlink")
+int on_lsm(__u64 *ctx)
+{
+	return counted(ctx);
 }
 #endif
 

@@ -26,6 +26,7 @@ mod place;
 mod previous;
 mod refusals;
 mod room;
+mod sections;
 mod tally;
 mod tests;
 mod unions;

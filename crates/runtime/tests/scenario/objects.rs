@@ -37,6 +37,11 @@ pub const SETS: &[(&str, [&[&str]; 2])] = &[
     ("moved", [&["ON_CGROUP_SKB"], &["ON_RAW_TP"]]),
     ("moved_tc", [&["ON_TC"], &["ON_RAW_TP"]]),
     ("net", [&["ON_TC", "AND_EXTRA_OLD"], &["ON_TC", "AND_EXTRA_OLD"]]),
+    ("ksyscall", [&["ON_KSYSCALL"], &["ON_KSYSCALL"]]),
+    ("fmod_ret", [&["ON_FMOD_RET"], &["ON_FMOD_RET"]]),
+    ("fentry_s", [&["ON_FENTRY_S", "SILENT"], &["ON_FENTRY_S", "SILENT"]]),
+    ("fexit_s", [&["ON_FEXIT_S", "SILENT"], &["ON_FEXIT_S", "SILENT"]]),
+    ("lsm", [&["ON_LSM"], &["ON_LSM"]]),
 ];
 
 /// Where the objects lie.
@@ -114,6 +119,9 @@ fn manifest(set: &str, version: u32, target: Option<&str>) -> Value {
         }
         programs.insert(function, program);
     }
+    let event = json!({ "kind": "event", "map": "events", "struct": "event" });
+    let outputs =
+        if hooks[0].contains(&"SILENT") { json!({}) } else { json!({ "numbered": event }) };
     json!({
         "spec": "1.0",
         "package": { "name": "test/numbered", "version": format!("{version}.0.0"), "license": "Apache-2.0" },
@@ -125,7 +133,7 @@ fn manifest(set: &str, version: u32, target: Option<&str>) -> Value {
             "counts": { "upgrade": "migrate", "fields": { "events": "sum", "bytes": "sum" } },
             ".bss": { "upgrade": "migrate", "fields": { "total": "sum" } },
         },
-        "output": { "numbered": { "kind": "event", "map": "events", "struct": "event" } },
+        "output": outputs,
     })
 }
 

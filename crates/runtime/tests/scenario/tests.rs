@@ -21,6 +21,7 @@ use crate::place::{Ended, Place};
 use crate::previous;
 use crate::refusals;
 use crate::room;
+use crate::sections;
 use crate::unions;
 use crate::unplugged;
 use crate::waits;
@@ -53,6 +54,7 @@ pub fn tests() -> Vec<Test> {
     for (name, set, run) in LIVES {
         tests.push(life(name, set, *run));
     }
+    tests.push(Test { everywhere: false, ..test("sections", sections::sections) });
     tests.push(test("two_daemons", two_daemons));
     tests.push(test("already", already));
     tests.push(test("gone_interface", unplugged::gone_interface));
@@ -94,6 +96,7 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("rings_without_reader", "rings", lives::rings_without_reader),
     ("quiet_ring", "quiet", lives::quiet_ring),
     ("perf_buffer", "perf", lives::perf_buffer),
+    ("busy_hook", "perf", lives::busy_hook),
     ("own_perf_buffers", "perfs", lives::perf_buffer),
     ("full_ring", "small", lives::full_ring),
     ("full_ring_of_the_gone", "small", lives::full_ring_of_the_gone),

@@ -66,6 +66,7 @@ pub struct Program {
     pub writes: BTreeMap<String, Writers>,
     pub deletes: BTreeSet<String>,
     pub unknown_calls: bool,
+    pub writes_registers: bool,
 }
 
 /// A map.
@@ -161,6 +162,7 @@ fn program(program: &ProgramFacts) -> Program {
         writes: program.writes.clone(),
         deletes: program.deletes.clone(),
         unknown_calls: program.unknown_calls,
+        writes_registers: program.writes_registers,
     }
 }
 

@@ -56,9 +56,6 @@ pub struct Run {
     /// Uprobes in this process only
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
-    /// The same as --output
-    #[arg(short = 'o', value_name = "table|ndjson", value_enum)]
-    shown_as: Option<Format>,
     /// Count events instead of showing them
     #[arg(long)]
     count: bool,
@@ -186,7 +183,7 @@ impl Run {
             let param = Param::of(ParamType::Duration, Some("ms"));
             param.number_of(text).map_err(|error| Error::usage(format!("--duration: {error}")))
         });
-        let mode = match (self.count, self.shown_as.unwrap_or(output.format())) {
+        let mode = match (self.count, output.format()) {
             (true, Format::Table) => Mode::Count,
             (true, _) => Mode::CountJson,
             (false, Format::Table) => Mode::Table,
