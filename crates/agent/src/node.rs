@@ -1,5 +1,6 @@
 //! What the daemon can do: the runtime, the shelf of packages, and what joins them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use skep_api::{Detail, Install, Plan, Status, Upgrade};
@@ -79,7 +80,8 @@ impl Node {
         fit(&package.manifest, &package.objects, &install.params)?;
         let short = package.manifest.package.name.short().to_owned();
         let service = install.service.map_or_else(|| short.parse(), Ok)?;
-        let asked = skep_runtime::Request { service, params: install.params };
+        let (params, unset) = (install.params, BTreeSet::new());
+        let asked = skep_runtime::Request { service, params, unset };
         tell_unsigned(&package, &asked.service);
         let mut runtime = self.runtime();
         let detail = runtime.install(&package, &asked)?;
@@ -178,6 +180,7 @@ impl Node {
         let detail = self.runtime().service(&service)?;
         let active = detail.generations.into_iter().find(|generation| generation.active);
         let mut given = active.map(|generation| generation.fixed.params).unwrap_or_default();
+        given.retain(|name, _| !upgrade.unset.contains(name));
         given.extend(upgrade.params.clone());
         let running = detail.status;
         let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned)?;
@@ -191,7 +194,8 @@ impl Node {
             let (runs, older) = (running.version, to.version.clone());
             return Err(NodeError::Downgrade { service, runs, older });
         }
-        Ok((package, skep_runtime::Request { service, params: upgrade.params }))
+        let Upgrade { params, unset, .. } = upgrade;
+        Ok((package, skep_runtime::Request { service, params, unset }))
     }
 
     fn status(&self, status: status::Status) -> Status {

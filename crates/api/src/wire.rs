@@ -1,6 +1,6 @@
 //! The documents on the wire. Readers ignore fields that they do not know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -58,6 +58,9 @@ pub struct Upgrade {
     /// Parameters that change.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
+    /// Parameters whose value is forgotten: the new version's default counts.
+    #[serde(default)]
+    pub unset: BTreeSet<String>,
     /// As at install.
     #[serde(default)]
     pub allow_unsigned: bool,

@@ -304,6 +304,37 @@ fn keys_that_are_not_acted_on_are_said_at_install_and_after() {
 }
 
 #[test]
+fn a_value_that_the_new_version_has_no_parameter_for_is_not_dropped_in_silence() {
+    let mut node = Node::new();
+    let param = "[param.room]\ntype = \"size\"\ndefault = 512\nrange = [1, 4096]\n";
+    let seen = "[map.seen]\nmax_entries = \"${param.room}\"";
+    node.forge("exec", "exec.oci", |text| format!("{}\n{param}", text.replace("[map.seen]", seen)));
+    node.forge("exec-2", "exec-2.oci", str::to_owned);
+    node.start();
+    node.run(&["install", "exec.oci", "--allow-unsigned", "--set", "room=1024"]);
+    let upgrade = ["upgrade", "exec", "exec-2.oci", "--allow-unsigned"];
+    for more in [&["--dry-run"][..], &[]] {
+        let (_, said) = node.refused(&[&upgrade[..], more].concat());
+        assert!(
+            said.contains("no parameter 'room', which the running one was given: room = 1024"),
+            "{said}"
+        );
+        assert!(said.contains("--unset NAME"), "{said}");
+    }
+    assert_eq!(node.json(&["list"])[0]["version"], "1.0.0", "it runs on");
+    let (_, said) = node.refused(&[&upgrade[..], &["--unset", "rom"]].concat());
+    assert!(said.contains("the parameter 'rom' is not set; set are: room"), "{said}");
+    node.refused(&[&upgrade[..], &["--unset", "room", "--set", "room=1"]].concat());
+    node.run(&[&upgrade[..], &["--unset", "room"]].concat());
+    assert_eq!(node.json(&["list"])[0]["version"], "2.0.0");
+    node.run(&["rollback", "exec"]);
+    let generations = node.json(&["show", "exec"])["generations"].clone();
+    let active = generations.as_array().unwrap().iter().find(|one| one["active"] == true).unwrap();
+    assert_eq!(active["params"]["room"], "1024", "a rollback has it again");
+    node.run(&["remove", "exec"]);
+}
+
+#[test]
 fn a_when_that_fits_no_record_is_refused_and_records_of_no_output_are_counted() {
     let when = |field: &str| {
         let condition = format!("struct = \"event\"\nwhen = {{ field = \"{field}\", equals = 0 }}");

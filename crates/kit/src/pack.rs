@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use skep_object::bound::{self, Misbound};
 use skep_object::btf::Kind;
 use skep_object::event::{self, Decoder, DecoderError, WhenError, event_type};
 use skep_object::named::{self, Absent, TwoMaps};
 use skep_object::suit::{Unattachable, Unsuited, all_suit, attachable, plain};
-use skep_object::{Facts, ObjectError, ProgramFacts, declared, gpl, unlisted};
+use skep_object::{
+    Btf, Facts, MapOrigin, ObjectError, ProgramFacts, TypeId, declared, gpl, unlisted,
+};
 use skep_oci::pack::{Input, Labels, PackError};
 use skep_oci::{Store, StoreError, regular};
 use skep_spec::license::LicenseError;
@@ -53,6 +56,9 @@ pub enum PackingError {
         /// The program.
         program: String,
     },
+    /// A parameter cannot set its variable.
+    #[error("skep.toml has a parameter that cannot be set")]
+    Bound(#[from] Misbound),
     /// The manifest gives a program a target of another kind.
     #[error("skep.toml gives a program a target that it cannot have")]
     Unsuited(#[from] Unsuited),
@@ -66,6 +72,30 @@ pub enum PackingError {
         output: String,
         /// Why.
         source: DecoderError,
+    },
+    /// The struct of an output's records is several.
+    #[error(
+        "[output.{output}] names the struct '{told}', and the object has different ones of that name: {each}; give each its own name"
+    )]
+    Namesakes {
+        /// The output.
+        output: String,
+        /// The struct's name.
+        told: String,
+        /// The fields of each.
+        each: String,
+    },
+    /// A counter shows variables, which are no entries.
+    #[error(
+        "[output.{output}] shows {map}, and a {kind} shows the entries of a map: put what counts into a map of its own, such as an array of one entry"
+    )]
+    Variables {
+        /// The output.
+        output: String,
+        /// The section.
+        map: String,
+        /// `counter` or `gauge`.
+        kind: &'static str,
     },
     /// Two objects have the map that an output shows.
     #[error("{0}: give it another name in one of them")]
@@ -117,6 +147,7 @@ pub fn pack(project: &Project, built: &Built, layout: &Path) -> Result<Packed, P
     parsed.iter().try_for_each(|one| all_suit(&manifest, &one.object, &one.facts))?;
     are_attachable(&manifest, &parsed)?;
     are_told_apart(&manifest, &parsed)?;
+    are_bound(&manifest, &parsed)?;
     covered(&manifest, &parsed)?;
     let readme = readme(project)?;
     let labels = labels(&facts);
@@ -204,6 +235,7 @@ fn are_records(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError>
             let told = output.r#struct.as_deref();
             let Some(ty) = event_type(facts, &output.map, told) else {
                 let Some(told) = told else { continue };
+                are_one(btf, name, told)?;
                 let structs = btf.types().filter(|(_, ty)| matches!(ty.kind, Kind::Struct(_)));
                 let structs = structs.map(|(_, ty)| btf.name(ty));
                 return Err(Absent::new("struct", told, structs).into());
@@ -215,9 +247,32 @@ fn are_records(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError>
     Ok(())
 }
 
+/// Whether the struct of an output is one, and not several of a name.
+fn are_one(btf: &Btf, output: &str, told: &str) -> Result<(), PackingError> {
+    let Some(first) = btf.type_by_name(told) else { return Ok(()) };
+    let others = event::namesakes(btf, first);
+    if others.is_empty() {
+        return Ok(());
+    }
+    let fields = |ty: &TypeId| {
+        let names = btf.composite(*ty).into_iter().flat_map(|all| &all.members);
+        names.map(|member| btf.name(member)).collect::<Vec<_>>().join(", ")
+    };
+    let all = std::iter::once(&first).chain(&others);
+    let each = all.map(|ty| format!("{{ {} }}", fields(ty))).collect::<Vec<_>>().join(" and ");
+    Err(PackingError::Namesakes { output: output.to_owned(), told: told.to_owned(), each })
+}
+
 /// Whether the fields that counters and gauges name are numbers of their maps' values.
 fn are_numbers(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
     for (name, output) in manifest.output.iter().filter(|(_, output)| output.kind.counts()) {
+        let data =
+            |facts: &Facts| facts.map(&output.map).is_some_and(|map| map.origin == MapOrigin::Data);
+        if facts.iter().any(data) {
+            let kind = if output.kind == OutputKind::Gauge { "gauge" } else { "counter" };
+            let (output, map) = (name.clone(), output.map.clone());
+            return Err(PackingError::Variables { output, map, kind });
+        }
         let Some(field) = &output.value else { continue };
         let types = facts.iter().filter_map(|f| f.btf.as_ref().zip(f.map(&output.map)?.value_type));
         for (btf, ty) in types {
@@ -235,6 +290,15 @@ fn are_told_apart(manifest: &Manifest, objects: &[Parsed]) -> Result<(), TwoMaps
     arches.into_iter().try_for_each(|arch| {
         let here = objects.iter().filter(|one| one.arch == arch);
         named::are_told_apart(manifest, here.map(|one| (one.object.as_str(), &one.facts)))
+    })
+}
+
+/// As [`bound::all_bound`], of the objects of each architecture.
+fn are_bound(manifest: &Manifest, objects: &[Parsed]) -> Result<(), Misbound> {
+    let arches: BTreeSet<Arch> = objects.iter().map(|one| one.arch).collect();
+    arches.into_iter().try_for_each(|arch| {
+        let here = objects.iter().filter(move |one| one.arch == arch);
+        bound::all_bound(manifest, here.map(|one| &one.facts))
     })
 }
 
@@ -274,7 +338,7 @@ fn labels(facts: &[Facts]) -> Labels {
             };
             labels.programs.insert(program.name.clone(), kind.to_owned());
         }
-        for map in facts.maps.iter().filter(|map| map.origin != skep_object::MapOrigin::Data) {
+        for map in facts.maps.iter().filter(|map| map.origin != MapOrigin::Data) {
             // bpfman writes per_cpu_hash where the kernel writes percpu_hash.
             labels.maps.insert(map.name.clone(), map.kind.to_string().replace("percpu", "per_cpu"));
         }
@@ -284,6 +348,8 @@ fn labels(facts: &[Facts]) -> Labels {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// Two objects for one architecture with the same maps, and one for another.
@@ -305,6 +371,67 @@ mod tests {
              [output.all]\nkind = \"{kind}\"\nmap = \"conns\"\n"
         );
         skep_spec::source::parse(&source).unwrap().resolve(&BTreeMap::new())
+    }
+
+    /// An object with a ring, two structs of one name and some variables.
+    fn compiled() -> Vec<Facts> {
+        const SOURCE: &str = "struct ring { int (*type)[27]; int (*max_entries)[4096]; };\n\
+            struct ring rb __attribute__((section(\".maps\")));\n\
+            const volatile int fixed = 1; int live = 5; long total;\n\
+            __attribute__((section(\"xdp\"))) int x(void *c) { total += live + fixed;\n\
+            struct event { long a, b; }; static const struct event *volatile p; return p != 0; }\n\
+            __attribute__((section(\"xdp\"))) int y(void *c) {\n\
+            struct event { int port; }; static const struct event *volatile q; return q != 0; }\n";
+        let folder = tempfile::tempdir().unwrap();
+        let (c, object) = (folder.path().join("t.c"), folder.path().join("t.o"));
+        fs::write(&c, SOURCE).unwrap();
+        let mut clang = std::process::Command::new("clang");
+        clang.args(["-target", "bpf", "-g", "-O2", "-c", "-o"]).args([&object, &c]);
+        assert!(clang.status().unwrap().success());
+        vec![Facts::parse(&fs::read(object).unwrap()).unwrap()]
+    }
+
+    fn with(tables: &str) -> Manifest {
+        let source = format!(
+            "spec = \"1.0\"\n[package]\nname = \"acme/x\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
+             [object.a]\nsources = [\"a.bpf.c\"]\n{tables}"
+        );
+        skep_spec::source::parse(&source).unwrap().resolve(&BTreeMap::new())
+    }
+
+    #[test]
+    fn an_output_names_one_struct_and_counts_entries() {
+        let facts = compiled();
+        let said = |tables: &str| check(&with(tables), &facts).unwrap_err().to_string();
+        let text = said("[output.b]\nkind = \"event\"\nmap = \"rb\"\nstruct = \"event\"\n");
+        assert_eq!(
+            text,
+            "[output.b] names the struct 'event', and the object has different ones of that name: { a, b } and { port }; give each its own name"
+        );
+        let text = said("[output.k]\nkind = \"gauge\"\nmap = \".bss\"\n");
+        assert!(
+            text.starts_with("[output.k] shows .bss, and a gauge shows the entries of a map: "),
+            "{text}"
+        );
+        check(&with("[output.b]\nkind = \"event\"\nmap = \"rb\"\n"), &facts).unwrap();
+    }
+
+    #[test]
+    fn parameters_are_held_against_variables() {
+        let objects = compiled().into_iter().map(|facts| Parsed {
+            object: "a".to_owned(),
+            arch: Arch::X86_64,
+            facts,
+        });
+        let objects: Vec<Parsed> = objects.collect();
+        let said = |tables: &str| are_bound(&with(tables), &objects).map_err(|e| e.to_string());
+        said("[param.a]\ntype = \"int\"\nrodata = \"fixed\"\n[param.b]\ntype = \"int\"\ndata = \"total\"\n").unwrap();
+        let error = said("[param.a]\ntype = \"int\"\nrodata = \"live\"\n").unwrap_err();
+        assert_eq!(
+            error,
+            "[param.a] sets the variable 'live' in .rodata, and it is in .data: write data = \"live\", or declare it const volatile"
+        );
+        said("[param.a]\ntype = \"string\"\nrodata = \"fixed\"\n").unwrap_err();
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use skep_spec::Manifest;
 
+use crate::bound::{self, Misbound};
 use crate::event::{self, WhenError};
 use crate::named::{self, Absent, TwoMaps};
 use crate::{Facts, ObjectError, declared};
@@ -56,6 +57,14 @@ pub enum Unfit {
         /// Which.
         when: WhenError,
     },
+    /// A parameter cannot set its variable.
+    #[error("the manifest of {package} does not fit: {}", skep_spec::chain(bound))]
+    Bound {
+        /// Its name and version.
+        package: String,
+        /// Which.
+        bound: Misbound,
+    },
     /// Its code does what its `[permissions]` leave out.
     #[error("{package} does more than its [permissions] say")]
     Permissions {
@@ -73,7 +82,7 @@ impl Unfit {
         match self {
             Self::Unsupported { .. } => "unsupported",
             Self::Object { .. } => "object",
-            Self::Absent { .. } | Self::When { .. } => "absent",
+            Self::Absent { .. } | Self::When { .. } | Self::Bound { .. } => "absent",
             Self::TwoMaps { .. } => "two-maps",
             Self::Permissions { .. } => "not-permitted",
         }
@@ -88,7 +97,8 @@ impl Unfit {
             Self::Unsupported { .. }
             | Self::Absent { .. }
             | Self::TwoMaps { .. }
-            | Self::When { .. } => Vec::new(),
+            | Self::When { .. }
+            | Self::Bound { .. } => Vec::new(),
         }
     }
 
@@ -97,7 +107,7 @@ impl Unfit {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unsupported { .. } | Self::Object { .. } => None,
-            Self::Absent { .. } | Self::TwoMaps { .. } | Self::When { .. } => {
+            Self::Absent { .. } | Self::TwoMaps { .. } | Self::When { .. } | Self::Bound { .. } => {
                 Some(NOT_PACKED.to_owned())
             }
             Self::Permissions { .. } => Some(format!("{NOT_PACKED} what the code is for")),
@@ -127,6 +137,8 @@ pub fn fit(
         .map_err(|absent| Unfit::Absent { package: package(), absent })?;
     named::are_told_apart(manifest, objects.keys().map(String::as_str).zip(&facts))
         .map_err(|two| Unfit::TwoMaps { package: package(), two })?;
+    bound::all_bound(manifest, facts.iter())
+        .map_err(|bound| Unfit::Bound { package: package(), bound })?;
     event::conditions(manifest, &facts).map_err(|when| Unfit::When { package: package(), when })?;
     declared::hold(manifest, &facts, given)
         .map_err(|exceeded| Unfit::Permissions { package: package(), missing: exceeded.missing })

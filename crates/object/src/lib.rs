@@ -5,6 +5,7 @@
 //! only reads.
 
 mod attach;
+pub mod bound;
 pub mod btf;
 pub mod btf_ext;
 mod calls;

@@ -57,6 +57,13 @@ const NEED_PLACE: [&str; 7] =
 /// # Errors
 /// It is of a kind that attaches to what only its own loader knows, or that nothing holds but a process.
 pub fn attachable(program: &ProgramFacts, target: &Target) -> Result<(), Unattachable> {
+    let refused = |why| {
+        let (program, section) = (program.name.clone(), program.section.clone());
+        Err(Unattachable { program, section, why })
+    };
+    if let Some(why) = by_entry(program) {
+        return refused(why);
+    }
     let Target::Other(text) = target else { return Ok(()) };
     let (kind, place) = text.split_once('/').unwrap_or((text, ""));
     let kind = kind.strip_suffix(".s").unwrap_or(kind);
@@ -64,6 +71,9 @@ pub fn attachable(program: &ProgramFacts, target: &Target) -> Result<(), Unattac
         "usdt" => "what holds probes of its kind cannot be pinned; skep run can run it",
         "kprobe" | "kretprobe" | "ksyscall" | "kretsyscall" => {
             "its section names no function, and it has no target"
+        }
+        "uprobe" | "uretprobe" if !place.is_empty() => {
+            "its section is not /path/of/binary:function[+offset], and it has no target"
         }
         _ if place.is_empty() && NEED_PLACE.contains(&kind) => {
             "its section names no place, and it has no target"
@@ -74,8 +84,15 @@ pub fn attachable(program: &ProgramFacts, target: &Target) -> Result<(), Unattac
         _ if place.is_empty() => "its section names no place, and it has no target",
         _ => return Ok(()),
     };
-    let (program, section) = (program.name.clone(), program.section.clone());
-    Err(Unattachable { program, section, why })
+    refused(why)
+}
+
+/// Why a program attaches nowhere, whatever its target: what puts packets into a map's entry runs it.
+#[must_use]
+pub fn by_entry(program: &ProgramFacts) -> Option<&'static str> {
+    matches!(program.attach_type, Some("xdp_devmap" | "xdp_cpumap")).then_some(
+        "it attaches nowhere: its own loader puts it into the entries of a devmap or cpumap, and packets redirected there run it",
+    )
 }
 
 /// A target as the kernel attaches it: what libbpf's names of sections say beside the hook (sleepable, writable) is the program's, and
@@ -254,8 +271,12 @@ mod tests {
             ("cgroup/connect4", "cgroup/connect4", false),
             ("sockops", "sockops", false),
             ("my_section", "my_section", false),
+            ("xdp/devmap", "xdp/devmap", false),
+            ("xdp.frags/cpumap", "xdp.frags/cpumap", false),
+            ("uprobe//bin/true:", "uprobe//bin/true:", false),
         ] {
-            let at = plain(section.parse().unwrap(), Arch::X86_64);
+            let own = section.parse().unwrap_or_else(|_| Target::Other(section.to_owned()));
+            let at = plain(own, Arch::X86_64);
             assert_eq!(at.to_string(), target);
             let answer = attachable(&program(section), &at);
             assert_eq!(answer.is_ok(), attachable_there, "{section}: {answer:?}");

@@ -186,10 +186,10 @@ pub(crate) fn choose(
         check_complete(one)?;
         let Some(program) = facts_of(one, objects) else { continue };
         let name = || one.name.clone();
-        suits(program, &one.target)
-            .map_err(|source| ChooseError::Unsuited { program: name(), source })?;
         attachable(program, &one.target)
             .map_err(|source| ChooseError::Unattachable { program: name(), source })?;
+        suits(program, &one.target)
+            .map_err(|source| ChooseError::Unsuited { program: name(), source })?;
     }
     Ok(chosen)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use skep_kernel::ring::{self, Waker};
 use skep_kernel::{AttachPlan, KernelError, Link, Loaded, MapHandle, attach, perf};
 use skep_object::event::Decoder;
-use skep_object::suit::suits;
+use skep_object::suit::{by_entry, suits};
 use skep_object::{MapKind, shown};
 use skep_spec::manifest::Program;
 use skep_spec::{Target, chain};
@@ -222,6 +222,8 @@ impl Attempt<'_> {
             } else if let Some((lacks, example)) = lacks(&one.target) {
                 let why = format!("'{}' names no {lacks}; a whole one is {example}", one.target);
                 skipped.push((one.name, why));
+            } else if let Some(why) = facts_of(&one, self.objects).and_then(by_entry) {
+                skipped.push((one.name, why.to_owned()));
             } else if let Some(Err(unsuited)) =
                 facts_of(&one, self.objects).map(|program| suits(program, &one.target))
             {

@@ -310,6 +310,9 @@ impl RuntimeError {
             Self::Attach { source, .. } | Self::NoHook { source, .. } => source.hint(),
             Self::Load { source, .. } => source.hint.as_deref(),
             Self::Unfinished { source, .. } => source.hint(),
+            Self::Params(ParamsError::Gone { .. }) => Some(
+                "--unset NAME lets go of a value; where the new version has another name for it, --set that one too",
+            ),
             Self::Timers { .. } => Some(
                 "skep remove ends them, and skep install brings the new version; the state of its maps goes",
             ),

@@ -1,6 +1,6 @@
 //! Installing a package as a service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_spec::{ServiceName, life};
 use skep_trust::{Package, Verified};
@@ -18,6 +18,8 @@ pub struct Request {
     pub service: ServiceName,
     /// Values of parameters, as text. An upgrade keeps those of the running generation that are not given anew.
     pub params: BTreeMap<String, String>,
+    /// Parameters whose value an upgrade forgets.
+    pub unset: BTreeSet<String>,
 }
 
 impl Runtime {

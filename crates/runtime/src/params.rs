@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_kernel::Opened;
-use skep_object::btf::Kind;
-use skep_object::{Facts, Global};
+use skep_object::Facts;
+use skep_object::bound::{Binding, Misbound, bindings, is_name};
 use skep_spec::Manifest;
 use skep_spec::manifest::{Map, Param};
 use skep_spec::nearest;
-use skep_spec::param::{ParamError, ParamType, Value, parse_integer, parse_size, substitute};
+use skep_spec::param::{ParamError, Value, parse_size, substitute};
 
 use crate::error::RuntimeError;
+use crate::install::Request;
 
 /// Why a parameter cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,25 +34,26 @@ pub enum ParamsError {
         /// Why.
         source: ParamError,
     },
-    /// No name of the variable's enum, and no number.
-    #[error("parameter '{name}' cannot be {value}: its enum has no such name{hint}")]
-    NoEnumerator {
-        /// The parameter.
-        name: String,
-        /// What was set.
-        value: String,
-        /// The nearest one, or all.
-        hint: String,
+    /// It cannot set its variable.
+    #[error(transparent)]
+    Bound(#[from] Misbound),
+    /// What was set for the version that runs means nothing to the new one.
+    #[error(
+        "the new version has no parameter {}, which the running one was given: {}",
+        gone.iter().map(|(name, _)| format!("'{name}'")).collect::<Vec<_>>().join(", "),
+        gone.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", ")
+    )]
+    Gone {
+        /// Names and values.
+        gone: Vec<(String, String)>,
     },
-    /// The manifest binds a parameter to a variable that no object has.
-    #[error("parameter '{name}' sets the variable '{variable}', which no object has in {section}")]
-    NoVariable {
-        /// The parameter.
+    /// There is nothing to forget.
+    #[error("the parameter '{name}' is not set{}", set_ones(there))]
+    NotSet {
+        /// What was to be forgotten.
         name: String,
-        /// The variable.
-        variable: String,
-        /// `.rodata` or `.data`.
-        section: &'static str,
+        /// What is set.
+        there: Vec<String>,
     },
     /// A map's size is no number.
     #[error("the size of map '{map}' is '{text}', which is no number from 1 to 2^32-1")]
@@ -80,15 +82,6 @@ pub(crate) struct Params {
     given: BTreeSet<String>,
 }
 
-/// One variable to be written before load.
-struct Write<'a> {
-    param: &'a str,
-    variable: &'a str,
-    section: &'static str,
-    how: Param,
-    value: Value,
-}
-
 impl Params {
     /// Checks what was given and fills in the defaults.
     pub(crate) fn resolve(
@@ -100,7 +93,8 @@ impl Params {
             let value = given.get(name).map(|text| Value::Text(text.clone()));
             if let Some(value) = value.or_else(|| param.default.clone()) {
                 // The objects say which names an enum has.
-                if !may_be_name(param, &value) {
+                let bound = param.rodata.is_some() || param.data.is_some();
+                if !(bound && is_name(param, &value)) {
                     param.check(&value).map_err(|source| ParamsError::Value {
                         name: name.clone(),
                         value: value.text(),
@@ -154,132 +148,66 @@ impl Params {
         size.map(Some).ok_or_else(|| ParamsError::Size { map: map.to_owned(), text })
     }
 
-    /// That each variable is in one of the objects, and that a name of an enum is one of it.
+    /// That each variable is in one of the objects, of a type and size for its value.
     pub(crate) fn check_variables<'a>(
         &self,
         objects: impl Iterator<Item = &'a Facts> + Clone,
     ) -> Result<(), ParamsError> {
-        for write in self.writes() {
-            let mut found = objects
-                .clone()
-                .filter_map(|facts| Some((facts, find(facts, write.variable, write.section)?)))
-                .peekable();
-            if found.peek().is_none() {
-                return Err(ParamsError::NoVariable {
-                    name: write.param.to_owned(),
-                    variable: write.variable.to_owned(),
-                    section: write.section,
-                });
-            }
-            if may_be_name(&write.how, &write.value) {
-                found.try_for_each(|(facts, global)| check_name(facts, global, &write))?;
-            }
-        }
-        Ok(())
+        Ok(self.bindings().try_for_each(|binding| binding.check(objects.clone()))?)
     }
 
     /// Writes the values into an object's constants and variables.
     pub(crate) fn write(&self, facts: &Facts, opened: &mut Opened) -> Result<(), RuntimeError> {
-        for write in self.writes() {
-            let Some(global) = find(facts, write.variable, write.section) else { continue };
-            let value = enum_value(facts, global, &write).unwrap_or(write.value);
-            let size = usize::try_from(global.size).unwrap_or(usize::MAX);
-            let bytes = write.how.encode(&value, size).map_err(|source| ParamsError::Value {
-                name: write.param.to_owned(),
-                value: value.text(),
-                source,
-            })?;
-            let offset = usize::try_from(global.offset).unwrap_or(usize::MAX);
-            opened.set_global(&global.section, offset, &bytes)?;
+        for binding in self.bindings() {
+            if let Some((section, offset, bytes)) =
+                binding.write(facts).map_err(ParamsError::from)?
+            {
+                opened.set_global(section, offset, &bytes)?;
+            }
         }
         Ok(())
     }
 
-    fn writes(&self) -> Vec<Write<'_>> {
-        let mut writes = Vec::new();
-        for (name, value) in &self.values {
-            let Some(how) = self.declared.get(name) else { continue };
-            let mut add = |variable, section, how: &Param, value: &Value| {
-                let (how, value) = (how.clone(), value.clone());
-                writes.push(Write { param: name, variable, section, how, value });
-            };
-            if let Some(variable) = &how.rodata {
-                add(variable.as_str(), ".rodata", how, value);
-            }
-            if let Some(variable) = &how.data {
-                add(variable.as_str(), ".data", how, value);
-            }
-            if self.given.contains(name) {
-                for (variable, value) in &how.set {
-                    add(variable.as_str(), ".rodata", &constant(how, value), value);
-                }
-            }
-        }
-        writes
+    fn bindings(&self) -> impl Iterator<Item = Binding<'_>> {
+        self.values.iter().flat_map(|(name, value)| {
+            let given = self.given.contains(name);
+            let declared = self.declared.get_key_value(name);
+            declared
+                .into_iter()
+                .flat_map(move |(name, how)| bindings(name, how, Some(value), given))
+        })
     }
 }
 
-/// How a constant of `set` is written: as what it looks like.
-fn constant(how: &Param, value: &Value) -> Param {
-    let number = |text: &str| text.parse::<i128>().is_ok();
-    let r#type = match value {
-        Value::Bool(_) => ParamType::Bool,
-        Value::Int(_) => ParamType::Int,
-        Value::Text(text) if number(text) => ParamType::Int,
-        Value::Text(_) => ParamType::String,
-    };
-    Param { r#type, unit: None, range: None, ..how.clone() }
-}
-
-/// The variable of this name; `.data` means `.bss` too, where a variable without a value lies.
-fn find<'a>(facts: &'a Facts, variable: &str, section: &str) -> Option<&'a Global> {
-    facts.globals.iter().find(|global| {
-        let fits = global.section.starts_with(section)
-            || (section == ".data" && global.section.starts_with(".bss"));
-        fits && global.name == variable
-    })
-}
-
-/// Whether a value is no number, and its variable's type may have it as a name.
-fn may_be_name(param: &Param, value: &Value) -> bool {
-    let bound = param.rodata.is_some() || param.data.is_some();
-    param.r#type == ParamType::Enum && bound && parse_integer(&value.text()).is_none()
-}
-
-/// The names of a variable's enum, with their numbers.
-fn enumerators<'a>(facts: &'a Facts, global: &Global) -> Option<Vec<(&'a str, i128)>> {
-    let btf = facts.btf.as_ref()?;
-    let (Kind::Enum(e) | Kind::Enum64(e)) = btf.kind(btf.skip_modifiers(global.ty?)) else {
-        return None;
-    };
-    let number = |value: i64| match e.signed {
-        true => i128::from(value),
-        false => i128::from(value.cast_unsigned()),
-    };
-    Some(e.values.iter().map(|value| (btf.name(value), number(value.value))).collect())
-}
-
-/// The number of an enumerator's name.
-fn enum_value(facts: &Facts, global: &Global, write: &Write<'_>) -> Option<Value> {
-    if !may_be_name(&write.how, &write.value) {
-        return None;
+/// What a new version's parameters are made of: those of the version that runs, without what is to be forgotten, and
+/// what is given anew.
+///
+/// # Errors
+/// The new version has none of the names; what is to be forgotten is not set.
+pub(crate) fn carried(
+    manifest: &Manifest,
+    running: &BTreeMap<String, String>,
+    request: &Request,
+) -> Result<BTreeMap<String, String>, ParamsError> {
+    if let Some(name) = request.unset.iter().find(|name| !running.contains_key(*name)) {
+        let there = running.keys().cloned().collect();
+        return Err(ParamsError::NotSet { name: name.clone(), there });
     }
-    let (all, text) = (enumerators(facts, global)?, write.value.text());
-    all.iter().find(|(name, _)| *name == text).map(|(_, number)| Value::integer(*number))
+    let mut params = running.clone();
+    params.retain(|name, _| !request.unset.contains(name));
+    let gone = params.iter().filter(|(name, _)| !manifest.param.contains_key(*name));
+    let gone: Vec<_> = gone.map(|(name, value)| (name.clone(), value.clone())).collect();
+    if !gone.is_empty() {
+        return Err(ParamsError::Gone { gone });
+    }
+    params.extend(request.params.clone());
+    Ok(params)
 }
 
-fn check_name(facts: &Facts, global: &Global, write: &Write<'_>) -> Result<(), ParamsError> {
-    let (name, text) = (write.param.to_owned(), write.value.text());
-    match (enum_value(facts, global, write), enumerators(facts, global)) {
-        (None, Some(names)) => Err(ParamsError::NoEnumerator {
-            name,
-            value: text,
-            hint: hint(&write.value.text(), names.iter().map(|(name, _)| *name)),
-        }),
-        (number, _) => write
-            .how
-            .check(number.as_ref().unwrap_or(&write.value))
-            .map_err(|source| ParamsError::Value { name, value: text, source }),
+fn set_ones(there: &[String]) -> String {
+    match there {
+        [] => ": none is".to_owned(),
+        there => format!("; set are: {}", there.join(", ")),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Back to the generation before the last upgrade.
 
+use std::collections::BTreeSet;
+
 use skep_spec::ServiceName;
 
 use crate::error::RuntimeError;
@@ -70,7 +72,8 @@ impl Runtime {
         to: &Generation,
     ) -> Result<Detail, RuntimeError> {
         let package = self.package(&to.index)?;
-        let install = Request { service: service.clone(), params: to.params.clone() };
+        let (service, params) = (service.clone(), to.params.clone());
+        let install = Request { service, params, unset: BTreeSet::new() };
         Ok(self.upgrade_to(&package, &install, Direction::Back)?.detail)
     }
 }

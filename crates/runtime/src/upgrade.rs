@@ -13,7 +13,7 @@ use crate::hooks::{Placed, place};
 use crate::install::{Request, generation};
 use crate::load::{map_names, names_of};
 use crate::migrate::{Side, decide};
-use crate::params::Params;
+use crate::params::{Params, carried};
 use crate::plan::{HookChange, HookPlan, Identity, MapPlan, Plan, Report};
 use crate::runtime::{Runtime, facts_of};
 use crate::state::{Generation, Mechanism, Op, Service};
@@ -60,9 +60,11 @@ impl Runtime {
         let service = self.whole(&install.service)?;
         let from = self.active(&install.service)?;
         let number = service.last_generation.max(service.active) + 1;
-        let mut to = generation(package, number, from.params.clone());
-        to.fixed.params.retain(|name, _| package.manifest.param.contains_key(name));
-        to.fixed.params.extend(install.params.clone());
+        let params = match direction {
+            Direction::Forward => carried(&package.manifest, &from.params, install)?,
+            Direction::Back => install.params.clone(),
+        };
+        let to = generation(package, number, params);
         let already =
             (to.index, to.platform, &to.params) == (from.index, from.platform, &from.params);
         let objects = facts_of(package)?;

@@ -110,7 +110,7 @@ pub enum ParamError {
         high: String,
     },
     /// More than the variable holds.
-    #[error("'{text}' needs more than the variable's {size} bytes")]
+    #[error("{}", too_large(text, *size))]
     Size {
         /// The value.
         text: String,
@@ -133,6 +133,18 @@ pub enum ParamError {
     /// `${` without an end, or something else than `param.` in it.
     #[error("'{0}' holds a reference that is not ${{param.NAME}}")]
     Reference(String),
+}
+
+/// Integers are written to variables of up to 8 bytes: a larger one has room, and is refused all the same.
+fn too_large(text: &str, size: usize) -> String {
+    match size {
+        9.. if parse_integer(text).is_some() => {
+            format!(
+                "'{text}' cannot be written to a variable of {size} bytes: integers have 1 to 8"
+            )
+        }
+        size => format!("'{text}' needs more than the variable's {size} bytes"),
+    }
 }
 
 impl ParamError {
@@ -172,6 +184,33 @@ impl Value {
 }
 
 impl ParamType {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::Bool,
+        Self::Int,
+        Self::Uint,
+        Self::Enum,
+        Self::String,
+        Self::Duration,
+        Self::Size,
+        Self::Ip,
+        Self::Cidr,
+        Self::Mac,
+        Self::Device,
+        Self::Interface,
+        Self::Cgroup,
+        Self::Path,
+        Self::Pid,
+        Self::Function,
+        Self::Cpus,
+    ];
+
+    /// How `type = "…"` spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        TYPES[self as usize]
+    }
+
     /// Whether no variable takes a value of this type.
     #[must_use]
     pub const fn is_unwritable(self) -> bool {
@@ -210,7 +249,7 @@ mod tests {
     fn every_type_is_in_the_list_in_its_place() {
         for (at, name) in TYPES.into_iter().enumerate() {
             let found: ParamType = serde_json::from_value(name.into()).unwrap();
-            assert_eq!(found as usize, at, "{name}");
+            assert_eq!((found, found.name()), (ParamType::ALL[at], name));
         }
         assert_eq!(TYPES.len(), ParamType::Cpus as usize + 1);
     }

@@ -166,6 +166,9 @@ fn uprobe(rest: &str, ret: bool) -> Parsed {
     let wanted = "a uprobe is /path/of/binary:function[+offset]";
     let (binary, place) = rest.rsplit_once(':').ok_or(wanted)?;
     let (function, offset) = function_offset(place)?;
+    if function.is_empty() && offset == 0 {
+        return Err("behind its last colon comes a function, or +offset into the file");
+    }
     Ok(Some(Target::Uprobe { binary: binary.to_owned(), function, offset, ret }))
 }
 
@@ -258,6 +261,17 @@ impl From<Target> for String {
 #[cfg(test)]
 mod tests {
     use super::Target;
+
+    #[test]
+    fn a_uprobe_names_its_function() {
+        for text in ["uprobe//bin/true:", "uretprobe//bin/true:+0"] {
+            let refused = text.parse::<Target>().unwrap_err().to_string();
+            assert!(refused.contains("behind its last colon comes a function"), "{refused}");
+        }
+        for text in ["uprobe", "uprobe//bin/true:+0x10", "uprobe/libc.so.6:prctl@@GLIBC_2.2.5"] {
+            assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+        }
+    }
 
     #[test]
     fn one_question_mark_is_taken_off() {

@@ -15,8 +15,8 @@ use crate::config::Config;
 use crate::error::{Error, Result, failed};
 use crate::options::PlaceOptions;
 use crate::output::Output;
-use crate::place::{self, Place};
 use crate::passing::interruptible;
+use crate::place::{self, Place};
 
 /// Sign a package in a layout or in a registry
 ///

@@ -1,5 +1,6 @@
 //! `skep upgrade`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use skep_api::{Plan, Upgrade as Request};
 use super::show;
 use crate::config::Config;
 use crate::daemon;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::Choice;
 use crate::output::Output;
 
@@ -28,6 +29,9 @@ pub struct Upgrade {
     /// Change a parameter; the others stay as they are
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
+    /// Forget the value of a parameter: the new version's default counts
+    #[arg(long = "unset", value_name = "NAME")]
+    unset: Vec<String>,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -47,9 +51,11 @@ impl Upgrade {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let clock = Instant::now();
         let service = daemon::service(&self.service)?;
+        let params = self.params()?;
         let request = Request {
             package: daemon::package(&self.what, self.choice, config)?,
-            params: daemon::pairs("--set", "NAME=VALUE", &self.set)?,
+            params,
+            unset: self.unset.iter().cloned().collect(),
             allow_unsigned: self.allow_unsigned,
             allow_downgrade: self.allow_downgrade,
         };
@@ -78,6 +84,16 @@ impl Upgrade {
             lines.join("\n")
         });
         Ok(())
+    }
+}
+
+impl Upgrade {
+    fn params(&self) -> Result<BTreeMap<String, String>> {
+        let params = daemon::pairs("--set", "NAME=VALUE", &self.set)?;
+        match self.unset.iter().find(|name| params.contains_key(*name)) {
+            Some(name) => Err(Error::usage(format!("{name} is given to --set and to --unset"))),
+            None => Ok(params),
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use object::{Object, ObjectSegment, ObjectSymbol};
+use object::elf::FileHeader64;
+use object::read::elf::VersionTable;
+use object::{Object, ObjectSegment, ObjectSymbol, Symbol, SymbolIndex};
 
 use super::{AttachPlan, Link, failed, perf};
 use crate::error::KernelError;
@@ -80,16 +82,50 @@ fn symbol_offset(path: &Path, function: &str) -> io::Result<u64> {
     let bytes = fs::read(path)?;
     let no_elf = |_| io::Error::from_raw_os_error(libc::ENOEXEC);
     let file = object::File::parse(bytes.as_slice()).map_err(no_elf)?;
-    let symbols = file.symbols().chain(file.dynamic_symbols());
-    let address = symbols
-        .filter(|symbol| symbol.is_definition() && symbol.kind() == object::SymbolKind::Text)
-        .find(|symbol| symbol.name().is_ok_and(|name| name.split('@').next() == Some(function)))
+    let (name, version) = match function.split_once('@') {
+        Some((name, version)) => (name, Some(version.trim_start_matches('@'))),
+        None => (function, None),
+    };
+    let versions = Versions::of(&file);
+    // `.symtab` may have a version in the name; `.dynsym` has them in a table beside it.
+    let is_it = |symbol: &Symbol<'_, '_>, dynamic: bool| {
+        let whole = symbol.name().unwrap_or_default();
+        let (own, in_name) = whole.split_once('@').unwrap_or((whole, ""));
+        let is = |wanted: &str| match dynamic {
+            true => versions.is(symbol.index(), wanted),
+            false => in_name.trim_start_matches('@') == wanted,
+        };
+        let callable = symbol.is_definition() && symbol.kind() == object::SymbolKind::Text;
+        callable && own == name && version.is_none_or(is)
+    };
+    let found = file.symbols().find(|symbol| is_it(symbol, false));
+    let address = found
+        .or_else(|| file.dynamic_symbols().find(|symbol| is_it(symbol, true)))
         .map(|symbol| symbol.address())
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
     file.segments()
         .find(|segment| (segment.address()..segment.address() + segment.size()).contains(&address))
         .map(|segment| address - segment.address() + segment.file_range().0)
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+}
+
+/// The versions of dynamic symbols, where a binary has any.
+struct Versions<'a>(
+    Option<(object::Endianness, VersionTable<'a, FileHeader64<object::Endianness>>)>,
+);
+
+impl<'a> Versions<'a> {
+    fn of(file: &object::File<'a>) -> Self {
+        let object::File::Elf64(elf) = file else { return Self(None) };
+        let table = elf.elf_section_table().versions(elf.endian(), elf.data());
+        Self(table.ok().flatten().map(|table| (elf.endian(), table)))
+    }
+
+    fn is(&self, symbol: SymbolIndex, wanted: &str) -> bool {
+        let Some((endian, table)) = &self.0 else { return false };
+        let version = table.version(table.version_index(*endian, symbol).index());
+        version.is_ok_and(|found| found.is_some_and(|found| found.name() == wanted.as_bytes()))
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +139,31 @@ mod tests {
         let error = symbol_offset(&own, "no_such_function").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
         assert_eq!(find_binary(own.to_str().unwrap()), Some(own));
+    }
+
+    #[test]
+    fn a_function_may_be_named_with_its_version() {
+        // A library of our own, so that no machine's C library decides.
+        let folder = tempfile::tempdir().unwrap();
+        let (c, map) = (folder.path().join("v.c"), folder.path().join("v.map"));
+        let library = folder.path().join("libv.so");
+        std::fs::write(
+            &c,
+            "int old(void) { return 1; }\nint fresh(void) { return 2; }\n\
+             __asm__(\".symver old,act@V1\");\n__asm__(\".symver fresh,act@@V2\");\n",
+        )
+        .unwrap();
+        std::fs::write(&map, "V1 { global: act; local: *; };\nV2 { global: act; } V1;\n").unwrap();
+        let mut clang = std::process::Command::new("clang");
+        clang.args(["-shared", "-nostdlib", "-fPIC", "-s", "-fuse-ld=lld", "-o"]).arg(&library);
+        clang.arg(&c).arg(format!("-Wl,--version-script={}", map.display()));
+        assert!(clang.status().unwrap().success());
+        let at = |name: &str| symbol_offset(&library, name);
+        let (old, fresh) = (at("act@V1").unwrap(), at("act@@V2").unwrap());
+        assert_ne!(old, fresh);
+        assert_eq!(at("act@V2").unwrap(), fresh);
+        assert!([old, fresh].contains(&at("act").unwrap()));
+        assert_eq!(at("act@V3").unwrap_err().raw_os_error(), Some(libc::ENOENT));
     }
 
     #[test]

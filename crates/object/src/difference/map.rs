@@ -104,9 +104,10 @@ struct Pair<'a> {
 impl Pair<'_> {
     fn difference(&self) -> MapDifference {
         let (keeps, why) = self.keeps();
-        let record = |version: Version<'_>, map: &MapFacts| match self.is_ring() {
-            true => version.record(&map.name),
-            false => map.value_type,
+        let record = |version: Version<'_>, map: &MapFacts| match self.after.origin {
+            MapOrigin::Data => None, // its variables are listed by themselves
+            _ if self.is_ring() => version.record(&map.name),
+            _ => map.value_type,
         };
         let value = (record(self.old, self.before), record(self.new, self.after));
         MapDifference {
@@ -162,12 +163,11 @@ impl Pair<'_> {
     /// Whether entries can be moved, if the manifest wishes it.
     fn movable(&self) -> (Keeps, String) {
         let said = |why: &str| (Keeps::Nothing, why.to_owned());
-        let shape = |map: &MapFacts| (map.kind.is_array(), map.kind.is_per_cpu());
         if !self.same(|map| map.key_type) || self.before.key_size != self.after.key_size {
             return said("its key changed");
         }
-        if shape(self.before) != shape(self.after) {
-            return said(&format!("it was a {}", self.before.kind));
+        if let Err(why) = self.before.movable_to(self.after) {
+            return said(&why);
         }
         let (entries, room) = (self.old.entries(self.before), self.new.entries(self.after));
         let smaller = entries > room && !self.after.kind.forgets();

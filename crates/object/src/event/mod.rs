@@ -19,7 +19,7 @@ use skep_spec::manifest;
 
 use crate::{Btf, TypeId};
 
-pub use choose::event_type;
+pub use choose::{event_type, namesakes};
 pub use format::{Clock, Format};
 pub use json::Record;
 pub use table::Column;

@@ -2,6 +2,7 @@
 
 mod definition;
 mod kind;
+mod movable;
 mod section;
 mod size;
 

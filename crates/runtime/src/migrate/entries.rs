@@ -6,7 +6,7 @@ use skep_spec::manifest::{Merge, Upgrade};
 use skep_spec::param::Value;
 
 use super::explain;
-use super::pair::{Pair, Version, field_move, fields, plan, reset};
+use super::pair::{Pair, field_move, fields, plan, reset};
 use crate::plan::{Exactness, FieldMove, MapChange, MapPlan};
 
 const OTHER_KEY: &str =
@@ -24,10 +24,11 @@ impl Pair<'_> {
             _ => Default::default(),
         };
         let (unsaid, crowded) = (self.unsaid(common), self.crowded());
+        let movable = self.old.map.movable_to(self.new.map);
         let asked = Entries {
             policy: self.upgrade(),
             same,
-            same_key: self.same_key() && self.shape(self.old) == self.shape(self.new),
+            same_key: self.same_key() && movable.is_ok(),
             common: !common.is_empty() && blocked.is_none(),
             unsaid: !unsaid.is_empty(),
             crowded: crowded.is_some(),
@@ -41,15 +42,37 @@ impl Pair<'_> {
             Ok(Fate::Moved) => Ok(self.migration(common, removed)),
             Err(Lost::Room) => Err(self.no_room(crowded.unwrap_or_default())),
             Err(Lost::Policy) => {
+                let moving = Entries { policy: Some(Upgrade::Migrate), unsaid: false, ..asked };
+                let unmoved = moving.fate().err().map(|_| self.unmoved(movable, &change));
                 let difference = self.difference();
-                Err(explain::not_allowed(self.name, self.upgrade(), &difference, &change))
+                Err(explain::not_allowed(
+                    self.name,
+                    self.upgrade(),
+                    &difference,
+                    unmoved.or_else(|| self.shrinks()).map_or(Ok(&change), Err),
+                ))
             }
             Err(Lost::Merge) => Err(explain::no_merge(self.name, &unsaid)),
             Err(Lost::Layout) => {
-                let why = if asked.same_key { unmovable(&change) } else { OTHER_KEY.to_owned() };
-                Err(explain::impossible(self.name, &why))
+                Err(explain::impossible(self.name, &self.unmoved(movable, &change)))
             }
         }
+    }
+
+    /// Why no entry can move.
+    fn unmoved(&self, movable: Result<(), String>, change: &LayoutChange) -> String {
+        match movable {
+            Err(why) => why,
+            Ok(()) if !self.same_key() => OTHER_KEY.to_owned(),
+            Ok(()) => unmovable(change),
+        }
+    }
+
+    /// That not all entries of an array can be in the new one, if so.
+    fn shrinks(&self) -> Option<String> {
+        let (old, room) = (self.old.entries(), self.new.entries());
+        let shrinks = self.old.map.kind.is_array() && old > room;
+        shrinks.then(|| format!("it has {old} entries, and {room} fit now"))
     }
 
     fn no_room(&self, entries: u64) -> String {
@@ -109,10 +132,6 @@ impl Pair<'_> {
         plan(MapChange::Migrate { fields }, why, exactness)
     }
 
-    fn shape(&self, version: Version<'_>) -> (bool, bool) {
-        (version.map.kind.is_array(), version.map.kind.is_per_cpu())
-    }
-
     fn value_change(&self) -> LayoutChange {
         let types = (self.old.map.value_type, self.new.map.value_type, self.types());
         let (Some(old), Some(new), Some((a, b))) = types else {
@@ -146,4 +165,64 @@ fn unmovable(change: &LayoutChange) -> String {
     };
     let said = blocked.map(|blocked| format!("field '{}': {}", blocked.name, blocked.why));
     said.unwrap_or_else(|| "its fields can't be told".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::process::Command;
+
+    use skep_object::Facts;
+
+    use super::*;
+    use crate::choose::Objects;
+    use crate::load::map_names;
+    use crate::migrate::decide::{Side, decide};
+    use crate::params::Params;
+
+    /// An object with a map `m` of this kind, whose values have these members.
+    fn objects(kind: &str, members: &str) -> Objects {
+        let key = if kind == "22" { "" } else { "unsigned *key;" };
+        let source = format!(
+            "struct val {{ {members} }};\nstruct {{ int (*type)[{kind}]; int (*max_entries)[8]; {key} struct val *value; }}\n\
+             m __attribute__((section(\".maps\")));\n\
+             __attribute__((section(\"xdp\"))) int x(void *packet) {{ return 2; }}\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let (c, object) = (folder.path().join("x.c"), folder.path().join("x.o"));
+        std::fs::write(&c, source).unwrap();
+        let mut clang = Command::new("clang");
+        clang.args(["-target", "bpf", "-g", "-O2", "-c", "-o"]).args([&object, &c]);
+        assert!(clang.status().unwrap().success());
+        let facts = Facts::parse(&std::fs::read(object).unwrap()).unwrap();
+        Objects::from([("x".to_owned(), facts)])
+    }
+
+    fn decided(kind: &str, tables: &str) -> Result<MapPlan, String> {
+        let source = format!(
+            "spec = \"1.0\"\n[package]\nname = \"acme/x\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
+             [object.x]\nsources = [\"x.bpf.c\"]\n{tables}"
+        );
+        let manifest = skep_spec::source::parse(&source).unwrap().resolve(&BTreeMap::new());
+        let (old, new) = (objects(kind, "long n;"), objects(kind, "long a; long n;"));
+        let params = Params::default();
+        let names = map_names(&old, None);
+        let side = |objects| Side { manifest: &manifest, objects, params: &params, names: &names };
+        let plans = decide(side(&old), side(&new), &|_| None);
+        plans.map(|mut plans| plans.remove("m").unwrap()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_move_that_the_kernel_cannot_do_is_neither_promised_nor_advised() {
+        let migrate = "[map.m]\nupgrade = \"migrate\"\nfields = { n = \"sum\" }\n";
+        assert!(matches!(decided("1", migrate).unwrap().change, MapChange::Migrate { .. }));
+        assert!(decided("1", "").unwrap_err().contains("to move the entries"));
+        for kind in ["22", "29"] {
+            let error = decided(kind, migrate).unwrap_err();
+            assert!(error.contains(" cannot be moved\n  to start empty: "), "{error}");
+            let error = decided(kind, "").unwrap_err();
+            assert!(!error.contains("migrate"), "{error}");
+            decided(kind, "[map.m]\nupgrade = \"reset\"\n").unwrap();
+        }
+    }
 }

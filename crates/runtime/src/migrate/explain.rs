@@ -3,19 +3,23 @@
 use skep_object::layout::LayoutChange;
 use skep_spec::manifest::Upgrade;
 
-/// The layout changed, and the manifest does not say what to do.
+/// The layout changed, and the manifest does not say what to do. `change` is why nothing could be moved where that is so: then
+/// nobody is told to.
 pub(super) fn not_allowed(
     map: &str,
     policy: Option<Upgrade>,
     difference: &str,
-    change: &LayoutChange,
+    change: Result<&LayoutChange, String>,
 ) -> String {
     let said = match policy {
         Some(Upgrade::Keep) => "the manifest says keep",
         _ => "the manifest does not say what becomes of its contents",
     };
     let mut text = format!("map '{map}': {difference}, and {said}");
-    if let LayoutChange::Fields { common, added, removed, .. } = change {
+    if let Err(why) = &change {
+        text += &format!("\n  its entries can't be moved: {why}");
+    }
+    if let Ok(LayoutChange::Fields { common, added, removed, .. }) = change {
         let list = |text: &mut String, what: &str, names: &[String]| {
             if !names.is_empty() {
                 *text += &format!("\n  {what}: {}", names.join(", "));
@@ -100,7 +104,7 @@ mod tests {
             removed: vec!["gone".to_owned()],
             blocked: vec![],
         };
-        let text = not_allowed("execs", None, "its value has another layout", &change);
+        let text = not_allowed("execs", None, "its value has another layout", Ok(&change));
         insta::assert_snapshot!(text, @r#"
         map 'execs': its value has another layout, and the manifest does not say what becomes of its contents
           new fields: root
@@ -109,6 +113,18 @@ mod tests {
                                 upgrade = "migrate"
                                 fields = { execs = "sum" }
           to start empty:       [map.execs]
+                                upgrade = "reset"
+        "#);
+    }
+
+    #[test]
+    fn nobody_is_told_to_move_what_cannot_be_moved() {
+        let why = "the entries of a queue cannot be moved".to_owned();
+        let text = not_allowed("q", None, "its value has another layout", Err(why));
+        insta::assert_snapshot!(text, @r#"
+        map 'q': its value has another layout, and the manifest does not say what becomes of its contents
+          its entries can't be moved: the entries of a queue cannot be moved
+          to start empty:       [map.q]
                                 upgrade = "reset"
         "#);
     }

@@ -19,7 +19,7 @@ impl Pair<'_> {
         if resets {
             return reset();
         }
-        let (mut copied, mut moved, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut copied, mut moved, mut left, mut told) = (vec![], vec![], vec![], vec![]);
         let mut several = BTreeSet::new();
         for new in self.globals(self.new) {
             if [self.old, self.new].iter().any(|of| self.has_several(*of, &new.name)) {
@@ -29,6 +29,10 @@ impl Pair<'_> {
             let Some(old) = self.globals(self.old).find(|old| old.name == new.name) else {
                 continue;
             };
+            if self.new.side.params.is_set_live(&new.name) {
+                told.push(new.name.as_str());
+                continue;
+            }
             match self.variable(old, new) {
                 Some(found) if self.merge_of(&new.name).is_some() => moved.extend(found),
                 Some(found) => copied.extend(found),
@@ -36,12 +40,15 @@ impl Pair<'_> {
             }
         }
         let exactness = match (copied.is_empty(), moved.is_empty()) {
+            (true, true) if left.is_empty() && several.is_empty() && !told.is_empty() => {
+                Exactness::Exact
+            }
             (true, true) => Exactness::Dropped,
             (true, false) => self.exactness(&moved),
             _ => Exactness::Copied,
         };
         let several: Vec<&str> = several.into_iter().collect();
-        let why = said(copied.len() + moved.len(), &left, &several);
+        let why = said(copied.len() + moved.len(), &left, &several, &told);
         plan(MapChange::Variables { copied, moved }, why, exactness)
     }
 
@@ -54,11 +61,8 @@ impl Pair<'_> {
         self.globals(of).filter(|global| global.name == name).nth(1).is_some()
     }
 
-    /// How one variable is carried over; none if its type changed. One that the operator set is not touched.
+    /// How one variable is carried over; none if its type changed.
     fn variable(&self, old: &Global, new: &Global) -> Option<Vec<FieldMove>> {
-        if self.new.side.params.is_set_live(&new.name) {
-            return Some(Vec::new());
-        }
         let place = |global: &Global| {
             let offset = u32::try_from(global.offset).ok()?;
             Some(FieldSpan { offset, width: u32::try_from(global.size).ok()? })
@@ -99,8 +103,9 @@ fn moved(
     Some(common.into_iter().map(inside).collect())
 }
 
-fn said(carried: usize, left: &[&str], several: &[&str]) -> String {
+fn said(carried: usize, left: &[&str], several: &[&str], told: &[&str]) -> String {
     let mut why = match carried {
+        0 if !told.is_empty() && left.is_empty() && several.is_empty() => String::new(),
         1 => "1 variable is carried over by name".to_owned(),
         several => format!("{several} variables are carried over by name"),
     };
@@ -109,6 +114,10 @@ fn said(carried: usize, left: &[&str], several: &[&str]) -> String {
     }
     if !several.is_empty() {
         why += &format!("; not those of which several have one name: {}", several.join(", "));
+    }
+    if !told.is_empty() {
+        let and = if why.is_empty() { "" } else { "; " };
+        why += &format!("{and}{} as the operator set it", told.join(", "));
     }
     why
 }

@@ -1,6 +1,6 @@
 //! One test's own folders, pins and packages, and the child processes that are the daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -247,12 +247,12 @@ impl Job {
 
     pub fn install(&self) -> Request {
         let params = BTreeMap::from([("pid".to_owned(), self.pid.to_string())]);
-        Request { service: Self::service(), params }
+        Request { service: Self::service(), params, unset: BTreeSet::new() }
     }
 
     /// The same in another spelling, which is another configuration.
     pub fn install_again(&self) -> Request {
         let params = BTreeMap::from([("pid".to_owned(), format!("{:#x}", self.pid))]);
-        Request { service: Self::service(), params }
+        Request { service: Self::service(), params, unset: BTreeSet::new() }
     }
 }
