@@ -11,7 +11,7 @@ use skep_spec::{Digest, PackageRef};
 use crate::cache::{Cache, Used};
 use crate::channel;
 use crate::config::Config;
-use crate::error::{Context as _, Result, failed};
+use crate::error::{Result, failed};
 use crate::named;
 use crate::options::{PlaceOptions, Transport};
 use crate::output::Output;

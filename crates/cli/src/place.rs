@@ -1,7 +1,6 @@
 //! Where a package is: an OCI layout on disk, a file that `skep bundle` made, or a reference to a registry.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use skep_oci::archive::{self, BundleError};

@@ -121,6 +121,9 @@ fn near(value: &str, names: &[String]) -> String {
     }
 }
 
+/// A section, an offset into it, and the bytes that go there.
+type Written<'f> = (&'f str, usize, Vec<u8>);
+
 /// Holds the parameters of a manifest, with their defaults, against the objects that they set.
 ///
 /// # Errors
@@ -196,10 +199,7 @@ impl Binding<'_> {
     ///
     /// # Errors
     /// As [`Self::check`].
-    pub fn write<'f>(
-        &self,
-        facts: &'f Facts,
-    ) -> Result<Option<(&'f str, usize, Vec<u8>)>, Misbound> {
+    pub fn write<'f>(&self, facts: &'f Facts) -> Result<Option<Written<'f>>, Misbound> {
         let Some(global) = self.variable(facts)? else { return Ok(None) };
         let bytes = self.bytes_of(facts, global)?;
         let offset = usize::try_from(global.offset).unwrap_or(usize::MAX);

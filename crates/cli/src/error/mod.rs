@@ -32,9 +32,6 @@ pub enum Kind {
     Interrupted,
 }
 
-/// The exit status of what a signal stopped.
-pub const INTERRUPTED: u8 = 130;
-
 /// A failed command.
 #[derive(Debug)]
 pub struct Error {
