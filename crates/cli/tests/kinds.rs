@@ -305,7 +305,7 @@ fn what_the_xdp_template_says_next_works_and_shows_counts() {
     let made = node.run(&["new", "acme/count", "--template", "xdp"]);
     let next = made.trim().split_once("Next: skep ").unwrap().1.to_owned();
     let script = format!(
-        "set -e; ip link set lo up; SKEP {next} --btf host -o FORM & run=$!; \
+        "set -e; ip link set lo up; SKEP {next} --btf host --output FORM & run=$!; \
          until ip -o link show lo | grep -q xdp; do kill -0 $run; done; \
          echo one >/dev/udp/127.0.0.1/9; kill -TERM $run; wait $run"
     );
