@@ -38,7 +38,8 @@ fn writes(
     manifest: &Manifest,
 ) -> Result<Vec<(Range<usize>, Vec<u8>)>, ObjectError> {
     let params = manifest.param.iter().filter(|(_, param)| param.default.is_some());
-    let bound = params.flat_map(|(name, param)| bindings(name, param, param.default.as_ref(), false));
+    let bound =
+        params.flat_map(|(name, param)| bindings(name, param, param.default.as_ref(), false));
     let mut written = bound.filter_map(|binding| binding.write(facts).ok().flatten()).peekable();
     if written.peek().is_none() {
         return Ok(Vec::new());
