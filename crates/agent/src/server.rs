@@ -176,7 +176,7 @@ async fn events(
     let Query(watch) = watch?;
     let name = service(&name)?;
     let stream = blocking(shared.node, move |node| node.events(&name, watch.follow)).await?;
-    let (sender, receiver) = mpsc::channel::<Bytes>(64);
+    let (sender, receiver) = mpsc::channel::<Bytes>(PIECES);
     std::thread::Builder::new()
         .name("events".to_owned())
         .stack_size(256 << 10)
@@ -190,6 +190,12 @@ async fn events(
 
 /// Records that are sent in one piece.
 const BATCH: u64 = 256;
+
+/// Bytes after which a piece is sent; the last record of one may be longer.
+const PIECE: usize = 64 << 10;
+
+/// Pieces that wait for a reader: until it takes one, no more records become text.
+const PIECES: usize = 4;
 
 /// How soon a reader that is gone is noticed where no event comes.
 const LOOK: Duration = Duration::from_millis(200);
@@ -214,6 +220,9 @@ fn pour(stream: &EventStream, watch: Watch, sender: &mpsc::Sender<Bytes>) {
             }
             wait = Duration::ZERO;
             left -= 1;
+            if lines.len() >= PIECE {
+                break;
+            }
         }
         end |= left == 0;
         if stream.dropped() > dropped {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use skep_object::{Facts, carve, declared};
+use skep_object::{Facts, ObjectError, carve, declared, with_defaults};
 use skep_oci::registry::Part;
 use skep_oci::{archive, regular};
 use skep_spec::oci::{Descriptor, Index, MAX_DOCUMENT};
@@ -90,7 +90,9 @@ pub struct Subject {
     pub package: Option<Package>,
     /// What the skep.toml of a project says, for one that is no package yet.
     pub project: Option<Manifest>,
-    /// Its objects, unread.
+    /// What it is made for; a bare object says nothing of that.
+    pub architectures: Vec<Arch>,
+    /// Its objects, unread: one of a name for each architecture, or for several where they are the same.
     pub objects: Vec<ObjectBytes>,
 }
 
@@ -112,6 +114,8 @@ pub struct ObjectBytes {
     pub wrong: Kind,
     /// The ELF.
     pub bytes: Vec<u8>,
+    /// Architectures that it is for; none for a bare object.
+    pub architectures: Vec<Arch>,
 }
 
 /// A package's own words, held by its digest.
@@ -123,6 +127,9 @@ pub struct Package {
     pub digest: Digest,
     /// What it has objects for.
     pub architectures: Vec<Arch>,
+    /// What it has objects for too that are not here, so that nobody looks at them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Arch>,
     /// Key ids that signatures name. Whether to trust them is `skep verify`'s matter.
     pub signed_by: Vec<String>,
 }
@@ -138,9 +145,16 @@ impl ObjectBytes {
     /// # Errors
     /// It is no object.
     pub fn facts(&self, action: &str) -> Result<Facts> {
-        let wrong =
-            |error| Error::caused(self.wrong, format!("can't {action} {}", self.place), &error);
-        Facts::parse(&self.bytes).map_err(wrong)
+        Facts::parse(&self.bytes).map_err(|error| self.unreadable(action, &error))
+    }
+
+    fn unreadable(&self, action: &str, error: &ObjectError) -> Error {
+        Error::caused(self.wrong, format!("can't {action} {}", self.place), error)
+    }
+
+    /// Whether it is for an architecture, if it says which.
+    pub fn is_for(&self, arch: Option<Arch>) -> bool {
+        self.architectures.is_empty() || arch.is_none_or(|arch| self.architectures.contains(&arch))
     }
 }
 
@@ -150,15 +164,16 @@ impl Subject {
         self.package.as_ref().map(|package| &package.manifest).or(self.project.as_ref())
     }
 
-    /// What runs of one of its objects; all of an object that belongs to no package.
+    /// What runs of one of its objects, as the manifest's defaults set it; all of an object that belongs to no package.
     ///
     /// # Errors
     /// It is no object.
     pub fn running(&self, object: &ObjectBytes, action: &str) -> Result<Running> {
-        let all = object.facts(action)?;
         let Some(manifest) = self.manifest() else {
-            return Ok(Running { facts: all, left_out: BTreeSet::new() });
+            return Ok(Running { facts: object.facts(action)?, left_out: BTreeSet::new() });
         };
+        let all = with_defaults(&object.bytes, manifest);
+        let all = all.map_err(|error| object.unreadable(action, &error))?;
         let facts = declared::runs(manifest, &object.name, &all, &BTreeMap::new());
         let runs = |name: &str| facts.programs.iter().any(|program| program.name == name);
         let names = all.programs.iter().map(|program| &program.name);
@@ -166,21 +181,74 @@ impl Subject {
         Ok(Running { facts, left_out })
     }
 
-    /// Finds it.
+    /// Finds it; of a package for all architectures, or for one of them alone.
     ///
     /// # Errors
-    /// It is none of those, or cannot be read.
-    pub fn find(what: &OsStr, options: &PlaceOptions, config: &Config) -> Result<Self> {
+    /// It is none of those, cannot be read, or is not made for the architecture.
+    pub fn find(
+        what: &OsStr,
+        options: &PlaceOptions,
+        only: Option<Arch>,
+        config: &Config,
+    ) -> Result<Self> {
         let place = match Named::parse(what, &options.choice, config)? {
-            Named::File(path) => {
-                return Ok(Self { package: None, project: None, objects: file(&path)? });
-            }
-            Named::Project(folder) => return project(&folder),
+            Named::File(path) => return bare(&path, only),
+            Named::Project(folder) => return project(&folder, only),
             Named::Package(place) => place,
         };
         // By its digests; nobody is asked to trust it.
         let look = |_: &_, digest, bundles: &[_]| Ok((digest, signers(bundles)));
-        packaged(fetch(place, options, Part::Whole, config, look)?)
+        packaged(fetch(place, options, Part::Whole, config, look)?, only)
+    }
+}
+
+fn bare(path: &Path, only: Option<Arch>) -> Result<Subject> {
+    if only.is_some() {
+        let what = format!("--arch is for packages: '{}' is one file", path.display());
+        return Err(Error::usage(what));
+    }
+    let (package, project, architectures) = (None, None, Vec::new());
+    Ok(Subject { package, project, architectures, objects: file(path)? })
+}
+
+/// Those that are looked at: all, or the one that is asked for.
+fn chosen(what: &str, all: &[Arch], only: Option<Arch>) -> Result<Vec<Arch>> {
+    let Some(only) = only else { return Ok(all.to_vec()) };
+    if all.contains(&only) {
+        return Ok(vec![only]);
+    }
+    let error = Error::new(Kind::Failed, format!("{what} has nothing for {only}"));
+    Err(error.hint(format!("it is for {}", listed(all))))
+}
+
+/// Architectures in words.
+pub fn listed(architectures: &[Arch]) -> String {
+    architectures.iter().map(|arch| arch.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Objects by their names, each once for all architectures for which it is the same.
+#[derive(Default)]
+struct Gathered(Vec<ObjectBytes>);
+
+impl Gathered {
+    fn add(&mut self, name: &str, bytes: Vec<u8>, arch: Arch, place: String) {
+        let same = |object: &&mut ObjectBytes| object.name == name && object.bytes == bytes;
+        match self.0.iter_mut().find(same) {
+            Some(object) => object.architectures.push(arch),
+            None => self.0.push(ObjectBytes {
+                name: name.to_owned(),
+                place,
+                wrong: Kind::Failed,
+                bytes,
+                architectures: vec![arch],
+            }),
+        }
+    }
+
+    /// By name; those of one name by architecture.
+    fn objects(mut self) -> Vec<ObjectBytes> {
+        self.0.sort_by(|a, b| a.name.cmp(&b.name));
+        self.0
     }
 }
 
@@ -197,39 +265,46 @@ pub fn file(path: &Path) -> Result<Vec<ObjectBytes>> {
     // A file that is one object whole embeds none; of one that holds none, what is wrong with it is the answer.
     let is_whole = |range: &Range<usize>| range.start == 0;
     if ranges.is_empty() || matches!(ranges.as_slice(), [one] if is_whole(one)) {
-        return Ok(vec![ObjectBytes { name, place: shown, wrong, bytes }]);
+        let architectures = Vec::new();
+        return Ok(vec![ObjectBytes { name, place: shown, wrong, bytes, architectures }]);
     }
     let embedded = ranges.into_iter().enumerate().filter_map(|(at, range)| {
         let bytes = bytes.get(range)?.to_vec();
         let number = at + 1;
         let place = format!("object {number} in {shown}");
-        Some(ObjectBytes { name: format!("object{number}"), place, wrong, bytes })
+        let name = format!("object{number}");
+        Some(ObjectBytes { name, place, wrong, bytes, architectures: Vec::new() })
     });
     Ok(embedded.collect())
 }
 
 /// What `skep build` made of a project.
-fn project(folder: &Path) -> Result<Subject> {
+fn project(folder: &Path, only: Option<Arch>) -> Result<Subject> {
     let project = crate::commands::build::read(folder)?;
-    let mut objects = Vec::new();
+    let listed: BTreeSet<Arch> =
+        project.source.object.values().flat_map(|object| object.arch.iter().copied()).collect();
+    let architectures: Vec<Arch> = listed.into_iter().collect();
+    let wanted = chosen(&folder.display().to_string(), &architectures, only)?;
+    let mut objects = Gathered::default();
     for name in project.source.object.keys() {
-        let built: Vec<PathBuf> = Arch::ALL
-            .into_iter()
-            .map(|arch| project.built(name, arch))
-            .filter(|path| path.exists())
-            .collect();
-        let Some(path) = built.first() else {
+        let built = wanted.iter().map(|arch| (*arch, project.built(name, *arch)));
+        let built: Vec<(Arch, PathBuf)> = built.filter(|(_, path)| path.exists()).collect();
+        if built.is_empty() {
             return Err(Error::new(Kind::Failed, format!("{} is not built yet", folder.display()))
                 .hint(format!("skep build {}", folder.display())));
-        };
-        let named = |object| ObjectBytes { name: name.clone(), wrong: Kind::Failed, ..object };
-        objects.extend(file(path)?.into_iter().map(named));
+        }
+        for (arch, path) in built {
+            for object in file(&path)? {
+                objects.add(name, object.bytes, arch, object.place);
+            }
+        }
     }
     let manifest = project.source.resolve(&BTreeMap::new());
-    Ok(Subject { package: None, project: Some(manifest), objects })
+    let (package, project, objects) = (None, Some(manifest), objects.objects());
+    Ok(Subject { package, project, architectures: wanted, objects })
 }
 
-fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
+fn packaged(fetched: Fetched<(Digest, Vec<String>)>, only: Option<Arch>) -> Result<Subject> {
     let Fetched { store, reference, checked: (digest, signed_by), .. } = &fetched;
     let digest = *digest;
     let document = store.require(&digest, MAX_DOCUMENT as u64).map_err(failed)?;
@@ -240,22 +315,28 @@ fn packaged(fetched: Fetched<(Digest, Vec<String>)>) -> Result<Subject> {
     // A bundle may be made for some platforms only; where none is there, what is missing is said.
     let there = arches(index.manifests.iter().filter(|entry| store.has(&entry.digest)).collect());
     let all = arches(index.manifests.iter().collect());
-    let architectures = if there.is_empty() { all } else { there };
-    let arch = Arch::host()
-        .filter(|host| architectures.contains(host))
-        .or_else(|| architectures.first().copied());
-    let arch =
-        arch.ok_or_else(|| Error::new(Kind::Failed, format!("{reference} has nothing for Linux")))?;
-    let package = admit(Verified::unsigned(digest), store, arch, reference).map_err(failed)?;
-    let package = package.into_inner();
-    let objects = package.objects.into_iter().map(|(name, bytes)| {
-        let place = format!("the object '{name}'");
-        ObjectBytes { name, place, wrong: Kind::Failed, bytes }
-    });
-    let objects = objects.collect();
-    let (manifest, signed_by) = (package.manifest, signed_by.clone());
-    let package = Package { manifest, digest, architectures, signed_by };
-    Ok(Subject { package: Some(package), project: None, objects })
+    let architectures = if there.is_empty() { all.clone() } else { there };
+    let absent = all.into_iter().filter(|arch| !architectures.contains(arch)).collect();
+    let looked_at = chosen(&reference.to_string(), &architectures, only)?;
+    let (mut objects, mut manifest) = (Gathered::default(), None);
+    for arch in &looked_at {
+        let package = admit(Verified::unsigned(digest), store, *arch, reference);
+        let package = package.map_err(failed)?.into_inner();
+        for (name, bytes) in package.objects {
+            let place = match looked_at.len() {
+                1 => format!("the object '{name}'"),
+                _ => format!("the object '{name}' for {arch}"),
+            };
+            objects.add(&name, bytes, *arch, place);
+        }
+        manifest.get_or_insert(package.manifest);
+    }
+    let manifest = manifest
+        .ok_or_else(|| Error::new(Kind::Failed, format!("{reference} has nothing for Linux")))?;
+    let signed_by = signed_by.clone();
+    let package = Package { manifest, digest, architectures, absent, signed_by };
+    let (project, objects) = (None, objects.objects());
+    Ok(Subject { package: Some(package), project, architectures: looked_at, objects })
 }
 
 /// The keys that signatures name, each once.

@@ -7,7 +7,7 @@ use skep_spec::Target;
 use skep_spec::manifest::{Manifest, Permissions, Program};
 use skep_spec::param::{Value, parse_size, substitute};
 
-use crate::permissions::{self, Summary};
+use crate::permissions::{self, Power, Summary};
 use crate::program::target_of;
 use crate::{Facts, Memory, ProgramFacts};
 
@@ -145,6 +145,34 @@ fn at_targets(own: &[&Program], program: ProgramFacts) -> Vec<ProgramFacts> {
     };
     let more = targets.map(|target| ProgramFacts { target, ..bare.clone() });
     std::iter::once(ProgramFacts { target, ..program }).chain(more).collect()
+}
+
+/// What an object may do, with its hooks where the defaults of parameters put them. Of a target whose parameters have
+/// none, and of the powers that another place would give, the target as it is written counts.
+#[must_use]
+pub fn summary(manifest: Option<&Manifest>, facts: &Facts) -> Summary {
+    let mut summary = permissions::derive(facts);
+    let Some(manifest) = manifest else { return summary };
+    let hooks = std::mem::take(&mut summary.hooks);
+    let mut powers: BTreeSet<Power> = summary.powers.iter().copied().collect();
+    for written in hooks {
+        let hook = place(manifest, &written).unwrap_or(written);
+        powers.extend(permissions::powers_of_hook(&target_of(&hook)));
+        summary.hooks.insert(hook);
+    }
+    summary.powers = powers.into_iter().collect();
+    summary
+}
+
+/// Where the defaults of parameters put a target that is written with some; none of one without, or where one has no
+/// default.
+#[must_use]
+pub fn place(manifest: &Manifest, written: &str) -> Option<String> {
+    if !written.contains("${") {
+        return None;
+    }
+    let placed = substitute(written, &values(manifest, &BTreeMap::new())).ok()?;
+    Some(target_of(&placed).to_string())
 }
 
 fn values(manifest: &Manifest, given: &BTreeMap<String, String>) -> BTreeMap<String, Value> {

@@ -12,6 +12,7 @@ mod calls;
 pub mod carve;
 mod core_kind;
 pub mod declared;
+mod defaults;
 pub mod difference;
 pub mod disasm;
 mod elf;
@@ -49,6 +50,7 @@ mod writers;
 
 pub use btf::{Btf, TypeId};
 pub use core_kind::CoreKind;
+pub use defaults::with_defaults;
 pub use facts::{Facts, ObjectError};
 pub use fit::{Unfit, fit};
 pub use global::Global;

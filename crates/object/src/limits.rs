@@ -33,10 +33,14 @@ pub const CORE_RELOCATIONS: usize = 1 << 16;
 pub const TYPE_DEPTH: usize = 32;
 /// Most fields of a record, nested ones included.
 pub const RECORD_FIELDS: usize = 4096;
-/// Most bytes of the paths of all members and elements of a type that is compared.
+/// Most bytes of the paths of all members and elements of a type that is compared, and of all members of a record's.
 pub const PATH_BYTES: usize = 1 << 20;
 /// Most bytes of names, of members and enumerators, that one record repeats.
 pub const RECORD_NAMES: usize = 1 << 20;
+/// Most bytes of JSON of one record.
+pub const JSON_BYTES: usize = 4 << 20;
+/// Most bytes of the fields that are told of all maps of two versions together.
+pub const TOLD_BYTES: usize = 4 << 20;
 /// Most programs of an object.
 pub const PROGRAMS: usize = 1024;
 /// Most calls and references of all functions of an object, each kind once a function.

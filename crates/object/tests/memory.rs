@@ -272,15 +272,21 @@ fn deep(numbers: u32) -> Btf {
 }
 
 /// Of an object that was read: long paths of many fields, and many fields of one enumeration.
-fn types_read() -> [(&'static str, usize); 2] {
+fn types_read() -> [(&'static str, usize); 3] {
     let (none, plain) = (BTreeMap::new(), BTreeMap::new());
     let (old, new) = (deep(2000), deep(1999));
     let (paths, differ) = added(|| {
         let change = compare(&old, TypeId(30), &new, TypeId(30), &none);
         matches!(change, LayoutChange::Incompatible(_))
     });
+    let (columns, is_read) = added(|| Decoder::new(&old, TypeId(30), &plain).is_ok());
+    assert!(!is_read);
     let types = of_one_enumeration(4000, 0xffff);
     let (names, is_read) = added(|| Decoder::new(&types, TypeId(2), &plain).is_ok());
     assert!(differ && is_read);
-    [("paths of leaves", paths), ("fields of one enumeration", names)]
+    [
+        ("paths of leaves", paths),
+        ("paths of columns", columns),
+        ("fields of one enumeration", names),
+    ]
 }

@@ -108,6 +108,26 @@ pub fn covers_memory(allowed: &str, needed: u64) -> bool {
     param::parse_size(allowed).is_some_and(|allowed| i128::from(needed) <= allowed)
 }
 
+/// Whether `new` covers something that `old` does not.
+#[must_use]
+pub fn allow_more(old: &Permissions, new: &Permissions) -> bool {
+    let is_covered = |list: &[String], one: &String| covers_name(list, one);
+    let hook = |one: &String| {
+        let kind = one.split(['/', '.']).next().unwrap_or_default();
+        is_covered(&old.hooks, one) || old.hooks.iter().any(|own| own == kind && kind != one)
+    };
+    let memory = |text: &Option<String>| text.as_deref().map(param::parse_size);
+    let more_memory = match (memory(&old.map_memory), memory(&new.map_memory)) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(old), Some(new)) => new > old,
+    };
+    more_memory
+        || !new.hooks.iter().all(hook)
+        || !new.helpers.iter().all(|one| is_covered(&old.helpers, one))
+        || !new.kfuncs.iter().all(|one| is_covered(&old.kfuncs, one))
+}
+
 /// A pattern with `*` at its end matches the rest.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {

@@ -162,6 +162,14 @@ impl Node {
         texts.filter(|text| text.contains("link_id:")).count()
     }
 
+    /// Bytes of skepd by a line of its status: `VmRSS:`, `VmHWM:`.
+    pub fn memory(&self, line: &str) -> u64 {
+        let status = format!("/proc/{}/status", self.daemon.as_ref().unwrap().id());
+        let status = fs::read_to_string(status).unwrap();
+        let found = status.lines().find_map(|l| l.strip_prefix(line)).unwrap();
+        found.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     /// A path as skepd sees it, which may have mounts of its own.
     pub fn inside(&self, name: &str) -> PathBuf {
         let root = format!("/proc/{}/root", self.daemon.as_ref().unwrap().id());

@@ -10,8 +10,12 @@ use skep_spec::param::{Value, parse_size};
 
 use super::Version;
 use crate::event::event_type;
-use crate::layout::{FieldChange, FieldClass, FieldPair, LayoutChange, compare, fields};
+use crate::layout::{FieldAt, FieldChange, FieldClass, FieldPair, LayoutChange, compare, fields};
+use crate::limits::TOLD_BYTES;
 use crate::{Btf, MapFacts, MapKind, MapOrigin, TypeId};
+
+/// Most bytes of a reason where all maps together tell too much.
+const WHY_BYTES: usize = 256;
 
 /// A map of either version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,13 +84,35 @@ impl fmt::Display for Keeps {
 pub(super) fn maps(old: Version<'_>, new: Version<'_>) -> Vec<MapDifference> {
     let maps = old.facts.maps.iter().chain(&new.facts.maps);
     let names: BTreeSet<&str> = maps.map(|map| map.name.as_str()).collect();
-    let difference = |name: &str| match (old.facts.map(name), new.facts.map(name)) {
-        (Some(before), Some(after)) => Some(Pair { old, new, before, after }.difference()),
+    let mut left = TOLD_BYTES;
+    let mut difference = |name: &str| match (old.facts.map(name), new.facts.map(name)) {
+        (Some(before), Some(after)) => {
+            let mut map = Pair { old, new, before, after }.difference();
+            map.leave_room(&mut left);
+            Some(map)
+        }
         (None, Some(_)) => Some(alone(name, Keeps::New)),
         (Some(_), None) => Some(alone(name, Keeps::Gone)),
         (None, None) => None,
     };
-    names.into_iter().filter_map(difference).collect()
+    names.into_iter().filter_map(&mut difference).collect()
+}
+
+impl MapDifference {
+    /// Leaves out its fields where all maps together tell too much.
+    fn leave_room(&mut self, left: &mut usize) {
+        let place = |at: &Option<FieldAt>| at.as_ref().map_or(0, |at| at.ty.len());
+        let bytes = |field: &FieldChange| field.name.len() + place(&field.old) + place(&field.new);
+        let fields = self.key.iter().chain(&self.value).map(bytes).sum::<usize>();
+        match left.checked_sub(fields + self.why.len()) {
+            Some(rest) => *left = rest,
+            None => {
+                (self.key, self.value) = (Vec::new(), Vec::new());
+                self.why.truncate(self.why.floor_char_boundary(WHY_BYTES));
+                self.attributes.push("fields that changed: too many to tell".to_owned());
+            }
+        }
+    }
 }
 
 fn alone(name: &str, keeps: Keeps) -> MapDifference {
@@ -293,5 +319,28 @@ impl Version<'_> {
             Value::Bool(_) => None,
         });
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(map.max_entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_told_while_there_is_room() {
+        let field = FieldChange {
+            name: "n".repeat(10),
+            class: FieldClass::Added,
+            old: None,
+            new: Some(FieldAt { offset: 0, size: 8, ty: "t".repeat(10) }),
+        };
+        let mut map = MapDifference { value: vec![field], ..alone("m", Keeps::Movable) };
+        let mut left = 25;
+        map.leave_room(&mut left);
+        assert_eq!((left, map.value.len(), map.attributes.len()), (5, 1, 0));
+        map.why = "w".repeat(1 << 20);
+        map.leave_room(&mut left);
+        assert_eq!((left, map.value.len(), map.why.len()), (5, 0, WHY_BYTES));
+        assert_eq!(map.attributes, ["fields that changed: too many to tell"]);
     }
 }

@@ -9,13 +9,14 @@ use skep_spec::Manifest;
 
 pub use map::{Keeps, MapDifference};
 
-use crate::permissions::{Power, derive};
-use crate::{Btf, Facts, Global, Memory, ProgramFacts, TypeId};
+use crate::declared::{place, summary};
+use crate::permissions::{Power, reasons};
+use crate::{Btf, Facts, Global, Guard, Memory, ProgramFacts, TypeId};
 
 /// What changed between two versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
-    /// Attach targets.
+    /// Attach targets, where the defaults of parameters put them.
     pub hooks: Changed<String>,
     /// Helpers without `bpf_`.
     pub helpers: Changed<String>,
@@ -23,6 +24,9 @@ pub struct Difference {
     pub kfuncs: Changed<String>,
     /// What it may do, the gravest first.
     pub powers: Changed<Power>,
+    /// Powers of both versions that a constant keeps off in the old one alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub woken: Vec<Power>,
     /// Programs with calls that cannot be followed.
     pub unknown_calls: Changed<String>,
     /// Bytes of all maps, before and after.
@@ -103,26 +107,34 @@ impl Difference {
         let (before, after) = (old.into(), new.into());
         let maps = map::maps(before, after);
         let (old, new) = (before.facts, after.facts);
-        let (before, after) = (derive(old), derive(new));
+        let programs = changes(&programs(before), &programs(after));
+        let (before, after) =
+            (summary(before.manifest, before.facts), summary(after.manifest, after.facts));
         let powers = |powers: &[Power]| powers.iter().copied().collect::<BTreeSet<_>>();
+        let (had, has) = (powers(&before.powers), powers(&after.powers));
         let license =
             (old.license != new.license).then(|| [old.license.clone(), new.license.clone()]);
         Self {
             hooks: Changed::between(&before.hooks, &after.hooks),
             helpers: Changed::between(&before.helpers, &after.helpers),
             kfuncs: Changed::between(&before.kfuncs, &after.kfuncs),
-            powers: Changed::between(&powers(&before.powers), &powers(&after.powers)),
+            woken: asleep(old)
+                .difference(&asleep(new))
+                .filter(|p| has.contains(p))
+                .copied()
+                .collect(),
+            powers: Changed::between(&had, &has),
             unknown_calls: Changed::between(&before.unknown_calls, &after.unknown_calls),
             memory: [before.map_memory, after.map_memory],
             license,
-            programs: changes(&programs(old), &programs(new)),
+            programs,
             maps,
             variables: changes(&variables(old), &variables(new)),
         }
     }
 
-    /// Whether the new version may do more than the old one: more hooks, helpers, kfuncs or powers, calls that cannot be
-    /// followed, or more memory.
+    /// Whether the new version may do more than the old one: more hooks, helpers, kfuncs or powers, powers that were off,
+    /// calls that cannot be followed, or more memory.
     #[must_use]
     pub fn is_wider(&self) -> bool {
         let [before, after] = self.memory;
@@ -130,6 +142,7 @@ impl Difference {
             || !self.helpers.added.is_empty()
             || !self.kfuncs.added.is_empty()
             || !self.powers.added.is_empty()
+            || !self.woken.is_empty()
             || !self.unknown_calls.added.is_empty();
         more || after.once > before.once || after.per_cpu > before.per_cpu
     }
@@ -146,13 +159,26 @@ pub fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -
     names.into_iter().filter_map(change).collect()
 }
 
-fn programs(facts: &Facts) -> BTreeMap<String, String> {
+/// Powers that a constant keeps off, whatever gives them.
+fn asleep(facts: &Facts) -> BTreeSet<Power> {
+    let is_off = |guard: &Guard| matches!(guard, Guard::Constant { off: true, .. });
+    let all = reasons(facts);
+    let (off, on): (Vec<_>, Vec<_>) =
+        all.iter().partition(|reason| reason.guards.iter().any(is_off));
+    let on: BTreeSet<Power> = on.iter().map(|reason| reason.power).collect();
+    off.iter().map(|reason| reason.power).filter(|power| !on.contains(power)).collect()
+}
+
+fn programs(version: Version<'_>) -> BTreeMap<String, String> {
     let described = |program: &ProgramFacts| {
         let asked = if program.autoload { "" } else { ", only if asked" };
-        format!("{}, {} instructions{asked}", program.target, program.insns)
+        let written = program.target.to_string();
+        let place = version.manifest.and_then(|manifest| place(manifest, &written));
+        let target = place.map_or(written.clone(), |place| format!("{place} ({written})"));
+        format!("{target}, {} instructions{asked}", program.insns)
     };
     let mut all: BTreeMap<String, String> = BTreeMap::new();
-    for program in &facts.programs {
+    for program in &version.facts.programs {
         let one = all.entry(program.name.clone()).or_default();
         let and = if one.is_empty() { "" } else { "; " };
         *one = format!("{one}{and}{}", described(program));

@@ -6,6 +6,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::plan::{Field, Shape};
 use super::scalar::{Meaning, Scalar};
+use crate::limits::JSON_BYTES;
 
 /// A value and its plan, to be serialised.
 ///
@@ -22,10 +23,37 @@ impl<'a> Record<'a> {
         Self { shape, data }
     }
 
-    /// The JSON text on one line.
+    /// The JSON text on one line; the bytes of a record whose text would have more than [`JSON_BYTES`].
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|_| "null".to_owned())
+        self.within(JSON_BYTES).unwrap_or_else(|| format!(r#"{{"bytes":"{}"}}"#, Hex(self.data)))
+    }
+
+    /// The JSON text, if it has at most so many bytes.
+    pub(super) fn within(&self, most: usize) -> Option<String> {
+        let mut out = Bounded { text: Vec::new(), most };
+        serde_json::to_writer(&mut out, self).ok()?;
+        String::from_utf8(out.text).ok()
+    }
+}
+
+/// Text that ends at a number of bytes: names stand in it as often as a record has elements.
+struct Bounded {
+    text: Vec<u8>,
+    most: usize,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.text.len() + bytes.len() > self.most {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use skep_spec::manifest;
 
-use crate::{Btf, TypeId};
+use crate::{Btf, TypeId, limits};
 
 pub use choose::{event_type, namesakes};
 pub use format::{Clock, Format};
@@ -54,12 +54,12 @@ pub enum DecoderError {
         /// The struct.
         ty: String,
     },
-    /// Too many fields or too deep.
+    /// Too many fields, too deep, or names that are too long.
     #[error("a {ty} has more than {most} {what}")]
     Limit {
         /// The type.
         ty: String,
-        /// Fields or levels.
+        /// Fields, levels, or bytes of paths.
         what: &'static str,
         /// The limit.
         most: usize,
@@ -219,12 +219,21 @@ impl Decoder {
         self.columns.iter().map(|leaf| &leaf.column)
     }
 
-    /// The cells of a table, one for each column; empty beyond the end of `data`.
+    /// The cells of a table, one for each column; empty beyond the end of `data`, `…` where they are too long together.
     ///
     /// Control characters are escaped, so that a record cannot speak to the terminal.
     #[must_use]
     pub fn row(&self, data: &[u8]) -> Vec<String> {
-        self.columns.iter().map(|leaf| leaf.cell(&self.shape, data, self.clock)).collect()
+        let mut bytes = 0;
+        let cell = |leaf: &table::Leaf| {
+            if bytes > limits::JSON_BYTES {
+                return "…".to_owned();
+            }
+            let cell = leaf.cell(&self.shape, data, self.clock);
+            bytes += cell.len();
+            cell
+        };
+        self.columns.iter().map(cell).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use super::DecoderError;
 use super::format::{self, Format};
 use super::scalar::{Enums, Scalar, is_number};
 use crate::btf::{Array, Int, Kind, Member};
-use crate::limits::{RECORD_FIELDS, RECORD_NAMES, TYPE_DEPTH};
+use crate::limits::{PATH_BYTES, RECORD_FIELDS, RECORD_NAMES, TYPE_DEPTH};
 use crate::{Btf, TypeId};
 
 /// How a value looks in memory.
@@ -95,7 +95,7 @@ pub(super) fn compile(
     formats: &BTreeMap<String, manifest::Field>,
 ) -> Result<Shape, DecoderError> {
     let (enums, used) = (Enums::default(), Vec::new());
-    let mut compiler = Compiler { btf, root: ty, formats, used, fields: 0, enums };
+    let mut compiler = Compiler { btf, root: ty, formats, used, fields: 0, paths: 0, enums };
     let shape = compiler.shape(ty, "", TYPE_DEPTH, true)?;
     if shape.names() > RECORD_NAMES {
         return Err(compiler.limit("bytes of names in a record", RECORD_NAMES));
@@ -117,6 +117,8 @@ struct Compiler<'a> {
     formats: &'a BTreeMap<String, manifest::Field>,
     used: Vec<&'a String>,
     fields: usize,
+    /// Bytes of the paths of all members.
+    paths: usize,
     enums: Enums,
 }
 
@@ -201,6 +203,10 @@ impl<'a> Compiler<'a> {
                 continue;
             }
             let path = join(path, name);
+            self.paths += path.len();
+            if self.paths > PATH_BYTES {
+                return Err(self.limit("bytes in the paths of its fields", PATH_BYTES));
+            }
             let format = self.format(&path, member.ty)?;
             let shape = match &format {
                 Some(format) if format.takes_bytes(self.size(member.ty)) => {

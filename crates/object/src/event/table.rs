@@ -11,6 +11,9 @@ use super::json::{Float, Hex, Record, hex, text};
 use super::plan::Shape;
 use super::scalar::Meaning;
 
+/// Most bytes of a cell that shows a whole array.
+const CELL_BYTES: usize = 64 << 10;
+
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
@@ -108,7 +111,8 @@ fn cell(
         Shape::Raw => Hex(data).to_string(),
         Shape::Bytes { size, big_endian } => hex(data.get(..*size)?, *big_endian),
         Shape::Array { .. } | Shape::Struct(_) => {
-            shown(&Record::new(shape, data).to_json()).into_owned()
+            let json = Record::new(shape, data).within(CELL_BYTES);
+            shown(&json.unwrap_or_else(|| "…".to_owned())).into_owned()
         }
     })
 }

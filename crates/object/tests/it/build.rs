@@ -32,3 +32,10 @@ pub fn object(file: &str, flags: &[&str]) -> Vec<u8> {
 pub fn facts(file: &str, flags: &[&str]) -> Facts {
     Facts::parse(&object(file, flags)).unwrap()
 }
+
+/// An object of the standard, whose names are as long as names may be.
+pub fn long() -> Facts {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = path.join("../../spec/vectors/files/objects/long.o");
+    Facts::parse(&std::fs::read(path).unwrap()).unwrap()
+}

@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use skep_object::MapKind;
+use skep_object::declared::{runs, summary};
 use skep_object::difference::{Difference, Keeps, Version};
 use skep_object::permissions::Power;
+use skep_object::{MapKind, with_defaults};
 use skep_spec::Manifest;
 
-use crate::build::facts;
+use crate::build::{facts, object};
 
 fn version(number: u32) -> skep_object::Facts {
     facts("layouts.c", &[&format!("-DVERSION={number}")])
@@ -141,4 +142,70 @@ fn maps_of_devices_sockets_and_stacks_are_each_versions_own() {
         let map = difference.maps.iter().find(|map| map.name == "map").unwrap();
         assert_eq!(map.keeps, Keeps::Own, "{kind}: {}", map.why);
     }
+}
+
+#[test]
+fn what_a_default_switches_on_is_not_off_and_makes_a_version_wider() {
+    let bytes = object("jumps.c", &[]);
+    let param = |default| {
+        manifest(&format!(
+            "[param.loud]\ntype = \"int\"\nrodata = \"verbose\"\ndefault = {default}\n"
+        ))
+    };
+    let (quiet, loud) = (param("0"), param("1"));
+    let read = |manifest: &Manifest| with_defaults(&bytes, manifest).unwrap();
+    let guards = |facts: &skep_object::Facts| {
+        let uses = &facts.program("off").unwrap().uses;
+        let signal = uses.iter().find(|used| used.name == "send_signal").unwrap();
+        signal.guards.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(guards(&read(&quiet)), ["off unless verbose is changed"]);
+    assert_eq!(guards(&read(&loud)), ["depends on verbose"]);
+    let verbose = |facts: &skep_object::Facts| facts.global("verbose").unwrap().initial.clone();
+    assert_eq!(verbose(&read(&loud)), [1, 0, 0, 0]);
+    // Of a default that does not fit nothing is written: it cannot be installed.
+    assert_eq!(verbose(&read(&param("5000000000"))), [0; 4]);
+
+    let keep = |manifest: &Manifest| {
+        let mut facts = read(manifest);
+        facts.programs.retain(|program| program.name == "off");
+        facts
+    };
+    let (off, on) = (keep(&quiet), keep(&loud));
+    let difference = Difference::between(&off, &on);
+    assert_eq!(
+        (difference.woken.as_slice(), difference.is_wider()),
+        (&[Power::SendsSignals][..], true)
+    );
+    assert!(
+        !Difference::between(&on, &off).is_wider() && !Difference::between(&on, &on).is_wider()
+    );
+    let fields = difference.maps.iter().flat_map(|map| &map.value);
+    assert_eq!(fields.count(), 0, "variables are told by themselves");
+}
+
+#[test]
+fn a_hook_is_where_the_default_of_its_parameter_puts_it() {
+    let facts = facts("facts.c", &[]);
+    let at = |place: &str| {
+        manifest(&format!(
+            "[param.at]\ntype = \"string\"\ndefault = \"{place}\"\n\
+             [program.p]\nfunction = \"on_exec\"\ntarget = \"cgroup/${{param.at}}\"\n"
+        ))
+    };
+    let (old, new) = (at("dev"), at("connect4"));
+    let run = |manifest: &Manifest| runs(manifest, "layouts", &facts, &BTreeMap::new());
+    let (before, after) = (run(&old), run(&new));
+    let difference = Difference::between(
+        Version { facts: &before, manifest: Some(&old) },
+        Version { facts: &after, manifest: Some(&new) },
+    );
+    assert_eq!(difference.hooks.added, ["cgroup/connect4"]);
+    assert_eq!(difference.hooks.removed, ["cgroup/dev"]);
+    assert_eq!(difference.powers.added, [Power::ControlsTraffic, Power::ReadsTraffic]);
+    assert!(difference.is_wider());
+    let told = difference.programs[0].new.as_deref().unwrap();
+    assert!(told.starts_with("cgroup/connect4 (cgroup/${param.at}), "), "{told}");
+    // The parameter may choose others, whose powers count too.
+    assert!(summary(Some(&new), &after).powers.contains(&Power::ControlsCgroups));
 }

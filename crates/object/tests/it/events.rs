@@ -7,7 +7,7 @@ use skep_object::{Facts, TypeId};
 use skep_spec::manifest::{Field, Manifest, When};
 use skep_spec::param::Value;
 
-use crate::build::facts;
+use crate::build::{facts, long};
 
 fn records() -> Facts {
     facts("records.c", &[])
@@ -294,4 +294,26 @@ fn a_map_that_is_only_an_s_and_a_union_are_told_apart() {
     let at = bytes.windows(4).position(|word| word == union).unwrap();
     bytes[at + 3] = 4;
     assert_eq!(chosen(&bytes, "x").as_deref(), Some("struct either"));
+}
+
+#[test]
+fn a_record_whose_json_would_be_too_long_is_shown_as_bytes() {
+    let facts = long();
+    let decoder = decoder(&facts, "wide", &[]).unwrap();
+    let json = |record: &[u8]| decoder.decode(record).to_json();
+    assert_eq!(json(&[255; 2000]), format!(r#"{{"bytes":"{}"}}"#, "ff".repeat(2000)));
+    let part = json(&[7; 2000]);
+    assert!(part.starts_with(r#"{"one":{"a00":[7,7,"#) && part.len() < 4 << 20, "{}", part.len());
+    let row = decoder.row(&[7; 2000]);
+    let bytes = row.iter().map(String::len).sum::<usize>();
+    assert!(row.len() == 600 && bytes < 5 << 20, "{} cells, {bytes} bytes", row.len());
+    let row = decoder.row(&[255; 2000]);
+    assert_eq!(row.last().unwrap(), "…", "beyond what a row may have");
+}
+
+#[test]
+fn paths_that_are_too_long_make_no_columns() {
+    let error = decoder(&long(), "deep", &[]).unwrap_err();
+    let said = "a struct deep has more than 1048576 bytes in the paths of its fields";
+    assert_eq!(error.to_string(), said);
 }

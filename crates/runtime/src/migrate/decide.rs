@@ -11,6 +11,9 @@ use crate::load::MapPlace;
 use crate::params::Params;
 use crate::plan::{Exactness, MapChange, MapPlan};
 
+/// Most bytes of the names of all that one upgrade moves: a plan is written down, and told.
+const NAME_BYTES: usize = 1 << 20;
+
 /// One version: its objects and its manifest, and the names of its maps.
 #[derive(Clone, Copy)]
 pub(crate) struct Side<'a> {
@@ -48,7 +51,39 @@ pub(crate) fn decide(
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() { Ok(plans) } else { Err(MigrateError { problems }) }
+    let names = plans.values().map(|plan| name_bytes(&plan.change)).sum::<usize>();
+    if names > NAME_BYTES {
+        problems.push(format!(
+            "the fields and variables that would move have names of {names} bytes, with those of what they are in: at most \
+             {NAME_BYTES} bytes are moved at once. Give their maps upgrade = \"reset\", or shorter names"
+        ));
+    }
+    if problems.is_empty() { Ok(plans) } else { Err(MigrateError { problems: bounded(problems) }) }
+}
+
+fn name_bytes(change: &MapChange) -> usize {
+    let (some, more) = match change {
+        MapChange::Migrate { fields } => (&fields[..], &[][..]),
+        MapChange::Variables { copied, moved } => (&copied[..], &moved[..]),
+        _ => return 0,
+    };
+    some.iter().chain(more).map(|field| field.name.len()).sum()
+}
+
+/// As many as fit an answer.
+fn bounded(mut problems: Vec<String>) -> Vec<String> {
+    let mut bytes = 0;
+    let fits = |problem: &&String| {
+        bytes += problem.len();
+        bytes <= NAME_BYTES
+    };
+    let told = problems.iter().take_while(fits).count().max(1);
+    let more = problems.len() - told;
+    problems.truncate(told);
+    if more > 0 {
+        problems.push(format!("and {more} more"));
+    }
+    problems
 }
 
 fn versions(side: Side<'_>) -> BTreeMap<String, Version<'_>> {

@@ -1,5 +1,6 @@
 //! `skep diff`.
 
+mod objects;
 mod page;
 
 use std::collections::BTreeMap;
@@ -7,19 +8,19 @@ use std::ffi::{OsStr, OsString};
 
 use clap::Args;
 use serde::Serialize;
-use skep_object::difference::{Change, Difference, Version, changes};
-use skep_spec::{Manifest, PackageRef};
+use skep_object::difference::{Change, Difference, changes};
+use skep_spec::{Arch, Manifest, PackageRef, permission};
 
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::options::{Choice, PlaceOptions, Transport};
 use crate::output::Output;
-use crate::subject::{ObjectBytes, Subject};
+use crate::subject::Subject;
 
 /// Show what changed between two packages or objects, and what a warm upgrade can keep
 ///
-/// Hooks, helpers, permissions, parameters, outputs, map layouts. Everything but parameters and outputs is read from the
-/// objects themselves.
+/// Hooks, helpers, powers, parameters, outputs, map layouts, and all else that the manifests say. What the new version may
+/// do is read from the objects themselves, of packages on every architecture.
 #[derive(Debug, Args)]
 pub struct Diff {
     /// The old version: a folder with skep.toml (built), an object, an OCI layout, a bundle, or a reference
@@ -32,6 +33,9 @@ pub struct Diff {
     /// The same for the new version
     #[arg(long, value_name = "NAME:VERSION")]
     new_package: Option<PackageRef>,
+    /// Compare one architecture of packages alone, instead of all
+    #[arg(long)]
+    arch: Option<Arch>,
     #[command(flatten)]
     transport: Transport,
 }
@@ -39,10 +43,11 @@ pub struct Diff {
 /// What changed.
 #[derive(Serialize)]
 struct Shown {
-    /// Whether the new version may do more.
+    /// Whether the new version may do more, on any architecture.
     wider: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     package: Option<Package>,
+    /// By name, and what they are for where it is not the same for all: `exec for aarch64`.
     objects: BTreeMap<String, Object>,
 }
 
@@ -50,12 +55,16 @@ struct Shown {
 #[derive(Serialize)]
 struct Package {
     versions: [String; 2],
+    /// Whether `[permissions]` allow what they did not.
+    permits_more: bool,
     parameters: Vec<Change>,
     outputs: Vec<Change>,
+    /// All else that differs, by its path: `permissions.hooks`, `program.exec.optional`.
+    manifest: Vec<Change>,
 }
 
 /// What became of an object.
-#[derive(Serialize)]
+#[derive(PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Object {
     Added,
@@ -69,13 +78,13 @@ impl Diff {
     /// # Errors
     /// Either is none of those, or cannot be read.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let find = |what: &OsStr, package| {
+        let find = |what: &OsStr, package: Option<PackageRef>| {
             let options = PlaceOptions { choice: Choice { package }, transport: self.transport };
-            Subject::find(what, &options, config)
+            Subject::find(what, &options, self.arch, config)
         };
-        let old = find(&self.old, self.old_package)?;
-        let new = find(&self.new, self.new_package)?;
-        let objects = objects(&old, &new)?;
+        let old = find(&self.old, self.old_package.clone())?;
+        let new = find(&self.new, self.new_package.clone())?;
+        let objects = objects::compared(&old, &new)?;
         let is_wider = |object: &Object| match object {
             Object::Added => true,
             Object::Removed => false,
@@ -89,46 +98,42 @@ impl Diff {
     }
 }
 
-/// Objects of one name belong together; so do two that are alone, whatever they are called.
-fn objects(old: &Subject, new: &Subject) -> Result<BTreeMap<String, Object>> {
-    let between = |before: &ObjectBytes, after: &ObjectBytes| -> Result<Difference> {
-        let before = old.running(before, "compare")?.facts;
-        let after = new.running(after, "compare")?.facts;
-        Ok(Difference::between(
-            Version { facts: &before, manifest: old.manifest() },
-            Version { facts: &after, manifest: new.manifest() },
-        ))
-    };
-    if let ([a], [b]) = (old.objects.as_slice(), new.objects.as_slice()) {
-        let difference = between(a, b)?;
-        return Ok(BTreeMap::from([(b.name.clone(), Object::Changed(Box::new(difference)))]));
-    }
-    if old.objects.is_empty() || new.objects.is_empty() {
-        return Err(Error::new(Kind::Failed, "there is no object to compare"));
-    }
-    let mut all: BTreeMap<String, Object> = BTreeMap::new();
-    for before in &old.objects {
-        let after = new.objects.iter().find(|after| after.name == before.name);
-        let object = match after {
-            None => Object::Removed,
-            Some(after) => Object::Changed(Box::new(between(before, after)?)),
-        };
-        all.insert(before.name.clone(), object);
-    }
-    for after in &new.objects {
-        all.entry(after.name.clone()).or_insert(Object::Added);
-    }
-    Ok(all)
-}
-
 impl Package {
     fn between(old: &Manifest, new: &Manifest) -> Self {
         let version = |m: &Manifest| format!("{} {}", m.package.name, m.package.version);
+        let permissions = |m: &Manifest| m.permissions.clone().unwrap_or_default();
         Self {
             versions: [version(old), version(new)],
+            permits_more: permission::allow_more(&permissions(old), &permissions(new)),
             parameters: changes(&told(&old.param), &told(&new.param)),
             outputs: changes(&told(&old.output), &told(&new.output)),
+            manifest: changes(&rest(old), &rest(new)),
         }
+    }
+}
+
+/// What a manifest says beside what is told otherwise, by path.
+fn rest(manifest: &Manifest) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    if let Ok(serde_json::Value::Object(mut tables)) = serde_json::to_value(manifest) {
+        tables.retain(|table, _| !matches!(table.as_str(), "objects" | "param" | "output"));
+        if let Some(serde_json::Value::Object(package)) = tables.get_mut("package") {
+            package.retain(|key, _| !matches!(key.as_str(), "name" | "version"));
+        }
+        flatten("", serde_json::Value::Object(tables), &mut all);
+    }
+    all
+}
+
+fn flatten(path: &str, value: serde_json::Value, all: &mut BTreeMap<String, String>) {
+    match value {
+        serde_json::Value::Object(members) if !members.is_empty() || path.is_empty() => {
+            for (name, value) in members {
+                let path = if path.is_empty() { name } else { format!("{path}.{name}") };
+                flatten(&path, value, all);
+            }
+        }
+        value => _ = all.insert(path.to_owned(), value.to_string()),
     }
 }
 

@@ -14,10 +14,15 @@ pub fn text(all: &Shown) -> String {
         let [old, new] = &package.versions;
         format!("{} -> {}", shown(old), shown(new))
     }));
-    lines.push(match all.wider {
-        true => "The new version may do more than the old one.".to_owned(),
-        false => "The new version may do no more than the old one.".to_owned(),
-    });
+    let permits_more = all.package.as_ref().is_some_and(|package| package.permits_more);
+    let told = match (all.wider, permits_more) {
+        (true, _) => "The new version may do more than the old one.",
+        (false, true) => {
+            "The new version may do no more than the old one, but its [permissions] allow more."
+        }
+        (false, false) => "The new version may do no more than the old one.",
+    };
+    lines.push(told.to_owned());
     for (name, object) in &all.objects {
         lines.push(String::new());
         lines.push(format!("object {}", shown(name)));
@@ -37,6 +42,7 @@ fn of_object(difference: &Difference, lines: &mut Vec<String>) {
     let start = lines.len();
     let powers = &difference.powers;
     listed("power:", powers, ToString::to_string, lines);
+    lines.extend(difference.woken.iter().map(|power| format!("+ power that was off: {power}")));
     listed("hook", &difference.hooks, ToString::to_string, lines);
     listed("helper", &difference.helpers, |name| format!("bpf_{name}"), lines);
     listed("kfunc", &difference.kfuncs, ToString::to_string, lines);
@@ -110,6 +116,7 @@ fn field((of, field): (String, &FieldChange)) -> [String; 5] {
 fn of_package(package: &Package, lines: &mut Vec<String>) {
     section(lines, ["PARAMETER", "NOW", "BEFORE"], package.parameters.iter().map(change));
     section(lines, ["OUTPUT", "NOW", "BEFORE"], package.outputs.iter().map(change));
+    section(lines, ["MANIFEST", "NOW", "BEFORE"], package.manifest.iter().map(change));
 }
 
 #[cfg(test)]

@@ -3,21 +3,23 @@
 use serde::Serialize;
 use skep_object::disasm::{DisasmError, Item, Line, Start, list};
 use skep_object::shown;
+use skep_spec::Arch;
 use skep_spec::nearest::nearest;
 
 use crate::error::{Error, Kind, Result};
 use crate::output::{Format, Output};
-use crate::subject::ObjectBytes;
+use crate::subject::{ObjectBytes, Subject, listed};
 
 /// Lists the objects; of one program alone, and what it calls, where `program` names it.
 ///
 /// # Errors
 /// One is no object, or none has the program.
-pub fn show(objects: &[ObjectBytes], program: Option<&str>, output: &Output) -> Result<()> {
+pub fn show(subject: &Subject, program: Option<&str>, output: &Output) -> Result<()> {
+    let objects = &subject.objects;
     let (mut found, mut all) = (false, Vec::new());
     for object in objects {
         let shown = match output.format() {
-            Format::Table => object_text(object, program, output),
+            Format::Table => object_text(object, &subject.architectures, program, output),
             _ => functions(object, program).map(|functions| all.extend(functions)),
         };
         match shown {
@@ -40,12 +42,18 @@ pub fn show(objects: &[ObjectBytes], program: Option<&str>, output: &Output) -> 
     Ok(())
 }
 
-fn shown_name(object: &ObjectBytes) -> String {
-    shown(&object.name).into_owned()
+/// Its name, and what it is for if that is not all.
+fn shown_name(object: &ObjectBytes, everywhere: &[Arch]) -> String {
+    let only = match everywhere.iter().all(|arch| object.is_for(Some(*arch))) {
+        true => String::new(),
+        false => format!(" for {}", listed(&object.architectures)),
+    };
+    format!("{}{only}", shown(&object.name))
 }
 
 fn object_text(
     object: &ObjectBytes,
+    everywhere: &[Arch],
     program: Option<&str>,
     output: &Output,
 ) -> Result<(), DisasmError> {
@@ -53,7 +61,7 @@ fn object_text(
     list(&object.bytes, program, |item| match item {
         Item::Function(start) => {
             if first {
-                output.line(&format!("object {}", shown_name(object)));
+                output.line(&format!("object {}", shown_name(object, everywhere)));
                 first = false;
             }
             output.line(&format!("\n{}", heading(&start)));
@@ -85,6 +93,8 @@ fn instruction(line: &Line) -> String {
 #[derive(Serialize)]
 struct Function {
     object: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    architectures: Vec<Arch>,
     #[serde(flatten)]
     start: Start,
     instructions: Vec<Line>,
@@ -94,8 +104,13 @@ fn functions(object: &ObjectBytes, program: Option<&str>) -> Result<Vec<Function
     let mut functions: Vec<Function> = Vec::new();
     list(&object.bytes, program, |item| match item {
         Item::Function(start) => {
-            let object = object.name.clone();
-            functions.push(Function { object, start, instructions: Vec::new() });
+            let (name, architectures) = (object.name.clone(), object.architectures.clone());
+            functions.push(Function {
+                object: name,
+                architectures,
+                start,
+                instructions: Vec::new(),
+            });
         }
         Item::Line(line) => {
             if let Some(function) = functions.last_mut() {

@@ -4,10 +4,13 @@ mod disasm;
 mod object;
 pub mod page;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 use clap::Args;
 use serde::Serialize;
+use skep_object::permissions::Power;
+use skep_spec::Arch;
 
 use self::object::Object;
 use crate::config::Config;
@@ -18,8 +21,8 @@ use crate::subject::{Package, Subject};
 
 /// Show what a package or object may do at worst, and the source lines that say so
 ///
-/// What it reads, changes, drops and kills; hooks, helpers, maps, variables, licence. Everything is read from the object
-/// itself, not from what its author says. Nothing is loaded.
+/// What it reads, changes, drops and kills; hooks, helpers, maps, variables, licence. Everything is read from the objects
+/// themselves, of a package those for all architectures, not from what its author says. Nothing is loaded.
 #[derive(Debug, Args)]
 pub struct Inspect {
     /// A folder with skep.toml (built), an object, a binary that embeds objects, an OCI layout, a bundle, or a reference
@@ -27,6 +30,9 @@ pub struct Inspect {
     /// Show the instructions instead: of every program, or of one and what it calls
     #[arg(long, value_name = "PROGRAM", num_args = 0..=1, default_missing_value = "")]
     disasm: Option<String>,
+    /// Look at one architecture of a package alone, instead of all
+    #[arg(long)]
+    arch: Option<Arch>,
     #[command(flatten)]
     options: PlaceOptions,
 }
@@ -36,7 +42,20 @@ pub struct Inspect {
 struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     package: Option<Package>,
+    /// Of all objects together, on whatever architecture.
+    powers: Vec<Held>,
     objects: Vec<Object>,
+    #[serde(skip)]
+    looked_at: Vec<Arch>,
+}
+
+/// A power, and where the package has it.
+#[derive(Serialize)]
+struct Held {
+    power: Power,
+    /// None where it is that of a bare object.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    architectures: BTreeSet<Arch>,
 }
 
 impl Inspect {
@@ -45,24 +64,45 @@ impl Inspect {
     /// # Errors
     /// It is none of those, or cannot be read.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let subject = Subject::find(&self.what, &self.options, config)?;
+        let subject = Subject::find(&self.what, &self.options, self.arch, config)?;
         if let Some(program) = &self.disasm {
             let program = Some(program.as_str()).filter(|program| !program.is_empty());
-            return disasm::show(&subject.objects, program, output);
+            return disasm::show(&subject, program, output);
         }
         let mut objects = Vec::new();
         for found in &subject.objects {
-            objects.push(Object::read(found, subject.running(found, "inspect")?));
+            let running = subject.running(found, "inspect")?;
+            objects.push(Object::read(found, running, subject.manifest()));
         }
-        let shown = Shown { package: subject.package, objects };
+        let shown = Shown {
+            powers: held(&objects),
+            objects,
+            looked_at: subject.architectures,
+            package: subject.package,
+        };
         output.answer(&shown, || shown.text());
         Ok(())
     }
 }
 
+fn held(objects: &[Object]) -> Vec<Held> {
+    let mut all: BTreeMap<Power, BTreeSet<Arch>> = BTreeMap::new();
+    for object in objects {
+        for power in &object.powers {
+            all.entry(*power).or_default().extend(&object.architectures);
+        }
+    }
+    all.into_iter().map(|(power, architectures)| Held { power, architectures }).collect()
+}
+
 impl Shown {
     fn text(&self) -> String {
-        let package = self.package.iter().map(page::package);
-        package.chain(self.objects.iter().map(page::object)).collect::<Vec<_>>().join("\n\n")
+        let mut parts = Vec::new();
+        parts.extend(self.package.as_ref().map(|package| page::package(package, &self.looked_at)));
+        if self.objects.len() > 1 && !self.looked_at.is_empty() {
+            parts.push(page::together(&self.objects, &self.looked_at));
+        }
+        parts.extend(self.objects.iter().map(|object| page::object(object, &self.looked_at)));
+        parts.join("\n\n")
     }
 }

@@ -7,9 +7,10 @@ use skep_object::gpl::{self, GplUse};
 use skep_object::permissions::{self, Power, Reason};
 use skep_object::{
     Btf, CoreRelocation, Facts, Global, MapFacts, MapKind, MapOrigin, Memory, Outside,
-    ProgramFacts, ProgramKind, Slot, Source, TypeId, Use, Writers,
+    ProgramFacts, ProgramKind, Slot, Source, TypeId, Use, Writers, declared,
 };
-use skep_spec::Arch;
+use skep_spec::manifest::Param;
+use skep_spec::{Arch, Manifest};
 
 use crate::subject::{ObjectBytes, Running};
 
@@ -18,6 +19,9 @@ use crate::subject::{ObjectBytes, Running};
 #[allow(missing_docs, reason = "the fields are those of skep_object")]
 pub struct Object {
     pub name: String,
+    /// Architectures of the package that it is for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<Arch>,
     pub size: usize,
     pub big_endian: bool,
     /// The architecture whose registers it reads, if any.
@@ -39,6 +43,9 @@ pub struct Object {
     /// Programs that are in it and that the package does not run.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub left_out: BTreeSet<String>,
+    /// Parameters by the variables that they write.
+    #[serde(skip)]
+    pub set_by: BTreeMap<String, String>,
 }
 
 /// What asks for a licence that is compatible with the GPL.
@@ -56,6 +63,9 @@ pub struct Program {
     pub kind: Option<ProgramKind>,
     pub attach_type: Option<&'static str>,
     pub target: String,
+    /// Where the defaults of parameters put it, for a target with some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     pub autoload: bool,
     pub instructions: usize,
     pub functions: usize,
@@ -111,12 +121,17 @@ pub struct Symbol {
 }
 
 impl Object {
-    /// What runs of an object.
-    pub fn read(object: &ObjectBytes, Running { facts, left_out }: Running) -> Self {
-        let summary = permissions::derive(&facts);
+    /// What runs of an object, of a package's as its manifest says.
+    pub fn read(
+        object: &ObjectBytes,
+        Running { facts, left_out }: Running,
+        manifest: Option<&Manifest>,
+    ) -> Self {
+        let summary = declared::summary(manifest, &facts);
         let btf = facts.btf.as_ref();
         Self {
             name: object.name.clone(),
+            architectures: object.architectures.clone(),
             size: object.bytes.len(),
             big_endian: facts.big_endian,
             arch: facts.arch_hint,
@@ -135,23 +150,34 @@ impl Object {
             reasons: permissions::reasons(&facts),
             unknown_calls: summary.unknown_calls,
             memory: summary.map_memory,
-            programs: facts.programs.iter().map(program).collect(),
+            programs: facts.programs.iter().map(|facts| program(facts, manifest)).collect(),
             maps: facts.maps.iter().map(|m| map(m, &facts)).collect(),
             variables: facts.globals.iter().map(|global| variable(global, btf)).collect(),
             symbols: facts.outside.iter().map(|outside| symbol(outside, btf)).collect(),
             core_relocations: facts.core_relocations,
             left_out,
+            set_by: manifest.map(set_by).unwrap_or_default(),
         }
     }
 }
 
-fn program(program: &ProgramFacts) -> Program {
+fn set_by(manifest: &Manifest) -> BTreeMap<String, String> {
+    let bound = |(name, param): (&String, &Param)| {
+        let variables = param.rodata.iter().chain(&param.data).chain(param.set.keys());
+        variables.map(|variable| (variable.clone(), name.clone())).collect::<Vec<_>>()
+    };
+    manifest.param.iter().flat_map(bound).collect()
+}
+
+fn program(program: &ProgramFacts, manifest: Option<&Manifest>) -> Program {
+    let target = program.target.to_string();
     Program {
+        place: manifest.and_then(|manifest| declared::place(manifest, &target)),
+        target,
         name: program.name.clone(),
         section: program.section.clone(),
         kind: ProgramKind::of_section(&program.section),
         attach_type: program.attach_type,
-        target: program.target.to_string(),
         autoload: program.autoload,
         instructions: program.insns,
         functions: program.functions,

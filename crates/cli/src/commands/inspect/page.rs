@@ -1,23 +1,31 @@
 //! The page for a person who decides whether to trust it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_object::permissions::{Power, Reason};
 use skep_object::{Guard, MapKind, Memory, Use, Used, shown};
+use skep_spec::Arch;
 
 use super::object::{Map, Object, Program};
 use crate::output::{bytes, table};
-use crate::subject::Package;
+use crate::subject::{Package, listed};
 
-/// A package's own words.
-pub fn package(package: &Package) -> String {
+/// A package's own words, and which of its architectures are looked at.
+pub fn package(package: &Package, looked_at: &[Arch]) -> String {
     let about = &package.manifest.package;
-    let arches: Vec<&str> = package.architectures.iter().map(|arch| arch.as_str()).collect();
+    let passed_over: Vec<Arch> =
+        package.architectures.iter().filter(|arch| !looked_at.contains(arch)).copied().collect();
+    let mut arches = listed(&package.architectures);
+    for (which, why) in [(&passed_over, "not looked at"), (&package.absent, "not here")] {
+        if !which.is_empty() {
+            arches += &format!("; {why}: {}", listed(which));
+        }
+    }
     let mut lines = vec![format!("{} {}", about.name, about.version)];
     lines.extend(about.summary.as_deref().map(|summary| shown(summary).into_owned()));
     lines.push(String::new());
     lines.push(format!("license        {}", shown(&about.license)));
-    lines.push(format!("architectures  {}", arches.join(", ")));
+    lines.push(format!("architectures  {arches}"));
     lines.push(format!("digest         {}", package.digest));
     let signed = match package.signed_by.as_slice() {
         [] => "by nobody".to_owned(),
@@ -37,10 +45,18 @@ pub fn package(package: &Package) -> String {
     lines.join("\n")
 }
 
-/// An object: first what it may do at worst, then what that rests on.
-pub fn object(object: &Object) -> String {
-    let mut lines = vec![heading(object), String::new()];
-    lines.extend(at_worst(object).map(|(verb, what)| format!("{verb:<8}  {what}")));
+/// What all objects may do at worst, on whichever of these architectures.
+pub fn together(objects: &[Object], everywhere: &[Arch]) -> String {
+    let mut lines = vec!["all objects together".to_owned(), String::new()];
+    lines.extend(at_worst(objects, everywhere));
+    lines.join("\n")
+}
+
+/// An object: first what it may do at worst, then what that rests on. It says for which architectures it is if that is
+/// not `everywhere`.
+pub fn object(object: &Object, everywhere: &[Arch]) -> String {
+    let mut lines = vec![heading(object, everywhere), String::new()];
+    lines.extend(at_worst(std::slice::from_ref(object), &[]));
     section(&mut lines, ["MAY", "BECAUSE OF", "PROGRAM", "LINE", "WHEN"], reasons(object));
     lines.extend(license(object));
     section(
@@ -70,7 +86,8 @@ pub fn object(object: &Object) -> String {
     lines.join("\n")
 }
 
-fn heading(object: &Object) -> String {
+fn heading(object: &Object, everywhere: &[Arch]) -> String {
+    let only = on(&object.architectures, everywhere, " for ");
     let license = object.license.as_deref().map_or("none".into(), shown);
     let order = if object.big_endian { ", big-endian" } else { "" };
     let arch = object.arch.map(|arch| format!(", reads registers of {arch}")).unwrap_or_default();
@@ -79,7 +96,7 @@ fn heading(object: &Object) -> String {
         count => format!("{count} CO-RE relocations"),
     };
     let (name, size) = (shown(&object.name), bytes(object.size as u64));
-    format!("object {name}: {size}, license {license}, {relocations}{order}{arch}")
+    format!("object {name}{only}: {size}, license {license}, {relocations}{order}{arch}")
 }
 
 /// Something that programs may do, and by which powers.
@@ -147,17 +164,33 @@ const VERBS: [Verb; 4] = [
 const UNKNOWN: &str = "whatever lies behind calls that nobody knows";
 const LOADED: &str = "whatever the programs do that it loads";
 
-/// What it may read, change, drop and kill, in plain words.
-fn at_worst(object: &Object) -> impl Iterator<Item = (&'static str, String)> {
-    VERBS.into_iter().map(|Verb { verb, nothing, powers }| {
-        let has = |power: &Power| object.powers.contains(power);
-        let mut what: Vec<&str> =
-            powers.iter().filter(|(power, _)| has(power)).map(|(_, words)| *words).collect();
-        if !object.unknown_calls.is_empty() {
-            what.push("whatever lies behind calls that cannot be followed");
-        }
-        (verb, if what.is_empty() { nothing.to_owned() } else { what.join("; ") })
+/// What they may read, change, drop and kill, in plain words, with the architectures where not all of these have it.
+fn at_worst(objects: &[Object], everywhere: &[Arch]) -> impl Iterator<Item = String> {
+    VERBS.into_iter().map(move |Verb { verb, nothing, powers }| {
+        let with = |has: &dyn Fn(&Object) -> bool, words: &str| {
+            let having: Vec<&Object> = objects.iter().filter(|object| has(object)).collect();
+            let on_which = having.iter().flat_map(|object| object.architectures.iter().copied());
+            let on_which: BTreeSet<Arch> = on_which.collect();
+            let which = on(&on_which.into_iter().collect::<Vec<_>>(), everywhere, " on ");
+            (!having.is_empty()).then(|| format!("{words}{which}"))
+        };
+        let powers = powers.iter();
+        let mut what: Vec<String> = powers
+            .filter_map(|(power, words)| with(&|object| object.powers.contains(power), words))
+            .collect();
+        let unknown = "whatever lies behind calls that cannot be followed";
+        what.extend(with(&|object| !object.unknown_calls.is_empty(), unknown));
+        let what = if what.is_empty() { nothing.to_owned() } else { what.join("; ") };
+        format!("{verb:<8}  {what}")
     })
+}
+
+/// These architectures behind a word, if they are not all.
+fn on(these: &[Arch], all: &[Arch], word: &str) -> String {
+    match all.iter().all(|arch| these.contains(arch)) {
+        true => String::new(),
+        false => format!("{word}{}", listed(these)),
+    }
 }
 
 fn reasons(object: &Object) -> impl Iterator<Item = [String; 5]> {
@@ -176,7 +209,7 @@ fn reasons(object: &Object) -> impl Iterator<Item = [String; 5]> {
         let power = if before == Some(reason.power) { String::new() } else { may(reason.power) };
         before = Some(reason.power);
         let line = reason.source.as_ref().map(ToString::to_string).unwrap_or_default();
-        [power, reason.by.to_string(), reason.program.clone(), line, when(&reason.guards)]
+        [power, reason.by.to_string(), reason.program.clone(), line, when(&reason.guards, object)]
     });
     unknown.chain(told)
 }
@@ -205,8 +238,16 @@ fn may(power: Power) -> String {
     .to_owned()
 }
 
-fn when(guards: &[Guard]) -> String {
-    guards.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+/// Conditions, with the parameters that change them.
+fn when(guards: &[Guard], object: &Object) -> String {
+    let told = |guard: &Guard| match guard {
+        Guard::Constant { name, .. } if object.set_by.contains_key(name) => {
+            let by = object.set_by.get(name).map(String::as_str).unwrap_or_default();
+            format!("{guard} (parameter {by})")
+        }
+        guard => guard.to_string(),
+    };
+    guards.iter().map(told).collect::<Vec<_>>().join(", ")
 }
 
 fn license(object: &Object) -> Vec<String> {
@@ -227,10 +268,11 @@ fn license(object: &Object) -> Vec<String> {
 fn program(program: &Program) -> [String; 5] {
     let source = program.source.as_ref().map(ToString::to_string).unwrap_or_default();
     let stack = program.stack.map_or("too deep".to_owned(), |bytes| format!("{bytes} B"));
-    let hook = match program.autoload {
-        true => program.target.clone(),
-        false => format!("{} (only if asked)", program.target),
+    let target = match &program.place {
+        Some(place) => format!("{place} ({})", program.target),
+        None => program.target.clone(),
     };
+    let hook = if program.autoload { target } else { format!("{target} (only if asked)") };
     [program.name.clone(), hook, program.instructions.to_string(), stack, source]
 }
 
@@ -267,7 +309,7 @@ fn uses(object: &Object) -> impl Iterator<Item = [String; 4]> {
     for used in object.programs.iter().flat_map(|program| &program.uses) {
         all.entry((used.what, &used.name)).or_default().push(used);
     }
-    all.into_iter().map(|((what, name), uses)| {
+    all.into_iter().map(move |((what, name), uses)| {
         let name = match what {
             Used::Helper => format!("bpf_{name}"),
             Used::Kfunc => format!("kfunc {name}"),
@@ -275,7 +317,7 @@ fn uses(object: &Object) -> impl Iterator<Item = [String; 4]> {
         };
         let first = uses.iter().find(|used| used.guards.is_empty()).or_else(|| uses.first());
         let line = first.and_then(|used| used.source.as_ref()).map(ToString::to_string);
-        let guards = first.map(|used| when(&used.guards)).unwrap_or_default();
+        let guards = first.map(|used| when(&used.guards, object)).unwrap_or_default();
         [name, uses.len().to_string(), line.unwrap_or_default(), guards]
     })
 }
