@@ -4,8 +4,10 @@
 
 mod conformance;
 mod idle;
+mod many;
 mod object;
 mod place;
+mod registry;
 mod ring;
 mod row;
 mod size;
@@ -41,7 +43,7 @@ fn run() -> Result<bool> {
     let place = Place::find()?;
     let mut rows = Vec::new();
     type Measure = fn(&Place) -> Result<Vec<Row>>;
-    let measures: [(&str, Measure); 8] = [
+    let measures: [(&str, Measure); 9] = [
         ("size", size::measure),
         ("start", start::measure),
         ("ring", ring::measure),
@@ -50,6 +52,7 @@ fn run() -> Result<bool> {
         ("conformance", conformance::measure),
         ("object", object::measure),
         ("travel", travel::measure),
+        ("many", many::measure),
     ];
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);

@@ -1,9 +1,8 @@
 //! A package on its way: pulled and verified into a cold layout against `oras cp`, and through a bundle.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +12,7 @@ use skep_oci::{Store, pack};
 use skep_spec::{Arch, Digest, Manifest};
 
 use crate::place::Place;
+use crate::registry::Registry;
 use crate::row::{Row, median};
 
 /// Pairs of a measure.
@@ -46,6 +46,11 @@ pub fn measure(place: &Place) -> Result<Vec<Row>> {
 
 /// A package for two architectures with `count` objects for each.
 fn package(layout: &Path, object: usize, count: usize) -> Result<()> {
+    named(layout, &format!("package-{count}"), object, count)
+}
+
+/// The same of another name, by which its bytes differ, too.
+pub(crate) fn named(layout: &Path, name: &str, object: usize, count: usize) -> Result<()> {
     let mut objects = BTreeMap::new();
     let mut digests = serde_json::Map::new();
     for number in 0..count {
@@ -53,7 +58,8 @@ fn package(layout: &Path, object: usize, count: usize) -> Result<()> {
         let mut named = serde_json::Map::new();
         for (arch, fill) in [(Arch::X86_64, 1_u8), (Arch::Aarch64, 101)] {
             let fill = fill + u8::try_from(number)?;
-            let bytes: Vec<u8> = (0..object).map(|at| (at as u8).wrapping_mul(fill)).collect();
+            let mut bytes: Vec<u8> = (0..object).map(|at| (at as u8).wrapping_mul(fill)).collect();
+            bytes[..name.len()].copy_from_slice(name.as_bytes());
             named.insert(arch.to_string(), Digest::of(&bytes).hex().into());
             arches.insert(arch, bytes);
         }
@@ -62,7 +68,7 @@ fn package(layout: &Path, object: usize, count: usize) -> Result<()> {
     }
     let manifest = json!({
         "spec": "1.0",
-        "package": {"name": format!("bench/package-{count}"), "version": "1.0.0", "license": "MIT"},
+        "package": {"name": format!("bench/{name}"), "version": "1.0.0", "license": "MIT"},
         "objects": digests,
     });
     let manifest = Manifest::parse(manifest.to_string().as_bytes())?;
@@ -130,56 +136,14 @@ fn bundled(place: &Place) -> Result<Vec<Row>> {
     Ok(vec![row("bundle, MB/s", &into), row("unbundle, MB/s", &from)])
 }
 
-fn skep(place: &Place) -> Command {
+pub(crate) fn skep(place: &Place) -> Command {
     let mut command = Command::new(place.ours("skep"));
     command.env("HOME", place.work("home"));
     command
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("run {command:?}"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
-}
-
-/// Debian's docker-registry on a free loopback port.
-struct Registry {
-    child: Child,
-    host: String,
-}
-
-impl Registry {
-    fn start(place: &Place) -> Result<Self> {
-        let (config, data) = (place.work("registry.yml"), place.work("registry"));
-        let text = format!(
-            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:0\n",
-            data.display()
-        );
-        std::fs::write(&config, text)?;
-        let mut child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .env("OTEL_TRACES_EXPORTER", "none")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("run docker-registry")?;
-        let stderr = child.stderr.take().context("docker-registry has no stderr")?;
-        let mut lines = BufReader::new(stderr).lines();
-        let host = loop {
-            let line = lines.next().context("docker-registry ended before it listened")??;
-            if let Some((_, rest)) = line.split_once("listening on ") {
-                break rest.split(['"', ',']).next().unwrap_or_default().to_owned();
-            }
-        };
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, host })
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

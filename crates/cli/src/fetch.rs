@@ -17,6 +17,7 @@ use crate::options::{PlaceOptions, Transport};
 use crate::output::Output;
 use crate::passing::{Passing, interruptible};
 use crate::place::{self, Place};
+use crate::progress::shown;
 
 /// A package whose content is on this machine.
 pub struct Fetched<T> {
@@ -181,10 +182,11 @@ pub fn whole(
     };
     let registry = place::registry(&reference, transport, config)?;
     let (store, folder) = passing()?;
-    let carried = interruptible(async {
+    let what = format!("Pulling {reference}");
+    let carried = interruptible(shown(output, registry.progress(), &what, async {
         let digest = registry.resolve(&reference).await.map_err(failed)?;
         place::pull_whole(&registry, &reference, digest, &store).await
-    })?;
+    }))?;
     place::note_left(&carried, output);
     Ok(Whole { store, _folder: Some(folder) })
 }

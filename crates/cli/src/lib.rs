@@ -16,6 +16,7 @@ mod options;
 pub mod output;
 mod passing;
 mod place;
+mod progress;
 mod rules;
 mod subject;
 mod waiting;

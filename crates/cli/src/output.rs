@@ -108,6 +108,21 @@ impl Output {
         }
     }
 
+    /// Characters of a line, where a person watches standard error.
+    #[must_use]
+    pub fn watcher(&self) -> Option<usize> {
+        let out = std::io::stderr();
+        let width = || terminal_size::terminal_size_of(&out).map_or(80, |(w, _)| usize::from(w.0));
+        out.is_terminal().then(width)
+    }
+
+    /// What passes, on standard error: it may end in the middle of a line.
+    pub fn passing(&self, text: &str) {
+        let mut out = std::io::stderr();
+        // A closed standard error is no reason to fail.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
     /// A line or several for people: names in them may be a stranger's.
     pub fn line(&self, text: &str) {
         self.raw(&shown_lines(text));

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use skep_oci::archive::{self, BundleError};
-use skep_oci::registry::{Carried, Options, Part, Registry};
+use skep_oci::registry::{Carried, Options, Registry};
 use skep_oci::{Credentials, RegistryError, Store, StoreError};
 use skep_spec::{Digest, PackageRef};
 
@@ -103,8 +103,7 @@ pub async fn pull_whole(
     digest: Digest,
     store: &Store,
 ) -> Result<Carried> {
-    registry.pull(reference, digest, Part::Whole, store).await.map_err(failed)?;
-    registry.pull_referrers(reference, digest, store).await.map_err(failed)
+    registry.pull_whole(reference, digest, store).await.map_err(failed)
 }
 
 /// How many signatures and other referrers a package has with it, for people.

@@ -1,6 +1,7 @@
 //! Channels as they are typed: moved, signed by several, followed, carried along, and what is refused of them.
 #![allow(clippy::unwrap_used)]
 
+mod hub;
 mod node;
 #[path = "../../oci/tests/support/mod.rs"]
 mod support;
@@ -10,6 +11,7 @@ mod wait;
 use std::path::Path;
 use std::process::Command;
 
+use hub::Hub;
 use node::Node;
 use serde_json::Value;
 use skep_spec::Channel;
@@ -27,8 +29,11 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        let (registry, one, two) =
-            (DockerRegistry::start(), Fixture::new("1.0.0"), Fixture::new("2.0.0"));
+        Self::of(Fixture::new("1.0.0"), Fixture::new("2.0.0"))
+    }
+
+    fn of(one: Fixture, two: Fixture) -> Self {
+        let registry = DockerRegistry::start();
         let name = format!("{}/acme/exec", registry.host);
         let site = Self { registry, one, two, name };
         for key in ["a", "b"] {
@@ -242,6 +247,43 @@ fn a_channel_goes_along_with_its_package_and_never_back() {
     copy.env("XDG_STATE_HOME", site.folder().join("other"));
     refused(&mut copy, 4, "has moved on");
     assert_eq!(site.json(&["channel", "show", &mirrored])["sequence"], 2);
+}
+
+/// Over a registry without the referrers API to our hub, and from there on; at the hub it is moved as anywhere.
+#[test]
+fn a_channel_goes_through_our_hub() {
+    let site = Site::of(hub::readable("1.0.0"), hub::readable("2.0.0"));
+    let (there, hub) = (DockerRegistry::start(), Hub::start());
+    hub.login("acme", site.folder());
+    let at_hub = format!("{}/acme/exec", hub.host);
+    let to = format!("{}/acme/exec", there.host);
+    let stable = |name: &str| format!("{name}@stable");
+    site.to("1.0.0", &[]);
+    let text = site.run(&["copy", &site.stable(), &at_hub]);
+    assert!(text.ends_with("1 signature, the channel stable\n"), "{text}");
+    assert!(site.run(&["tags", &at_hub]).contains("@stable"));
+    let first = site.one.index.to_string();
+    assert_eq!(site.json(&["verify", &stable(&at_hub)])["digest"], first);
+    site.run(&["copy", &stable(&at_hub), &to]);
+    assert_eq!(site.json(&["verify", &stable(&to)])["digest"], first);
+    // The next version comes by hand and is signed there; the channel is moved at the hub.
+    let layout = site.two.store.root().to_str().unwrap();
+    let two = format!("{at_hub}:2.0.0");
+    site.run(&["push", layout, &two]);
+    site.run(&["channel", "move", &two, "stable", "--key", "a.key"]);
+    let second = site.two.index.to_string();
+    assert_eq!(site.json(&["verify", &stable(&at_hub)])["digest"], second);
+    site.run(&["copy", &stable(&at_hub), &to]);
+    assert_eq!(site.json(&["verify", &stable(&to)])["digest"], second);
+    assert_eq!(site.json(&["channel", "show", &stable(&to)])["sequence"], 2);
+    // Where the channel has not moved yet, nobody takes it back.
+    let mut back = site.skep(&["copy", &site.stable(), &at_hub]);
+    back.env("XDG_STATE_HOME", site.folder().join("other"));
+    refused(&mut back, 4, "has moved on");
+    // No stranger moves it.
+    std::fs::remove_dir_all(site.folder().join(".docker")).unwrap();
+    let again = ["channel", "move", &format!("{at_hub}:1.0.0"), "stable", "--key", "a.key"];
+    refused(&mut site.skep(&again), 1, "wants to know who asks (401)");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! same, and whoever takes signatures along takes good ones.
 #![allow(clippy::unwrap_used)]
 
+mod hub;
 #[path = "../../oci/tests/support/mod.rs"]
 mod support;
 mod typed;
@@ -10,6 +11,7 @@ mod wait;
 use std::path::Path;
 use std::process::Command;
 
+use hub::Hub;
 use support::{DockerRegistry, Fixture, run, tool, try_run};
 use typed::skep;
 
@@ -27,9 +29,13 @@ struct Chain {
 }
 
 impl Chain {
-    /// The first stop has the package, signed.
     fn new() -> Self {
-        let chain = Self { fixture: Fixture::new("1.0.0"), stops: vec![DockerRegistry::start()] };
+        Self::of(Fixture::new("1.0.0"))
+    }
+
+    /// The first stop has the package, signed.
+    fn of(fixture: Fixture) -> Self {
+        let chain = Self { fixture, stops: vec![DockerRegistry::start()] };
         let folder = chain.folder();
         run(skep(folder).args(["key", "new", "-o", "key"]));
         run(skep(folder).args(["sign", "--key", "key.key", "layout"]));
@@ -140,4 +146,79 @@ fn what_others_attach_goes_along() {
     assert!(text.contains(kind) && text.contains("sigstore.bundle"), "{text}");
     chain.is_the_same();
     chain.is_signed();
+}
+
+/// What cosign needs to know in order to sign with a key and ask no log.
+const SIGNING: &str = r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#;
+
+/// A registry without the referrers API, our hub, which has it, a layout, a file, and a registry again.
+#[test]
+fn a_chain_through_our_hub_keeps_content_and_signatures() {
+    let mut chain = Chain::of(hub::readable("1.0.0"));
+    let hub = Hub::start();
+    hub.login("acme", chain.folder());
+    let (from, to) = chain.go_on();
+    let there = hub.reference("1.0.0");
+    let text = run(skep(chain.folder()).args(["copy", &from, &there]));
+    assert!(text.contains(&chain.fixture.index.to_string()), "{text}");
+    assert!(text.ends_with("1 signature\n"), "{text}");
+    let crane = run(theirs("crane", chain.folder()).args(["digest", "--insecure", &there]));
+    assert_eq!(crane.trim(), chain.fixture.index.to_string());
+    run(skep(chain.folder()).args(["verify", "--key", "key.pub", &there]));
+    // What is there already costs nothing.
+    let again = run(skep(chain.folder()).args(["copy", &from, &there]));
+    assert!(again.contains("0 new blobs, 0 B, 1 signature"), "{again}");
+
+    run(skep(chain.folder()).args(["pull", &there, "-o", "out-of-hub"]));
+    let into = ["cp", "-r", "--from-plain-http", "--to-oci-layout"];
+    run(theirs("oras", chain.folder()).args(into).args([&there, "by-oras:1.0.0"]));
+    for layout in ["out-of-hub", "by-oras"] {
+        let blobs = |layout: &str| support::blobs(&chain.folder().join(layout));
+        assert_eq!(blobs(layout), blobs("layout"), "{layout}");
+    }
+    let bundle = |layout: &str, file: &str| {
+        run(skep(chain.folder()).args(["bundle", layout, "-o", file]));
+        std::fs::read(chain.folder().join(file)).unwrap()
+    };
+    assert!(bundle("layout", "here.skep") == bundle("out-of-hub", "site.skep"));
+    let registry = to.split('/').next().unwrap();
+    run(skep(chain.folder()).args(["unbundle", "site.skep", "--to", registry]));
+    chain.is_the_same();
+    chain.is_signed();
+}
+
+/// Who signs and attaches at our hub, and by what tool, makes no difference to where it goes from there.
+#[test]
+fn what_others_sign_and_attach_at_our_hub_goes_along() {
+    let chain = Chain::of(hub::readable("1.0.0"));
+    let folder = chain.folder();
+    let hub = Hub::start();
+    hub.login("acme", folder);
+    let here = hub.reference("1.0.0");
+    run(skep(folder).args(["push", "layout", &here]));
+    let by_digest = format!("{}/acme/exec@{}", hub.host, chain.fixture.index);
+    run(theirs("cosign", folder).arg("generate-key-pair"));
+    std::fs::write(folder.join("signing.json"), SIGNING).unwrap();
+    let sign = ["sign", "--yes", "--allow-http-registry", "--signing-config", "signing.json"];
+    run(theirs("cosign", folder).args(sign).args(["--key", "cosign.key", &by_digest]));
+    let verify = ["verify", "--allow-http-registry", "--insecure-ignore-tlog", "--key"];
+    for key in ["key.pub", "cosign.pub"] {
+        run(skep(folder).args(["verify", "--key", key, &here]));
+        run(theirs("cosign", folder).args(verify).args([key, &by_digest]));
+    }
+    std::fs::write(folder.join("sbom.json"), "{}").unwrap();
+    let kind = "application/vnd.cyclonedx+json";
+    let attach = ["attach", "--plain-http", "--artifact-type", kind];
+    run(theirs("oras", folder).args(attach).args([&here, &format!("sbom.json:{kind}")]));
+
+    let there = DockerRegistry::start();
+    let to = there.reference("1.0.0").to_string();
+    let text = run(skep(folder).args(["copy", &here, &to]));
+    assert!(text.contains("2 signatures, 1 other referrers"), "{text}");
+    for key in ["key.pub", "cosign.pub"] {
+        run(skep(folder).args(["verify", "--key", key, &to]));
+    }
+    let discover = ["discover", "--plain-http", "--format", "json"];
+    let text = run(theirs("oras", folder).args(discover).arg(&to));
+    assert!(text.contains(kind), "{text}");
 }

@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use support::server::{Server, answer};
 use support::{DockerRegistry, Fixture, blobs, run, tool, try_run};
 use typed::{refused, skep};
 
@@ -62,6 +63,33 @@ fn a_package_is_promoted_with_every_signature() {
     refused(skep(folder).args(["copy", "layout", "acme/exec"]), 2, "no hub is set");
     let absent = here.reference("3.0.0").to_string();
     refused(skep(folder).args(["copy", &absent, &to]), 1, "does not have it (404)");
+}
+
+/// Who watches a terminal sees how far it is; in files, logs and programs nothing of it is.
+#[test]
+fn how_far_a_pull_is_shows_on_a_terminal_only() {
+    let (registry, fixture) = (DockerRegistry::start(), Fixture::new("1.0.0"));
+    let folder = fixture.folder.path();
+    let from = registry.reference("1.0.0").to_string();
+    let quiet = run(skep(folder).args(["push", "layout", &from]));
+    assert!(!quiet.contains("Pushing"), "{quiet}");
+    let watched = |more: &str, out: &str| {
+        let pull = format!("{} pull {from} -o {out} {more}", env!("CARGO_BIN_EXE_skep"));
+        let mut script = Command::new(tool("script"));
+        script.current_dir(folder).env_clear().env("SKEP_CONFIG_DIR", folder).env("HOME", folder);
+        run(script.args(["-qec", &pull, "/dev/null"]))
+    };
+    let text = watched("", "a");
+    assert!(text.contains(&format!("\rPulling {from} ")), "{text:?}");
+    let (_, answer) = text.rsplit_once("\rPulling ").unwrap();
+    let (rest, answer) = answer.split_once("\r ").unwrap();
+    assert!(!rest.contains('\n'), "the bar stays in its line: {text:?}");
+    let (blank, answer) = answer.split_once('\r').unwrap();
+    assert!(blank.trim().is_empty() && answer.starts_with("Pulled "), "{text:?}");
+    for (more, out) in [("--quiet", "b"), ("--output json", "c"), ("2>file", "d")] {
+        assert!(!watched(more, out).contains("Pulling"), "{more}");
+    }
+    assert_eq!(std::fs::read_to_string(folder.join("file")).unwrap(), "");
 }
 
 #[test]
@@ -329,5 +357,32 @@ fn what_is_wrong_with_a_certificate_is_said_and_a_ca_of_ones_own_counts() {
         tags.env("SSL_CERT_FILE", folder.join(trusted));
         tags.env("HTTPS_PROXY", format!("http://{}", tunnel_to(registry.host.clone())));
         refused(tags.args(["tags", "registry.test/acme/exec"]), 1, words);
+    }
+}
+
+/// The CAs of this machine count also where a registry without TLS sends on to a server with it.
+#[test]
+fn a_plain_registry_may_send_on_to_one_with_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    certificate(folder, "ca", "ca.test", &[]);
+    let not_a_ca = "basicConstraints=critical,CA:FALSE";
+    let signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", not_a_ca];
+    certificate(folder, "good", "registry.test", &signed);
+    certificate(folder, "other", "another.test", &[]);
+    let secure = DockerRegistry::start_tls(&folder.join("good.pem"), &folder.join("good.key"));
+    let plain = Server::new(|head, stream| {
+        let path = head.split(' ').nth(1).unwrap();
+        let location = format!("Location: https://registry.test{path}\r\n");
+        let _ = stream.write_all(&answer("307 x", &location, b""));
+    });
+    for (trusted, words) in [
+        ("ca.pem", "does not have it (404)"),
+        ("other.pem", "nobody whom this machine trusts has issued it"),
+    ] {
+        let mut tags = skep(folder);
+        tags.env("SSL_CERT_FILE", folder.join(trusted));
+        tags.env("HTTPS_PROXY", format!("http://{}", tunnel_to(secure.host.clone())));
+        refused(tags.args(["tags", &format!("{}/acme/exec", plain.host)]), 1, words);
     }
 }

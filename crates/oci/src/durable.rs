@@ -19,6 +19,18 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     replace(path, bytes, 0o666).map_err(io_error("write", path))
 }
 
+/// Writes a file of a store, whole on the disk before others see it. Its name is there for good once its folder is
+/// [`settle`]d, which many files can wait for at once.
+pub(crate) fn place(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    put_there(path, bytes, 0o666).map_err(io_error("write", path))
+}
+
+/// Waits until the names of all that was placed in a folder are on the disk.
+pub(crate) fn settle(folder: &Path) -> Result<(), StoreError> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(io_error("write", folder))
+}
+
 /// Writes a file of a store that goes with this process, and so is not waited for until it is on the disk.
 pub(crate) fn pass(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let temporary = temporary(path);
@@ -32,13 +44,7 @@ pub(crate) fn pass(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 /// When it cannot be written: what was there before stays.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary = temporary(path);
-    let written = write_new(&temporary, bytes, mode)
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| File::open(folder)?.sync_all());
-    written.inspect_err(|_| {
-        let _ = fs::remove_file(&temporary); // it may never have been made
-    })
+    put_there(path, bytes, mode).and_then(|()| File::open(folder)?.sync_all())
 }
 
 /// Removes what processes that are gone left half written in a folder.
@@ -58,6 +64,14 @@ pub fn remove_leftovers(folder: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+fn put_there(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = temporary(path);
+    let written = write_new(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(&temporary); // it may never have been made
+    })
 }
 
 fn temporary(path: &Path) -> PathBuf {

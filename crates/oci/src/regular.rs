@@ -19,12 +19,13 @@ pub fn open(path: &Path) -> io::Result<File> {
     checked(File::options().read(true).custom_flags(AT_ONCE).open(path)?)
 }
 
-/// Opens a file for appending, and makes it where it is not there.
+/// Opens a file for reading and appending, and makes it where it is not there.
 ///
 /// # Errors
-/// It may not be written, or is no regular file.
+/// It may not be read and written, or is no regular file.
 pub(crate) fn append(path: &Path) -> io::Result<File> {
-    checked(File::options().create(true).append(true).custom_flags(AT_ONCE).open(path)?)
+    let mut options = File::options();
+    checked(options.create(true).read(true).append(true).custom_flags(AT_ONCE).open(path)?)
 }
 
 /// Reads a whole text of at most 4 MiB.

@@ -5,7 +5,7 @@ use skep_spec::oci::{Annotations, Descriptor, ImageManifest, Index, MAX_DOCUMENT
 use skep_spec::{Digest, media};
 use skep_trust::bundle::{BUNDLE_MAX, Bundle, Subject};
 
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, referrer_entry};
 
 /// The empty config of a referrer.
 pub(crate) const EMPTY: &[u8] = b"{}";
@@ -65,14 +65,19 @@ pub fn subjects(store: &Store, index: Digest) -> Result<Vec<Subject>, SignatureE
 /// When the index is not there or is none, or the store cannot be written.
 pub fn attach(store: &Store, index: Digest, bundle: &[u8]) -> Result<(), SignatureError> {
     let index = store.require(&index, MAX_DOCUMENT as u64)?;
-    store.put(EMPTY)?;
-    store.put(bundle)?;
+    let keep = |bytes: &[u8]| {
+        let digest = Digest::of(bytes);
+        store.put_checked(&digest, bytes).map(|()| digest)
+    };
+    keep(EMPTY)?;
+    keep(bundle)?;
+    let mut listed = Vec::new();
     for subject in subject_descriptors(&index)? {
         let manifest = referrer(bundle, &subject);
-        let digest = store.put(&manifest)?;
-        store.list_referrer(media::BUNDLE, digest, manifest.len() as u64)?;
+        listed.push(referrer_entry(media::BUNDLE, keep(&manifest)?, manifest.len() as u64));
     }
-    Ok(())
+    store.settle()?;
+    Ok(store.list(listed)?)
 }
 
 /// The bundles that refer to `subject` in this layout, in the order of `index.json`.

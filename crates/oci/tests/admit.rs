@@ -11,7 +11,9 @@ use skep_oci::{Store, signatures};
 use skep_spec::oci::{Annotations, Descriptor, ImageManifest, Index, Platform};
 use skep_spec::{Arch, Digest, PackageRef, media};
 use skep_trust::key::KeyKind;
-use skep_trust::{Asked, Origin, Policy, SecretKey, Verified, admit, layer, verify};
+use skep_trust::{
+    AdmitError, Asked, Origin, Policy, SecretKey, Verified, admit, check, layer, verify,
+};
 use support::{Fixture, blobs, labels, manifest, objects};
 
 fn reference() -> PackageRef {
@@ -59,8 +61,11 @@ fn a_signed_package_is_admitted_with_its_origin() {
 }
 
 fn refusal(store: &Store, index: Digest, arch: Arch, reference: &str) -> String {
-    let verified = Verified::unsigned(index);
-    skep_spec::chain(&admit(verified, store, arch, &reference.parse().unwrap()).unwrap_err())
+    let (verified, asked) = (Verified::unsigned(index), reference.parse().unwrap());
+    let looked_at = skep_spec::chain(&check(&verified, store, arch, &asked).unwrap_err());
+    let refused = skep_spec::chain(&admit(verified, store, arch, &asked).unwrap_err());
+    assert_eq!(looked_at, refused, "who only looks is told the same");
+    refused
 }
 
 #[test]
@@ -152,6 +157,57 @@ fn forged_packages_are_refused_with_their_reason() {
     );
     let package = admit(Verified::unsigned(index), &f.store, Arch::X86_64, &reference()).unwrap();
     assert_eq!(*package.origin(), Origin::Unsigned);
+}
+
+/// One blob under many names would be held once for each.
+#[test]
+fn all_objects_together_stay_within_what_a_platform_may_have() {
+    let f = Fixture::new("1.0.0");
+    let elf = |size: usize, fill| (Arch::X86_64, vec![fill; size]);
+    let named = |names: &[&str], elf: &(Arch, Vec<u8>)| -> BTreeMap<_, _> {
+        names.iter().map(|name| ((*name).to_owned(), BTreeMap::from([elf.clone()]))).collect()
+    };
+    let admitted = |objects: &BTreeMap<String, BTreeMap<Arch, Vec<u8>>>, layers: &[&[u8]]| {
+        let file = |bytes: &[u8]| layer::write("f", bytes).unwrap();
+        let mut all = vec![("manifest", file(&manifest("1.0.0", objects).canonical()), 0)];
+        all.extend(layers.iter().map(|bytes| ("object", file(bytes), 0)));
+        let index = forged(&f.store, media::PACKAGE, &all);
+        let (verified, asked) = (Verified::unsigned(index), reference());
+        let checked = check(&verified, &f.store, Arch::X86_64, &asked);
+        let admitted = admit(verified, &f.store, Arch::X86_64, &asked);
+        // Who only looks comes to the same.
+        match (&checked, &admitted) {
+            (Ok(checked), Ok(package)) => {
+                assert_eq!(checked.platform, package.platform);
+                assert!(checked.objects.iter().eq(package.objects.keys()));
+            }
+            (checked, admitted) => {
+                assert_eq!(
+                    checked.as_ref().err().map(AdmitError::code),
+                    admitted.as_ref().err().map(AdmitError::code)
+                );
+            }
+        }
+        admitted
+    };
+    let small = elf(300_000, 1);
+    let two = named(&["a", "b"], &small);
+    let package = admitted(&two, &[&small.1]).unwrap();
+    assert_eq!(package.objects["a"], small.1);
+    assert_eq!(package.objects["b"], small.1);
+    let large = elf(33 << 20, 2);
+    let error = admitted(&named(&["a", "b", "c", "d"], &large), &[&large.1]).unwrap_err();
+    assert_eq!(error.code(), Some("oci.too-large"), "{error}");
+    let mut several = BTreeMap::new();
+    let bytes: Vec<_> = (3..7).map(|fill| elf(33 << 20, fill)).collect();
+    for (name, elf) in ["a", "b", "c", "d"].iter().zip(&bytes) {
+        several.extend(named(&[name], elf));
+    }
+    let layers: Vec<&[u8]> = bytes.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+    let error = admitted(&several, &layers).unwrap_err();
+    assert_eq!(error.code(), Some("layer.too-large"), "{error}");
+    several.remove("d");
+    assert_eq!(admitted(&several, &layers[..3]).unwrap().objects.len(), 3);
 }
 
 #[test]

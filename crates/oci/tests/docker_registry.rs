@@ -89,8 +89,7 @@ async fn what_refers_to_a_package_travels_byte_for_byte() {
     let pushed = client.push(&fixture.store, fixture.index, &reference).await.unwrap();
     assert_eq!((pushed.signatures, pushed.others), (1, 1));
     let copy = Store::create(&fixture.path("copy")).unwrap();
-    client.pull(&reference, fixture.index, Part::Whole, &copy).await.unwrap();
-    let carried = client.pull_referrers(&reference, fixture.index, &copy).await.unwrap();
+    let carried = client.pull_whole(&reference, fixture.index, &copy).await.unwrap();
     assert_eq!(carried, Carried { signatures: 1, others: 1, left: 0 });
     assert_eq!(blobs(copy.root()), blobs(fixture.store.root()));
     let listed = |store: &Store| {

@@ -13,6 +13,23 @@ pub struct Digest([u8; 32]);
 
 crate::text_schema!(Digest, "pattern": "^sha256:[0-9a-f]{64}$");
 
+/// A digest that is taken while the bytes come.
+#[derive(Clone, Debug, Default)]
+pub struct Digesting(sha2::Sha256);
+
+impl Digesting {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all that came.
+    #[must_use]
+    pub fn digest(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
 /// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not a digest: it should be sha256: and 64 lower-case hex digits")]
@@ -23,12 +40,6 @@ impl Digest {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
-    }
-
-    /// A digest whose 32 bytes were computed elsewhere, while streaming for instance.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
     }
 
     /// The 64 hex digits, without `sha256:`: a blob's file name in an OCI layout.

@@ -25,7 +25,7 @@ pub mod toml_1_0;
 
 pub use arch::Arch;
 pub use chain::{causes, chain};
-pub use digest::Digest;
+pub use digest::{Digest, Digesting};
 pub use manifest::Manifest;
 pub use name::{Channel, PackageName, ServiceName, Version};
 pub use reference::PackageRef;

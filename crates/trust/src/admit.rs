@@ -7,7 +7,8 @@ use skep_spec::manifest::ManifestError;
 use skep_spec::oci::{Descriptor, DocumentError, ImageManifest, Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, Manifest, PackageName, PackageRef, Version, media};
 
-use crate::layer::{self, LayerError};
+use crate::at_once::at_once;
+use crate::layer::{self, Hashed, LayerError, Room, Taken};
 use crate::verified::Verified;
 
 /// Most objects of one package.
@@ -22,6 +23,9 @@ pub const README_MAX: u64 = 1024 * 1024;
 pub const MANIFEST_MAX: u64 = 1024 * 1024;
 /// Most bytes of all objects of one platform together, uncompressed.
 pub const OBJECTS_TOTAL_MAX: u64 = 128 * 1024 * 1024;
+
+/// Bytes of layers for which a second thread is started.
+const WORTH_A_THREAD: u64 = 256 * 1024;
 
 /// A package for one platform, in memory. As `Verified<Package>` its digests were followed from a verified index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +44,8 @@ pub struct Package {
     pub readme: Option<String>,
 }
 
-/// Where blobs come from: a store, a registry's copy, a map in a test.
-pub trait Blobs {
+/// Where blobs come from: a store, a registry's copy, a map in a test. Several may be asked for at once.
+pub trait Blobs: Sync {
     /// The blob with this digest, or `None` if there is none. At most `limit` bytes are asked for: a longer blob may
     /// be an error. The caller checks the digest; an answer cannot be wrong in silence.
     ///
@@ -72,7 +76,9 @@ pub enum AdmitError {
         digest: Digest,
     },
     /// A blob has other bytes than its digest says.
-    #[error("the {what} {digest} of the package was altered: its bytes have the digest {found}")]
+    #[error(
+        "the {what} {digest} of the package was altered: its bytes have the digest {found}; pull it again"
+    )]
     Altered {
         /// What it is.
         what: &'static str,
@@ -248,16 +254,44 @@ pub fn admit(
     asked: &PackageRef,
 ) -> Result<Verified<Package>, AdmitError> {
     let origin = verified.origin().clone();
-    let reader = Reader { blobs, arch };
     let index = *verified;
-    let (platform, parts) = reader.platform(index)?;
-    let manifest_bytes = reader.the_manifest(&parts)?;
-    let manifest = Manifest::parse(&manifest_bytes).map_err(AdmitError::Manifest)?;
-    is_what_was_asked(&manifest, asked)?;
-    let objects = reader.objects(&manifest, &parts)?;
-    let readme = reader.readme(&parts)?;
+    let followed = Reader { blobs, arch }.follow(index, asked)?;
+    let Followed { platform, manifest, manifest_bytes, objects, readme } = followed;
     let package = Package { index, platform, manifest, manifest_bytes, objects, readme };
     Ok(Verified::new(package, origin))
+}
+
+/// What a package has for one platform: every byte was checked, and none is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The digest of the platform's manifest.
+    pub platform: Digest,
+    /// The names of the objects.
+    pub objects: Vec<String>,
+}
+
+/// [`admit`], of a package that is looked at and not used.
+///
+/// # Errors
+/// As [`admit`].
+pub fn check(
+    verified: &Verified<Digest>,
+    blobs: &dyn Blobs,
+    arch: Arch,
+    asked: &PackageRef,
+) -> Result<Checked, AdmitError> {
+    let followed: Followed<Hashed> = Reader { blobs, arch }.follow(**verified, asked)?;
+    let objects = followed.objects.into_keys().collect();
+    Ok(Checked { platform: followed.platform, objects })
+}
+
+/// What was found at the end of a digest chain.
+struct Followed<T> {
+    platform: Digest,
+    manifest: Manifest,
+    manifest_bytes: Vec<u8>,
+    objects: BTreeMap<String, T>,
+    readme: Option<String>,
 }
 
 fn is_what_was_asked(manifest: &Manifest, asked: &PackageRef) -> Result<(), AdmitError> {
@@ -279,12 +313,44 @@ fn document(what: &'static str, digest: Digest, source: DocumentError) -> AdmitE
     AdmitError::Document { what, digest, source: Box::new(source) }
 }
 
+/// How many layers are read at once: never so many that they take more memory than one of the largest may.
+fn threads(layers: &[&Descriptor]) -> usize {
+    let (largest, all) = layers.iter().fold((1, 0_u64), |(largest, all), layer| {
+        (layer.size.max(largest), all.saturating_add(layer.size))
+    });
+    match all < WORTH_A_THREAD {
+        true => 1,
+        false => usize::try_from(LAYER_MAX / largest).unwrap_or(usize::MAX),
+    }
+}
+
+/// An object that has two names.
+fn copied<T: Taken>(object: &T, room: &Room) -> Result<T, AdmitError> {
+    let (what, size) = ("objects of one platform", object.size());
+    let too_large = |limit| AdmitError::TooLarge { what, size, limit };
+    room.take(size).map_err(too_large).map(|()| object.clone())
+}
+
 struct Reader<'a> {
     blobs: &'a dyn Blobs,
     arch: Arch,
 }
 
 impl Reader<'_> {
+    fn follow<T: Taken>(
+        &self,
+        index: Digest,
+        asked: &PackageRef,
+    ) -> Result<Followed<T>, AdmitError> {
+        let (platform, parts) = self.platform(index)?;
+        let manifest_bytes = self.the_manifest(&parts)?;
+        let manifest = Manifest::parse(&manifest_bytes).map_err(AdmitError::Manifest)?;
+        is_what_was_asked(&manifest, asked)?;
+        let objects = self.objects(&manifest, &parts)?;
+        let readme = self.readme(&parts)?;
+        Ok(Followed { platform, manifest, manifest_bytes, objects, readme })
+    }
+
     fn platform(&self, digest: Digest) -> Result<(Digest, ImageManifest), AdmitError> {
         let what = "index";
         let bytes = self.whole(what, digest, MAX_DOCUMENT as u64)?;
@@ -329,27 +395,36 @@ impl Reader<'_> {
             let (what, found) = ("manifest", layers.len());
             return Err(AdmitError::Layers { what, found, expected: "exactly one".into() });
         };
-        Ok(self.file("manifest layer", layer, MANIFEST_MAX)?.data)
+        self.file("manifest layer", layer, MANIFEST_MAX, &Room::new(MANIFEST_MAX))
     }
 
-    fn objects(
+    fn objects<T: Taken>(
         &self,
         manifest: &Manifest,
         parts: &ImageManifest,
-    ) -> Result<BTreeMap<String, Vec<u8>>, AdmitError> {
+    ) -> Result<BTreeMap<String, T>, AdmitError> {
         let arch = self.arch;
-        let mut held = self.object_layers(parts)?;
-        let mut objects = BTreeMap::new();
+        let room = Room::new(OBJECTS_TOTAL_MAX);
+        let mut held = self.object_layers(parts, &room)?;
         let mut named = Vec::new();
+        let mut uses = BTreeMap::new();
         for (name, object) in &manifest.objects {
             let none = || AdmitError::NoDigest { name: name.clone(), arch };
             let digest = object.digest(arch).ok_or_else(none)?;
-            let none = || AdmitError::NoObject { name: name.clone(), arch, digest };
-            let bytes = held.get(&digest).ok_or_else(none)?;
-            objects.insert(name.clone(), bytes.clone());
-            named.push(digest);
+            named.push((name.clone(), digest));
+            *uses.entry(digest).or_insert(0_usize) += 1;
         }
-        held.retain(|digest, _| !named.contains(digest));
+        let mut objects = BTreeMap::new();
+        for (name, digest) in named {
+            let more = uses.entry(digest).and_modify(|uses| *uses -= 1).or_default();
+            let data = match *more {
+                0 => held.remove(&digest),
+                _ => held.get(&digest).map(|data| copied(data, &room)).transpose()?,
+            };
+            let data =
+                data.ok_or_else(|| AdmitError::NoObject { name: name.clone(), arch, digest });
+            objects.insert(name, data?);
+        }
         match held.into_keys().next() {
             Some(digest) => Err(AdmitError::Unnamed { arch, digest }),
             None => Ok(objects),
@@ -357,23 +432,21 @@ impl Reader<'_> {
     }
 
     /// The objects by their uncompressed digest.
-    fn object_layers(
+    fn object_layers<T: Taken>(
         &self,
         parts: &ImageManifest,
-    ) -> Result<BTreeMap<Digest, Vec<u8>>, AdmitError> {
+        room: &Room,
+    ) -> Result<BTreeMap<Digest, T>, AdmitError> {
         let layers: Vec<_> = parts.layers_with_role("object").collect();
         if layers.is_empty() || layers.len() > OBJECTS_MAX {
             let expected = format!("1 to {OBJECTS_MAX}");
             return Err(AdmitError::Layers { what: "object", found: layers.len(), expected });
         }
-        let mut room = OBJECTS_TOTAL_MAX;
-        let mut objects = BTreeMap::new();
-        for layer in layers {
-            let data = self.file("object layer", layer, OBJECT_MAX.min(room))?.data;
-            room -= data.len() as u64;
-            objects.insert(Digest::of(&data), data);
-        }
-        Ok(objects)
+        let object = |layer: &&Descriptor| {
+            let object: T = self.file("object layer", layer, OBJECT_MAX, room)?;
+            Ok((object.digest(), object))
+        };
+        Ok(at_once(&layers, threads(&layers), object)?.into_iter().collect())
     }
 
     fn readme(&self, parts: &ImageManifest) -> Result<Option<String>, AdmitError> {
@@ -382,19 +455,21 @@ impl Reader<'_> {
         if !self.is_there(what, layer.digest, LAYER_MAX)? {
             return Ok(None);
         }
-        let file = self.file(what, layer, README_MAX)?;
-        String::from_utf8(file.data).map(Some).map_err(|_| AdmitError::Readme)
+        let text = self.file(what, layer, README_MAX, &Room::new(README_MAX))?;
+        String::from_utf8(text).map(Some).map_err(|_| AdmitError::Readme)
     }
 
-    fn file(
+    fn file<T: Taken>(
         &self,
         what: &'static str,
         layer: &Descriptor,
         max: u64,
-    ) -> Result<layer::File, AdmitError> {
+        room: &Room,
+    ) -> Result<T, AdmitError> {
         let bytes = self.part(what, layer, LAYER_MAX)?;
         let digest = layer.digest;
-        layer::read(&bytes, max).map_err(|source| AdmitError::Layer { what, digest, source })
+        let read = layer::read_within(&bytes, max, room);
+        read.map(|(_, file)| file).map_err(|source| AdmitError::Layer { what, digest, source })
     }
 
     /// What a descriptor points at, with the size that it says.

@@ -5,9 +5,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::Crc;
 use flate2::bufread::GzDecoder;
+use skep_spec::{Digest, Digesting};
 
 /// Largest file in a layer, in bytes.
 pub const FILE_MAX: u64 = 64 * 1024 * 1024;
@@ -18,6 +20,8 @@ const TAR_OVERHEAD: u64 = 1024 * 1024;
 const STORED_MAX: usize = 65_535;
 /// Tar's block size.
 pub(crate) const BLOCK: usize = 512;
+/// Bytes of a file that are hashed at once: they stay in the processor's cache.
+const CHUNK: usize = 64 * 1024;
 /// Longest file name in the name field of a ustar header.
 const NAME_MAX: usize = 100;
 
@@ -114,11 +118,89 @@ pub fn tar_of(name: &str, data: &[u8]) -> Result<Vec<u8>, LayerError> {
 /// When it is not a gzipped tar of exactly one regular file, has bytes after its end, or is larger than `max`:
 /// decompression stops there.
 pub fn read(layer: &[u8], max: u64) -> Result<File, LayerError> {
+    let (name, data) = read_within(layer, max, &Room::new(max))?;
+    Ok(File { name, data })
+}
+
+/// What is made of a layer's file.
+pub(crate) trait Taken: Clone + Send {
+    /// Reads a file that is said to have so many bytes; gives it, and how many there were.
+    fn take(file: &mut impl Read, size: u64) -> io::Result<(Self, u64)>;
+    /// The digest of its bytes.
+    fn digest(&self) -> Digest;
+    /// How many they are.
+    fn size(&self) -> u64;
+}
+
+impl Taken for Vec<u8> {
+    fn take(file: &mut impl Read, size: u64) -> io::Result<(Self, u64)> {
+        let mut data = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+        file.read_to_end(&mut data)?;
+        let read = data.len() as u64;
+        Ok((data, read))
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::of(self)
+    }
+
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+/// The digest and size of a file that nobody keeps.
+#[derive(Clone)]
+pub(crate) struct Hashed(Digest, u64);
+
+impl Taken for Hashed {
+    fn take(file: &mut impl Read, _size: u64) -> io::Result<(Self, u64)> {
+        let (mut chunk, mut digesting, mut size) = (vec![0; CHUNK], Digesting::default(), 0);
+        loop {
+            let read = file.read(&mut chunk)?;
+            if read == 0 {
+                return Ok((Self(digesting.digest(), size), size));
+            }
+            digesting.update(&chunk[..read]);
+            size += read as u64;
+        }
+    }
+
+    fn digest(&self) -> Digest {
+        self.0
+    }
+
+    fn size(&self) -> u64 {
+        self.1
+    }
+}
+
+/// How many bytes the files of several layers may still take together, also while they are read at once.
+pub(crate) struct Room(AtomicU64);
+
+impl Room {
+    pub(crate) const fn new(bytes: u64) -> Self {
+        Self(AtomicU64::new(bytes))
+    }
+
+    /// Takes so many, or says how many are left.
+    pub(crate) fn take(&self, bytes: u64) -> Result<(), u64> {
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.0.fetch_update(set, fetch, |left| left.checked_sub(bytes)).map(drop)
+    }
+}
+
+/// [`read`], of a file that takes its bytes out of a room: its name, and what is made of it.
+pub(crate) fn read_within<T: Taken>(
+    layer: &[u8],
+    max: u64,
+    room: &Room,
+) -> Result<(String, T), LayerError> {
     let mut rest = layer;
     let state = Inflation { limit: Cell::new(TAR_OVERHEAD), ..Inflation::default() };
     let inflated = Inflated { decoder: GzDecoder::new(&mut rest), state: &state };
     let mut archive = tar::Archive::new(inflated);
-    let found = the_file(&mut archive, max, &state);
+    let found = the_file(&mut archive, max, room, &state);
     // Damage anywhere counts before what the tar says, and the checksum is at the end.
     if found.is_err() {
         state.limit.set(max.saturating_add(TAR_OVERHEAD));
@@ -133,11 +215,12 @@ pub fn read(layer: &[u8], max: u64) -> Result<File, LayerError> {
 }
 
 /// The one file of a tar.
-fn the_file(
+fn the_file<T: Taken>(
     archive: &mut tar::Archive<Inflated<'_, '_>>,
     max: u64,
+    room: &Room,
     state: &Inflation,
-) -> Result<File, LayerError> {
+) -> Result<(String, T), LayerError> {
     let mut only = None;
     let broken = |e: io::Error| LayerError::Tar(e.to_string());
     for entry in archive.entries().map_err(broken)? {
@@ -152,13 +235,14 @@ fn the_file(
         if entry.size() > max {
             return Err(LayerError::TooLarge { max });
         }
+        room.take(entry.size()).map_err(|max| LayerError::TooLarge { max })?;
         state.limit.set(TAR_OVERHEAD.saturating_add(entry.size()));
-        let mut data = Vec::with_capacity(usize::try_from(entry.size()).unwrap_or_default());
-        entry.read_to_end(&mut data).map_err(broken)?;
-        if data.len() as u64 != entry.size() {
+        let size = entry.size();
+        let (file, read) = T::take(&mut entry, size).map_err(broken)?;
+        if read != size {
             return Err(LayerError::Tar(format!("'{name}' is cut off")));
         }
-        only = Some(File { name, data });
+        only = Some((name, file));
     }
     only.ok_or(LayerError::Empty)
 }

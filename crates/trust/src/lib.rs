@@ -7,6 +7,7 @@
 
 pub mod admit;
 pub mod archive;
+mod at_once;
 pub mod attestation;
 pub mod bundle;
 pub mod channel;
@@ -18,7 +19,7 @@ pub mod time;
 pub mod verified;
 pub mod verify;
 
-pub use admit::{AdmitError, Blobs, Package, admit};
+pub use admit::{AdmitError, Blobs, Package, admit, check};
 pub use key::{KeyId, PublicKey, SecretKey};
 pub use policy::Policy;
 pub use verified::{Origin, Verified};

@@ -20,6 +20,7 @@ use crate::options::{Choice, Transport};
 use crate::output::{Output, bytes};
 use crate::passing::{Passing, reading};
 use crate::place::{self, Place};
+use crate::progress::shown;
 
 /// Put packages into one file, for machines without a network: with signatures and all else that refers to them
 ///
@@ -156,7 +157,9 @@ impl Unbundle {
         for (name, digest) in &packages {
             let reference = place(name).map_err(failed)?;
             let registry = place::registry(&reference, transport, config)?;
-            let pushed = place::ask(registry.push(store, *digest, &reference));
+            let what = format!("Pushing {reference}");
+            let push = registry.push(store, *digest, &reference);
+            let pushed = place::ask(shown(output, registry.progress(), &what, push));
             let pushed = pushed.map_err(|error| {
                 let (done, all) = (answer.packages.len(), packages.len());
                 if done == 0 { error } else {

@@ -14,6 +14,7 @@ use crate::fetch::whole;
 use crate::options::PlaceOptions;
 use crate::output::{Output, bytes};
 use crate::place::{self, Place};
+use crate::progress::shown;
 use crate::rules;
 
 /// Copy a package, with all that refers to it, to a registry: from another one, from a layout or a bundle
@@ -61,7 +62,9 @@ impl Copy {
         let (reference, digest) = place::package(&found.store, choice.package.as_ref())?;
         let to = PackageRef { version: to.version.or(reference.version), ..to };
         let registry = place::registry(&to, *transport, config)?;
-        let pushed = place::ask(registry.push(&found.store, digest, &to))?;
+        let what = format!("Pushing {to}");
+        let push = registry.push(&found.store, digest, &to);
+        let pushed = place::ask(shown(output, registry.progress(), &what, push))?;
         let channel = followed.as_ref().map(|followed| followed.channel.clone());
         if let Some(followed) = &followed {
             channel::carry(followed, &registry, &to, &rules::of_machine(config)?)?;

@@ -15,6 +15,7 @@ use crate::options::Transport;
 use crate::output::{Output, lossy};
 use crate::passing::{Passing, interruptible};
 use crate::place::{self, Place};
+use crate::progress::shown;
 
 /// Pull a package, with all that refers to it, from a registry into a layout
 ///
@@ -52,7 +53,9 @@ impl Pull {
             return Err(Error::usage(format!("'{}' is no reference", self.reference)));
         };
         let registry = place::registry(&reference, self.transport, config)?;
-        let (digest, carried) = interruptible(self.pull(&registry, &reference))?;
+        let what = format!("Pulling {reference}");
+        let pull = self.pull(&registry, &reference);
+        let (digest, carried) = interruptible(shown(output, registry.progress(), &what, pull))?;
         place::note_left(&carried, output);
         let (reference, layout) = (reference.to_string(), self.out);
         let Carried { signatures, others, .. } = carried;

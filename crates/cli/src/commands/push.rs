@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::options::Transport;
 use crate::output::{Output, bytes};
 use crate::place;
+use crate::progress::shown;
 
 /// Push a package, with all that refers to it, from a layout to a registry
 ///
@@ -45,7 +46,9 @@ impl Push {
         let reference = place::reference(&self.reference, config)?;
         let (_, digest) = place::package(&store, Some(&reference))?;
         let registry = place::registry(&reference, self.transport, config)?;
-        let pushed = place::ask(registry.push(&store, digest, &reference))?;
+        let what = format!("Pushing {reference}");
+        let push = registry.push(&store, digest, &reference);
+        let pushed = place::ask(shown(output, registry.progress(), &what, push))?;
         let answer = Answer {
             reference: reference.to_string(),
             digest,

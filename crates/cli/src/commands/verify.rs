@@ -9,7 +9,7 @@ use serde::Serialize;
 use skep_oci::registry::Part;
 use skep_spec::oci::{Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef};
-use skep_trust::{Asked, Origin, Policy, Verified, admit, verify};
+use skep_trust::{Asked, Origin, Policy, Verified, admit, check, verify};
 
 use super::key;
 use crate::channel;
@@ -106,9 +106,9 @@ fn content(fetched: &Fetched<Verified<Digest>>) -> Result<Answer> {
             left_out.push(arch);
             continue;
         }
-        let package = admit(verified.clone(), store, arch, reference).map_err(refused)?;
-        let objects = package.objects.keys().cloned().collect();
-        platforms.push(Checked { arch, manifest: package.platform, objects });
+        let admit::Checked { platform: manifest, objects } =
+            check(verified, store, arch, reference).map_err(refused)?;
+        platforms.push(Checked { arch, manifest, objects });
     }
     if platforms.is_empty() {
         return Err(Error::new(Kind::Refused, format!("{reference} has nothing for Linux here")));

@@ -139,7 +139,7 @@ fn read_into(
         if !store.has(&digest) {
             new.push(digest);
         }
-        store.put(&bytes)?;
+        store.put_checked(&digest, &bytes)?;
         archived.blobs += 1;
         archived.bytes += bytes.len() as u64;
     }
@@ -149,6 +149,7 @@ fn read_into(
         store.read(digest, MAX_DOCUMENT as u64).map_err(failed)
     };
     let (index, packages) = reader.finish(blob)?;
+    store.settle()?;
     store.list(index.manifests)?;
     Ok(Archived { packages, ..archived })
 }

@@ -39,8 +39,9 @@ pub fn take(
     let mut taken = Taken { opened: &opened, blobs: BTreeSet::new(), listed: Vec::new() };
     taken.package(digest, arch)?;
     for blob in &taken.blobs {
-        store.put(&opened.blob(blob)?)?;
+        store.put_checked(blob, &opened.blob(blob)?)?;
     }
+    store.settle()?;
     store.list(taken.listed)?;
     Ok((reference, digest))
 }

@@ -1,12 +1,14 @@
 //! What refers to a package - signatures, attestations, whatever others attached - carried along with it, byte for byte.
 
-use skep_spec::oci::{Descriptor, MAX_DOCUMENT};
+use std::collections::BTreeSet;
+
+use skep_spec::oci::Descriptor;
 use skep_spec::{Digest, PackageRef};
 
-use super::Registry;
 use super::error::RegistryError;
+use super::pull::{Followed, Kept, Pull, settled};
 use crate::signatures::{REFERRERS_MAX, artifact_type, is_bundle_of, subject_descriptors};
-use crate::store::Store;
+use crate::store::{Received, referrer_entry};
 
 /// What came along with a package.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,49 +28,52 @@ impl Carried {
     pub const BYTES: u64 = 64 << 20;
 }
 
-impl Registry {
-    /// Pulls what refers to a package, whose index is in `store`, and to its platform manifests, and lists it there. Nobody
-    /// checks what it says.
-    ///
-    /// # Errors
-    /// When the registry does not answer as it should, or the store cannot be read or written.
-    pub async fn pull_referrers(
+impl Pull<'_> {
+    /// Brings what refers to a package and to its platform manifests; gives what `index.json` is to say of it.
+    pub(super) async fn referrers(
         &self,
         reference: &PackageRef,
-        index: Digest,
-        store: &Store,
-    ) -> Result<Carried, RegistryError> {
-        let action = format!("pull what refers to {}", reference.at(index));
-        let bytes = store.require(&index, MAX_DOCUMENT as u64)?;
-        let subjects =
-            subject_descriptors(&bytes).map_err(|e| self.not_ours(&action, "index", &e))?;
+        followed: &Followed,
+    ) -> Result<(Carried, Vec<Descriptor>), RegistryError> {
+        let action = format!("pull what refers to {}", reference.at(followed.digest));
+        let subjects = subject_descriptors(&followed.bytes)
+            .map_err(|e| self.registry.not_ours(&action, "index", &e))?;
         let mut carry = Carry {
-            registry: self,
-            store,
-            repository: &reference.repository(),
+            pull: self,
             action: &action,
             room: Carried::BYTES,
             left: 0,
+            kept: Vec::new(),
+            came: BTreeSet::new(),
+            listed: Vec::new(),
+            has_api: true,
         };
         let mut carried = Carried::default();
         for subject in subjects.iter().map(|subject| subject.digest) {
             let (signatures, others) = carry.subject(subject).await?;
-            if subject == index {
+            if subject == followed.digest {
                 carried = Carried { signatures, others, left: 0 };
             }
         }
-        Ok(Carried { left: carry.left, ..carried })
+        let Carry { left, kept, listed, .. } = carry;
+        settled(kept).await?;
+        Ok((Carried { left, ..carried }, listed))
     }
 }
 
 struct Carry<'a> {
-    registry: &'a Registry,
-    store: &'a Store,
-    repository: &'a str,
+    pull: &'a Pull<'a>,
     action: &'a str,
     /// Bytes that may still come.
     room: u64,
     left: usize,
+    /// What waits for the disk.
+    kept: Vec<Kept>,
+    /// What came, so that nothing comes twice: referrers share their bundle.
+    came: BTreeSet<Digest>,
+    listed: Vec<Descriptor>,
+    /// Not, once it said that it has none.
+    has_api: bool,
 }
 
 /// What became of a manifest that a list names.
@@ -84,7 +89,7 @@ enum Taken {
 impl Carry<'_> {
     /// How many signatures of a subject came, and how many others.
     async fn subject(&mut self, subject: Digest) -> Result<(usize, usize), RegistryError> {
-        let listed = self.registry.candidates(self.action, self.repository, subject).await?;
+        let listed = self.candidates(subject).await?;
         self.left += listed.len().saturating_sub(REFERRERS_MAX);
         let (mut signatures, mut others) = (0, 0);
         for entry in listed.iter().take(REFERRERS_MAX) {
@@ -98,8 +103,21 @@ impl Carry<'_> {
         Ok((signatures, others))
     }
 
+    /// What is said to refer to a subject.
+    async fn candidates(&mut self, subject: Digest) -> Result<Vec<Descriptor>, RegistryError> {
+        let Pull { registry, repository, .. } = self.pull;
+        if self.has_api
+            && let Some(listed) = registry.referrers(self.action, repository, subject).await?
+        {
+            return Ok(listed);
+        }
+        self.has_api = false;
+        Ok(registry.fallback(self.action, repository, subject).await?.manifests)
+    }
+
     async fn take(&mut self, entry: &Descriptor, subject: Digest) -> Result<Taken, RegistryError> {
-        let found = self.registry.referrer(self.action, self.repository, entry, subject).await?;
+        let Pull { registry, repository, .. } = self.pull;
+        let found = registry.referrer(self.action, repository, entry, subject).await?;
         let Some((manifest, bytes)) = found else { return Ok(Taken::Nothing) };
         let blobs: Vec<_> = manifest.layers.iter().chain([&manifest.config]).collect();
         let size = blobs.iter().fold(0, |sum: u64, blob| sum.saturating_add(blob.size));
@@ -108,20 +126,34 @@ impl Carry<'_> {
         if !self.blobs(&blobs).await? {
             return Ok(Taken::Nothing);
         }
-        let digest = self.store.put(&bytes)?;
-        self.store.list_referrer(artifact_type(&manifest), digest, bytes.len() as u64)?;
+        let (digest, size) = (entry.digest, bytes.len() as u64);
+        self.keep(bytes).await?;
+        self.listed.push(referrer_entry(artifact_type(&manifest), digest, size));
         let is_bundle = is_bundle_of(&manifest, subject);
         Ok(if is_bundle { Taken::Signature } else { Taken::Other })
     }
 
-    /// Puts blobs into the store; says whether the registry has them all.
-    async fn blobs(&self, blobs: &[&Descriptor]) -> Result<bool, RegistryError> {
-        for blob in blobs.iter().filter(|blob| !self.store.holds(blob)) {
-            let found =
-                self.registry.blob(self.action, self.repository, &blob.digest, blob.size).await?;
+    /// Keeps blobs; says whether the registry has them all.
+    async fn blobs(&mut self, blobs: &[&Descriptor]) -> Result<bool, RegistryError> {
+        let Pull { registry, repository, store, .. } = self.pull;
+        registry.progress().expect(blobs.iter().map(|blob| blob.size).sum());
+        for blob in blobs {
+            let Descriptor { digest, size, .. } = blob;
+            if self.came.contains(digest) || store.holds(blob) {
+                registry.progress().advance(*size);
+                continue;
+            }
+            let found = registry.blob(self.action, repository, digest, *size).await?;
             let Some(bytes) = found else { return Ok(false) };
-            self.store.put(&bytes)?;
+            self.keep(bytes).await?;
+            self.came.insert(*digest);
         }
         Ok(true)
+    }
+
+    async fn keep(&mut self, bytes: Vec<u8>) -> Result<(), RegistryError> {
+        let whole = Received::Memory(bytes).whole().await?;
+        self.kept.push(self.pull.keep(whole).await);
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Requests whose every answer is capped: bytes, time, redirects, and where credentials go.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -11,8 +12,9 @@ use skep_spec::chain;
 use tokio::time::Instant;
 
 use super::error::RegistryError;
+use super::progress::Progress;
 use super::tries::Tries;
-use crate::store::Received;
+use crate::store::{Received, StoreError};
 
 /// Bytes a second that a registry sends at least.
 const SLOWEST: u64 = 16 * 1024;
@@ -67,9 +69,13 @@ impl TimeLimits {
 #[derive(Clone)]
 pub(super) struct Http {
     client: reqwest::Client,
+    /// Trusts this machine's CAs. They take longer to read than a small package takes to come, so a registry without TLS has
+    /// it only once it redirects to a server that speaks TLS.
+    secure: Arc<OnceLock<reqwest::Client>>,
     registry: String,
     plain: bool,
     limits: TimeLimits,
+    progress: Arc<Progress>,
 }
 
 /// A request that changes nothing on the other side.
@@ -112,16 +118,10 @@ impl Http {
         plain: bool,
         limits: TimeLimits,
     ) -> Result<Self, RegistryError> {
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("skep/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(limits.connect)
-            .read_timeout(limits.idle)
-            // Followed by hand below: each hop is checked and goes without credentials.
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .build()
-            .map_err(|e| RegistryError::Client { registry: registry.into(), why: chain(&e) })?;
-        Ok(Self { client, registry: registry.to_owned(), plain, limits })
+        let client = client(registry, &limits, !plain)?;
+        let progress = Arc::default();
+        let (registry, secure) = (registry.to_owned(), Arc::default());
+        Ok(Self { client, secure, registry, plain, limits, progress })
     }
 
     pub(super) fn limits(&self) -> &TimeLimits {
@@ -130,6 +130,10 @@ impl Http {
 
     pub(super) fn tries(&self) -> Tries {
         Tries::new(self.limits.back_off)
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     pub(super) fn registry(&self) -> &str {
@@ -194,6 +198,17 @@ impl Http {
         }
     }
 
+    fn client(&self, url: &Url) -> Result<&reqwest::Client, RegistryError> {
+        if !self.plain || url.scheme() != "https" {
+            return Ok(&self.client);
+        }
+        if let Some(client) = self.secure.get() {
+            return Ok(client);
+        }
+        let client = client(&self.registry, &self.limits, true)?;
+        Ok(self.secure.get_or_init(|| client))
+    }
+
     async fn follow(
         &self,
         get: &Get<'_>,
@@ -202,7 +217,7 @@ impl Http {
         let mut url = get.url.clone();
         for hop in 0..=REDIRECTS_MAX {
             let authorization = get.authorization.filter(|_| hop == 0);
-            let mut request = self.client.request(get.method.clone(), url.clone());
+            let mut request = self.client(&url)?.request(get.method.clone(), url.clone());
             if !get.accept.is_empty() {
                 request = request.header(ACCEPT, get.accept);
             }
@@ -244,7 +259,7 @@ impl Http {
         let status = answer.status();
         let headers = answer.headers().clone();
         if status == StatusCode::RANGE_NOT_SATISFIABLE && received.len() > 0 {
-            received.restart()?;
+            self.restart(get, received).await?;
             let why = "it does not go on in the middle".to_owned();
             return Err(self.broken(get.action, why));
         }
@@ -264,13 +279,20 @@ impl Http {
             return Ok(Answer { status, headers, body: Vec::new() });
         }
         if status != StatusCode::PARTIAL_CONTENT {
-            received.restart()?; // all of it comes
+            self.restart(get, received).await?; // all of it comes
         } else if received.len() == 0 || begins_at(&headers) != Some(received.len()) {
             return Err(self
                 .misbehaves(get.action, "it sends another part than it was asked for".to_owned()));
         }
         self.capped(get, answer, get.body, received).await?;
         Ok(Answer { status, headers, body: Vec::new() })
+    }
+
+    async fn restart(&self, get: &Get<'_>, received: &mut Received) -> Result<(), StoreError> {
+        if matches!(get.body, Body::Exactly(_)) {
+            self.progress.go_back(received.len());
+        }
+        received.restart().await
     }
 
     async fn capped(
@@ -303,7 +325,13 @@ impl Http {
                 Body::Exactly(expected) if size > expected => {
                     return Err(self.lies(get.action, expected, size));
                 }
-                _ => received.push(&piece)?,
+                _ => {
+                    let came = piece.len() as u64;
+                    received.push(piece).await?;
+                    if matches!(limit, Body::Exactly(_)) {
+                        self.progress.advance(came);
+                    }
+                }
             }
         }
         if let Body::Exactly(expected) = limit {
@@ -381,6 +409,22 @@ impl Http {
         }
         RegistryError::Broken { action, registry, why }
     }
+}
+
+fn client(
+    registry: &str,
+    limits: &TimeLimits,
+    trusting: bool,
+) -> Result<reqwest::Client, RegistryError> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("skep/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(limits.connect)
+        .read_timeout(limits.idle)
+        // Followed by hand: each hop is checked and goes without credentials.
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false);
+    let builder = if trusting { builder } else { builder.tls_certs_only([]) };
+    builder.build().map_err(|e| RegistryError::Client { registry: registry.into(), why: chain(&e) })
 }
 
 /// The server that an address names: `host[:port]`.

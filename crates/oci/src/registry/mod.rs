@@ -12,11 +12,14 @@ mod credentials;
 mod error;
 mod http;
 mod login;
+mod progress;
 mod pull;
 mod push;
 mod referrers;
 mod tags;
 mod tries;
+
+use std::sync::{Mutex, PoisonError};
 
 use reqwest::{Method, StatusCode};
 use skep_spec::oci::MAX_DOCUMENT;
@@ -30,6 +33,7 @@ pub use self::http::TimeLimits;
 use self::http::{Answer, Body, Get, Http};
 
 pub use self::login::{Login, LoginError};
+pub use self::progress::Progress;
 pub use self::pull::Part;
 pub use self::push::Pushed;
 pub use self::tags::Tags;
@@ -53,6 +57,8 @@ pub struct Options {
 pub struct Registry {
     http: Http,
     auth: Auth,
+    /// The last index that was looked up: what is pulled after a look need not come again.
+    looked_up: Mutex<Option<(Digest, Vec<u8>)>>,
 }
 
 /// A read of one repository, before credentials.
@@ -85,13 +91,19 @@ impl Registry {
     pub fn new(registry: &str, options: Options) -> Result<Self, RegistryError> {
         let plain = options.plain_http || is_loopback(registry);
         let http = Http::new(registry, plain, options.time)?;
-        Ok(Self { http, auth: Auth::new(options.credentials) })
+        Ok(Self { http, auth: Auth::new(options.credentials), looked_up: Mutex::default() })
     }
 
     /// Its `host[:port]`.
     #[must_use]
     pub fn host(&self) -> &str {
         self.http.registry()
+    }
+
+    /// How far the transfers with it are.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        self.http.progress()
     }
 
     /// Whether the registry takes the credentials; says whether it asks for any.
@@ -107,7 +119,16 @@ impl Registry {
     /// # Errors
     /// When the reference has neither version nor digest, or the registry does not have it.
     pub async fn resolve(&self, reference: &PackageRef) -> Result<Digest, RegistryError> {
-        Ok(Digest::of(&self.index(reference).await?))
+        let bytes = self.index(reference).await?;
+        let digest = Digest::of(&bytes);
+        *self.looked_up.lock().unwrap_or_else(PoisonError::into_inner) = Some((digest, bytes));
+        Ok(digest)
+    }
+
+    /// The index that was looked up last, if it has this digest.
+    fn looked_up(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let last = self.looked_up.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(found, _)| found == digest).map(|(_, bytes)| bytes.clone())
     }
 
     /// The bytes of the index that a reference means. Nobody parsed them, let alone trusts them.

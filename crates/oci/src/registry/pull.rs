@@ -1,21 +1,28 @@
 //! Pulling a package into a store: every byte within its descriptor's size, every digest checked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef, Version, chain, media};
 use skep_trust::admit::LAYER_MAX;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use super::Registry;
+use super::carry::Carried;
 use super::error::RegistryError;
-use crate::store::{Received, Store, StoreError};
+use crate::store::{Received, Store, StoreError, Whole, package_entry};
 
 /// Most bytes of one package, all platforms together.
 const PACKAGE_MAX: u64 = 1024 * 1024 * 1024;
 
 /// How many requests are under way at once.
 const AT_ONCE: usize = 4;
+
+/// How many files are written or wait for the disk at once: those that wait together are waited for as one.
+const FILES: u32 = 32;
 
 /// From so many bytes on, what came of a blob stays where a pull is cut off, and the next one goes on from there.
 const LARGE: u64 = 64 * 1024;
@@ -48,28 +55,36 @@ impl Registry {
         part: Part,
         store: &Store,
     ) -> Result<(), RegistryError> {
-        let action = format!("pull {}", reference.at(digest));
-        let pull =
-            Pull { registry: self, store, repository: &reference.repository(), action: &action };
-        let bytes = pull.document(&digest).await?;
-        let index = Index::parse(&bytes).map_err(|e| self.not_ours(&action, "index", &e))?;
-        let is_wanted = |entry: &&Descriptor| {
-            let arch = entry.platform.as_ref().and_then(|platform| platform.arch());
-            part == Part::Whole || matches!(part, Part::Node(wanted) if arch == Some(wanted))
-        };
-        let wanted: Vec<&Descriptor> = index.manifests.iter().filter(is_wanted).collect();
-        let platforms = at_once(wanted.into_iter().map(|entry| pull.platform(entry))).await?;
-        let blobs = pull.wanted(platforms.iter().map(|(manifest, _)| manifest), part)?;
-        at_once(blobs.into_iter().map(|entry| pull.blob(entry))).await?;
-        for (_, bytes) in &platforms {
-            store.put(bytes)?;
-        }
-        store.put(&bytes)?;
-        let named = index.annotations.get(media::VERSION).and_then(|v| v.parse::<Version>().ok());
-        if let Some(version) = reference.version.clone().or(named) {
-            store.list_package(&reference.name, &version, digest, bytes.len() as u64)?;
-        }
-        Ok(())
+        let (action, repository) =
+            (format!("pull {}", reference.at(digest)), reference.repository());
+        let pull = Pull::new(self, store, &repository, &action);
+        let index = pull.index(digest).await?;
+        let listed = pull.ended(pull.content(reference, &index, part).await).await?;
+        pull.list(listed)
+    }
+
+    /// Pulls a package, all of it, and at the same time what refers to it and to its platform manifests, and lists
+    /// everything. Nobody checks what the referrers say.
+    ///
+    /// # Errors
+    /// As [`Registry::pull`].
+    pub async fn pull_whole(
+        &self,
+        reference: &PackageRef,
+        digest: Digest,
+        store: &Store,
+    ) -> Result<Carried, RegistryError> {
+        let (action, repository) =
+            (format!("pull {}", reference.at(digest)), reference.repository());
+        let pull = Pull::new(self, store, &repository, &action);
+        let index = pull.index(digest).await?;
+        let came = tokio::try_join!(
+            pull.content(reference, &index, Part::Whole),
+            pull.referrers(reference, &index),
+        );
+        let (listed, (carried, referrers)) = pull.ended(came).await?;
+        pull.list(listed.into_iter().chain(referrers))?;
+        Ok(carried)
     }
 
     pub(super) fn not_ours(
@@ -86,14 +101,101 @@ impl Registry {
     }
 }
 
-struct Pull<'a> {
-    registry: &'a Registry,
-    store: &'a Store,
-    repository: &'a str,
-    action: &'a str,
+/// An index that is followed.
+pub(super) struct Followed {
+    pub digest: Digest,
+    pub bytes: Vec<u8>,
+    pub index: Index,
 }
 
-impl Pull<'_> {
+/// A pull on its way.
+pub(super) struct Pull<'a> {
+    pub registry: &'a Registry,
+    pub store: &'a Store,
+    pub repository: &'a str,
+    pub action: &'a str,
+    /// A place for each file that is written or waits for the disk.
+    files: Arc<Semaphore>,
+}
+
+/// A blob that waits for the disk.
+pub(super) type Kept = JoinHandle<Result<(), StoreError>>;
+
+impl<'a> Pull<'a> {
+    fn new(registry: &'a Registry, store: &'a Store, repository: &'a str, action: &'a str) -> Self {
+        let files = Arc::new(Semaphore::new(FILES as usize));
+        Self { registry, store, repository, action, files }
+    }
+
+    async fn index(&self, digest: Digest) -> Result<Followed, RegistryError> {
+        let bytes = match self.registry.looked_up(&digest) {
+            Some(bytes) => bytes,
+            None => self.document(&digest).await?,
+        };
+        let index = Index::parse(&bytes);
+        let index = index.map_err(|e| self.registry.not_ours(self.action, "index", &e))?;
+        Ok(Followed { digest, bytes, index })
+    }
+
+    /// Brings what is not there of a package; gives what `index.json` is to say of it.
+    async fn content(
+        &self,
+        reference: &PackageRef,
+        followed: &Followed,
+        part: Part,
+    ) -> Result<Option<Descriptor>, RegistryError> {
+        let Followed { digest, bytes, index } = followed;
+        let is_wanted = |entry: &&Descriptor| {
+            let arch = entry.platform.as_ref().and_then(|platform| platform.arch());
+            part == Part::Whole || matches!(part, Part::Node(wanted) if arch == Some(wanted))
+        };
+        let wanted: Vec<&Descriptor> = index.manifests.iter().filter(is_wanted).collect();
+        let platforms = at_once(wanted.into_iter().map(|entry| self.platform(entry))).await?;
+        let blobs = self.wanted(platforms.iter().map(|(manifest, _)| manifest), part)?;
+        let progress = self.registry.progress();
+        progress.expect(blobs.iter().map(|entry| entry.size).sum());
+        let kept = at_once(blobs.into_iter().map(|entry| self.blob(entry))).await?;
+        let mut kept: Vec<Kept> = kept.into_iter().flatten().collect();
+        for bytes in platforms.into_iter().map(|(_, bytes)| bytes).chain([bytes.clone()]) {
+            kept.push(self.keep(Received::Memory(bytes).whole().await?).await);
+        }
+        settled(kept).await?;
+        let named = index.annotations.get(media::VERSION).and_then(|v| v.parse::<Version>().ok());
+        let version = reference.version.clone().or(named);
+        let size = bytes.len() as u64;
+        Ok(version.map(|version| package_entry(&reference.name, &version, *digest, size)))
+    }
+
+    /// Lists what was kept, once its names are on the disk as well.
+    fn list(&self, listed: impl IntoIterator<Item = Descriptor>) -> Result<(), RegistryError> {
+        self.store.settle()?;
+        Ok(self.store.list(listed.into_iter().collect())?)
+    }
+
+    /// Waits after a failure until nothing is written any more: the next pull goes on with these files.
+    async fn ended<T>(&self, pulled: Result<T, RegistryError>) -> Result<T, RegistryError> {
+        if pulled.is_err() {
+            drop(self.files.acquire_many(FILES).await);
+        }
+        pulled
+    }
+
+    /// A place for a file; there is always one some time, as each file is closed in the end.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.files.clone().acquire_owned().await.ok()
+    }
+
+    /// Keeps a blob, on a thread that may wait for the disk.
+    pub(super) async fn keep(&self, whole: Whole) -> Kept {
+        let place = if whole.is_file() { None } else { self.place().await };
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || {
+            let kept = store.keep(whole);
+            drop(place);
+            kept
+        })
+    }
+
     /// A platform's manifest, and its bytes.
     async fn platform(
         &self,
@@ -152,29 +254,40 @@ impl Pull<'_> {
         found.ok_or_else(|| self.registry.not_found(self.action))
     }
 
-    async fn blob(&self, entry: &Descriptor) -> Result<(), RegistryError> {
+    /// Brings a blob, if it is not there; nothing to wait for if it is.
+    async fn blob(&self, entry: &Descriptor) -> Result<Option<Kept>, RegistryError> {
         let Descriptor { digest, size, .. } = *entry;
+        let progress = self.registry.progress();
         if self.store.holds(entry) {
-            return Ok(());
+            progress.advance(size);
+            return Ok(None);
         }
         let action = format!("{}: layer {}", self.action, digest.short());
         let mut received = match size >= LARGE {
-            true => self.store.received(&digest, size)?,
+            true => self.store.received(&digest, size, self.place().await)?,
             false => Received::default(),
         };
+        progress.advance(received.len());
         let came = self.registry.receive(&action, self.repository, &digest, size, &mut received);
         if !came.await? {
             return Err(self.registry.not_found(&action));
         }
-        // Hashing and waiting for the disk: elsewhere, so that others come meanwhile.
-        let store = self.store.clone();
-        let kept = tokio::task::spawn_blocking(move || store.keep(&digest, received)).await;
-        let kept = kept.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        kept?.map_err(|found| {
-            let registry = self.registry.host().to_owned();
-            RegistryError::Digest { action, registry, found }
-        })
+        let whole = received.whole().await?;
+        if whole.digest == digest {
+            return Ok(Some(self.keep(whole).await));
+        }
+        self.store.discard(&whole)?;
+        let (registry, found) = (self.registry.host().to_owned(), whole.digest);
+        Err(RegistryError::Digest { action, registry, found })
     }
+}
+
+/// Waits until all of these are on the disk.
+pub(super) async fn settled(kept: Vec<Kept>) -> Result<(), RegistryError> {
+    for kept in kept {
+        kept.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    }
+    Ok(())
 }
 
 /// Does all of these, several at once; the first failure ends the others.

@@ -58,6 +58,7 @@ impl Registry {
         let bytes = store.require(&digest, MAX_DOCUMENT as u64)?;
         let index = self.own_index(&action, &bytes, reference)?;
         is_whole(&action, store, &index)?;
+        self.progress().expect(size(store, &index));
         let repository = reference.repository();
         let push = self.pusher(&repository, &action).await?;
         let mut pushed = Pushed::default();
@@ -169,6 +170,18 @@ fn is_whole(action: &str, store: &Store, index: &Index) -> Result<(), RegistryEr
     Err(RegistryError::Partial { action, here })
 }
 
+/// Bytes of all layers and configs.
+fn size(store: &Store, index: &Index) -> u64 {
+    let document = |digest| store.read(digest, MAX_DOCUMENT as u64).ok().flatten();
+    let manifests = index.manifests.iter().filter_map(|entry| document(&entry.digest));
+    let manifests = manifests.filter_map(|bytes| ImageManifest::parse(&bytes).ok());
+    let sizes = |manifest: ImageManifest| {
+        let blobs = manifest.layers.iter().chain([&manifest.config]);
+        blobs.fold(0_u64, |sum, blob| sum.saturating_add(blob.size))
+    };
+    manifests.map(sizes).fold(0, u64::saturating_add)
+}
+
 pub(super) struct Pusher<'a> {
     registry: &'a Registry,
     client: oci_client::Client,
@@ -217,6 +230,7 @@ impl Pusher<'_> {
         for entry in std::iter::once(&manifest.config).chain(&manifest.layers) {
             let bytes = store.require(&entry.digest, LAYER_MAX)?;
             self.blob(&entry.digest, bytes, pushed).await?;
+            self.registry.progress().advance(entry.size);
         }
         Ok(())
     }
@@ -336,7 +350,7 @@ impl Pusher<'_> {
     }
 
     fn refused(&self, error: OciDistributionError) -> RegistryError {
-        let Registry { http, auth } = self.registry;
+        let Registry { http, auth, .. } = self.registry;
         let status = |code| StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
         match error {
             OciDistributionError::RequestError(error) => http.failed(self.action, &error),

@@ -26,11 +26,12 @@ impl Store {
             let manifest =
                 ImageManifest::parse(&bytes).map_err(no_part("platform manifest", entry.digest))?;
             for layer in manifest.layers.iter().chain([&manifest.config]) {
-                self.put(&from.require(&layer.digest, LAYER_MAX)?)?;
+                self.put_checked(&layer.digest, &from.require(&layer.digest, LAYER_MAX)?)?;
             }
-            self.put(&bytes)?;
+            self.put_checked(&entry.digest, &bytes)?;
         }
-        self.put(&document)?;
+        self.put_checked(&digest, &document)?;
+        self.settle()?;
         match &reference.version {
             Some(version) => {
                 self.list_package(&reference.name, version, digest, document.len() as u64)

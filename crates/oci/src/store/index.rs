@@ -42,13 +42,7 @@ impl Store {
         index: Digest,
         size: u64,
     ) -> Result<(), StoreError> {
-        let ref_name = ref_name(name, version);
-        let mut entry = descriptor(media::INDEX, index, size);
-        entry.annotations.insert(REF_NAME.into(), ref_name.clone());
-        self.change_index(|list| {
-            list.manifests.retain(|other| other.annotations.get(REF_NAME) != Some(&ref_name));
-            list.manifests.push(entry);
-        })
+        self.list(vec![package_entry(name, version, index, size)])
     }
 
     /// Lists a referrer (a signature's manifest), once.
@@ -61,12 +55,7 @@ impl Store {
         manifest: Digest,
         size: u64,
     ) -> Result<(), StoreError> {
-        let mut entry = descriptor(media::MANIFEST, manifest, size);
-        entry.artifact_type = Some(artifact_type.to_owned());
-        self.change_index(|list| {
-            list.manifests.retain(|other| other.digest != manifest);
-            list.manifests.push(entry);
-        })
+        self.list(vec![referrer_entry(artifact_type, manifest, size)])
     }
 
     /// Lists all of these, in place of what had their names or was listed already.
@@ -152,7 +141,10 @@ impl Store {
         // What could not be read again would close the store to everyone.
         Index::parse_list(&bytes)
             .map_err(|source| StoreError::Full { path: path.clone(), source: Box::new(source) })?;
-        self.write(&path, &bytes)
+        match is_there || !after.manifests.is_empty() {
+            true => self.write(&path, &bytes),
+            false => self.place(&path, &bytes), // a new one that lists nothing loses nothing
+        }
     }
 
     fn index_path(&self) -> PathBuf {
@@ -188,6 +180,23 @@ pub(crate) fn choose(
         }
         (Some(_), Some(_)) => Err(StoreError::Several { root, listed: listed() }),
     }
+}
+
+/// How a package's index is listed.
+pub(crate) fn package_entry(
+    name: &PackageName,
+    version: &Version,
+    index: Digest,
+    size: u64,
+) -> Descriptor {
+    let annotations = BTreeMap::from([(REF_NAME.to_owned(), ref_name(name, version))]);
+    Descriptor { annotations, ..descriptor(media::INDEX, index, size) }
+}
+
+/// How a referrer is listed.
+pub(crate) fn referrer_entry(artifact_type: &str, manifest: Digest, size: u64) -> Descriptor {
+    let artifact_type = Some(artifact_type.to_owned());
+    Descriptor { artifact_type, ..descriptor(media::MANIFEST, manifest, size) }
 }
 
 fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {

@@ -17,8 +17,8 @@ use skep_spec::oci::{Descriptor, Layout};
 use skep_trust::Blobs;
 
 pub use self::collect::Collected;
-pub(crate) use self::index::{choose, packages_of};
-pub(crate) use self::part::Received;
+pub(crate) use self::index::{choose, package_entry, packages_of, referrer_entry};
+pub(crate) use self::part::{Received, Whole};
 pub use crate::error::StoreError;
 pub(crate) use crate::error::io_error;
 use crate::{durable, regular};
@@ -54,7 +54,7 @@ impl Store {
         fs::create_dir_all(&blobs).map_err(io_error("make the folder", &blobs))?;
         let marker = root.join(Layout::FILE);
         if !marker.exists() {
-            store.write(&marker, Layout::BYTES)?;
+            store.place(&marker, Layout::BYTES)?; // settled with index.json, which is beside it
         }
         let store = Self { passing, ..Self::open(root)? };
         store.change_index(|_| ())?;
@@ -127,12 +127,28 @@ impl Store {
     /// When they cannot be written: nothing is kept then.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
-        // A blob of this name that is damaged heals here.
-        let there = self.read(&digest, bytes.len() as u64);
-        if !there.is_ok_and(|there| there.is_some()) {
-            self.write(&self.path(&digest), bytes)?;
-        }
+        self.put_checked(&digest, bytes)?;
+        self.settle()?;
         Ok(digest)
+    }
+
+    /// Keeps a blob whose digest the caller has checked: its bytes are on the disk before this returns, its name when
+    /// the store is [`settle`](Self::settle)d, which many blobs can wait for at once.
+    pub(crate) fn put_checked(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        // A blob of this name that is damaged heals here.
+        let there = self.read(digest, bytes.len() as u64);
+        match there.is_ok_and(|there| there.is_some()) {
+            true => Ok(()),
+            false => self.place(&self.path(digest), bytes),
+        }
+    }
+
+    /// Waits until the names of all blobs are on the disk, before they are listed.
+    pub(crate) fn settle(&self) -> Result<(), StoreError> {
+        match self.passing {
+            true => Ok(()),
+            false => durable::settle(&self.blobs()),
+        }
     }
 
     /// A blob of at most `limit` bytes, its digest checked; `None` if it is not there.
@@ -140,6 +156,16 @@ impl Store {
     /// # Errors
     /// When it cannot be read, is too large, or is damaged.
     pub fn read(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(bytes) = self.unchecked(digest, limit)? else { return Ok(None) };
+        let found = Digest::of(&bytes);
+        if found != *digest {
+            return Err(StoreError::Damaged { root: self.root.clone(), digest: *digest, found });
+        }
+        Ok(Some(bytes))
+    }
+
+    /// A blob of at most `limit` bytes, whose digest the caller checks; `None` if it is not there.
+    fn unchecked(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.path(digest);
         let file = match regular::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -149,13 +175,9 @@ impl Store {
         if size > limit {
             return Err(StoreError::TooLarge { digest: *digest, size, limit });
         }
-        let mut bytes = Vec::new();
-        let mut file = file.take(limit.saturating_add(1));
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+        let mut file = file.take(limit.saturating_add(1)); // it may grow meanwhile
         file.read_to_end(&mut bytes).map_err(io_error("read", &path))?;
-        let found = Digest::of(&bytes);
-        if found != *digest {
-            return Err(StoreError::Damaged { root: self.root.clone(), digest: *digest, found });
-        }
         Ok(Some(bytes))
     }
 
@@ -205,14 +227,23 @@ impl Store {
         }
     }
 
+    /// As [`Store::write`], but for its name, which has to be settled.
+    fn place(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        match self.passing {
+            true => durable::pass(path, bytes),
+            false => durable::place(path, bytes),
+        }
+    }
+
     fn blobs(&self) -> PathBuf {
         self.root.join("blobs/sha256")
     }
 }
 
 impl Blobs for Store {
+    /// Not hashed here: who follows digests does that.
     fn blob(&self, digest: &Digest, limit: u64) -> io::Result<Option<Vec<u8>>> {
-        self.read(digest, limit).map_err(io::Error::other)
+        self.unchecked(digest, limit).map_err(io::Error::other)
     }
 }
 

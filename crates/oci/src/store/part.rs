@@ -1,109 +1,250 @@
-//! Blobs that come in pieces: what came of a large one is kept, so that the next pull goes on from there.
+//! Blobs that come in pieces: a large one is written and hashed while it comes, and what came of it stays, so that the next
+//! pull goes on from there.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use skep_spec::Digest;
+use bytes::Bytes;
+use skep_spec::{Digest, Digesting};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinHandle;
 
 use super::{Store, StoreError, io_error};
+use crate::regular;
 
 /// How the name of such a file begins, before the digest.
 pub(super) const PART: &str = ".part-";
+/// How many pieces wait for the disk before the network waits, too.
+const WAITING: usize = 16;
+/// Bytes of a file that are hashed at once.
+const CHUNK: u64 = 1 << 20;
 
-/// What has come of a blob, in memory, and of a large one in a file as well, which one process at a time has.
-#[derive(Debug, Default)]
-pub(crate) struct Received {
-    bytes: Vec<u8>,
-    part: Option<Part>,
+/// What has come of a document or blob. Nobody checked it.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// In memory.
+    Memory(Vec<u8>),
+    /// In a file, which one process at a time has.
+    File(Writer),
 }
 
-#[derive(Debug)]
-struct Part {
-    file: File,
-    path: PathBuf,
+impl Default for Received {
+    fn default() -> Self {
+        Self::Memory(Vec::new())
+    }
 }
 
 impl Received {
     pub(crate) fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-
-    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), StoreError> {
-        if let Some(Part { file, path }) = &mut self.part {
-            file.write_all(piece).map_err(io_error("write", path))?;
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(writer) => writer.len,
         }
-        self.bytes.extend_from_slice(piece);
+    }
+
+    /// What came into memory.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Memory(bytes) => bytes,
+            Self::File(_) => Vec::new(),
+        }
+    }
+
+    pub(crate) async fn push(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(bytes) => bytes.extend_from_slice(&piece),
+            Self::File(writer) => {
+                let size = piece.len() as u64;
+                writer.send(Order::Take(piece)).await?;
+                writer.len += size;
+            }
+        }
         Ok(())
     }
 
     /// Begins anew.
-    pub(crate) fn restart(&mut self) -> Result<(), StoreError> {
-        self.bytes.clear();
-        match &self.part {
-            Some(Part { file, path }) => file.set_len(0).map_err(io_error("write", path)),
-            None => Ok(()),
+    pub(crate) async fn restart(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(bytes) => bytes.clear(),
+            Self::File(writer) => {
+                writer.send(Order::Restart).await?;
+                writer.len = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// All that came, and its digest.
+    pub(crate) async fn whole(self) -> Result<Whole, StoreError> {
+        match self {
+            Self::Memory(bytes) => {
+                Ok(Whole { digest: Digest::of(&bytes), content: Content::Memory(bytes) })
+            }
+            Self::File(Writer { orders, part, .. }) => {
+                drop(orders); // which ends it
+                let part = joined(part).await?;
+                let digest = part.digesting.clone().digest();
+                Ok(Whole { digest, content: Content::File(part) })
+            }
         }
     }
 }
 
-impl Store {
-    /// What has come of a blob, to go on with. Nobody checked it.
-    pub(crate) fn received(&self, digest: &Digest, size: u64) -> Result<Received, StoreError> {
-        let path = self.blobs().join(format!("{PART}{}", digest.hex()));
-        let Some(file) = alone(&path).map_err(io_error("open", &path))? else {
-            return Ok(Received::default()); // another process is at it: each has its own
-        };
-        let mut bytes = Vec::new();
-        (&file).take(size + 1).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
-        let is_more = bytes.len() as u64 > size;
-        let mut received = Received { bytes, part: Some(Part { file, path }) };
-        if is_more {
-            received.restart()?;
-        }
-        Ok(received)
+/// Writes and hashes what comes, on a thread of its own: meanwhile the network is read.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    orders: mpsc::Sender<Order>,
+    part: JoinHandle<Result<Part, StoreError>>,
+    /// Bytes that are in the file, or on the way there.
+    len: u64,
+}
+
+#[derive(Debug)]
+enum Order {
+    Take(Bytes),
+    Restart,
+}
+
+impl Writer {
+    /// Goes on behind the bytes that a file holds.
+    fn of(part: Part, held: u64) -> Self {
+        let (orders, taken) = mpsc::channel(WAITING);
+        let part = tokio::task::spawn_blocking(move || part.write(held, taken));
+        Self { orders, part, len: held }
     }
 
-    /// Keeps what came as a blob, on disk before this returns; none if it has another digest, which is gone then.
-    pub(crate) fn keep(
+    async fn send(&mut self, order: Order) -> Result<(), StoreError> {
+        match self.orders.send(order).await {
+            Ok(()) => Ok(()),
+            // It takes orders until it fails.
+            Err(_) => joined(&mut self.part).await.map(drop),
+        }
+    }
+}
+
+async fn joined<T>(task: impl Future<Output = Result<T, tokio::task::JoinError>>) -> T {
+    task.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// The file of a blob that is on its way.
+#[derive(Debug)]
+struct Part {
+    file: File,
+    path: PathBuf,
+    digesting: Digesting,
+    /// Given back when the file is closed.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Part {
+    /// Goes on behind the bytes that the file holds. Not for a thread that others wait for.
+    fn write(mut self, held: u64, mut orders: mpsc::Receiver<Order>) -> Result<Self, StoreError> {
+        self.hash(held).map_err(io_error("read", &self.path))?;
+        while let Some(order) = orders.blocking_recv() {
+            let done = match order {
+                Order::Take(piece) => self.take(&piece),
+                Order::Restart => self.restart(),
+            };
+            done.map_err(io_error("write", &self.path))?;
+        }
+        Ok(self)
+    }
+
+    fn hash(&mut self, held: u64) -> io::Result<()> {
+        let mut rest = (&self.file).take(held);
+        let mut chunk = Vec::new();
+        while rest.by_ref().take(CHUNK).read_to_end(&mut chunk)? > 0 {
+            self.digesting.update(&chunk);
+            chunk.clear();
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.digesting.update(piece);
+        self.file.write_all(piece)
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.digesting = Digesting::default();
+        self.file.set_len(0)
+    }
+}
+
+/// A blob that came to its end, under no name yet.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    /// Of its bytes.
+    pub(crate) digest: Digest,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Memory(Vec<u8>),
+    File(Part),
+}
+
+impl Whole {
+    pub(crate) const fn is_file(&self) -> bool {
+        matches!(self.content, Content::File(_))
+    }
+}
+
+impl Store {
+    /// What has come of a blob of so many bytes, to go on with. `place` is held as long as the file is open.
+    pub(crate) fn received(
         &self,
         digest: &Digest,
-        received: Received,
-    ) -> Result<Result<(), Digest>, StoreError> {
-        let found = Digest::of(&received.bytes);
-        let Received { bytes, part } = received;
-        let Some(Part { file, path }) = part else {
-            return match found == *digest {
-                true => self.put(&bytes).map(|_| Ok(())),
-                false => Ok(Err(found)),
-            };
+        size: u64,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<Received, StoreError> {
+        let path = self.blobs().join(format!("{PART}{}", digest.hex()));
+        let failed = || io_error("open", &path);
+        let Some(file) = alone(&path).map_err(failed())? else {
+            return Ok(Received::default()); // another process is at it: each has its own
         };
-        if found != *digest {
-            fs::remove_file(&path).map_err(io_error("remove", &path))?;
-            return Ok(Err(found));
+        let mut len = file.metadata().map_err(failed())?.len();
+        if len > size {
+            file.set_len(0).map_err(failed())?; // it is the beginning of something else
+            len = 0;
         }
-        let blob = self.path(digest);
-        let synced = || match self.passing {
-            true => Ok(()),
-            false => file.sync_all(),
+        let part = Part { file, path, digesting: Digesting::default(), _place: place };
+        Ok(Received::File(Writer::of(part, len)))
+    }
+
+    /// Keeps a blob under the name of its digest; its bytes are on the disk before this returns, its name when the store is
+    /// [`settle`](Self::settle)d.
+    pub(crate) fn keep(&self, whole: Whole) -> Result<(), StoreError> {
+        let Whole { digest, content } = whole;
+        let part = match content {
+            Content::Memory(bytes) => return self.put_checked(&digest, &bytes),
+            Content::File(part) => part,
         };
-        let folder = || match self.passing {
+        let blob = self.path(&digest);
+        let synced = match self.passing {
             true => Ok(()),
-            false => File::open(self.blobs())?.sync_all(),
+            false => part.file.sync_all(),
         };
-        let kept = synced().and_then(|()| fs::rename(&path, &blob)).and_then(|()| folder());
-        kept.map(Ok).map_err(io_error("write", &blob))
+        synced.and_then(|()| fs::rename(&part.path, &blob)).map_err(io_error("write", &blob))
+    }
+
+    /// Removes what came of a blob and is something else.
+    pub(crate) fn discard(&self, whole: &Whole) -> Result<(), StoreError> {
+        match &whole.content {
+            Content::Memory(_) => Ok(()),
+            Content::File(Part { path, .. }) => {
+                fs::remove_file(path).map_err(io_error("remove", path))
+            }
+        }
     }
 }
 
 /// The file, if no other process has it.
 fn alone(path: &Path) -> io::Result<Option<File>> {
-    let file = File::options().read(true).append(true).create(true).open(path)?;
+    let file = regular::append(path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => return Ok(None),
@@ -121,34 +262,72 @@ mod tests {
     use super::super::tests::store;
     use super::*;
 
-    #[test]
-    fn a_blob_in_pieces_goes_on_where_it_ended() {
+    const BLOB: &[u8] = b"hello world";
+
+    fn received(store: &Store) -> Received {
+        store.received(&Digest::of(BLOB), BLOB.len() as u64, None).unwrap()
+    }
+
+    /// What is given up has its file until all that came is in it.
+    async fn given_up(received: Received) {
+        received.whole().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_blob_in_pieces_goes_on_where_it_ended() {
         let (_folder, store) = store();
-        let (blob, digest) = (b"hello world", Digest::of(b"hello world"));
-        let received = || store.received(&digest, blob.len() as u64).unwrap();
-        let mut first = received();
-        first.push(b"hello").unwrap();
-        assert_eq!(received().len(), 0, "one at a time has the file");
-        drop(first);
-        let mut second = received();
-        assert_eq!(second.bytes, b"hello");
-        second.push(b" there").unwrap();
-        let other = Digest::of(b"hello there");
-        assert_eq!(store.keep(&digest, second).unwrap(), Err(other));
+        let digest = Digest::of(BLOB);
+        let mut first = received(&store);
+        first.push(Bytes::from_static(b"hello")).await.unwrap();
+        assert_eq!(received(&store).len(), 0, "one at a time has the file");
+        given_up(first).await;
+        let mut second = received(&store);
+        assert_eq!(second.len(), 5);
+        second.push(Bytes::from_static(b" there")).await.unwrap();
+        let other = second.whole().await.unwrap();
+        assert_eq!(other.digest, Digest::of(b"hello there"), "also of what was there before");
+        store.discard(&other).unwrap();
+        drop(other);
         assert!(!store.has(&digest));
-        let mut third = received();
+        let mut third = received(&store);
         assert_eq!(third.len(), 0, "what was wrong is gone");
-        third.push(b"junk").unwrap();
-        third.restart().unwrap();
-        third.push(blob).unwrap();
-        assert_eq!(store.keep(&digest, third).unwrap(), Ok(()));
-        assert_eq!(store.require(&digest, 11).unwrap(), blob);
+        third.push(Bytes::from_static(b"junk")).await.unwrap();
+        third.restart().await.unwrap();
+        third.push(Bytes::from_static(BLOB)).await.unwrap();
+        let whole = third.whole().await.unwrap();
+        assert_eq!(whole.digest, digest);
+        store.keep(whole).unwrap();
+        assert_eq!(store.require(&digest, 11).unwrap(), BLOB);
         assert_eq!(fs::read_dir(store.blobs()).unwrap().count(), 1);
-        let mut more = received();
-        more.push(b"hello world and more").unwrap();
-        drop(more);
-        assert_eq!(received().len(), 0, "more than the blob has is no beginning of it");
+        let mut more = received(&store);
+        more.push(Bytes::from_static(b"hello world and more")).await.unwrap();
+        given_up(more).await;
+        assert_eq!(received(&store).len(), 0, "more than the blob has is no beginning of it");
         store.collect(&Default::default()).unwrap();
         assert_eq!(fs::read_dir(store.blobs()).unwrap().count(), 0);
+    }
+
+    /// `/dev/full` takes nothing, as a full disk does.
+    #[tokio::test]
+    async fn a_disk_that_takes_no_more_ends_it_with_its_own_error() {
+        let path = PathBuf::from("/dev/full");
+        let file = File::options().append(true).open(&path).unwrap();
+        let part = Part { file, path, digesting: Digesting::default(), _place: None };
+        let mut received = Received::File(Writer::of(part, 0));
+        let mut pushed = Ok(());
+        while pushed.is_ok() {
+            pushed = received.push(Bytes::from_static(b"x")).await;
+        }
+        let error = pushed.unwrap_err().to_string();
+        assert!(error.contains("free some space"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_is_not_gone_on_with() {
+        let (_folder, store) = store();
+        let path = store.blobs().join(format!("{PART}{}", Digest::of(BLOB).hex()));
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let error = store.received(&Digest::of(BLOB), 11, None).unwrap_err();
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("not a file"));
     }
 }

@@ -57,13 +57,17 @@ pub fn labels() -> Labels {
 
 impl Fixture {
     pub fn new(version: &str) -> Self {
+        Self::of(version, &objects())
+    }
+
+    /// One that holds these objects.
+    pub fn of(version: &str, objects: &BTreeMap<String, BTreeMap<Arch, Vec<u8>>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create(&folder.path().join("layout")).unwrap();
-        let objects = objects();
-        let manifest = manifest(version, &objects);
+        let manifest = manifest(version, objects);
         let labels = labels();
         let readme = Some("# exec\n");
-        let input = Input { manifest: &manifest, objects: &objects, readme, labels: &labels };
+        let input = Input { manifest: &manifest, objects, readme, labels: &labels };
         let index = pack(&store, &input).unwrap();
         Self { folder, store, index }
     }
