@@ -240,6 +240,15 @@ pub fn perf_buffer(place: &Place) -> Outcome {
     Ok(format!("{read} events of {}, twice", end - 1))
 }
 
+/// Ends a thread that looks at it.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// While another thread keeps the hook busy: where programs can be preempted the kernel keeps events from it, and counts them.
 pub fn busy_hook(place: &Place) -> Outcome {
     let (_, mut runtime) = place.installed()?;
@@ -253,9 +262,8 @@ pub fn busy_hook(place: &Place) -> Outcome {
                 name.write_all(b"busy").expect("a new name");
             }
         });
-        let end = made(Kind::Rename, 1, 200);
-        ended.store(true, Ordering::Release);
-        end
+        let _ends = Ends(&ended); // whatever becomes of the events
+        made(Kind::Rename, 1, 200)
     });
     let read = numbers(&mut runtime, &stream, 1..end)?.len() as u64;
     let missed = missed(&mut runtime)?;
