@@ -31,12 +31,11 @@ pub fn with_defaults(bytes: &[u8], manifest: &Manifest) -> Result<Facts, ObjectE
     Facts::parse(&own)
 }
 
-/// Places in the file, and what stands there then.
-fn writes(
-    bytes: &[u8],
-    facts: &Facts,
-    manifest: &Manifest,
-) -> Result<Vec<(Range<usize>, Vec<u8>)>, ObjectError> {
+/// A place in the file, and what stands there then.
+type Write = (Range<usize>, Vec<u8>);
+
+/// What the manifest's defaults put into the file.
+fn writes(bytes: &[u8], facts: &Facts, manifest: &Manifest) -> Result<Vec<Write>, ObjectError> {
     let params = manifest.param.iter().filter(|(_, param)| param.default.is_some());
     let bound =
         params.flat_map(|(name, param)| bindings(name, param, param.default.as_ref(), false));
