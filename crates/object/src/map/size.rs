@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{MapFacts, MapKind};
 
+/// Bytes of what the kernel keeps of an event.
+const POINTER: u64 = 8;
+/// Bytes of a stack of the kernel's own depth (`PERF_MAX_STACK_DEPTH`), which a node gives one without a size.
+const STACK: u64 = 127 * 8;
 /// Bytes of a page of an arena, on most machines.
 const PAGE: u64 = 4096;
 
@@ -38,11 +42,16 @@ impl MapFacts {
     pub fn memory(&self) -> Memory {
         let round = |bytes: u32| u64::from(bytes).next_multiple_of(8);
         let entries = match self.open_size() {
-            Some(OpenSize::EachCpu) => return Memory { once: 0, per_cpu: round(self.value_size) },
+            Some(OpenSize::EachCpu) => return Memory { once: 0, per_cpu: POINTER },
             Some(OpenSize::Entries(entries)) => entries.into(),
             None => u64::from(self.max_entries),
         };
-        let (key, value) = (round(self.key_size), round(self.value_size));
+        let value = match self.kind {
+            MapKind::PerfEventArray => POINTER,
+            MapKind::StackTrace if self.value_size == 0 => STACK,
+            _ => round(self.value_size),
+        };
+        let key = round(self.key_size);
         let key = if self.kind.is_array() { 0 } else { key.saturating_mul(entries) };
         match self.kind {
             MapKind::RingBuf | MapKind::UserRingBuf => Memory { once: ring(entries), per_cpu: 0 },

@@ -1,6 +1,6 @@
 //! What a loader would read otherwise than it looks: refused, or told as libbpf makes it.
 
-use skep_object::{Facts, Guard, ObjectError};
+use skep_object::{Facts, Guard, Memory, ObjectError};
 
 use crate::forge::{
     EXIT, PROGBITS, Part, REL, STRTAB, btf, core, elf, info, object, part, symbol, symbols,
@@ -262,21 +262,30 @@ fn what_loaders_make_besides_is_counted() {
     assert_eq!(Facts::parse(&bytes).unwrap().map(".bss").unwrap().memory().once, 1 << 27);
 }
 
+/// What an older definition of a map takes: of a kind, sizes of key and value, and entries.
+fn taken(kind: u32, key: u32, value: u32, entries: u32) -> Memory {
+    let words = [kind, key, value, entries, 0].map(u32::to_le_bytes).concat();
+    let bytes = elf(&[
+        part("maps", PROGBITS, 3, words),
+        symbols(2, &[symbol(1, 0x11, 1, 0, 20)]),
+        part(".strtab", STRTAB, 0, b"\0map\0".to_vec()),
+    ]);
+    Facts::parse(&bytes).unwrap().maps[0].memory()
+}
+
 #[test]
-fn a_ring_takes_what_it_is_made_with() {
-    for (told, made) in
-        [(1, 4096), (4096, 4096), (4097, 8192), (1 << 26, 1 << 26), ((1 << 26) + 1, 1 << 27)]
-    {
-        for kind in [27u32, 31] {
-            let words = [kind, 0, 0, told, 0].map(u32::to_le_bytes).concat();
-            let bytes = elf(&[
-                part("maps", PROGBITS, 3, words),
-                symbols(2, &[symbol(1, 0x11, 1, 0, 20)]),
-                part(".strtab", STRTAB, 0, b"\0ring\0".to_vec()),
-            ]);
-            assert_eq!(Facts::parse(&bytes).unwrap().maps[0].memory().once, made, "{told}");
+fn maps_take_what_they_are_made_with() {
+    let (ring, user_ring, perf, stacks) = (27, 31, 4, 7);
+    for kind in [ring, user_ring] {
+        for (told, made) in [(1, 4096), (4096, 4096), (4097, 8192), ((1 << 26) + 1, 1 << 27)] {
+            assert_eq!(taken(kind, 0, 0, told).once, made, "{told}");
         }
     }
+    assert_eq!(taken(perf, 0, 0, 100).once, 800, "a pointer for each");
+    assert_eq!(taken(perf, 4, 4, 0), Memory { once: 0, per_cpu: 8 });
+    assert_eq!(taken(perf, 0, 0, 0), Memory { once: 0, per_cpu: 8 });
+    assert_eq!(taken(stacks, 4, 0, 100).once, 100 * (8 + 127 * 8), "of the kernel's own depth");
+    assert_eq!(taken(stacks, 4, 80, 100).once, 100 * (8 + 80));
 }
 
 /// The guards of the call behind some instructions and a test that skips it. The instruction at `asks` is relocated: it asks for
