@@ -75,14 +75,8 @@ fn serving(
 }
 
 async fn pull(server: &Server, fixture: &Fixture, into: &Store) -> Result<(), RegistryError> {
-    let (registry, reference) = (server.registry(), server.reference());
-    let pulled = registry.pull(&reference, fixture.index, Part::Whole, into).await;
-    if pulled.is_ok() {
-        let progress = registry.progress();
-        assert!(progress.expected() > 140_000, "{progress:?}");
-        assert_eq!(progress.done(), progress.expected());
-    }
-    pulled
+    let (reference, index) = (server.reference(), fixture.index);
+    server.registry().pull(&reference, index, Part::Whole, into).await
 }
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -137,9 +131,9 @@ async fn the_next_pull_goes_on_where_one_was_given_up() {
     let (_folder, into) = store();
     let error = pull(&server, &fixture, &into).await.unwrap_err();
     assert!(matches!(error, RegistryError::Forbidden { .. }), "{error}");
-    let size = |part| into.root().join("blobs/sha256").join(part).metadata().unwrap().len();
-    let sizes: Vec<u64> = parts(&into).into_iter().map(size).collect();
-    assert!(sizes.contains(&50_000), "what came is kept: {sizes:?}");
+    assert!(!parts(&into).is_empty(), "what came is kept");
+    let kept = into.root().join("blobs/sha256").join(&parts(&into)[0]);
+    assert_eq!(kept.metadata().unwrap().len(), 50_000);
     let again = serving(&fixture, |request, stream| request.give(stream));
     pull(&again, &fixture, &into).await.unwrap();
     is_whole(&into, &fixture);
@@ -152,12 +146,13 @@ async fn the_next_pull_goes_on_where_one_was_given_up() {
 async fn a_registry_without_parts_is_asked_for_the_whole() {
     let fixture = Fixture::new("1.0.0");
     for refusal in [false, true] {
-        let cut = Mutex::new(BTreeSet::new()); // each blob, once: layers come side by side
+        let begun = Mutex::new(BTreeSet::new());
         let server = serving(&fixture, move |request, stream| {
             if refusal && request.from.is_some() {
                 return drop(stream.write_all(&answer("416 Range Not Satisfiable", "", b"")));
             }
-            let first = cut.lock().unwrap().insert(request.blob.to_vec());
+            // Each once, whichever of them is asked for first and again.
+            let first = begun.lock().unwrap().insert(Digest::of(request.blob));
             let whole = Request { from: None, blob: request.blob };
             whole.give_part(stream, if first { 40_000 } else { usize::MAX });
         });
