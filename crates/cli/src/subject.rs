@@ -10,6 +10,7 @@ use skep_object::{Facts, ObjectError, carve, declared, with_defaults};
 use skep_oci::registry::Part;
 use skep_oci::{archive, regular};
 use skep_spec::oci::{Descriptor, Index, MAX_DOCUMENT};
+use skep_spec::source::SourceObject;
 use skep_spec::{Arch, Digest, Manifest, PackageRef};
 use skep_trust::bundle::Bundle;
 use skep_trust::{Verified, admit};
@@ -282,7 +283,7 @@ pub fn file(path: &Path) -> Result<Vec<ObjectBytes>> {
 fn project(folder: &Path, only: Option<Arch>) -> Result<Subject> {
     let project = crate::commands::build::read(folder)?;
     let listed: BTreeSet<Arch> =
-        project.source.object.values().flat_map(|object| object.arch.iter().copied()).collect();
+        project.source.object.values().flat_map(SourceObject::architectures).collect();
     let architectures: Vec<Arch> = listed.into_iter().collect();
     let wanted = chosen(&folder.display().to_string(), &architectures, only)?;
     let mut objects = Gathered::default();

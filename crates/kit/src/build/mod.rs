@@ -144,12 +144,11 @@ pub fn build(project: &Project, options: &Options) -> Result<Built, BuildError> 
 }
 
 fn wanted(object: &SourceObject, only: Option<Arch>) -> Vec<Arch> {
-    let all: Vec<Arch> = if object.file.is_empty() {
-        object.arch.clone()
-    } else {
-        object.file.keys().copied().collect()
-    };
-    all.into_iter().filter(|arch| only.is_none_or(|only| only == *arch)).collect()
+    object
+        .architectures()
+        .into_iter()
+        .filter(|arch| only.is_none_or(|only| only == *arch))
+        .collect()
 }
 
 struct Build<'a> {

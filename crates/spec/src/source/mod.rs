@@ -117,6 +117,17 @@ pub struct SourceObject {
     pub arch: Vec<Arch>,
 }
 
+impl SourceObject {
+    /// What it is built for, or has files for.
+    #[must_use]
+    pub fn architectures(&self) -> Vec<Arch> {
+        match self.file.is_empty() {
+            true => self.arch.clone(),
+            false => self.file.keys().copied().collect(),
+        }
+    }
+}
+
 fn default_arch() -> Vec<Arch> {
     vec![Arch::X86_64]
 }
