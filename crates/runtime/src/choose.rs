@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skep_adapt::Change;
-use skep_object::suit::{Unattachable, Unsuited, attachable, plain, suits};
+use skep_object::suit::{Unattachable, Unsuited, attachable, by_entry, plain, suits};
 use skep_object::{Facts, ProgramFacts, Unlisted, unlisted};
 use skep_spec::manifest::{Alternatives, Otherwise, Program};
 use skep_spec::param::ParamError;
@@ -186,10 +186,12 @@ pub(crate) fn choose(
         check_complete(one)?;
         let Some(program) = facts_of(one, objects) else { continue };
         let name = || one.name.clone();
+        if by_entry(program).is_none() {
+            suits(program, &one.target)
+                .map_err(|source| ChooseError::Unsuited { program: name(), source })?;
+        }
         attachable(program, &one.target)
             .map_err(|source| ChooseError::Unattachable { program: name(), source })?;
-        suits(program, &one.target)
-            .map_err(|source| ChooseError::Unsuited { program: name(), source })?;
     }
     Ok(chosen)
 }

@@ -57,7 +57,7 @@ const WRONG: &[(Change, &str)] = &[
     (|p, _| program(p).object = Some("other".into()), "which no object has"),
     (
         |p, _| variable(p, "own_pidd"),
-        "sets the variable 'own_pidd', which no object has in .rodata",
+        "[param.pid] sets the variable 'own_pidd', which no object has",
     ),
     (|p, _| p.objects.values_mut().for_each(|o| o.truncate(200)), "cannot be read"),
     (|p, _| group(p, "nobody"), "names the program 'nobody', which is not in [program]"),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use skep_kernel::MapHandle;
 use skep_kernel::maps::Update;
 use skep_runtime::{Runtime, RuntimeError};
+use skep_spec::chain;
 use skep_spec::manifest::Merge;
 use skep_spec::param::Value;
 use skep_trust::{Package, Verified};
@@ -46,9 +47,9 @@ pub fn too_small(place: &Place) -> Outcome {
     let small = sized(&job, 2, 64)?;
     let planned = runtime.plan_upgrade(&small, &job.install()).err().ok_or("planned")?;
     let refused = runtime.upgrade(&small, &job.install()).err().ok_or("not refused")?;
-    let said = refused.to_string();
+    let said = chain(&refused);
     equal("code", refused.code(), "state-would-be-lost")?;
-    equal("plan", planned.to_string(), said.clone())?;
+    equal("plan", chain(&planned), said.clone())?;
     for part in
         ["map 'counts': it has 65 entries, and 64 fit now", "max_entries = 256", "\"reset\""]
     {
@@ -78,8 +79,10 @@ pub fn shorter_array(place: &Place) -> Outcome {
     };
     let (mut runtime, _) = job.recover_with(vec![with(1, 100)?]).map_err(text)?;
     runtime.install(&verified(with(1, 100)?), &job.install()).map_err(text)?;
-    let plan =
-        |entries| runtime.plan_upgrade(&verified(with(2, entries)?), &job.install()).map_err(text);
+    let plan = |entries| {
+        let planned = runtime.plan_upgrade(&verified(with(2, entries)?), &job.install());
+        planned.map_err(|error| chain(&error))
+    };
     plan(100)?;
     plan(101)?;
     let said = plan(4).err().ok_or("planned")?;

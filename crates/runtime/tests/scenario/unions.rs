@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use skep_kernel::MapHandle;
 use skep_kernel::maps::Update;
+use skep_spec::chain;
 use skep_spec::manifest::{Merge, Upgrade};
 use skep_trust::{Package, Verified};
 
@@ -47,7 +48,7 @@ pub fn there_and_back(place: &Place) -> Outcome {
     old.update(&7u32.to_ne_bytes(), &whole, Update::New).map_err(text)?;
 
     let refused = runtime.plan_upgrade(&package(&job, 2, Upgrade::Migrate)?, &job.install());
-    let said = refused.err().ok_or("a union that changed was planned")?.to_string();
+    let said = chain(&refused.err().ok_or("a union that changed was planned")?);
     let why = "map 'joint': its entries can't be moved: field 'a': it shares its place with others in a union that changed";
     equal("said", said.contains(why), true).map_err(|e| format!("{e}: {said}"))?;
 
