@@ -61,11 +61,11 @@ impl Consumer {
     }
 
     /// Reads perf buffers as these say from now on, as far as it reads them.
-    pub(super) fn decode_perfs(&self, sources: Vec<Source>) {
+    pub(super) fn decode_perfs(&self, sources: &[Source]) {
         for source in sources {
             if let Some(perf) = self.perfs.get(&source.map.info().id) {
                 let mut decodings = perf.decodings.lock().unwrap_or_else(PoisonError::into_inner);
-                *decodings = source.decodings;
+                decodings.clone_from(&source.decodings);
             }
         }
     }
@@ -116,7 +116,8 @@ impl Consumer {
             self.readers.ended(RINGS);
             return Ok(());
         }
-        let (rings, perfs) = active.into_iter().partition(is_ring);
+        let (rings, perfs): (Vec<Source>, Vec<Source>) = active.into_iter().partition(is_ring);
+        self.decode_perfs(&perfs);
         self.add_perfs(perfs)?;
         let rings = Rings::new(rings)?;
         self.rings = Some(Worker::rings(&self.name, self.readers.clone(), old, rings)?);

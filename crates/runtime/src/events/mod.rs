@@ -142,11 +142,14 @@ impl Runtime {
         let quiet: Vec<Generation> = quiet.filter(wanted).cloned().collect();
         let retiring = self.own_sources(name, &quiet)?;
         let generation = service.active;
-        self.decode_perfs(name)?;
-        let active =
-            if reading { self.sources_of(name, &self.active(name)?, BUFFERS)? } else { Vec::new() };
+        let active = if reading {
+            self.sources_of(name, &self.active(name)?, BUFFERS)?
+        } else {
+            self.decode_perfs(name)?; // with a reader they are among the sources
+            Vec::new()
+        };
         let reads = self.consumers.0.get(name).and_then(Consumer::reads);
-        if retiring.is_empty() && reads.is_none_or(|reads| reading && reads == generation) {
+        if retiring.is_empty() && reads == (!active.is_empty()).then_some(generation) {
             return Ok(());
         }
         self.consumers.of(name).set_sources(retiring, (generation, active))
@@ -158,11 +161,8 @@ impl Runtime {
         else {
             return Ok(());
         };
-        consumer.decode_perfs(self.sources_of(
-            name,
-            &self.active(name)?,
-            &[kind::PERF_EVENT_ARRAY],
-        )?);
+        let perfs = self.sources_of(name, &self.active(name)?, &[kind::PERF_EVENT_ARRAY])?;
+        consumer.decode_perfs(&perfs);
         Ok(())
     }
 

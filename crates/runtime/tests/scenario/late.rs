@@ -86,6 +86,25 @@ pub fn renamed_output(place: &Place) -> Outcome {
     Ok(format!("{} events, by two names", next - 1))
 }
 
+/// Who follows is given events again after a version that puts none out.
+pub fn silent_version(place: &Place) -> Outcome {
+    let (job, service) = (place.here(), Job::service());
+    let mut silent = job.package(2)?.into_inner();
+    silent.manifest.output.get_mut("numbered").ok_or("no output")?.map = "counts".to_owned();
+    let packages = vec![job.package(1)?.into_inner(), silent.clone()];
+    let (mut runtime, _) = job.recover_with(packages).map_err(text)?;
+    runtime.install(&job.package(1)?, &job.install()).map_err(text)?;
+    let stream = runtime.events(&service).map_err(text)?;
+    let end = make(1, 20);
+    numbers(&mut runtime, &stream, 1..end)?;
+    runtime.upgrade(&verified(silent), &job.install()).map_err(text)?;
+    runtime.rollback(&service).map_err(text)?;
+    let last = make(end, 20);
+    numbers(&mut runtime, &stream, end..last)?;
+    close(runtime, &[stream], place)?;
+    Ok(format!("{} events", last - 1))
+}
+
 /// Perf buffers are read before anybody asks for events: there, back, and by the next process.
 pub fn perf_without_reader(place: &Place) -> Outcome {
     let (job, mut runtime) = place.installed()?;

@@ -106,6 +106,7 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("no_reader_no_thread", "raw_tp", late::no_reader_no_thread),
     ("renamed_output", "raw_tp", late::renamed_output),
     ("renamed_output_of_perf", "perf", late::renamed_output),
+    ("silent_version", "raw_tp", late::silent_version),
     ("late_reader", "rings", late::late_reader),
     ("nothing_taken_at_the_end", "raw_tp", late::nothing_taken_at_the_end),
     ("lost_service", "raw_tp", hurt::lost_service),
