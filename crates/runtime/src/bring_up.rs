@@ -147,7 +147,7 @@ impl Runtime {
             match placed.iter().find(|p| p.hook == *name) {
                 Some(one) => {
                     let program = kernel.program(one)?;
-                    Self::check_program(service, hook, program, kernel.calls_func_ip(one))?;
+                    Self::check_program(service, hook, program)?;
                     self.call("fill", || prog_array::set(&slots, slot, program))?;
                 }
                 None => drop(self.call("fill", || prog_array::clear(&slots, slot))?),

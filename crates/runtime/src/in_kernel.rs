@@ -51,7 +51,7 @@ impl InKernel {
     }
 
     /// Whether a program asks for the address of its function, which a stub must then pass on.
-    pub(crate) fn calls_func_ip(&self, placed: &Placed) -> bool {
+    fn calls_func_ip(&self, placed: &Placed) -> bool {
         let facts = self.objects.get(&placed.chosen.object);
         let program = facts.and_then(|facts| facts.program(&placed.chosen.function));
         program.is_some_and(asks_func_ip)

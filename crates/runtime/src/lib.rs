@@ -10,6 +10,8 @@ mod aside;
 mod attached;
 mod bring_up;
 mod choose;
+#[cfg(test)]
+mod compiled;
 pub mod contents;
 mod converge;
 pub mod ephemeral;

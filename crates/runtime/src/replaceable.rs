@@ -12,8 +12,6 @@ use crate::runtime::Runtime;
 use crate::state::{Hook, Mechanism};
 
 const OTHER_KIND: &str = "is of another kind than the one that runs there";
-const FUNC_IP: &str =
-    "asks for the address of its function (bpf_get_func_ip), which the hook was not attached for";
 
 impl Runtime {
     /// Refuses an upgrade of hooks whose program can't be replaced, or not by the new version's.
@@ -52,16 +50,11 @@ impl Runtime {
         service: &ServiceName,
         hook: &Hook,
         program: &Program,
-        func_ip: bool,
     ) -> Result<(), RuntimeError> {
-        let why = if !hook.kind.takes(program.kind()) {
-            OTHER_KIND
-        } else if func_ip && !hook.func_ip {
-            FUNC_IP
-        } else {
+        if hook.kind.takes(program.kind()) {
             return Ok(());
-        };
-        let why = format!("program '{}' at {} {why}", program.name(), hook.target);
+        }
+        let why = format!("program '{}' at {} {OTHER_KIND}", program.name(), hook.target);
         Err(refusal(service, &why))
     }
 }
@@ -72,7 +65,9 @@ fn misfit(hook: &Hook, one: &Placed, objects: &Objects) -> Option<&'static str> 
     if (hook.kind.sleepable, hook.kind.xdp_frags) != (is_sleepable(facts), takes_frags(facts)) {
         Some(OTHER_KIND)
     } else if asks_func_ip(facts) && !hook.func_ip && hook.mechanism == Mechanism::Stub {
-        Some(FUNC_IP)
+        Some(
+            "asks for the address of its function (bpf_get_func_ip), which the hook was not attached for",
+        )
     } else {
         None
     }

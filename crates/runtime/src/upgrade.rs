@@ -258,11 +258,8 @@ fn separately(hooks: &[HookPlan]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
-    use skep_object::Facts;
-
     use super::*;
+    use crate::compiled::{alone, compiled};
 
     fn objects(body: &str) -> Objects {
         let source = format!(
@@ -271,14 +268,7 @@ mod tests {
              static __attribute__((noinline)) int arm(void *at) {{ {body} }}\n\
              __attribute__((section(\"xdp\"))) int x(void *packet) {{ return arm(packet); }}\n"
         );
-        let folder = tempfile::tempdir().unwrap();
-        let (c, object) = (folder.path().join("x.c"), folder.path().join("x.o"));
-        std::fs::write(&c, source).unwrap();
-        let mut clang = Command::new("clang");
-        clang.args(["-target", "bpf", "-g", "-O2", "-c", "-o"]).args([&object, &c]);
-        assert!(clang.status().unwrap().success());
-        let facts = Facts::parse(&std::fs::read(object).unwrap()).unwrap();
-        Objects::from([("x".to_owned(), facts)])
+        alone(&compiled(&source))
     }
 
     #[test]

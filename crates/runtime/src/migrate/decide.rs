@@ -99,11 +99,8 @@ fn versions(side: Side<'_>) -> BTreeMap<String, Version<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
-    use skep_object::Facts;
-
     use super::*;
+    use crate::compiled::{alone, compiled};
     use crate::load::map_names;
 
     const MANIFEST: &str =
@@ -117,19 +114,13 @@ mod tests {
              SEC(\"xdp\") int a(void *c) {{ static volatile long n = 5; n++; return 2; }}\n\
              SEC(\"xdp\") int b(void *c) {{ static volatile long n = 7; n++; return 2; }}\n"
         );
-        let folder = tempfile::tempdir().unwrap();
-        let (c, object) = (folder.path().join("x.c"), folder.path().join("x.o"));
-        std::fs::write(&c, source).unwrap();
-        let mut clang = Command::new("clang");
-        clang.args(["-target", "bpf", "-g", "-O2", "-c", "-o"]).args([&object, &c]);
-        assert!(clang.status().unwrap().success());
-        let mut bytes = std::fs::read(object).unwrap();
+        let mut bytes = compiled(&source);
         let at: Vec<usize> =
             (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"b.n\0")).collect();
         for at in at.into_iter().filter(|_| of_one_name) {
             bytes[at] = b'a';
         }
-        Objects::from([("x".to_owned(), Facts::parse(&bytes).unwrap())])
+        alone(&bytes)
     }
 
     #[test]

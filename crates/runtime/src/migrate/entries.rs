@@ -170,12 +170,10 @@ fn unmovable(change: &LayoutChange) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::process::Command;
-
-    use skep_object::Facts;
 
     use super::*;
     use crate::choose::Objects;
+    use crate::compiled::{alone, compiled};
     use crate::load::map_names;
     use crate::migrate::decide::{Side, decide};
     use crate::params::Params;
@@ -188,14 +186,7 @@ mod tests {
              m __attribute__((section(\".maps\")));\n\
              __attribute__((section(\"xdp\"))) int x(void *packet) {{ return 2; }}\n"
         );
-        let folder = tempfile::tempdir().unwrap();
-        let (c, object) = (folder.path().join("x.c"), folder.path().join("x.o"));
-        std::fs::write(&c, source).unwrap();
-        let mut clang = Command::new("clang");
-        clang.args(["-target", "bpf", "-g", "-O2", "-c", "-o"]).args([&object, &c]);
-        assert!(clang.status().unwrap().success());
-        let facts = Facts::parse(&std::fs::read(object).unwrap()).unwrap();
-        Objects::from([("x".to_owned(), facts)])
+        alone(&compiled(&source))
     }
 
     fn decided(kind: &str, tables: &str) -> Result<MapPlan, String> {
