@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use crate::passphrase::Passphrase;
+
 /// Settings of this run.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -18,6 +20,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// `XDG_CACHE_HOME/skep`, or `~/.cache/skep`: packages, kernel types and other downloads.
     pub cache_dir: PathBuf,
+    /// `SKEP_KEY_PASSPHRASE`: of the private key that signs, is made or is carried.
+    pub key_passphrase: Option<Passphrase>,
 }
 
 impl Config {
@@ -40,6 +44,7 @@ impl Config {
             hub: std::env::var("SKEP_HUB").ok().filter(|hub| !hub.is_empty()),
             config_dir: path("SKEP_CONFIG_DIR").unwrap_or_else(|| "/etc/skep".into()),
             docker_config: path("DOCKER_CONFIG").or_else(|| home.map(|home| home.join(".docker"))),
+            key_passphrase: std::env::var("SKEP_KEY_PASSPHRASE").ok().and_then(Passphrase::new),
             cache_dir: cache.unwrap_or_else(|| "/var/cache".into()).join("skep"),
         }
     }

@@ -15,6 +15,7 @@ mod named;
 mod options;
 pub mod output;
 mod passing;
+pub mod passphrase;
 mod place;
 mod progress;
 mod rules;

@@ -1,5 +1,7 @@
 //! Signing keys: Ed25519 and P-256, as the PKCS#8 and SPKI PEM that openssl and cosign read.
 
+mod passphrase;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -88,11 +90,17 @@ pub enum KeyError {
         "this is not a private key: expected an unencrypted PKCS#8 PEM ('BEGIN PRIVATE KEY') of an Ed25519 or P-256 key"
     )]
     NotPrivate,
-    /// A private key in cosign's or openssl's encrypted form.
-    #[error(
-        "this private key is encrypted, which is not supported: make one with 'skep key new', or decrypt it to a PKCS#8 PEM"
-    )]
+    /// A private key under a passphrase.
+    #[error("this private key is under a passphrase, and none was given")]
     Encrypted,
+    /// A private key in a form of its own.
+    #[error(
+        "this private key is encrypted in cosign's own form, which is not supported: decrypt it to a PKCS#8 PEM, or make one with 'skep key new'"
+    )]
+    Foreign,
+    /// Another passphrase than the key's.
+    #[error("this is not the passphrase of the key, or the key is damaged")]
+    Passphrase,
     /// A public key where a private one is needed.
     #[error("this is a public key: signing needs the private one")]
     PublicGiven,
@@ -140,8 +148,11 @@ impl SecretKey {
     /// # Errors
     /// When it holds no Ed25519 or P-256 private key, or an encrypted one.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        if pem.contains("-----BEGIN ENCRYPTED") {
+        if Self::is_encrypted(pem) {
             return Err(KeyError::Encrypted);
+        }
+        if pem.contains("-----BEGIN ENCRYPTED") {
+            return Err(KeyError::Foreign);
         }
         if pem.contains("-----BEGIN PUBLIC KEY") {
             return Err(KeyError::PublicGiven);
@@ -454,7 +465,7 @@ mod tests {
         assert_eq!(SecretKey::from_pem("x").unwrap_err(), KeyError::NotPrivate);
         assert_eq!(PublicKey::from_pem("x").unwrap_err(), KeyError::NotPublic);
         let encrypted = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n";
-        assert_eq!(SecretKey::from_pem(encrypted).unwrap_err(), KeyError::Encrypted);
+        assert_eq!(SecretKey::from_pem(encrypted).unwrap_err(), KeyError::Foreign);
         assert_eq!(PublicKey::from_spki(&[0; 5000]).unwrap_err(), KeyError::NotPublic);
         assert_eq!(PublicKey::from_spki_base64("!").unwrap_err(), KeyError::NotPublic);
     }

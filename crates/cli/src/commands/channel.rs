@@ -120,7 +120,7 @@ impl Move {
         let issued = SystemTime::now();
         let expires = moment(&self.expires, issued)?;
         let keys: Vec<SecretKey> =
-            self.key.iter().map(|file| key::secret(file)).collect::<Result<_>>()?;
+            self.key.iter().map(|file| key::secret(file, config)).collect::<Result<_>>()?;
         let registry = place::registry(&reference, self.transport, config)?;
         let (digest, version) = pointed(&registry, &reference)?;
         let (last, kept) = self.last(&registry, &reference, &keys, config)?;
@@ -208,7 +208,7 @@ impl Sign {
             return Err(Error::usage(format!("'{reference}' names no channel"))
                 .hint("give [registry/]publisher/name@channel"));
         };
-        let key = key::secret(&self.key)?;
+        let key = key::secret(&self.key, config)?;
         let registry = place::registry(&reference, self.transport, config)?;
         let mut bundles = channel::bundles(&registry, &reference, &name)?;
         let Some(newest) = bundles.iter().max_by_key(|bundle| sequence(bundle)) else {

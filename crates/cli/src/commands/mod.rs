@@ -100,7 +100,7 @@ impl Command {
             Self::Events(command) => command.run(output, &config),
             Self::Inspect(command) => command.run(output, &config),
             Self::Install(command) => command.run(output, &config),
-            Self::Key(command) => command.run(output),
+            Self::Key(command) => command.run(output, &config),
             Self::Lint(command) => command.run(output),
             Self::List(command) => command.run(output, &config),
             Self::Login(command) => command.run(output, &config),

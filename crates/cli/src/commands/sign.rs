@@ -46,7 +46,7 @@ impl Sign {
     /// # Errors
     /// No key, no package, or the layout or registry cannot be written.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let key = key::secret(&self.key)?;
+        let key = key::secret(&self.key, config)?;
         let place = Place::parse(&self.place, &self.options.choice, config)?;
         let (reference, digest) = match channel::settled(place, self.options.transport, config)? {
             Place::Layout(path) => self.in_layout(&key, &path)?,

@@ -1,5 +1,8 @@
 //! `skep key`.
 
+mod carry;
+mod list;
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,11 +15,15 @@ use skep_trust::key::{KeyError, KeyKind};
 use skep_trust::policy::Pattern;
 use skep_trust::{KeyId, PublicKey, SecretKey};
 
+use self::carry::{Export, Import};
+use self::list::List;
+use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result, failed};
 use crate::named;
 use crate::output::Output;
+use crate::passphrase;
 
-/// Make keys that sign packages, and the rules that trust them
+/// Make, list and carry keys that sign packages, and print the rules that trust them
 #[derive(Debug, Args)]
 pub struct Key {
     #[command(subcommand)]
@@ -26,6 +33,9 @@ pub struct Key {
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
     New(New),
+    List(List),
+    Import(Import),
+    Export(Export),
     Trust(Trust),
 }
 
@@ -40,6 +50,19 @@ struct New {
     /// Where to write PREFIX.key and PREFIX.pub
     #[arg(long, short = 'o', value_name = "PREFIX", default_value = "skep")]
     out: PathBuf,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// In which form a private key is written.
+#[derive(Debug, Args)]
+struct Form {
+    /// Put the private key under a passphrase: SKEP_KEY_PASSPHRASE, or it is asked for
+    #[arg(long, conflicts_with = "plain")]
+    passphrase: bool,
+    /// Put the private key under no passphrase
+    #[arg(long)]
+    plain: bool,
 }
 
 /// Print a rule for trust.toml that trusts a public key
@@ -65,25 +88,24 @@ impl Key {
     ///
     /// # Errors
     /// A key file is there already, cannot be written, or is no key.
-    pub fn run(self, output: &Output) -> Result<()> {
+    pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         match self.command {
-            KeyCommand::New(new) => new.run(output),
+            KeyCommand::New(new) => new.run(output, config),
+            KeyCommand::List(list) => list.run(output),
+            KeyCommand::Import(import) => import.run(output, config),
+            KeyCommand::Export(export) => export.run(output, config),
             KeyCommand::Trust(trust) => trust.run(output),
         }
     }
 }
 
 impl New {
-    fn run(self, output: &Output) -> Result<()> {
+    fn run(self, output: &Output, config: &Config) -> Result<()> {
         let secret = SecretKey::generate(self.r#type).map_err(failed)?;
         let public = secret.public().map_err(failed)?;
         let (private_file, public_file) = (with(&self.out, "key"), with(&self.out, "pub"));
-        let pem = secret.to_pem().map_err(failed)?;
-        write_new(&private_file, 0o600, &pem)?;
-        write_new(&public_file, 0o644, &public.to_pem()).inspect_err(|_| {
-            // Half a pair is worse than none.
-            let _ = std::fs::remove_file(&private_file);
-        })?;
+        let pem = self.form.pem(&secret, false, &private_file, config)?;
+        write_pair(&private_file, &pem, &public_file, &public)?;
         let answer = answer(&public, Some(&private_file), &public_file);
         output.done(&answer, || {
             format!(
@@ -96,6 +118,17 @@ impl New {
             )
         });
         Ok(())
+    }
+}
+
+impl Form {
+    /// The private key for a file, under a passphrase if that is asked for, or was so before and nothing is said.
+    fn pem(&self, key: &SecretKey, before: bool, file: &Path, config: &Config) -> Result<String> {
+        let pem = match self.passphrase || before && !self.plain {
+            true => key.to_encrypted_pem(passphrase::fresh(file, config)?.as_str()),
+            false => key.to_pem(),
+        };
+        pem.map_err(failed)
     }
 }
 
@@ -135,6 +168,14 @@ fn with(prefix: &Path, extension: &str) -> PathBuf {
     name.into()
 }
 
+fn write_pair(private: &Path, pem: &str, public: &Path, key: &PublicKey) -> Result<()> {
+    write_new(private, 0o600, pem)?;
+    write_new(public, 0o644, &key.to_pem()).inspect_err(|_| {
+        // Half a pair is worse than none.
+        let _ = std::fs::remove_file(private);
+    })
+}
+
 /// A file that was not there: a key is never written over.
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
@@ -155,13 +196,17 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<()> {
     written.context(|| format!("can't write the key '{}'", path.display()))
 }
 
-/// Reads a private key.
+/// Reads a private key; one that is under a passphrase by that.
 ///
 /// # Errors
-/// The file cannot be read or holds none.
-pub fn secret(path: &Path) -> Result<SecretKey> {
-    let key = SecretKey::from_pem(&named::read(path, regular::text)?);
-    key.map_err(|error| no_key("sign with", path, &error))
+/// The file cannot be read or holds none, or it is another passphrase.
+pub fn secret(path: &Path, config: &Config) -> Result<SecretKey> {
+    let pem = named::read(path, regular::text)?;
+    let key = match SecretKey::is_encrypted(&pem) {
+        true => SecretKey::from_encrypted_pem(&pem, passphrase::of(path, config)?.as_str()),
+        false => SecretKey::from_pem(&pem),
+    };
+    key.map_err(|error| no_key("use the private key", path, &error))
 }
 
 /// Reads a public key.
