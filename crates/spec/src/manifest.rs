@@ -10,6 +10,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::map::{Export, Map, Merge, Upgrade};
@@ -20,67 +21,67 @@ use crate::param::{ParamType, Value};
 use crate::{Arch, Digest, PackageName, Version};
 
 /// A resolved manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
-    /// The standard's version, `MAJOR.MINOR`.
+    /// The version of the standard that it is written for, `MAJOR.MINOR`.
     pub spec: String,
-    /// Keys that a reader must know or refuse.
+    /// Dotted keys that a reader must know, or refuse the manifest; `*` stands for a name that the author chose.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub critical: Vec<String>,
-    /// `[package]`.
+    /// What the package is called, its version and its licence.
     pub package: Package,
-    /// `[object.<name>]`, with digests instead of sources.
+    /// The BPF objects by name, with digests instead of sources.
     pub objects: BTreeMap<String, Object>,
-    /// `[program.<name>]`. Empty: every program of every object, by its section.
+    /// What is loaded and attached, by name; without any, every program of every object at the hook of its section.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub program: BTreeMap<String, Program>,
-    /// `[alternatives.<name>]`.
+    /// Programs of which the first that work are used, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub alternatives: BTreeMap<String, Alternatives>,
-    /// `[param.<name>]`.
+    /// What an operator may set, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub param: BTreeMap<String, Param>,
-    /// `[map.<name>]`.
+    /// Maps by their ELF symbol: their size, and what an upgrade does with what is in them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub map: BTreeMap<String, Map>,
-    /// `[output.<name>]`.
+    /// What comes out and how it is shown, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub output: BTreeMap<String, Output>,
-    /// `[permissions]`.
+    /// What the code may do: it must cover what the objects' code shows, for every architecture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Permissions>,
-    /// `[requirements]`.
+    /// What a node must have, where the bytecode cannot show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requirements: Option<Requirements>,
-    /// `[health]`.
+    /// When an activation counts as good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
-    /// `[limits]`.
+    /// What the service may use of a node, and what happens past that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
-    /// `[dependencies]`, by package name.
+    /// Packages that this one needs, by `publisher/name`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dependencies: BTreeMap<PackageName, Dependency>,
 }
 
-/// `[package]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What the package is called, its version and its licence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Package {
-    /// `publisher/name`.
+    /// `publisher/name`: each part 1 to 64 of `a-z`, `0-9` and single hyphens between them.
     pub name: PackageName,
-    /// SemVer.
+    /// A version as SemVer 2.0 has it: `MAJOR.MINOR.PATCH`, with `-pre` and `+build` if wanted.
     pub version: Version,
-    /// SPDX expression for the package; the ELF's own licence is another matter.
+    /// The package's licence as an SPDX expression, such as `Apache-2.0`; the ELF's own licence is another matter.
     pub license: String,
-    /// One line.
+    /// What the package does, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
 }
 
 /// One BPF object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Object {
-    /// SHA-256 of the uncompressed ELF per architecture.
+    /// By architecture, the SHA-256 of the uncompressed ELF: 64 lower-case hexadecimal digits.
     pub sha256: BTreeMap<Arch, String>,
 }
 
@@ -92,98 +93,98 @@ impl Object {
     }
 }
 
-/// `[param.<name>]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What an operator may set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Param {
-    /// The type.
+    /// What a value looks like: a word such as `uint`, `duration` or `ip`.
     pub r#type: ParamType,
-    /// For `duration`: what the variable counts in (`ns`, `us`, `ms`, `s`).
+    /// For `duration`: what the variable counts in, `ns` (the default), `us`, `ms` or `s`; the rest is cut off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// ELF symbol in `.rodata*`, written before load.
+    /// The symbol of a `const volatile` global, written before the programs are loaded; not together with `data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rodata: Option<String>,
-    /// ELF symbol in `.data*`: live.
+    /// The symbol of a global of `.data` or `.bss`, which stays live; not together with `rodata`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// Other constants written when the parameter is given.
+    /// Other constants by symbol, each with the value that is written when the parameter is given.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, Value>,
-    /// The value when none is given; absent leaves the object's own.
+    /// The value when none is given, of the parameter's type and in its range; default: the object's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
-    /// Lowest and highest value, both allowed.
+    /// `[lowest, highest]`, both allowed; for types that are numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[Value; 2]>,
-    /// Several values, globs allowed.
+    /// Whether several values may be given; default `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub many: Option<bool>,
-    /// For people.
+    /// What it means, in one line for the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doc: Option<String>,
 }
 
-/// `[permissions]`: must cover what the bytecode shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What the code may do: it must cover what the bytecode shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Permissions {
-    /// Hook kinds (`fentry`) or exact targets (`tp_btf/block_rq_insert`); `*` at an end matches the rest.
+    /// Hooks: kinds (`fentry`), targets (`tp_btf/block_rq_insert`), or a beginning with `*` at its end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<String>,
-    /// Helper names without `bpf_`; `*` at an end matches the rest.
+    /// Helpers without `bpf_`, such as `map_lookup_elem`, or a beginning with `*` at its end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub helpers: Vec<String>,
-    /// Kfunc names.
+    /// Kfuncs by name, or a beginning with `*` at its end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kfuncs: Vec<String>,
-    /// Most map memory, such as `16MiB`.
+    /// Most memory of all maps of all objects together: a size, such as `16MiB`; left out, it is not held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map_memory: Option<String>,
 }
 
-/// `[requirements]`: only what bytecode cannot show.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a node must have: only what bytecode cannot show.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Requirements {
-    /// Kernel modules.
+    /// Kernel modules by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<String>,
 }
 
-/// `[health]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// When an activation counts as good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
-    /// How long conditions must hold after activation.
+    /// How long the conditions must hold after an activation: a duration, such as `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak: Option<String>,
-    /// The conditions.
+    /// Conditions, such as `attached(all)`; never commands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<String>,
 }
 
-/// `[limits]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What the service may use of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Limits {
-    /// Share of the CPUs, such as `2%`.
+    /// Share of the CPUs in percent, such as `2%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
-    /// Map memory, such as `32MiB`.
+    /// Memory of all maps: a size, such as `32MiB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map_memory: Option<String>,
-    /// Events per second.
+    /// Events per second: an integer from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events_per_second: Option<u64>,
-    /// `warn`, `throttle` or `detach`.
+    /// What happens past a limit: `warn`, `throttle` or `detach`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub past: Option<String>,
 }
 
 /// A package that another one needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Dependency {
-    /// Range of versions.
+    /// A range of versions, such as `^1`.
     pub version: String,
-    /// Maps that are shared.
+    /// The maps that are shared, by their ELF symbol.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub maps: Vec<String>,
 }

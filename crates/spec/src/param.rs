@@ -4,6 +4,7 @@ mod encode;
 mod spelling;
 mod template;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::spelling::parse_duration;
@@ -11,7 +12,7 @@ pub use self::spelling::{DURATIONS, SIZES, parse_integer, parse_size};
 pub use self::template::{references, substitute};
 
 /// The type of a parameter, as `type = "…"` spells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ParamType {
     /// `true` or `false`.
@@ -74,7 +75,7 @@ pub const TYPES: [&str; 17] = [
 /// A value as written in a manifest or given by `--set`: integers keep all 64 bits and their sign.
 ///
 /// Integers beyond ±(2^53-1) are decimal text, as canonical JSON has them; readers accept both.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Value {
     /// `true` or `false`.

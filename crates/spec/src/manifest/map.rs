@@ -7,34 +7,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::param::Value;
 
-/// `[map.<name>]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A map: its size, and what an upgrade does with what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Map {
-    /// Entries (or bytes, for a ring buffer): a number, a size, or `${param.NAME}`.
+    /// Entries, or bytes of a ring buffer: an integer, a size such as `64KiB`, or `${param.NAME}`; default: the object's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_entries: Option<Value>,
-    /// What an upgrade does with the contents; absent means keep if the BTF layout is equal, else refuse.
+    /// What an upgrade does with the contents: `keep`, `migrate` or `reset`; default: kept if the layout is the same, else the upgrade is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<Upgrade>,
-    /// For `migrate`: how each field of the new value is merged.
+    /// For `migrate`, by field of the new value, how two values become one: `sum`, `max`, `min` (0 means "never set") or `last` (the default).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Merge>,
-    /// For `migrate`: new field name = old field name.
+    /// For `migrate`: new field = old field.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
-    /// How the map is written; derived from the bytecode, shown because exactness depends on it.
+    /// How the code writes it: `atomic`, `plain` or `none`; a claim for readers, which is derived from the bytecode again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writers: Option<String>,
-    /// Saved over a reboot.
+    /// Whether the contents are kept over a reboot; default `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persist: Option<bool>,
-    /// `config`: the contents belong to the operator.
+    /// `config`: the contents are the operator's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// The format of a key of a `config` map.
+    /// How keys of a `config` map are written: `cidr`, `ip`, `mac`, `cgroup`, `device` or `interface`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// A stable pin for others.
+    /// A stable pin for other programs of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export: Option<Export>,
 }
@@ -49,17 +49,17 @@ impl Map {
 }
 
 /// A stable pin for others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Export {
-    /// Mode of the pin, octal.
+    /// The pin's mode: octal text, at most `0777`.
     pub mode: String,
-    /// Group that owns the pin.
+    /// The group that owns the pin, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
 }
 
 /// What an upgrade does with a map's contents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Upgrade {
     /// The same map; refused if the BTF layout differs.

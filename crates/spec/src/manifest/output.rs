@@ -2,68 +2,69 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::param::Value;
 
-/// `[output.<name>]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What comes out, and how it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
-    /// What comes out.
+    /// What comes out: `event` (records of a ring or perf buffer), `counter`, `gauge`, `histogram`, `snapshot` (a map's contents) or `stacks`.
     pub kind: OutputKind,
-    /// The map that carries it.
+    /// The ELF symbol of the map that carries it.
     pub map: String,
-    /// For events: the C struct of a record.
+    /// For events: the C struct of a record; default: the one that the map's BTF or the code shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r#struct: Option<String>,
-    /// For counters: the field of the map's value; absent means the value itself.
+    /// For counters and gauges: the field of the map's value that counts, a number; default: all of the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// How fields are shown.
+    /// How fields are shown, by the name in the struct; `a.b` for a nested one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Field>,
-    /// For events: which records are of this struct, where several share a ring.
+    /// For events: which records are of this output, where several share a ring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<When>,
-    /// For histograms: what the slots stand for.
+    /// For histograms: what the slots of the array stand for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buckets: Option<Buckets>,
-    /// For metrics: labels from the map's key.
+    /// For metrics: labels by name, each from a field of the map's key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Label>,
 }
 
 /// Which records of a ring are of an output's struct.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct When {
-    /// A field that every record has.
+    /// A number that every record of the ring has, by its name in the struct.
     pub field: String,
-    /// The value that it has in these.
+    /// The value that it has in these: an integer, `true` or `false`.
     pub equals: Value,
 }
 
 /// What a histogram's slots stand for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Buckets {
-    /// `log2` or `linear`.
+    /// How slots grow: `log2` or `linear`.
     pub scale: String,
-    /// The unit.
+    /// The unit of what is counted, such as `us`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
 }
 
 /// A metric's label.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Label {
     /// The field of the map's key.
     pub key: String,
-    /// How it is shown.
+    /// How it is shown: a word such as `ip`, `comm` or `device`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
 }
 
 /// The kind of an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputKind {
     /// Records of a ring or perf buffer.
@@ -89,12 +90,12 @@ impl OutputKind {
 }
 
 /// How a field is shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Field {
-    /// `ktime`, `comm`, `duration`, `hex`, `ip`, `mac`, `errno`, `signal`, `size`, `path`, `bool`.
+    /// How it is shown: a word such as `ktime` (time of day), `comm`, `duration`, `size`, `hex`, `ip` or `errno`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
-    /// The unit that the field counts in.
+    /// What the field counts in: of a duration `ns`, `us`, `ms` or `s`, of a size `B`, `KiB`, `MiB`, `pages` or `sectors`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
     /// The column's name instead of the field's.

@@ -1,12 +1,14 @@
 //! JSON Schemas (draft 2020-12) of `skep.toml` and `manifest.json`, from the tables that the reader itself goes by.
 //!
 //! A schema library would derive them from the types, which know less: which words a key takes, which keys the source form
-//! adds, what a text looks like. So these few lines write them.
+//! adds, what a text looks like. So these few lines write them; what a key means is said by the types' comments.
 
 use serde_json::{Map, Value as Json, json};
 
+use super::Source;
 use super::schema::{MANIFEST, TOP};
 use super::shape::{Form, Key, Said, Shape};
+use crate::Manifest;
 use crate::param::MAX_EXACT;
 
 /// The schema of `skep.toml`, which editors complete and check by.
@@ -18,6 +20,7 @@ pub fn source_schema() -> Json {
     for (place, more) in together() {
         extend(&mut schema, place, more);
     }
+    describe_members(&mut schema, &crate::schema::of::<Source>("", "", &[]));
     schema
 }
 
@@ -32,6 +35,7 @@ pub fn manifest_schema() -> Json {
     ] {
         extend(&mut schema, place, json!({"default": filled_in}));
     }
+    describe_members(&mut schema, &crate::schema::of::<Manifest>("", "", &[]));
     schema
 }
 
@@ -132,6 +136,32 @@ fn extend(schema: &mut Json, place: &str, more: Json) {
     }
 }
 
+/// Gives a schema, and each key in it, the description that the type has: editors show it.
+fn describe(schema: &mut Json, typed: &Json) {
+    if let Some(text) = typed.get("description").and_then(Json::as_str) {
+        schema["description"] = json!(text.split_whitespace().collect::<Vec<_>>().join(" "));
+    }
+    describe_members(schema, typed);
+}
+
+fn describe_members(schema: &mut Json, typed: &Json) {
+    // What is optional is "this, or null" in a type's schema.
+    let typed = typed.pointer("/anyOf/0").unwrap_or(typed);
+    if let Some(Json::Object(keys)) = schema.get_mut("properties") {
+        for (key, schema) in keys {
+            describe(schema, &typed["properties"][key]);
+        }
+    }
+    // Names that the author chooses are a pattern where their type has one.
+    let named = typed["patternProperties"].as_object().and_then(|named| named.values().next());
+    let named = named.unwrap_or(&typed["additionalProperties"]);
+    for (inner, typed) in [("additionalProperties", named), ("items", &typed["items"])] {
+        if let Some(schema @ Json::Object(_)) = schema.get_mut(inner) {
+            describe(schema, typed);
+        }
+    }
+}
+
 /// The codes of [`super::Code`], by the keyword that finds the mistake.
 const CODES: &[(&str, &str)] = &[
     ("type", "manifest.type"),
@@ -187,5 +217,43 @@ fn text(form: &'static Form) -> Json {
         Said::Pattern("") => json!({"type": "string"}),
         Said::Pattern(pattern) => json!({"type": "string", "pattern": pattern}),
         Said::Format(format) => json!({"type": "string", "format": format}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys without a sentence, below `path`.
+    fn silent(path: &str, schema: &Json) -> Vec<String> {
+        let keys = schema["properties"].as_object().into_iter().flatten();
+        let mut found: Vec<String> = keys
+            .flat_map(|(key, schema)| {
+                let path = format!("{path}.{key}");
+                let text = schema["description"].as_str().unwrap_or_default();
+                let fine = text.ends_with('.') && text.len() > 20 && !text.contains('\n');
+                let mut found = silent(&path, schema);
+                found.extend((!fine).then_some(path));
+                found
+            })
+            .collect();
+        let inner = ["additionalProperties", "items"].map(|inner| &schema[inner]);
+        for schema in inner.into_iter().filter(|schema| schema.is_object()) {
+            found.extend(silent(&format!("{path}.*"), schema));
+        }
+        found
+    }
+
+    #[test]
+    fn each_key_says_what_it_is() {
+        assert_eq!(silent("skep.toml", &source_schema()), Vec::<String>::new());
+        assert_eq!(silent("manifest.json", &manifest_schema()), Vec::<String>::new());
+        let max_entries = "/properties/map/additionalProperties/properties/max_entries/description";
+        assert_eq!(
+            source_schema().pointer(max_entries),
+            Some(&json!(
+                "Entries, or bytes of a ring buffer: an integer, a size such as `64KiB`, or `${param.NAME}`; default: the object's own."
+            ))
+        );
     }
 }

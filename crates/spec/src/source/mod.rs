@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use toml::de::DeTable;
@@ -28,91 +29,91 @@ use crate::{Arch, Digest, PackageName, Version};
 pub const MAX_SOURCE: usize = 256 << 10;
 
 /// A `skep.toml`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Source {
-    /// The standard's version, `MAJOR.MINOR`.
+    /// The version of the standard that the file is written for: `"1.0"`.
     pub spec: String,
-    /// `[package]`.
+    /// What the package is called, its version and its licence.
     pub package: SourcePackage,
-    /// `[build]`.
+    /// How `sources` are compiled; not packed, and not needed where every object is prebuilt.
     #[serde(default)]
     pub build: Build,
-    /// `[object.<name>]`.
+    /// The BPF objects by name, at least one; a name has 1 to 64 of `a-z`, `0-9` and single `-` or `_` between them.
     #[serde(default)]
     pub object: BTreeMap<String, SourceObject>,
-    /// `[program.<name>]`.
+    /// What is loaded and attached, by a name of your choice; without any, every program of every object at the hook of its section.
     #[serde(default)]
     pub program: BTreeMap<String, Program>,
-    /// `[alternatives.<name>]`.
+    /// Programs of which the first that work are used, by a name of your choice.
     #[serde(default)]
     pub alternatives: BTreeMap<String, Alternatives>,
-    /// `[param.<name>]`.
+    /// What an operator may set (`--set NAME=VALUE`), by a name of your choice.
     #[serde(default)]
     pub param: BTreeMap<String, Param>,
-    /// `[map.<name>]`.
+    /// Maps by their ELF symbol: their size, and what an upgrade does with what is in them.
     #[serde(default)]
     pub map: BTreeMap<String, Map>,
-    /// `[output.<name>]`.
+    /// What comes out and how it is shown, by a name of your choice.
     #[serde(default)]
     pub output: BTreeMap<String, Output>,
-    /// `[permissions]`.
+    /// What the code may do: it must cover what the objects' code shows, for every architecture.
     #[serde(default)]
     pub permissions: Option<Permissions>,
-    /// `[requirements]`.
+    /// What a node must have, where the bytecode cannot show it.
     #[serde(default)]
     pub requirements: Option<Requirements>,
-    /// `[health]`.
+    /// When an activation counts as good.
     #[serde(default)]
     pub health: Option<Health>,
-    /// `[limits]`.
+    /// What the service may use of a node, and what happens past that.
     #[serde(default)]
     pub limits: Option<Limits>,
-    /// `[dependencies]`.
+    /// Packages that this one needs, by `publisher/name`.
     #[serde(default)]
     pub dependencies: BTreeMap<PackageName, Dependency>,
-    /// `[[test]]`.
+    /// What the kit runs in a guest; not packed.
     #[serde(default)]
     pub test: Vec<Test>,
 }
 
-/// `[package]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// What the package is called, its version and its licence.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct SourcePackage {
-    /// `publisher/name`.
+    /// `publisher/name`: each part 1 to 64 of `a-z`, `0-9` and single hyphens between them.
     pub name: PackageName,
-    /// SemVer.
+    /// A version as SemVer 2.0 has it: `MAJOR.MINOR.PATCH`, with `-pre` and `+build` if wanted.
     pub version: Version,
-    /// SPDX expression.
+    /// The package's licence as an SPDX expression, such as `Apache-2.0`; the ELF's own licence is another matter.
     pub license: String,
-    /// One line.
+    /// What the package does, in one line without a full stop.
     #[serde(default)]
     pub summary: Option<String>,
-    /// Path of the README, from the folder of `skep.toml`.
+    /// Path of the README below the folder of `skep.toml`; its text is packed, at most 1 MiB.
     #[serde(default)]
     pub readme: Option<String>,
 }
 
-/// `[build]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// How `sources` are compiled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Build {
-    /// Where the kernel BTF for `vmlinux.h` comes from: `debian:SERIES`, a file, or `host`.
+    /// By architecture, where the kernel types for `vmlinux.h` come from: `debian:SERIES` (`debian:6.12`), a file, or `host`.
     #[serde(default)]
     pub btf: BTreeMap<Arch, String>,
-    /// More arguments for clang.
+    /// More arguments for clang, after skep's own.
     #[serde(default)]
     pub cflags: Vec<String>,
 }
 
-/// `[object.<name>]`: compiled from `sources`, or prebuilt as `file`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// A BPF object: compiled from `sources`, or prebuilt as `file`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct SourceObject {
-    /// C files, linked in this order.
+    /// Paths of C files below the folder of `skep.toml`, compiled and linked in this order; not together with `file`.
     #[serde(default)]
     pub sources: Vec<String>,
-    /// Prebuilt ELF files.
+    /// Paths of prebuilt ELF objects by architecture (`x86_64`, `aarch64`, `riscv64`, `s390x`); not together with `sources`.
     #[serde(default)]
     pub file: BTreeMap<Arch, String>,
-    /// Architectures to build for.
+    /// What `sources` are built for: `x86_64`, `aarch64`, `riscv64`, `s390x`; default `["x86_64"]`.
     #[serde(default = "default_arch")]
     pub arch: Vec<Arch>,
 }
@@ -132,28 +133,28 @@ fn default_arch() -> Vec<Arch> {
     vec![Arch::X86_64]
 }
 
-/// `[[test]]`: what the kit runs in a guest.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// What the kit runs in a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Test {
-    /// A shell line.
+    /// A shell line that makes the events.
     pub run: String,
-    /// What must come out.
+    /// What must come out of it.
     pub expect: Expect,
-    /// How long it may take.
+    /// How long it may take: a duration, such as `250ms` or `30s`.
     #[serde(default)]
     pub within: Option<String>,
 }
 
 /// What a test must bring out.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Expect {
-    /// The output.
+    /// The name of an output.
     pub output: String,
-    /// At least this many records.
+    /// At least this many records: an integer from 0.
     #[serde(default)]
     pub at_least: Option<u64>,
-    /// Of these.
+    /// Only records that this condition holds for.
     #[serde(default, rename = "where")]
     pub filter: Option<String>,
 }
