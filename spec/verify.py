@@ -122,7 +122,8 @@ READERS = {  # of each type of parameters what the groups of its pattern mean; n
     "bool": lambda word: int(word in ("true", "1")), "int": integer, "enum": integer,
     "uint": lambda text: integer(text, 0), "pid": lambda text: integer(text, 0),
     "size": lambda text, unit: integer(text, 0, 2**60 + 1) * UNITS["size"][unit or "B"],
-    "duration": lambda text, unit: int(Fraction(text.replace("_", "")) * UNITS["duration"][unit]),
+    "duration": lambda text, unit: integer(text.split(".")[0]) is not None and int(
+        Fraction(text.replace("_", "")) * UNITS["duration"][unit]),
     "ip": lambda text: ipaddress.ip_address(text).packed,
     "device": lambda major, minor: integer(major, 0, 1 << 12) << 20 | integer(minor, 0, 1 << 20),
     "mac": lambda text: bytes.fromhex(text.replace(":", "")), "cidr": lambda _: None, "cpus": lambda _: None}
@@ -142,8 +143,9 @@ def references(text):
     need("${" not in re.sub(PARAMETER, "\0", text), "param.reference")
     return re.findall(PARAMETER, text)
 
+short = lambda text: need(len(text.encode()) <= 8192, "param.size") and text
 param_substitute = lambda template, values: need(set(references(template)) <= set(values), "param.no-value") and {
-    "text": re.sub(PARAMETER, lambda found: values[found[1]], template)}
+    "text": short(re.sub(PARAMETER, lambda found: values[found[1]], template))}
 
 def known(schema, value):
     """What a reader knows of a manifest, without what is empty and optional; large integers as text."""

@@ -109,10 +109,13 @@ fn with(
 ) -> Facts {
     let mut facts = facts.clone();
     facts.programs = std::mem::take(&mut facts.programs).into_iter().flat_map(at).collect();
-    let values = values(manifest, given);
+    let own = |value: &String| Value::Text(value.clone());
+    let given: BTreeMap<&str, Value> =
+        given.iter().map(|(name, value)| (name.as_str(), own(value))).collect();
+    let value = |name: &str| given.get(name).or_else(|| default(manifest, name));
     for map in &mut facts.maps {
         let told = manifest.map.get(&map.name).and_then(|told| told.max_entries.as_ref());
-        let entries = told.and_then(|size| parse_size(&substitute(&size.text(), &values).ok()?));
+        let entries = told.and_then(|size| parse_size(&substitute(&size.text(), value).ok()?));
         // What is no size of a map is refused where the map is made.
         if let Some(entries) = entries.and_then(|entries| u32::try_from(entries).ok()) {
             map.max_entries = entries;
@@ -171,17 +174,12 @@ pub fn place(manifest: &Manifest, written: &str) -> Option<String> {
     if !written.contains("${") {
         return None;
     }
-    let placed = substitute(written, &values(manifest, &BTreeMap::new())).ok()?;
+    let placed = substitute(written, |name| default(manifest, name)).ok()?;
     Some(target_of(&placed).to_string())
 }
 
-fn values(manifest: &Manifest, given: &BTreeMap<String, String>) -> BTreeMap<String, Value> {
-    let mut values = BTreeMap::new();
-    for (name, param) in &manifest.param {
-        let value = given.get(name).cloned().map(Value::Text).or_else(|| param.default.clone());
-        values.extend(value.map(|value| (name.clone(), value)));
-    }
-    values
+fn default<'m>(manifest: &'m Manifest, name: &str) -> Option<&'m Value> {
+    manifest.param.get(name)?.default.as_ref()
 }
 
 impl Exceeded {

@@ -127,7 +127,7 @@ impl Params {
 
     /// The text with values in the places of `${param.NAME}`.
     pub(crate) fn substitute(&self, text: &str) -> Result<String, ParamError> {
-        substitute(text, &self.values)
+        substitute(text, |name| self.values.get(name))
     }
 
     /// A parameter without anything in it that the text refers to.

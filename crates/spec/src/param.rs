@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::spelling::parse_duration;
 pub use self::spelling::{DURATIONS, SIZES, parse_integer, parse_size};
-pub use self::template::{references, substitute};
+pub use self::template::{MAX_TEXT, references, substitute};
 
 /// The type of a parameter, as `type = "…"` spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -89,6 +89,12 @@ pub enum Value {
 /// The largest integer that every JSON reader keeps exact: 2^53 - 1 (RFC 7493, section 2.2).
 pub const MAX_EXACT: i64 = (1 << 53) - 1;
 
+/// Whether every JSON reader keeps an integer exact.
+#[must_use]
+pub const fn is_exact(number: i64) -> bool {
+    -MAX_EXACT <= number && number <= MAX_EXACT
+}
+
 /// Why a value does not fit its parameter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParamError {
@@ -134,6 +140,9 @@ pub enum ParamError {
     /// `${` without an end, or something else than `param.` in it.
     #[error("'{0}' holds a reference that is not ${{param.NAME}}")]
     Reference(String),
+    /// A text that its values make too long.
+    #[error("with the values of its parameters it has more than {MAX_TEXT} bytes")]
+    Long,
 }
 
 /// Integers are written to variables of up to 8 bytes: a larger one has room, and is refused all the same.
@@ -155,7 +164,7 @@ impl ParamError {
         match self {
             Self::Type { .. } => "param.type",
             Self::Range { .. } => "param.range",
-            Self::Size { .. } => "param.size",
+            Self::Size { .. } | Self::Long => "param.size",
             Self::Unwritable => "param.unwritable",
             Self::NoValue { .. } => "param.no-value",
             Self::Reference(_) => "param.reference",
@@ -168,7 +177,7 @@ impl Value {
     #[must_use]
     pub fn integer(number: i128) -> Self {
         match i64::try_from(number) {
-            Ok(number) if number.abs() <= MAX_EXACT => Self::Int(number),
+            Ok(number) if is_exact(number) => Self::Int(number),
             _ => Self::Text(number.to_string()),
         }
     }

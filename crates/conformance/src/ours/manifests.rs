@@ -70,7 +70,7 @@ struct Substitute {
 
 pub(super) fn substitute(input: &Value) -> Answered {
     let Substitute { template, values } = question(input)?;
-    Ok(json!({"text": param::substitute(&template, &values)?}))
+    Ok(json!({"text": param::substitute(&template, |name| values.get(name))?}))
 }
 
 #[derive(Deserialize)]

@@ -76,9 +76,8 @@ fn map(facts: &MapFacts, manifest: &Manifest) -> MapListing {
 
 /// A number, a size, or a parameter that has one by default.
 fn entries_of(value: &Value, manifest: &Manifest) -> Option<u32> {
-    let default = |(name, param): (&String, &Param)| Some((name.clone(), param.default.clone()?));
-    let defaults = manifest.param.iter().filter_map(default).collect();
-    let text = param::substitute(&value.text(), &defaults).ok()?;
+    let default = |name: &str| manifest.param.get(name)?.default.as_ref();
+    let text = param::substitute(&value.text(), default).ok()?;
     u32::try_from(param::parse_size(&text)?).ok()
 }
 

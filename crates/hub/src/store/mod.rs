@@ -15,7 +15,7 @@ mod uploads;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sqlx::SqlitePool;
+use sqlx::{Connection as _, SqlitePool};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub use blobs::BlobFile;
@@ -106,7 +106,13 @@ impl Store {
             .busy_timeout(Duration::from_secs(10));
         let opened = |source| StoreError::Database { action: "open hub.sqlite".into(), source };
         let pool = |most| SqlitePoolOptions::new().min_connections(0).max_connections(most);
-        let write = pool(1).connect_with(options.clone()).await.map_err(opened)?;
+        // On a full disk SQLite itself takes a change back, and sqlx goes on to count the connection as one within it:
+        // such a one refuses every later change, so that it is given up.
+        let write = pool(1).before_acquire(|connection, _| {
+            let is_free = !connection.is_in_transaction();
+            Box::pin(async move { Ok(is_free) })
+        });
+        let write = write.connect_with(options.clone()).await.map_err(opened)?;
         {
             let _alone = migrating(folder)?; // SQLite has no lock that spans several statements of sqlx
             sqlx::migrate!().run(&write).await.map_err(StoreError::Migrate)?;

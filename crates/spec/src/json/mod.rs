@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 pub use self::typed::typed;
-use crate::param::MAX_EXACT;
+use crate::param::is_exact;
 
 /// Why bytes are not JSON that we read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,9 +101,8 @@ pub fn canonical(value: &Value) -> Vec<u8> {
 /// The first number of a value that readers do not keep exact.
 #[must_use]
 pub fn inexact(value: &Value) -> Option<&Number> {
-    let exact = |number: i64| number.abs() <= MAX_EXACT;
-    match value {
-        Value::Number(number) => (!number.as_i64().is_some_and(exact)).then_some(number),
+        match value {
+        Value::Number(number) => (!number.as_i64().is_some_and(is_exact)).then_some(number),
         Value::Array(items) => items.iter().find_map(inexact),
         Value::Object(members) => members.values().find_map(inexact),
         Value::Null | Value::Bool(_) | Value::String(_) => None,

@@ -49,7 +49,7 @@ pub fn parse_integer(text: &str) -> Option<i128> {
     Some(if negative { -number } else { number })
 }
 
-/// Nanoseconds.
+/// Nanoseconds; what stands before the point is below 2^64.
 pub(crate) fn parse_duration(text: &str) -> Option<i128> {
     let at = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_'))?;
     let (number, unit) = text.split_at(at);
@@ -61,8 +61,12 @@ pub(crate) fn parse_duration(text: &str) -> Option<i128> {
     }
     let scale = 10_i128.checked_pow(u32::try_from(part.len()).ok().filter(|len| *len <= 18)?)?;
     let part =
-        part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse::<i128>().ok()).flatten()?;
+        is_digits(part).then(|| part.parse::<i128>().ok()).flatten()?;
     Some(whole + part * unit / scale)
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Nanoseconds of a unit; of none one.
@@ -75,14 +79,17 @@ pub(super) fn unit_ns(unit: Option<&str>) -> Option<i128> {
 /// The kernel's `dev_t`: 12 bits of major, 20 of minor (include/linux/kdev_t.h).
 pub(super) fn parse_device(text: &str) -> Option<i128> {
     let (major, minor) = text.split_once(':')?;
-    let (major, minor) = (major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?);
+    let part = |text: &str| is_digits(text).then(|| text.parse::<u32>().ok()).flatten();
+    let (major, minor) = (part(major)?, part(minor)?);
     (major < 1 << 12 && minor < 1 << 20).then_some(i128::from(major << 20 | minor))
 }
 
 pub(super) fn parse_mac(text: &str) -> Option<Vec<u8>> {
     let parts: Option<Vec<u8>> = text
         .split(':')
-        .map(|part| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten())
+        // `from_str_radix` takes a sign.
+        .map(|part| (part.len() == 2 && !part.starts_with('+')).then_some(part))
+        .map(|part| u8::from_str_radix(part?, 16).ok())
         .collect();
     parts.filter(|bytes| bytes.len() == 6)
 }

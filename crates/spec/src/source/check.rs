@@ -139,11 +139,6 @@ impl Check<'_, '_, '_> {
                 let message = format!("[{path}] is bound, but no variable takes its type");
                 self.add(Code::Conflict, &path, message, None);
             }
-            if spans_range(self.spans, &path).is_some_and(|len| len != 2) {
-                let message = "a range is [lowest, highest]".to_owned();
-                self.add(Code::Value, &format!("{path}.range"), message, None);
-                continue;
-            }
             if let Some([low, high]) = &param.range
                 && let (Ok(Some(from)), Ok(Some(to))) = (param.number(low), param.number(high))
                 && from > to
@@ -201,9 +196,4 @@ impl Check<'_, '_, '_> {
             Err(error) => self.add(Code::Value, path, error.to_string(), None),
         }
     }
-}
-
-fn spans_range(spans: &Spans, path: &str) -> Option<usize> {
-    spans.get(&format!("{path}.range"))?;
-    Some((0..).take_while(|at| spans.contains_key(&format!("{path}.range[{at}]"))).count())
 }

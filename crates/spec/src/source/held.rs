@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::Code;
-use super::shape::{Key, Shape};
+use super::shape::{Key, Shape, expected, not_a_pair};
 
 /// What a manifest breaks.
 pub(crate) struct Broken {
@@ -48,7 +48,10 @@ fn value(path: &str, found: &Json, shape: &'static Shape) -> Result<(), Broken> 
             let words = words.join(", ");
             Err(broken(Code::Value, format!("'{path}' should be one of {words}")))
         }
-        (Shape::List(inner), Json::Array(items)) => {
+        (Shape::Pair(_), Json::Array(items)) if items.len() != 2 => {
+            Err(broken(Code::Value, not_a_pair(path, items.len())))
+        }
+        (Shape::List(inner) | Shape::Pair(inner), Json::Array(items)) => {
             items.iter().try_for_each(|item| value(path, item, inner))
         }
         (Shape::Table(keys), Json::Object(members)) => table(path, members, keys),
@@ -60,7 +63,7 @@ fn value(path: &str, found: &Json, shape: &'static Shape) -> Result<(), Broken> 
             })
         }
         (shape, _) => {
-            Err(broken(Code::Type, format!("'{path}' should be {}", super::shape::expected(shape))))
+            Err(broken(Code::Type, format!("'{path}' should be {}", expected(shape))))
         }
     }
 }

@@ -61,22 +61,16 @@ fn objects() -> [(&'static str, Json); 3] {
     ]
 }
 
-fn params() -> [(&'static str, Json); 2] {
+fn params() -> [(&'static str, Json); 1] {
     let unwritable = ["cidr", "cpus"];
-    [
-        (
-            "/properties/param/additionalProperties",
-            json!({"not": {"anyOf": [
-                {"required": ["rodata", "data"]},
-                with("rodata", "type", &unwritable),
-                with("data", "type", &unwritable),
-            ]}}),
-        ),
-        (
-            "/properties/param/additionalProperties/properties/range",
-            json!({"minItems": 2, "maxItems": 2}),
-        ),
-    ]
+    [(
+        "/properties/param/additionalProperties",
+        json!({"not": {"anyOf": [
+            {"required": ["rodata", "data"]},
+            with("rodata", "type", &unwritable),
+            with("data", "type", &unwritable),
+        ]}}),
+    )]
 }
 
 fn maps() -> [(&'static str, Json); 2] {
@@ -203,6 +197,9 @@ fn value(shape: &'static Shape, closed: bool) -> Json {
         Shape::Text(form) => text(form),
         Shape::Word(words) => json!({"type": "string", "enum": words}),
         Shape::List(inner) => json!({"type": "array", "items": value(inner, closed)}),
+        Shape::Pair(inner) => json!({
+            "type": "array", "items": value(inner, closed), "minItems": 2, "maxItems": 2,
+        }),
         Shape::Table(keys) => Json::Object(table(keys, closed)),
         Shape::Named(form, inner) => json!({
             "type": "object",

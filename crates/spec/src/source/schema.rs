@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::shape::Shape::{Bool, Count, List, Named, Scalar, Table, Text, Word};
+use super::shape::Shape::{Bool, Count, List, Named, Pair, Scalar, Table, Text, Word};
 use super::shape::{Form, Key, Shape};
 use crate::license::Expression;
 use crate::manifest::MAX_MANIFEST;
@@ -112,7 +112,7 @@ const PARAM: &[Key] = &[
     may("data", Text(SYMBOL)),
     may("set", Named(SYMBOL, &Scalar)),
     may("default", Scalar),
-    may("range", List(&Scalar)),
+    may("range", Pair(&Scalar)),
     may("many", Bool),
     may("doc", Text(LINE)),
 ];

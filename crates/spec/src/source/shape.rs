@@ -26,6 +26,8 @@ pub(super) enum Shape {
     Scalar,
     /// An array of these.
     List(&'static Shape),
+    /// An array of two of these: the lowest and the highest.
+    Pair(&'static Shape),
     /// A table with these keys.
     Table(&'static [Key]),
     /// A table whose keys the author chooses, of this form.
@@ -95,7 +97,7 @@ fn knows_inside(shape: &'static Shape, path: &str) -> bool {
             Some((_, rest)) => knows_inside(inner, rest),
             None => true,
         },
-        Shape::List(inner) => knows_inside(inner, path),
+        Shape::List(inner) | Shape::Pair(inner) => knows_inside(inner, path),
         _ => false,
     }
 }
@@ -177,7 +179,12 @@ impl Walk<'_, '_> {
                 Err(why) => self.refuse(Code::Value, span, why, None),
             },
             (Shape::Word(words), DeValue::String(text)) => self.word(path, span, text, words),
-            (Shape::List(inner), DeValue::Array(items)) => self.list(path, items, inner),
+            (Shape::Pair(_), DeValue::Array(items)) if items.len() != 2 => {
+                self.refuse(Code::Value, span, not_a_pair(path, items.len()), None)
+            }
+            (Shape::List(inner) | Shape::Pair(inner), DeValue::Array(items)) => {
+                self.list(path, items, inner)
+            }
             (Shape::Table(keys), DeValue::Table(table)) => {
                 Some(Json::Object(self.table(path, span, table, keys)))
             }
@@ -286,6 +293,11 @@ fn integer(value: &DeValue<'_>) -> Option<Value> {
         .map(Value::integer)
 }
 
+/// What an array is told that should have two members.
+pub(super) fn not_a_pair(path: &str, members: usize) -> String {
+    format!("'{path}' should be [lowest, highest], and has {members} of them")
+}
+
 pub(super) fn expected(shape: &Shape) -> &'static str {
     match shape {
         Shape::Bool => "true or false",
@@ -293,6 +305,7 @@ pub(super) fn expected(shape: &Shape) -> &'static str {
         Shape::Text(_) | Shape::Word(_) => "a string",
         Shape::Scalar => "a boolean, an integer or a string",
         Shape::List(_) => "an array",
+        Shape::Pair(_) => "an array of two: [lowest, highest]",
         Shape::Table(_) | Shape::Named(..) => "a table",
     }
 }
