@@ -1,5 +1,5 @@
-//! `fuzz seeds FOLDER` writes the seeds of each target, `fuzz replay FOLDER` runs what fuzzing has gathered there at the
-//! speed of a release: an input may take a second.
+//! `fuzz seeds FOLDER` writes the seeds of each target, `fuzz replay FOLDER TARGET` runs what fuzzing has gathered there
+//! at the speed of a release: an input may take a second.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run")]
 
@@ -8,8 +8,8 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use fuzz::TARGETS;
 use fuzz::seeds::{Seed, of_object, of_vectors};
-use fuzz::{TARGETS, Target};
 
 /// The longest that an input may take.
 const MOST: Duration = Duration::from_secs(1);
@@ -22,8 +22,8 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["seeds", folder] => write_seeds(Path::new(folder)),
-        ["replay", folder] => replay(Path::new(folder)),
-        _ => Err(anyhow::anyhow!("fuzz targets | seeds FOLDER | replay FOLDER")),
+        ["replay", folder, target] => replay(Path::new(folder), target),
+        _ => Err(anyhow::anyhow!("fuzz targets | seeds FOLDER | replay FOLDER TARGET")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,20 +66,20 @@ fn compiled() -> Result<Vec<Vec<u8>>> {
     Ok(objects)
 }
 
-fn replay(folder: &Path) -> Result<()> {
-    for Target { name, run } in &TARGETS {
-        let (mut count, mut slowest) = (0, (Duration::ZERO, PathBuf::new()));
-        for path in files(&folder.join(name))? {
-            let data = std::fs::read(&path)?;
-            let clock = Instant::now();
-            run(&data);
-            slowest = slowest.max((clock.elapsed(), path));
-            count += 1;
-        }
-        let (took, path) = slowest;
-        println!("{name}: {count} inputs, the slowest {:.1} ms", took.as_secs_f64() * 1e3);
-        ensure!(took <= MOST, "{} takes {took:?}, more than {MOST:?}", path.display());
+fn replay(folder: &Path, name: &str) -> Result<()> {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    let target = target.with_context(|| format!("there is no target '{name}'"))?;
+    let (mut count, mut slowest) = (0, (Duration::ZERO, PathBuf::new()));
+    for path in files(&folder.join(name))? {
+        let data = std::fs::read(&path)?;
+        let clock = Instant::now();
+        (target.run)(&data);
+        slowest = slowest.max((clock.elapsed(), path));
+        count += 1;
     }
+    let (took, path) = slowest;
+    println!("{count} inputs, the slowest {:.1} ms", took.as_secs_f64() * 1e3);
+    ensure!(took <= MOST, "{} takes {took:?}, more than {MOST:?}", path.display());
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! The small grammars: what is written is what is read.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -44,7 +43,7 @@ pub(crate) fn params(data: &[u8]) {
     _ = param::references(text);
     _ = param::parse_size(text);
     let value = Value::Text(text.to_owned());
-    _ = param::substitute(text, &BTreeMap::from([("x".to_owned(), value.clone())]));
+    _ = param::substitute(text, |name| (name == "x").then_some(&value));
     let name = param::TYPES[usize::from(*kind) % param::TYPES.len()];
     let Ok(kind) = serde_json::from_value::<ParamType>(name.into()) else { return };
     let (size, param) = (usize::from(*size), Param::of(kind, None));

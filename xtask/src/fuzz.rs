@@ -1,13 +1,13 @@
 //! `make fuzz`: every fuzzer for some time, then what they gathered at the speed of a release.
 
-use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{guests, proof};
+use crate::guests;
+use crate::page::{Asked, Page};
 
 /// Seconds for each target, unless `FUZZ_SECONDS` says otherwise.
 const SECONDS: u64 = 600;
@@ -21,7 +21,8 @@ const PAGE: &str = "docs/reference/fuzz.md";
 const HEAD: &str = "# What `make fuzz` printed
 
 `make fuzz` feeds each parser of strangers' bytes with what libFuzzer makes of the standard's vectors, under AddressSanitizer and with checks for overflow;
-then what it gathered runs once more at the speed of a release, where an input may take a second. It writes this page.
+then what it gathered runs once more at the speed of a release, where an input may take a second. It writes this page, a row whenever a target is done;
+`cargo xtask fuzz TARGET` runs one again. A row is of the last run without a finding.
 
 ";
 
@@ -34,27 +35,21 @@ pub fn run(only: &[&str]) -> Result<()> {
     let corpus = guests::cache()?.join("fuzz");
     let targets = ours(&["targets"])?;
     ours(&["seeds", &corpus.display().to_string()])?;
-    let mut page = proof::head(
-        HEAD,
-        &[
-            ("Date", proof::DATE),
-            ("Commit", proof::COMMIT),
-            ("Fuzzers by", ("rustc", &["+nightly", "--version"])),
-            ("Driver", ("cargo-fuzz", &["--version"])),
-        ],
-    )?;
-    page += "\n| Target | Executions | Seconds | Inputs kept | Findings |\n|---|---|---|---|---|\n";
+    let by: [(&str, Asked); 2] = [
+        ("Fuzzers by", ("rustc", &["+nightly", "--version"])),
+        ("Driver", ("cargo-fuzz", &["--version"])),
+    ];
+    let columns = ["Target", "Executions", "Seconds", "Replayed"];
+    let mut page = Page::open(PAGE, HEAD, &by, &columns)?;
     for target in targets.lines().filter(|name| only.is_empty() || only.contains(name)) {
         println!("--- {target}, {seconds} s");
+        page.forget(&format!("`{target}`"))?;
         let [executions, took] = fuzz(target, &corpus.join(target), seconds)?;
-        let kept = std::fs::read_dir(corpus.join(target))?.count();
-        writeln!(page, "| `{target}` | {executions} | {took} | {kept} | none |")?;
+        let replayed = ours(&["replay", &corpus.display().to_string(), target])?;
+        println!("{target}: {replayed}");
+        page.keep(&format!("`{target}`"), &format!("{executions} | {took} | {}", replayed.trim()))?;
     }
-    let replayed = ours(&["replay", &corpus.display().to_string()])?;
-    print!("{replayed}");
-    write!(page, "\n```text\n{replayed}```\n")?;
-    ensure!(only.is_empty(), "only some targets ran, so {PAGE} stays as it is");
-    std::fs::write(PAGE, page).with_context(|| format!("write {PAGE}"))
+    Ok(())
 }
 
 /// How many inputs ran, and for how many seconds.

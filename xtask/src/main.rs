@@ -5,6 +5,7 @@
 mod arrows;
 mod fuzz;
 mod guests;
+mod page;
 mod proof;
 mod sysroot;
 mod test;

@@ -67,6 +67,7 @@ async fn a_disk_that_gets_full_within_a_change_is_no_lasting_fault() {
     let mut file = std::fs::File::create(&fill).unwrap();
     while file.write_all(&[7; 4096]).is_ok() {}
     file.set_len(file.metadata().unwrap().len() - (64 << 10)).unwrap(); // so that the change begins
+    drop(file);
     let (status, _, message) = refusal(acme.manifest("acme/exec", "1.0.0", &index).await).await;
     assert_eq!((status, message.as_str()), (507, "the hub's disk is full: nothing was stored"));
 

@@ -101,7 +101,7 @@ pub fn canonical(value: &Value) -> Vec<u8> {
 /// The first number of a value that readers do not keep exact.
 #[must_use]
 pub fn inexact(value: &Value) -> Option<&Number> {
-        match value {
+    match value {
         Value::Number(number) => (!number.as_i64().is_some_and(is_exact)).then_some(number),
         Value::Array(items) => items.iter().find_map(inexact),
         Value::Object(members) => members.values().find_map(inexact),

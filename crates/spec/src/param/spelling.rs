@@ -60,8 +60,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<i128> {
         return Some(whole);
     }
     let scale = 10_i128.checked_pow(u32::try_from(part.len()).ok().filter(|len| *len <= 18)?)?;
-    let part =
-        is_digits(part).then(|| part.parse::<i128>().ok()).flatten()?;
+    let part = is_digits(part).then(|| part.parse::<i128>().ok()).flatten()?;
     Some(whole + part * unit / scale)
 }
 

@@ -62,9 +62,7 @@ fn value(path: &str, found: &Json, shape: &'static Shape) -> Result<(), Broken> 
                 value(&join(path, name), member, inner)
             })
         }
-        (shape, _) => {
-            Err(broken(Code::Type, format!("'{path}' should be {}", expected(shape))))
-        }
+        (shape, _) => Err(broken(Code::Type, format!("'{path}' should be {}", expected(shape)))),
     }
 }
 
