@@ -185,7 +185,7 @@ pub fn whole(
     let what = format!("Pulling {reference}");
     let carried = interruptible(shown(output, registry.progress(), &what, async {
         let digest = registry.resolve(&reference).await.map_err(failed)?;
-        place::pull_whole(&registry, &reference, digest, &store).await
+        registry.pull_whole(&reference, digest, &store).await.map_err(failed)
     }))?;
     place::note_left(&carried, output);
     Ok(Whole { store, _folder: Some(folder) })

@@ -93,19 +93,6 @@ pub fn ask<T>(work: impl Future<Output = Result<T, RegistryError>>) -> Result<T>
     interruptible(async { work.await.map_err(failed) })
 }
 
-/// Pulls a package, and all that refers to it, into a layout.
-///
-/// # Errors
-/// The registry does not give it whole, or the layout cannot be written.
-pub async fn pull_whole(
-    registry: &Registry,
-    reference: &PackageRef,
-    digest: Digest,
-    store: &Store,
-) -> Result<Carried> {
-    registry.pull_whole(reference, digest, store).await.map_err(failed)
-}
-
 /// How many signatures and other referrers a package has with it, for people.
 #[must_use]
 pub fn came_along(signatures: usize, others: usize) -> String {

@@ -1,14 +1,46 @@
 //! `trust.toml`: the rules of this machine.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use skep_oci::regular;
 use skep_trust::Policy;
 
+use crate::commands::key;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::named;
+
+/// By whose signatures a package is checked.
+#[derive(Clone, Debug, Args)]
+pub struct Signers {
+    /// Trust this public key alone
+    #[arg(long, value_name = "PUB", conflicts_with = "policy")]
+    key: Option<PathBuf>,
+    /// Trust as this file says, instead of /etc/skep/trust.toml
+    #[arg(long, value_name = "trust.toml")]
+    policy: Option<PathBuf>,
+}
+
+impl Signers {
+    /// Whether the command line names any.
+    #[must_use]
+    pub const fn are_named(&self) -> bool {
+        self.key.is_some() || self.policy.is_some()
+    }
+
+    /// The rules that say so.
+    ///
+    /// # Errors
+    /// There are none, or the file that is named is none.
+    pub fn rules(&self, config: &Config) -> Result<Policy> {
+        if let Some(file) = &self.key {
+            return Ok(Policy::of_keys(vec![key::public(file)?], 1));
+        }
+        must(&self.policy.clone().unwrap_or_else(|| config.config_dir.join("trust.toml")))
+    }
+}
 
 /// This machine's rules. Where there are none nobody is trusted; rules that cannot be read are no such case, for they may
 /// revoke.

@@ -65,6 +65,60 @@ fn a_package_is_promoted_with_every_signature() {
     refused(skep(folder).args(["copy", &absent, &to]), 1, "does not have it (404)");
 }
 
+/// Signatures are checked before content comes, and content before it is listed.
+#[test]
+fn a_pull_that_verifies_lists_nothing_that_is_refused() {
+    let registry = DockerRegistry::start();
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    let from = registry.reference("1.0.0").to_string();
+    for key in ["ours", "another"] {
+        run(skep(folder).args(["key", "new", "-o", key]));
+    }
+    let pull = |more: &[&str]| {
+        let mut command = skep(folder);
+        command.args(["pull", &from]).args(more);
+        command
+    };
+    let nothing_is_in =
+        |layout: &str| assert!(!folder.join(layout).exists(), "{layout} should not be there");
+    run(skep(folder).args(["push", "layout", &from]));
+    refused(&mut pull(&["-o", "out", "--key", "ours.pub"]), 4, "unsigned");
+    nothing_is_in("out");
+    run(skep(folder).args(["sign", "--key", "ours.key", &from]));
+    refused(&mut pull(&["-o", "out", "--key", "another.pub"]), 4, "by another key");
+    refused(&mut pull(&["-o", "out", "--verify"]), 2, "trust.toml");
+    nothing_is_in("out");
+
+    let text = run(&mut pull(&["-o", "out", "--key", "ours.pub"]));
+    let words = ["\n1 signature\nsigned by key ", "x86_64: manifest ", "every size and digest"];
+    assert!(words.iter().all(|words| text.contains(words)), "{text}");
+    run(skep(folder).args(["trust", "add", "acme/*", "--key", "ours.pub"]));
+    let json = run(&mut pull(&["-o", "again", "--verify", "--output", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["verified"]["origin"]["rule"], "acme/*", "{json}");
+    assert_eq!(json["verified"]["platforms"].as_array().unwrap().len(), 2, "{json}");
+    assert_eq!(blobs(&folder.join("again")), blobs(&folder.join("out")));
+
+    // Signed well, and not the version that its tag says.
+    let renamed = registry.reference("2.0.0").to_string();
+    let copy = ["--insecure-policy", "copy", "--all", "--preserve-digests"];
+    let mut skopeo = Command::new(tool("skopeo"));
+    skopeo.args(copy).args(["--src-tls-verify=false", "--dest-tls-verify=false"]);
+    run(skopeo.args([format!("docker://{from}"), format!("docker://{renamed}")]));
+    let renamed = |out: &str| {
+        let mut command = skep(folder);
+        command.args(["pull", "--verify", &renamed, "-o", out]);
+        command
+    };
+    refused(&mut renamed("new"), 4, "asked for acme/exec 2.0.0 and got 1.0.0");
+    nothing_is_in("new");
+    refused(&mut renamed("out"), 4, "asked for acme/exec 2.0.0 and got 1.0.0");
+    let listed = skep_oci::Store::open(&folder.join("out")).unwrap().packages().unwrap();
+    let names: Vec<String> = listed.iter().map(|(name, _)| name.to_string()).collect();
+    assert_eq!(names, ["acme/exec:1.0.0"]);
+}
+
 /// Who watches a terminal sees how far it is; in files, logs and programs nothing of it is.
 #[test]
 fn how_far_a_pull_is_shows_on_a_terminal_only() {

@@ -8,10 +8,10 @@ use std::io::Write as _;
 
 use skep_oci::Store;
 use skep_oci::registry::{Carried, RegistryError};
-use skep_spec::Digest;
 use skep_spec::oci::{Descriptor, ImageManifest, Index};
-use skep_trust::SecretKey;
+use skep_spec::{Arch, Digest};
 use skep_trust::key::KeyKind;
+use skep_trust::{Blobs as _, SecretKey, Verified, admit};
 use support::server::{Server, answer};
 use support::{Fixture, blobs};
 
@@ -48,6 +48,31 @@ async fn pull(server: &Server, into: &Store) -> Result<Carried, RegistryError> {
     let carried = registry.pull_whole(&reference, index, into).await?;
     assert_eq!(registry.progress().done(), registry.progress().expected());
     Ok(carried)
+}
+
+/// What a pull brings can be looked at before it is listed, and what it held against its digest is told from what it did not.
+#[tokio::test]
+async fn what_is_brought_is_checked_and_not_listed_yet() {
+    let fixture = Fixture::new("1.0.0");
+    let bundle = fixture.sign_well(&SecretKey::generate(KeyKind::Ed25519).unwrap());
+    let server = serving(&fixture, "404 Not Found");
+    let into = Store::create(&fixture.path("into")).unwrap();
+    let brought = server.registry().bring(&server.reference(), fixture.index, &into).await.unwrap();
+    assert!(into.packages().unwrap().is_empty());
+    let is_checked = |digest: &Digest| brought.is_checked(digest);
+    assert!(is_checked(&fixture.index) && !is_checked(&Digest::of(&bundle)));
+    let index = Index::parse(&into.require(&fixture.index, 1 << 20).unwrap()).unwrap();
+    for entry in &index.manifests {
+        let manifest = into.require(&entry.digest, 1 << 20).unwrap();
+        let ImageManifest { layers, config, .. } = ImageManifest::parse(&manifest).unwrap();
+        let mut all = layers.iter().chain([&config, entry]).map(|part| part.digest);
+        assert!(all.all(|digest| is_checked(&digest) && into.has(&digest)));
+    }
+    let unsigned = Verified::unsigned(fixture.index);
+    let asked = "acme/exec:1.0.0".parse().unwrap();
+    admit(unsigned, &brought, Arch::X86_64, &asked).unwrap();
+    assert_eq!(brought.list().unwrap().signatures, 1);
+    assert_eq!(into.packages().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ mod diff;
 mod events;
 mod inspect;
 mod install;
-mod key;
+pub(crate) mod key;
 mod lint;
 mod list;
 mod login;

@@ -1,17 +1,16 @@
 //! `skep verify`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
+use skep_oci::Store;
 use skep_oci::registry::Part;
 use skep_spec::oci::{Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef};
-use skep_trust::{Asked, Origin, Policy, Verified, admit, check, verify};
+use skep_trust::{Asked, Blobs, Origin, Policy, Verified, admit, check, verify};
 
-use super::key;
 use crate::channel;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, refused, untrusted};
@@ -19,7 +18,7 @@ use crate::fetch::{Fetched, fetch};
 use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::place::Place;
-use crate::rules;
+use crate::rules::Signers;
 
 /// Check who signed a package, and that every byte of it is what they signed
 ///
@@ -28,18 +27,15 @@ use crate::rules;
 pub struct Verify {
     /// An OCI layout, a bundle, or [registry/]publisher/name:version
     place: OsString,
-    /// Trust this public key alone
-    #[arg(long, value_name = "PUB", conflicts_with = "policy")]
-    key: Option<PathBuf>,
-    /// Trust as this file says, instead of /etc/skep/trust.toml
-    #[arg(long, value_name = "trust.toml")]
-    policy: Option<PathBuf>,
+    #[command(flatten)]
+    signers: Signers,
     #[command(flatten)]
     options: PlaceOptions,
 }
 
+/// What was checked.
 #[derive(Serialize)]
-struct Answer {
+pub struct Answer {
     package: String,
     digest: Digest,
     origin: Origin,
@@ -60,26 +56,24 @@ impl Verify {
     /// # Errors
     /// Refused, or the package cannot be read.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let policy = self.policy(config)?;
+        let policy = self.signers.rules(config)?;
         let place = Place::parse(&self.place, &self.options.choice, config)?;
         let transport = self.options.transport;
         let place = channel::settled_by(place, || Ok(policy.clone()), transport, config)?;
         let check = |name: &_, digest, bundles: &[_]| checked(name, digest, bundles, &policy);
         let fetched = fetch(place, &self.options, Part::Whole, config, check)?;
-        let answer = content(&fetched)?;
+        let Fetched { store, reference, checked: verified, .. } = &fetched;
+        let answer = content(reference, verified, store, store)?;
         output.packaged(&answer, &[answer.digest], || answer.text());
         Ok(())
     }
-
-    fn policy(&self, config: &Config) -> Result<Policy> {
-        if let Some(file) = &self.key {
-            return Ok(Policy::of_keys(vec![key::public(file)?], 1));
-        }
-        rules::must(&self.policy.clone().unwrap_or_else(|| config.config_dir.join("trust.toml")))
-    }
 }
 
-fn checked(
+/// The digest as one that enough of these signed.
+///
+/// # Errors
+/// They did not.
+pub fn checked(
     reference: &PackageRef,
     digest: Digest,
     bundles: &[Vec<u8>],
@@ -90,9 +84,16 @@ fn checked(
     verify(&asked, bundles, policy, SystemTime::now()).map_err(untrusted)
 }
 
-/// Follows the digests to every platform's objects.
-fn content(fetched: &Fetched<Verified<Digest>>) -> Result<Answer> {
-    let Fetched { store, reference, checked: verified, .. } = fetched;
+/// Follows the digests to every platform's objects, whose bytes `blobs` gives of the store.
+///
+/// # Errors
+/// Something is not what its digest or manifest says, or is not there.
+pub fn content(
+    reference: &PackageRef,
+    verified: &Verified<Digest>,
+    store: &Store,
+    blobs: &dyn Blobs,
+) -> Result<Answer> {
     let digest = **verified;
     let bytes = store.require(&digest, MAX_DOCUMENT as u64).map_err(refused)?;
     let index = Index::parse(&bytes).map_err(refused)?;
@@ -107,7 +108,7 @@ fn content(fetched: &Fetched<Verified<Digest>>) -> Result<Answer> {
             continue;
         }
         let admit::Checked { platform: manifest, objects } =
-            check(verified, store, arch, reference).map_err(refused)?;
+            check(verified, blobs, arch, reference).map_err(refused)?;
         platforms.push(Checked { arch, manifest, objects });
     }
     if platforms.is_empty() {
@@ -119,7 +120,12 @@ fn content(fetched: &Fetched<Verified<Digest>>) -> Result<Answer> {
 
 impl Answer {
     fn text(&self) -> String {
-        let mut lines = vec![format!("Verified {}", self.package), self.digest.to_string()];
+        format!("Verified {}\n{}\n{}", self.package, self.digest, self.details())
+    }
+
+    /// By whom it is signed, and what was checked.
+    pub fn details(&self) -> String {
+        let mut lines = Vec::new();
         if let Origin::Signed { keys, rule } = &self.origin {
             lines.extend(keys.iter().map(|key| format!("signed by key {key}")));
             lines.push(format!("by the rule for '{rule}'"));

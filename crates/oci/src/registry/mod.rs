@@ -34,7 +34,7 @@ use self::http::{Answer, Body, Get, Http};
 
 pub use self::login::{Login, LoginError};
 pub use self::progress::Progress;
-pub use self::pull::Part;
+pub use self::pull::{Brought, Part};
 pub use self::push::Pushed;
 pub use self::tags::Tags;
 use crate::store::Received;

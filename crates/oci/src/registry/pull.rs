@@ -1,11 +1,13 @@
 //! Pulling a package into a store: every byte within its descriptor's size, every digest checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef, Version, chain, media};
+use skep_trust::Blobs;
 use skep_trust::admit::LAYER_MAX;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -59,8 +61,8 @@ impl Registry {
             (format!("pull {}", reference.at(digest)), reference.repository());
         let pull = Pull::new(self, store, &repository, &action);
         let index = pull.index(digest).await?;
-        let listed = pull.ended(pull.content(reference, &index, part).await).await?;
-        pull.list(listed)
+        let content = pull.ended(pull.content(reference, &index, part).await).await?;
+        list(store, content.listed.into_iter().collect())
     }
 
     /// Pulls a package, all of it, and at the same time what refers to it and to its platform manifests, and lists
@@ -74,6 +76,19 @@ impl Registry {
         digest: Digest,
         store: &Store,
     ) -> Result<Carried, RegistryError> {
+        self.bring(reference, digest, store).await?.list()
+    }
+
+    /// As [`Registry::pull_whole`], but that nothing is listed yet: the package can be looked at before.
+    ///
+    /// # Errors
+    /// As [`Registry::pull`].
+    pub async fn bring<'a>(
+        &self,
+        reference: &PackageRef,
+        digest: Digest,
+        store: &'a Store,
+    ) -> Result<Brought<'a>, RegistryError> {
         let (action, repository) =
             (format!("pull {}", reference.at(digest)), reference.repository());
         let pull = Pull::new(self, store, &repository, &action);
@@ -82,9 +97,9 @@ impl Registry {
             pull.content(reference, &index, Part::Whole),
             pull.referrers(reference, &index),
         );
-        let (listed, (carried, referrers)) = pull.ended(came).await?;
-        pull.list(listed.into_iter().chain(referrers))?;
-        Ok(carried)
+        let (Content { listed, checked }, (carried, referrers)) = pull.ended(came).await?;
+        let listed = listed.into_iter().chain(referrers).collect();
+        Ok(Brought { store, carried, listed, checked })
     }
 
     pub(super) fn not_ours(
@@ -99,6 +114,50 @@ impl Registry {
             why: format!("the {what}: {}", chain(error)),
         }
     }
+}
+
+/// A package whose content is in a store, and that is not listed there yet.
+pub struct Brought<'a> {
+    store: &'a Store,
+    carried: Carried,
+    listed: Vec<Descriptor>,
+    checked: BTreeSet<Digest>,
+}
+
+impl Brought<'_> {
+    /// Lists it, and what refers to it.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn list(self) -> Result<Carried, RegistryError> {
+        list(self.store, self.listed)?;
+        Ok(self.carried)
+    }
+}
+
+impl Blobs for Brought<'_> {
+    fn blob(&self, digest: &Digest, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        self.store.blob(digest, limit)
+    }
+
+    /// As they came, or lay in the store already.
+    fn is_checked(&self, digest: &Digest) -> bool {
+        self.checked.contains(digest)
+    }
+}
+
+/// Lists what was kept, once its names are on the disk as well.
+fn list(store: &Store, listed: Vec<Descriptor>) -> Result<(), RegistryError> {
+    store.settle()?;
+    Ok(store.list(listed)?)
+}
+
+/// What was brought of a package.
+struct Content {
+    /// What `index.json` is to say of it.
+    listed: Option<Descriptor>,
+    /// What was held against its digest.
+    checked: BTreeSet<Digest>,
 }
 
 /// An index that is followed.
@@ -137,21 +196,23 @@ impl<'a> Pull<'a> {
         Ok(Followed { digest, bytes, index })
     }
 
-    /// Brings what is not there of a package; gives what `index.json` is to say of it.
+    /// Brings what is not there of a package.
     async fn content(
         &self,
         reference: &PackageRef,
         followed: &Followed,
         part: Part,
-    ) -> Result<Option<Descriptor>, RegistryError> {
+    ) -> Result<Content, RegistryError> {
         let Followed { digest, bytes, index } = followed;
         let is_wanted = |entry: &&Descriptor| {
             let arch = entry.platform.as_ref().and_then(|platform| platform.arch());
             part == Part::Whole || matches!(part, Part::Node(wanted) if arch == Some(wanted))
         };
         let wanted: Vec<&Descriptor> = index.manifests.iter().filter(is_wanted).collect();
+        let mut checked: BTreeSet<Digest> = wanted.iter().map(|entry| entry.digest).collect();
         let platforms = at_once(wanted.into_iter().map(|entry| self.platform(entry))).await?;
         let blobs = self.wanted(platforms.iter().map(|(manifest, _)| manifest), part)?;
+        checked.extend(blobs.iter().map(|entry| entry.digest).chain([*digest]));
         let progress = self.registry.progress();
         progress.expect(blobs.iter().map(|entry| entry.size).sum());
         let kept = at_once(blobs.into_iter().map(|entry| self.blob(entry))).await?;
@@ -163,13 +224,8 @@ impl<'a> Pull<'a> {
         let named = index.annotations.get(media::VERSION).and_then(|v| v.parse::<Version>().ok());
         let version = reference.version.clone().or(named);
         let size = bytes.len() as u64;
-        Ok(version.map(|version| package_entry(&reference.name, &version, *digest, size)))
-    }
-
-    /// Lists what was kept, once its names are on the disk as well.
-    fn list(&self, listed: impl IntoIterator<Item = Descriptor>) -> Result<(), RegistryError> {
-        self.store.settle()?;
-        Ok(self.store.list(listed.into_iter().collect())?)
+        let listed = version.map(|version| package_entry(&reference.name, &version, *digest, size));
+        Ok(Content { listed, checked })
     }
 
     /// Waits after a failure until nothing is written any more: the next pull goes on with these files.
