@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::{Fixture, run, tool};
+use support::{DockerRegistry, Fixture, run, tool};
 
 const PASSPHRASE: &str = "correct horse";
 
@@ -138,4 +138,47 @@ fn keys_are_listed_with_where_their_private_half_is() {
     assert!(text.starts_with("NAME") && text.contains("under a passphrase"), "{text}");
     assert!(text.contains(listed[0]["id"].as_str().unwrap()), "{text}");
     refused(skep(folder).args(["key", "list", "nowhere"]), 2, "can't read 'nowhere'");
+}
+
+/// What an HSM or a key service does, openssl does here: the private half is in no file that skep is told of.
+#[test]
+fn a_command_signs_for_a_key_that_is_elsewhere() {
+    let (registry, fixture) = (DockerRegistry::start(), Fixture::new("1.0.0"));
+    let folder = fixture.folder.path();
+    let reference = registry.reference("1.0.0").to_string();
+    run(skep(folder).args(["push", "layout", &reference]));
+    let with = |signer: &str, args: &[&str]| {
+        let mut command = skep(folder);
+        command.env("PATH", std::env::var_os("PATH").unwrap());
+        command.args(args).args(["--signer", signer]);
+        command
+    };
+    // openssl hashes for P-256 what it is given; for Ed25519 it wants a file.
+    let p256 = "openssl dgst -sha256 -sign p256.key";
+    let ed25519 = "cat >message && openssl pkeyutl -sign -rawin -inkey ed25519.key -in message";
+    for (kind, signer) in [("p256", p256), ("ed25519", ed25519)] {
+        run(skep(folder).args(["key", "new", "--type", kind, "-o", kind]));
+        let public = format!("{kind}.pub");
+        let sign = ["sign", "--key", &public];
+        refused(skep(folder).args(sign).arg("layout"), 2, "with --signer a command");
+        run(with(signer, &sign).arg("layout"));
+        run(with(signer, &sign).arg(&reference));
+        run(skep(folder).args(["verify", "--key", &public, "layout"]));
+        run(skep(folder).args(["verify", "--key", &public, &reference]));
+    }
+    // Its key is named to it, so that one command can serve many.
+    let id = run(skep(folder).args(["key", "list", "--output", "json"]));
+    let id: Value = serde_json::from_str(&id).unwrap();
+    let id = id[1]["id"].as_str().unwrap();
+    let named = format!("test $SKEP_KEY_ID = {id} && {p256}");
+    let moving = ["channel", "move", &reference, "stable", "--key", "p256.pub"];
+    run(with(&named, &moving).args(["--key", "ed25519.key"]));
+    let sign = ["sign", "--key", "p256.pub", "layout"];
+    refused(&mut with("false", &sign), 1, "'false' ended with exit status: 1");
+    let another = "the answer is no signature by the key";
+    refused(&mut with(ed25519, &sign), 1, another);
+    refused(&mut with("cat", &sign), 1, another);
+    refused(&mut with("true", &sign), 1, another);
+    // With a private key nobody else is asked.
+    run(&mut with("false", &["sign", "--key", "p256.key", "layout"]));
 }

@@ -17,7 +17,7 @@ use self::wire::{
     BundleIn, BundleOut, EnvelopeOut, HintOut, MaterialOut, SignatureOut, StatementIn,
     StatementOut, SubjectDigestOut, SubjectIn, SubjectOut,
 };
-use crate::key::{KeyError, KeyId, PublicKey, SecretKey};
+use crate::key::{KeyError, KeyId, PublicKey, SigningKey};
 
 /// Largest bundle that is read, in bytes. Ours have about 900.
 pub const BUNDLE_MAX: usize = 1024 * 1024;
@@ -77,9 +77,9 @@ pub struct BundleError {
 /// Signs a statement of `predicate_type` about `subjects`, with an empty predicate, as a bundle.
 ///
 /// # Errors
-/// When the key's public half cannot be encoded.
+/// When there is no signature by the key to be had.
 pub fn sign(
-    key: &SecretKey,
+    key: &dyn SigningKey,
     subjects: &[Subject],
     predicate_type: &str,
 ) -> Result<Vec<u8>, KeyError> {
@@ -89,9 +89,9 @@ pub fn sign(
 /// Signs a statement with a predicate, such as a channel's pointer.
 ///
 /// # Errors
-/// When the key's public half cannot be encoded.
+/// When there is no signature by the key to be had.
 pub fn sign_predicate(
-    key: &SecretKey,
+    key: &dyn SigningKey,
     subjects: &[Subject],
     predicate_type: &str,
     predicate: &Value,
@@ -100,13 +100,15 @@ pub fn sign_predicate(
     signed(key, &statement(subjects, predicate_type, predicate).map_err(encode)?)
 }
 
-fn signed(key: &SecretKey, payload: &[u8]) -> Result<Vec<u8>, KeyError> {
-    let signature = key.sign(&pae(media::IN_TOTO, payload));
+fn signed(key: &dyn SigningKey, payload: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let (public, message) = (key.public()?, pae(media::IN_TOTO, payload));
+    let signature = key.sign(&message)?;
+    if !public.verifies(&message, &signature) {
+        return Err(KeyError::NotSigned(public.id()));
+    }
     let bundle = BundleOut {
         media_type: media::BUNDLE,
-        verification_material: MaterialOut {
-            public_key: HintOut { hint: key.public()?.id().hint() },
-        },
+        verification_material: MaterialOut { public_key: HintOut { hint: public.id().hint() } },
         dsse_envelope: EnvelopeOut {
             payload_type: media::IN_TOTO,
             payload: STANDARD.encode(payload),
@@ -170,8 +172,8 @@ impl Bundle {
     /// The same statement, to the byte, signed by another key as well.
     ///
     /// # Errors
-    /// When the key's public half cannot be encoded.
-    pub fn also_signed_by(&self, key: &SecretKey) -> Result<Vec<u8>, KeyError> {
+    /// When there is no signature by the key to be had.
+    pub fn also_signed_by(&self, key: &dyn SigningKey) -> Result<Vec<u8>, KeyError> {
         signed(key, &self.payload)
     }
 
@@ -292,6 +294,7 @@ fn statement(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SecretKey;
     use crate::key::KeyKind;
     use proptest::prelude::*;
 

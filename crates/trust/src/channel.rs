@@ -9,7 +9,7 @@ use skep_spec::param::MAX_EXACT;
 use skep_spec::{Channel, Digest, PackageName, json, media, schema};
 
 use crate::bundle::{Statement, Subject, sign_predicate};
-use crate::key::{KeyError, KeyId, SecretKey};
+use crate::key::{KeyError, KeyId, SigningKey};
 use crate::policy::Policy;
 use crate::time;
 use crate::verify::{BUNDLES_MAX, Refusal, code_of, trusted};
@@ -181,8 +181,8 @@ impl Next<'_> {
     /// Signs it, as a bundle.
     ///
     /// # Errors
-    /// When a time has no spelling, or the key's public half cannot be encoded.
-    pub fn sign(&self, key: &SecretKey) -> Result<Vec<u8>, KeyError> {
+    /// When a time has no spelling, or there is no signature by the key to be had.
+    pub fn sign(&self, key: &dyn SigningKey) -> Result<Vec<u8>, KeyError> {
         let time = |moment| {
             let text = time::format(moment);
             text.ok_or_else(|| KeyError::Encode("a time before 1970 or after 9999".to_owned()))

@@ -1,6 +1,7 @@
 //! Signing keys: Ed25519 and P-256, as the PKCS#8 and SPKI PEM that openssl and cosign read.
 
 mod passphrase;
+mod signing;
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +16,8 @@ use p256::pkcs8::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
+
+pub use self::signing::SigningKey;
 
 /// Longest PEM or DER that is read as a key, in bytes. Real ones have 120 to 250.
 const KEY_MAX: usize = 4096;
@@ -115,6 +118,14 @@ pub enum KeyError {
     /// Not a key id.
     #[error("'{0}' is not a key id: it should be 64 lower-case hex digits")]
     NotId(String),
+    /// Whoever signs for a key did not.
+    #[error("there is no signature: {0}")]
+    Signer(String),
+    /// A signature that is not the key's.
+    #[error(
+        "the answer is no signature by the key {0}: it has another key, or writes another form"
+    )]
+    NotSigned(KeyId),
     /// The key could not be written as PKCS#8.
     #[error("cannot write the key as PKCS#8: {0}")]
     Encode(String),

@@ -10,10 +10,11 @@ use skep_spec::oci::Index;
 use skep_spec::{Channel as Name, Digest, PackageRef, media};
 use skep_trust::bundle::Bundle;
 use skep_trust::channel::{Asked, Next, Seen};
+use skep_trust::key::SigningKey;
 use skep_trust::verify::BUNDLES_MAX;
-use skep_trust::{KeyId, Policy, SecretKey, time};
+use skep_trust::{KeyId, Policy, time};
 
-use super::key;
+use super::key::{self, SignOptions, SignedBy};
 use crate::channel::{self, Followed};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed, not_followed};
@@ -47,9 +48,11 @@ struct Move {
     reference: String,
     /// The channel, such as stable; it is made if need be
     channel: Name,
-    /// The private key that skep key new made; may be given several times
+    /// The private key that skep key new made, with --signer the public one; may be given several times
     #[arg(long, value_name = "FILE", required = true)]
     key: Vec<PathBuf>,
+    #[command(flatten)]
+    by: SignedBy,
     /// When it ends to install anything: after so many days, or at a moment such as 2027-12-31T00:00:00Z
     #[arg(long, value_name = "DAYS|TIME", default_value = "90d")]
     expires: String,
@@ -65,9 +68,8 @@ struct Move {
 struct Sign {
     /// Which: [registry/]publisher/name@channel
     reference: String,
-    /// The private key that skep key new made
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[command(flatten)]
+    key: SignOptions,
     #[command(flatten)]
     transport: Transport,
 }
@@ -119,8 +121,8 @@ impl Move {
         }
         let issued = SystemTime::now();
         let expires = moment(&self.expires, issued)?;
-        let keys: Vec<SecretKey> =
-            self.key.iter().map(|file| key::secret(file, config)).collect::<Result<_>>()?;
+        let keys: Vec<Box<dyn SigningKey>> =
+            self.key.iter().map(|file| self.by.key(file, config)).collect::<Result<_>>()?;
         let registry = place::registry(&reference, self.transport, config)?;
         let (digest, version) = pointed(&registry, &reference)?;
         let (last, kept) = self.last(&registry, &reference, &keys, config)?;
@@ -136,7 +138,7 @@ impl Move {
         };
         let mut bundles = Vec::new();
         for key in &keys {
-            bundles.push(next.sign(key).map_err(failed)?);
+            bundles.push(next.sign(&**key).map_err(failed)?);
         }
         bundles.extend(kept);
         bundles.truncate(BUNDLES_MAX);
@@ -164,7 +166,7 @@ impl Move {
         &self,
         registry: &Registry,
         reference: &PackageRef,
-        keys: &[SecretKey],
+        keys: &[Box<dyn SigningKey>],
         config: &Config,
     ) -> Result<(Option<Seen>, Vec<Vec<u8>>)> {
         let host = reference.registry.as_deref();
@@ -175,7 +177,7 @@ impl Move {
             // Whether it never was there, or is hidden: the sequence goes on.
             return Ok((memory.seen(&asked).map_err(not_followed)?, bundles));
         }
-        let publics = keys.iter().map(SecretKey::public).collect::<std::result::Result<_, _>>();
+        let publics = keys.iter().map(|key| key.public()).collect::<std::result::Result<_, _>>();
         let policy = Policy::of_keys(publics.map_err(failed)?, 1);
         match memory.look(&asked, &bundles, &policy, SystemTime::now()) {
             Ok(pointer) => {
@@ -208,7 +210,7 @@ impl Sign {
             return Err(Error::usage(format!("'{reference}' names no channel"))
                 .hint("give [registry/]publisher/name@channel"));
         };
-        let key = key::secret(&self.key, config)?;
+        let key = self.key.key(config)?;
         let registry = place::registry(&reference, self.transport, config)?;
         let mut bundles = channel::bundles(&registry, &reference, &name)?;
         let Some(newest) = bundles.iter().max_by_key(|bundle| sequence(bundle)) else {
@@ -216,7 +218,7 @@ impl Sign {
                 .hint("skep channel move makes one"));
         };
         let newest = Bundle::parse(newest).map_err(failed)?;
-        let added = newest.also_signed_by(&key).map_err(failed)?;
+        let added = newest.also_signed_by(&*key).map_err(failed)?;
         // Held against everything that is asked of a pointer before it goes out under this key.
         let public = key.public().map_err(failed)?;
         let policy = Policy::of_keys(vec![public], 1);
@@ -302,7 +304,7 @@ fn sequence(bundle: &[u8]) -> Option<u64> {
     statement.predicate.get("sequence")?.as_u64()
 }
 
-fn ids(keys: &[SecretKey]) -> Result<Vec<KeyId>> {
+fn ids(keys: &[Box<dyn SigningKey>]) -> Result<Vec<KeyId>> {
     keys.iter().map(|key| key.public().map(|key| key.id()).map_err(failed)).collect()
 }
 
@@ -310,7 +312,11 @@ fn bare(reference: &PackageRef) -> String {
     PackageRef { version: None, digest: None, channel: None, ..reference.clone() }.to_string()
 }
 
-fn moment(text: &str, now: SystemTime) -> Result<SystemTime> {
+/// A moment to come, as it is typed.
+///
+/// # Errors
+/// It is none, or is past.
+pub fn moment(text: &str, now: SystemTime) -> Result<SystemTime> {
     let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
     let moment = days.map(|days| now + Duration::from_secs(u64::from(days) * 86_400));
     let moment = moment.or_else(|| time::parse(text)).filter(|moment| *moment > now);

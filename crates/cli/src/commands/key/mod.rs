@@ -2,6 +2,7 @@
 
 mod carry;
 mod list;
+mod signer;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -17,6 +18,7 @@ use skep_trust::{KeyId, PublicKey, SecretKey};
 
 use self::carry::{Export, Import};
 use self::list::List;
+pub use self::signer::{SignOptions, SignedBy};
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result, failed};
 use crate::named;
