@@ -18,6 +18,7 @@ mod passing;
 pub mod passphrase;
 mod place;
 mod progress;
+mod rotation;
 mod rules;
 mod subject;
 mod waiting;

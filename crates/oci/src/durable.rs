@@ -43,7 +43,8 @@ pub(crate) fn pass(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 /// # Errors
 /// When it cannot be written: what was there before stays.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
     put_there(path, bytes, mode).and_then(|()| File::open(folder)?.sync_all())
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use skep_spec::param::MAX_EXACT;
 use skep_spec::{Digest, json, media, schema};
 
-use crate::bundle::{Bundle, Statement};
-use crate::key::{KeyId, PublicKey};
+use crate::bundle::{Bundle, Statement, Subject, sign_predicate};
+use crate::key::{KeyError, KeyId, PublicKey, SigningKey};
 use crate::time;
 
 /// Most keys of a document.
@@ -94,7 +94,7 @@ pub(crate) fn schema() -> serde_json::Value {
     schema::of::<Predicate>("keys", "The predicate of a publisher's keys", codes)
 }
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Predicate {
     #[schemars(regex(pattern = "^(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*$"))]
     publisher: String,
@@ -105,7 +105,38 @@ struct Predicate {
     #[schemars(length(min = 1, max = KEYS_MAX), extend("items" = {"type": "string", "format": "skep-spki"}))]
     keys: Vec<String>,
     #[schemars(regex(pattern = time::PATTERN), extend("format" = "skep-time"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<String>,
+}
+
+impl Keys {
+    /// What a bundle says, whoever signed it: for showing, and for signing it too, never for trusting.
+    ///
+    /// # Errors
+    /// When it is no document of keys.
+    pub fn unchecked(bundle: &[u8]) -> Result<Self, String> {
+        read(Bundle::parse(bundle).map_err(|error| error.to_string())?.payload())
+    }
+
+    /// Signs this version, as a bundle: the same payload whoever signs.
+    ///
+    /// # Errors
+    /// When its time has no spelling, or there is no signature by the key to be had.
+    pub fn sign(&self, key: &dyn SigningKey) -> Result<Vec<u8>, KeyError> {
+        let encode = KeyError::Encode;
+        let spelled = |moment| time::format(moment).ok_or_else(|| encode("its time".to_owned()));
+        let predicate = Predicate {
+            publisher: self.publisher.clone(),
+            version: self.version,
+            threshold: self.threshold,
+            keys: self.keys.iter().map(PublicKey::spki_base64).collect(),
+            expires: self.expires.map(spelled).transpose()?,
+        };
+        let predicate = serde_json::to_value(predicate).map_err(|e| encode(e.to_string()))?;
+        let digest = Digest::of(&json::canonical(&predicate));
+        let subject = Subject { name: "keys".to_owned(), digest };
+        sign_predicate(key, &[subject], media::PREDICATE_KEYS, &predicate)
+    }
 }
 
 /// Follows documents, each a list of bundles, from keys that are trusted.
@@ -228,4 +259,41 @@ fn read(payload: &[u8]) -> Result<Keys, String> {
     }
     let Predicate { publisher, version, threshold, .. } = said;
     Ok(Keys { publisher, version, threshold, keys, expires })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SecretKey;
+    use crate::key::KeyKind;
+
+    #[test]
+    fn what_is_written_is_followed() {
+        let key = |kind| SecretKey::generate(kind).unwrap();
+        let (old, new) = (key(KeyKind::Ed25519), key(KeyKind::P256));
+        let of = |version, key: &SecretKey, expires: Option<&str>| Keys {
+            publisher: "acme".to_owned(),
+            version,
+            threshold: 1,
+            keys: vec![key.public().unwrap()],
+            expires: expires.map(|text| time::parse(text).unwrap()),
+        };
+        let first = of(1, &old, None);
+        let second = of(2, &new, Some("2028-01-01T00:00:00Z"));
+        let by_old = second.sign(&old).unwrap();
+        assert_eq!(Keys::unchecked(&by_old).unwrap(), second);
+        let by_new = Bundle::parse(&by_old).unwrap().also_signed_by(&new).unwrap();
+        assert_eq!(
+            Bundle::parse(&second.sign(&new).unwrap()).unwrap().payload(),
+            Bundle::parse(&by_new).unwrap().payload()
+        );
+        let followed = |document: &[&Vec<u8>]| {
+            let document = document.iter().map(|bundle| (*bundle).clone()).collect();
+            follow(first.clone(), &[document], &BTreeSet::new())
+        };
+        assert_eq!(followed(&[&by_old, &by_new]).unwrap(), second);
+        for alone in [&by_old, &by_new] {
+            assert_eq!(followed(&[alone]).unwrap_err().code(), "rotation.threshold");
+        }
+    }
 }

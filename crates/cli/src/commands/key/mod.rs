@@ -2,6 +2,7 @@
 
 mod carry;
 mod list;
+mod rotate;
 mod signer;
 
 use std::fs::OpenOptions;
@@ -18,6 +19,7 @@ use skep_trust::{KeyId, PublicKey, SecretKey};
 
 use self::carry::{Export, Import};
 use self::list::List;
+use self::rotate::Rotate;
 pub use self::signer::{SignOptions, SignedBy};
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result, failed};
@@ -25,7 +27,7 @@ use crate::named;
 use crate::output::Output;
 use crate::passphrase;
 
-/// Make, list and carry keys that sign packages, and print the rules that trust them
+/// Make, list, carry and rotate keys that sign packages, and print the rules that trust them
 #[derive(Debug, Args)]
 pub struct Key {
     #[command(subcommand)]
@@ -38,6 +40,7 @@ enum KeyCommand {
     List(List),
     Import(Import),
     Export(Export),
+    Rotate(Rotate),
     Trust(Trust),
 }
 
@@ -96,6 +99,7 @@ impl Key {
             KeyCommand::List(list) => list.run(output),
             KeyCommand::Import(import) => import.run(output, config),
             KeyCommand::Export(export) => export.run(output, config),
+            KeyCommand::Rotate(rotate) => rotate.run(output, config),
             KeyCommand::Trust(trust) => trust.run(output),
         }
     }

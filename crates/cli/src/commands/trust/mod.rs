@@ -5,6 +5,7 @@ mod edit;
 mod file;
 mod list;
 mod remove;
+mod rotate;
 mod test;
 
 use clap::{Args, Subcommand};
@@ -28,6 +29,7 @@ enum TrustCommand {
     Add(add::Add),
     List(list::List),
     Remove(remove::Remove),
+    Rotate(rotate::Rotate),
     Test(test::Test),
 }
 
@@ -41,6 +43,7 @@ impl Trust {
             TrustCommand::Add(command) => command.run(output, config),
             TrustCommand::List(command) => command.run(output, config),
             TrustCommand::Remove(command) => command.run(output, config),
+            TrustCommand::Rotate(command) => command.run(output, config),
             TrustCommand::Test(command) => command.run(output, config),
         }
     }

@@ -1,0 +1,166 @@
+//! `skep trust rotate`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use skep_trust::policy::Rule;
+use skep_trust::rotation::{self, Keys};
+use skep_trust::{Policy, time};
+
+use super::edit::{Editor, NewKey};
+use super::file::Which;
+use super::list::Shown;
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::output::{Output, lossy};
+use crate::rotation::{Chain, Come};
+
+/// Follow a publisher to its new keys: those of its rules are replaced, if they have signed the new ones
+///
+/// Versions are followed one by one, each signed by the keys before and by its own. Which version a trust.toml has come to is
+/// kept, so that nobody can lead it back. Exit status 4: refused, and nothing is changed.
+#[derive(Debug, Args)]
+pub(super) struct Rotate {
+    /// The file that skep key rotate wrote
+    file: PathBuf,
+    /// Which version the rules have now, where that was not followed but written by hand; without it the first
+    #[arg(long, value_name = "N")]
+    from: Option<u64>,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    #[serde(serialize_with = "lossy")]
+    file: PathBuf,
+    publisher: String,
+    from: u64,
+    version: u64,
+    rules: Vec<Shown>,
+}
+
+/// What was found in the rules.
+struct Followed {
+    publisher: String,
+    from: u64,
+    version: u64,
+    rules: Vec<usize>,
+}
+
+impl Rotate {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No rule is the publisher's alone, the new keys are not signed as they must be, or the file cannot be written.
+    pub(super) fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let chain = Chain::must(&self.file)?;
+        let file = self.which.file(config);
+        let come = Come::read(&file.path, config)?;
+        let (policy, followed) =
+            file.change(|text, policy| self.edit(text, policy, &chain, &come))?;
+        let Followed { publisher, from, version, rules } = followed;
+        come.keep(&publisher, version)?;
+        let rules = rules.into_iter().filter_map(|at| policy.rules().get(at));
+        let rules = rules.map(|rule| Shown::of(rule, &policy)).collect();
+        let answer = Answer { file: file.path, publisher, from, version, rules };
+        output.done(&answer, || answer.text());
+        Ok(())
+    }
+
+    fn edit(
+        &self,
+        text: &str,
+        policy: &Policy,
+        chain: &Chain,
+        come: &Come,
+    ) -> Result<(Option<String>, Followed)> {
+        let (_, newest) = chain.newest().ok_or_else(|| {
+            Error::usage(format!("there are no keys in '{}'", self.file.display()))
+        })?;
+        let publisher = newest.keys.publisher.clone();
+        let rules = rules_of(policy, &publisher)?;
+        let from = come.version(&publisher).max(self.from).unwrap_or(1);
+        let newer = chain.versions().iter().filter(|version| version.keys.version > from);
+        let documents: Vec<_> = newer.map(|version| version.bundles.clone()).collect();
+        let mut followed = Followed { publisher, from, version: from, rules };
+        if documents.is_empty() {
+            return Ok((None, followed));
+        }
+        let mut editor = Editor::new(text)?;
+        for at in &followed.rules {
+            let Some(rule) = policy.rules().get(*at) else { continue };
+            let keys = rule.keys().iter().map(|trusted| trusted.key.clone()).collect();
+            let publisher = followed.publisher.clone();
+            let trusted =
+                Keys { publisher, version: from, threshold: rule.threshold(), keys, expires: None };
+            let new = rotation::follow(trusted, &documents, policy.revoked_keys());
+            let new = new.map_err(|error| {
+                let patterns: Vec<_> = rule.patterns().iter().map(|p| p.as_str()).collect();
+                let what = format!("the keys of the rule for {} stay", patterns.join(", "));
+                Error::caused(Kind::Refused, what, &error)
+            })?;
+            followed.version = new.version;
+            replace(&mut editor, *at, rule, &new)?;
+        }
+        Ok((Some(editor.text()), followed))
+    }
+}
+
+/// The rules that speak of a publisher's packages and of no others.
+fn rules_of(policy: &Policy, publisher: &str) -> Result<Vec<usize>> {
+    let is_theirs = |pattern: &str| pattern.split_once('/').is_some_and(|(p, _)| p == publisher);
+    let mut found = Vec::new();
+    for (at, rule) in policy.rules().iter().enumerate() {
+        let theirs = rule.patterns().iter().filter(|pattern| is_theirs(pattern.as_str())).count();
+        if theirs == rule.patterns().len() && !rule.keys().is_empty() {
+            found.push(at);
+        } else if theirs > 0 {
+            let patterns: Vec<_> = rule.patterns().iter().map(|p| p.as_str()).collect();
+            let patterns = patterns.join(", ");
+            return Err(Error::usage(format!(
+                "the rule for {patterns} is not for {publisher} alone, or has no keys"
+            ))
+            .hint("make a rule of its own of what is the publisher's"));
+        }
+    }
+    match found.is_empty() {
+        false => Ok(found),
+        true => Err(Error::usage(format!("no rule is for packages of {publisher}")).hint(format!(
+            "the first keys come from you: skep trust add '{publisher}/*' --key PUB"
+        ))),
+    }
+}
+
+/// Puts new keys in the place of a rule's. Those that stay, stay where they are.
+fn replace(editor: &mut Editor, at: usize, rule: &Rule, new: &Keys) -> Result<()> {
+    let stays = |key: &skep_trust::PublicKey| {
+        rule.keys().iter().any(|old| old.key == *key && old.not_after == new.expires)
+    };
+    let again = rule.keys().iter().filter(|old| new.keys.contains(&old.key) && !stays(&old.key));
+    editor.remove_keys(at, &again.map(|old| old.key.id()).collect())?;
+    let not_after = new.expires.and_then(time::format);
+    let added = new.keys.iter().filter(|key| !stays(key));
+    let added = added.map(|key| NewKey { key: key.clone(), not_after: not_after.clone() });
+    let added: Vec<NewKey> = added.collect();
+    let threshold = Some(new.threshold).filter(|threshold| *threshold != rule.threshold());
+    editor.add_keys(at, &added, threshold)?;
+    let gone = rule.keys().iter().filter(|old| !new.keys.contains(&old.key));
+    editor.remove_keys(at, &gone.map(|old| old.key.id()).collect())
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        let Self { publisher, from, version, .. } = self;
+        let file: &Path = &self.file;
+        let file = file.display();
+        let did = match from == version {
+            true => format!("{file} has version {version} of the keys of {publisher} already"),
+            false => format!(
+                "Followed the keys of {publisher} in {file} from version {from} to {version}"
+            ),
+        };
+        self.rules.iter().fold(did, |text, rule| format!("{text}\n{}", rule.text()))
+    }
+}

@@ -1,0 +1,135 @@
+//! A publisher changes its keys, and machines follow.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../oci/tests/support/mod.rs"]
+mod support;
+mod typed;
+mod wait;
+
+use std::path::Path;
+
+use serde_json::Value;
+use support::{Fixture, run};
+use typed::{refused, skep};
+
+/// Keys a, b and c, of which the machine trusts a for acme/*.
+fn keys(folder: &Path) {
+    for name in ["a", "b", "c"] {
+        run(skep(folder).args(["key", "new", "-o", name]));
+    }
+    run(skep(folder).args(["trust", "add", "acme/*", "--key", "a.pub"]));
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn machines_follow_keys_that_the_old_ones_signed() {
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    keys(folder);
+    let rotate = |more: &[&str]| {
+        let mut command = skep(folder);
+        command.args(["key", "rotate", "acme.keys"]).args(more);
+        command
+    };
+    let follow = || {
+        let mut command = skep(folder);
+        command.args(["trust", "rotate", "acme.keys"]);
+        command
+    };
+    let rules = || std::fs::read_to_string(folder.join("trust.toml")).unwrap();
+    let trusted = |key: &str| {
+        run(skep(folder).args(["sign", "--key", &format!("{key}.key"), "layout"]));
+        let verified = skep(folder).args(["verify", "layout"]).output().unwrap();
+        verified.status.success()
+    };
+    refused(&mut rotate(&["--key", "a.key"]), 2, "there are no keys in 'acme.keys' to sign");
+    refused(&mut rotate(&["--to", "a.pub", "--key", "a.key"]), 2, "needs --publisher");
+    let first = run(&mut rotate(&["--publisher", "acme", "--to", "a.pub", "--key", "a.key"]));
+    assert!(first.starts_with("Version 1 of the keys of acme in acme.keys: 1 of 1\n"), "{first}");
+    assert!(run(&mut follow()).contains("has version 1 of the keys of acme already"));
+
+    // The old key alone does not do, nor a key that is in neither version.
+    refused(&mut rotate(&["--to", "b.pub", "--key", "c.key"]), 2, "would not count");
+    let half = run(&mut rotate(&["--to", "b.pub", "--key", "a.key"]));
+    assert!(
+        half.contains(
+            "not complete: version 2 of the keys has 0 of the 1 signatures by its own keys"
+        ),
+        "{half}"
+    );
+    let before = rules();
+    refused(&mut follow(), 4, "0 of the 1 signatures by its own keys");
+    assert_eq!(rules(), before);
+    refused(
+        &mut rotate(&["--to", "c.pub", "--key", "b.key"]),
+        2,
+        "version 2 of the keys is not complete",
+    );
+    let whole = run(&mut rotate(&["--key", "b.key"]));
+    assert!(whole.ends_with("complete: skep trust rotate acme.keys follows it\n"), "{whole}");
+
+    assert!(trusted("a"));
+    let text = run(&mut follow());
+    assert!(text.contains("from version 1 to 2\nacme/*: signed by this key\n"), "{text}");
+    let fresh = Fixture::new("1.0.0");
+    std::fs::remove_dir_all(folder.join("layout")).unwrap();
+    std::fs::rename(fresh.path("layout"), folder.join("layout")).unwrap();
+    assert!(!trusted("a") && trusted("b"), "the old key's time is over");
+
+    // Two at once, with another threshold and an end; an old copy of the file leads nowhere.
+    let old = std::fs::read(folder.join("acme.keys")).unwrap();
+    let two =
+        ["--to", "b.pub", "--to", "c.pub", "--threshold", "2", "--expires", "2099-12-31T00:00:00Z"];
+    run(rotate(&two).args(["--key", "b.key", "--key", "c.key"]));
+    let answer = json(&run(follow().args(["--output", "json"])));
+    assert_eq!((&answer["from"], &answer["version"]), (&2.into(), &3.into()), "{answer}");
+    let rule = &answer["rules"][0];
+    assert_eq!((&rule["threshold"], rule["keys"].as_array().unwrap().len()), (&2.into(), 2));
+    assert_eq!(rule["keys"][0]["not_after"], "2099-12-31T00:00:00Z", "{answer}");
+    let before = rules();
+    std::fs::write(folder.join("acme.keys"), old).unwrap();
+    assert!(run(&mut follow()).contains("has version 3 of the keys of acme already"));
+    assert_eq!(rules(), before);
+}
+
+#[test]
+fn keys_of_strangers_and_mistakes_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    keys(folder);
+    let before = std::fs::read_to_string(folder.join("trust.toml")).unwrap();
+    // All is signed well, by keys that nobody here trusts.
+    let new = ["--publisher", "acme", "--to", "c.pub", "--key", "c.key"];
+    run(skep(folder).args(["key", "rotate", "theirs"]).args(new));
+    let next = ["--to", "b.pub", "--key", "c.key", "--key", "b.key"];
+    run(skep(folder).args(["key", "rotate", "theirs"]).args(next));
+    let follow = |file: &str| {
+        let mut command = skep(folder);
+        command.args(["trust", "rotate", file]);
+        command
+    };
+    refused(&mut follow("theirs"), 4, "0 of the 1 signatures by the old keys");
+    refused(&mut follow("absent"), 2, "can't read 'absent'");
+    refused(&mut follow("a.pub"), 2, "'a.pub', line 1 holds no keys");
+    let other = ["--publisher", "other", "--to", "c.pub", "--key", "c.key"];
+    run(skep(folder).args(["key", "rotate", "other"]).args(other));
+    refused(&mut follow("other"), 2, "no rule is for packages of other");
+    // What cannot be meant is not written.
+    for (more, words) in [
+        (&["--to", "b.pub", "--to", "b.pub", "--key", "b.key"][..], "cannot be meant"),
+        (&["--to", "b.pub", "--threshold", "2", "--key", "b.key"], "cannot be meant"),
+        (&["--publisher", "b", "--to", "b.pub", "--key", "b.key"], "holds the keys of acme"),
+        (&["--to", "b.pub", "--expires", "1999-01-01T00:00:00Z", "--key", "b.key"], "--expires"),
+    ] {
+        let bytes = std::fs::read(folder.join("theirs")).unwrap();
+        refused(skep(folder).args(["key", "rotate", "theirs"]).args(more), 2, words);
+        assert_eq!(std::fs::read(folder.join("theirs")).unwrap(), bytes);
+    }
+    assert_eq!(std::fs::read_to_string(folder.join("trust.toml")).unwrap(), before);
+    // Of a rule for others, too, nobody knows whose keys it has.
+    run(skep(folder).args(["trust", "add", "mixed/a", "acme/special", "--key", "b.pub"]));
+    refused(&mut follow("theirs"), 2, "is not for acme alone");
+}
