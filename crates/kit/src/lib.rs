@@ -4,6 +4,7 @@
 
 pub mod build;
 pub mod guest;
+pub mod import;
 pub mod kernels;
 pub mod lint;
 pub mod pack;

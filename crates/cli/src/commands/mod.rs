@@ -8,6 +8,7 @@ mod conformance;
 mod copy;
 mod diff;
 mod events;
+mod import;
 mod inspect;
 mod install;
 pub(crate) mod key;
@@ -59,6 +60,7 @@ pub enum Command {
     Copy(copy::Copy),
     Diff(diff::Diff),
     Events(events::Events),
+    Import(import::Import),
     Inspect(inspect::Inspect),
     Install(install::Install),
     Key(key::Key),
@@ -98,6 +100,7 @@ impl Command {
             Self::Copy(command) => command.run(output, &config),
             Self::Diff(command) => command.run(output, &config),
             Self::Events(command) => command.run(output, &config),
+            Self::Import(command) => command.run(output),
             Self::Inspect(command) => command.run(output, &config),
             Self::Install(command) => command.run(output, &config),
             Self::Key(command) => command.run(output, &config),

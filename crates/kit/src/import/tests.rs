@@ -1,0 +1,96 @@
+use std::fs;
+
+use super::*;
+
+/// An object with all that has a place in a manifest, and much that has none.
+const SOURCE: &str = "typedef unsigned int u32; enum mode { off, on };\n\
+    #define SEC(x) __attribute__((section(x), used))\n\
+    struct ring { int (*type)[27]; int (*max_entries)[4096]; };\n\
+    struct hash { int (*type)[1]; u32 *key; u32 *value; };\n\
+    struct pinned { int (*type)[1]; u32 *key; u32 *value; int (*max_entries)[8]; int (*pinning)[1]; };\n\
+    struct event { u32 pid; }; const struct event *unused __attribute__((unused));\n\
+    struct ring events SEC(\".maps\"); struct hash sizeless SEC(\".maps\"); struct pinned kept SEC(\".maps\");\n\
+    char LICENSE[] SEC(\"license\") = \"Dual BSD/GPL\";\n\
+    const volatile u32 Target_Pid = 7; const volatile int delta = -1; const volatile _Bool verbose = 0;\n\
+    const volatile enum mode mode = on; const volatile char prefix[8] = \"x\";\n\
+    SEC(\"xdp\") int Pass__it(void *c) { return Target_Pid + delta + verbose + mode + prefix[0]; }\n\
+    SEC(\"tc\") int shape(void *c) { return 0; }\n\
+    SEC(\"cgroup_skb/egress\") int limit(void *c) { return 1; }\n\
+    SEC(\"tp/sched/sched_process_exec\") int exec(void *c) { return 0; }\n\
+    SEC(\"sk_msg\") int message(void *c) { return 1; }\n\
+    SEC(\"?fentry/vfs_read\") int asleep(void *c) { return 0; }\n";
+
+fn facts(source: &str) -> Facts {
+    let folder = tempfile::tempdir().unwrap();
+    let (c, object) = (folder.path().join("t.c"), folder.path().join("t.o"));
+    fs::write(&c, source).unwrap();
+    let mut clang = std::process::Command::new("clang");
+    clang.args(["-target", "bpf", "-g", "-O2", "-c", "-o"]).args([&object, &c]);
+    assert!(clang.status().unwrap().success());
+    Facts::parse(&fs::read(object).unwrap()).unwrap()
+}
+
+fn wanted(license: Option<&str>) -> Wanted {
+    Wanted {
+        name: "acme/x".parse().unwrap(),
+        version: "1.0.0".parse().unwrap(),
+        license: license.map(|text| text.parse().unwrap()),
+    }
+}
+
+fn object(name: &str, source: &str) -> Object {
+    let facts = facts(source);
+    let (arches, _) = arches(&facts, Arch::X86_64);
+    Object { name: name.to_owned(), file: format!("objects/{name}.o"), arches, facts }
+}
+
+#[test]
+fn what_an_object_says_becomes_a_manifest_and_the_rest_is_told() {
+    let imported = describe(&wanted(None), &[object("x", SOURCE)]).unwrap();
+    insta::assert_snapshot!(format!("{}---\n{}", imported.source, imported.unmapped.join("\n")));
+}
+
+#[test]
+fn several_objects_are_told_apart() {
+    let (one, two) = (object("one", SOURCE), object("two", SOURCE));
+    let imported = describe(&wanted(Some("MIT")), &[one, two]).unwrap();
+    let text = imported.source;
+    assert!(text.contains("[program.exec]\nfunction = \"exec\"\nobject = \"one\"\n"), "{text}");
+    assert!(text.contains("[program.exec_2]\nfunction = \"exec\"\nobject = \"two\"\n"), "{text}");
+    assert_eq!(text.matches("rodata = \"delta\"").count(), 1, "{text}");
+    assert!(text.contains("license = \"MIT\""), "{text}");
+}
+
+#[test]
+fn a_licence_is_asked_for_where_the_objects_do_not_say_it() {
+    let own = SOURCE.replace("Dual BSD/GPL", "Proprietary");
+    let none = SOURCE.replace("SEC(\"license\")", "");
+    for (objects, said) in [
+        (vec![object("x", &own)], "the objects say 'Proprietary'"),
+        (vec![object("x", &none)], "the objects say no licence"),
+        (vec![object("x", SOURCE), object("y", &own)], "'Dual BSD/GPL' and 'Proprietary'"),
+    ] {
+        let error = describe(&wanted(None), &objects).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn an_object_claims_what_it_can_run_on() {
+    let of = |source: &str| arches(&facts(source), Arch::Aarch64).0;
+    assert_eq!(of(SOURCE), [Arch::X86_64, Arch::Aarch64, Arch::Riscv64]);
+    let probe = "__attribute__((section(\"kprobe/x\"))) int x(void *c) { return 0; }";
+    assert_eq!(of(probe), [Arch::Aarch64]);
+}
+
+#[test]
+fn names_become_those_of_tables() {
+    for (text, name) in
+        [("Pass__it", "pass_it"), ("_x-", "x"), ("é", ""), (&"a".repeat(70), &"a".repeat(64))]
+    {
+        assert_eq!(label(text, '_'), name);
+    }
+    let taken = ["a", "a_2"].map(str::to_owned).into();
+    assert_eq!(unique("a", &taken), "a_3");
+    assert_eq!(unique("", &taken), "unnamed");
+}
