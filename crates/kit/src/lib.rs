@@ -2,6 +2,7 @@
 //!
 //! A project goes [`project::Project::read`] → [`build::build`] → [`pack::pack`].
 
+pub mod attest;
 pub mod build;
 pub mod guest;
 pub mod import;

@@ -1,5 +1,6 @@
 //! One command a file; its doc comment is its help.
 
+mod attest;
 pub(crate) mod build;
 mod bundle;
 mod cache;
@@ -52,6 +53,7 @@ pub struct Skep {
 #[allow(missing_docs, reason = "a doc comment here would replace the help")]
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Attest(attest::Attest),
     Build(build::Build),
     Bundle(bundle::Bundle),
     Cache(cache::Cache),
@@ -92,6 +94,7 @@ impl Command {
     pub fn run(self, output: &Output) -> Result<()> {
         let config = Config::from_environment();
         match self {
+            Self::Attest(command) => command.run(output, &config),
             Self::Build(command) => command.run(output, &config),
             Self::Bundle(command) => command.run(output, &config),
             Self::Cache(command) => command.run(output, &config),

@@ -37,7 +37,7 @@ pub struct Lock {
 /// The kernel types that `vmlinux.h` is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Pin {
+pub struct Pin {
     /// As `[build] btf` names it.
     pub source: String,
     /// The kernel's release, where it is known.
@@ -127,6 +127,29 @@ impl Lock {
             Err(source) => return Err(LockError::File { action: "read", path, source }),
         };
         Ok(Self { locked, ..lock })
+    }
+
+    /// clang's version, where anything was compiled.
+    #[must_use]
+    pub fn clang(&self) -> Option<&str> {
+        self.clang.as_deref()
+    }
+
+    /// Arguments for clang.
+    #[must_use]
+    pub fn flags(&self) -> &[String] {
+        &self.flags
+    }
+
+    /// Digest of libbpf's headers.
+    #[must_use]
+    pub const fn headers(&self) -> Option<Digest> {
+        self.headers
+    }
+
+    /// Kernel types.
+    pub fn types(&self) -> impl Iterator<Item = (Arch, &Pin)> {
+        self.btf.iter().map(|(arch, pin)| (*arch, pin))
     }
 
     fn empty() -> Self {

@@ -15,7 +15,7 @@ use skep_spec::{Arch, Digest};
 
 use clang::Paths;
 pub use clang::{Clang, ClangError};
-pub use lock::{Lock, LockError};
+pub use lock::{Lock, LockError, Pin};
 pub use types::TypesError;
 
 use crate::project::Project;
