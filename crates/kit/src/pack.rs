@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use skep_object::bound::{self, Misbound};
 use skep_object::btf::Kind;
 use skep_object::event::{self, Decoder, DecoderError, WhenError, event_type};
+use skep_object::moves::{self, Misnamed};
 use skep_object::named::{self, Absent, TwoMaps};
 use skep_object::suit::{Unattachable, Unsuited, all_suit, attachable, plain};
 use skep_object::{
@@ -48,6 +49,9 @@ pub enum PackingError {
     /// The manifest names what no object has.
     #[error("skep.toml {0}")]
     Absent(#[from] Absent),
+    /// The manifest says what becomes of fields that are not there.
+    #[error("skep.toml says wrongly what an upgrade moves: {0}")]
+    Misnamed(#[from] Misnamed),
     /// The manifest names a program without saying where it attaches, and its section does not either.
     #[error(
         "the program '{program}' says nowhere what it attaches to: give [program.{program}] a target"
@@ -194,6 +198,7 @@ fn parsed(built: &Built) -> Result<Vec<Parsed>, PackingError> {
 /// Holds the manifest against what the objects are.
 fn check(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
     named::are_there(manifest, facts)?;
+    moves::all_named(manifest, facts)?;
     for (name, program) in manifest.program.iter().filter(|(_, program)| program.target.is_none()) {
         let found = facts.iter().find_map(|facts| facts.program(&program.function));
         if found.is_some_and(|f| matches!(&f.target, Target::Other(section) if section.is_empty()))
@@ -414,6 +419,19 @@ mod tests {
             "{text}"
         );
         check(&with("[output.b]\nkind = \"event\"\nmap = \"rb\"\n"), &facts).unwrap();
+    }
+
+    #[test]
+    fn what_moves_is_named_as_it_is() {
+        let facts = compiled();
+        let said = |tables: &str| check(&with(tables), &facts).map_err(|e| e.to_string());
+        said("[map.\".bss\"]\nupgrade = \"migrate\"\nfields = { total = \"sum\" }\n").unwrap();
+        let error =
+            said("[map.\".bss\"]\nupgrade = \"migrate\"\nfields = { totals = \"sum\" }\n");
+        assert_eq!(
+            error.unwrap_err(),
+            "skep.toml says wrongly what an upgrade moves: [map.\".bss\"] names the variable 'totals' in fields, which is not there; did you mean 'total'?"
+        );
     }
 
     #[test]

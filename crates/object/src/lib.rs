@@ -31,6 +31,7 @@ pub mod layout;
 pub mod limits;
 mod map;
 mod mark;
+pub mod moves;
 pub mod named;
 mod opened;
 mod outside;

@@ -10,7 +10,9 @@ use skep_spec::param::{Value, parse_size};
 
 use super::Version;
 use crate::event::event_type;
-use crate::layout::{FieldAt, FieldChange, FieldClass, FieldPair, LayoutChange, compare, fields};
+use crate::layout::{
+    FieldAt, FieldChange, FieldClass, FieldPair, LayoutChange, compare, fields, renames_from,
+};
 use crate::limits::TOLD_BYTES;
 use crate::{Btf, MapFacts, MapKind, MapOrigin, TypeId};
 
@@ -205,7 +207,7 @@ impl Pair<'_> {
         else {
             return said("its value has no type in BTF");
         };
-        let (keeps, mut why) = match compare(a, old, b, new, &self.renames()) {
+        let (keeps, mut why) = match compare(a, old, b, new, &self.renames(a, old)) {
             LayoutChange::Equal => (Keeps::Movable, String::new()),
             LayoutChange::Incompatible(why) => said(&why),
             LayoutChange::Fields { common, blocked, removed, .. } => match blocked.first() {
@@ -245,8 +247,8 @@ impl Pair<'_> {
         self.policy()?.upgrade
     }
 
-    fn renames(&self) -> BTreeMap<String, String> {
-        self.policy().map(|map| map.rename.clone()).unwrap_or_default()
+    fn renames(&self, btf: &Btf, old: TypeId) -> BTreeMap<String, String> {
+        self.policy().map(|map| renames_from(btf, old, &map.rename)).unwrap_or_default()
     }
 
     fn attributes(&self) -> Vec<String> {
@@ -294,7 +296,7 @@ impl Pair<'_> {
         let (Some(old), Some(new), Some((a, b))) = (old, new, self.types()) else {
             return Vec::new();
         };
-        let mut all = fields(a, old, b, new, &self.renames()).unwrap_or_default();
+        let mut all = fields(a, old, b, new, &self.renames(a, old)).unwrap_or_default();
         all.retain(|field| field.class != FieldClass::Same);
         all
     }

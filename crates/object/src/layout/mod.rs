@@ -59,6 +59,26 @@ pub struct Blocked {
     pub why: String,
 }
 
+/// The paths by which a manifest names what is compared of a type; none where there are too many, or two of one path.
+#[must_use]
+pub fn paths(btf: &Btf, ty: TypeId) -> Option<BTreeSet<String>> {
+    Some(leaves(btf, ty).ok()?.into_iter().map(|leaf| leaf.name).collect())
+}
+
+/// The renames that a manifest has from fields of this type. It keeps those of earlier versions: what they renamed is there under
+/// its new name.
+#[must_use]
+pub fn renames_from(
+    old: &Btf,
+    ty: TypeId,
+    all: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let known = if all.is_empty() { None } else { paths(old, ty) };
+    let is_there = |name: &String| known.as_ref().is_none_or(|known| known.contains(name));
+    let there = all.iter().filter(|(_, from)| is_there(from));
+    there.map(|(name, from)| (name.clone(), from.clone())).collect()
+}
+
 /// Compares two types of map values. `renames` maps paths of the new version to those of the old.
 #[must_use]
 pub fn compare(

@@ -1,13 +1,19 @@
 //! The entries of a map of keys and values across an upgrade: kept, moved, or refused with the lines that would allow it.
 
-use skep_object::layout::{FieldPair, LayoutChange};
+use std::collections::BTreeSet;
+
+use skep_object::layout::{FieldPair, LayoutChange, paths, renames_from};
 use skep_spec::life::{Entries, Fate, Lost};
 use skep_spec::manifest::{Merge, Upgrade};
+use skep_spec::nearest::nearest;
 use skep_spec::param::Value;
 
 use super::explain;
 use super::pair::{Pair, field_move, fields, plan, reset};
 use crate::plan::{Exactness, FieldMove, MapChange, MapPlan};
+
+/// So many renames of nothing are told, and held against what they may have meant.
+const TOLD: usize = 8;
 
 const OTHER_KEY: &str =
     "entries can only move between hash tables, or between arrays, with the same key";
@@ -15,6 +21,9 @@ const OTHER_KEY: &str =
 impl Pair<'_> {
     /// A map of keys and values.
     pub(super) fn entries(&self) -> Result<MapPlan, String> {
+        if let Some(told) = self.misnamed() {
+            return Err(told);
+        }
         let same = self.same_map() && self.same_key() && self.same_value();
         let change = self.value_change();
         let (common, removed, blocked) = match &change {
@@ -126,6 +135,13 @@ impl Pair<'_> {
         if !removed.is_empty() {
             why += &format!("; what the old version has in {} is lost", removed.join(", "));
         }
+        let nothing = self.renamed_from_nothing();
+        for (new, old) in nothing.iter().take(TOLD) {
+            why += &format!("; it renames '{old}' to '{new}', and the old version has neither");
+        }
+        if nothing.len() > TOLD {
+            why += &format!("; {} more renames are of nothing", nothing.len() - TOLD);
+        }
         if let Some(overflow) = self.overflow() {
             why += &format!("; {overflow}");
         }
@@ -137,8 +153,33 @@ impl Pair<'_> {
         let (Some(old), Some(new), Some((a, b))) = types else {
             return LayoutChange::Incompatible("its value has no type in BTF".to_owned());
         };
-        let renames = self.policy.map(|policy| policy.rename.clone()).unwrap_or_default();
+        let renames = self.policy.map(|policy| renames_from(a, old, &policy.rename));
+        let renames = renames.unwrap_or_default();
         fields(a, old, b, new, &renames)
+    }
+
+    /// Renames of what the old version does not have; where it has the new name already, another version renamed it before.
+    fn renamed_from_nothing(&self) -> Vec<(&str, &str)> {
+        let Some(known) = self.old_fields() else { return Vec::new() };
+        let has = |name: &String| known.contains(name);
+        let renames = self.policy.into_iter().flat_map(|policy| &policy.rename);
+        let nothing = renames.filter(|(new, old)| !has(new) && !has(old));
+        nothing.map(|(new, old)| (new.as_str(), old.as_str())).collect()
+    }
+
+    fn old_fields(&self) -> Option<BTreeSet<String>> {
+        paths(self.old.facts.btf.as_ref()?, self.old.map.value_type?)
+    }
+
+    /// A rename that misses what it is meant for: nearly that name is the one of a field that nothing takes over.
+    fn misnamed(&self) -> Option<String> {
+        let (known, now) = (self.old_fields()?, paths(self.types()?.1, self.new.map.value_type?)?);
+        let taken: BTreeSet<&String> = self.policy?.rename.values().chain(&now).collect();
+        let left = || known.iter().filter(|name| !taken.contains(name)).map(String::as_str);
+        self.renamed_from_nothing().into_iter().take(TOLD).find_map(|(new, old)| {
+            let near = nearest(old, left())?;
+            Some(explain::misnamed(self.name, (new, old), near))
+        })
     }
 
     fn difference(&self) -> String {
@@ -190,12 +231,15 @@ mod tests {
     }
 
     fn decided(kind: &str, tables: &str) -> Result<MapPlan, String> {
+        between([objects(kind, "long n;"), objects(kind, "long a; long n;")], tables)
+    }
+
+    fn between([old, new]: [Objects; 2], tables: &str) -> Result<MapPlan, String> {
         let source = format!(
             "spec = \"1.0\"\n[package]\nname = \"acme/x\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
              [object.x]\nsources = [\"x.bpf.c\"]\n{tables}"
         );
         let manifest = skep_spec::source::parse(&source).unwrap().resolve(&BTreeMap::new());
-        let (old, new) = (objects(kind, "long n;"), objects(kind, "long a; long n;"));
         let params = Params::default();
         let names = map_names(&old, None);
         let side = |objects| Side { manifest: &manifest, objects, params: &params, names: &names };
@@ -215,5 +259,38 @@ mod tests {
             assert!(!error.contains("migrate"), "{error}");
             decided(kind, "[map.m]\nupgrade = \"reset\"\n").unwrap();
         }
+    }
+
+    #[test]
+    fn a_rename_from_what_the_old_version_does_not_have_is_told() {
+        let renamed = |old: &str, from: &str| {
+            let versions = [objects("1", old), objects("1", "long total; long n;")];
+            let tables = format!(
+                "[map.m]\nupgrade = \"migrate\"\nfields = {{ total = \"sum\", n = \"sum\" }}\n\
+                 rename = {{ total = \"{from}\" }}\n"
+            );
+            between(versions, &tables)
+        };
+        let moved = |plan: Result<MapPlan, String>| match plan.unwrap() {
+            MapPlan { change: MapChange::Migrate { fields }, why, .. } => (fields.len(), why),
+            other => panic!("{other:?}"),
+        };
+        let plain = "the manifest says migrate";
+        assert_eq!(moved(renamed("long bytes; long n;", "bytes")), (2, plain.to_owned()));
+        // Another version renamed it before.
+        assert_eq!(
+            moved(renamed("long total; long n; int x;", "bytes")),
+            (2, format!("{plain}; what the old version has in x is lost"))
+        );
+        let (count, why) = moved(renamed("long packets; long n;", "bytes"));
+        assert_eq!(count, 1);
+        assert!(
+            why.ends_with("; it renames 'bytes' to 'total', and the old version has neither"),
+            "{why}"
+        );
+        let error = renamed("long bytes; long n;", "byte").unwrap_err();
+        let told = "the manifest renames 'byte' to 'total', and the version that runs has no field 'byte', but 'bytes', which would be lost\n  \
+             to take it over:      [map.m]\n                        rename = { total = \"bytes\" }";
+        assert!(error.contains(told), "{error}");
     }
 }

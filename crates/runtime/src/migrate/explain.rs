@@ -46,6 +46,15 @@ pub(super) fn not_allowed(
     )
 }
 
+/// The manifest renames what the old version does not have, and nearly that would be lost.
+pub(super) fn misnamed(map: &str, (new, old): (&str, &str), near: &str) -> String {
+    format!(
+        "map '{map}': the manifest renames '{old}' to '{new}', and the version that runs has no field '{old}', but '{near}', which would be lost\n  to take it over:      [map.{}]\n                        rename = {{ {} = {near:?} }}",
+        key(map),
+        key(new)
+    )
+}
+
 /// The manifest says migrate, and it can't be done.
 pub(super) fn impossible(map: &str, why: &str) -> String {
     let key = key(map);

@@ -1,0 +1,189 @@
+//! What a manifest's tables for upgrades name: whether the values of their maps have it.
+
+use std::collections::BTreeSet;
+
+use skep_spec::Manifest;
+use skep_spec::manifest::Map;
+use skep_spec::nearest::nearest;
+
+use crate::{Facts, MapFacts, MapOrigin, layout};
+
+/// A name that does nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misnamed {
+    /// No value of the map has the field.
+    #[error("[map.{map}] names the {what} '{name}' in {table}, {why}")]
+    Field {
+        /// The map, as a key of TOML.
+        map: String,
+        /// `field`, or `variable` of a section.
+        what: &'static str,
+        /// `fields` or `rename`.
+        table: &'static str,
+        /// The name.
+        name: String,
+        /// What is wrong with it, and the nearest that would do.
+        why: String,
+    },
+    /// Variables are renamed.
+    #[error(
+        "[map.{map}] renames '{name}', and variables are carried over by their names alone: put what is renamed into a map of its own"
+    )]
+    Variable {
+        /// The section, as a key of TOML.
+        map: String,
+        /// The new name.
+        name: String,
+    },
+}
+
+/// Whether the values of maps have all that `fields` and `rename` name of them. What `rename` calls the version before is for
+/// the upgrade to see.
+///
+/// # Errors
+/// The first name that no object's map of that name has.
+pub fn all_named(manifest: &Manifest, objects: &[Facts]) -> Result<(), Misnamed> {
+    for (name, told) in &manifest.map {
+        let mut maps = objects.iter().filter_map(|facts| Some((facts, facts.map(name)?)));
+        let known: Option<Vec<BTreeSet<String>>> = maps.clone().map(|(f, m)| names(f, m)).collect();
+        // A type that cannot be told may have any.
+        let Some(known) = known.filter(|known| !known.is_empty()) else { continue };
+        let known: BTreeSet<String> = known.into_iter().flatten().collect();
+        if maps.any(|(_, map)| map.origin == MapOrigin::Data)
+            && let Some(new) = told.rename.keys().next()
+        {
+            return Err(Misnamed::Variable { map: key(name), name: new.clone() });
+        }
+        of_map(name, told, &known)?;
+    }
+    Ok(())
+}
+
+fn of_map(map: &str, told: &Map, known: &BTreeSet<String>) -> Result<(), Misnamed> {
+    let outer: BTreeSet<&str> = known.iter().flat_map(|path| outward(path)).collect();
+    let leaves: BTreeSet<&str> = known.iter().map(String::as_str).collect();
+    for (table, mut names, there) in [
+        ("fields", told.fields.keys().collect::<Vec<_>>(), &outer),
+        ("rename", told.rename.keys().collect(), &leaves),
+    ] {
+        names.retain(|name| !there.contains(name.as_str()));
+        let Some(name) = names.first() else { continue };
+        let what = if map.starts_with('.') { "variable" } else { "field" };
+        let why = why_not(name, &leaves, there);
+        return Err(Misnamed::Field { map: key(map), what, table, name: (*name).clone(), why });
+    }
+    Ok(())
+}
+
+fn why_not(name: &str, leaves: &BTreeSet<&str>, there: &BTreeSet<&str>) -> String {
+    let within = |mark: &str| {
+        let start = format!("{name}{mark}");
+        leaves.iter().copied().find(|path| path.starts_with(&start))
+    };
+    if within("[").is_some() {
+        return "an array of structs, whose elements no name reaches".to_owned();
+    }
+    // What has an index cannot be written in a manifest.
+    let named = there.iter().copied().filter(|path| !path.contains('['));
+    match within(".").or_else(|| nearest(name, named)) {
+        Some(near) => format!("which is not there; did you mean '{near}'?"),
+        None => "which is not there".to_owned(),
+    }
+}
+
+/// As TOML writes it: a section has a dot.
+fn key(map: &str) -> String {
+    if map.contains('.') { format!("\"{map}\"") } else { map.to_owned() }
+}
+
+/// A path, and what it is in, from the inside out.
+fn outward(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| Some(path.rsplit_once('.')?.0))
+}
+
+/// What can be named of a map's value; none where nobody knows.
+fn names(facts: &Facts, map: &MapFacts) -> Option<BTreeSet<String>> {
+    if map.origin == MapOrigin::Data {
+        let own = facts.globals.iter().filter(|global| global.section == map.name);
+        return Some(own.map(|global| global.name.clone()).collect());
+    }
+    layout::paths(facts.btf.as_ref()?, map.value_type?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// An object with a map of structs and a variable, by clang.
+    fn facts() -> Facts {
+        const SOURCE: &str = "struct in { long x; }; struct val { long hits; struct in of; struct in l[2]; };\n\
+            #define MAP(name, of) struct { int (*type)[1]; int (*max_entries)[8]; int *key; of *value; } name \\\n\
+            __attribute__((section(\".maps\")));\n\
+            MAP(conns, struct val)\n\
+            long total; __attribute__((section(\"xdp\"))) int x(void *c) { return total++; }\n";
+        let folder = tempfile::tempdir().unwrap();
+        let (c, object) = (folder.path().join("m.c"), folder.path().join("m.o"));
+        std::fs::write(&c, SOURCE).unwrap();
+        let mut clang = std::process::Command::new("clang");
+        clang.args(["-target", "bpf", "-g", "-O2", "-c", "-o"]).args([&object, &c]);
+        assert!(clang.status().unwrap().success());
+        Facts::parse(&std::fs::read(object).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_no_value_has_is_told_with_what_is_like_it() {
+        let facts = [facts()];
+        let said = |map: &str, table: &str| {
+            let source = format!(
+                "spec = \"1.0\"\n[package]\nname = \"acme/x\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
+                 [object.a]\nsources = [\"a.bpf.c\"]\n[map.{map}]\nupgrade = \"migrate\"\n{table}\n"
+            );
+            let manifest = skep_spec::source::parse(&source).unwrap().resolve(&BTreeMap::new());
+            all_named(&manifest, &facts).map_err(|misnamed| misnamed.to_string())
+        };
+        for (map, table) in [
+            ("conns", "fields = { hits = \"sum\", of = \"max\", \"of.x\" = \"min\" }"),
+            ("conns", "rename = { hits = \"anything\", \"of.x\" = \"x\" }"),
+            ("\".bss\"", "fields = { total = \"sum\" }"),
+        ] {
+            assert_eq!(said(map, table), Ok(()), "{table}");
+        }
+        let no_value = "which is not there";
+        for (map, table, expected) in [
+            (
+                "conns",
+                "fields = { hit = \"sum\" }",
+                format!("[map.conns] names the field 'hit' in fields, {no_value}; did you mean 'hits'?"),
+            ),
+            (
+                "conns",
+                "fields = { colour = \"sum\" }",
+                format!("[map.conns] names the field 'colour' in fields, {no_value}"),
+            ),
+            (
+                "conns",
+                "fields = { l = \"sum\" }",
+                "[map.conns] names the field 'l' in fields, an array of structs, whose elements no name reaches".to_owned(),
+            ),
+            (
+                "conns",
+                "rename = { of = \"in\" }",
+                format!("[map.conns] names the field 'of' in rename, {no_value}; did you mean 'of.x'?"),
+            ),
+            (
+                "\".bss\"",
+                "fields = { totl = \"sum\" }",
+                format!("[map.\".bss\"] names the variable 'totl' in fields, {no_value}; did you mean 'total'?"),
+            ),
+            (
+                "\".bss\"",
+                "rename = { total = \"sum\" }",
+                "[map.\".bss\"] renames 'total', and variables are carried over by their names alone: put what is renamed into a map of its own".to_owned(),
+            ),
+        ] {
+            assert_eq!(said(map, table), Err(expected), "{table}");
+        }
+    }
+}
