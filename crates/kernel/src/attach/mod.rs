@@ -2,6 +2,7 @@
 
 mod hold;
 pub mod link;
+mod multi;
 mod net;
 pub(crate) mod perf;
 pub(crate) mod target;
@@ -70,7 +71,7 @@ pub fn attach(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError>
             perf::kprobe(program, function, *offset, *ret, plan)
         }
         Target::Uprobe { binary, function, offset, ret } => {
-            uprobe::attach(program, binary, function, *offset, *ret, plan)
+            uprobe::attach(program, binary, (function.as_str(), *offset), *ret, plan)
         }
         Target::Xdp { interface, .. } => net::xdp(program, interface, plan),
         Target::Tc { egress, interface } => tc::attach(program, interface, *egress, plan),

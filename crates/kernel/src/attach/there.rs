@@ -7,7 +7,7 @@ use std::path::Path;
 use skep_spec::Target;
 use skep_spec::nearest::nearest;
 
-use super::{AttachPlan, attach, net, uprobe};
+use super::{AttachPlan, attach, multi, net, uprobe};
 use crate::asm::Assembler;
 use crate::cgroup;
 use crate::error::KernelError;
@@ -20,8 +20,8 @@ const BTF: &str = "/sys/kernel/btf";
 /// All functions of the kernel and its modules.
 const FUNCTIONS: &str = "/proc/kallsyms";
 
-/// Says if this kernel or host surely lacks what `target` names: a tracepoint, a function, a file or a symbol in it, an
-/// interface of the calling thread's network namespace, a cgroup. No program of anybody's is loaded, and nothing is attached but
+/// Says if this kernel or host surely lacks what `target` names: a tracepoint, a function, a file, a symbol or a byte in it, any
+/// function that a pattern fits, an interface of the calling thread's network namespace, a cgroup. No program of anybody's is loaded, and nothing is attached but
 /// a program of ours that does nothing, for a moment, on a raw tracepoint that the kernel's BTF does not name.
 ///
 /// What cannot be told is taken to be there: attaching says the rest.
@@ -44,7 +44,9 @@ pub fn is_there(target: &Target) -> Result<(), KernelError> {
             Some(false) => Err(no_function(function, "this kernel has no such function")),
             _ => Ok(()),
         },
-        Target::Uprobe { binary, function, .. } => uprobe::find(binary, function).map(drop),
+        Target::Uprobe { binary, function, offset, .. } => {
+            uprobe::find(binary, function, *offset).map(drop)
+        }
         Target::Xdp { interface, .. } | Target::Tc { interface, .. } => {
             net::index_of(interface).map(drop).map_err(|e| {
                 let thing = format!("the interface '{interface}'");
@@ -52,7 +54,7 @@ pub fn is_there(target: &Target) -> Result<(), KernelError> {
             })
         }
         Target::CgroupSkb { cgroup, .. } => cgroup::folder(cgroup).map(drop),
-        Target::Other(_) => Ok(()),
+        Target::Other(section) => multi::is_there(section),
     }
 }
 
@@ -134,9 +136,14 @@ fn in_kallsyms(function: &str) -> Option<bool> {
     if function.contains(':') {
         return None; // MODULE:FUNCTION
     }
+    functions(|name| name == function)
+}
+
+/// Whether the kernel or a module has such a function; none where it does not tell its names.
+pub(super) fn functions(is_it: impl Fn(&str) -> bool) -> Option<bool> {
     let text = fs::read_to_string(FUNCTIONS).ok().filter(|text| !text.is_empty())?;
     let mut names = text.lines().filter_map(|line| line.split_ascii_whitespace().nth(2));
-    Some(names.any(|name| name == function))
+    Some(names.any(is_it))
 }
 
 #[cfg(test)]
@@ -160,6 +167,11 @@ mod tests {
             "fexit/bpf_fentry_test1",
             "kprobe/vfs_read+0x10",
             &format!("uprobe/{}:main", own.display()),
+            &format!("uprobe/{}:+{:#x}", own.display(), own.metadata().unwrap().len() - 1),
+            &format!("uprobe.multi/{}:mai?", own.display()),
+            &format!("uretprobe.multi.s/{}:*", own.display()),
+            "uprobe.multi/libc.so.6:nope*", // libbpf finds the file
+            "kprobe.multi/vfs_*",
             "xdp/lo",
             "tcx/egress/lo",
             "cgroup_skb/ingress:/",
@@ -216,6 +228,29 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         let symbol = said(&format!("uprobe/{}:no_such_function", own.display())).unwrap_err();
         assert!(symbol.starts_with("cannot find the function 'no_such_function' in "), "{symbol}");
+        let size = own.metadata().unwrap().len();
+        let beyond = said(&format!("uprobe/{}:+{size:#x}", own.display())).unwrap_err();
+        assert!(
+            beyond.starts_with(&format!("cannot find byte {size:#x} of {}: ", own.display())),
+            "{beyond}"
+        );
+        let beyond = said(&format!("uprobe/{}:main+{:#x}", own.display(), u64::MAX)).unwrap_err();
+        assert!(beyond.contains("of 'main' in "), "{beyond}");
+        for (kind, like) in
+            [("uprobe.multi", "nope*"), ("uretprobe.multi.s", "no?pe"), ("uprobe.session", "nope")]
+        {
+            let none = said(&format!("{kind}/{}:{like}", own.display())).unwrap_err();
+            let start = format!(
+                "cannot find a function like '{like}' in {}: see the functions of ",
+                own.display()
+            );
+            assert!(none.starts_with(&start), "{none}");
+        }
+        let none = said("kprobe.multi/no_such_function_*").unwrap_err();
+        assert!(
+            none.starts_with("cannot find a kernel function like 'no_such_function_*': "),
+            "{none}"
+        );
         let cgroup = said("cgroup_skb/egress:/no-such-cgroup").unwrap_err();
         assert!(cgroup.starts_with("cannot find the cgroup /no-such-cgroup: "), "{cgroup}");
     }

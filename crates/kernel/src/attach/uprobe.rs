@@ -18,8 +18,7 @@ const MOST: u64 = 1 << 30;
 pub(super) fn attach(
     program: &Program,
     binary: &str,
-    function: &str,
-    offset: u64,
+    (function, offset): (&str, u64),
     ret: bool,
     plan: &AttachPlan,
 ) -> Result<Link, KernelError> {
@@ -28,26 +27,48 @@ pub(super) fn attach(
         return Err(failed(program, plan, nowhere)
             .with_hint("name a binary and a function: uprobe//path:function"));
     }
-    let (path, start) = find(binary, function)?;
-    perf::uprobe_at(program, &path, start + offset, ret, plan)
+    let (path, place) = find(binary, function, offset)?;
+    perf::uprobe_at(program, &path, place, ret, plan)
 }
 
-/// The file of a binary, and where in it a function begins; without a function, 0.
-pub(super) fn find(binary: &str, function: &str) -> Result<(PathBuf, u64), KernelError> {
-    let path = find_binary(binary).ok_or_else(|| {
+/// The file of a binary, and which of its bytes is `offset` into a function, or without one into the file.
+pub(super) fn find(
+    binary: &str,
+    function: &str,
+    offset: u64,
+) -> Result<(PathBuf, u64), KernelError> {
+    let path = find_file(binary)?;
+    let start = if function.is_empty() { 0 } else { start_of(&path, function)? };
+    let size = fs::metadata(&path)
+        .map_err(|e| KernelError::new("look at", path.display().to_string(), e))?
+        .len();
+    match start.checked_add(offset).filter(|place| *place < size) {
+        Some(place) => Ok((path, place)),
+        None => {
+            let file = path.display();
+            let of = if function.is_empty() { String::new() } else { format!("'{function}' in ") };
+            let thing = format!("byte {offset:#x} of {of}{file}");
+            Err(KernelError::unsupported("find", thing, format!("the file ends at byte {size:#x}"))
+                .with_hint("behind + comes an offset in bytes, into the function or, without one, into the file"))
+        }
+    }
+}
+
+/// The file of a binary.
+pub(super) fn find_file(binary: &str) -> Result<PathBuf, KernelError> {
+    find_binary(binary).ok_or_else(|| {
         let missing = io::Error::from_raw_os_error(libc::ENOENT);
         KernelError::new("find", format!("the binary '{binary}'"), missing)
             .with_hint("name an absolute path, or a library or program in the usual folders")
-    })?;
-    if function.is_empty() {
-        return Ok((path, 0));
-    }
-    let start = symbol_offset(&path, function).map_err(|e| {
+    })
+}
+
+fn start_of(path: &Path, function: &str) -> Result<u64, KernelError> {
+    symbol_offset(path, function).map_err(|e| {
         let file = path.display();
         KernelError::new("find", format!("the function '{function}' in {file}"), e)
             .with_hint(format!("is '{function}' a function of {file}? see nm -D"))
-    })?;
-    Ok((path, start))
+    })
 }
 
 /// An absolute path as it is; a bare name in the usual folders of libraries and programs.
@@ -76,12 +97,8 @@ fn find_binary(name: &str) -> Option<PathBuf> {
 
 /// The offset in the file of a function: its address, less where its segment is loaded, plus where that lies.
 fn symbol_offset(path: &Path, function: &str) -> io::Result<u64> {
-    if fs::metadata(path)?.len() > MOST {
-        return Err(io::Error::from_raw_os_error(libc::EFBIG));
-    }
-    let bytes = fs::read(path)?;
-    let no_elf = |_| io::Error::from_raw_os_error(libc::ENOEXEC);
-    let file = object::File::parse(bytes.as_slice()).map_err(no_elf)?;
+    let bytes = read(path)?;
+    let file = parse(&bytes)?;
     let (name, version) = match function.split_once('@') {
         Some((name, version)) => (name, Some(version.trim_start_matches('@'))),
         None => (function, None),
@@ -95,8 +112,7 @@ fn symbol_offset(path: &Path, function: &str) -> io::Result<u64> {
             true => versions.is(symbol.index(), wanted),
             false => in_name.trim_start_matches('@') == wanted,
         };
-        let callable = symbol.is_definition() && symbol.kind() == object::SymbolKind::Text;
-        callable && own == name && version.is_none_or(is)
+        is_callable(symbol) && own == name && version.is_none_or(is)
     };
     let found = file.symbols().find(|symbol| is_it(symbol, false));
     let address = found
@@ -107,6 +123,29 @@ fn symbol_offset(path: &Path, function: &str) -> io::Result<u64> {
         .find(|segment| (segment.address()..segment.address() + segment.size()).contains(&address))
         .map(|segment| address - segment.address() + segment.file_range().0)
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+}
+
+/// Whether a file has a function whose name `is_it`.
+pub(super) fn has_function(path: &Path, is_it: &dyn Fn(&str) -> bool) -> io::Result<bool> {
+    let bytes = read(path)?;
+    let file = parse(&bytes)?;
+    let mut symbols = file.symbols().chain(file.dynamic_symbols());
+    Ok(symbols.any(|symbol| is_callable(&symbol) && symbol.name().is_ok_and(is_it)))
+}
+
+fn is_callable(symbol: &Symbol<'_, '_>) -> bool {
+    symbol.is_definition() && symbol.kind() == object::SymbolKind::Text
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::metadata(path)?.len() > MOST {
+        true => Err(io::Error::from_raw_os_error(libc::EFBIG)),
+        false => fs::read(path),
+    }
+}
+
+fn parse(bytes: &[u8]) -> io::Result<object::File<'_>> {
+    object::File::parse(bytes).map_err(|_| io::Error::from_raw_os_error(libc::ENOEXEC))
 }
 
 /// The versions of dynamic symbols, where a binary has any.
