@@ -65,9 +65,14 @@ pub fn hold<'a>(
 pub fn declared(manifest: &Manifest, facts: &Facts, given: &BTreeMap<String, String>) -> Facts {
     let listed =
         |name: &str| manifest.program.values().filter(|own| own.function == name).collect();
+    let called = facts.with_tail_called([]);
     let at = |program: ProgramFacts| {
         let own: Vec<&Program> = listed(&program.name);
-        if own.is_empty() { vec![program] } else { at_targets(&own, program) }
+        if !own.is_empty() {
+            return at_targets(&own, program);
+        }
+        let only_called = !manifest.program.is_empty() && called.contains(&program.name);
+        vec![ProgramFacts { attached: program.attached && !only_called, ..program }]
     };
     with(manifest, facts, given, at)
 }
@@ -94,7 +99,7 @@ pub fn runs(
         }
         let own: Vec<&Program> = listed(&program.name);
         if own.is_empty() && called.contains(&program.name) {
-            return vec![ProgramFacts { autoload: true, ..program }]; // others call it
+            return vec![ProgramFacts { autoload: true, attached: false, ..program }];
         }
         at_targets(&own, ProgramFacts { autoload: true, ..program })
     };
@@ -134,6 +139,7 @@ fn at_targets(own: &[&Program], program: ProgramFacts) -> Vec<ProgramFacts> {
         }
     }
     let mut targets = targets.into_iter();
+    let program = ProgramFacts { attached: true, ..program };
     let Some(target) = targets.next() else { return Vec::new() };
     // What it does counts once, however many targets a manifest gives it.
     let bare = ProgramFacts {

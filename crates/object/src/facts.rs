@@ -133,7 +133,7 @@ impl Facts {
         let mut texts = Texts::default();
         let outside = outsides(&opened.elf, opened.btf.as_ref());
         let maps = map::maps(&opened.elf, opened.btf.as_ref(), &outside, &mut texts)?;
-        Ok(Self {
+        let mut facts = Self {
             arch_hint: opened.btf.as_ref().and_then(arch_hint),
             big_endian: opened.elf.big_endian,
             license: license(&opened.elf)?,
@@ -143,7 +143,9 @@ impl Facts {
             outside,
             core_relocations: core_relocations(&opened, &mut texts)?,
             btf: opened.btf,
-        })
+        };
+        facts.mark_called();
+        Ok(facts)
     }
 
     /// The types, for what cannot do without.

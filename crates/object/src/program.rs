@@ -26,6 +26,8 @@ pub struct ProgramFacts {
     pub attach_type: Option<&'static str>,
     /// Whether libbpf loads it without being asked: false for sections that start with `?`.
     pub autoload: bool,
+    /// Whether it attaches anywhere: false of one that others call out of an array that the object fills.
+    pub attached: bool,
     /// Helpers without `bpf_`, of its subprograms too.
     pub helpers: BTreeSet<String>,
     /// Kernel functions, of its subprograms too.
@@ -156,6 +158,7 @@ fn facts(name: &str, section: &str, gathered: Gathered, written: Written) -> Pro
         target: target_of(section),
         attach_type: attach::attach_type(section),
         autoload: !section.starts_with('?'),
+        attached: true,
         helpers: names(Used::Helper),
         kfuncs: names(Used::Kfunc),
         ksyms: names(Used::Ksym),

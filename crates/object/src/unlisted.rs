@@ -37,5 +37,5 @@ pub fn unlisted(objects: &BTreeMap<String, Facts>) -> Vec<Unlisted<'_>> {
 }
 
 fn own(facts: &Facts) -> impl Iterator<Item = &ProgramFacts> {
-    facts.programs.iter().filter(|program| program.autoload && !facts.is_tail_called(&program.name))
+    facts.programs.iter().filter(|program| program.autoload && program.attached)
 }

@@ -5,12 +5,26 @@ use std::collections::BTreeSet;
 use skep_spec::Target;
 
 use super::{Power, powers_of_hook};
-use crate::ProgramFacts;
 use crate::program::target_of;
+use crate::{Facts, ProgramFacts};
 
 /// Kinds at which newer kernels let a program write the registers that it is handed
 /// (`__perf_event_set_bpf_prog`, kernel/events/core.c, refuses such a program everywhere else).
 const WRITABLE: [&str; 3] = ["uprobe", "uretprobe", "usdt"];
+
+/// The hooks of an object's programs. One that others only call has none, but where its section gives a power that no hook of theirs does.
+#[must_use]
+pub fn all_hooks(facts: &Facts) -> Vec<(&ProgramFacts, Target)> {
+    let of = |program: &ProgramFacts| hooks(program).into_iter();
+    let (attached, called): (Vec<_>, Vec<_>) = facts.programs.iter().partition(|p| p.attached);
+    let mut all: Vec<_> =
+        attached.into_iter().flat_map(|p| of(p).map(move |hook| (p, hook))).collect();
+    let powers: BTreeSet<Power> = all.iter().flat_map(|(_, hook)| powers_of_hook(hook)).collect();
+    let hides = |hook: &Target| powers_of_hook(hook).any(|power| !powers.contains(&power));
+    let hidden = called.into_iter().flat_map(|p| of(p).map(move |hook| (p, hook)));
+    all.extend(hidden.filter(|(_, hook)| hides(hook)));
+    all
+}
 
 /// The hooks of a program at its target.
 #[must_use]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use skep_spec::manifest::Permissions;
 use skep_spec::{Target, permission};
 
-pub use hook::{hooks, hooks_at};
+pub use hook::{all_hooks, hooks, hooks_at};
 pub use reason::{Cause, Reason, reasons};
 pub use table::{QUIET, Row, TABLE, powers_of_helper, powers_of_hook, powers_of_kfunc};
 
@@ -145,11 +145,11 @@ impl fmt::Display for Power {
 pub fn derive(facts: &Facts) -> Summary {
     let mut summary = Summary::default();
     let mut powers = BTreeSet::new();
+    for (_, hook) in all_hooks(facts) {
+        powers.extend(powers_of_hook(&hook));
+        summary.hooks.insert(hook.to_string());
+    }
     for program in &facts.programs {
-        for hook in hooks(program) {
-            powers.extend(powers_of_hook(&hook));
-            summary.hooks.insert(hook.to_string());
-        }
         summary.helpers.extend(program.helpers.iter().cloned());
         summary.kfuncs.extend(program.kfuncs.iter().cloned());
         if program.unknown_calls {
@@ -173,10 +173,9 @@ fn memory(facts: &Facts) -> Memory {
 #[must_use]
 pub fn uncovered(permissions: &Permissions, facts: &Facts) -> Vec<String> {
     let summary = derive(facts);
-    let mut missing = Vec::new();
-    for program in &facts.programs {
-        missing.extend(hooks(program).iter().filter_map(|hook| lacks(permissions, program, hook)));
-    }
+    let hooks = all_hooks(facts);
+    let lacking = hooks.iter().filter_map(|(program, hook)| lacks(permissions, program, hook));
+    let mut missing: Vec<String> = lacking.collect();
     for (what, list, used) in [
         ("helpers", &permissions.helpers, &summary.helpers),
         ("kfuncs", &permissions.kfuncs, &summary.kfuncs),
@@ -200,7 +199,8 @@ fn lacks(permissions: &Permissions, program: &ProgramFacts, hook: &Target) -> Op
         return Some(format!("program '{name}' leaves its kind of hook open: {hook}"));
     }
     let covered = permission::covers_hook(&permissions.hooks, hook);
-    (!covered).then(|| format!("hooks lacks '{kind}': program '{name}' attaches to {hook}"))
+    let does = if program.attached { "attaches to" } else { "is called, and is loaded for" };
+    (!covered).then(|| format!("hooks lacks '{kind}': program '{name}' {does} {hook}"))
 }
 
 /// What the object calls and neither has nor declares as the kernel's, which no loader finds.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use skep_spec::Target;
 
-use super::{Power, hooks, powers_of_helper, powers_of_hook, powers_of_kfunc};
+use super::{Power, all_hooks, powers_of_helper, powers_of_hook, powers_of_kfunc};
 use crate::{Facts, Guard, ProgramFacts, Source, Use, Used, shown};
 
 /// What gives an object a power.
@@ -49,22 +49,25 @@ impl fmt::Display for Cause {
 /// All reasons for all powers, by power (the gravest first), program and cause.
 #[must_use]
 pub fn reasons(facts: &Facts) -> Vec<Reason> {
-    let mut all: Vec<Reason> = facts.programs.iter().flat_map(of_program).collect();
+    let hooks = all_hooks(facts).into_iter().flat_map(|(program, hook)| of_hook(program, &hook));
+    let mut all: Vec<Reason> = hooks.chain(facts.programs.iter().flat_map(of_code)).collect();
     all.sort_by(|a, b| (a.power, &a.program, &a.by).cmp(&(b.power, &b.program, &b.by)));
     all
 }
 
-fn of_program(program: &ProgramFacts) -> impl Iterator<Item = Reason> {
-    let of_hook = move |hook: Target| {
-        let by = Cause::Hook(hook.to_string());
-        powers_of_hook(&hook).map(move |power| Reason {
-            power,
-            program: program.name.clone(),
-            by: by.clone(),
-            source: program.source.clone(),
-            guards: Vec::new(),
-        })
+fn of_hook(program: &ProgramFacts, hook: &Target) -> Vec<Reason> {
+    let by = Cause::Hook(hook.to_string());
+    let reason = |power| Reason {
+        power,
+        program: program.name.clone(),
+        by: by.clone(),
+        source: program.source.clone(),
+        guards: Vec::new(),
     };
+    powers_of_hook(hook).map(reason).collect()
+}
+
+fn of_code(program: &ProgramFacts) -> impl Iterator<Item = Reason> {
     let reasons = move |used: &Use| {
         let (powers, by) = of_use(used)?;
         let reason = |power| Reason {
@@ -76,10 +79,7 @@ fn of_program(program: &ProgramFacts) -> impl Iterator<Item = Reason> {
         };
         Some(powers.into_iter().map(reason).collect::<Vec<_>>())
     };
-    hooks(program)
-        .into_iter()
-        .flat_map(of_hook)
-        .chain(program.uses.iter().filter_map(reasons).flatten())
+    program.uses.iter().filter_map(reasons).flatten()
 }
 
 fn of_use(used: &Use) -> Option<(Vec<Power>, Cause)> {

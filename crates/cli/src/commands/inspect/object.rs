@@ -67,6 +67,7 @@ pub struct Program {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
     pub autoload: bool,
+    pub attached: bool,
     pub instructions: usize,
     pub functions: usize,
     pub stack: Option<u32>,
@@ -179,6 +180,7 @@ fn program(program: &ProgramFacts, manifest: Option<&Manifest>) -> Program {
         kind: ProgramKind::of_section(&program.section),
         attach_type: program.attach_type,
         autoload: program.autoload,
+        attached: program.attached,
         instructions: program.insns,
         functions: program.functions,
         stack: program.stack,

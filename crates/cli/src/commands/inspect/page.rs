@@ -272,7 +272,11 @@ fn program(program: &Program) -> [String; 5] {
         Some(place) => format!("{place} ({})", program.target),
         None => program.target.clone(),
     };
-    let hook = if program.autoload { target } else { format!("{target} (only if asked)") };
+    let hook = match (program.attached, program.autoload) {
+        (false, _) => format!("none: called as {target}"),
+        (true, true) => target,
+        (true, false) => format!("{target} (only if asked)"),
+    };
     [program.name.clone(), hook, program.instructions.to_string(), stack, source]
 }
 
