@@ -46,6 +46,17 @@ pub enum PackingError {
         /// Why.
         source: ObjectError,
     },
+    /// An object of the other byte order.
+    #[error(
+        "the object '{object}' for {arch} is {} (clang -target {}), and {arch} is {}: no kernel there loads it",
+        order(!arch.is_big_endian()), if arch.is_big_endian() { "bpfel" } else { "bpfeb" }, order(arch.is_big_endian())
+    )]
+    ByteOrder {
+        /// The object.
+        object: String,
+        /// What it is to be for.
+        arch: Arch,
+    },
     /// The manifest names what no object has.
     #[error("skep.toml {0}")]
     Absent(#[from] Absent),
@@ -175,6 +186,10 @@ pub fn pack(project: &Project, built: &Built, layout: &Path) -> Result<Packed, P
     Ok(Packed { reference, digest, manifest })
 }
 
+const fn order(big_endian: bool) -> &'static str {
+    if big_endian { "big-endian" } else { "little-endian" }
+}
+
 /// An object's facts, and the architecture that it is for.
 struct Parsed {
     object: String,
@@ -189,6 +204,9 @@ fn parsed(built: &Built) -> Result<Vec<Parsed>, PackingError> {
             let failed =
                 |source| PackingError::Object { object: object.clone(), arch: *arch, source };
             let facts = Facts::parse(elf).map_err(failed)?;
+            if facts.big_endian != arch.is_big_endian() {
+                return Err(PackingError::ByteOrder { object: object.clone(), arch: *arch });
+            }
             all.push(Parsed { object: object.clone(), arch: *arch, facts });
         }
     }
@@ -422,12 +440,35 @@ mod tests {
     }
 
     #[test]
+    fn an_object_is_of_its_machines_byte_order() {
+        let little = include_bytes!("../../../spec/vectors/files/objects/types.o").to_vec();
+        let big = include_bytes!("../../../spec/vectors/files/objects/types-be.o").to_vec();
+        let said = |arch, elf: &Vec<u8>| {
+            let arches = BTreeMap::from([(arch, elf.clone())]);
+            let built = Built {
+                objects: BTreeMap::from([("x".to_owned(), arches)]),
+                warnings: String::new(),
+            };
+            parsed(&built).map(drop).map_err(|error| error.to_string())
+        };
+        said(Arch::X86_64, &little).unwrap();
+        said(Arch::S390x, &big).unwrap();
+        assert_eq!(
+            said(Arch::X86_64, &big).unwrap_err(),
+            "the object 'x' for x86_64 is big-endian (clang -target bpfeb), and x86_64 is little-endian: no kernel there loads it"
+        );
+        assert_eq!(
+            said(Arch::S390x, &little).unwrap_err(),
+            "the object 'x' for s390x is little-endian (clang -target bpfel), and s390x is big-endian: no kernel there loads it"
+        );
+    }
+
+    #[test]
     fn what_moves_is_named_as_it_is() {
         let facts = compiled();
         let said = |tables: &str| check(&with(tables), &facts).map_err(|e| e.to_string());
         said("[map.\".bss\"]\nupgrade = \"migrate\"\nfields = { total = \"sum\" }\n").unwrap();
-        let error =
-            said("[map.\".bss\"]\nupgrade = \"migrate\"\nfields = { totals = \"sum\" }\n");
+        let error = said("[map.\".bss\"]\nupgrade = \"migrate\"\nfields = { totals = \"sum\" }\n");
         assert_eq!(
             error.unwrap_err(),
             "skep.toml says wrongly what an upgrade moves: [map.\".bss\"] names the variable 'totals' in fields, which is not there; did you mean 'total'?"

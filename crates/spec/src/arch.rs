@@ -37,6 +37,12 @@ impl Arch {
         std::env::consts::ARCH.parse().ok()
     }
 
+    /// Whether its kernels run objects of big-endian byte order (`bpfeb`), and no others.
+    #[must_use]
+    pub const fn is_big_endian(self) -> bool {
+        matches!(self, Self::S390x)
+    }
+
     /// The spelling of OCI platforms and statement subjects.
     #[must_use]
     pub const fn goarch(self) -> &'static str {

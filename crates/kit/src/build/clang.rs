@@ -99,7 +99,7 @@ impl Clang {
 
     /// Arguments that every object is compiled with, whatever the project adds.
     pub(super) fn flags(arch: Arch) -> Vec<String> {
-        let endian = if arch == Arch::S390x { "bpfeb" } else { "bpfel" };
+        let endian = if arch.is_big_endian() { "bpfeb" } else { "bpfel" };
         let define = match arch {
             Arch::X86_64 => "-D__TARGET_ARCH_x86",
             Arch::Aarch64 => "-D__TARGET_ARCH_arm64",
