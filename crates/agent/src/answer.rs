@@ -98,6 +98,7 @@ pub(crate) fn plan(plan: plan::Plan) -> skep_api::Plan {
 mod tests {
     use std::collections::BTreeMap;
 
+    use serde_json::value::RawValue;
     use serde_json::{Value, json};
     use skep_adapt::{Change, Pass, Report};
     use skep_api::CounterRow;
@@ -226,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_detail_and_what_skepd_knows_beside() {
-        let row = CounterRow { key: json!({"cpu": 1}), value: json!(7) };
+        let json = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let row = CounterRow { key: json(r#"{"cpu":1}"#), value: json("7") };
         let rows = BTreeMap::from([("runs".to_owned(), vec![row])]);
         let counters = Counters { rows, more: BTreeMap::from([("runs".to_owned(), 8)]) };
         let beside = Beside { counters, unheeded: vec!["health.soak".to_owned()] };

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
-use skep_api::{CounterRow, MAX_BODY};
+use skep_api::CounterRow;
 use skep_runtime::Runtime;
 use skep_runtime::contents::{Contents, Entry};
 use skep_runtime::status::MapDetail;
@@ -12,8 +11,8 @@ use skep_spec::ServiceName;
 use skep_spec::manifest::Output;
 use skep_trust::Package;
 
-/// Most bytes that all counters of one answer take as JSON; the rest of [`MAX_BODY`] is for all else that it says.
-const MOST: usize = MAX_BODY / 2;
+/// Most bytes that all counters of one answer take as JSON.
+const MOST: usize = 2 << 20;
 
 /// What an answer has of counters, by output.
 #[derive(Debug, Default)]
@@ -72,30 +71,23 @@ fn limited(mut contents: Contents, mut room: usize) -> Contents {
 /// The entries of a counter's map, by the field that counts.
 #[must_use]
 pub fn rows(contents: &Contents, field: Option<&str>) -> Vec<CounterRow> {
-    let row = |entry: &Entry| CounterRow {
-        key: parsed(&entry.key),
-        value: counting(parsed(&entry.value), field),
-    };
+    let row =
+        |entry: &Entry| CounterRow { key: entry.key.clone(), value: counting(&entry.value, field) };
     contents.entries.iter().map(row).collect()
 }
 
-fn parsed(json: &RawValue) -> Value {
-    // The runtime wrote it: it is JSON.
-    serde_json::from_str(json.get()).unwrap_or_default()
-}
-
 /// What of an entry's value counts: the field that the manifest names, `a.b` inside another, or all of it.
-fn counting(value: Value, field: Option<&str>) -> Value {
+fn counting(value: &RawValue, field: Option<&str>) -> Box<RawValue> {
     let mut names = field.into_iter().flat_map(|field| field.split('.'));
-    names
-        .try_fold(value, |mut outer, name| outer.get_mut(name).map(Value::take))
-        .unwrap_or_default()
+    let member = |outer: Box<RawValue>, name: &str| {
+        let members = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(outer.get());
+        members.ok()?.remove(name)
+    };
+    names.try_fold(value.to_owned(), member).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -115,11 +107,17 @@ mod tests {
 
     #[test]
     fn one_field_counts() {
-        let value = || json!({"n": 1, "m": -1, "of": {"reads": 3}});
-        assert_eq!(counting(value(), Some("m")), json!(-1));
-        assert_eq!(counting(value(), Some("of.reads")), json!(3));
-        assert_eq!(counting(value(), None), value());
-        assert_eq!(counting(json!(5), None), json!(5));
-        assert_eq!(counting(value(), Some("no")), Value::Null);
+        let whole = r#"{"n":1,"m":-1,"of":{"reads":3,"bytes":4}}"#;
+        let of = |json: &str, field| {
+            let json = RawValue::from_string(json.to_owned()).unwrap();
+            counting(&json, field).get().to_owned()
+        };
+        assert_eq!(of(whole, Some("m")), "-1");
+        assert_eq!(of(whole, Some("of.reads")), "3");
+        assert_eq!(of(whole, Some("of")), r#"{"reads":3,"bytes":4}"#);
+        assert_eq!(of(whole, None), whole);
+        assert_eq!(of("5", None), "5");
+        assert_eq!(of(whole, Some("no")), "null");
+        assert_eq!(of("5", Some("n")), "null");
     }
 }

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use serde::Serialize;
 use serde_json::json;
 use skep_adapt::{Change, Pass};
-use skep_api::{Mode, Rows, Run, counter_table, event_json};
+use skep_api::{CounterRow, Mode, Rows, Run, counter_table, event_json};
 use skep_kernel::ring::Waker;
 use skep_object::{shown, shown_lines};
 use skep_runtime::RuntimeError;
@@ -36,6 +37,14 @@ const NO_PERMISSION: u8 = 3;
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_PERFMON: u64 = 1 << 38;
 const CAP_BPF: u64 = 1 << 39;
+
+/// A counter, for programs.
+#[derive(Serialize)]
+struct CounterLine<'a> {
+    output: &'a str,
+    counter: &'a [CounterRow],
+    more: u64,
+}
 
 /// This process may not load programs; the kernel's own answer would be a bare EPERM.
 #[derive(Debug, thiserror::Error)]
@@ -263,8 +272,8 @@ impl Printer<'_> {
         for Counter { output, field, contents } in session.metrics()? {
             let (rows, more) = (rows(&contents, field), contents.more);
             if json && !aside {
-                let line = json!({ "output": output, "counter": rows, "more": more });
-                writeln!(self.out, "{line}")?;
+                let line = CounterLine { output, counter: &rows, more };
+                writeln!(self.out, "{}", serde_json::to_string(&line)?)?;
                 continue;
             }
             let text = format!("Counter {output}:\n{}", counter_table(&rows, more, "ndjson"));

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use serde_json::value::to_raw_value;
 use skep_api::{Operation, OperationState};
 use tokio::sync::watch;
 
@@ -42,9 +43,9 @@ impl Operations {
         }
         tokio::spawn(async move {
             let state = match work.await {
-                Ok(result) => OperationState::Done {
-                    result: serde_json::to_value(result).unwrap_or_default(),
-                },
+                Ok(result) => {
+                    OperationState::Done { result: to_raw_value(&result).unwrap_or_default() }
+                }
                 Err(error) => OperationState::Failed { error: error.body() },
             };
             sender.send_replace(state);
@@ -60,7 +61,7 @@ impl Operations {
         let receiver = self.list.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         let mut receiver = receiver.ok_or(NodeError::NoOperation(id))?;
         if wait {
-            let ended = receiver.wait_for(|state| *state != OperationState::Running);
+            let ended = receiver.wait_for(|state| !matches!(state, OperationState::Running));
             // Still running after that long is an answer too.
             let _ = tokio::time::timeout(WAIT, ended).await;
         }

@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -15,7 +15,7 @@ use skep_spec::ServiceName;
 use tokio::net::UnixStream;
 
 use crate::{
-    Detail, ErrorBody, EventLine, Install, MAX_BODY, Operation, OperationState, Plan, Status,
+    Detail, ErrorBody, EventLine, Install, MAX_ANSWER, Operation, OperationState, Plan, Status,
     Upgrade, Watch,
 };
 
@@ -60,6 +60,14 @@ pub enum ClientError {
         action: String,
         /// Why.
         source: serde_json::Error,
+    },
+    /// It answered more than this client reads.
+    #[error("skepd's answer to {action} has more than {most} bytes, and no more is read")]
+    TooLarge {
+        /// Method and path.
+        action: String,
+        /// So many are read.
+        most: usize,
     },
     /// It ended while it was at work.
     #[error("skepd ended in the middle of {work}")]
@@ -210,7 +218,7 @@ impl Client {
                     operation = answer.map_err(|error| error.in_the_middle_of(&work, true))?;
                 }
                 OperationState::Done { result } => {
-                    return serde_json::from_value(result).map_err(unreadable(path));
+                    return serde_json::from_str(result.get()).map_err(unreadable(path));
                 }
                 OperationState::Failed { error } => return Err(ClientError::Answered(error)),
             }
@@ -224,10 +232,8 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
         let answer = good(self.send(method, path, body).await?).await?;
-        let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
-        let body =
-            body.map_err(|source| ClientError::Broken { action: path.to_owned(), source })?;
-        serde_json::from_slice(&body.to_bytes()).map_err(unreadable(path))
+        let body = whole(answer.into_body(), MAX_ANSWER, path).await?;
+        serde_json::from_slice(&body).map_err(unreadable(path))
     }
 
     async fn send(
@@ -288,14 +294,29 @@ fn about(what: &str, name: &ServiceName, path: &str) -> (String, String) {
     (format!("the {what} of {name}"), format!("/v1/services/{name}{path}"))
 }
 
+/// A body of at most so many bytes.
+async fn whole<B>(body: B, most: usize, action: &str) -> Result<Bytes, ClientError>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let action = action.to_owned();
+    match Limited::new(body, most).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(source) if source.is::<LengthLimitError>() => {
+            Err(ClientError::TooLarge { action, most })
+        }
+        Err(source) => Err(ClientError::Broken { action, source }),
+    }
+}
+
 /// An answer that is no error.
 async fn good(answer: Response<Incoming>) -> Result<Response<Incoming>, ClientError> {
     if answer.status().is_success() {
         return Ok(answer);
     }
     let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_BODY).collect().await;
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = whole(answer.into_body(), MAX_ANSWER, "").await.unwrap_or_default();
     Err(ClientError::Answered(serde_json::from_slice(&body).unwrap_or_else(|_| ErrorBody {
         code: "http".to_owned(),
         message: format!("skepd answered {status}"),
@@ -314,4 +335,24 @@ fn broken<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 fn unreadable(action: &str) -> impl FnOnce(serde_json::Error) -> ClientError {
     let action = action.to_owned();
     move |source| ClientError::Unreadable { action, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_answers_are_read_and_what_is_too_large_is_called_that() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let read = |size: usize, most: usize| {
+            let body = Full::new(Bytes::from(vec![b' '; size]));
+            runtime.block_on(whole(body, most, "/v1/services")).map(|body| body.len())
+        };
+        assert_eq!(read(5 << 20, MAX_ANSWER).unwrap(), 5 << 20);
+        let error = read(11, 10).unwrap_err().in_the_middle_of("the upgrade of exec", true);
+        assert_eq!(
+            error.to_string(),
+            "skepd's answer to /v1/services has more than 10 bytes, and no more is read"
+        );
+    }
 }

@@ -1,6 +1,9 @@
 //! Counters as people read them.
 
-use serde_json::Value;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::{CounterRow, Rows};
 
@@ -50,13 +53,37 @@ pub fn counter_table(rows: &[CounterRow], unread: u64, whole: &str) -> String {
     lines.join("\n")
 }
 
-fn flat(name: &str, value: &Value) -> Vec<(String, String)> {
-    match value {
-        Value::Object(fields) => {
-            fields.iter().flat_map(|(field, value)| flat(field, value)).collect()
+fn flat(name: &str, value: &RawValue) -> Vec<(String, String)> {
+    let json = value.get();
+    if let Ok(Members(fields)) = serde_json::from_str(json) {
+        return fields.iter().flat_map(|(field, value)| flat(field, value)).collect();
+    }
+    let text = serde_json::from_str::<String>(json);
+    vec![(name.to_owned(), text.unwrap_or_else(|_| json.to_owned()))]
+}
+
+/// The members of an object in their order.
+struct Members(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
         }
-        Value::String(text) => vec![(name.to_owned(), text.clone())],
-        other => vec![(name.to_owned(), other.to_string())],
+        deserializer.deserialize_map(InOrder)
     }
 }
 
@@ -64,10 +91,26 @@ fn flat(name: &str, value: &Value) -> Vec<(String, String)> {
 mod tests {
     use super::*;
 
+    fn row(key: &str, value: &str) -> CounterRow {
+        let json = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        CounterRow { key: json(key), value: json(value) }
+    }
+
+    #[test]
+    fn columns_are_in_the_order_of_declaration() {
+        let rows = [row(r#"{"pid":7,"comm":"sh"}"#, r#"{"reads":3,"bytes":{"out":9,"in":[1,2]}}"#)];
+        let line = |cells: [&str; 5]| {
+            let [pid, comm, reads, out, rest] = cells;
+            format!("{pid:>5}  {comm:<8}  {reads:>7}  {out:>5}  {rest}")
+        };
+        let expected = [["PID", "COMM", "READS", "OUT", "IN"], ["7", "sh", "3", "9", "[1,2]"]];
+        assert_eq!(counter_table(&rows, 0, "json"), expected.map(line).join("\n"));
+    }
+
     #[test]
     fn what_is_not_shown_is_said() {
         let rows = |count: u64| -> Vec<CounterRow> {
-            (0..count).map(|n| CounterRow { key: n.into(), value: n.into() }).collect()
+            (0..count).map(|n| row(&n.to_string(), &n.to_string())).collect()
         };
         let last = |count, unread| {
             let table = counter_table(&rows(count), unread, "json");

@@ -22,5 +22,7 @@ pub use wire::{
     PackageSource, Plan, Status, Upgrade, Watch,
 };
 
-/// Most bytes of a request or of an answer that is no stream.
+/// Most bytes of a request.
 pub const MAX_BODY: usize = 4 << 20;
+/// Most bytes of an answer that the client reads, but for streams.
+pub const MAX_ANSWER: usize = 64 << 20;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use skep_adapt::Report;
 use skep_spec::life::{
     GenerationDetail, HookDetail, HookPlan, MapDetail, MapPlan, Previous, ServiceState,
@@ -70,7 +71,7 @@ pub struct Upgrade {
 }
 
 /// Something that takes time: `GET /v1/operations/{id}`, which waits for its end with `?wait=true`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Operation {
     /// Its number.
     pub id: u64,
@@ -79,8 +80,38 @@ pub struct Operation {
     pub state: OperationState,
 }
 
+// By hand, since what serde reads twice (`flatten`, `tag`) does not keep members in their order.
+impl<'de> Deserialize<'de> for Operation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum State {
+            Running,
+            Done,
+            Failed,
+        }
+        #[derive(Deserialize)]
+        struct Flat {
+            id: u64,
+            state: State,
+            result: Option<Box<RawValue>>,
+            error: Option<ErrorBody>,
+        }
+        let Flat { id, state, result, error } = Flat::deserialize(deserializer)?;
+        let state = match state {
+            State::Running => OperationState::Running,
+            State::Done => OperationState::Done { result: result.unwrap_or_default() },
+            State::Failed => {
+                let error = error.ok_or_else(|| de::Error::missing_field("error"))?;
+                OperationState::Failed { error }
+            }
+        };
+        Ok(Self { id, state })
+    }
+}
+
 /// How an operation stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum OperationState {
     /// Under way.
@@ -88,7 +119,8 @@ pub enum OperationState {
     /// Done.
     Done {
         /// What came of it.
-        result: Value,
+        #[schemars(with = "Value")]
+        result: Box<RawValue>,
     },
     /// Failed; nothing is half done, but with the codes `unfinished`, `not-undone` and `stuck`.
     Failed {
@@ -148,7 +180,7 @@ pub struct Status {
 }
 
 /// Everything about a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Detail {
     /// The line of the list.
     pub status: Status,
@@ -199,12 +231,14 @@ pub struct Detail {
 }
 
 /// One entry of a counter's map.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CounterRow {
-    /// The key, decoded.
-    pub key: Value,
-    /// The value, decoded; of values per CPU one, merged as the manifest's `fields` says, or added.
-    pub value: Value,
+    /// The key, decoded, its members in the order of their declaration.
+    #[schemars(with = "Value")]
+    pub key: Box<RawValue>,
+    /// The value, likewise; of values per CPU one, merged as the manifest's `fields` says, or added.
+    #[schemars(with = "Value")]
+    pub value: Box<RawValue>,
 }
 
 /// What an upgrade would do.
@@ -283,4 +317,31 @@ pub enum EventLine {
         /// How many.
         records: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_keeps_the_order_of_what_came_of_it() {
+        let read = |text: &str| serde_json::from_str::<Operation>(text).unwrap();
+        let text =
+            r#"{"id":7,"state":"done","result":{"z":1,"a":{"y":18446744073709551615,"b":2}}}"#;
+        assert_eq!(serde_json::to_string(&read(text)).unwrap(), text);
+        let operation = read(r#"{"state":"done","result":null,"more":1,"id":7}"#);
+        let OperationState::Done { result } = operation.state else { panic!("{operation:?}") };
+        serde_json::from_str::<()>(result.get()).unwrap();
+        assert!(matches!(read(r#"{"id":7,"state":"running"}"#).state, OperationState::Running));
+        let failed = r#"{"id":7,"state":"failed","error":{"code":"a","message":"b","causes":[],"hint":null}}"#;
+        assert_eq!(serde_json::to_string(&read(failed)).unwrap(), failed);
+        assert!(serde_json::from_str::<Operation>(r#"{"id":7,"state":"failed"}"#).is_err());
+    }
+
+    #[test]
+    fn a_counter_keeps_the_order_of_its_members() {
+        let text = r#"{"key":{"z":1,"a":2},"value":{"reads":1,"bytes":2}}"#;
+        let row: CounterRow = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&row).unwrap(), text);
+    }
 }

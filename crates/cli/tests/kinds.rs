@@ -311,7 +311,7 @@ fn what_the_xdp_template_says_next_works_and_shows_counts() {
     );
     for (form, wanted) in [
         ("table", "Counter packets:\n"),
-        ("ndjson", "{\"key\":17,\"value\":{\"bytes\":46,\"packets\":1}}"),
+        ("ndjson", "{\"key\":17,\"value\":{\"packets\":1,\"bytes\":46}}"),
     ] {
         let script = script.replace("SKEP", env!("CARGO_BIN_EXE_skep")).replace("FORM", form);
         let mut command = Command::new("unshare");

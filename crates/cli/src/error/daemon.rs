@@ -31,6 +31,10 @@ pub fn of_daemon(error: ClientError) -> Error {
             Error::caused(Kind::Failed, error.to_string(), cause(&error))
                 .hint("it was started again, which finished what had switched and undid what had not, or more than 256 operations came after; skep list and skep show SERVICE say what came of it")
         }
+        ClientError::TooLarge { .. } => {
+            Error::new(Kind::Failed, error.to_string())
+                .hint("what was asked for is done or refused all the same: skep list and skep show SERVICE say how it stands")
+        }
         ClientError::Answered(body) => answered(body),
     }
 }
