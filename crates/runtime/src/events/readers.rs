@@ -17,6 +17,9 @@ pub(super) type BufferId = u32;
 /// All rings of a service; no map has this id.
 pub(super) const RINGS: BufferId = 0;
 
+/// Bytes after which a batch is handed on: it lies in memory as long as a reader has to take one of its records.
+const BATCH_BYTES: usize = 1 << 20;
+
 /// Readers, and the counts of what they were given.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
@@ -73,6 +76,13 @@ impl Batch {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(data);
         self.records.push((start..self.bytes.len(), decoding.clone()));
+    }
+
+    /// Hands on what was read so far, where that is much.
+    pub(super) fn hand_on(&mut self, from: BufferId, readers: &Readers) {
+        if self.bytes.len() >= BATCH_BYTES {
+            readers.publish(from, std::mem::take(self), Polled::default());
+        }
     }
 
     fn events(self, first: u64) -> Vec<Event> {

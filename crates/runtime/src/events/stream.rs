@@ -13,6 +13,8 @@ use super::source::Decoding;
 
 /// Records that one reader may be behind.
 pub(super) const QUEUE: usize = 16 * 1024;
+/// Bytes of theirs; the newest record may be longer.
+pub(super) const QUEUE_BYTES: usize = 16 << 20;
 
 /// One record of a buffer, not decoded yet.
 #[derive(Clone, Debug)]
@@ -66,6 +68,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Inner {
     events: VecDeque<Event>,
+    /// Of all of them.
+    bytes: usize,
     dropped: u64,
     ended: bool,
 }
@@ -169,7 +173,7 @@ impl EventStream {
         let deadline = Instant::now() + timeout;
         let mut inner = self.queue.lock();
         loop {
-            if let Some(event) = inner.events.pop_front() {
+            if let Some(event) = inner.pop() {
                 // Under the queue's lock, which orders it for who looks there first.
                 event.mark().iter().for_each(|taken| taken.store(true, Ordering::Relaxed));
                 return Next::Event(event);
@@ -199,21 +203,38 @@ impl Drop for EventStream {
     }
 }
 
+impl Inner {
+    fn pop(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        self.bytes -= event.bytes().len();
+        Some(event)
+    }
+
+    fn is_over(&self) -> bool {
+        self.events.len() > QUEUE || self.bytes > QUEUE_BYTES && self.events.len() > 1
+    }
+}
+
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds events; those beyond the limit push out the oldest. Gives the number of those.
+    /// Adds events; those beyond the limits push out the oldest. Gives the number of those.
     pub(super) fn push(&self, events: impl IntoIterator<Item = Event>) -> u64 {
         let mut inner = self.lock();
-        inner.events.extend(events);
-        let over = inner.events.len().saturating_sub(QUEUE);
-        inner.events.drain(..over);
-        inner.dropped += over as u64;
+        for event in events {
+            inner.bytes += event.bytes().len();
+            inner.events.push_back(event);
+        }
+        let mut over = 0;
+        while inner.is_over() && inner.pop().is_some() {
+            over += 1;
+        }
+        inner.dropped += over;
         drop(inner);
         self.filled.notify_one();
-        over as u64
+        over
     }
 
     /// No event will come after those in it.
@@ -224,7 +245,9 @@ impl Queue {
 
     /// Takes what is left.
     pub(super) fn close(&self) -> VecDeque<Event> {
-        std::mem::take(&mut self.lock().events)
+        let mut inner = self.lock();
+        inner.bytes = 0;
+        std::mem::take(&mut inner.events)
     }
 
     /// Keeps those that are not in it.

@@ -178,23 +178,28 @@ impl Rings {
 
     /// A batch of what is there, or of what comes in a while.
     fn read(&mut self, readers: &Readers) -> Result<(), KernelError> {
-        let (batch, polled) = self.poll(WAIT)?;
+        let (batch, polled) = self.poll(readers, WAIT)?;
         readers.publish(RINGS, batch, polled);
         Ok(())
     }
 
     /// A batch of what is there; says whether that was the end, behind which the rings that are written to come.
     fn read_old(&mut self, readers: &Readers) -> Result<bool, KernelError> {
-        let (batch, polled) = self.poll(Duration::ZERO)?;
+        let (batch, polled) = self.poll(readers, Duration::ZERO)?;
         readers.publish(RINGS, batch, Polled { emptied: false, ..polled });
         Ok(polled.emptied)
     }
 
-    fn poll(&mut self, timeout: Duration) -> Result<(Batch, Polled), KernelError> {
+    fn poll(
+        &mut self,
+        readers: &Readers,
+        timeout: Duration,
+    ) -> Result<(Batch, Polled), KernelError> {
         let (mut batch, sources) = (Batch::default(), &self.sources);
         let polled = self.reader.poll(Some(timeout), BATCH, |number, data| {
             if let Some(source) = sources.get(number) {
                 batch.add(data, &source.decodings);
+                batch.hand_on(RINGS, readers);
             }
         })?;
         Ok((batch, polled))
@@ -227,13 +232,16 @@ impl Perf {
         let (mut batch, mut lost) = (Batch::default(), 0);
         // As they are when the first record comes, and not when the wait for it begins.
         let now = || self.decodings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let decodings = OnceCell::new();
+        let (decodings, id) = (OnceCell::new(), self.map.info().id);
         let polled = self.reader.poll(Some(timeout), BATCH, |_, record| match record {
-            perf::Record::Sample(data) => batch.add(data, decodings.get_or_init(now)),
+            perf::Record::Sample(data) => {
+                batch.add(data, decodings.get_or_init(now));
+                batch.hand_on(id, readers);
+            }
             perf::Record::Lost(more) => lost += more,
         })?;
         readers.lost(lost);
-        readers.publish(self.map.info().id, batch, polled);
+        readers.publish(id, batch, polled);
         Ok(polled.emptied)
     }
 }

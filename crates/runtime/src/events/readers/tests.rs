@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::events::backlog;
 use crate::events::source::raw;
-use crate::events::stream::{EventStream, Next, QUEUE};
+use crate::events::stream::{EventStream, Next, QUEUE, QUEUE_BYTES};
 
 fn batch(records: impl IntoIterator<Item = Vec<u8>>) -> Batch {
     let (mut batch, decodings) = (Batch::default(), [Arc::new(raw("events"))]);
@@ -47,6 +47,36 @@ fn a_slow_reader_loses_the_oldest_and_is_told() {
     let got = take(&stream, usize::MAX);
     assert_eq!((got.len(), got.last()), (QUEUE, Some(&3)));
     assert!(!is_closed(&stream));
+}
+
+#[test]
+fn a_slow_reader_is_behind_by_no_more_bytes_than_have_room() {
+    let readers = Arc::default();
+    let stream = follow(&readers);
+    let large = |byte: u8| batch([vec![byte; QUEUE_BYTES / 4]]);
+    let publish = |batch| readers.publish(RINGS, batch, Polled::default());
+    (0..5).map(large).for_each(publish);
+    assert_eq!((stream.dropped(), readers.counts().dropped), (1, 1));
+    assert_eq!(take(&stream, 2), [1, 2]);
+    (5..7).map(large).for_each(publish);
+    assert_eq!(stream.dropped(), 1, "what was taken makes room");
+    publish(batch([vec![7; QUEUE_BYTES + 1]]));
+    assert_eq!(stream.dropped(), 5, "the newest is kept, however long");
+    assert_eq!(take(&stream, 9), [7]);
+}
+
+#[test]
+fn large_records_are_handed_on_before_their_batch_is_full() {
+    let readers = Arc::default();
+    let stream = follow(&readers);
+    let mut whole = Batch::default();
+    for byte in 0..3 {
+        whole.add(&vec![byte; BATCH_BYTES / 2], &[Arc::new(raw("events"))]);
+        whole.hand_on(RINGS, &readers);
+    }
+    assert_eq!(take(&stream, 9), [0, 1]);
+    readers.publish(RINGS, whole, Polled::default());
+    assert_eq!(take(&stream, 9), [2]);
 }
 
 #[test]
