@@ -65,8 +65,9 @@ impl Runtime {
         let hooks = self.state.services.get(&up.service).map(|s| s.hooks.clone());
         let mut placed = place(&hooks.unwrap_or_default(), &chosen);
         are_there(&up.service, &placed)?;
-        self.can_switch(&up.service, &placed, &objects)?;
-        self.op = up.op;
+        self.can_switch(&up.service, &placed, &objects, up.op == Op::Rollback)?;
+        // A rollback that loads is an upgrade in all but what becomes of the newer generation.
+        self.op = if up.op == Op::Rollback { Op::Upgrade } else { up.op };
         self.record(Record::Begin {
             txn: self.state.last_txn + 1,
             service: up.service.clone(),

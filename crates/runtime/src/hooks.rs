@@ -81,6 +81,7 @@ fn free_name(wanted: &str, hooks: &BTreeMap<String, Hook>, taken: &BTreeSet<Stri
 fn first_choice(target: &Target, alone: bool) -> Mechanism {
     match target {
         Target::Tc { .. } | Target::CgroupSkb { .. } if alone => Mechanism::Update,
+        Target::Other(_) if target.kind() == "iter" => Mechanism::Update,
         Target::Other(_) => Mechanism::Fixed,
         _ => Mechanism::Stub,
     }
@@ -373,5 +374,11 @@ mod tests {
         assert_eq!(places(&[], &[("a", "xdp/lo")])[0].2, Mechanism::Stub);
         let two = places(&[], &[("a", "tcx/ingress/lo"), ("b", "cgroup_skb/egress:/x")]);
         assert!(two.iter().all(|(_, _, mechanism)| *mechanism == Mechanism::Stub));
+        // What libbpf attaches by its section has no stub; of iterators the kernel replaces the program.
+        let sections =
+            places(&[], &[("a", "iter/task"), ("b", "iter.s/task"), ("c", "lsm/file_open")]);
+        let mechanisms: Vec<Mechanism> =
+            sections.iter().map(|(_, _, mechanism)| *mechanism).collect();
+        assert_eq!(mechanisms, [Mechanism::Update, Mechanism::Update, Mechanism::Fixed]);
     }
 }

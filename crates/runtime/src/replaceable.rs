@@ -14,12 +14,14 @@ use crate::state::{Hook, Mechanism};
 const OTHER_KIND: &str = "is of another kind than the one that runs there";
 
 impl Runtime {
-    /// Refuses an upgrade of hooks whose program can't be replaced, or not by the new version's.
+    /// Refuses an upgrade of hooks whose program can't be replaced, or not by the new version's. On the way `back` a hook that has
+    /// none any more goes with the newer version.
     pub(crate) fn can_switch(
         &self,
         name: &ServiceName,
         placed: &[Placed],
         objects: &Objects,
+        back: bool,
     ) -> Result<(), RuntimeError> {
         let Some(service) = self.state.services.get(name) else { return Ok(()) };
         for (hook_name, hook) in &service.hooks {
@@ -30,7 +32,7 @@ impl Runtime {
                 Some(_) if hook.mechanism == Mechanism::Fixed => {
                     format!("the kernel can't replace the program at {target} without a gap")
                 }
-                None if hook.mechanism == Mechanism::Fixed && runs => format!(
+                None if hook.mechanism == Mechanism::Fixed && runs && !back => format!(
                     "the new version has no program at {target}, and the kernel can't stop the one that runs there at the \
                      moment of the switch"
                 ),

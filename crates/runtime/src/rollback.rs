@@ -65,7 +65,8 @@ impl Runtime {
         })
     }
 
-    /// After a reboot the kernel has nothing of the previous generation: an upgrade to its package leads back.
+    /// After a reboot the kernel has nothing of the previous generation: its package is loaded as a new one, to which the service
+    /// switches as in an upgrade.
     fn load_previous_again(
         &mut self,
         service: &ServiceName,

@@ -37,6 +37,15 @@ pub(crate) enum Direction {
     Back,
 }
 
+impl Direction {
+    const fn op(self) -> Op {
+        match self {
+            Self::Forward => Op::Upgrade,
+            Self::Back => Op::Rollback,
+        }
+    }
+}
+
 impl Runtime {
     /// What [`Self::upgrade`] would do. Nothing is touched.
     ///
@@ -73,7 +82,8 @@ impl Runtime {
         let (placed, report) =
             self.placed(&install.service, &package.manifest, &objects, &params)?;
         if !already {
-            self.can_switch(&install.service, &placed, &objects)?;
+            let back = direction == Direction::Back;
+            self.can_switch(&install.service, &placed, &objects, back)?;
         }
         let hooks = hook_plans(service, &placed);
         let maps = match already {
@@ -148,7 +158,7 @@ impl Runtime {
         let from = self.active(&install.service)?;
         let changes = plan.maps.iter().map(|(map, plan)| (map.clone(), plan.change.clone()));
         self.bring_up(&BringUp {
-            op: Op::Upgrade,
+            op: direction.op(),
             service: install.service.clone(),
             package,
             generation,

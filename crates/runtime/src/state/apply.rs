@@ -267,6 +267,8 @@ impl Service {
             Op::Rollback => {
                 self.previous = None;
                 self.changes.clear();
+                // After a reboot the one before is loaded as a new one.
+                self.generations.retain(|number, _| Some(*number) == pending.from || *number == to);
             }
             // After a reboot the active generation did not start, the one before did.
             Op::Activate if self.previous == Some(to) => {

@@ -370,6 +370,19 @@ int on_lsm(__u64 *ctx)
 }
 #endif
 
+// Who reads it is told the version.
+#ifdef ON_ITER
+SEC("iter/task")
+int on_iter(__u64 *ctx)
+{
+	char version[2] = { '0' + VERSION, '\n' };
+
+	if (!ctx[1]) // after the last task
+		bpf_seq_write(*(struct seq_file **)ctx[0], version, sizeof(version));
+	return 0;
+}
+#endif
+
 // A packet of ours: IPv4 at `at`, UDP, the magic number and the number.
 static __always_inline void packet(struct __sk_buff *skb, int at)
 {
@@ -416,6 +429,13 @@ int on_xdp(struct xdp_md *ctx)
 #endif
 
 // Other hooks of the same package, which come or go with a version.
+#ifdef AND_UPROBES
+SEC("uprobe.multi//proc/self/exe:main")
+int uprobes(void *ctx)
+{
+	return 0;
+}
+#endif
 #ifdef AND_EXTRA_OLD
 SEC("tp/raw_syscalls/sys_exit")
 int extra_old(void *ctx)

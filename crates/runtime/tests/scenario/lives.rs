@@ -19,7 +19,7 @@ use crate::equal::{equal, text};
 use crate::events::{PAUSE, made};
 use crate::generator::{Generator, Kind};
 use crate::late::waiting;
-use crate::place::{Job, Place};
+use crate::place::{Ended, Job, Place};
 use crate::tally::sum;
 use crate::tests::Outcome;
 
@@ -51,6 +51,70 @@ pub fn rebooted(place: &Place) -> Outcome {
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;
     Ok("generation 2 came up again, and 1.0.0 behind it".to_owned())
+}
+
+/// The newer version has a hook more, whose program nothing can replace: a rollback takes it off, after a reboot too.
+pub fn back_from_a_fixed_hook(place: &Place) -> Outcome {
+    let mechanisms = |place: &Place, op: &str| -> Result<String, String> {
+        let detail = place.does(op)?.detail.ok_or("the service is gone")?;
+        let hooks = detail.hooks.iter().map(|hook| format!("{} {}", hook.name, hook.mechanism));
+        Ok(hooks.collect::<Vec<_>>().join(", "))
+    };
+    let known = fs::read_to_string("/proc/kallsyms").map_err(text)?;
+    if !known.contains(" bpf_uprobe_multi_link_attach\n") {
+        return Ok("this kernel has no uprobe.multi (6.6)".to_owned());
+    }
+    place.does("install")?;
+    equal(
+        "after the upgrade",
+        mechanisms(place, "upgrade")?,
+        "on_raw_tp stub, uprobes fixed".to_owned(),
+    )?;
+    equal("after the rollback", mechanisms(place, "rollback")?, "on_raw_tp stub".to_owned())?;
+    place.does("upgrade")?;
+    reboot(place)?;
+    place.does("open")?;
+    let detail = place.does("rollback")?.detail.ok_or("the service is gone")?;
+    equal("version", detail.status.version.to_string(), "1.0.0".to_owned())?;
+    equal("hooks", detail.hooks.len(), 1)?;
+    equal("generations", detail.generations.len(), 1)?;
+    let uprobes = Pins::new(&place.dirs().bpffs, &Job::service()).hook("uprobes");
+    equal("its hook's pins", uprobes.exists(), false)?;
+    place.does("upgrade")?; // it is whole
+    place.does("remove")?;
+    equal("pins", place.pins(), Vec::new())?;
+    Ok("a hook that nothing can replace went with its version, after a reboot too".to_owned())
+}
+
+/// The kernel replaces the program of an iterator: who opens it anew reads what the version that runs says.
+pub fn iterator(place: &Place) -> Outcome {
+    let link = Pins::new(&place.dirs().bpffs, &Job::service()).link("on_iter");
+    let reads = |when: &str, wanted: &str| -> Result<(), String> {
+        equal(when, fs::read_to_string(&link).map_err(text)?, wanted.to_owned())
+    };
+    let next = if place.set == "iter" { "2\n" } else { "" };
+    place.does("install")?;
+    reads("what is installed", "1\n")?;
+    place.does("upgrade")?;
+    reads("after the upgrade", next)?;
+    place.does("open")?;
+    reads("after a start", next)?;
+    place.does("rollback")?;
+    reads("after the rollback", "1\n")?;
+    for (point, said, version) in
+        [("upgrade.update.before", "undone", "1\n"), ("upgrade.update.after", "finished", next)]
+    {
+        match place.child("upgrade", Some(point))? {
+            Ended::Killed => {}
+            other => return Err(format!("{point}: {other:?}")),
+        }
+        let interrupted = place.does("open")?.interrupted;
+        equal(point, interrupted.unwrap_or_default(), said.to_owned())?;
+        reads(point, version)?;
+    }
+    place.does("remove")?;
+    equal("pins", place.pins(), Vec::new())?;
+    Ok("each version's program was read".to_owned())
 }
 
 /// A reboot in the middle of an upgrade leaves the old generation, since the new one never ran for sure.

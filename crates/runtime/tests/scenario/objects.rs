@@ -42,6 +42,9 @@ pub const SETS: &[(&str, [&[&str]; 2])] = &[
     ("fentry_s", [&["ON_FENTRY_S", "SILENT"], &["ON_FENTRY_S", "SILENT"]]),
     ("fexit_s", [&["ON_FEXIT_S", "SILENT"], &["ON_FEXIT_S", "SILENT"]]),
     ("lsm", [&["ON_LSM"], &["ON_LSM"]]),
+    ("iter", [&["ON_ITER"], &["ON_ITER"]]),
+    ("iter_gone", [&["ON_ITER"], &["ON_RAW_TP"]]),
+    ("fixed", [&["ON_RAW_TP"], &["ON_RAW_TP", "AND_UPROBES"]]),
 ];
 
 /// Where the objects lie.
