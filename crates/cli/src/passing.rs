@@ -42,7 +42,9 @@ impl Passing {
     /// It cannot be made.
     pub fn folder() -> Result<Self> {
         let mut made = watched()?;
-        let folder = tempfile::tempdir().context(|| "can't make a temporary folder")?;
+        let within = std::env::temp_dir();
+        let folder = tempfile::tempdir_in(&within);
+        let folder = folder.context(|| no_temporary("folder", &within)).map_err(elsewhere)?;
         Ok(made.add(vec![folder.keep()]))
     }
 
@@ -85,6 +87,16 @@ impl Drop for Passing {
         self.0.iter().for_each(|path| remove(path));
         made.paths.retain(|path| !self.0.contains(path));
     }
+}
+
+/// What could not be made.
+pub fn no_temporary(what: &str, within: &Path) -> String {
+    format!("can't make a temporary {what} in '{}'", within.display())
+}
+
+/// What to do about that.
+pub fn elsewhere(error: Error) -> Error {
+    error.hint("TMPDIR names the folder for what is temporary: one that is there, with room, that you may write")
 }
 
 fn made() -> MutexGuard<'static, Made> {

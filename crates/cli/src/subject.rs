@@ -65,7 +65,9 @@ impl Named {
 fn unusable(path: &Path) -> Option<Error> {
     let what = path.display();
     if path.is_dir() {
-        return None;
+        let is_layout = path.join("oci-layout").exists();
+        let neither = format!("there is no skep.toml in '{what}', and it is no OCI layout");
+        return (!is_layout).then(|| Error::usage(neither));
     }
     if path.exists() {
         return Some(Error::usage(format!("'{what}' is neither a file nor a folder")));

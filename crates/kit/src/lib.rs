@@ -11,3 +11,4 @@ pub mod lint;
 pub mod pack;
 pub mod project;
 pub mod template;
+mod whole;

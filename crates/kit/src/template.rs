@@ -49,11 +49,35 @@ const IGNORE: &str = "/build\n";
 /// Writes a new project for `name` into `folder`, which must not be there or be empty.
 ///
 /// # Errors
-/// The folder holds something, or cannot be written. Files written before that stay.
+/// The folder holds something, or cannot be written: then nothing was made.
 pub fn create(folder: &Path, name: &PackageName, template: Template) -> Result<(), TemplateError> {
     if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(TemplateError::Occupied(folder.to_owned()));
     }
+    let was_there = folder.exists();
+    let written = write(folder, name, template);
+    if written.is_err() {
+        // The folder was empty; what of it cannot go is told by the error as well.
+        let _ = match was_there {
+            true => empty(folder),
+            false => std::fs::remove_dir_all(folder),
+        };
+    }
+    written
+}
+
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => std::fs::remove_dir_all(entry.path())?,
+            false => std::fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
+}
+
+fn write(folder: &Path, name: &PackageName, template: Template) -> Result<(), TemplateError> {
     let files = match template {
         Template::Tracepoint => TRACEPOINT,
         Template::Xdp => XDP,
@@ -71,6 +95,29 @@ pub fn create(folder: &Path, name: &PackageName, template: Template) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_made_whole_is_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        // So deep that there is room for the path of skep.toml, and not for that of the source.
+        let mut deep = folder.path().to_owned();
+        while deep.as_os_str().len() < 3_900 {
+            deep.push("x".repeat(100));
+        }
+        deep.push("x".repeat(4_083 - deep.as_os_str().len()));
+        let name: PackageName = "acme/counter".parse().unwrap();
+        for is_there in [false, true] {
+            if is_there {
+                std::fs::create_dir_all(&deep).unwrap();
+            }
+            let refused = create(&deep, &name, Template::Tracepoint).unwrap_err();
+            assert!(
+                matches!(&refused, TemplateError::Write { path, .. } if path.ends_with("src/counter.bpf.c"))
+            );
+            let left = deep.read_dir().map(Iterator::count).ok();
+            assert_eq!(left, is_there.then_some(0), "{is_there}");
+        }
+    }
 
     #[test]
     fn both_templates_are_packages_and_nothing_is_overwritten() {

@@ -143,7 +143,9 @@ pub enum ChooseError {
         why: String,
     },
     /// A package without programs.
-    #[error("the package has no program to run")]
+    #[error(
+        "there is no program to run: the objects have none but what is not loaded unasked (SEC(\"?…\")) or only called by others"
+    )]
     Nothing,
 }
 

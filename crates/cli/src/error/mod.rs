@@ -99,10 +99,26 @@ impl Error {
                 cause.trim_end().replace('\n', "\n          ")
             ));
         }
-        for hint in &self.hints {
+        let own = self.hints.iter().map(String::as_str);
+        let hints = own.chain(self.of_the_system().filter(|_| self.hints.is_empty()));
+        for hint in hints {
             text.push_str(&format!("hint: {}\n", hint.trim_end().replace('\n', "\n      ")));
         }
         shown_lines(&text).into_owned()
+    }
+
+    /// What helps against what the system refused, where nothing better is said.
+    fn of_the_system(&self) -> Option<&'static str> {
+        let last = self.causes.last().unwrap_or(&self.message);
+        let number = last.rsplit_once("(os error ")?.1.strip_suffix(')')?;
+        // include/uapi/asm-generic/errno-base.h, errno.h
+        Some(match number.parse::<i32>().ok()? {
+            1 | 13 => "run it as a user who may do that, or name a place that is yours", // EPERM, EACCES
+            23 | 24 => "raise the limit of open files (ulimit -n)", // ENFILE, EMFILE
+            28 | 122 => "make room there, or name a place with room", // ENOSPC, EDQUOT
+            30 => "it is mounted read-only: name a place that can be written", // EROFS
+            _ => return None,
+        })
     }
 
     /// Prints it and gives the exit status.
@@ -148,6 +164,11 @@ mod tests {
           because No such file or directory (os error 2)
         hint: skep new NAME makes one
         ");
+        let full = std::io::Error::from_raw_os_error(28);
+        let error = Error::caused(Kind::Failed, "can't write 'x'", &full);
+        assert!(error.text().ends_with("hint: make room there, or name a place with room\n"));
+        let text = error.hint("write elsewhere").text();
+        assert!(text.ends_with("(os error 28)\nhint: write elsewhere\n"), "{text}");
         let hostile = Error::usage("no \u{1b}[31mname\rlike this").because("two\nlines");
         let text = hostile.text();
         assert_eq!(

@@ -86,6 +86,18 @@ impl StoreError {
             _ => false,
         }
     }
+
+    /// What to do about it, where the message does not say.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            _ if self.is_disk_full() => Some("make room there, or name another folder with --data"),
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("run it as a user who may write there, or name another folder with --data")
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Store {

@@ -19,6 +19,7 @@ pub use lock::{Lock, LockError, Pin};
 pub use types::TypesError;
 
 use crate::project::Project;
+use crate::whole;
 
 /// How to build.
 #[derive(Clone, Debug, Default)]
@@ -287,7 +288,5 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
         return Ok(());
     }
     let failed = |source| BuildError::File { action: "write", path: path.to_owned(), source };
-    path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(failed)?;
-    let part = path.with_extension(format!("part{}", std::process::id()));
-    std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path)).map_err(failed)
+    whole::write(path, bytes).map_err(failed)
 }

@@ -11,6 +11,7 @@ use skep_spec::{Arch, Digest};
 use super::Options;
 use super::lock::{Lock, LockError, Pin};
 use crate::kernels::{self, KernelsError};
+use crate::whole;
 
 const HOST: &str = "/sys/kernel/btf/vmlinux";
 
@@ -149,12 +150,7 @@ fn keep(cache: &Path, digest: Digest, btf: &[u8]) {
 
 /// A cache that cannot be written is no reason to fail: the next build makes the same again.
 fn store(path: &Path, bytes: &[u8]) {
-    let part = path.with_extension(format!("part{}", std::process::id()));
-    let written = path
-        .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(&part, bytes));
-    if let Err(error) = written.and_then(|()| std::fs::rename(&part, path)) {
+    if let Err(error) = whole::write(path, bytes) {
         tracing::debug!(path = %path.display(), %error, "not cached");
     }
 }

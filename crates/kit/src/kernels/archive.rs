@@ -9,6 +9,7 @@ use skep_spec::{Arch, Digest};
 
 use super::index::{self, Entry};
 use super::{Kernel, KernelsError};
+use crate::whole;
 
 /// How long a downloaded index counts as fresh.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
@@ -110,15 +111,11 @@ impl Archive {
         if !folder.join("vmlinuz").exists() {
             let part = format!("{}.part{}", entry.release(), std::process::id());
             let part = self.cache.join("kernel").join(part);
-            self.unpack(entry, &part)?;
-            // Where it lies in linux-image-*, and in linux-binary-*.
-            let image = [part.join("boot"), part.join("usr/lib/modules").join(entry.release())]
-                .iter()
-                .find_map(|folder| find_image(folder))
-                .ok_or_else(|| KernelsError::NoImage(entry.name.clone()))?;
-            std::fs::rename(&image, part.join("vmlinuz"))
-                .map_err(|source| file("move", &image, source))?;
-            move_whole(&part, &folder)?;
+            let made = self.image(entry, &part).and_then(|()| move_whole(&part, &folder));
+            if made.is_err() {
+                let _ = std::fs::remove_dir_all(&part); // why it could not be had is what matters
+            }
+            made?;
         }
         if modules {
             self.modules(entry, all, &folder)?;
@@ -129,6 +126,17 @@ impl Archive {
             image: folder.join("vmlinuz"),
             modules: modules.then_some(folder),
         })
+    }
+
+    /// Unpacks a kernel, its image as `vmlinuz`.
+    fn image(&self, entry: &Entry, part: &Path) -> Result<(), KernelsError> {
+        self.unpack(entry, part)?;
+        // Where it lies in linux-image-*, and in linux-binary-*.
+        let image = [part.join("boot"), part.join("usr/lib/modules").join(entry.release())]
+            .iter()
+            .find_map(|folder| find_image(folder))
+            .ok_or_else(|| KernelsError::NoImage(entry.name.clone()))?;
+        std::fs::rename(&image, part.join("vmlinuz")).map_err(|source| file("move", &image, source))
     }
 
     /// Makes `folder/lib/modules/RELEASE` complete, `modules.dep` included.
@@ -220,12 +228,7 @@ fn download(address: &str, path: &Path) -> Result<(), KernelsError> {
 }
 
 fn put(path: &Path, bytes: &[u8]) -> Result<(), KernelsError> {
-    let part = path.with_extension(format!("part{}", std::process::id()));
-    path.parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(&part, bytes))
-        .and_then(|()| std::fs::rename(&part, path))
-        .map_err(|source| file("write", path, source))
+    whole::write(path, bytes).map_err(|source| file("write", path, source))
 }
 
 fn file(action: &'static str, path: &Path, source: io::Error) -> KernelsError {

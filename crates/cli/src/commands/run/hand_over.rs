@@ -5,22 +5,28 @@ use std::io::{Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::{env, iter};
 
 use skep_api::Run as Request;
 
 use crate::error::{Context as _, Error, Kind, Result, failed};
+use crate::passing;
 
 /// Hands the request over on the standard input and becomes the daemon's binary: one process, which Ctrl-C ends.
 pub(super) fn become_skepd(request: &Request, objects: &BTreeMap<String, Vec<u8>>) -> Result<()> {
-    let mut input = tempfile::tempfile().context(|| "can't make a temporary file")?;
+    let folder = env::temp_dir();
+    let made = tempfile::tempfile_in(&folder);
+    let mut input =
+        made.context(|| passing::no_temporary("file", &folder)).map_err(passing::elsewhere)?;
     let mut line = serde_json::to_vec(request).map_err(failed)?;
     line.push(b'\n');
-    let parts = std::iter::once(&line).chain(objects.values());
+    let parts = iter::once(&line).chain(objects.values());
     let written =
         parts.into_iter().try_for_each(|part| input.write_all(part)).and_then(|()| input.rewind());
-    written.context(|| "can't write a temporary file")?;
+    let full = || format!("can't write a temporary file in '{}'", folder.display());
+    written.context(full).map_err(passing::elsewhere)?;
     let mut candidates = vec![PathBuf::from("skepd")];
-    if let Ok(me) = std::env::current_exe() {
+    if let Ok(me) = env::current_exe() {
         candidates.insert(0, me.with_file_name("skepd"));
     }
     let mut failure = None;

@@ -1,6 +1,7 @@
 //! `trust.toml` as a file: read, and replaced whole.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -61,9 +62,13 @@ impl TrustFile {
             Error::caused(Kind::Usage, format!("'{shown}' stays as it was"), &error)
         })?;
         let mode = fs::metadata(&self.path).map_or(0o644, |there| there.permissions().mode());
-        durable::replace(&self.path, after.as_bytes(), mode & 0o777).context(cannot).map_err(
-            |error| error.hint("the rules of a machine are root's: use sudo, or name a file of your own with --policy"),
-        )?;
+        let written = durable::replace(&self.path, after.as_bytes(), mode & 0o777);
+        let is_roots =
+            written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        written.context(cannot).map_err(|error| match is_roots {
+            true => error.hint("the rules of a machine are root's: use sudo, or name a file of your own with --policy"),
+            false => error,
+        })?;
         Ok((policy, told))
     }
 }
