@@ -1,5 +1,6 @@
 //! Adopting what ran on: what went of it is mended, and hooks that went are attached again.
 
+use skep_kernel::attach::file_of;
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::{self, slot_of};
 use skep_kernel::{Link, MapHandle, Program, bpffs};
@@ -178,7 +179,7 @@ impl Runtime {
         hook: &Hook,
     ) -> Result<(), RuntimeError> {
         let program = self.attached_program(service, name, hook)?;
-        let mut hook = hook.clone();
+        let mut hook = Hook { file: file_of(&hook.target), ..hook.clone() };
         self.take_off(service, name, hook.attachment.filter())?;
         let link = self.attach(service, name, &program, &hook.target)?;
         self.settle(service, name, &mut hook, link, &mut Report::default())?;

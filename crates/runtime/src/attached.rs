@@ -1,5 +1,6 @@
 //! What is attached, as the kernel says it now: interfaces and cgroups go, and people remove pins.
 
+use skep_kernel::attach::file_of;
 use skep_kernel::{KernelError, Link};
 use skep_spec::{ServiceName, Target};
 
@@ -35,7 +36,8 @@ impl Runtime {
             }
             Attachment::Link { id } => match self.link(name, hook_name, *id) {
                 Ok(link) => is_cut_off(&link, hook).then(|| {
-                    format!("link {id} is cut off: {} is gone, or somebody detached it", its(hook))
+                    let its = its(hook);
+                    format!("link {id} is cut off: {its} is gone, or another one has its name, or somebody detached it")
                 }),
                 Err(error) => error
                     .is_not_found()
@@ -55,7 +57,17 @@ impl Runtime {
 
 /// Whether a link has lost what the hook is.
 pub(crate) fn is_cut_off(link: &Link, hook: &Hook) -> bool {
-    link.is_cut_off(&hook.target).unwrap_or(false)
+    link.is_cut_off(&hook.target).unwrap_or(false) || is_replaced(hook)
+}
+
+/// Whether the binary of a uprobe is another file than that which it was attached to: no process that starts from now on is seen.
+fn is_replaced(hook: &Hook) -> bool {
+    match (&hook.target, hook.file) {
+        // A process that went takes its view of files along, and others may share it.
+        (Target::Uprobe { binary, .. }, _) if binary.starts_with("/proc/") => false,
+        (target, Some(file)) => file_of(target) != Some(file),
+        (_, None) => false,
+    }
 }
 
 /// What is said of a hook that has nothing attached.
@@ -67,6 +79,7 @@ pub(crate) fn not_attached(hook_name: &str, hook: &Hook, why: &str) -> String {
 fn its(hook: &Hook) -> &'static str {
     match hook.target {
         Target::CgroupSkb { .. } => "its cgroup",
+        Target::Uprobe { .. } => "its binary",
         _ => "its interface",
     }
 }

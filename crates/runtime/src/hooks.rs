@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use skep_adapt::{Change, Pass};
+use skep_kernel::attach::file_of;
 use skep_kernel::attach::link::LinkKind;
 use skep_kernel::attach::tc::Filter;
 use skep_kernel::bpffs;
@@ -124,6 +125,7 @@ impl Runtime {
             mechanism: placed.mechanism,
             attachment: Attachment::Intended,
             kind: program.kind().clone(),
+            file: file_of(&placed.chosen.target),
             func_ip: calls_func_ip,
         };
         let mut stubbed = None;
@@ -336,6 +338,7 @@ mod tests {
             mechanism: Mechanism::Stub,
             attachment: Attachment::Link { id: 1 },
             kind: LoadKind::default(),
+            file: None,
             func_ip: false,
         }
     }

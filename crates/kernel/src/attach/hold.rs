@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use skep_spec::Target;
 
-use super::Link;
+use super::{Link, net};
 use crate::cgroup;
 use crate::error::KernelError;
 
@@ -20,14 +20,15 @@ enum Hold {
 }
 
 impl Link {
-    /// Whether it is there and holds nothing any more: its interface or cgroup went, or somebody detached it. The kernel lets go of
+    /// Whether it is there and holds nothing any more of what `target` names: its interface or cgroup went, or is another one now,
+    /// or somebody detached it. The kernel lets go of
     /// a cgroup some time after its folder went (`cgroup_bpf_release`): the folder at `target` says so at once.
     ///
     /// # Errors
     /// The kernel does not say.
     pub fn is_cut_off(&self, target: &Target) -> Result<bool, KernelError> {
         Ok(match self.hold()? {
-            Hold::Interface(index) => index == 0,
+            Hold::Interface(index) => index == 0 || names_another(target, index),
             Hold::Cgroup(id) => id == 0 || is_another(target, id),
             Hold::Other => false,
         })
@@ -48,11 +49,32 @@ impl Link {
     }
 }
 
+/// Whether another interface has the name: the one with this index was renamed.
+fn names_another(target: &Target, index: u32) -> bool {
+    let (Target::Xdp { interface, .. } | Target::Tc { interface, .. }) = target else {
+        return false;
+    };
+    net::index_of(interface).is_ok_and(|found| u32::try_from(found) != Ok(index))
+}
+
 /// Whether the folder of a cgroup is gone, or is another one's than that with this id.
 fn is_another(target: &Target, id: u64) -> bool {
     let Target::CgroupSkb { cgroup, .. } = target else { return false };
     match cgroup::folder(cgroup) {
         Ok(folder) => folder.metadata().is_ok_and(|metadata| metadata.ino() != id),
         Err(error) => error.is_not_found(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_is_known_by_its_number() {
+        let another = |target: &str, index| names_another(&target.parse().unwrap(), index);
+        assert!(!another("xdp/lo", 1) && !another("tcx/egress/lo", 1));
+        assert!(another("xdp/lo", 1_000_000) && another("tcx/ingress/lo", 1_000_000));
+        assert!(!another("xdp/nosuch0", 1), "it may have another name, and is where it was");
     }
 }

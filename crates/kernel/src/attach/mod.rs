@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 pub use link::Link;
 use skep_spec::Target;
 pub use there::is_there;
+pub use uprobe::{FileId, file_of};
 
 use crate::error::{ENOTSUPP, KernelError};
 use crate::program::Program;

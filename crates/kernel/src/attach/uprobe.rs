@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use object::elf::FileHeader64;
 use object::read::elf::VersionTable;
 use object::{Object, ObjectSegment, ObjectSymbol, Symbol, SymbolIndex};
+use serde::{Deserialize, Serialize};
+use skep_spec::Target;
 
 use super::{AttachPlan, Link, failed, perf};
 use crate::error::KernelError;
@@ -69,6 +72,23 @@ fn start_of(path: &Path, function: &str) -> Result<u64, KernelError> {
         KernelError::new("find", format!("the function '{function}' in {file}"), e)
             .with_hint(format!("is '{function}' a function of {file}? see nm -D"))
     })
+}
+
+/// A file, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileId {
+    /// Of its file system.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+}
+
+/// The file that a uprobe's binary is now; none where it is not there, and of other targets.
+#[must_use]
+pub fn file_of(target: &Target) -> Option<FileId> {
+    let Target::Uprobe { binary, .. } = target else { return None };
+    let metadata = fs::metadata(find_binary(binary)?).ok()?;
+    Some(FileId { device: metadata.dev(), inode: metadata.ino() })
 }
 
 /// An absolute path as it is; a bare name in the usual folders of libraries and programs.

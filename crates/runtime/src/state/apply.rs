@@ -343,6 +343,7 @@ mod tests {
             mechanism: Mechanism::Stub,
             attachment: Attachment::Link { id: 1 },
             kind: LoadKind::default(),
+            file: None,
             func_ip: false,
         };
         let [first, second] = [generation(1, &["a", "b", "c"]), generation(2, &["a"])];

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use skep_kernel::attach::FileId;
 use skep_kernel::attach::tc::{Filter, FilterPlace};
 use skep_kernel::program::LoadKind;
 use skep_spec::Target;
@@ -19,6 +20,9 @@ pub struct Hook {
     pub attachment: Attachment,
     /// What every program on it must be to the kernel.
     pub kind: LoadKind,
+    /// The file that a uprobe was attached to, which another one may have replaced since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileId>,
     /// Whether its stub calls `bpf_get_func_ip`, so that programs behind it may.
     pub func_ip: bool,
 }

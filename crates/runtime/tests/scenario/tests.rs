@@ -61,6 +61,7 @@ pub fn tests() -> Vec<Test> {
     tests.push(test("gone_link", unplugged::gone_link));
     tests.push(test("gone_perf_event", unplugged::gone_perf_event));
     tests.push(test("gone_cgroup", unplugged::gone_cgroup));
+    tests.push(test("replaced_binary", unplugged::replaced_binary));
     tests.push(test("state_would_be_lost", state_would_be_lost));
     tests.push(test("ephemeral", ephemeral));
     tests

@@ -55,6 +55,28 @@ pub fn gone_perf_event(objects: &Objects) -> Outcome {
     detached(&place, Kind::Seek, unplug, || Ok(()))
 }
 
+/// Another file comes in the place of a binary, as at its update.
+pub fn replaced_binary(objects: &Objects) -> Outcome {
+    let folder = tempfile::tempdir().map_err(text)?;
+    let [binary, fresh] = ["binary", "fresh"].map(|name| folder.path().join(name));
+    let copy = |to: &Path| fs::copy("/proc/self/exe", to).map(drop);
+    copy(&binary).map_err(text)?;
+    let target = format!("uprobe/{}:main", binary.display());
+    let place = Place::new(objects, "uprobe", Some(target))?;
+    let link = pins_of(&place, &Job::service()).link("on_uprobe");
+    place.does("install")?;
+    let is_link = link.exists();
+    place.does("remove")?;
+    if !is_link {
+        return Ok("this kernel has no links of uprobes (5.15)".to_owned());
+    }
+    let replace = || copy(&fresh).and_then(|()| fs::rename(&fresh, &binary)).map_err(text);
+    let said = while_detached(&place, replace)?;
+    let job = place.here();
+    goes(attached_again(&job)?, &job, &place)?;
+    Ok(said)
+}
+
 /// A cgroup that nobody is in, so that it can be removed.
 struct Cgroup(PathBuf);
 
