@@ -6,7 +6,7 @@ mod wait;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -195,6 +195,47 @@ fn several_sources_become_one_object() {
 }
 
 /// Two sources that define one symbol, and a folder that only others may write to.
+/// As an editor's build beside one in a terminal.
+#[test]
+fn builds_of_one_project_at_once_do_not_take_each_other_s_files_away() {
+    let bench = Bench::built();
+    let layouts = ["a", "b", "c", "d"];
+    let start = |layout: &&str| {
+        let mut pack =
+            bench.skep(&["pack", "opens", "--btf", "host", "--arch", "x86_64", "-o", layout]);
+        pack.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for _ in 0..2 {
+        let packs: Vec<_> = layouts.iter().map(start).collect();
+        for pack in packs {
+            let output = pack.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        layouts.iter().for_each(|layout| fs::remove_dir_all(bench.path(layout)).unwrap());
+    }
+    let left =
+        fs::read_dir(bench.path("opens/build/x86_64")).unwrap().map(|e| e.unwrap().file_name());
+    let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["include", "opens.bpf.o"]);
+}
+
+#[test]
+fn what_a_source_becomes_is_not_taken_for_an_object() {
+    let bench = Bench::new();
+    let (folder, text) =
+        (bench.path("opens"), fs::read_to_string(bench.path("opens/skep.toml")).unwrap());
+    fs::rename(folder.join("src/opens.bpf.c"), folder.join("opens.bpf.c")).unwrap();
+    let more = "\n[object.zz]\nsources = [\"opens.bpf.c\"]\narch = [\"x86_64\"]\n";
+    let text = text.replace("src/opens.bpf.c", "opens.bpf.c") + more;
+    let text = text.replace("function =", "object = \"opens\"\nfunction =");
+    fs::write(folder.join("skep.toml"), text).unwrap();
+    bench.run(BUILD);
+    for object in ["opens", "zz"] {
+        assert!(bench.path(&format!("opens/build/x86_64/{object}.bpf.o")).exists(), "{object}");
+    }
+}
+
 #[test]
 fn what_a_build_fails_on_is_said_with_what_helps() {
     let mut bench = Bench::new();

@@ -9,7 +9,7 @@ use skep_object::btf::Kind;
 use skep_object::event::{self, Decoder, DecoderError, WhenError, event_type};
 use skep_object::moves::{self, Misnamed};
 use skep_object::named::{self, Absent, TwoMaps};
-use skep_object::suit::{Unattachable, Unsuited, all_suit, attachable, plain};
+use skep_object::suit::{Unattachable, Unsuited, all_suit, attachable, loadable, plain};
 use skep_object::{
     Btf, Facts, MapOrigin, ObjectError, ProgramFacts, TypeId, declared, gpl, unlisted,
 };
@@ -236,11 +236,14 @@ fn are_attachable(manifest: &Manifest, parsed: &[Parsed]) -> Result<(), PackingE
         attachable(program, &plain(program.target.clone(), arch)).map_err(PackingError::from)
     };
     for Parsed { object, arch, facts } in parsed {
-        let own = manifest.program.values().filter(|own| {
-            own.target.is_none() && own.object.as_ref().is_none_or(|told| told == object)
-        });
-        let listed = own.filter_map(|own| facts.program(&own.function));
-        listed.into_iter().try_for_each(|program| by_section(program, *arch))?;
+        let here = |told: &Option<String>| told.as_ref().is_none_or(|told| told == object);
+        for own in manifest.program.values().filter(|own| here(&own.object)) {
+            let Some(program) = facts.program(&own.function) else { continue };
+            match own.target {
+                None => by_section(program, *arch)?,
+                Some(_) => loadable(program)?,
+            }
+        }
         if manifest.program.is_empty() {
             let alone = BTreeMap::from([(object.clone(), facts.clone())]);
             let all = unlisted(&alone);
@@ -405,13 +408,17 @@ mod tests {
             struct event { long a, b; }; static const struct event *volatile p; return p != 0; }\n\
             __attribute__((section(\"xdp\"))) int y(void *c) {\n\
             struct event { int port; }; static const struct event *volatile q; return q != 0; }\n";
+        vec![facts_of(SOURCE)]
+    }
+
+    fn facts_of(source: &str) -> Facts {
         let folder = tempfile::tempdir().unwrap();
         let (c, object) = (folder.path().join("t.c"), folder.path().join("t.o"));
-        fs::write(&c, SOURCE).unwrap();
+        fs::write(&c, source).unwrap();
         let mut clang = std::process::Command::new("clang");
         clang.args(["-target", "bpf", "-g", "-O2", "-c", "-o"]).args([&object, &c]);
         assert!(clang.status().unwrap().success());
-        vec![Facts::parse(&fs::read(object).unwrap()).unwrap()]
+        Facts::parse(&fs::read(object).unwrap()).unwrap()
     }
 
     fn with(tables: &str) -> Manifest {
@@ -437,6 +444,20 @@ mod tests {
             "{text}"
         );
         check(&with("[output.b]\nkind = \"event\"\nmap = \"rb\"\n"), &facts).unwrap();
+    }
+
+    #[test]
+    fn a_section_names_no_interface() {
+        let facts = facts_of("__attribute__((section(\"xdp/va\"))) int x(void *c) { return 2; }\n");
+        let parsed = [Parsed { object: "a".to_owned(), arch: Arch::X86_64, facts }];
+        for tables in [
+            "",
+            "[program.x]\nfunction = \"x\"\n",
+            "[program.x]\nfunction = \"x\"\ntarget = \"xdp/va\"\n",
+        ] {
+            let error = are_attachable(&with(tables), &parsed).unwrap_err().to_string();
+            assert!(error.contains("no loader knows a section that names an interface"), "{error}");
+        }
     }
 
     #[test]

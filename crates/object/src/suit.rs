@@ -3,6 +3,7 @@
 use skep_spec::manifest::Manifest;
 use skep_spec::{Arch, Target, param};
 
+use crate::program::target_of;
 use crate::{Facts, ProgramFacts, ProgramKind};
 
 /// A target that is none of the program's kind.
@@ -87,12 +88,38 @@ pub fn attachable(program: &ProgramFacts, target: &Target) -> Result<(), Unattac
     refused(why)
 }
 
-/// Why a program attaches nowhere, whatever its target: what puts packets into a map's entry runs it.
+/// Why a program attaches nowhere, whatever its target: what puts packets into a map's entry runs it, or nobody loads it.
 #[must_use]
 pub fn by_entry(program: &ProgramFacts) -> Option<&'static str> {
-    matches!(program.attach_type, Some("xdp_devmap" | "xdp_cpumap")).then_some(
-        "it attaches nowhere: its own loader puts it into the entries of a devmap or cpumap, and packets redirected there run it",
-    )
+    if matches!(program.attach_type, Some("xdp_devmap" | "xdp_cpumap")) {
+        return Some(
+            "it attaches nowhere: its own loader puts it into the entries of a devmap or cpumap, and packets redirected there run it",
+        );
+    }
+    // libbpf takes these sections whole, and what it does not know it does not load.
+    match target_of(&program.section) {
+        Target::Xdp { interface: place, .. }
+        | Target::Tc { interface: place, .. }
+        | Target::CgroupSkb { cgroup: place, .. }
+            if !place.is_empty() =>
+        {
+            Some(
+                "no loader knows a section that names an interface or a cgroup: leave it out of SEC, and write the whole as the program's target",
+            )
+        }
+        _ => None,
+    }
+}
+
+/// Whether a program can attach at all, wherever its manifest puts it.
+///
+/// # Errors
+/// As [`by_entry`] says.
+pub fn loadable(program: &ProgramFacts) -> Result<(), Unattachable> {
+    let (name, section) = (&program.name, &program.section);
+    by_entry(program).map_or(Ok(()), |why| {
+        Err(Unattachable { program: name.clone(), section: section.clone(), why })
+    })
 }
 
 /// A target as the kernel attaches it: what libbpf's names of sections say beside the hook (sleepable, writable) is the program's, and
@@ -273,6 +300,11 @@ mod tests {
             ("my_section", "my_section", false),
             ("xdp/devmap", "xdp/devmap", false),
             ("xdp.frags/cpumap", "xdp.frags/cpumap", false),
+            ("xdp/eth0", "xdp/eth0", false),
+            ("xdp", "xdp", true),
+            ("tcx/ingress/eth0", "tcx/ingress/eth0", false),
+            ("tcx/ingress", "tcx/ingress", true),
+            ("cgroup_skb/egress:/x", "cgroup_skb/egress:/x", false),
             ("uprobe//bin/true:", "uprobe//bin/true:", false),
         ] {
             let own = section.parse().unwrap_or_else(|_| Target::Other(section.to_owned()));

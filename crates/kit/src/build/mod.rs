@@ -201,11 +201,9 @@ impl<'a> Build<'a> {
         let folder = &self.project.folder;
         let opened = self.project.file(source).and_then(|path| regular::open(&path));
         opened.map_err(|error| self.unreadable(source, error))?;
-        let out =
-            self.project.out.join(arch.as_str()).join(source.replace('/', "%")).with_extension("o");
         // clang would say of a folder that cannot be written to that the source does not compile.
-        write(&out, &[])?;
-        remove(&out)?;
+        let part = Part::new(&self.project.out.join(arch.as_str()), source)?;
+        let out = part.0.join("part.o");
         let clang = self.clang.as_ref().ok_or(ClangError::None)?;
         let cflags = &self.project.source.build.cflags;
         let elsewhere = Some(self.project.out.as_path());
@@ -217,14 +215,13 @@ impl<'a> Build<'a> {
             arch,
             said,
         })?;
+        let bytes = regular::bytes(&out);
+        if matches!(&bytes, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            let said = format!("{said}clang makes no object of it: a source in C ends with .c");
+            return Err(BuildError::Compile { source_file: source.to_owned(), arch, said });
+        }
         self.warnings.push_str(&said);
-        let bytes = regular::bytes(&out).map_err(|source| BuildError::File {
-            action: "read",
-            path: out.clone(),
-            source,
-        })?;
-        remove(&out)?;
-        Ok(bytes)
+        bytes.map_err(|source| BuildError::File { action: "read", path: out.clone(), source })
     }
 
     fn unreadable(&self, file: &str, source: io::Error) -> BuildError {
@@ -277,9 +274,25 @@ fn absolute(path: &Path) -> Result<PathBuf, BuildError> {
     std::path::absolute(path).map_err(failed)
 }
 
-fn remove(path: &Path) -> Result<(), BuildError> {
-    let failed = |source| BuildError::File { action: "write", path: path.to_owned(), source };
-    std::fs::remove_file(path).map_err(failed)
+/// A folder of this process alone: builds of one project may run at once. It goes with its value.
+struct Part(PathBuf);
+
+impl Part {
+    /// In `folder`, for what becomes of a source.
+    fn new(folder: &Path, source: &str) -> Result<Self, BuildError> {
+        let own = folder.join(format!(".part{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&own); // of a process that had the same number and was killed
+        let made = std::fs::create_dir_all(folder).and_then(|()| std::fs::create_dir(&own));
+        let path = folder.join(source.replace('/', "%")).with_extension("o");
+        made.map_err(|source| BuildError::File { action: "write", path, source })?;
+        Ok(Self(own))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0); // the next of that number removes it
+    }
 }
 
 /// Writes a file whole or not at all; leaves it alone if it is the same.
