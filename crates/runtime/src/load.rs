@@ -122,7 +122,11 @@ impl Preparation<'_> {
         }
         let counts = !loaded.counted().slots.is_empty();
         if counts && counters.is_some() {
-            report.add(Pass::LostEvents, self.object, "counted where a ring buffer is full");
+            report.add(
+                Pass::LostEvents,
+                self.object,
+                "events that find a ring buffer full are counted",
+            );
         }
         Ok((loaded, counters.filter(|_| counts)))
     }
