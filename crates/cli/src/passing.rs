@@ -1,5 +1,5 @@
-//! What a command makes and would leave behind: temporary folders and files, and layouts that are not whole yet. Each goes with
-//! its value, and with a signal that ends the command.
+//! What a command makes and would leave behind: temporary folders and files, layouts that are not whole yet, processes. Each
+//! goes with its value, and with a signal that ends the command.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{process, thread};
 
+use skep_conformance::Group;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -18,10 +19,13 @@ use crate::error::{Context as _, Error, INTERRUPTED, Kind, Result, failed};
 use crate::waiting::block_on;
 
 /// What is to go, of this process.
-static MADE: Mutex<Made> = Mutex::new(Made { paths: Vec::new(), watched: false, work: None });
+static MADE: Mutex<Made> =
+    Mutex::new(Made { paths: Vec::new(), groups: Vec::new(), watched: false, work: None });
 
 struct Made {
     paths: Vec<PathBuf>,
+    /// What the signals of a terminal do not reach.
+    groups: Vec<Group>,
     /// Whether a thread waits for signals.
     watched: bool,
     /// Work that ends by itself when it hears of a signal.
@@ -109,6 +113,33 @@ fn watched() -> Result<MutexGuard<'static, Made>> {
     let mut made = made();
     made.watch()?;
     Ok(made)
+}
+
+/// Processes that a signal ends with this one, as long as this value is.
+#[derive(Debug)]
+pub struct Started(Group);
+
+impl Started {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// As `start`, or signals cannot be caught.
+    pub fn by<T>(
+        start: impl FnOnce() -> Result<T>,
+        group: impl Fn(&T) -> Group,
+    ) -> Result<(Self, T)> {
+        let mut made = watched()?;
+        let started = start()?;
+        let group = group(&started);
+        made.groups.push(group);
+        Ok((Self(group), started))
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        made().groups.retain(|group| *group != self.0);
+    }
 }
 
 /// Runs what may fill a store: a signal ends it as an error.
@@ -215,16 +246,17 @@ fn wait(runtime: &Runtime, signals: Vec<(tokio::signal::unix::Signal, Signal)>) 
         // Work that hears of it takes back what it made; whoever sends a second one does not want to wait.
         let heard = made.work.take().is_some_and(|work| work.send(signal).is_ok());
         if !heard {
-            end(&made.paths, signal);
+            end(&made, signal);
         }
     }
 }
 
 /// Ends the process with all that it made. Nobody drops a [`Passing`], or makes one, meanwhile: its lock is held.
-fn end(paths: &[PathBuf], signal: Signal) -> ! {
+fn end(made: &Made, signal: Signal) -> ! {
     /// Other threads may still write into a folder that goes.
     const TRIES: usize = 100;
-    for path in paths {
+    made.groups.iter().for_each(|group| group.kill());
+    for path in &made.paths {
         let is_there = |_: &usize| path.symlink_metadata().is_ok();
         (0..TRIES).take_while(is_there).for_each(|_| remove(path));
     }

@@ -78,6 +78,28 @@ fn a_pull_that_is_interrupted_leaves_no_folder() {
     }
 }
 
+/// They are in a process group of their own, which Ctrl-C in a terminal does not reach.
+#[test]
+fn an_implementation_and_what_it_started_end_with_the_run() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors");
+    let mut skep = Command::new(env!("CARGO_BIN_EXE_skep"));
+    skep.arg("conformance").arg("--vectors").arg(vectors);
+    skep.args(["--impl", "sh -c 'echo started >&2; sleep 60; echo slept >&2'"]);
+    let mut skep = skep.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(skep.stderr.take().unwrap());
+    let said = wait::within("the implementation to start", move || {
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert_eq!(line, "started\n");
+        said
+    });
+    send(&skep, "-INT");
+    // Standard error ends with the last that holds it.
+    let said = wait::within("all of them to end", || std::io::read_to_string(said).unwrap());
+    assert!(said.contains("stopped by SIGINT") && !said.contains("slept"), "{said}");
+    assert_eq!(skep.wait().unwrap().code(), Some(130));
+}
+
 /// Hands on each question and its connection; whoever takes it answers, or leaves it open.
 fn registry() -> (String, mpsc::Receiver<(String, TcpStream)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

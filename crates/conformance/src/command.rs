@@ -1,29 +1,50 @@
 //! Another implementation: a command that answers one JSON line with one JSON line.
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
-use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::run::{Answer, Implementation};
 
-/// How long an answer may take.
+/// How long an answer may take, from the question's first byte on.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Most bytes of an answer, without the end of its line: `conformance.md` says so.
 const ANSWER_MAX: usize = 16 * 1024 * 1024;
 /// Characters of an answer that are shown where it is wrong.
 const SHOWN: usize = 200;
 
-/// A running implementation. It is killed when dropped.
+/// A running implementation. It is killed when dropped, with all that it started.
 pub struct Command {
     child: Child,
-    input: ChildStdin,
-    lines: Receiver<std::io::Result<String>>,
+    questions: Sender<Vec<u8>>,
+    /// How many questions were written whole.
+    taken: Arc<AtomicU64>,
+    /// Lines, or why there is none.
+    lines: Receiver<Result<String, String>>,
     asked: u64,
+    patience: Duration,
     broken: bool,
+}
+
+/// The processes of an implementation: it and those that it started. They are a process group of their own, which the
+/// signals of a terminal do not reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group(Pid);
+
+impl Group {
+    /// Kills them.
+    pub fn kill(self) {
+        // They may have ended by themselves.
+        _ = kill_process_group(self.0, Signal::KILL);
+    }
 }
 
 /// A question, as it is written on a line.
@@ -83,22 +104,26 @@ impl Command {
             .args(["-c", &format!("exec {line}")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()?;
         let gone = || std::io::Error::other("its input and output are not there");
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (input, output) = (input.ok_or_else(gone)?, output.ok_or_else(gone)?);
         // One line waits at most: what it says unasked stays in its pipe.
         let (sender, lines) = sync_channel(0);
-        std::thread::spawn(move || {
-            let mut output = BufReader::new(output);
-            while let Some(line) = next_line(&mut output).transpose() {
-                let is_last = line.is_err();
-                if sender.send(line).is_err() || is_last {
-                    return;
-                }
-            }
-        });
-        Ok(Self { child, input, lines, asked: 0, broken: false })
+        let (questions, asked) = channel();
+        let taken = Arc::new(AtomicU64::new(0));
+        // It may stop reading in the middle of a question, and may answer before its end.
+        let (count, deaf) = (Arc::clone(&taken), sender.clone());
+        std::thread::spawn(move || write(input, &asked, &count, &deaf));
+        std::thread::spawn(move || read(output, &sender));
+        Ok(Self { child, questions, taken, lines, asked: 0, patience: PATIENCE, broken: false })
+    }
+
+    /// Its processes.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        Group(Pid::from_child(&self.child))
     }
 
     fn ask(&mut self, op: &str, input: &Value) -> Result<Answer, String> {
@@ -106,13 +131,16 @@ impl Command {
         let question = Question { id: self.asked, op: op.to_owned(), input: input.clone() };
         let mut line = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
         line.push(b'\n');
-        let sent = self.input.write_all(&line).and_then(|()| self.input.flush());
-        sent.map_err(|error| format!("it takes no questions any more: {error}"))?;
-        let answer = self.lines.recv_timeout(PATIENCE).map_err(|error| match error {
-            RecvTimeoutError::Timeout => format!("no answer within {} s", PATIENCE.as_secs()),
-            RecvTimeoutError::Disconnected => "it ended without an answer".to_owned(),
-        })?;
-        let text = answer.map_err(|error| format!("its answer cannot be read: {error}"))?;
+        // Where nobody writes it any more, the reason is waiting.
+        _ = self.questions.send(line);
+        let seconds = self.patience.as_secs_f64();
+        let text = self.lines.recv_timeout(self.patience).map_err(|error| match error {
+            RecvTimeoutError::Disconnected => ENDED.to_owned(),
+            RecvTimeoutError::Timeout if self.taken.load(Ordering::Relaxed) < self.asked => {
+                format!("it did not read the question within {seconds} s")
+            }
+            RecvTimeoutError::Timeout => format!("no answer within {seconds} s"),
+        })??;
         let line: Line = serde_json::from_str(&text).map_err(|error| {
             format!("its answer is not as it should be: {error}: {}", cut(&text))
         })?;
@@ -126,6 +154,42 @@ impl Command {
                 Ok(Answer::Refused { code, message: message.unwrap_or_default(), at })
             }
             _ => Err(format!("it should answer with either ok or error: {}", cut(&text))),
+        }
+    }
+}
+
+/// Why there is no answer of what has ended.
+const ENDED: &str = "it ended without an answer";
+
+/// Writes questions, until it takes none any more.
+fn write(
+    mut input: ChildStdin,
+    questions: &Receiver<Vec<u8>>,
+    taken: &AtomicU64,
+    lines: &SyncSender<Result<String, String>>,
+) {
+    for question in questions {
+        if let Err(error) = input.write_all(&question).and_then(|()| input.flush()) {
+            // Nobody may wait for it.
+            _ = lines.send(Err(format!("it takes no questions any more: {error}")));
+            return;
+        }
+        taken.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Reads lines, until its output ends or nobody waits for them.
+fn read(output: ChildStdout, lines: &SyncSender<Result<String, String>>) {
+    let mut output = BufReader::new(output);
+    loop {
+        let line = match next_line(&mut output) {
+            Ok(Some(line)) => Ok(line),
+            Ok(None) => Err(ENDED.to_owned()),
+            Err(error) => Err(format!("its answer cannot be read: {error}")),
+        };
+        let is_last = line.is_err();
+        if lines.send(line).is_err() || is_last {
+            return;
         }
     }
 }
@@ -170,15 +234,17 @@ impl Implementation for Command {
 
 impl Command {
     fn end(&mut self) {
-        // It may have ended by itself.
-        _ = self.child.kill();
+        // Before it is waited for: its id is its own until then.
+        self.group().kill();
         _ = self.child.wait();
     }
 }
 
 impl Drop for Command {
     fn drop(&mut self) {
-        self.end();
+        if !self.broken {
+            self.end();
+        }
     }
 }
 
@@ -216,6 +282,36 @@ mod tests {
         assert!(command.child.try_wait().unwrap().is_some(), "it is killed");
         let why = command.answer("name", &json!({})).unwrap_err();
         assert_eq!(why, "not asked: it failed before");
+    }
+
+    #[test]
+    fn a_command_that_does_not_read_a_large_question_is_left() {
+        let mut command = Command::start("sleep 60").unwrap();
+        command.patience = Duration::from_millis(100);
+        let question = json!({"text": "x".repeat(1 << 20)}); // more than a pipe holds
+        let why = command.answer("name", &question).unwrap_err();
+        assert_eq!(why, "it did not read the question within 0.1 s");
+        assert!(command.child.try_wait().unwrap().is_some(), "it is killed");
+    }
+
+    #[test]
+    fn an_answer_may_come_before_the_end_of_its_question() {
+        let line = r#"sh -c "echo '{\"id\":1,\"ok\":{}}'; exec sleep 60""#;
+        let mut command = Command::start(line).unwrap();
+        let question = json!({"text": "x".repeat(1 << 20)});
+        assert_eq!(command.answer("name", &question), Ok(Answer::Ok(json!({}))));
+        command.patience = Duration::from_millis(100);
+        assert!(command.answer("name", &json!({})).unwrap_err().starts_with("it did not read"));
+    }
+
+    #[test]
+    fn what_a_command_started_ends_with_it() {
+        let mut command = Command::start("sh -c 'sleep 60 & read question; wait'").unwrap();
+        command.patience = Duration::from_millis(100);
+        assert_eq!(command.answer("name", &json!({})).unwrap_err(), "no answer within 0.1 s");
+        // Its output ends when the last that holds it has.
+        let end = command.lines.recv_timeout(Duration::from_secs(20));
+        assert_eq!(end, Ok(Err(ENDED.to_owned())));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod tokens;
 pub mod values;
 pub mod vectors;
 
-pub use command::Command;
+pub use command::{Command, Group};
 pub use ours::Ours;
 pub use run::{Answer, Implementation, Outcome, Report, run};
 pub use vectors::{Case, Part, VectorError, load};

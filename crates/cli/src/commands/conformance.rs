@@ -11,6 +11,7 @@ use skep_conformance::{Command, Implementation, Ours, Report, load, run};
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::output::{Output, table};
+use crate::passing::Started;
 
 /// Hold an implementation of the standard against its vectors
 ///
@@ -78,8 +79,9 @@ impl Conformance {
         let report = match &self.r#impl {
             None => run(&parts, &mut Ours),
             Some(line) => {
-                let command = Command::start(line).context(|| format!("can't start '{line}'"));
-                run(&parts, &mut command?)
+                let start = || Command::start(line).context(|| format!("can't start '{line}'"));
+                let (_ends_too, mut command) = Started::by(start, Command::group)?;
+                run(&parts, &mut command)
             }
         };
         let answer = Answer::of(report, clock.elapsed().as_secs_f64());
