@@ -5,6 +5,7 @@ pub(crate) mod held;
 mod json_schema;
 mod schema;
 mod shape;
+mod syntax;
 
 pub use json_schema::{manifest_schema, source_schema};
 pub use schema::FORMATS;
@@ -248,10 +249,10 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
         return Err(found.sorted());
     }
     let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        found.add(Code::Syntax, error.span().unwrap_or(0..0), error.message().to_owned(), None);
-    }
-    if !found.list.is_empty() {
+    if !errors.is_empty() {
+        for syntax::Mistake { at, message, hint } in syntax::mistakes(text) {
+            found.add(Code::Syntax, at..at, message, hint);
+        }
         return Err(found.sorted());
     }
     for Later { at, why } in toml_1_0::later(text) {

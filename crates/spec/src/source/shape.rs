@@ -123,7 +123,10 @@ impl Walk<'_, '_> {
                 continue; // the author's own, not ours
             }
             let Some(key) = keys.iter().find(|key| key.name == text) else {
-                meant.extend(self.unknown(path, name.span(), text, keys));
+                if let Some(key) = self.unknown(path, name.span(), text, keys) {
+                    meant.push(key.name);
+                    self.misnamed(&join(path, text), value, &key.shape);
+                }
                 continue;
             };
             if let Some(value) = self.value(&join(path, text), value, &key.shape) {
@@ -149,7 +152,7 @@ impl Walk<'_, '_> {
         span: Range<usize>,
         text: &str,
         keys: &'static [Key],
-    ) -> Option<&'static str> {
+    ) -> Option<&'static Key> {
         let names = keys.iter().map(|key| key.name);
         let near = nearest(text, names.clone());
         let hint = match near {
@@ -158,7 +161,19 @@ impl Walk<'_, '_> {
         };
         let place = if path.is_empty() { String::new() } else { format!(" in [{path}]") };
         self.found.add(Code::UnknownKey, span, format!("unknown key '{text}'{place}"), Some(hint));
-        near
+        keys.iter().find(|key| Some(key.name) == near)
+    }
+
+    /// A table with a wrong name is held against the one that was meant, for the mistakes in it.
+    fn misnamed(&mut self, path: &str, value: &Spanned<DeValue<'_>>, shape: &'static Shape) {
+        let is_table = matches!(
+            (shape, value.get_ref()),
+            (Shape::Table(_) | Shape::Named(..), DeValue::Table(_))
+                | (Shape::List(Shape::Table(_)), DeValue::Array(_))
+        );
+        if is_table {
+            self.value(path, value, shape);
+        }
     }
 
     fn value(

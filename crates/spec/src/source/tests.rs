@@ -116,6 +116,86 @@ fn what_is_not_toml_is_refused_where_it_breaks() {
 }
 
 #[test]
+fn a_table_with_a_wrong_name_is_looked_into() {
+    let text = r#"
+spec = "1.0"
+[packag]
+name = "exec"
+version = "1.0.0"
+licence = "Apache-2.0"
+[object.exec]
+sources = ["exec.bpf.c"]
+[programs.exec]
+optional = "yes"
+[param.limit]
+type = "uint"
+defalt = 1.5
+[[tests]]
+run = "true"
+expect = { outptu = 5 }
+"#;
+    insta::assert_snapshot!(mistakes(text), @"
+    3:2: unknown key 'packag'; did you mean 'package'?
+    4:8: 'exec' is not a package name: it should be publisher/name
+    6:1: unknown key 'licence' in [packag]; did you mean 'license'?
+    9:1: [programs.exec] has no 'function'
+    9:2: unknown key 'programs'; did you mean 'program'?
+    10:12: 'programs.exec.optional' should be true or false, not a string
+    13:1: unknown key 'defalt' in [param.limit]; did you mean 'default'?
+    14:3: unknown key 'tests'; did you mean 'test'?
+    16:12: unknown key 'outptu' in [tests[0].expect]; did you mean 'output'?
+    ");
+}
+
+#[test]
+fn a_bracket_that_nothing_closes_is_one_mistake() {
+    let text = r#"
+spec = "1.0"
+[package]
+name = "acme/exec"
+version = = "1.0.0" = 2
+license = Apache
+[object.exec]
+sources = [
+  "exec.bpf.c",
+  "other.bpf.c",
+
+[program.exec]  # the comma does not hide it
+function = "on_exec"
+[alternatives.way]
+try = [["exec"], ["exec"]
+otherwise = "skip"
+[param.n]
+type = "uint
+[map.events]
+fields = { a = "sum"
+rename = { b = "c" }
+key = """
+[not.a.table]
+a = 1
+"""
+[test]
+run = [ """
+a = [
+b = 3""", true
+"#;
+    insta::assert_snapshot!(mistakes(text), @r#"
+    5:11: extra `=`, expected nothing
+    6:11: string values must be quoted, expected literal string
+    8:11: this array is not closed, expected `]`; put a ] before line 12
+    15:7: this array is not closed, expected `]`; put a ] before line 16
+    18:13: invalid basic string, expected `"`
+    20:10: this inline table is not closed, expected `}`; put a } before line 21
+    27:7: this array is not closed, expected `]`
+    "#);
+    // Its lines look like tables and keys, and are none.
+    let fine = "x = [\n[true],\n['a'],\n[\"b\"]\n,\n\"\"\"\n[c]\nd = 1\n\"\"\"\n]\n";
+    insta::assert_snapshot!(mistakes(&format!("{fine}y = = 1\n")), @"11:5: extra `=`, expected nothing");
+    let many = "x = [\n".repeat(40_000);
+    assert_eq!(parse(&many).expect_err("it should be refused").len(), 32);
+}
+
+#[test]
 fn paths_stay_in_the_folder_and_large_integers_stay_whole() {
     let escape = LEAST.replace("exec.bpf.c", "../../etc/passwd");
     insta::assert_snapshot!(mistakes(&escape), @"8:12: '../../etc/passwd' should be a path inside the package's folder, without ..");
