@@ -109,6 +109,10 @@ const fn in_words(reach: Reach) -> (Severity, &'static str) {
         Power::WritesKernelMemory => (Changes, "Changes what the kernel hands it"),
         Power::DecidesAccess => (Changes, "May forbid what processes ask the kernel to do"),
         Power::SendsSignals => (Changes, "Sends signals to processes, may end them"),
+        Power::ChangesFiles => {
+            (Changes, "Closes files of processes, or changes attributes of files")
+        }
+        Power::SchedulesTasks => (Changes, "Decides which tasks run, when and on which processor"),
         Power::ControlsTraffic => (Changes, "May drop, change or redirect network traffic"),
         Power::ControlsCgroups => {
             (Changes, "May refuse or change what the processes of a group ask for")
@@ -116,6 +120,8 @@ const fn in_words(reach: Reach) -> (Severity, &'static str) {
         Power::InjectsInput => (Changes, "Presses keys and moves pointers"),
         Power::ReadsUserMemory => (Reads, "Reads the memory of processes"),
         Power::ReadsKernelMemory => (Reads, "Reads any memory of the kernel"),
+        Power::ReadsFiles => (Reads, "Reads names of files and digests of their contents"),
+        Power::ReadsStacks => (Reads, "Reads call stacks of the kernel and of processes"),
         Power::CallsKernelFunctions => {
             (Reads, "Calls functions of the kernel that are not part of its fixed interface")
         }

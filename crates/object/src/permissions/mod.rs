@@ -56,6 +56,10 @@ pub enum Power {
     DecidesAccess,
     /// Sends signals to processes.
     SendsSignals,
+    /// Closes files of the process that runs it (`sys_close`), or changes their extended attributes.
+    ChangesFiles,
+    /// Decides which tasks run, when and on which processor (sched_ext).
+    SchedulesTasks,
     /// May drop, change or redirect packets, or refuse connections.
     ControlsTraffic,
     /// Refuses and changes what processes of cgroups ask for: system calls by files, sysctls, devices.
@@ -66,6 +70,10 @@ pub enum Power {
     ReadsUserMemory,
     /// Reads any kernel memory.
     ReadsKernelMemory,
+    /// Reads names of files, their extended attributes and digests of their contents.
+    ReadsFiles,
+    /// Reads call stacks and branches, of the kernel and of processes.
+    ReadsStacks,
     /// Calls kernel functions, which are not a stable interface.
     CallsKernelFunctions,
     /// Sees packets.
@@ -128,11 +136,15 @@ impl fmt::Display for Power {
             Self::WritesKernelMemory => "writes what the kernel hands it",
             Self::DecidesAccess => "decides about permissions",
             Self::SendsSignals => "sends signals to processes",
+            Self::ChangesFiles => "closes files of processes, or changes attributes of files",
+            Self::SchedulesTasks => "decides which tasks run, when and where",
             Self::ControlsTraffic => "may drop, change or redirect network traffic",
             Self::ControlsCgroups => "may refuse or change actions of processes in a cgroup",
             Self::InjectsInput => "presses keys and moves pointers",
             Self::ReadsUserMemory => "reads the memory of processes",
             Self::ReadsKernelMemory => "reads kernel memory",
+            Self::ReadsFiles => "reads names of files and digests of their contents",
+            Self::ReadsStacks => "reads call stacks of the kernel and of processes",
             Self::CallsKernelFunctions => "calls kernel functions",
             Self::ReadsTraffic => "sees network traffic",
             Self::Observes => "observes the system",

@@ -68,7 +68,7 @@ const PACKETS: &[&str] = &[
 /// Every power, the gravest first. Formats of `snprintf` and the like read strings at any address (`%pks`, `%pus`); typed hooks
 /// follow pointers without a helper.
 #[rustfmt::skip]
-pub const TABLE: [Row; 17] = [
+pub const TABLE: [Row; 21] = [
     row(Power::Unknown),
     Row {
         helpers: &["sys_bpf"],
@@ -104,6 +104,31 @@ pub const TABLE: [Row; 17] = [
         helpers: &["send_signal", "send_signal_thread"],
         kfuncs: &["bpf_send_signal_task"],
         ..row(Power::SendsSignals)
+    },
+    Row {
+        helpers: &["sys_close"],
+        kfuncs: &[
+            "bpf_remove_dentry_xattr", "bpf_remove_dentry_xattr_locked", "bpf_set_dentry_xattr",
+            "bpf_set_dentry_xattr_locked",
+        ],
+        ..row(Power::ChangesFiles)
+    },
+    Row {
+        kfuncs: &[
+            "__scx_bpf_dsq_insert_vtime", "__scx_bpf_select_cpu_and", "scx_bpf_consume",
+            "scx_bpf_cpuperf_set", "scx_bpf_create_dsq", "scx_bpf_destroy_dsq", "scx_bpf_dispatch",
+            "scx_bpf_dispatch_cancel", "scx_bpf_dispatch_from_dsq",
+            "scx_bpf_dispatch_from_dsq_set_slice", "scx_bpf_dispatch_from_dsq_set_vtime",
+            "scx_bpf_dispatch_vtime", "scx_bpf_dispatch_vtime_from_dsq", "scx_bpf_dsq_insert",
+            "scx_bpf_dsq_insert_vtime", "scx_bpf_dsq_move", "scx_bpf_dsq_move_set_slice",
+            "scx_bpf_dsq_move_set_vtime", "scx_bpf_dsq_move_to_local", "scx_bpf_dsq_move_vtime",
+            "scx_bpf_error_bstr", "scx_bpf_exit_bstr", "scx_bpf_kick_cpu", "scx_bpf_pick_any_cpu",
+            "scx_bpf_pick_any_cpu_node", "scx_bpf_pick_idle_cpu", "scx_bpf_pick_idle_cpu_node",
+            "scx_bpf_reenqueue_local", "scx_bpf_select_cpu_and", "scx_bpf_select_cpu_dfl",
+            "scx_bpf_task_set_dsq_vtime", "scx_bpf_task_set_slice",
+            "scx_bpf_test_and_clear_cpu_idle",
+        ],
+        ..row(Power::SchedulesTasks)
     },
     Row {
         hooks: PACKETS,
@@ -166,15 +191,32 @@ pub const TABLE: [Row; 17] = [
             "bpf_get_file_xattr", "bpf_get_kmem_cache", "bpf_get_task_exe_file", "bpf_iter_css_new",
             "bpf_iter_css_next", "bpf_iter_css_task_new", "bpf_iter_css_task_next",
             "bpf_iter_dmabuf_new", "bpf_iter_dmabuf_next", "bpf_iter_kmem_cache_new",
-            "bpf_iter_kmem_cache_next", "bpf_iter_task_new", "bpf_iter_task_next",
-            "bpf_iter_task_vma_new", "bpf_iter_task_vma_next", "bpf_path_d_path",
-            "bpf_probe_read_kernel_dynptr", "bpf_probe_read_kernel_str_dynptr", "bpf_rdonly_cast",
-            "bpf_strcasecmp", "bpf_strchr", "bpf_strchrnul", "bpf_strcmp", "bpf_strcspn",
-            "bpf_stream_vprintk_impl", "bpf_strlen", "bpf_strnchr", "bpf_strnlen", "bpf_strnstr",
-            "bpf_strrchr", "bpf_strspn", "bpf_strstr", "bpf_task_acquire", "bpf_task_from_pid",
-            "bpf_task_from_vpid", "bpf_task_get_cgroup1",
+            "bpf_iter_kmem_cache_next", "bpf_iter_scx_dsq_new", "bpf_iter_scx_dsq_next",
+            "bpf_iter_task_new", "bpf_iter_task_next", "bpf_iter_task_vma_new",
+            "bpf_iter_task_vma_next", "bpf_path_d_path", "bpf_probe_read_kernel_dynptr",
+            "bpf_probe_read_kernel_str_dynptr", "bpf_rdonly_cast", "bpf_strcasecmp", "bpf_strchr",
+            "bpf_strchrnul", "bpf_strcmp", "bpf_strcspn", "bpf_stream_vprintk_impl", "bpf_strlen",
+            "bpf_strnchr", "bpf_strnlen", "bpf_strnstr", "bpf_strrchr", "bpf_strspn", "bpf_strstr",
+            "bpf_task_acquire", "bpf_task_from_pid", "bpf_task_from_vpid", "bpf_task_get_cgroup1",
+            "scx_bpf_cpu_curr", "scx_bpf_cpu_rq", "scx_bpf_dsq_peek", "scx_bpf_dump_bstr",
+            "scx_bpf_error_bstr", "scx_bpf_exit_bstr", "scx_bpf_locked_rq", "scx_bpf_task_cgroup",
         ],
         ..row(Power::ReadsKernelMemory)
+    },
+    Row {
+        helpers: &["d_path", "ima_file_hash", "ima_inode_hash"],
+        kfuncs: &[
+            "bpf_get_dentry_xattr", "bpf_get_file_xattr", "bpf_get_fsverity_digest",
+            "bpf_path_d_path",
+        ],
+        ..row(Power::ReadsFiles)
+    },
+    Row {
+        helpers: &[
+            "get_branch_snapshot", "get_stack", "get_stackid", "get_task_stack",
+            "read_branch_records",
+        ],
+        ..row(Power::ReadsStacks)
     },
     row(Power::CallsKernelFunctions),
     Row {
@@ -216,11 +258,11 @@ pub const QUIET: &[&str] = &[
     "bpf_dynptr_slice_rdwr", "bpf_iter_bits_destroy", "bpf_iter_bits_new", "bpf_iter_bits_next",
     "bpf_iter_css_destroy", "bpf_iter_css_task_destroy", "bpf_iter_dmabuf_destroy",
     "bpf_iter_kmem_cache_destroy", "bpf_iter_num_destroy", "bpf_iter_num_new", "bpf_iter_num_next",
-    "bpf_iter_task_destroy", "bpf_iter_task_vma_destroy", "bpf_key_put", "bpf_list_back",
-    "bpf_list_front", "bpf_list_pop_back", "bpf_list_pop_front", "bpf_list_push_back_impl",
-    "bpf_list_push_front_impl", "bpf_local_irq_restore", "bpf_local_irq_save",
-    "bpf_lookup_system_key", "bpf_lookup_user_key", "bpf_map_sum_elem_count", "bpf_obj_drop_impl",
-    "bpf_obj_new_impl", "bpf_percpu_obj_drop_impl", "bpf_percpu_obj_new_impl",
+    "bpf_iter_scx_dsq_destroy", "bpf_iter_task_destroy", "bpf_iter_task_vma_destroy", "bpf_key_put",
+    "bpf_list_back", "bpf_list_front", "bpf_list_pop_back", "bpf_list_pop_front",
+    "bpf_list_push_back_impl", "bpf_list_push_front_impl", "bpf_local_irq_restore",
+    "bpf_local_irq_save", "bpf_lookup_system_key", "bpf_lookup_user_key", "bpf_map_sum_elem_count",
+    "bpf_obj_drop_impl", "bpf_obj_new_impl", "bpf_percpu_obj_drop_impl", "bpf_percpu_obj_new_impl",
     "bpf_preempt_disable", "bpf_preempt_enable", "bpf_put_file", "bpf_rbtree_add_impl",
     "bpf_rbtree_first", "bpf_rbtree_left", "bpf_rbtree_remove", "bpf_rbtree_right",
     "bpf_rbtree_root", "bpf_rcu_read_lock", "bpf_rcu_read_unlock", "bpf_refcount_acquire_impl",
@@ -229,7 +271,13 @@ pub const QUIET: &[&str] = &[
     "bpf_task_release", "bpf_task_under_cgroup", "bpf_task_work_schedule_resume_impl",
     "bpf_task_work_schedule_signal_impl", "bpf_throw", "bpf_verify_pkcs7_signature", "bpf_wq_init",
     "bpf_wq_set_callback_impl", "bpf_wq_start", "bpf_xdp_xfrm_state_release", "cgroup_rstat_flush",
-    "cgroup_rstat_updated", "css_rstat_flush", "css_rstat_updated",
+    "cgroup_rstat_updated", "css_rstat_flush", "css_rstat_updated", "scx_bpf_cpu_node",
+    "scx_bpf_cpuperf_cap", "scx_bpf_cpuperf_cur", "scx_bpf_dispatch_nr_slots",
+    "scx_bpf_dsq_nr_queued", "scx_bpf_events", "scx_bpf_get_idle_cpumask",
+    "scx_bpf_get_idle_cpumask_node", "scx_bpf_get_idle_smtmask", "scx_bpf_get_idle_smtmask_node",
+    "scx_bpf_get_online_cpumask", "scx_bpf_get_possible_cpumask", "scx_bpf_now",
+    "scx_bpf_nr_cpu_ids", "scx_bpf_nr_node_ids", "scx_bpf_put_cpumask", "scx_bpf_put_idle_cpumask",
+    "scx_bpf_task_cpu", "scx_bpf_task_running",
 ];
 
 #[cfg(test)]
