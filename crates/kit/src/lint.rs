@@ -1,10 +1,13 @@
 //! What is allowed in a `skep.toml` and better otherwise: rules with stable names.
 
+mod permissions;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
 use skep_object::{Facts, MapKind, MapOrigin};
+use skep_spec::life::Writers;
 use skep_spec::manifest::{OutputKind, Param};
 use skep_spec::param::{Value, references};
 use skep_spec::source::{Source, place};
@@ -22,12 +25,14 @@ pub enum Rule {
     MissingUpgrade,
     /// A permission that the code does not use.
     UnneededPermission,
-    /// A permission for everything.
+    /// A permission for everything, or for far more than the code needs.
     WidePermission,
     /// A map whose size an operator may set without a limit.
     UnboundedMap,
     /// A map that asks to be pinned under its name, which no node does.
     PinnedMap,
+    /// What the manifest says of a map's writers is not what the code does.
+    FalseWriters,
     /// A name with both `-` and `_`.
     StyleName,
     /// A summary that is a sentence, or long.
@@ -36,7 +41,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::MissingSummary,
         Self::MissingDoc,
         Self::MissingPermissions,
@@ -45,6 +50,7 @@ impl Rule {
         Self::WidePermission,
         Self::UnboundedMap,
         Self::PinnedMap,
+        Self::FalseWriters,
         Self::StyleName,
         Self::StyleSummary,
     ];
@@ -61,6 +67,7 @@ impl Rule {
             Self::WidePermission => "wide-permission",
             Self::UnboundedMap => "unbounded-map",
             Self::PinnedMap => "pinned-map",
+            Self::FalseWriters => "false-writers",
             Self::StyleName => "style-name",
             Self::StyleSummary => "style-summary",
         }
@@ -101,6 +108,7 @@ pub fn lint(text: &str, source: &Source, facts: &[Facts]) -> Vec<Finding> {
     lint.params();
     lint.permissions();
     lint.maps();
+    lint.writers();
     lint.names();
     lint.found.sort_by_key(|finding| (finding.line, finding.column, finding.rule));
     lint.found
@@ -142,47 +150,6 @@ impl Lint<'_> {
         }
     }
 
-    fn permissions(&mut self) {
-        let Some(permissions) = &self.source.permissions else {
-            let message = "there are no [permissions]: 'skep pack' shows those that cover the code";
-            return self.add(Rule::MissingPermissions, &[], message.to_owned());
-        };
-        for (key, list) in [
-            ("hooks", &permissions.hooks),
-            ("helpers", &permissions.helpers),
-            ("kfuncs", &permissions.kfuncs),
-        ] {
-            for entry in list {
-                let path = ["permissions", key];
-                if entry == "*" {
-                    let message = format!("{key} allows everything: name what the code needs");
-                    self.add(Rule::WidePermission, &path, message);
-                } else if !self.facts.is_empty() && !self.is_used(key, entry) {
-                    let message = format!("{key} allows '{entry}', which no program uses");
-                    self.add(Rule::UnneededPermission, &path, message);
-                }
-            }
-        }
-    }
-
-    /// Whether a permission covers anything of the code, at the targets that the manifest gives.
-    fn is_used(&self, key: &str, entry: &String) -> bool {
-        let alone = std::slice::from_ref(entry);
-        let covers = |name: &String| skep_spec::permission::covers_name(alone, name);
-        let given =
-            || self.source.program.values().filter_map(|own| own.target.as_ref()?.parse().ok());
-        let covers_hook = |hook: &_| skep_spec::permission::covers_hook(alone, hook);
-        let mut programs = self.facts.iter().flat_map(|facts| &facts.programs);
-        match key {
-            "hooks" => {
-                programs.any(|program| covers_hook(&program.target))
-                    || given().any(|hook| covers_hook(&hook))
-            }
-            "helpers" => programs.any(|program| program.helpers.iter().any(covers)),
-            _ => programs.any(|program| program.kfuncs.iter().any(covers)),
-        }
-    }
-
     fn maps(&mut self) {
         let source = self.source;
         for (name, map) in &source.map {
@@ -217,6 +184,25 @@ impl Lint<'_> {
                     "the map '{name}' keeps numbers and [map.{name}] does not say what an upgrade does: keep, migrate or reset"
                 );
                 self.add(Rule::MissingUpgrade, &["map", &name], message);
+            }
+        }
+    }
+
+    /// What `writers` claims, of maps that the objects have.
+    fn writers(&mut self) {
+        let source = self.source;
+        for (name, map) in &source.map {
+            let Some(claim) = map.writers.as_deref() else { continue };
+            let having = self.facts.iter().filter(|facts| facts.map(name).is_some());
+            let Some(found) = having.map(|facts| facts.writers(name)).max() else { continue };
+            let (word, does) = match found {
+                Writers::None => ("none", "no program writes it"),
+                Writers::Atomic => ("atomic", "the code writes it atomically"),
+                Writers::Plain | Writers::PlainPerCpu => ("plain", "the code writes it plainly"),
+            };
+            if claim != word {
+                let message = format!("[map.{name}] says writers = \"{claim}\", and {does}");
+                self.add(Rule::FalseWriters, &["map", name, "writers"], message);
             }
         }
     }
@@ -304,6 +290,40 @@ hooks = ["*"]
         12:1: [map.flights] is as large as the parameter 'most_in-flight' says, which has no range (unbounded-map)
         17:1: hooks allows everything: name what the code needs (wide-permission)
         ");
+    }
+
+    /// Of the programs of a vector.
+    #[test]
+    fn what_allows_far_more_than_the_code_needs_is_found() {
+        let elf = include_bytes!("../../../spec/vectors/files/objects/touch.o");
+        let facts = [Facts::parse(elf).unwrap()];
+        let found = |more: &str| {
+            let text = format!(
+                "spec = \"1.0\"\n[package]\nname = \"a/b\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
+                 [object.o]\nsources = [\"o.c\"]\n{more}"
+            );
+            let source = skep_spec::source::parse(&text).unwrap();
+            let rules = [Rule::WidePermission, Rule::FalseWriters];
+            let found = lint(&text, &source, &facts).into_iter();
+            let found = found.filter(|finding| rules.contains(&finding.rule));
+            found.map(|finding| finding.to_string()).collect::<Vec<_>>().join("\n")
+        };
+        let wide = "[permissions]\nhooks = [\"t*\", \"xdp\", \"kprobe/vfs_*\"]\n\
+                    helpers = [\"map_*\", \"ringbuf_*\", \"g*\"]\nmap-memory = \"900GiB\"\n";
+        insta::assert_snapshot!(found(wide), @"
+        9:1: hooks allows 't*', and so 'tp_btf' too, which reads kernel memory, as no program does: name what the code needs (wide-permission)
+        10:1: helpers allows 'g*', and so 'get_current_task_btf' too, which reads kernel memory, as no program does: name what the code needs (wide-permission)
+        11:1: map-memory allows 900GiB, and all maps together take 28720 bytes (wide-permission)
+        ");
+        assert_eq!(found("[permissions]\nhooks = [\"tracepoint\"]\nmap-memory = \"16MiB\"\n"), "");
+        let claims = "[map.counts]\nwriters = \"none\"\n[map.totals]\nwriters = \"atomic\"\n\
+                      [map.events]\nwriters = \"plain\"\n[map.nowhere]\nwriters = \"plain\"\n";
+        insta::assert_snapshot!(found(claims), @r#"
+        9:1: [map.counts] says writers = "none", and the code writes it atomically (false-writers)
+        11:1: [map.totals] says writers = "atomic", and the code writes it plainly (false-writers)
+        13:1: [map.events] says writers = "plain", and no program writes it (false-writers)
+        "#);
+        assert_eq!(found("[map.counts]\nwriters = \"atomic\"\n"), "");
     }
 
     #[test]
