@@ -165,6 +165,11 @@ impl State {
         self.slots = (-64..0).map(|slot| (slot * 8, any)).collect();
     }
 
+    /// Registers and slots.
+    pub(super) fn size(&self) -> usize {
+        self.regs.len() + self.slots.len()
+    }
+
     /// Takes in another state; whether that changed anything.
     pub(super) fn join(&mut self, other: &Self) -> bool {
         let mut changed = false;

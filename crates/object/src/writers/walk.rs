@@ -1,31 +1,29 @@
 //! Walks over a program's functions until nothing new is found.
 
-use std::collections::btree_map::Entry;
+mod calls;
+mod ways;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::helpers::{
-    CHANGES, FOR_EACH, LOOKUP_PERCPU, LOOKUPS, LOOP, PUSH, TIMER_SET_CALLBACK, UPDATE,
-    filled_argument,
-};
+use self::ways::Ways;
 use super::state::{Address, Held, Stack, State};
 use super::{Map, Writers};
 use crate::btf_ext::RelocationInfo;
 use crate::calls::{Code, Function, Reference};
 use crate::flow::{InsnSet, target, targets};
 use crate::guard::fetches;
-use crate::helper;
 use crate::insn::{CALL, CALLX, EXIT, GOTOX, INSN_BYTES, Insn, JA, JA32, LD_IMM64, class};
 
 const BPF_NOEXIST: i32 = 1;
 /// What joining two states costs, in instructions.
 const MERGE_COST: usize = 16;
-/// Most jump targets of one function whose states are kept.
-const MOST_STATES: usize = 20_000;
 
 /// One program.
 pub(super) struct Walk<'a> {
     code: &'a Code<'a>,
     maps: &'a [Map],
+    /// Of all maps of the object.
+    names: &'a BTreeSet<String>,
     budget: &'a mut usize,
     written: Vec<Writers>,
     /// Maps that entries are taken out of, one bit each.
@@ -79,11 +77,17 @@ struct Known {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(code: &'a Code<'a>, maps: &'a [Map], budget: &'a mut usize) -> Self {
+    pub(super) fn new(
+        code: &'a Code<'a>,
+        maps: &'a [Map],
+        names: &'a BTreeSet<String>,
+        budget: &'a mut usize,
+    ) -> Self {
         let written = vec![Writers::None; maps.len()];
         Self {
             code,
             maps,
+            names,
             budget,
             written,
             deleted: 0,
@@ -230,8 +234,11 @@ impl<'a> Walk<'a> {
     }
 
     fn bit(&self, name: &str) -> u64 {
-        let at = self.maps.iter().position(|map| map.name == name);
-        at.map_or(u64::MAX, |at| 1 << at)
+        match self.maps.iter().position(|map| map.name == name) {
+            Some(at) => 1 << at,
+            None if self.names.contains(name) => 0, // another walk tells it apart
+            None => u64::MAX,
+        }
     }
 
     fn store(
@@ -291,111 +298,6 @@ impl<'a> Walk<'a> {
         self.learn(index, |known| known.escapes = true);
     }
 
-    fn call(
-        &mut self,
-        index: usize,
-        reference: Reference<'_>,
-        creates: bool,
-        state: &mut State,
-    ) -> Option<()> {
-        let arguments: [Held; 5] = std::array::from_fn(|n| state.reg(n as u8 + 1));
-        let (result, escapes) = match reference {
-            Reference::Helper(id) => self.helper(id, arguments, creates)?,
-            Reference::Function(callee) => {
-                let known = self.pass(callee, arguments);
-                (known.result.somewhere(), known.escapes)
-            }
-            Reference::Kfunc(_) => {
-                let escapes = self.callbacks(arguments, [passed(arguments); 5])?;
-                arguments.into_iter().for_each(|held| self.write(held, Writers::Plain));
-                (Held::default(), escapes)
-            }
-            Reference::Map { .. }
-            | Reference::Extern { .. }
-            | Reference::Config(_)
-            | Reference::Unknown => return None,
-        };
-        if escapes {
-            self.escape(index, state);
-        }
-        state.set(0, result);
-        (1..=5).for_each(|reg| state.set(reg, Held::default()));
-        Some(())
-    }
-
-    /// What a helper gives back, and whether a callback puts pointers on stacks.
-    fn helper(&mut self, id: u32, arguments: [Held; 5], creates: bool) -> Option<(Held, bool)> {
-        let [first, _, third, ..] = arguments;
-        let maps = first.maps | first.values; // an inner map stands for the outer
-        let (none, value) = (Held::default(), Held::value_of(maps));
-        let mut passed = [passed(arguments); 5];
-        match id {
-            UPDATE if creates => self.write(value, Writers::Atomic),
-            UPDATE => self.write(value, Writers::Plain),
-            _ if CHANGES.contains(&id) => {
-                self.change(maps);
-                self.deleted |= if id == PUSH { 0 } else { maps };
-            }
-            FOR_EACH => passed = [first, none, value, third, none],
-            LOOP => passed = [none, third, none, none, none],
-            TIMER_SET_CALLBACK => {
-                let value = Held::value_of(first.values);
-                passed = [Held::map(first.values), none, value, none, none];
-            }
-            _ => {}
-        }
-        // What is beyond the kernel's list may do anything.
-        let filled = filled_argument(helper::name(id)?).and_then(|n| arguments.get(n));
-        self.write(filled.copied().unwrap_or_default(), Writers::Plain);
-        let escapes = self.callbacks(arguments, passed)?;
-        if id == LOOKUP_PERCPU {
-            self.changed |= maps & !self.others != 0;
-            self.others |= maps;
-            return Some((Held { others: maps, ..value }, escapes));
-        }
-        let found = || Held { maps: self.inner(maps), ..value };
-        Some((if LOOKUPS.contains(&id) { found() } else { none }, escapes))
-    }
-
-    /// The maps that entries of maps may be.
-    fn inner(&self, maps: u64) -> u64 {
-        let held = self.maps.iter().enumerate().filter(|(at, _)| maps >> at & 1 == 1);
-        held.fold(0, |all, (_, map)| all | map.inner)
-    }
-
-    /// Passes arguments to every function whose address is among those of a call; whether one puts pointers on stacks.
-    fn callbacks(&mut self, arguments: [Held; 5], passed: [Held; 5]) -> Option<bool> {
-        let mut escapes = false;
-        for argument in arguments {
-            match argument.function {
-                Address::No => {}
-                Address::Of(callee) => escapes |= self.pass(callee, passed).escapes,
-                Address::Kept => {
-                    for callee in self.kept.clone() {
-                        escapes |= self.pass(callee, [self.any(); 5]).escapes;
-                    }
-                }
-                Address::Any => return None,
-            }
-        }
-        Some(escapes)
-    }
-
-    /// Passes arguments to a function and tells what is known of it.
-    fn pass(&mut self, callee: usize, arguments: [Held; 5]) -> Known {
-        if let Entry::Vacant(entry) = self.functions.entry(callee) {
-            let arguments = arguments.map(Held::somewhere);
-            entry.insert(Known { arguments, ..Known::default() });
-            self.changed = true;
-        }
-        self.learn(callee, |known| {
-            for (mine, theirs) in known.arguments.iter_mut().zip(arguments) {
-                *mine = mine.join(theirs.somewhere());
-            }
-        });
-        self.functions.get(&callee).copied().unwrap_or_default()
-    }
-
     fn learn(&mut self, function: usize, lesson: impl FnOnce(&mut Known)) {
         let Some(known) = self.functions.get_mut(&function) else { return };
         let before = *known;
@@ -429,42 +331,6 @@ impl<'a> Walk<'a> {
             }
         }
     }
-}
-
-/// Where the code of a function may go on, and what is held there, whichever way it came.
-struct Ways {
-    /// Boxed, since a tree moves its values about.
-    states: BTreeMap<usize, Box<State>>,
-    /// Places whose state has grown since they were last followed.
-    todo: Vec<usize>,
-}
-
-impl Ways {
-    fn from(entry: State) -> Self {
-        Self { states: BTreeMap::from([(0, Box::new(entry))]), todo: vec![0] }
-    }
-
-    fn next(&mut self) -> Option<(usize, State)> {
-        let at = self.todo.pop()?;
-        Some((at, State::clone(self.states.get(&at)?)))
-    }
-
-    /// A way leads to a place; none where there are too many.
-    fn lead(&mut self, to: usize, from: &State) -> Option<()> {
-        let grown = match self.states.get_mut(&to) {
-            Some(state) => state.join(from),
-            None => self.states.insert(to, Box::new(from.clone())).is_none(),
-        };
-        if grown {
-            self.todo.push(to);
-        }
-        (self.states.len() <= MOST_STATES).then_some(())
-    }
-}
-
-/// Anything that a callback may be given by a call with these arguments.
-fn passed(arguments: [Held; 5]) -> Held {
-    Held::any(arguments.iter().any(|held| held.context))
 }
 
 fn arithmetic(state: &mut State, insn: Insn, relocated: bool) {
