@@ -2,7 +2,7 @@
 """A second reader of the standard, written from this folder's text, schemas and values alone.
 Needs Python 3.11 and the package `cryptography`. It speaks the protocol of conformance.md: a question a line.
 """
-import base64, functools, hashlib, io, ipaddress, json, re, struct, sys, tarfile, tomllib, zlib
+import base64, functools, hashlib, ipaddress, itertools, json, re, struct, sys, tomllib, zlib
 from datetime import date, datetime, time, timezone
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 HERE, EXACT, MIB = Path(__file__).parent, 2**53 - 1, 1 << 20
-
 class Refused(Exception): """Its code, and why."""
 
 def need(found, code, why=""):
@@ -24,16 +23,14 @@ def tried(code, action, *given):
     """What an action gives; where it fails, a refusal, or False if there is no code."""
     try:
         return action(*given)
-    except (Refused, ValueError, KeyError, InvalidSignature, zlib.error, tarfile.TarError) as error:
+    except (Refused, ValueError, KeyError, InvalidSignature, zlib.error) as error:
         return need(code is None, code, error) and False
-
 works = lambda action, *given: tried(None, action, *given) is not False
 sha = lambda data: hashlib.sha256(data).hexdigest()
 unbase64 = lambda text: base64.b64decode(text, validate=True)
 
 # JSON as parts 2 and 3 want it; what is no exact integer becomes a float; half of a surrogate pair cannot be encoded
 members = lambda pairs: need(len(dict(pairs)) == len(pairs), "json.duplicate") and dict(pairs)
-
 def load(data, most):
     whole = lambda text: int(text) if text != "-0" and len(text) < 18 and abs(int(text)) <= EXACT else 0.5
     need(len(data) <= most, "json.size")
@@ -44,14 +41,13 @@ def load(data, most):
     except (ValueError, RecursionError) as error:
         raise Refused("json.syntax", error)
     return value
-
-inexact = lambda value: any(isinstance(held, float) for held, _, _ in walk(value))
+inexact = lambda value: any(isinstance(held, float) for held, *_ in walk(value))
 canonical = lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 # The schemas. A pattern of ECMA-262 ends where the text does, and spells the names of groups in another way
 matched = lambda pattern, text: re.search(re.sub(r"\$$", r"\\Z", pattern).replace("(?<", "(?P<"), text)
 KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", type(None): "null",
-         datetime: "string", date: "string", time: "string"}  # the last three of TOML
+         datetime: "moment", date: "moment", time: "moment"}  # these of TOML
 CHECKS = {  # of each keyword the type that it speaks of, and the check
     "type": (object, lambda kinds, value: KINDS.get(type(value), "number") in kinds),
     "required": (dict, lambda keys, value: all(key in value for key in keys)),
@@ -86,6 +82,7 @@ def walk(value, schema={}, level=0):
 def broken(schema, value):
     """The first keyword by which a schema refuses a value or what it holds, or None."""
     for held, shape, _ in walk(value, schema):
+        shape = {**shape, "type": "moment"} if shape.get("format") == "date-time" else shape
         if isinstance(held, dict) and False in [member(shape, key) for key in held]:
             return "additionalProperties"
         for keyword in (word for word in CHECKS if word in shape and isinstance(held, CHECKS[word][0])):
@@ -106,7 +103,6 @@ GRAMMARS = SCHEMAS["names"]["$defs"]
 name = lambda kind, text: hold(GRAMMARS[kind], text) and {}
 tag = lambda version: {"tag": hold(GRAMMARS["version"], version).replace("+", "_")}
 version = lambda tag: {"version": hold(GRAMMARS["version"], tag.replace("_", "+", 1))}
-
 def reference(text):
     found = matched(GRAMMARS["reference"]["pattern"], hold(GRAMMARS["reference"], text))
     return {**found.groupdict(), "path": found["path"] or ""}
@@ -128,7 +124,6 @@ READERS = {  # of each type of parameters what the groups of its pattern mean; n
     "device": lambda major, minor: integer(major, 0, 1 << 12) << 20 | integer(minor, 0, 1 << 20),
     "mac": lambda text: bytes.fromhex(text.replace(":", "")), "cidr": lambda _: None, "cpus": lambda _: None}
 read = lambda kind, text: value_of({"type": kind}, text)
-
 def is_license(text):
     """Puts `#` for each licence, and for what joins two or stands around one, until one is left."""
     need(text.count("(") <= 32, "manifest.value")
@@ -138,15 +133,10 @@ def is_license(text):
         last, text = text, re.sub(r"\( *# *\)|# *(AND|OR) *#", "#", text)
     return text.strip(" ") == "#"
 
-def references(text):
-    """The names of the parameters in a text."""
-    need("${" not in re.sub(PARAMETER, "\0", text), "param.reference")
-    return re.findall(PARAMETER, text)
-
+references = lambda text: need("${" not in re.sub(PARAMETER, "\0", text), "param.reference") and re.findall(PARAMETER, text)
 short = lambda text: need(len(text.encode()) <= 8192, "param.size") and text
 param_substitute = lambda template, values: need(set(references(template)) <= set(values), "param.no-value") and {
-    "text": short(re.sub(PARAMETER, lambda found: values[found[1]], template))}
-
+    "text": short(re.sub(PARAMETER, lambda found: values[found[1]][:8193], template))}
 def known(schema, value):
     """What a reader knows of a manifest, without what is empty and optional; large integers as text."""
     if isinstance(value, list):
@@ -159,10 +149,8 @@ def known(schema, value):
         if shape and (key in schema.get("required", ()) or not empty):
             found[key] = known(shape, value[key])
     return found
-
 resolved = lambda value: {"canonical": canonical(known(SCHEMAS["manifest"], value))}
 manifest_read = lambda text: resolved(read_manifest(text))
-
 def read_manifest(text):
     value = load(text.encode(), MIB)
     need(not inexact(value), "json.number")
@@ -178,10 +166,9 @@ def source_resolve(text, objects={}):
     value = hold(SCHEMAS["skep"], tried("toml.syntax", tomllib.loads, text))
     found = walk(value, SCHEMAS["skep"])
     for held, kind in ((held, shape["x-refers"]) for held, shape, _ in found if "x-refers" in shape):
-        names = references(held) if "$" in kind else [held]
+        names = references(str(held)) if "$" in kind else [held]
         need(set(names) <= set(value.get(kind.strip("${}"), ())), "manifest.reference")
-    programs = value.get("program", {}).values()
-    need(len(value["object"]) == 1 or all("object" in one for one in programs), "manifest.missing")
+    need(len(value["object"]) == 1 or all("object" in one for one in value.get("program", {}).values()), "manifest.missing")
     for one in (one for one in value.get("param", {}).values() if "default" in one):
         text = one["default"] if isinstance(one["default"], str) else json.dumps(one["default"])
         need(works(value_of, one, text), "manifest.value")
@@ -206,8 +193,7 @@ def param_encode(text, size, big_endian=False, **param):
     need(len(found) <= size, "param.size")
     return {"hex": found.ljust(size, b"\0").hex()}
 
-def license_check(license=None, programs=(), helpers=(), kfuncs=()):
-    gpl = VALUES["gpl-only"]
+def license_check(license=None, programs=(), helpers=(), kfuncs=(), gpl=VALUES["gpl-only"]):
     asks = set(programs) & set(gpl["programs"]) or set(helpers) & set(gpl["helpers"]) or kfuncs
     need(license in gpl["licenses"] or not asks, "license.object")
 
@@ -216,11 +202,9 @@ MEDIA, TITLE, ROLE = VALUES["media-types"], "org.opencontainers.image.title", "v
 DOCUMENTS = {"index": "index", "list": "list", "manifest": "image-manifest",
              MEDIA["index"]: "index", MEDIA["manifest"]: "image-manifest"}
 document_read = lambda kind, text: shaped(DOCUMENTS[kind], text.encode()) and {}
-
 def document_write(kind, annotations={}, labels={}, **q):
     notes = dict(sorted({**annotations, **labels}.items()))
-    entry = lambda kind, one, **more: {
-        "mediaType": MEDIA[kind], "digest": one["digest"], "size": one["size"], **more}
+    entry = lambda kind, one, **more: {"mediaType": MEDIA[kind], "digest": one["digest"], "size": one["size"], **more}
     if kind == "config":
         value = {"architecture": q["architecture"], "config": {"Labels": notes}, "os": "linux",
                  "rootfs": {"type": "layers", "diff_ids": q["diff_ids"]}}
@@ -246,29 +230,49 @@ def layer_write(name, data):
     need(re.fullmatch("[!-~]{1,100}", name), "layer.name")
     tar, gz = write_tar([(name, unbase64(data))]), bytes.fromhex("1f8b08000000000000ff")
     for at in range(0, len(tar), 65535):
-        block = tar[at:at + 65535]
-        gz += struct.pack("<BHH", at + 65535 >= len(tar), len(block), len(block) ^ 0xFFFF) + block
+        gz += struct.pack("<BHH", at + 65535 >= len(tar), len(block := tar[at:at + 65535]), len(block) ^ 0xFFFF) + block
     return {"sha256": sha(gz + struct.pack("<II", zlib.crc32(tar), len(tar))), "diff_id": sha(tar)}
 
+def pax(body):
+    """The records of a pax header."""
+    lines = itertools.takewhile(len, body.split(b"\n"))
+    found = [re.fullmatch(rb"(\d+) (?!size=(?!\d+$))([^=]*)=(.*)", line) for line in lines]
+    need(all(one and int(one[1]) == len(one[0]) + 1 for one in found), "layer.tar")
+    return {one[2]: one[3] for one in found}
+
+def files_of(tar, code, extras=""):
+    """Of each file its header, name, size and bytes, and where the next begins; headers of `extras` are of the file behind."""
+    octal = lambda field: int(need(re.fullmatch(rb" *([0-7]+)([ \0].*)?", field, re.S), code)[1], 8)
+    text = lambda field: field.split(b"\0")[0]
+    at, said = 0, {}
+    while (head := tar[at:at + 512]) and (any(head) or len(head) < 512):
+        need(len(head) == 512 and octal(head[148:156]) == sum(head[:148] + head[156:]) + 256, code)
+        kind, size = chr(head[156]), int(said.get(b"size", octal(head[124:136])))
+        path = [text(head[345:500])] * (head[257:263] == b"ustar\0" and head[345] > 0) + [text(head[:100])]
+        body, at = tar[at + 512:][:size], at + 512 + size + -size % 512
+        if kind in extras:
+            need(kind not in said, code)
+            said |= {kind: True} | ({b"path": text(body)} if kind == "L" else pax(body) if kind == "x" else {})
+        else:
+            yield head, said.get(b"path", b"/".join(path)).decode("utf-8", "replace"), size, body, at
+            said = {}
+        need(at <= len(tar), code, "cut off")
+    need(not said, code)
+
 def read_layer(data, most):
-    reader = zlib.decompressobj(31)
+    reader, found = zlib.decompressobj(31), None
     tar = tried("layer.gzip", reader.decompress, data, most + MIB + 1)
     need(len(tar) <= most + MIB, "layer.too-large")
     need(reader.eof, "layer.gzip", "cut off")
     need(not reader.unused_data, "layer.trailing")
-    opened = tried("layer.tar", tarfile.open, None, "r:", io.BytesIO(tar))
-    entries = tried("layer.tar", list, opened)
-    need(all(entry.type in b"0\0" for entry in entries), "layer.not-regular")
-    need(not any(tar[opened.offset:][:512]), "layer.tar")
-    need(len(entries) == 1, "layer.count")
-    name, length, body = entries[0].name, entries[0].size, tar[entries[0].offset_data:][:entries[0].size]
-    need(length <= most, "layer.too-large")
-    need(len(body) == length, "layer.tar")
-    return {"name": name, "sha256": sha(body)}, body
-
+    for head, name, size, body, _ in files_of(tar, "layer.tar", "xLK"):
+        need(head[156] == 48 or head[156] == 0 and name[-1:] != "/", "layer.not-regular")
+        need(found is None, "layer.count")
+        need(size <= most, "layer.too-large")
+        found = {"name": name, "sha256": sha(body)}, body
+    return need(found, "layer.count")
 layer_read = lambda layer, max: read_layer(unbase64(layer), max)[0]
 blob_path = lambda layout, one: Path(layout, "blobs", "sha256", one["digest"][7:])
-
 def blob(layout, one, most=64 * MIB):
     path = blob_path(layout, one)
     need(one.get("size", 0) <= most, "oci.too-large")
@@ -281,14 +285,14 @@ def package_read(layout, digest, arch, **q):
     asked, room, held = reference(q["reference"]), 128 * MIB, set()
     platform = {"architecture": VALUES["architectures"][arch], "os": "linux"}
     index = shaped("index", blob(layout, {"digest": digest}))
-    found = need([one for one in index["manifests"] if one.get("platform") == platform], "oci.no-platform")
+    is_ours = lambda one: platform.items() <= (one.get("platform") or {}).items()
+    found = need([one for one in index["manifests"] if is_ours(one)], "oci.no-platform")
     manifest = shaped("image-manifest", blob(layout, found[0], 4 * MIB))
     need(manifest.get("artifactType") == MEDIA["package"], "oci.not-a-package")
     of = lambda role: [one for one in manifest["layers"] if one.get("annotations", {}).get(ROLE) == role]
     need(len(of("manifest")) == 1 and 1 <= len(of("object")) <= 64, "oci.layers")
     there = lambda one: blob_path(layout, one).exists()
-    for one in filter(there, [manifest["config"]]):
-        blob(layout, one, 4 * MIB)
+    there(manifest["config"]) and blob(layout, manifest["config"], 4 * MIB)
     data = read_layer(blob(layout, of("manifest")[0]), MIB)[1]
     said = read_manifest(data.decode())
     need(said["package"]["name"] == asked["name"], "oci.name")
@@ -298,8 +302,7 @@ def package_read(layout, digest, arch, **q):
         room, held = room - len(elf), held | {sha(elf)}
     objects = {label: one["sha256"].get(arch) for label, one in said["objects"].items()}
     need(set(objects.values()) == held, "oci.object")
-    for one in filter(there, of("readme")[:1]):
-        tried("oci.readme", read_layer(blob(layout, one), MIB)[1].decode)
+    [tried("oci.readme", read_layer(blob(layout, one), MIB)[1].decode) for one in filter(there, of("readme")[:1])]
     return {"manifest": sha(data), "objects": objects}
 
 # Part 6: permissions
@@ -307,7 +310,6 @@ KFUNCS = set(VALUES["quiet-kfuncs"]).union(*(one["kfuncs"] for one in VALUES["po
 covered = lambda given, name: any(name == one or one[-1:] == "*" and name.startswith(one[:-1]) for one in given)
 kind_of = lambda hook, word=re.compile(r"\??([^/.]*)"): VALUES["hook-aliases"].get(word.match(hook)[1], word.match(hook)[1])
 names_of = lambda hook: {kind_of(hook), hook.split(":")[0], hook.split("/")[0]}
-
 def permissions_powers(hooks, helpers, kfuncs, **_):
     kfuncs = {re.sub("(.*[^_])___[^_].*", r"\1", one) for one in kfuncs}
     named = lambda hook: [one["power"] for one in VALUES["powers"] if names_of(hook.removeprefix("?")) & set(one["hooks"])]
@@ -317,7 +319,8 @@ def permissions_powers(hooks, helpers, kfuncs, **_):
                        or set(helpers) & set(one["helpers"]) or kfuncs & set(one["kfuncs"])]}
 
 def permissions_hooks(section, target=None, writes_registers=False):
-    hook = lambda text: re.sub(r"^(uprobe|uretprobe|usdt)\b[^/]*", r"\1.w", text) if writes_registers else text
+    hook = lambda text: re.sub(r"^(uprobe|uretprobe|usdt)\b[^/]*", r"\1.w", text) if writes_registers else re.sub(
+        "^tcx$", "tcx/ingress", re.sub("^[^/]*", lambda word: VALUES["hook-aliases"].get(word[0], word[0]), text))
     own, told = hook(section.removeprefix("?")), hook(target or section.removeprefix("?"))
     gives = lambda hook: set(permissions_powers([hook], (), ())["powers"])
     return {"hooks": sorted({told} if gives(own) <= gives(told) else {told, own})}
@@ -340,7 +343,6 @@ def permissions_compare(old, new):
 
 # Part 9: trust. Keys are a dict of their ids, each with what checks a bundle's signature and with its end
 PREDICATES, UTC, PRIME = VALUES["predicates"], "%Y-%m-%dT%H:%M:%SZ", 2**255 - 19
-
 def read_key(text, end=None):
     der = tried("key.spki", unbase64, text)
     kind = need([kind for kind, form in VALUES["keys"].items() if re.search(form, der.hex())], "key.spki")[0]
@@ -364,14 +366,12 @@ def parse_statement(payload):
     value = tried("trust.malformed", shaped, "statement", payload, MIB)
     subjects = [(one.get("name", ""), one["digest"].get("sha256")) for one in value["subject"]]
     return value["_type"].endswith("/v1") and value["predicateType"], [one for one in subjects if one[1] is not None], value.get("predicate")
-
 moment = lambda text: datetime.strptime(text, UTC).replace(tzinfo=timezone.utc)
 FORMATS = {"skep-entries": lambda text: references(text) if "${" in text else read("size", text),
            "skep-size": lambda text: read("size", text), "skep-duration": lambda text: read("duration", text),
            "skep-license": is_license, "skep-time": moment, "skep-spki": read_key, "skep-base64": unbase64,
            "skep-pattern": lambda text: name("package", re.sub(r"\*\Z", "x/x" if text == "*" else "x", text)),
            "date-time": lambda moment: isinstance(moment, datetime) and moment.tzinfo is not None}
-
 def policy(text):
     """Rules by registry and pattern, revoked keys, revoked digests."""
     need(len(text.encode()) <= MIB, "policy.syntax")
@@ -410,7 +410,6 @@ def signers(q, predicate, wanted=None):
         except Refused as error:
             codes.append(error.args[0])
     return need([one for one in said.values() if len(one[1]) >= threshold], (codes + ["trust.not-enough"])[0])
-
 each = lambda action, given: [done for one in given if (done := tried(None, action, one))] or [action(given[0])]
 signature_verify = lambda **q: {"keys": sorted(signers(q, PREDICATES["sign"], q["digest"])[0][1])}
 key_read = lambda spki: {"id": read_key(spki)[0]}
@@ -455,14 +454,13 @@ def rotation_follow(publisher, trusted, documents, revoked=()):
 
 # Part 11: archives
 def archive_read(archive):
-    data, files, at, bad = unbase64(archive), [], 0, "archive.layout"
-    while any(data[at:at + 512]):
-        entry = tried("archive.tar", tarfile.TarInfo.frombuf, data[at:at + 512], "utf-8", "replace")
-        need(entry.type == b"0", "archive.entry")
-        need(entry.size <= (4 if entry.name == "index.json" else 64) * MIB, "archive.limit")
-        files.append((entry.name, data[at + 512:][:entry.size]))
-        at += 512 + len(files[-1][1]) + -entry.size % 512
-    need(data[at:] == bytes(1024), "archive.tar")
+    data, files, end, bad = unbase64(archive), [], 0, "archive.layout"
+    for head, name, size, body, end in files_of(data, "archive.tar"):
+        need(head[257:265] == b"ustar\00000", "archive.tar")
+        need(head[156] == 48 and not any(head[345:500]), "archive.entry")
+        need(size <= (4 if name == "index.json" else 64) * MIB, "archive.limit")
+        files.append((name, body))
+    need(data[end:] == bytes(1024), "archive.tar")
     names = [name for name, _ in files]
     first = [name for name in ("oci-layout", "index.json") if name in names]
     blobs = sorted({name for name in names if re.fullmatch("blobs/sha256/[0-9a-f]{64}", name)})

@@ -42,7 +42,7 @@ pub(crate) fn pattern() -> String {
         "0*(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
     let version = VERSION_PATTERN.trim_matches(['^', '$']);
     format!(
-        "^(?:(?<registry>{host}(?::{port})?)/(?:(?<path>{component}(?:/{component})*)/)?)?\
+        "^(?!localhost/[^/]*$)(?:(?<registry>{host}(?::{port})?)/(?:(?<path>{component}(?:/{component})*)/)?)?\
          (?<name>(?=[^/]{{1,64}}/[^/:@]{{1,64}}(?:[:@]|$)){label}/{label})\
          (?::(?<version>{version}))?\
          (?:@(?:(?<digest>sha256:[0-9a-f]{{64}})|(?<channel>[a-z][a-z0-9-]{{0,31}})))?$"

@@ -98,7 +98,10 @@ impl Target {
             Self::Xdp { .. } => "xdp",
             Self::Tc { .. } => "tcx",
             Self::CgroupSkb { .. } => "cgroup_skb",
-            Self::Other(text) => text.split(['/', '.']).next().unwrap_or(text),
+            Self::Other(text) => match text.split(['/', '.']).next().unwrap_or(text) {
+                "raw_tracepoint" => "raw_tp",
+                kind => kind,
+            },
         }
     }
 }

@@ -11,6 +11,8 @@ use flate2::Crc;
 use flate2::bufread::GzDecoder;
 use skep_spec::{Digest, Digesting};
 
+use crate::ustar::{BLOCK, CHECKSUM, SIZE, TYPE, header, octal};
+
 /// Largest file in a layer, in bytes.
 pub const FILE_MAX: u64 = 64 * 1024 * 1024;
 
@@ -18,12 +20,8 @@ pub const FILE_MAX: u64 = 64 * 1024 * 1024;
 const TAR_OVERHEAD: u64 = 1024 * 1024;
 /// The longest stored block that deflate has (RFC 1951 §3.2.4).
 const STORED_MAX: usize = 65_535;
-/// Tar's block size.
-pub(crate) const BLOCK: usize = 512;
 /// Bytes of a file that are hashed at once: they stay in the processor's cache.
 const CHUNK: usize = 64 * 1024;
-/// Longest file name in the name field of a ustar header.
-const NAME_MAX: usize = 100;
 
 /// The one file of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,12 +224,16 @@ fn the_file<T: Taken>(
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).escape_debug().to_string();
-        if entry.header().entry_type() != tar::EntryType::Regular {
+        // Before ustar a folder was a file whose name ends with a slash.
+        let is_old = entry.header().as_bytes()[TYPE] == 0;
+        let is_folder = is_old && entry.path_bytes().ends_with(b"/");
+        if entry.header().entry_type() != tar::EntryType::Regular || is_folder {
             return Err(LayerError::NotRegular { name });
         }
         if only.is_some() {
             return Err(LayerError::Second { name });
         }
+        is_plain(&mut entry).map_err(broken)?;
         if entry.size() > max {
             return Err(LayerError::TooLarge { max });
         }
@@ -245,6 +247,24 @@ fn the_file<T: Taken>(
         only = Some((name, file));
     }
     only.ok_or(LayerError::Empty)
+}
+
+/// Holds what tells the size and name of a file to the one form that every reader takes: tar's own reader knows more forms of
+/// a number, and passes over what it cannot read of a pax header.
+fn is_plain(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<()> {
+    let header = entry.header().as_bytes();
+    if octal(&header[SIZE]).is_none() || octal(&header[CHECKSUM]).is_none() {
+        return Err(io::Error::other("a number of its header is not octal"));
+    }
+    for record in entry.pax_extensions()?.into_iter().flatten() {
+        let record = record?;
+        let is_number =
+            !record.value_bytes().is_empty() && record.value_bytes().iter().all(u8::is_ascii_digit);
+        if record.key_bytes() == b"size" && !is_number {
+            return Err(io::Error::other("the size in its pax header is no number"));
+        }
+    }
+    Ok(())
 }
 
 /// How far a layer is decompressed, and what ended that.
@@ -283,30 +303,6 @@ impl Read for Inflated<'_, '_> {
             false => Ok(read),
         }
     }
-}
-
-/// A ustar header: mode 0644, no owner, no time (POSIX.1-1988, pax(1) "ustar Interchange Format").
-pub(crate) fn header(name: &str, size: usize) -> Result<[u8; BLOCK], LayerError> {
-    let printable = name.bytes().all(|b| b.is_ascii_graphic());
-    if name.is_empty() || name.len() > NAME_MAX || !printable {
-        return Err(LayerError::Name(name.escape_debug().to_string()));
-    }
-    let mut block = [0; BLOCK];
-    let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, name.as_bytes());
-    put(100, b"0000644\0");
-    put(108, b"0000000\0"); // uid
-    put(116, b"0000000\0"); // gid
-    put(124, format!("{size:011o}\0").as_bytes());
-    put(136, b"00000000000\0"); // mtime
-    put(148, b"        "); // the checksum counts itself as spaces
-    put(156, b"0"); // a regular file
-    put(257, b"ustar\x0000");
-    put(329, b"0000000\0"); // devmajor
-    put(337, b"0000000\0"); // devminor
-    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    Ok(block)
 }
 
 /// A gzip member (RFC 1952) of stored blocks: no name, mtime 0, OS 255 (unknown).

@@ -16,6 +16,7 @@ pub mod layer;
 pub mod policy;
 pub mod rotation;
 pub mod time;
+mod ustar;
 pub mod verified;
 pub mod verify;
 

@@ -3,7 +3,8 @@
 use std::io::{self, Read};
 
 use super::{ARCHIVE_MAX, ArchiveError, BLOBS, ENTRIES_MAX, INDEX};
-use crate::layer::{BLOCK, FILE_MAX};
+use crate::layer::FILE_MAX;
+use crate::ustar::{BLOCK, CHECKSUM, SIZE, TYPE, octal};
 use skep_spec::oci::MAX_DOCUMENT;
 
 pub(super) struct Entries<R> {
@@ -87,23 +88,17 @@ fn described(header: &[u8; BLOCK]) -> Result<(String, u64), ArchiveError> {
     if field(257, 8) != b"ustar\x0000" {
         return Err(tar("a header is no ustar header"));
     }
-    let spaces = |at: usize, byte: u8| if (148..156).contains(&at) { 32 } else { u64::from(byte) };
+    let spaces = |at: usize, byte: u8| if CHECKSUM.contains(&at) { 32 } else { u64::from(byte) };
     let sum: u64 = header.iter().enumerate().map(|(at, byte)| spaces(at, *byte)).sum();
-    if octal(field(148, 8)) != Some(sum) {
+    if octal(&header[CHECKSUM]) != Some(sum) {
         return Err(tar("a header's checksum is wrong"));
     }
     let name = field(0, 100).split(|byte| *byte == 0).next().unwrap_or_default();
     let name = String::from_utf8_lossy(name).into_owned();
-    if field(156, 1) != b"0" || field(345, 155).iter().any(|byte| *byte != 0) {
+    if header[TYPE] != b'0' || field(345, 155).iter().any(|byte| *byte != 0) {
         return Err(unexpected(&name));
     }
-    Ok((name, octal(field(124, 12)).ok_or_else(|| tar("a size is no number"))?))
-}
-
-/// An octal number that NUL or a space ends.
-fn octal(field: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(field).ok()?.trim_end_matches(['\0', ' ']);
-    u64::from_str_radix(text, 8).ok()
+    Ok((name, octal(&header[SIZE]).ok_or_else(|| tar("a size is no number"))?))
 }
 
 pub(super) fn unexpected(name: &str) -> ArchiveError {

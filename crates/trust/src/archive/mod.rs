@@ -137,7 +137,7 @@ pub(crate) fn schema() -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::BLOCK;
+    use crate::ustar::BLOCK;
 
     #[test]
     fn an_archive_of_nothing_comes_back() {

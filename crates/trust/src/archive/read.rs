@@ -8,7 +8,7 @@ use skep_spec::{Digest, PackageRef, media};
 
 use super::entries::{Entries, unexpected};
 use super::{ArchiveError, BLOBS, INDEX};
-use crate::layer::BLOCK;
+use crate::ustar::BLOCK;
 
 /// An archive that is being read. One blob at a time is in memory.
 pub struct Reader<R> {

@@ -6,7 +6,8 @@ use skep_spec::Digest;
 use skep_spec::oci::Layout;
 
 use super::{ARCHIVE_MAX, ArchiveError, BLOBS, ENTRIES_MAX, INDEX};
-use crate::layer::{self, BLOCK, FILE_MAX};
+use crate::layer::FILE_MAX;
+use crate::ustar::{BLOCK, header};
 
 /// An archive that is being written: the same index and blobs always give the same bytes.
 pub struct Writer<W> {
@@ -58,7 +59,7 @@ impl<W: Write> Writer<W> {
         if self.entries > ENTRIES_MAX || self.bytes > ARCHIVE_MAX {
             return Err(ArchiveError::Limit("entries or bytes"));
         }
-        let header = layer::header(name, data.len())?;
+        let header = header(name, data.len())?;
         let parts = [header.as_slice(), data, &[0; BLOCK][..padding]];
         parts.iter().try_for_each(|part| self.out.write_all(part)).map_err(failed)
     }
