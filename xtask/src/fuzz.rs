@@ -43,13 +43,23 @@ pub fn run(only: &[&str]) -> Result<()> {
     let mut page = Page::open(PAGE, HEAD, &by, &columns)?;
     for target in targets.lines().filter(|name| only.is_empty() || only.contains(name)) {
         println!("--- {target}, {seconds} s");
-        page.forget(&format!("`{target}`"))?;
-        let [executions, took] = fuzz(target, &corpus.join(target), seconds)?;
-        let replayed = ours(&["replay", &corpus.display().to_string(), target])?;
-        println!("{target}: {replayed}");
-        page.keep(&format!("`{target}`"), &format!("{executions} | {took} | {}", replayed.trim()))?;
+        match whole(target, &corpus, seconds) {
+            Ok(outcome) => page.keep(&format!("`{target}`"), &outcome)?,
+            Err(finding) => {
+                page.forget(&format!("`{target}`"))?;
+                return Err(finding);
+            }
+        }
     }
     Ok(())
+}
+
+/// Fuzzes one, and runs what it gathered again: the cells of its row.
+fn whole(target: &str, corpus: &Path, seconds: u64) -> Result<String> {
+    let [executions, took] = fuzz(target, &corpus.join(target), seconds)?;
+    let replayed = ours(&["replay", &corpus.display().to_string(), target])?;
+    println!("{target}: {replayed}");
+    Ok(format!("{executions} | {took} | {}", replayed.trim()))
 }
 
 /// How many inputs ran, and for how many seconds.

@@ -34,7 +34,10 @@ impl Page {
         }
         write!(head, "\n| {} | Commit | Date |\n", columns.join(" | "))?;
         writeln!(head, "|{}", "---|".repeat(columns.len() + 2))?;
-        let written = std::fs::read_to_string(path).unwrap_or_default();
+        let written = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            written => written.with_context(|| format!("read {path}"))?,
+        };
         let of = format!("{} | {}", commit(path)?, first_line("date", &["-u", "+%F"])?);
         Ok(Self { path, head, rows: rows(&written), of })
     }

@@ -2,6 +2,7 @@
 //! version a `trust.toml` has come to.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -112,8 +113,8 @@ impl Chain {
 /// Which versions a `trust.toml` has come to, by its path and the publisher: an older one is not gone back to.
 pub struct Come {
     path: PathBuf,
-    of: String,
     versions: BTreeMap<String, BTreeMap<String, u64>>,
+    of: String,
 }
 
 impl Come {
@@ -130,7 +131,7 @@ impl Come {
             text => serde_json::from_str(&text.context(cannot)?).context(cannot)?,
         };
         let of = of.to_string_lossy().into_owned();
-        Ok(Self { path, of, versions })
+        Ok(Self { path, versions, of })
     }
 
     /// The version of a publisher's keys, if one was followed.
@@ -138,17 +139,21 @@ impl Come {
         self.versions.get(&self.of)?.get(publisher).copied()
     }
 
-    /// Keeps a version.
+    /// Keeps a version, unless a later one is kept.
     ///
     /// # Errors
-    /// It cannot be written.
-    pub fn keep(mut self, publisher: &str, version: u64) -> Result<()> {
+    /// It cannot be read or written.
+    pub fn keep(of: &Path, publisher: &str, version: u64, config: &Config) -> Result<()> {
+        let folder = &config.state_dir;
         let cannot =
-            || format!("can't write '{}', which keeps what was seen of keys", self.path.display());
-        self.versions.entry(self.of).or_default().insert(publisher.to_owned(), version);
-        let text = serde_json::to_string(&self.versions).context(cannot)?;
-        let folder = self.path.parent().unwrap_or(Path::new("."));
+            || format!("can't write in '{}', which keeps what was seen of keys", folder.display());
         std::fs::create_dir_all(folder).context(cannot)?;
-        durable::replace(&self.path, text.as_bytes(), 0o644).context(cannot)
+        let lock = File::open(folder).context(cannot)?;
+        lock.lock().context(cannot)?; // until the end: nobody reads what another is about to raise
+        let mut come = Self::read(of, config)?;
+        let kept = come.versions.entry(come.of).or_default().entry(publisher.to_owned());
+        kept.and_modify(|kept| *kept = version.max(*kept)).or_insert(version);
+        let text = serde_json::to_string(&come.versions).context(cannot)?;
+        durable::replace(&come.path, text.as_bytes(), 0o644).context(cannot)
     }
 }

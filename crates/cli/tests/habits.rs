@@ -163,6 +163,8 @@ fn the_page_says_of_every_command_what_it_prints_when_quiet() {
         "diff",
         "events",
         "inspect",
+        "key export",
+        "key list",
         "key trust",
         "list",
         "run",

@@ -232,6 +232,9 @@ fn fill(path: &Path) {
     while file.write_all(&[0; 512]).is_ok() {}
 }
 
+/// What a tmpfs gives a file at a time.
+const PAGE: usize = 4096;
+
 /// A state folder on a disk of its own, which is full while a rollback is under way: what the journal cannot take is said, and the next
 /// operation goes on once there is space.
 #[test]
@@ -245,29 +248,47 @@ fn a_full_disk_is_said_and_what_it_stopped_goes_on_without_a_restart() {
     own.args(["-m", "--propagation", "private", "sh", "-c", mount]).arg(node.path("state"));
     own.arg(plain.get_program()).args(plain.get_args());
     node.start_as(own);
-    let full = node.inside("state/full");
+    let journal = node.inside("state/journal");
+    let size = || usize::try_from(fs::metadata(&journal).unwrap().len()).unwrap();
+    let grown = |work: &dyn Fn()| {
+        let before = size();
+        work();
+        size().checked_sub(before)
+    };
+    let upgrade = || node.run(&["upgrade", "exec", "exec-2.oci", "--allow-unsigned"]);
+    let live = |letters: usize| {
+        let name = "x".repeat(letters);
+        node.run(&["install", "exec.oci", "--as", &name, "--allow-unsigned"]);
+        node.run(&["remove", &name]);
+    };
     node.run(&["install", "exec.oci", "--allow-unsigned"]);
-    // Where the last page of the journal ends differs: until it is in the middle of the operation.
-    for round in 0..40 {
-        node.run(&["upgrade", "exec", "exec-2.oci", "--allow-unsigned"]);
-        for pad in 0..round % 4 {
-            let name = "x".repeat(round + pad + 1);
-            node.run(&["install", "exec.oci", "--as", &name, "--allow-unsigned"]);
-            node.run(&["remove", &name]);
+    upgrade();
+    let rollback = grown(&|| drop(node.run(&["rollback", "exec"]))).unwrap();
+    upgrade();
+    // Other services fill the journal's last page, until the rollback's first records have room in it, and not its last.
+    let [one, two] = [1, 2].map(|letters| grown(&|| live(letters)).unwrap());
+    let has_room =
+        |size: usize| (rollback.saturating_sub(120)..rollback).contains(&(PAGE - size % PAGE));
+    let fits = |letters: &usize| has_room(size() + one + (two - one) * (letters - 1));
+    for _ in 0..40 {
+        if has_room(size()) {
+            break;
         }
-        fill(&full);
-        let (done, said) = node.tried(&["rollback", "exec"]);
-        let half_done = node.json(&["list"])[0]["half_done"].as_str().map(str::to_owned);
-        fs::remove_file(&full).unwrap();
-        let Some(half_done) = half_done else { continue };
-        assert!(!done && said.contains("free some space"), "{said}");
-        assert!(half_done.contains("its rollback is half done"), "{half_done}");
-        assert!(half_done.contains("No space left"), "{half_done}");
-        node.run(&["upgrade", "exec", "exec-2.oci", "--allow-unsigned"]);
-        assert_eq!(node.json(&["list"])[0]["half_done"], Value::Null);
-        node.run(&["remove", "exec"]);
-        assert!(!node.has_pins());
-        return;
+        live((1..60).find(fits).unwrap_or(40));
     }
-    panic!("no rollback was cut off in the middle");
+    assert!(has_room(size()), "a rollback takes {rollback} bytes, a service {one} or {two}");
+
+    let full = node.inside("state/full");
+    fill(&full);
+    let (done, said) = node.tried(&["rollback", "exec"]);
+    let half_done = node.json(&["list"])[0]["half_done"].as_str().map(str::to_owned);
+    fs::remove_file(&full).unwrap();
+    let half_done = half_done.expect("the rollback was cut off in the middle");
+    assert!(!done && said.contains("free some space"), "{said}");
+    assert!(half_done.contains("its rollback is half done"), "{half_done}");
+    assert!(half_done.contains("No space left"), "{half_done}");
+    upgrade();
+    assert_eq!(node.json(&["list"])[0]["half_done"], Value::Null);
+    node.run(&["remove", "exec"]);
+    assert!(!node.has_pins());
 }

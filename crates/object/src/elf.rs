@@ -170,13 +170,6 @@ impl Section<'_> {
 }
 
 fn header(data: &[u8]) -> Result<&Header, ObjectError> {
-    if data.len() > limits::OBJECT_BYTES {
-        return Err(ObjectError::Limit {
-            what: "bytes",
-            found: data.len(),
-            most: limits::OBJECT_BYTES,
-        });
-    }
     if !data.starts_with(b"\x7fELF") {
         return Err(ObjectError::NotElf { looks: looks_like(data) });
     }
@@ -195,6 +188,14 @@ fn header(data: &[u8]) -> Result<&Header, ObjectError> {
     }
     if header.e_type(endian) != elf::ET_REL {
         return Err(ObjectError::NotRelocatable { kind: header.e_type(endian).0 });
+    }
+    // Last: a large file that is no object at all is told as what it is.
+    if data.len() > limits::OBJECT_BYTES {
+        return Err(ObjectError::Limit {
+            what: "bytes",
+            found: data.len(),
+            most: limits::OBJECT_BYTES,
+        });
     }
     Ok(header)
 }

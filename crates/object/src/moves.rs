@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use skep_spec::Manifest;
 use skep_spec::manifest::Map;
 use skep_spec::nearest::nearest;
+use skep_spec::source::key;
 
 use crate::{Facts, MapFacts, MapOrigin, layout};
 
@@ -89,11 +90,6 @@ fn why_not(name: &str, leaves: &BTreeSet<&str>, there: &BTreeSet<&str>) -> Strin
         Some(near) => format!("which is not there; did you mean '{near}'?"),
         None => "which is not there".to_owned(),
     }
-}
-
-/// As TOML writes it: a section has a dot.
-fn key(map: &str) -> String {
-    if map.contains('.') { format!("\"{map}\"") } else { map.to_owned() }
 }
 
 /// A path, and what it is in, from the inside out.

@@ -115,7 +115,7 @@ pub(super) fn maps(objects: &[Object], unmapped: &mut Vec<String>) {
             MapOrigin::StructOps => unmapped.push(format!("'{name}' implements a kernel interface (struct_ops), which no service attaches")),
             MapOrigin::Legacy => unmapped.push(format!("the map '{name}' is defined in the old way (SEC(\"maps\")), which libbpf 1 does not load")),
             MapOrigin::Btf if map.max_entries == 0 && needs_size(map.kind) => {
-                unmapped.push(format!("the map '{name}' has no size, which its own loader gives it: [map.{name}] max_entries = …"));
+                unmapped.push(format!("the map '{name}' has no size, which its own loader gives it: [map.{}] max_entries = …", skep_spec::source::key(&map.name)));
             }
             MapOrigin::Btf | MapOrigin::Data => {}
         }

@@ -2,6 +2,7 @@
 
 use skep_object::layout::LayoutChange;
 use skep_spec::manifest::Upgrade;
+use skep_spec::source::key;
 
 /// The layout changed, and the manifest does not say what to do. `change` is why nothing could be moved where that is so: then
 /// nobody is told to.
@@ -85,12 +86,6 @@ pub(super) fn no_merge(map: &str, fields: &[&str]) -> String {
         key(map),
         merges.join(", ")
     )
-}
-
-/// A key of TOML, quoted where it must be.
-fn key(name: &str) -> String {
-    let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    if !name.is_empty() && name.bytes().all(bare) { name.to_owned() } else { format!("{name:?}") }
 }
 
 #[cfg(test)]

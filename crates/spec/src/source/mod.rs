@@ -228,6 +228,13 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// A name as a key of TOML: quoted where it must be.
+#[must_use]
+pub fn key(name: &str) -> String {
+    let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if !name.is_empty() && name.bytes().all(bare) { name.to_owned() } else { format!("{name:?}") }
+}
+
 /// Reads a `skep.toml`.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 mod disasm;
 mod object;
 pub mod page;
+mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

@@ -7,6 +7,7 @@ use skep_object::{Guard, MapKind, Memory, Use, Used, shown};
 use skep_spec::Arch;
 
 use super::object::{Map, Object, Program};
+use super::said;
 use crate::output::{bytes, table};
 use crate::subject::{Package, listed};
 
@@ -42,6 +43,7 @@ pub fn package(package: &Package, looked_at: &[Arch]) -> String {
         [name.clone(), kind.as_str().unwrap_or_default().to_owned(), output.map.clone()]
     });
     section(&mut lines, ["OUTPUT", "KIND", "MAP"], outputs);
+    section(&mut lines, ["MANIFEST", "SAYS"], said::rows(&package.manifest).into_iter());
     lines.join("\n")
 }
 

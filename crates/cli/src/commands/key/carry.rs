@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use skep_oci::regular;
-use skep_trust::SecretKey;
+use skep_trust::{KeyId, SecretKey};
 
 use super::{Form, answer, public, secret, with, write_new, write_pair};
 use crate::config::Config;
@@ -46,6 +46,12 @@ struct Exported {
     pem: String,
 }
 
+#[derive(Serialize)]
+struct Private {
+    id: KeyId,
+    private: String,
+}
+
 impl Import {
     pub(super) fn run(self, output: &Output, config: &Config) -> Result<()> {
         let pem = named::read(&self.file, regular::text)?;
@@ -82,9 +88,9 @@ impl Export {
         };
         let held = SecretKey::is_encrypted(&named::read(&self.key, regular::text)?);
         write_new(file, 0o600, &self.form.pem(&key, held, file, config)?)?;
-        let answer = answer(&public, Some(file), &self.key);
+        let answer = Private { id: public.id(), private: file.display().to_string() };
         output.done(&answer, || {
-            format!("Wrote {} (keep it secret)\nkey id {}", file.display(), answer.id)
+            format!("Wrote {} (keep it secret)\nkey id {}", answer.private, answer.id)
         });
         Ok(())
     }

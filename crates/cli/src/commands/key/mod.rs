@@ -190,7 +190,7 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<()> {
         let error = Error::caused(Kind::Failed, format!("can't write the key '{shown}'"), &e);
         match e.kind() {
             std::io::ErrorKind::AlreadyExists => {
-                error.hint("a key is never written over: choose another prefix with -o")
+                error.hint("a key is never written over: name another file")
             }
             _ => error,
         }

@@ -132,8 +132,10 @@ impl Rotate {
         let threshold = self.threshold.or(old.as_ref().map(|old| old.threshold)).unwrap_or(1);
         let now = SystemTime::now();
         let expires = self.expires.as_deref().map(|text| moment(text, now)).transpose()?;
-        // To the second, as it is spelled.
-        let expires = expires.and_then(time::format).and_then(|text| time::parse(&text));
+        let to_the_second = |expires| time::format(expires).and_then(|text| time::parse(&text));
+        let too_late = || Error::usage("--expires is beyond the year 9999");
+        let expires = expires.map(|expires| to_the_second(expires).ok_or_else(too_late));
+        let expires = expires.transpose()?;
         let version = old.as_ref().map_or(0, |old| old.version) + 1;
         Ok((old, Keys { publisher, version, threshold, keys, expires }))
     }

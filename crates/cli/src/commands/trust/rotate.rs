@@ -1,5 +1,6 @@
 //! `skep trust rotate`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -57,11 +58,12 @@ impl Rotate {
     pub(super) fn run(self, output: &Output, config: &Config) -> Result<()> {
         let chain = Chain::must(&self.file)?;
         let file = self.which.file(config);
-        let come = Come::read(&file.path, config)?;
-        let (policy, followed) =
-            file.change(|text, policy| self.edit(text, policy, &chain, &come))?;
+        let (policy, followed) = file.change(|text, policy| {
+            let come = Come::read(&file.path, config)?; // under the file's lock
+            self.edit(text, policy, &chain, &come)
+        })?;
         let Followed { publisher, from, version, rules } = followed;
-        come.keep(&publisher, version)?;
+        Come::keep(&file.path, &publisher, version, config)?;
         let rules = rules.into_iter().filter_map(|at| policy.rules().get(at));
         let rules = rules.map(|rule| Shown::of(rule, &policy)).collect();
         let answer = Answer { file: file.path, publisher, from, version, rules };
@@ -81,7 +83,14 @@ impl Rotate {
         })?;
         let publisher = newest.keys.publisher.clone();
         let rules = rules_of(policy, &publisher)?;
-        let from = come.version(&publisher).max(self.from).unwrap_or(1);
+        if let Some(from) = self.from.filter(|from| *from > newest.keys.version) {
+            let (shown, newest) = (self.file.display(), newest.keys.version);
+            return Err(Error::usage(format!(
+                "--from {from}: the newest keys in '{shown}' are version {newest}"
+            )));
+        }
+        let from = come.version(&publisher).max(self.from).max(stands_at(policy, &rules, chain));
+        let from = from.unwrap_or(1);
         let newer = chain.versions().iter().filter(|version| version.keys.version > from);
         let documents: Vec<_> = newer.map(|version| version.bundles.clone()).collect();
         let mut followed = Followed { publisher, from, version: from, rules };
@@ -106,6 +115,20 @@ impl Rotate {
         }
         Ok((Some(editor.text()), followed))
     }
+}
+
+/// The newest version whose keys all of the rules have: they were followed before, or written by hand, and nothing was kept
+/// of it.
+fn stands_at(policy: &Policy, rules: &[usize], chain: &Chain) -> Option<u64> {
+    let has = |rule: &Rule, keys: &Keys| {
+        let here: BTreeSet<_> = rule.keys().iter().map(|trusted| trusted.key.id()).collect();
+        rule.threshold() == keys.threshold && here == keys.keys.iter().map(|key| key.id()).collect()
+    };
+    let all = |keys: &Keys| {
+        rules.iter().filter_map(|at| policy.rules().get(*at)).all(|rule| has(rule, keys))
+    };
+    let versions = chain.versions().iter().rev();
+    versions.map(|version| &version.keys).find(|keys| all(keys)).map(|keys| keys.version)
 }
 
 /// The rules that speak of a publisher's packages and of no others.
