@@ -90,6 +90,13 @@ fn machines_follow_keys_that_the_old_ones_signed() {
     assert_eq!((&rule["threshold"], rule["keys"].as_array().unwrap().len()), (&2.into(), 2));
     assert_eq!(rule["keys"][0]["not_after"], "2099-12-31T00:00:00Z", "{answer}");
     let before = rules();
+    refused(follow().args(["--from", "9"]), 2, "the newest keys in 'acme.keys' are version 3");
+    // Another user, or a crash before that was kept: the rules themselves say where they are.
+    let kept = folder.join(".local/state/skep/keys.json");
+    let bytes = std::fs::read(&kept).unwrap();
+    std::fs::remove_file(&kept).unwrap();
+    assert!(run(&mut follow()).contains("has version 3 of the keys of acme already"));
+    std::fs::write(&kept, bytes).unwrap();
     std::fs::write(folder.join("acme.keys"), old).unwrap();
     assert!(run(&mut follow()).contains("has version 3 of the keys of acme already"));
     assert_eq!(rules(), before);

@@ -63,7 +63,9 @@ impl Rotate {
             self.edit(text, policy, &chain, &come)
         })?;
         let Followed { publisher, from, version, rules } = followed;
-        Come::keep(&file.path, &publisher, version, config)?;
+        if version > from {
+            Come::keep(&file.path, &publisher, version, config)?; // only what was followed: a file may say any number
+        }
         let rules = rules.into_iter().filter_map(|at| policy.rules().get(at));
         let rules = rules.map(|rule| Shown::of(rule, &policy)).collect();
         let answer = Answer { file: file.path, publisher, from, version, rules };
