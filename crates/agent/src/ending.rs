@@ -74,17 +74,19 @@ impl Ending {
     }
 }
 
-/// Ends at SIGTERM or Ctrl-C, also at one that came before it was waited for.
+/// Ends at SIGTERM, SIGHUP or Ctrl-C, also at one that came before it was waited for.
 ///
 /// # Errors
 /// The kernel refuses.
 pub fn stopped() -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let (mut term, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
             _ = term.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
         }
     })
 }

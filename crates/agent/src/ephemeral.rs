@@ -187,7 +187,7 @@ fn placed((program, target): &(String, Target)) -> String {
     format!("{} to {}", shown(program), shown(&target.to_string()))
 }
 
-/// A flag that SIGINT and SIGTERM raise.
+/// A flag that SIGINT, SIGTERM and SIGHUP raise.
 fn stop_at_signals(waker: Waker) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -19,10 +20,14 @@ use crate::{
     Upgrade, Watch,
 };
 
+/// How long an answer may take to begin: twice what skepd lets a request wait for the end of an operation.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Speaks to one skepd.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    patience: Duration,
 }
 
 /// Why a request got no answer, or which error it got.
@@ -43,6 +48,14 @@ pub enum ClientError {
         socket: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// It took the request and says nothing.
+    #[error("skepd on {} has not begun to answer in {} s", socket.display(), patience.as_secs())]
+    Silent {
+        /// The socket.
+        socket: PathBuf,
+        /// So long was waited.
+        patience: Duration,
     },
     /// It broke off.
     #[error("skepd broke off before it had answered {action}")]
@@ -112,7 +125,7 @@ impl Client {
     /// A client of the skepd at `socket`. Connects at each request.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { socket: socket.to_owned(), patience: PATIENCE }
     }
 
     /// All services.
@@ -242,6 +255,18 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<Response<Incoming>, ClientError> {
+        let answer = tokio::time::timeout(self.patience, self.request(method, path, body));
+        answer.await.unwrap_or_else(|_| {
+            Err(ClientError::Silent { socket: self.socket.clone(), patience: self.patience })
+        })
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Response<Incoming>, ClientError> {
         let socket = self.socket.clone();
         let stream = UnixStream::connect(&socket).await.map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => ClientError::Forbidden { socket, source },
@@ -340,6 +365,17 @@ fn unreadable(action: &str) -> impl FnOnce(serde_json::Error) -> ClientError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_daemon_that_is_stopped_is_not_waited_for_without_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("skepd.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let client = Client { socket, patience: Duration::from_millis(20) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = runtime.block_on(client.services()).unwrap_err();
+        assert!(matches!(error, ClientError::Silent { .. }), "{error}");
+    }
 
     #[test]
     fn large_answers_are_read_and_what_is_too_large_is_called_that() {

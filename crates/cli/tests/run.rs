@@ -73,24 +73,26 @@ fn counting_ends_after_its_time_and_says_what_was_lost() {
 fn a_signal_detaches_and_prints_the_totals() {
     let node = Node::new();
     node.build("exec");
-    let mut command = node.skep(&["run", "exec", "--count"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap());
-    let line = wait::within("skep run to attach", move || {
-        let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        line
-    });
-    assert!(line.starts_with("attached "), "{line}");
-    assert!(Command::new("true").status().unwrap().success());
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    let output = wait::ended("skep run to end on SIGINT", child);
-    let out = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success());
-    let (events, lost) = out.trim().split_once(" events, ").unwrap();
-    assert!(events.parse::<u64>().unwrap() >= 1, "{out}");
-    assert_eq!(lost, "0 lost");
+    for signal in ["-INT", "-HUP"] {
+        let mut command = node.skep(&["run", "exec", "--count"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let line = wait::within("skep run to attach", move || {
+            let mut line = String::new();
+            said.read_line(&mut line).unwrap();
+            line
+        });
+        assert!(line.starts_with("attached "), "{line}");
+        assert!(Command::new("true").status().unwrap().success());
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let output = wait::ended("skep run to end on a signal", child);
+        let out = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{signal}");
+        let (events, lost) = out.trim().split_once(" events, ").unwrap();
+        assert!(events.parse::<u64>().unwrap() >= 1, "{out}");
+        assert_eq!(lost, "0 lost");
+    }
 }
 
 #[test]

@@ -15,6 +15,10 @@ pub fn of_daemon(error: ClientError) -> Error {
             Error::caused(Kind::NoDaemon, format!("may not talk to skepd on {}", socket.display()), cause(&error))
                 .hint("run the command as root, with sudo for instance")
         }
+        ClientError::Silent { .. } => {
+            Error::new(Kind::Failed, error.to_string())
+                .hint("it is stopped, or at work that holds up all else: systemctl status skepd (or its process's state in ps) says which, and its log what it does")
+        }
         ClientError::Broken { .. } => {
             Error::caused(Kind::Failed, error.to_string(), cause(&error))
                 .hint("see with systemctl status skepd whether it runs, start it if not, and ask again")
