@@ -38,6 +38,7 @@ mod outside;
 pub mod permissions;
 mod place;
 mod program;
+pub mod share;
 mod shown;
 mod slot;
 mod stack;

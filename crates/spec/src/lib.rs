@@ -5,6 +5,7 @@
 
 pub mod arch;
 mod chain;
+pub mod dependency;
 pub mod digest;
 pub mod journal;
 pub mod json;
@@ -25,6 +26,7 @@ pub mod toml_1_0;
 
 pub use arch::Arch;
 pub use chain::{causes, chain};
+pub use dependency::Range;
 pub use digest::{Digest, Digesting};
 pub use manifest::Manifest;
 pub use name::{Channel, PackageName, ServiceName, Version};

@@ -18,7 +18,7 @@ pub use self::output::{Buckets, Field, Label, Output, OutputKind, When};
 pub use self::program::{Alternatives, OnLimit, Otherwise, Program};
 pub use self::read::{MAX_MANIFEST, ManifestError};
 use crate::param::{ParamType, Value};
-use crate::{Arch, Digest, PackageName, Version};
+use crate::{Arch, Digest, PackageName, Range, Version};
 
 /// A resolved manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -182,8 +182,8 @@ pub struct Limits {
 /// A package that another one needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Dependency {
-    /// A range of versions, such as `^1`.
-    pub version: String,
+    /// The versions that fit: `^1.2`, `~1.2.3`, `=1.2.3`, or several that must all hold, such as `>=1.4, <3`.
+    pub version: Range,
     /// The maps that are shared, by their ELF symbol.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub maps: Vec<String>,

@@ -1,5 +1,6 @@
 //! Names of packages, versions, channels and services.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -193,6 +194,18 @@ impl Version {
     #[must_use]
     pub fn is_lower(&self, other: &Self) -> bool {
         self.0.cmp_precedence(&other.0).is_lt()
+    }
+
+    /// The higher comes first; of two that differ behind `+` alone, the one that is later in the order of its bytes.
+    pub(crate) fn cmp_highest(&self, other: &Self) -> Ordering {
+        other
+            .0
+            .cmp_precedence(&self.0)
+            .then_with(|| other.0.build.as_str().cmp(self.0.build.as_str()))
+    }
+
+    pub(crate) const fn semver(&self) -> &semver::Version {
+        &self.0
     }
 
     /// The version that an OCI tag spells.

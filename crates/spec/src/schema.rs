@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use crate::{Arch, Channel, Digest, PackageName, ServiceName, Version, reference};
+use crate::{Arch, Channel, Digest, PackageName, Range, ServiceName, Version, reference};
 
 /// The schema of the names of part 1: a definition each.
 #[must_use]
@@ -16,6 +16,7 @@ pub fn names() -> Value {
         ("service", "name.service", ServiceName::json_schema(&mut generator).to_value()),
         ("channel", "name.channel", Channel::json_schema(&mut generator).to_value()),
         ("version", "name.version", Version::json_schema(&mut generator).to_value()),
+        ("range", "name.range", Range::json_schema(&mut generator).to_value()),
         ("digest", "name.digest", Digest::json_schema(&mut generator).to_value()),
         ("architecture", "name.architecture", Arch::json_schema(&mut generator).to_value()),
         ("goarch", "name.architecture", json!({"type": "string", "enum": goarch})),

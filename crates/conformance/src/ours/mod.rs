@@ -1,6 +1,7 @@
 //! Our implementation of the standard, asked through the protocol.
 
 mod archives;
+mod dependencies;
 mod documents;
 mod kernels;
 mod life;
@@ -66,6 +67,8 @@ fn answer(op: &str, input: &Value) -> Answered {
         "permissions.hooks" => kernels::hooks(input),
         "permissions.powers" => kernels::powers(input),
         "permissions.compare" => kernels::compare(input),
+        "dependencies.resolve" => dependencies::resolve(input),
+        "dependencies.shared" => dependencies::shared(input),
         "generation.read" => life::generation(input),
         "journal.read" => life::journal(input),
         "journal.cuts" => life::cuts(input),
@@ -112,6 +115,7 @@ macro_rules! coded {
 
 coded!(
     skep_spec::name::NameError,
+    skep_spec::dependency::RangeError,
     skep_spec::manifest::ManifestError,
     skep_spec::param::ParamError,
     skep_spec::license::LicenseError,

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use skep_spec::{Arch, Channel, Digest, PackageName, PackageRef, ServiceName, Version};
+use skep_spec::{Arch, Channel, Digest, PackageName, PackageRef, Range, ServiceName, Version};
 
 use super::{Answered, Failure, question, refused, unreadable};
 
@@ -19,6 +19,7 @@ pub(super) fn name(input: &Value) -> Answered {
         "service" => drop(text.parse::<ServiceName>()?),
         "channel" => drop(text.parse::<Channel>()?),
         "version" => drop(text.parse::<Version>()?),
+        "range" => drop(text.parse::<Range>()?),
         "digest" => {
             text.parse::<Digest>().map_err(|error| refused("name.digest", &error))?;
         }

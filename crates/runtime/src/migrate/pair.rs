@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use skep_object::event::event_type;
 use skep_object::layout::{FieldPair, LayoutChange, compare};
+use skep_object::share::{Defined, TypeOf, same_type};
 use skep_object::{Btf, Facts, MapFacts, MapKind, MapOrigin, TypeId};
 use skep_spec::life::{Class, Moved, class};
 use skep_spec::manifest::{Map, Merge, Upgrade};
@@ -28,7 +29,11 @@ pub(super) struct Version<'a> {
     pub(super) side: Side<'a>,
 }
 
-impl Version<'_> {
+impl<'a> Version<'a> {
+    const fn defined(&self) -> Defined<'a> {
+        Defined { facts: self.facts, map: self.map }
+    }
+
     /// How many entries there is room for.
     pub(super) fn entries(&self) -> u32 {
         let told = self.side.params.max_entries(&self.map.name).ok().flatten();
@@ -107,13 +112,8 @@ impl Pair<'_> {
         self.same_type(|map| map.value_type) && self.old.map.value_size == self.new.map.value_size
     }
 
-    /// Whether a type is the same; where neither version says one, its size must do.
-    fn same_type(&self, of: fn(&MapFacts) -> Option<TypeId>) -> bool {
-        match (of(self.old.map), of(self.new.map), self.types()) {
-            (Some(old), Some(new), Some((a, b))) => a.layout_eq(old, b, new),
-            (None, None, _) => true,
-            _ => false,
-        }
+    fn same_type(&self, of: TypeOf) -> bool {
+        same_type(self.old.defined(), self.new.defined(), of)
     }
 }
 

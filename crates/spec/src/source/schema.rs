@@ -4,10 +4,11 @@ use std::str::FromStr;
 
 use super::shape::Shape::{Bool, Count, List, Named, Pair, Scalar, Table, Text, Word};
 use super::shape::{Form, Key, Shape};
+use crate::dependency::RANGE_PATTERN;
 use crate::license::Expression;
 use crate::manifest::MAX_MANIFEST;
 use crate::name::VERSION_PATTERN;
-use crate::{Arch, PackageName, Version, media, param};
+use crate::{Arch, PackageName, Range, Version, media, param};
 
 const fn must(name: &'static str, shape: Shape) -> Key {
     Key { name, shape, required: true }
@@ -166,7 +167,7 @@ const LIMITS: &[Key] = &[
     may("past", Word(&["warn", "throttle", "detach"])),
 ];
 
-const DEPENDENCY: &[Key] = &[must("version", Text(LINE)), may("maps", List(&Text(SYMBOL)))];
+const DEPENDENCY: &[Key] = &[must("version", Text(RANGE)), may("maps", List(&Text(SYMBOL)))];
 
 const TEST: &[Key] =
     &[must("run", Text(LINE)), must("expect", Table(EXPECT)), may("within", Text(DURATION))];
@@ -182,6 +183,7 @@ const PACKAGE_NAME: &Form = &Form::exact(
     r"^(?=[^/]{1,64}/[^/]{1,64}$)[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$",
 );
 const VERSION: &Form = &Form::exact(version, VERSION_PATTERN);
+const RANGE: &Form = &Form::exact(range, RANGE_PATTERN);
 const LICENSE: &Form = &Form::formatted(license, "skep-license");
 const PATH: &Form =
     &Form::exact(path, r"^(?!/)(?!.*/(/|$))(?!(.*/)?\.\.(/|$))[^\u0000-\u001f\u007f-\u009f]+$");
@@ -219,6 +221,10 @@ fn package(text: &str) -> Result<(), String> {
 
 fn version(text: &str) -> Result<(), String> {
     parses::<Version>(text)
+}
+
+fn range(text: &str) -> Result<(), String> {
+    parses::<Range>(text)
 }
 
 fn arch(text: &str) -> Result<(), String> {

@@ -52,7 +52,7 @@ fn export(to: &Export) -> String {
 
 fn dependency(on: &Dependency) -> String {
     match on.maps.as_slice() {
-        [] => on.version.clone(),
+        [] => on.version.to_string(),
         maps => format!("{}, shares its maps {}", on.version, maps.join(", ")),
     }
 }

@@ -1,0 +1,23 @@
+//! Dependencies: ranges of versions, and the one set of packages that is in all of them.
+
+mod chains;
+mod range;
+mod resolve;
+
+use std::collections::BTreeMap;
+
+pub use self::chains::{Conflict, Link};
+pub(crate) use self::range::RANGE_PATTERN;
+pub use self::range::{Range, RangeError};
+pub use self::resolve::{Other, ResolveError, Resolved, Root, Versions, resolve};
+use crate::PackageName;
+
+/// Most packages of a set, without the root.
+pub const MOST_PACKAGES: usize = 64;
+/// Most packages that need each other in a row, without the root.
+pub const MOST_DEPTH: usize = 16;
+/// Most rounds of a resolution.
+pub const MOST_ROUNDS: usize = 256;
+
+/// What a package needs: ranges by name.
+pub type Needs = BTreeMap<PackageName, Range>;
