@@ -253,13 +253,8 @@ fn wait(runtime: &Runtime, signals: Vec<(tokio::signal::unix::Signal, Signal)>) 
 
 /// Ends the process with all that it made. Nobody drops a [`Passing`], or makes one, meanwhile: its lock is held.
 fn end(made: &Made, signal: Signal) -> ! {
-    /// Other threads may still write into a folder that goes.
-    const TRIES: usize = 100;
     made.groups.iter().for_each(|group| group.kill());
-    for path in &made.paths {
-        let is_there = |_: &usize| path.symlink_metadata().is_ok();
-        (0..TRIES).take_while(is_there).for_each(|_| remove(path));
-    }
+    made.paths.iter().for_each(|path| remove(path));
     let error = stopped_by(signal);
     // A closed standard error is no reason to stay.
     let _ = io::Write::write_all(&mut io::stderr(), error.text().as_bytes());
@@ -268,8 +263,13 @@ fn end(made: &Made, signal: Signal) -> ! {
 
 /// A command that failed or was ended tells of that alone.
 fn remove(path: &Path) {
-    let _ = match path.is_dir() {
-        true => fs::remove_dir_all(path),
-        false => fs::remove_file(path),
-    };
+    /// Other threads may still write into a folder that goes.
+    const TRIES: usize = 100;
+    let is_there = |_: &usize| path.symlink_metadata().is_ok();
+    (0..TRIES).take_while(is_there).for_each(|_| {
+        let _ = match path.is_dir() {
+            true => fs::remove_dir_all(path),
+            false => fs::remove_file(path),
+        };
+    });
 }

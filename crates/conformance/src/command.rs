@@ -226,30 +226,24 @@ impl Implementation for Command {
         let answer = self.ask(op, input);
         self.broken = answer.is_err();
         if self.broken {
-            self.end();
+            self.group().kill();
         }
         answer
     }
 }
 
-impl Command {
-    fn end(&mut self) {
-        // Before it is waited for: its id is its own until then.
-        self.group().kill();
-        _ = self.child.wait();
-    }
-}
-
 impl Drop for Command {
     fn drop(&mut self) {
-        if !self.broken {
-            self.end();
-        }
+        self.group().kill();
+        // Not before: until it is waited for its id is its own, also for those who have its group.
+        _ = self.child.wait();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
     use serde_json::json;
 
     use super::*;
@@ -279,7 +273,7 @@ mod tests {
             Command::start(r#"sh -c 'read question; exec tr "\0" x < /dev/zero'"#).unwrap();
         let why = command.answer("name", &json!({})).unwrap_err();
         assert_eq!(why, "its answer cannot be read: a line has more than 16 MiB");
-        assert!(command.child.try_wait().unwrap().is_some(), "it is killed");
+        assert_eq!(command.child.wait().unwrap().signal(), Some(9), "it is killed");
         let why = command.answer("name", &json!({})).unwrap_err();
         assert_eq!(why, "not asked: it failed before");
     }
@@ -291,7 +285,7 @@ mod tests {
         let question = json!({"text": "x".repeat(1 << 20)}); // more than a pipe holds
         let why = command.answer("name", &question).unwrap_err();
         assert_eq!(why, "it did not read the question within 0.1 s");
-        assert!(command.child.try_wait().unwrap().is_some(), "it is killed");
+        assert_eq!(command.child.wait().unwrap().signal(), Some(9), "it is killed");
     }
 
     #[test]

@@ -80,8 +80,10 @@ impl Conformance {
             None => run(&parts, &mut Ours),
             Some(line) => {
                 let start = || Command::start(line).context(|| format!("can't start '{line}'"));
-                let (_ends_too, mut command) = Started::by(start, Command::group)?;
-                run(&parts, &mut command)
+                let (ends_too, mut command) = Started::by(start, Command::group)?;
+                let report = run(&parts, &mut command);
+                drop(ends_too); // while its id is its own
+                report
             }
         };
         let answer = Answer::of(report, clock.elapsed().as_secs_f64());

@@ -43,7 +43,7 @@ pub fn of_daemon(error: ClientError) -> Error {
     }
 }
 
-fn cause(error: &ClientError) -> &dyn std::error::Error {
+fn cause(error: &ClientError) -> &(dyn std::error::Error + 'static) {
     std::error::Error::source(error).unwrap_or(error)
 }
 

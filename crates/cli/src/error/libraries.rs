@@ -9,7 +9,7 @@ use skep_spec::oci::DocumentError;
 use skep_trust::channel::ChannelError;
 use skep_trust::{AdmitError, TrustError};
 
-use super::{Error, Kind};
+use super::{Error, Kind, errno};
 
 /// A library's error as the command's.
 pub fn failed(error: impl std::error::Error + 'static) -> Error {
@@ -17,12 +17,12 @@ pub fn failed(error: impl std::error::Error + 'static) -> Error {
 }
 
 /// The same of what the command line names.
-pub fn misnamed(error: impl std::error::Error) -> Error {
+pub fn misnamed(error: impl std::error::Error + 'static) -> Error {
     with_causes(Kind::Usage, &error)
 }
 
 /// A refusal by trust or by what a package holds.
-pub fn refused(error: impl std::error::Error) -> Error {
+pub fn refused(error: impl std::error::Error + 'static) -> Error {
     with_causes(Kind::Refused, &error)
 }
 
@@ -88,6 +88,6 @@ fn kind(error: &(dyn std::error::Error + 'static)) -> Kind {
     }
 }
 
-fn with_causes(kind: Kind, error: &dyn std::error::Error) -> Error {
-    Error { causes: causes(error), ..Error::new(kind, error.to_string()) }
+fn with_causes(kind: Kind, error: &(dyn std::error::Error + 'static)) -> Error {
+    Error { causes: causes(error), errno: errno(error), ..Error::new(kind, error.to_string()) }
 }

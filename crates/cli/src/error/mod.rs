@@ -39,6 +39,8 @@ pub struct Error {
     message: String,
     causes: Vec<String>,
     hints: Vec<String>,
+    /// What this machine's kernel refused, which nobody far away said.
+    errno: Option<i32>,
 }
 
 /// What a command gives.
@@ -47,13 +49,17 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A failure with a message of its own.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), causes: Vec::new(), hints: Vec::new() }
+        Self { kind, message: message.into(), causes: Vec::new(), hints: Vec::new(), errno: None }
     }
 
     /// A failure that another error caused.
-    pub fn caused(kind: Kind, message: impl Into<String>, cause: &dyn StdError) -> Self {
+    pub fn caused(
+        kind: Kind,
+        message: impl Into<String>,
+        cause: &(dyn StdError + 'static),
+    ) -> Self {
         let causes = std::iter::once(cause.to_string()).chain(causes(cause)).collect();
-        Self { causes, ..Self::new(kind, message) }
+        Self { causes, errno: errno(cause), ..Self::new(kind, message) }
     }
 
     /// A wrong command line.
@@ -109,10 +115,8 @@ impl Error {
 
     /// What helps against what the system refused, where nothing better is said.
     fn of_the_system(&self) -> Option<&'static str> {
-        let last = self.causes.last().unwrap_or(&self.message);
-        let number = last.rsplit_once("(os error ")?.1.strip_suffix(')')?;
         // include/uapi/asm-generic/errno-base.h, errno.h
-        Some(match number.parse::<i32>().ok()? {
+        Some(match self.errno? {
             1 | 13 => "run it as a user who may do that, or name a place that is yours", // EPERM, EACCES
             23 | 24 => "raise the limit of open files (ulimit -n)", // ENFILE, EMFILE
             28 | 122 => "make room there, or name a place with room", // ENOSPC, EDQUOT
@@ -135,6 +139,15 @@ impl Error {
     }
 }
 
+/// The last error of the chain, if it is one of the kernel's.
+fn errno(error: &(dyn StdError + 'static)) -> Option<i32> {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.downcast_ref::<std::io::Error>()?.raw_os_error()
+}
+
 /// Says what was tried when an error comes up.
 pub trait Context<T> {
     /// `message` becomes what failed, the error its cause.
@@ -144,7 +157,7 @@ pub trait Context<T> {
     fn context<M: Display>(self, message: impl FnOnce() -> M) -> Result<T>;
 }
 
-impl<T, E: StdError> Context<T> for std::result::Result<T, E> {
+impl<T, E: StdError + 'static> Context<T> for std::result::Result<T, E> {
     fn context<M: Display>(self, message: impl FnOnce() -> M) -> Result<T> {
         self.map_err(|error| Error::caused(Kind::Failed, message().to_string(), &error))
     }
@@ -167,6 +180,11 @@ mod tests {
         let full = std::io::Error::from_raw_os_error(28);
         let error = Error::caused(Kind::Failed, "can't write 'x'", &full);
         assert!(error.text().ends_with("hint: make room there, or name a place with room\n"));
+        let told = Error::usage("skepd says no").because(full.to_string());
+        assert!(
+            told.text().ends_with("(os error 28)\n"),
+            "another's disk is no matter of this place"
+        );
         let text = error.hint("write elsewhere").text();
         assert!(text.ends_with("(os error 28)\nhint: write elsewhere\n"), "{text}");
         let hostile = Error::usage("no \u{1b}[31mname\rlike this").because("two\nlines");
