@@ -109,6 +109,23 @@ crane() {
 	GOFLAGS=-p=2 GOTOOLCHAIN=auto GOBIN=$cache/bin go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
 }
 
+# A registry with the referrers API that is not ours, and the distribution-spec's own suite, which holds our hub to it
+ociregistry() {
+	! have ociregistry || return 0
+	golang
+	say "go build ociregistry"
+	GOFLAGS=-p=2 GOTOOLCHAIN=auto go build -C scripts/registry -trimpath -buildvcs=false -o "$cache/bin/ociregistry"
+}
+oci_conformance() {
+	! have oci-conformance || return 0
+	golang
+	say "go install the distribution-spec's conformance suite"
+	GOFLAGS=-p=2 GOTOOLCHAIN=auto GOBIN=$cache/go \
+		go install github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
+	mv "$cache/go/conformance" "$cache/bin/oci-conformance"
+	rmdir "$cache/go"
+}
+
 # Zig, from PyPI, where it is a package of one folder: its objects are read in the tests of skep-object
 zig() {
 	[[ ! -x $cache/zig/ziglang/zig ]] || return 0
@@ -155,6 +172,8 @@ test)
 	cosign
 	oras
 	crane
+	ociregistry
+	oci_conformance
 	zig
 	cargo_deny
 	;;

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 
 use hub::Hub;
-use support::{DockerRegistry, Fixture, run, tool, try_run};
+use support::{DockerRegistry, Fixture, OciRegistry, run, tool, try_run};
 use typed::skep;
 
 /// A tool without this user's settings.
@@ -185,6 +185,39 @@ fn a_chain_through_our_hub_keeps_content_and_signatures() {
     run(skep(chain.folder()).args(["unbundle", "site.skep", "--to", registry]));
     chain.is_the_same();
     chain.is_signed();
+}
+
+/// A registry without the referrers API, one of others that has it, our hub, and a layout; each leg by another tool.
+#[test]
+fn a_chain_through_a_registry_of_others_with_referrers_keeps_content_and_signatures() {
+    let chain = Chain::of(hub::readable("1.0.0"));
+    let folder = chain.folder();
+    let (theirs_too, hub) = (OciRegistry::start(), Hub::start());
+    hub.login("acme", folder);
+    let (from, there) = (chain.here(), theirs_too.reference("1.0.0"));
+    let copy = ["--insecure-policy", "copy", "--all", "--preserve-digests"];
+    let places = [format!("docker://{from}"), format!("docker://{there}")];
+    let plain = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+    run(theirs("skopeo", folder).args(copy).args(plain).args(places));
+    // skopeo leaves signatures behind; ours takes them, and no fallback tag is needed for them.
+    let text = run(skep(folder).args(["copy", &from, &there]));
+    assert!(text.ends_with(", 1 signature\n"), "{text}");
+    let tags = ["repo", "tags", "--plain-http", "--exclude-digest-tags=false"];
+    let (name, _) = there.rsplit_once(':').unwrap();
+    assert_eq!(run(theirs("oras", folder).args(tags).arg(name)).trim(), "1.0.0");
+    let end = hub.reference("1.0.0");
+    let cp = ["cp", "-r", "--from-plain-http", "--to-plain-http"];
+    run(theirs("oras", folder).args(cp).args([&there, &end]));
+    for at in [&there, &end] {
+        let digest = run(theirs("crane", folder).args(["digest", "--insecure", at]));
+        assert_eq!(digest.trim(), chain.fixture.index.to_string(), "{at}");
+        run(skep(folder).args(["verify", "--key", "key.pub", at]));
+        let by_digest = format!("{}@{}", at.rsplit_once(':').unwrap().0, digest.trim());
+        let cosign = ["verify", "--allow-http-registry", "--insecure-ignore-tlog", "--key"];
+        run(theirs("cosign", folder).args(cosign).args(["key.pub", &by_digest]));
+    }
+    run(skep(folder).args(["pull", "--key", "key.pub", &end, "-o", "at-the-end"]));
+    assert_eq!(support::blobs(&folder.join("at-the-end")), support::blobs(&folder.join("layout")));
 }
 
 /// Who signs and attaches at our hub, and by what tool, makes no difference to where it goes from there.

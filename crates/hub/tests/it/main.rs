@@ -11,3 +11,6 @@ mod packages;
 mod pages;
 mod registry;
 mod server;
+mod suite;
+#[path = "../../../oci/tests/support/mod.rs"]
+mod support;

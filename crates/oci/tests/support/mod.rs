@@ -179,6 +179,38 @@ impl Drop for DockerRegistry {
     }
 }
 
+/// A registry that is not ours and has the referrers API (`scripts/registry`), on a free loopback port.
+pub struct OciRegistry {
+    child: Child,
+    pub host: String,
+}
+
+impl OciRegistry {
+    pub fn start() -> Self {
+        let mut child = Command::new(tool("ociregistry"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let host = line.trim().strip_prefix("listening on ").expect("it ended before it listened");
+        Self { child, host: host.to_owned() }
+    }
+
+    pub fn reference(&self, version: &str) -> String {
+        format!("{}/acme/exec:{version}", self.host)
+    }
+}
+
+impl Drop for OciRegistry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// The names of all blobs in a layout.
 pub fn blobs(layout: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(layout.join("blobs/sha256"))
