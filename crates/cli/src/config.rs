@@ -1,6 +1,8 @@
 //! Where the command line's settings come from. The only place that reads the environment; docs/reference/environment.md
 //! lists it all.
 
+use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::passphrase::Passphrase;
@@ -20,8 +22,38 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// `XDG_CACHE_HOME/skep`, or `~/.cache/skep`: packages, kernel types and other downloads.
     pub cache_dir: PathBuf,
+    /// `SKEP_KEY`: the key that signs where no `--key` names one.
+    pub key: Option<KeyGiven>,
     /// `SKEP_KEY_PASSPHRASE`: of the private key that signs, is made or is carried.
     pub key_passphrase: Option<Passphrase>,
+}
+
+/// A key that the environment gives. Its text never shows in `Debug`.
+#[derive(Clone)]
+pub enum KeyGiven {
+    /// A file.
+    File(PathBuf),
+    /// The key itself, as secrets of CI come.
+    Pem(String),
+}
+
+impl KeyGiven {
+    fn new(value: OsString) -> Option<Self> {
+        match value.to_str() {
+            Some("") => None,
+            Some(text) if text.contains("-----BEGIN ") => Some(Self::Pem(text.to_owned())),
+            _ => Some(Self::File(value.into())),
+        }
+    }
+}
+
+impl fmt::Debug for KeyGiven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "File({path:?})"),
+            Self::Pem(_) => f.write_str("Pem(…)"),
+        }
+    }
 }
 
 impl Config {
@@ -44,6 +76,7 @@ impl Config {
             hub: std::env::var("SKEP_HUB").ok().filter(|hub| !hub.is_empty()),
             config_dir: path("SKEP_CONFIG_DIR").unwrap_or_else(|| "/etc/skep".into()),
             docker_config: path("DOCKER_CONFIG").or_else(|| home.map(|home| home.join(".docker"))),
+            key: std::env::var_os("SKEP_KEY").and_then(KeyGiven::new),
             key_passphrase: std::env::var("SKEP_KEY_PASSPHRASE").ok().and_then(Passphrase::new),
             cache_dir: cache.unwrap_or_else(|| "/var/cache".into()).join("skep"),
         }

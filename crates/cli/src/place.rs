@@ -73,6 +73,29 @@ pub fn reference(text: &str, config: &Config) -> Result<PackageRef> {
     }
 }
 
+/// Whether a text is a registry, and maybe a path in it: `host[:port][/path]`.
+///
+/// # Errors
+/// It is none.
+pub fn is_registry(to: &str) -> Result<()> {
+    // Whatever its packages are called, this says what is wrong with the registry itself.
+    let example = format!("{to}/publisher/name").parse::<PackageRef>();
+    match example.is_ok_and(|found| found.registry.is_some()) {
+        true => Ok(()),
+        false => Err(Error::usage(format!("'{to}' is no registry"))
+            .hint("give host[:port] or host[:port]/path, without https://")),
+    }
+}
+
+/// Where a package is in a registry: `host[:port][/path]`.
+///
+/// # Errors
+/// That is none.
+pub fn within(to: &str, name: &PackageRef) -> Result<PackageRef> {
+    is_registry(to)?;
+    format!("{to}/{name}").parse().map_err(failed)
+}
+
 /// The registry of a reference, with docker's credentials.
 ///
 /// # Errors

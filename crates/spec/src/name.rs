@@ -190,6 +190,12 @@ impl Version {
         self.0.to_string().replace('+', "_")
     }
 
+    /// Whether it is one before a release, such as `1.0.0-rc.1`.
+    #[must_use]
+    pub fn is_prerelease(&self) -> bool {
+        !self.0.pre.is_empty()
+    }
+
     /// Whether it comes before another by SemVer's precedence, for which what follows `+` does not count.
     #[must_use]
     pub fn is_lower(&self, other: &Self) -> bool {

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use skep_oci::archive::{self, Archived, BundleError, Source};
 use skep_oci::{Store, regular};
-use skep_spec::{Arch, Digest, PackageRef};
+use skep_spec::{Arch, Digest};
 
 use crate::config::Config;
 use crate::error::{Context as _, Error, Result, failed};
@@ -143,19 +143,13 @@ impl Unbundle {
     }
 
     fn fill_registry(&self, to: &str, output: &Output, config: &Config) -> Result<()> {
-        let place = |name: &PackageRef| format!("{to}/{name}").parse::<PackageRef>();
-        // Whatever its packages are called, this says what is wrong with the registry itself.
-        let example: PackageRef = "publisher/name".parse().map_err(failed)?;
-        if !place(&example).is_ok_and(|found| found.registry.is_some()) {
-            return Err(Error::usage(format!("'{to}' is no registry"))
-                .hint("give host[:port] or host[:port]/path, without https://"));
-        }
+        place::is_registry(to)?; // before the file is read
         let Whole { store, .. } = &unpacked(&self.file)?;
         let packages = store.packages().map_err(failed)?;
         let transport = Transport { plain_http: self.plain_http };
         let mut answer = Answer { packages: Vec::new(), blobs: 0, bytes: 0, to: to.to_owned() };
         for (name, digest) in &packages {
-            let reference = place(name).map_err(failed)?;
+            let reference = place::within(to, name)?;
             let registry = place::registry(&reference, transport, config)?;
             let what = format!("Pushing {reference}");
             let push = registry.push(store, *digest, &reference);

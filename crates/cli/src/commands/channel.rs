@@ -9,7 +9,7 @@ use skep_oci::Registry;
 use skep_spec::oci::Index;
 use skep_spec::{Channel as Name, Digest, PackageRef, media};
 use skep_trust::bundle::Bundle;
-use skep_trust::channel::{Asked, Next, Seen};
+use skep_trust::channel::{Asked, Next, Pointer, Seen};
 use skep_trust::key::SigningKey;
 use skep_trust::verify::BUNDLES_MAX;
 use skep_trust::{KeyId, Policy, time};
@@ -86,8 +86,9 @@ struct Show {
     transport: Transport,
 }
 
+/// Where a channel points to.
 #[derive(Serialize)]
-struct Answer {
+pub struct Answer {
     package: String,
     channel: Name,
     digest: Digest,
@@ -124,12 +125,64 @@ impl Move {
         let keys: Vec<Box<dyn SigningKey>> =
             self.key.iter().map(|file| self.by.key(file, config)).collect::<Result<_>>()?;
         let registry = place::registry(&reference, self.transport, config)?;
-        let (digest, version) = pointed(&registry, &reference)?;
-        let (last, kept) = self.last(&registry, &reference, &keys, config)?;
+        let (channel, sequence) = (&self.channel, self.sequence);
+        let moving = Moving {
+            registry: &registry,
+            reference: &reference,
+            channel,
+            keys: &keys,
+            expires,
+            sequence,
+        };
+        let answer = moving.done(issued, config)?;
+        output.packaged(&answer, &[answer.digest], || answer.text("Moved "));
+        Ok(())
+    }
+}
+
+/// A channel that is pointed to a version.
+pub struct Moving<'a> {
+    /// Where it is.
+    pub registry: &'a Registry,
+    /// The version, which must be there.
+    pub reference: &'a PackageRef,
+    /// The channel.
+    pub channel: &'a Name,
+    /// Who signs.
+    pub keys: &'a [Box<dyn SigningKey>],
+    /// Until when the pointer counts.
+    pub expires: SystemTime,
+    /// Its sequence, if it is not to be the next one.
+    pub sequence: Option<u64>,
+}
+
+impl Moving<'_> {
+    /// Where the channel points to now; none where it is not there.
+    ///
+    /// # Errors
+    /// The registry does not answer as it should, or the last pointer is not by these keys.
+    pub fn now(&self, config: &Config) -> Result<Option<Pointer>> {
+        let bundles = channel::bundles(self.registry, self.reference, self.channel)?;
+        if bundles.is_empty() {
+            return Ok(None);
+        }
+        let memory = channel::memory(config);
+        let pointer = memory.look(&self.asked(), &bundles, &self.policy()?, SystemTime::now());
+        pointer.map(Some).map_err(not_followed)
+    }
+
+    /// Signs a pointer and puts it there.
+    ///
+    /// # Errors
+    /// There is no such package, the last pointer is refused, or the registry does not take one.
+    pub fn done(&self, issued: SystemTime, config: &Config) -> Result<Answer> {
+        let Self { registry, reference, channel, keys, expires, .. } = *self;
+        let (digest, version) = pointed(registry, reference)?;
+        let (last, kept) = self.last(config)?;
         let sequence = self.sequence(last)?;
         let next = Next {
             name: &reference.name,
-            channel: &self.channel,
+            channel,
             sequence,
             digest,
             previous: last.map(|last| last.digest),
@@ -137,49 +190,47 @@ impl Move {
             expires,
         };
         let mut bundles = Vec::new();
-        for key in &keys {
+        for key in keys {
             bundles.push(next.sign(&**key).map_err(failed)?);
         }
         bundles.extend(kept);
         bundles.truncate(BUNDLES_MAX);
         // First: what may have reached a registry is never signed again for another digest.
-        let host = reference.registry.as_deref();
-        let asked = Asked { name: &reference.name, registry: host, channel: &self.channel };
-        let memory = channel::memory(config);
-        memory.keep(&asked, Seen { sequence, digest }, issued).map_err(not_followed)?;
-        put(&registry, &reference, &self.channel, &bundles)?;
-        let answer = Answer {
-            package: bare(&reference),
-            channel: self.channel,
+        let seen = Seen { sequence, digest };
+        channel::memory(config).keep(&self.asked(), seen, issued).map_err(not_followed)?;
+        put(registry, reference, channel, &bundles)?;
+        Ok(Answer {
+            package: bare(reference),
+            channel: channel.clone(),
             digest,
             version,
             sequence,
             expires: time::format(expires).unwrap_or_default(),
-            keys: ids(&keys)?,
-        };
-        output.packaged(&answer, &[digest], || answer.text("Moved "));
-        Ok(())
+            keys: ids(keys)?,
+        })
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        let registry = self.reference.registry.as_deref();
+        Asked { name: &self.reference.name, registry, channel: self.channel }
+    }
+
+    /// These keys, each of which counts.
+    fn policy(&self) -> Result<Policy> {
+        let publics = self.keys.iter().map(|key| key.public());
+        let publics = publics.collect::<std::result::Result<_, _>>().map_err(failed)?;
+        Ok(Policy::of_keys(publics, 1))
     }
 
     /// The last pointer, as far as these keys signed it, and its bundles, which stay till the new one counts everywhere.
-    fn last(
-        &self,
-        registry: &Registry,
-        reference: &PackageRef,
-        keys: &[Box<dyn SigningKey>],
-        config: &Config,
-    ) -> Result<(Option<Seen>, Vec<Vec<u8>>)> {
-        let host = reference.registry.as_deref();
-        let asked = Asked { name: &reference.name, registry: host, channel: &self.channel };
-        let memory = channel::memory(config);
-        let bundles = channel::bundles(registry, reference, &self.channel)?;
+    fn last(&self, config: &Config) -> Result<(Option<Seen>, Vec<Vec<u8>>)> {
+        let (asked, memory) = (self.asked(), channel::memory(config));
+        let bundles = channel::bundles(self.registry, self.reference, self.channel)?;
         if bundles.is_empty() {
             // Whether it never was there, or is hidden: the sequence goes on.
             return Ok((memory.seen(&asked).map_err(not_followed)?, bundles));
         }
-        let publics = keys.iter().map(|key| key.public()).collect::<std::result::Result<_, _>>();
-        let policy = Policy::of_keys(publics.map_err(failed)?, 1);
-        match memory.look(&asked, &bundles, &policy, SystemTime::now()) {
+        match memory.look(&asked, &bundles, &self.policy()?, SystemTime::now()) {
             Ok(pointer) => {
                 let of_it = |bundle: &Vec<u8>| sequence(bundle) == Some(pointer.sequence);
                 let seen = Seen { sequence: pointer.sequence, digest: pointer.digest };
@@ -328,6 +379,11 @@ pub fn moment(text: &str, now: SystemTime) -> Result<SystemTime> {
 }
 
 impl Answer {
+    /// The channel alone.
+    pub fn line(&self) -> String {
+        format!("{}, sequence {}, until {}", self.channel, self.sequence, self.expires)
+    }
+
     fn text(&self, did: &str) -> String {
         let version = self.version.as_ref().map(|version| format!(", version {version}"));
         let keys: Vec<String> =

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use skep_kit::lint::{self, Finding};
+use skep_kit::project::Project;
 use skep_object::Facts;
 use skep_oci::regular;
 
@@ -22,7 +23,14 @@ pub struct Lint {
     /// The folder with skep.toml
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// Leave a rule out; may be repeated
+    #[command(flatten)]
+    allowed: Allowed,
+}
+
+/// Which findings are none.
+#[derive(Debug, Args)]
+pub struct Allowed {
+    /// Leave a rule of skep lint out; may be repeated
     #[arg(long, value_name = "RULE", value_parser = rule)]
     allow: Vec<String>,
 }
@@ -49,11 +57,33 @@ impl Lint {
         let project = build::read(&self.folder)?;
         let file = self.folder.join("skep.toml");
         let shown = file.display();
-        let text = named::read(&file, regular::text)?;
+        let findings = self.allowed.findings(&project, output)?;
+        let count = findings.len();
+        let answer = Answer { findings };
+        if count == 0 {
+            output.done(&answer, || format!("{shown}: nothing to better"));
+            return Ok(());
+        }
+        output.answer(&answer, || {
+            let lines = answer.findings.iter().map(|finding| format!("{shown}:{finding}"));
+            lines.collect::<Vec<_>>().join("\n")
+        });
+        let said = if count == 1 { "1 finding".to_owned() } else { format!("{count} findings") };
+        Err(Error::new(Kind::Failed, said))
+    }
+}
+
+impl Allowed {
+    /// What would be better in a project.
+    ///
+    /// # Errors
+    /// Its skep.toml or an object cannot be read.
+    pub fn findings(&self, project: &Project, output: &Output) -> Result<Vec<Finding>> {
+        let text = named::read(&project.folder.join("skep.toml"), regular::text)?;
         let mut facts = Vec::new();
         for (name, object) in &project.source.object {
             let built = object.arch.iter().map(|arch| project.built(name, *arch));
-            let prebuilt = object.file.values().map(|path| self.folder.join(path));
+            let prebuilt = object.file.values().map(|path| project.folder.join(path));
             // What is not built yet is not looked at.
             let there = prebuilt.chain(built).filter_map(|path| regular::bytes(&path).ok());
             for elf in there {
@@ -67,17 +97,6 @@ impl Lint {
         }
         let mut findings = lint::lint(&text, &project.source, &facts);
         findings.retain(|finding| !self.allow.iter().any(|name| name == finding.rule.name()));
-        let count = findings.len();
-        let answer = Answer { findings };
-        if count == 0 {
-            output.done(&answer, || format!("{shown}: nothing to better"));
-            return Ok(());
-        }
-        output.answer(&answer, || {
-            let lines = answer.findings.iter().map(|finding| format!("{shown}:{finding}"));
-            lines.collect::<Vec<_>>().join("\n")
-        });
-        let said = if count == 1 { "1 finding".to_owned() } else { format!("{count} findings") };
-        Err(Error::new(Kind::Failed, said))
+        Ok(findings)
     }
 }

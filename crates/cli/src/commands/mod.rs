@@ -20,6 +20,7 @@ mod new;
 mod pack;
 mod pull;
 mod push;
+mod release;
 mod remove;
 mod rollback;
 mod run;
@@ -74,6 +75,7 @@ pub enum Command {
     Pack(pack::Pack),
     Pull(pull::Pull),
     Push(push::Push),
+    Release(release::Release),
     Remove(remove::Remove),
     Rollback(rollback::Rollback),
     Run(run::Run),
@@ -115,6 +117,7 @@ impl Command {
             Self::Pack(command) => command.run(output, &config),
             Self::Pull(command) => command.run(output, &config),
             Self::Push(command) => command.run(output, &config),
+            Self::Release(command) => command.run(output, &config),
             Self::Remove(command) => command.run(output, &config),
             Self::Rollback(command) => command.run(output, &config),
             Self::Run(command) => command.run(output, &config),

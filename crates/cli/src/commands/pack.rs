@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use skep_kit::pack::{self, PackingError};
+use skep_kit::build::Built;
+use skep_kit::pack::{self, Packed, PackingError};
+use skep_kit::project::Project;
 use skep_spec::{Digest, PackageRef};
 
 use super::build;
@@ -45,22 +47,31 @@ impl Pack {
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let (project, built) = self.compiler.build(&self.folder, output, config)?;
         let layout = self.layout.unwrap_or_else(|| project.out.join("package"));
-        let packed =
-            pack::pack(&project, &built, &layout).map_err(|error| refused(&self.folder, &error))?;
-        for (words, keys) in [
-            ("skepd of this version refuses to install it for", packed.manifest.unsupported()),
-            ("skepd of this version does not act on", packed.manifest.unheeded()),
-        ] {
-            if !keys.is_empty() {
-                output.note(&format!("{words}: {}", keys.join(", ")));
-            }
-        }
+        let packed = packed(&project, &built, &layout, output)?;
         let answer = Answer { package: packed.reference, digest: packed.digest, layout };
         output.packaged(&answer, &[answer.digest], || {
             format!("Packed {} in {}\n{}", answer.package, answer.layout.display(), answer.digest)
         });
         Ok(())
     }
+}
+
+/// Packs what was built, and says what skepd does not do with it.
+///
+/// # Errors
+/// As [`pack::pack`].
+pub fn packed(project: &Project, built: &Built, layout: &Path, output: &Output) -> Result<Packed> {
+    let packed =
+        pack::pack(project, built, layout).map_err(|error| refused(&project.folder, &error))?;
+    for (words, keys) in [
+        ("skepd of this version refuses to install it for", packed.manifest.unsupported()),
+        ("skepd of this version does not act on", packed.manifest.unheeded()),
+    ] {
+        if !keys.is_empty() {
+            output.note(&format!("{words}: {}", keys.join(", ")));
+        }
+    }
+    Ok(packed)
 }
 
 fn refused(folder: &Path, error: &PackingError) -> Error {

@@ -38,14 +38,19 @@ impl Hub {
 
     /// Makes a token for `publisher` and logs in where docker's configuration of the home `home` says.
     pub fn login(&self, publisher: &str, home: &Path) {
-        let mut token = Command::new(program());
-        token.args(["token", "new", "--publisher", publisher, "--data"]).arg(self.data.path());
         let file = home.join("token");
-        std::fs::write(&file, run(&mut token)).unwrap();
+        std::fs::write(&file, self.token(publisher)).unwrap();
         let mut login = Command::new(env!("CARGO_BIN_EXE_skep"));
         login.env_clear().env("HOME", home).stdin(std::fs::File::open(file).unwrap());
         let out = login.args(["login", &self.host, "--password-stdin"]).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    /// A token that pushes below `publisher`.
+    pub fn token(&self, publisher: &str) -> String {
+        let mut token = Command::new(program());
+        token.args(["token", "new", "--publisher", publisher, "--data"]).arg(self.data.path());
+        run(&mut token).trim().to_owned()
     }
 
     /// Its `acme/exec` at a version.

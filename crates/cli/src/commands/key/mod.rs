@@ -207,10 +207,14 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<()> {
 /// # Errors
 /// The file cannot be read or holds none, or it is another passphrase.
 pub fn secret(path: &Path, config: &Config) -> Result<SecretKey> {
-    let pem = named::read(path, regular::text)?;
-    let key = match SecretKey::is_encrypted(&pem) {
-        true => SecretKey::from_encrypted_pem(&pem, passphrase::of(path, config)?.as_str()),
-        false => SecretKey::from_pem(&pem),
+    secret_of(&named::read(path, regular::text)?, path, config)
+}
+
+/// The same of a text that came from `path`.
+fn secret_of(pem: &str, path: &Path, config: &Config) -> Result<SecretKey> {
+    let key = match SecretKey::is_encrypted(pem) {
+        true => SecretKey::from_encrypted_pem(pem, passphrase::of(path, config)?.as_str()),
+        false => SecretKey::from_pem(pem),
     };
     key.map_err(|error| no_key("use the private key", path, &error))
 }
@@ -220,8 +224,12 @@ pub fn secret(path: &Path, config: &Config) -> Result<SecretKey> {
 /// # Errors
 /// The file cannot be read or holds none.
 pub fn public(path: &Path) -> Result<PublicKey> {
-    let key = PublicKey::from_pem(&named::read(path, regular::text)?);
-    key.map_err(|error| no_key("use", path, &error))
+    public_of(&named::read(path, regular::text)?, path)
+}
+
+/// The same of a text that came from `path`.
+fn public_of(pem: &str, path: &Path) -> Result<PublicKey> {
+    PublicKey::from_pem(pem).map_err(|error| no_key("use", path, &error))
 }
 
 fn no_key(action: &str, path: &Path, error: &KeyError) -> Error {

@@ -9,9 +9,9 @@ use skep_oci::regular;
 use skep_trust::PublicKey;
 use skep_trust::key::{KeyError, SigningKey};
 
-use super::{no_key, public, secret};
-use crate::config::Config;
-use crate::error::Result;
+use super::{no_key, public_of, secret_of};
+use crate::config::{Config, KeyGiven};
+use crate::error::{Error, Result};
 use crate::named;
 
 /// Most bytes that are read of what a signer answers; signatures have up to 72.
@@ -20,9 +20,9 @@ const ANSWER_MAX: u64 = 4096;
 /// One key that signs.
 #[derive(Debug, Args)]
 pub struct SignOptions {
-    /// The private key that skep key new made; with --signer the public one
+    /// The private key that skep key new made; with --signer the public one. Without it SKEP_KEY: a file, or the key itself
     #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    key: Option<PathBuf>,
     #[command(flatten)]
     by: SignedBy,
 }
@@ -36,12 +36,23 @@ pub struct SignedBy {
 }
 
 impl SignOptions {
+    /// Whether there is one.
+    #[must_use]
+    pub const fn is_given(&self, config: &Config) -> bool {
+        self.key.is_some() || config.key.is_some()
+    }
+
     /// The key.
     ///
     /// # Errors
-    /// The file cannot be read, holds no key, or the public one of a key for which nobody signs.
+    /// None is given; the file cannot be read, holds no key, or the public one of a key for which nobody signs.
     pub fn key(&self, config: &Config) -> Result<Box<dyn SigningKey>> {
-        self.by.key(&self.key, config)
+        match (&self.key, &config.key) {
+            (Some(file), _) | (None, Some(KeyGiven::File(file))) => self.by.key(file, config),
+            (None, Some(KeyGiven::Pem(pem))) => self.by.of(pem, Path::new("SKEP_KEY"), config),
+            (None, None) => Err(Error::usage("no key is given that signs")
+                .hint("give --key FILE, or set SKEP_KEY to a file or to the key itself")),
+        }
     }
 }
 
@@ -51,14 +62,20 @@ impl SignedBy {
     /// # Errors
     /// As [`SignOptions::key`].
     pub fn key(&self, file: &Path, config: &Config) -> Result<Box<dyn SigningKey>> {
-        let is_public = named::read(file, regular::text)?.contains("-----BEGIN PUBLIC KEY");
+        self.of(&named::read(file, regular::text)?, file, config)
+    }
+
+    /// The key that a text is, which came from `file`.
+    fn of(&self, pem: &str, file: &Path, config: &Config) -> Result<Box<dyn SigningKey>> {
+        let is_public = pem.contains("-----BEGIN PUBLIC KEY");
         match &self.signer {
             Some(command) if is_public => {
-                Ok(Box::new(Elsewhere { public: public(file)?, command: command.clone() }))
+                let public = public_of(pem, file)?;
+                Ok(Box::new(Elsewhere { public, command: command.clone() }))
             }
             None if is_public => Err(no_key("sign with", file, &KeyError::PublicGiven)
                 .hint("give the private key, or with --signer a command that signs for it")),
-            _ => secret(file, config).map(|key| Box::new(key) as Box<dyn SigningKey>),
+            _ => secret_of(pem, file, config).map(|key| Box::new(key) as Box<dyn SigningKey>),
         }
     }
 }
