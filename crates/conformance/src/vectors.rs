@@ -133,6 +133,9 @@ fn file(folder: &Path, path: &Path) -> Result<Part, VectorError> {
 #[serde(try_from = "Written")]
 pub struct Data(pub Vec<u8>);
 
+/// Most bytes that a repetition makes.
+const MOST: usize = 256 << 20;
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {
@@ -148,7 +151,14 @@ impl TryFrom<Written> for Data {
         let bytes = |text: String| STANDARD.decode(text).map_err(|error| error.to_string());
         Ok(Self(match written {
             Written::Whole(text) => bytes(text)?,
-            Written::Repeated { repeat, times } => bytes(repeat)?.repeat(times),
+            Written::Repeated { repeat, times } => {
+                let part = bytes(repeat)?;
+                let fits = part.len().checked_mul(times).is_some_and(|size| size <= MOST);
+                if !fits {
+                    return Err(format!("{times} times {} bytes are too many", part.len()));
+                }
+                part.repeat(times)
+            }
             Written::Parts(parts) => {
                 let parts: Result<Vec<Self>, String> =
                     parts.into_iter().map(Self::try_from).collect();

@@ -40,6 +40,21 @@ fn ours_passes_every_vector_in_time() {
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
+#[test]
+fn what_is_no_question_is_answered() {
+    let much = serde_json::json!({"repeat": "AAAA", "times": u64::MAX});
+    let odd = [serde_json::json!([]), serde_json::json!({"data": much, "section": ""})];
+    for case in load(&spec().join("vectors")).unwrap().iter().flat_map(|part| &part.cases) {
+        let answer = Ours.answer(&case.op, &Value::Null).unwrap();
+        let is_told =
+            matches!(&answer, Answer::Refused { code, .. } if code == "question.malformed");
+        assert!(is_told, "{}: {answer:?}", case.op);
+        for input in &odd {
+            Ours.answer(&case.op, input).unwrap();
+        }
+    }
+}
+
 /// The promise is one second for whatever a hostile author writes; code that is not optimized may take ten.
 #[test]
 fn what_is_refused_is_refused_within_a_second() {

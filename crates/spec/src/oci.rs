@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::json::{self, JsonError};
+use crate::param::{MAX_EXACT, is_exact};
 use crate::{Arch, Digest, media, schema};
 
 /// Most bytes of an index, manifest or config.
@@ -83,6 +85,8 @@ pub struct Descriptor {
     /// Digest of the blob.
     pub digest: Digest,
     /// Bytes of the blob.
+    #[serde(deserialize_with = "exact")]
+    #[schemars(range(max = MAX_EXACT))]
     pub size: u64,
     /// In an index: what the manifest is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,8 +154,9 @@ impl Platform {
 #[serde(rename_all = "camelCase")]
 pub struct Index {
     /// 2.
+    #[serde(deserialize_with = "exact")]
     #[schemars(extend("const" = 2))]
-    pub schema_version: u32,
+    pub schema_version: i64,
     /// [`media::INDEX`], also where some old ones leave it out.
     #[serde(default = "index_type")]
     #[schemars(extend("const" = media::INDEX))]
@@ -210,6 +215,13 @@ impl Index {
     }
 }
 
+/// An integer that every reader of JSON keeps exact.
+fn exact<'de, D: Deserializer<'de>, T: TryFrom<i64>>(number: D) -> Result<T, D::Error> {
+    let number = i64::deserialize(number)?;
+    let exact = T::try_from(number).ok().filter(|_| is_exact(number));
+    exact.ok_or_else(|| D::Error::custom(format!("{number} is beyond what it may be")))
+}
+
 fn platform_key(entry: &Descriptor) -> Option<&str> {
     entry.platform.as_ref().map(|platform| platform.architecture.as_str())
 }
@@ -219,8 +231,9 @@ fn platform_key(entry: &Descriptor) -> Option<&str> {
 #[serde(rename_all = "camelCase")]
 pub struct ImageManifest {
     /// 2.
+    #[serde(deserialize_with = "exact")]
     #[schemars(extend("const" = 2))]
-    pub schema_version: u32,
+    pub schema_version: i64,
     /// [`media::MANIFEST`], also where some old ones leave it out.
     #[serde(default = "manifest_type")]
     #[schemars(extend("const" = media::MANIFEST))]
@@ -400,7 +413,7 @@ fn document<T: serde::de::DeserializeOwned>(
 
 fn is_of(
     what: &'static str,
-    version: u32,
+    version: i64,
     media_type: &str,
     wanted: &str,
 ) -> Result<(), DocumentError> {

@@ -238,7 +238,7 @@ impl ParamType {
             Self::Device => "^([0-9]+):([0-9]+)$",
             Self::Ip => "^([0-9A-Fa-f:.]+)$",
             Self::Mac => "^((?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2})$",
-            Self::Cidr | Self::Cpus => "^(.*)$",
+            Self::Cidr | Self::Cpus => r"^([\s\S]*)$",
             Self::String | Self::Interface | Self::Cgroup | Self::Path | Self::Function => {
                 r"^([^\u0000]*)$"
             }

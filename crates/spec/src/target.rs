@@ -100,6 +100,7 @@ impl Target {
             Self::CgroupSkb { .. } => "cgroup_skb",
             Self::Other(text) => match text.split(['/', '.']).next().unwrap_or(text) {
                 "raw_tracepoint" => "raw_tp",
+                "tc" | "classifier" => "tcx",
                 kind => kind,
             },
         }
@@ -131,7 +132,12 @@ impl FromStr for Target {
             _ => Ok(None),
         };
         let parsed = parsed.map_err(|why| TargetError { text: text.to_owned(), why })?;
-        Ok(parsed.unwrap_or_else(|| Self::Other(text.to_owned())))
+        let whole = match text {
+            "tp" => "tracepoint",
+            "raw_tracepoint" => "raw_tp",
+            other => other,
+        };
+        Ok(parsed.unwrap_or_else(|| Self::Other(whole.to_owned())))
     }
 }
 

@@ -1,5 +1,5 @@
-//! What TOML 1.1 has and TOML 1.0 has not: the standard's files are TOML 1.0, so that every reader of TOML takes them, and
-//! the parser that we use reads 1.1.
+//! What TOML 1.1 has and TOML 1.0 has not, and moments that calendars have not: the standard's files are TOML 1.0, so that
+//! every reader of TOML takes them, and the parser that we use reads 1.1.
 
 use toml_parser::decoder::Encoding;
 use toml_parser::parser::{Event, EventKind, parse_document};
@@ -103,12 +103,38 @@ impl Check<'_> {
         if matches!(raw.trim_start_matches(['+', '-']), "0x" | "0o" | "0b") {
             return self.add(span.start(), "a number needs digits");
         }
+        if is_long(raw) {
+            let why = "an integer is from -2^63 to 2^63 - 1: write a larger one as text, in quotes";
+            return self.add(span.start(), why);
+        }
         // The first colon is that between hours and minutes.
         let rest = raw.split_once(':').map(|(_, rest)| rest.as_bytes());
         if rest.is_some_and(|rest| rest.get(2) != Some(&b':')) {
-            self.add(span.start(), "a time needs seconds, such as 07:30:00");
+            return self.add(span.start(), "a time needs seconds, such as 07:30:00");
+        }
+        // Readers of TOML differ in these, and none can tell when such a moment is.
+        if rest.is_some_and(|rest| rest.get(3..5) == Some(b"60")) {
+            return self.add(span.start(), "a minute has the seconds 00 to 59");
+        }
+        if raw.starts_with("0000-") {
+            self.add(span.start(), "the first year is 0001");
         }
     }
+}
+
+/// Whether it is an integer of more than 64 bits, one of them the sign: TOML's readers differ in these.
+fn is_long(raw: &str) -> bool {
+    let number = raw.replace('_', "");
+    let digits = number.trim_start_matches(['+', '-']);
+    let (radix, digits) = match digits.get(..2) {
+        Some("0x") => (16, &digits[2..]),
+        Some("0o") => (8, &digits[2..]),
+        Some("0b") => (2, &digits[2..]),
+        _ => (10, digits),
+    };
+    let most = i64::MAX as u64 + u64::from(number.starts_with('-'));
+    let is_integer = digits.bytes().all(|byte| char::from(byte).is_digit(radix));
+    is_integer && u64::from_str_radix(digits, radix).map_or(true, |number| number > most)
 }
 
 #[cfg(test)]
@@ -132,6 +158,22 @@ mod tests {
         );
         let at = |text| later(text).into_iter().map(|later| later.at).collect::<Vec<_>>();
         assert_eq!(at("[x-a]\nk = 0x"), [10]); // read as a number, which is looked at only where it is used
+    }
+
+    #[test]
+    fn moments_that_no_calendar_has_are_found() {
+        assert_eq!(places("a = 23:59:60\nb = 2016-12-31T23:59:60Z\nc = 23:59:59.60"), [4, 17]);
+        assert_eq!(places("a = 0000-01-01\nb = 0000-01-01T00:00:00Z\nc = 0001-01-01"), [4, 19]);
+    }
+
+    #[test]
+    fn integers_of_more_than_64_bits_are_found() {
+        let longs = ["9223372036854775808", "-9223372036854775809", "0x8000000000000000"];
+        let most = ["9223372036854775807", "-9223372036854775808", "0x7fff_ffff_ffff_ffff"];
+        let long = |raw: &str| !later(&format!("a = {raw}")).is_empty();
+        assert!(longs.into_iter().all(long) && !most.into_iter().any(long));
+        assert!(long("99999999999999999999999999") && long(&format!("0b{}", "1".repeat(64))));
+        assert!(!["1e400", "12345678901234567890.5", "inf", "2025-01-01"].into_iter().any(long));
     }
 
     #[test]

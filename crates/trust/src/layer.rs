@@ -3,6 +3,8 @@
 //! What is written has one form (stored deflate blocks, no times, no owners), so that the same file gives the same
 //! digest everywhere. What is read may come from any packer, and is hostile until its digest says otherwise.
 
+mod files;
+
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +13,8 @@ use flate2::Crc;
 use flate2::bufread::GzDecoder;
 use skep_spec::{Digest, Digesting};
 
-use crate::ustar::{BLOCK, CHECKSUM, SIZE, TYPE, header, octal};
+use self::files::Files;
+use crate::ustar::{BLOCK, header};
 
 /// Largest file in a layer, in bytes.
 pub const FILE_MAX: u64 = 64 * 1024 * 1024;
@@ -26,7 +29,7 @@ const CHUNK: usize = 64 * 1024;
 /// The one file of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Its path in the tar: for people. Nothing is ever written to it.
+    /// Its path in the tar, as it came: for people, once it is escaped. Nothing is ever written to it.
     pub name: String,
     /// Its bytes.
     pub data: Vec<u8>,
@@ -197,13 +200,13 @@ pub(crate) fn read_within<T: Taken>(
     let mut rest = layer;
     let state = Inflation { limit: Cell::new(TAR_OVERHEAD), ..Inflation::default() };
     let inflated = Inflated { decoder: GzDecoder::new(&mut rest), state: &state };
-    let mut archive = tar::Archive::new(inflated);
-    let found = the_file(&mut archive, max, room, &state);
+    let mut files = Files::new(inflated);
+    let found = the_file(&mut files, max, room, &state);
     // Damage anywhere counts before what the tar says, and the checksum is at the end.
     if found.is_err() {
         state.limit.set(max.saturating_add(TAR_OVERHEAD));
     }
-    let end = io::copy(&mut archive.into_inner(), &mut io::sink());
+    let end = io::copy(&mut files.into_inner(), &mut io::sink());
     match state.broken.into_inner() {
         Some(why) => Err(LayerError::Gzip(why)),
         None if state.over.get() || end.is_err() => Err(LayerError::TooLarge { max }),
@@ -214,57 +217,39 @@ pub(crate) fn read_within<T: Taken>(
 
 /// The one file of a tar.
 fn the_file<T: Taken>(
-    archive: &mut tar::Archive<Inflated<'_, '_>>,
+    files: &mut Files<Inflated<'_, '_>>,
     max: u64,
     room: &Room,
     state: &Inflation,
 ) -> Result<(String, T), LayerError> {
     let mut only = None;
     let broken = |e: io::Error| LayerError::Tar(e.to_string());
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).escape_debug().to_string();
-        // Before ustar a folder was a file whose name ends with a slash.
-        let is_old = entry.header().as_bytes()[TYPE] == 0;
-        let is_folder = is_old && entry.path_bytes().ends_with(b"/");
-        if entry.header().entry_type() != tar::EntryType::Regular || is_folder {
-            return Err(LayerError::NotRegular { name });
+    while let Some(entry) = files.next().map_err(broken)? {
+        let (name, size) = (entry.name, entry.size);
+        if !entry.is_regular {
+            return Err(LayerError::NotRegular { name: shown(&name) });
         }
         if only.is_some() {
-            return Err(LayerError::Second { name });
+            return Err(LayerError::Second { name: shown(&name) });
         }
-        is_plain(&mut entry).map_err(broken)?;
-        if entry.size() > max {
+        if size > max {
             return Err(LayerError::TooLarge { max });
         }
-        room.take(entry.size()).map_err(|max| LayerError::TooLarge { max })?;
-        state.limit.set(TAR_OVERHEAD.saturating_add(entry.size()));
-        let size = entry.size();
-        let (file, read) = T::take(&mut entry, size).map_err(broken)?;
+        room.take(size).map_err(|max| LayerError::TooLarge { max })?;
+        state.limit.set(TAR_OVERHEAD.saturating_add(size));
+        let (file, read) = T::take(&mut files.body(size), size).map_err(broken)?;
         if read != size {
-            return Err(LayerError::Tar(format!("'{name}' is cut off")));
+            return Err(LayerError::Tar(format!("'{}' is cut off", shown(&name))));
         }
+        files.skip_padding(size).map_err(broken)?;
         only = Some((name, file));
     }
     only.ok_or(LayerError::Empty)
 }
 
-/// Holds what tells the size and name of a file to the one form that every reader takes: tar's own reader knows more forms of
-/// a number, and passes over what it cannot read of a pax header.
-fn is_plain(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<()> {
-    let header = entry.header().as_bytes();
-    if octal(&header[SIZE]).is_none() || octal(&header[CHECKSUM]).is_none() {
-        return Err(io::Error::other("a number of its header is not octal"));
-    }
-    for record in entry.pax_extensions()?.into_iter().flatten() {
-        let record = record?;
-        let is_number =
-            !record.value_bytes().is_empty() && record.value_bytes().iter().all(u8::is_ascii_digit);
-        if record.key_bytes() == b"size" && !is_number {
-            return Err(io::Error::other("the size in its pax header is no number"));
-        }
-    }
-    Ok(())
+/// What a stranger wrote must not speak to the terminal.
+fn shown(name: &str) -> String {
+    name.escape_debug().to_string()
 }
 
 /// How far a layer is decompressed, and what ended that.

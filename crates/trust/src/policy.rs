@@ -232,7 +232,8 @@ impl Rule {
         if keys.is_empty() && !keyless {
             return Err("it trusts nobody: give 'keys' (or delete the rule)".into());
         }
-        if file.threshold == 0 || (!keyless && file.threshold > keys.len()) {
+        let threshold = usize::try_from(file.threshold).unwrap_or_default();
+        if threshold == 0 || (!keyless && threshold > keys.len()) {
             return Err(format!(
                 "threshold {} cannot be met with {} keys: it is from 1 to the number of keys",
                 file.threshold,
@@ -243,7 +244,7 @@ impl Rule {
             return Err("'registries' is empty: leave it out to mean every registry".into());
         }
         let registries = file.registries.unwrap_or_default();
-        Ok(Self { patterns, registries, threshold: file.threshold, keys, keyless })
+        Ok(Self { patterns, registries, threshold, keys, keyless })
     }
 
     fn is_for_registry(&self, registry: Option<&str>) -> bool {
@@ -347,14 +348,14 @@ struct RuleFile {
     registries: Option<Vec<String>>,
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
-    threshold: usize,
+    threshold: i64,
     #[serde(default)]
     keys: Vec<KeyFile>,
     #[serde(default)]
     keyless: Vec<KeylessFile>,
 }
 
-fn one() -> usize {
+fn one() -> i64 {
     1
 }
 
@@ -448,6 +449,17 @@ mod tests {
             with_key(r#"packages = ["Acme/*"]"#),
             with_key("packages = [\"*\"]\nthreshold = 0"),
             with_key("packages = [\"*\"]\nthreshold = 2"),
+            with_key("packages = [\"*\"]\nthreshold = -1"),
+            with_key("packages = [\"*\"]\nthreshold = 9223372036854775808"),
+            rule(&format!(
+                "packages = [\"*\"]\nkeys = [{{spki='{SPKI}', not_after = '2027-12-31T00:00:00Z'}}]"
+            )),
+            rule(&format!(
+                "packages = [\"*\"]\nkeys = [{{spki='{SPKI}', not_after = 2016-12-31T23:59:60Z}}]"
+            )),
+            rule(&format!(
+                "packages = [\"*\"]\nkeys = [{{spki='{SPKI}', not_after = 1969-12-31T23:59:59Z}}]"
+            )),
             with_key("packages = [\"*\"]\nregistries = []"),
             with_key("package = [\"*\"]"),
             twice,

@@ -63,7 +63,8 @@ pub(crate) fn instant(when: &toml::value::Datetime) -> Result<SystemTime, String
     let days = days_since_epoch(i64::from(date.year), i64::from(date.month), i64::from(date.day));
     let minutes = days * 1440 + i64::from(time.hour) * 60 + i64::from(time.minute) - offset_minutes;
     let seconds = minutes * 60 + i64::from(time.second.unwrap_or(0));
-    let seconds = u64::try_from(seconds).map_err(|_| refuse())?;
+    let early = |_| format!("not_after = {when}: a moment is from 1970 on");
+    let seconds = u64::try_from(seconds).map_err(early)?;
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 

@@ -6,19 +6,25 @@ use crate::layer::LayerError;
 
 /// Tar's block size.
 pub(crate) const BLOCK: usize = 512;
-/// Where a header has the size of its file.
+/// Where a header has the name of its file.
+pub(crate) const NAME: Range<usize> = 0..100;
+/// Where it has the size of it.
 pub(crate) const SIZE: Range<usize> = 124..136;
 /// Where it has the sum of its bytes.
-pub(crate) const CHECKSUM: Range<usize> = 148..156;
+const CHECKSUM: Range<usize> = 148..156;
 /// Where it says what it is of.
 pub(crate) const TYPE: usize = 156;
-/// Longest file name in the name field.
-const NAME_MAX: usize = 100;
+/// Where it says which kind of header it is.
+pub(crate) const MAGIC: Range<usize> = 257..265;
+/// The kind that is written.
+pub(crate) const USTAR: &[u8; 8] = b"ustar\x0000";
+/// Where there is room for the beginning of a long name.
+pub(crate) const PREFIX: Range<usize> = 345..500;
 
 /// A header: mode 0644, no owner, no time.
 pub(crate) fn header(name: &str, size: usize) -> Result<[u8; BLOCK], LayerError> {
     let printable = name.bytes().all(|b| b.is_ascii_graphic());
-    if name.is_empty() || name.len() > NAME_MAX || !printable {
+    if name.is_empty() || name.len() > NAME.len() || !printable {
         return Err(LayerError::Name(name.escape_debug().to_string()));
     }
     let mut block = [0; BLOCK];
@@ -31,12 +37,34 @@ pub(crate) fn header(name: &str, size: usize) -> Result<[u8; BLOCK], LayerError>
     put(136, b"00000000000\0"); // mtime
     put(148, b"        "); // the checksum counts itself as spaces
     put(156, b"0"); // a regular file
-    put(257, b"ustar\x0000");
+    put(MAGIC.start, USTAR);
     put(329, b"0000000\0"); // devmajor
     put(337, b"0000000\0"); // devminor
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     Ok(block)
+}
+
+/// Whether a header has the sum of its bytes, with spaces where that stands.
+pub(crate) fn is_summed(header: &[u8; BLOCK]) -> bool {
+    let spaces = |at: usize, byte: u8| if CHECKSUM.contains(&at) { 32 } else { u64::from(byte) };
+    let sum = header.iter().enumerate().map(|(at, byte)| spaces(at, *byte)).sum();
+    octal(&header[CHECKSUM]) == Some(sum)
+}
+
+/// The name in a header, with the prefix that only ustar's have.
+pub(crate) fn name_of(header: &[u8; BLOCK]) -> Vec<u8> {
+    let (prefix, name) = (text(header, PREFIX), text(header, NAME));
+    match header[MAGIC] == *USTAR && !prefix.is_empty() {
+        true => [prefix, b"/", name].concat(),
+        false => name.to_vec(),
+    }
+}
+
+/// A text of a header: up to NUL or the field's end.
+pub(crate) fn text(header: &[u8; BLOCK], field: Range<usize>) -> &[u8] {
+    let field = &header[field];
+    &field[..field.iter().position(|byte| *byte == 0).unwrap_or(field.len())]
 }
 
 /// A number of a header: octal digits, spaces before them or not, up to NUL, a space or the field's end.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 use skep_conformance::command::{Line, Question};
+use skep_conformance::ours::unread;
 use skep_conformance::{Command, Implementation, Ours, Report, load, run};
 
 use crate::error::{Context as _, Error, Kind, Result};
@@ -126,23 +127,48 @@ impl Answer {
     }
 }
 
-/// Our implementation as a command: one line in, one line out.
+/// Our implementation as a command: one line in, one line out, whatever the line is.
 fn answer(output: &Output) -> Result<()> {
-    for line in std::io::stdin().lock().lines() {
+    for line in std::io::stdin().lock().split(b'\n') {
         let line = line.context(|| "can't read a question")?;
-        let question: Question = serde_json::from_str(&line).context(|| "can't read a question")?;
-        let answer = Ours.answer(&question.op, &question.input);
-        let answer = answer.map_err(|why| Error::new(Kind::Usage, why))?;
-        let text = serde_json::to_string(&Line::of(question.id, answer));
-        let text = text.context(|| "can't write an answer")?;
-        output.raw(&text);
+        let text = serde_json::to_string(&answered(&line));
+        output.raw(&text.context(|| "can't write an answer")?);
     }
     Ok(())
 }
 
+fn answered(line: &[u8]) -> Line {
+    match serde_json::from_slice(line) {
+        Ok(Question { id, op, input }) => {
+            Line::of(id, Ours.answer(&op, &input).unwrap_or_else(unread))
+        }
+        Err(error) => {
+            let line: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+            let id = line.get("id").and_then(serde_json::Value::as_u64).unwrap_or_default();
+            Line::of(id, unread(error.to_string()))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::PARTS;
+    use super::{PARTS, answered};
+
+    #[test]
+    fn a_line_that_is_no_question_is_answered() {
+        for (line, id) in [
+            (&b"\xff"[..], 0),
+            (b"", 0),
+            (b"[]", 0),
+            (br#"{"id":7}"#, 7),
+            (br#"{"id":8,"op":1,"input":{}}"#, 8),
+            (br#"{"id":9,"op":"permissions.hooks","input":{"section":"xdp","target":""}}"#, 9),
+        ] {
+            let answer = answered(line);
+            assert_eq!((answer.id, answer.error.as_deref()), (id, Some("question.malformed")));
+        }
+        assert!(answered(br#"{"id":1,"op":"nothing","input":{}}"#).unsupported);
+    }
 
     #[test]
     fn the_parts_are_those_of_the_standard() {

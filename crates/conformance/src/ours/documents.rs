@@ -9,7 +9,7 @@ use skep_spec::oci::{Annotations, Descriptor, ImageConfig, ImageManifest, Index,
 use skep_spec::{Arch, Digest, PackageRef, media};
 use skep_trust::{Blobs, Verified, admit, layer};
 
-use super::{Answered, Bytes, Failure, question, refused, unreadable};
+use super::{Answered, Bytes, question, refused, unreadable};
 
 pub(super) fn read(input: &Value) -> Answered {
     #[derive(Deserialize)]
@@ -22,7 +22,7 @@ pub(super) fn read(input: &Value) -> Answered {
         "index" => drop(Index::parse(text.as_bytes())?),
         "list" => drop(Index::parse_list(text.as_bytes())?),
         "manifest" => drop(ImageManifest::parse(text.as_bytes())?),
-        _ => return Err(Failure::Unsupported),
+        other => return Err(unreadable(format!("there is no kind '{other}'"))),
     }
     Ok(json!({}))
 }
@@ -86,6 +86,9 @@ pub(super) fn read_layer(input: &Value) -> Answered {
         max: u64,
     }
     let asked: Asked = question(input)?;
+    if asked.max > layer::FILE_MAX {
+        return Err(unreadable(format!("no layer may hold {} bytes", asked.max)));
+    }
     let file = layer::read(&asked.layer.0, asked.max)?;
     Ok(json!({"name": file.name, "sha256": Digest::of(&file.data).hex()}))
 }

@@ -46,6 +46,9 @@ fn canonical(manifest: &Manifest) -> Value {
     json!({"canonical": String::from_utf8_lossy(&manifest.canonical())})
 }
 
+/// Of a variable: an object has no more.
+const MOST_BYTES: usize = 32 << 20;
+
 #[derive(Deserialize)]
 struct Encode {
     #[serde(flatten)]
@@ -58,6 +61,9 @@ struct Encode {
 
 pub(super) fn encode(input: &Value) -> Answered {
     let Encode { param, text, size, big_endian } = question(input)?;
+    if size > MOST_BYTES {
+        return Err(unreadable(format!("no object has a variable of {size} bytes")));
+    }
     let bytes = param.encode_as(&Given::Text(text), size, big_endian)?;
     Ok(json!({"hex": hex::encode(bytes)}))
 }

@@ -27,15 +27,27 @@ impl Implementation for Ours {
                 Ok(Answer::Refused { code: code.to_owned(), message, at })
             }
             Err(Failure::Unsupported) => Ok(Answer::Unsupported),
-            Err(Failure::Question(why)) => Err(format!("the question cannot be read: {why}")),
+            Err(Failure::Question(why)) => Ok(unread(why)),
         }
     }
 }
 
+/// The answer to what is no question of its operation.
+#[must_use]
+pub fn unread(why: String) -> Answer {
+    let message = format!("the question cannot be read: {why}");
+    Answer::Refused { code: "question.malformed".to_owned(), message, at: None }
+}
+
 /// Why there is nothing to accept.
 enum Failure {
-    Refused { code: &'static str, message: String, at: Option<[usize; 2]> },
+    Refused {
+        code: &'static str,
+        message: String,
+        at: Option<[usize; 2]>,
+    },
     Unsupported,
+    /// It is no question of the operation.
     Question(String),
 }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use skep_spec::{Arch, Channel, Digest, PackageName, PackageRef, Range, ServiceName, Version};
 
-use super::{Answered, Failure, question, refused, unreadable};
+use super::{Answered, question, refused, unreadable};
 
 #[derive(Deserialize)]
 struct Name {
@@ -30,7 +30,7 @@ pub(super) fn name(input: &Value) -> Answered {
             let none = skep_spec::arch::ArchError(text.clone());
             Arch::from_goarch(&text).ok_or_else(|| refused("name.architecture", &none))?;
         }
-        _ => return Err(Failure::Unsupported),
+        other => return Err(unreadable(format!("there is no kind '{other}'"))),
     }
     Ok(json!({}))
 }

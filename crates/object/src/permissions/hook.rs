@@ -80,6 +80,8 @@ mod tests {
             ("struct_ops.s/a", "struct_ops/b", false, "struct_ops/b"),
             ("freplace/a", "xdp/lo", false, "xdp/lo freplace/a"),
             ("tc", "tcx/egress/lo", false, "tcx/egress/lo"),
+            ("classifier/drop", "tcx/egress/lo", false, "tcx/egress/lo"),
+            ("classifier/drop", "socket", false, "socket"),
             ("cgroup/skb", "cgroup_skb/egress:/x", false, "cgroup_skb/egress:/x cgroup/skb"),
             ("cgroup/connect4", "cgroup/sysctl", false, "cgroup/sysctl cgroup/connect4"),
             ("uprobe", "uprobe//bin/a:b", true, "uprobe.w//bin/a:b"),

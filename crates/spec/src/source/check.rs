@@ -2,7 +2,7 @@
 
 use super::shape::Spans;
 use super::{Code, Found, Source};
-use crate::manifest::Upgrade;
+use crate::manifest::{Param, Upgrade};
 use crate::nearest::nearest;
 use crate::param::{self, Value};
 
@@ -139,13 +139,10 @@ impl Check<'_, '_, '_> {
                 let message = format!("[{path}] is bound, but no variable takes its type");
                 self.add(Code::Conflict, &path, message, None);
             }
-            if let Some([low, high]) = &param.range
-                && let (Ok(Some(from)), Ok(Some(to))) = (param.number(low), param.number(high))
-                && from > to
+            if let Some(range) = &param.range
+                && let Err((code, message)) = is_range(param, range)
             {
-                let (low, high) = (low.text(), high.text());
-                let message = format!("a range is [lowest, highest]: [{high}, {low}]");
-                self.add(Code::Value, &format!("{path}.range"), message, None);
+                self.add(code, &format!("{path}.range"), message, None);
                 continue;
             }
             if let Some(Err(error)) = param.default.as_ref().map(|value| param.check(value)) {
@@ -159,18 +156,8 @@ impl Check<'_, '_, '_> {
         let source = self.source;
         for (name, map) in &source.map {
             let path = format!("map.{name}");
-            if let Some(Value::Text(text)) = &map.max_entries {
-                let path = format!("{path}.max_entries");
-                if text.contains("${") {
-                    self.template(&path, text);
-                } else if param::parse_size(text).is_none() {
-                    self.add(
-                        Code::Value,
-                        &path,
-                        format!("'{text}' is not a number or a size, such as 1024 or 1MiB"),
-                        None,
-                    );
-                }
+            if let Some(entries) = &map.max_entries {
+                self.entries(&format!("{path}.max_entries"), &entries.text());
             }
             let other = map.upgrade != Some(Upgrade::Migrate);
             let says_how = !map.fields.is_empty() || !map.rename.is_empty();
@@ -185,6 +172,15 @@ impl Check<'_, '_, '_> {
         }
     }
 
+    fn entries(&mut self, path: &str, text: &str) {
+        if text.contains("${") {
+            self.template(path, text);
+        } else if param::parse_size(text).is_none() {
+            let message = format!("'{text}' is not a number or a size, such as 1024 or 1MiB");
+            self.add(Code::Value, path, message, None);
+        }
+    }
+
     fn template(&mut self, path: &str, text: &str) {
         let source = self.source;
         match param::references(text) {
@@ -196,4 +192,19 @@ impl Check<'_, '_, '_> {
             Err(error) => self.add(Code::Value, path, error.to_string(), None),
         }
     }
+}
+
+/// Whether two values are the lowest and the highest of a parameter.
+fn is_range(param: &Param, [low, high]: &[Value; 2]) -> Result<(), (Code, String)> {
+    let end = |value: &Value| {
+        let number = param.number(value).map_err(|error| (Code::Value, format!("its {error}")))?;
+        let none = || format!("a range is of numbers, which '{}' is not", param.r#type.name());
+        number.ok_or_else(|| (Code::Conflict, none()))
+    };
+    if end(low)? > end(high)? {
+        let (low, high) = (low.text(), high.text());
+        let message = format!("a range is [lowest, highest]: [{high}, {low}]");
+        return Err((Code::Value, message));
+    }
+    Ok(())
 }

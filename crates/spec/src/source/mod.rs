@@ -17,7 +17,7 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use crate::manifest::{
     Alternatives, Dependency, Health, Limits, Manifest, Map, Object, Output, Package, Param,
@@ -28,6 +28,8 @@ use crate::{Arch, Digest, PackageName, Version};
 
 /// Most bytes of a `skep.toml`.
 pub const MAX_SOURCE: usize = 256 << 10;
+/// Most levels of tables and arrays in one another; what reads TOML stops there for each key and each value.
+const MAX_DEPTH: usize = 80;
 
 /// A `skep.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -268,6 +270,11 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
     if !found.list.is_empty() {
         return Err(found.sorted());
     }
+    if table.get_ref().values().any(|value| depth(value.get_ref()) > MAX_DEPTH) {
+        let message = format!("it is nested deeper than {MAX_DEPTH} levels");
+        found.add(Code::Syntax, 0..0, message, None);
+        return Err(found.sorted());
+    }
     let (json, spans) = shape::check(table.get_ref(), &schema::TOP, &mut found);
     if !found.list.is_empty() {
         return Err(found.sorted());
@@ -281,6 +288,19 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
     };
     check::references(&source, &spans, &mut found);
     if found.list.is_empty() { Ok(source) } else { Err(found.sorted()) }
+}
+
+/// How many levels of tables and arrays a value has, itself one of them.
+fn depth(value: &DeValue<'_>) -> usize {
+    match value {
+        DeValue::Array(items) => {
+            1 + items.iter().map(|item| depth(item.get_ref())).max().unwrap_or_default()
+        }
+        DeValue::Table(table) => {
+            1 + table.values().map(|value| depth(value.get_ref())).max().unwrap_or_default()
+        }
+        _ => 0,
+    }
 }
 
 /// Where a table or key stands in a `skep.toml`: line and column from 1, or the nearest that encloses it.

@@ -2,9 +2,9 @@
 
 use std::io::{self, Read};
 
-use super::{ARCHIVE_MAX, ArchiveError, BLOBS, ENTRIES_MAX, INDEX};
+use super::{ARCHIVE_MAX, ArchiveError, ENTRIES_MAX, INDEX};
 use crate::layer::FILE_MAX;
-use crate::ustar::{BLOCK, CHECKSUM, SIZE, TYPE, octal};
+use crate::ustar::{BLOCK, MAGIC, NAME, PREFIX, SIZE, TYPE, USTAR, is_summed, octal, text};
 use skep_spec::oci::MAX_DOCUMENT;
 
 pub(super) struct Entries<R> {
@@ -25,12 +25,11 @@ impl<R: Read> Entries<R> {
 
     /// The next file, which must be this one.
     pub(super) fn must(&mut self, wanted: &'static str) -> Result<Vec<u8>, ArchiveError> {
-        let absent = || ArchiveError::Layout { what: wanted, why: "it is not there".to_owned() };
+        let absent = |why: String| ArchiveError::Layout { what: wanted, why };
         match self.next()? {
             Some((name, data)) if name == wanted => Ok(data),
-            Some((name, _)) if name.starts_with(BLOBS) || name == INDEX => Err(absent()),
-            Some((name, _)) => Err(unexpected(&name)),
-            None => Err(absent()),
+            Some((name, _)) => Err(absent(format!("'{}' is in its place", name.escape_debug()))),
+            None => Err(absent("it is not there".to_owned())),
         }
     }
 
@@ -84,18 +83,14 @@ impl<R: Read> Entries<R> {
 
 /// The name and size in a header.
 fn described(header: &[u8; BLOCK]) -> Result<(String, u64), ArchiveError> {
-    let field = |from: usize, len: usize| header.get(from..from + len).unwrap_or_default();
-    if field(257, 8) != b"ustar\x0000" {
+    if header[MAGIC] != *USTAR {
         return Err(tar("a header is no ustar header"));
     }
-    let spaces = |at: usize, byte: u8| if CHECKSUM.contains(&at) { 32 } else { u64::from(byte) };
-    let sum: u64 = header.iter().enumerate().map(|(at, byte)| spaces(at, *byte)).sum();
-    if octal(&header[CHECKSUM]) != Some(sum) {
+    if !is_summed(header) {
         return Err(tar("a header's checksum is wrong"));
     }
-    let name = field(0, 100).split(|byte| *byte == 0).next().unwrap_or_default();
-    let name = String::from_utf8_lossy(name).into_owned();
-    if header[TYPE] != b'0' || field(345, 155).iter().any(|byte| *byte != 0) {
+    let name = String::from_utf8_lossy(text(header, NAME)).into_owned();
+    if header[TYPE] != b'0' || header[PREFIX].iter().any(|byte| *byte != 0) {
         return Err(unexpected(&name));
     }
     Ok((name, octal(&header[SIZE]).ok_or_else(|| tar("a size is no number"))?))
