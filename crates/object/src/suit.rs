@@ -293,7 +293,7 @@ mod tests {
             ("iter", "iter", false),
             ("ksyscall", "ksyscall", false),
             ("kprobe", "kprobe", false),
-            ("tp", "tp", false),
+            ("tp", "tracepoint", false),
             ("usdt//bin/true:a:b", "usdt//bin/true:a:b", false),
             ("cgroup/connect4", "cgroup/connect4", false),
             ("sockops", "sockops", false),
