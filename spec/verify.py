@@ -32,8 +32,7 @@ members = lambda pairs: need(len(dict(pairs)) == len(pairs), "json.duplicate") a
 is_deep = lambda value, most: any(isinstance(held, (dict, list)) and level > most for held, _, level in walk(value))
 def number(text):
     need(math.isfinite(float(text)), "json.syntax", "beyond 64 bits of floating point")
-    is_exact = re.fullmatch("-?[0-9]{1,16}", text) and text != "-0" and abs(int(text)) <= EXACT
-    return int(text) if is_exact else 0.5
+    return int(text) if re.fullmatch("0|-?[1-9][0-9]{,15}", text) and abs(int(text)) <= EXACT else 0.5
 def load(data, most):
     need(len(data) <= most, "json.size")
     try:
@@ -274,10 +273,9 @@ blob_path = lambda layout, one: Path(layout, "blobs", "sha256", one["digest"][7:
 def blob(layout, one, most=64 * MIB):
     path = blob_path(layout, one)
     need(one.get("size", 0) <= most, "oci.too-large")
-    need(path.exists(), "oci.missing", path)
-    need(path.stat().st_size == one.get("size", path.stat().st_size), "oci.size", path)
-    need("sha256:" + sha(path.read_bytes()) == one["digest"], "oci.altered", path)
-    return path.read_bytes()
+    data = need(path.exists(), "oci.missing", path) and path.read_bytes()
+    need(len(data) == one.get("size", len(data)), "oci.size", path)
+    return need("sha256:" + sha(data) == one["digest"], "oci.altered", path) and data
 def package_read(layout, digest, arch, **q):
     asked, room, held = reference(q["reference"]), 128 * MIB, set()
     platform = {"architecture": VALUES["architectures"][arch], "os": "linux"}
@@ -305,39 +303,40 @@ def package_read(layout, digest, arch, **q):
 # Part 6: permissions
 KFUNCS = set(VALUES["quiet-kfuncs"]).union(*(one["kfuncs"] for one in VALUES["powers"]))
 covered = lambda given, name: any(name == one or one[-1:] == "*" and name.startswith(one[:-1]) for one in given)
-kind_of = lambda hook, word=re.compile(r"\??([^/.]*)"): VALUES["hook-aliases"].get(word.match(hook)[1], word.match(hook)[1])
-names_of = lambda hook: {kind_of(hook), hook.split(":")[0], hook.split("/")[0]}
+alias = lambda word: VALUES["hook-aliases"].get(word, word)
+kind_of = lambda hook: alias(re.split("[/.]", hook)[0])
 def permissions_powers(hooks, helpers, kfuncs, **_):
     kfuncs = {re.sub("(.*[^_])___[^_].*", r"\1", one) for one in kfuncs}
-    named = lambda hook: [one["power"] for one in VALUES["powers"] if names_of(hook.removeprefix("?")) & set(one["hooks"])]
-    powers = {power for hook in hooks for power in named(hook) or ["observes"]}
-    more = {"unknown": kfuncs - KFUNCS or set(helpers) - set(VALUES["kernel"]["helpers"]), "calls-kernel-functions": kfuncs}
-    return {"powers": [one["power"] for one in VALUES["powers"] if more.get(one["power"]) or one["power"] in powers
-                       or set(helpers) & set(one["helpers"]) or kfuncs & set(one["kfuncs"])]}
+    names = [{kind_of(hook), hook.split(":")[0], hook.split("/")[0]} for hook in (one.removeprefix("?") for one in hooks)]
+    known = {name for row in VALUES["powers"] for name in row["hooks"]}
+    given = {"unknown": kfuncs - KFUNCS or set(helpers) - set(VALUES["kernel"]["helpers"]),
+             "calls-kernel-functions": kfuncs, "observes": not all(one & known for one in names)}
+    of = lambda row: (given.get(row["power"]) or any(one & set(row["hooks"]) for one in names)
+                      or set(helpers) & set(row["helpers"]) or kfuncs & set(row["kfuncs"]))
+    return {"powers": [row["power"] for row in VALUES["powers"] if of(row)]}
 def permissions_hooks(section, target=None, writes_registers=False):
     def hook(text):
         text = re.sub("^(tc|classifier)(?=$|/(in|e)gress(/|$))", "tcx", text.removeprefix("?"))
-        text = re.sub("^(tp|raw_tracepoint)(?=$|/)", lambda word: VALUES["hook-aliases"][word[0]], text)
+        text = re.sub("^(tp|raw_tracepoint)(?=$|/)", lambda word: alias(word[0]), text)
         is_written = writes_registers and kind_of(text) in ("uprobe", "uretprobe", "usdt")
         return re.sub("^[^/]*", kind_of(text) + ".w", text) if is_written else re.sub("^tcx$", "tcx/ingress", text)
     own, told = hook(section), hook(target or section)
     gives = lambda hook: set(permissions_powers([hook], (), ())["powers"])
     return {"hooks": sorted({told} if gives(own) <= gives(told) else {told, own})}
-def permissions_check(permissions, hooks, map_memory, **uses):
-    given = {"hooks": [], "helpers": [], "kfuncs": [], "map-memory": None, **permissions}
-    for hook, kind in zip(hooks, map(kind_of, hooks)):
-        need(covered(given["hooks"], hook) or {kind, kind.replace("tcx", "tc")} & set(given["hooks"]), "permission.hook")
-    for what in ("helpers", "kfuncs"):
-        need(all(covered(given[what], one) for one in uses[what]), "permission." + what[:-1])
-    most = given["map-memory"]
+def permissions_check(permissions, hooks, helpers, kfuncs, map_memory):
+    kinds = lambda hook: {kind_of(hook), kind_of(hook).replace("tcx", "tc")}
+    for what, used in {"hooks": hooks, "helpers": helpers, "kfuncs": kfuncs}.items():
+        given = permissions.get(what, [])
+        need(all(covered(given, one) or what == "hooks" and kinds(one) & set(given) for one in used), "permission." + what[:-1])
+    most = permissions.get("map-memory")
     need(most is None or map_memory <= tried("permission.memory", read, "size", most), "permission.memory")
 def permissions_compare(old, new):
     old, new = ({**one, **permissions_powers(**one)} for one in (old, new))
     order = {"powers": [one["power"] for one in VALUES["powers"]].index}
     only = lambda a, b: {key: sorted(set(a[key]) - set(b[key]), key=order.get(key))
                          for key in ("hooks", "helpers", "kfuncs", "powers")}
-    wider = any(only(new, old).values()) or new["map_memory"] > old["map_memory"]
-    return {"added": only(new, old), "removed": only(old, new), "wider": wider}
+    added, grows = only(new, old), new["map_memory"] > old["map_memory"]
+    return {"added": added, "removed": only(old, new), "wider": grows or any(added.values())}
 
 # Part 9: trust. Keys are a dict of their ids, each with what checks a bundle's signature and with its end
 PREDICATES, UTC, PRIME = VALUES["predicates"], "%Y-%m-%dT%H:%M:%SZ", 2**255 - 19
@@ -345,13 +344,14 @@ def read_key(text, end=None):
     der = tried("key.spki", unbase64, text)
     kind = need([kind for kind, form in VALUES["keys"].items() if re.search(form, der.hex())], "key.spki")[0]
     key = tried("key.spki", serialization.load_der_public_key, der)
-    sign, y = divmod(int.from_bytes(der[-32:], "little"), 2**255)  # RFC 8032, section 5.1.3
-    square = (y * y - 1) * pow(1 - 121665 * pow(121666, -1, PRIME) * y * y, -1, PRIME) % PRIME  # of x
-    is_point = y < PRIME and pow(square, PRIME // 2, PRIME) < 2 and (square > 0 or not sign)
-    need(kind != "ed25519" or is_point, "key.spki")
+    need(kind != "ed25519" or is_point(der[-32:]), "key.spki")
     how = () if kind == "ed25519" else (ec.ECDSA(hashes.SHA256()),)
     return sha(der), (lambda bundle: works(key.verify, bundle["sig"], bundle["message"], *how), end)
-
+def is_point(bits):
+    """Decodes as RFC 8032, section 5.1.3, says."""
+    sign, y = divmod(int.from_bytes(bits, "little"), 2**255)
+    square_of_x = (y * y - 1) * pow(1 - 121665 * pow(121666, -1, PRIME) * y * y, -1, PRIME) % PRIME
+    return y < PRIME and pow(square_of_x, PRIME // 2, PRIME) < 2 and (square_of_x > 0 or not sign)
 def parse_bundle(data):
     value = tried("trust.malformed", shaped, "bundle", data, MIB)
     envelope, key = value["dsseEnvelope"], value["verificationMaterial"].get("publicKey")
