@@ -9,7 +9,6 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-
 HERE, EXACT, MIB = Path(__file__).parent, 2**53 - 1, 1 << 20
 class Refused(Exception): """Its code, and why."""
 def need(found, code, why=""):
@@ -361,9 +360,8 @@ def parse_bundle(data):
             "hint": None if key is None else key.get("hint", "")}
 def parse_statement(payload):
     value = tried("trust.malformed", shaped, "statement", payload, MIB)
-    subjects = [(one.get("name", ""), one["digest"].get("sha256")) for one in value["subject"]]
-    subjects = [one for one in subjects if one[1] is not None]
-    return value["_type"].endswith("/v1") and value["predicateType"], subjects, value.get("predicate")
+    subjects = [(one.get("name", ""), hex) for one in value["subject"] if (hex := one["digest"].get("sha256")) is not None]
+    return value["_type"].endswith("/v1") and value["predicateType"], subjects, value.get("predicate"), value["predicateType"]
 since_1970 = lambda moment: need(moment.tzinfo is not None and moment.timestamp() >= 0, "policy.rule") and moment
 moment = lambda text: since_1970(datetime.strptime(text, UTC).replace(tzinfo=timezone.utc))
 FORMATS = {"skep-entries": lambda value: references(value) if "${" in str(value) else read("size", value),
@@ -380,18 +378,17 @@ def policy(text):
         enough = one.get("keyless") or one.get("threshold", 1) <= len(keys)
         places = {(where, pattern) for where in one.get("registries", [None]) for pattern in one["packages"]}
         need(enough and len(keys) == len(one.get("keys", [])) and not places & set(rules), "policy.rule")
-        rules |= dict.fromkeys(places, (one.get("threshold", 1), keys))
+        rules |= dict.fromkeys(places, (one.get("threshold", 1), keys, one.get("attestations", [])))
     return rules, *(value.get("revoked", {}).get(what, []) for what in ("keys", "digests"))
-
 def signers(q, predicate, wanted=None):
     """What enough keys said, each with its keys; of a digest that is wanted, whatever was said beside it."""
     rules, revoked, digests = policy(q["policy"])
     need(wanted not in digests, "trust.revoked-digest")
     found = [place for place in rules if place[0] in (None, q["registry"]) and covered(place[1:], q["name"])]
     closest = lambda place: (place[1][-1] != "*", len(place[1]), place[0] is not None)
-    threshold, keys = rules[max(need(found, "trust.no-rule"), key=closest)]
+    threshold, keys, attested = rules[max(need(found, "trust.no-rule"), key=closest)]
     need(keys, "trust.keyless")
-    said, codes = {}, ([] if q["bundles"] else ["trust.unsigned"])
+    said, beside, codes = {}, [], ([] if q["bundles"] else ["trust.unsigned"])
     for text in q["bundles"][:64]:
         try:
             bundle = parse_bundle(unbase64(text))
@@ -403,20 +400,26 @@ def signers(q, predicate, wanted=None):
             need(key, "trust.another-key")
             need(keys[key][1] is None or moment(q["now"]) <= keys[key][1], "trust.expired")
             statement = parse_statement(bundle["payload"])
+            beside.append(statement)
             need(statement[0] == predicate, "trust.another-predicate")
             need(wanted is None or wanted[7:] in dict(statement[1]).values(), "trust.another-digest")
             said.setdefault(wanted or bundle["payload"], (statement, set()))[1].add(key)
         except Refused as error:
             codes.append(error.args[0])
-    return need([one for one in said.values() if len(one[1]) >= threshold], (codes + ["trust.not-enough"])[0])
+    enough = need([one for one in said.values() if len(one[1]) >= threshold], (codes + ["trust.not-enough"])[0])
+    return need(all(not wanted or any(attests(kind, wanted, *one) for one in beside) for kind in attested) and enough, "trust.attestation")
+def attests(kind, wanted, _, subjects, said, found):  # part 10
+    ran = lambda: said["result"] in ("PASSED", "WARNED") and [(one["annotations"]["release"], one["annotations"]["arch"])
+        for one in hold(SCHEMAS["report"], said)["configuration"] if one["name"] == "kernel"]
+    about = found == PREDICATES[kind] and isinstance(said, dict) and wanted[7:] in dict(subjects).values()
+    return about and (kind != "compatibility" or tried(None, ran))
 each = lambda action, given: [done for one in given if (done := tried(None, action, one))] or [action(given[0])]
 signature_verify = lambda **q: {"keys": sorted(signers(q, PREDICATES["sign"], q["digest"])[0][1])}
 key_read = lambda spki: {"id": read_key(spki)[0]}
 policy_read = lambda text: policy(text) and {}
-
 def channel_follow(**q):
     def pointer(signed):
-        _, subjects, said = signed[0]
+        _, subjects, said, _ = signed[0]
         whole = broken(SCHEMAS["channel"], said) is None and not inexact(said) and len(subjects) == 1
         need(whole and moment(said["issued"]) < moment(said["expires"]), "channel.malformed")
         need((said["name"], said["channel"]) == (q["name"], q["channel"]), "channel.another")
@@ -429,11 +432,10 @@ def channel_follow(**q):
     need(sequence > seen["sequence"] or digest == seen["digest"], "channel.equivocation")
     need(moment(q["now"]) <= expires, "channel.expired")
     return {"digest": digest, "sequence": sequence}
-
 def rotation_follow(publisher, trusted, documents, revoked=()):
     bad = "rotation.malformed"
     def follow(payload):
-        kind, subjects, said = tried(bad, parse_statement, payload)
+        kind, subjects, said, _ = tried(bad, parse_statement, payload)
         need(kind == PREDICATES["keys"] and subjects == [("keys", sha(canonical(said).encode()))], bad)
         distinct = len(dict(map(read_key, hold(SCHEMAS["keys"], said)["keys"])))
         need(said["threshold"] <= len(said["keys"]) == distinct and not inexact(said), bad)
@@ -482,11 +484,9 @@ def archive_read(archive):
         seen.add(one["digest"])
     need(set(blobs) == seen, "archive.stray")
     return {"packages": sorted(packages), "blobs": len(blobs)}
-
 def archive_write(layout):
     blobs = sorted(f"blobs/sha256/{path.name}" for path in Path(layout, "blobs", "sha256").iterdir())
     return {"sha256": sha(write_tar((name, Path(layout, name).read_bytes()) for name in ["oci-layout", "index.json", *blobs]))}
-
 if __name__ == "__main__":
     for question in map(json.loads, sys.stdin):
         op = globals().get(question["op"].replace(".", "_"))  # the function of that name

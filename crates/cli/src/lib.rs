@@ -1,5 +1,5 @@
 //! The commands that people type: one file each under `commands`; what several share beside it: `subject` is what was
-//! named, `place` and `fetch` get a package, `named` reads a file, `daemon` asks skepd, `options` are those that several commands take;
+//! named, `place` and `fetch` get a package, beside a `target` statements are put, `named` reads a file, `daemon` asks skepd, `options` are those that several commands take;
 //! what is to be waited for is done in `waiting`.
 //!
 //! Reads the environment in [`config`] only, prints in [`output`] and [`error`] only.
@@ -10,6 +10,7 @@ pub mod commands;
 pub mod config;
 mod daemon;
 pub mod error;
+mod explain;
 mod fetch;
 mod named;
 mod options;
@@ -21,6 +22,7 @@ mod progress;
 mod rotation;
 mod rules;
 mod subject;
+mod target;
 mod waiting;
 
 use std::process::ExitCode;

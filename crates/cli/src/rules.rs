@@ -4,8 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 use skep_oci::regular;
-use skep_trust::Policy;
+use skep_trust::attestation;
+use skep_trust::policy::{Rule, TrustedKey};
+use skep_trust::{KeyId, Policy, time};
 
 use crate::commands::key;
 use crate::config::Config;
@@ -77,4 +80,72 @@ pub fn must(file: &Path) -> Result<Policy> {
 fn parse(text: &str, file: &Path) -> Result<Policy> {
     let shown = file.display();
     Policy::parse(text).map_err(|error| Error::caused(Kind::Usage, format!("'{shown}'"), &error))
+}
+
+/// A rule as it is shown.
+#[derive(Serialize)]
+pub struct Shown {
+    packages: Vec<String>,
+    registries: Vec<String>,
+    threshold: usize,
+    keys: Vec<ShownKey>,
+    keyless: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attestations: Vec<attestation::Kind>,
+}
+
+#[derive(Serialize)]
+struct ShownKey {
+    id: KeyId,
+    r#type: String,
+    not_after: Option<String>,
+    revoked: bool,
+}
+
+impl Shown {
+    /// As it counts under a policy.
+    #[must_use]
+    pub fn of(rule: &Rule, policy: &Policy) -> Self {
+        let key = |trusted: &TrustedKey| ShownKey {
+            id: trusted.key.id(),
+            r#type: trusted.key.kind().to_string(),
+            not_after: trusted.not_after.and_then(time::format),
+            revoked: policy.is_key_revoked(&trusted.key.id()),
+        };
+        Self {
+            packages: rule.patterns().iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+            registries: rule.registries().to_vec(),
+            threshold: rule.threshold(),
+            keys: rule.keys().iter().map(key).collect(),
+            keyless: rule.is_keyless(),
+            attestations: rule.attestations().iter().copied().collect(),
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let from = match self.registries.as_slice() {
+            [] => String::new(),
+            some => format!(" from {}", some.join(", ")),
+        };
+        let keys = match self.keys.len() {
+            1 => "this key".to_owned(),
+            several => format!("{} of these {several} keys", self.threshold),
+        };
+        let mut lines = vec![format!("{}{from}: signed by {keys}", self.packages.join(", "))];
+        for ShownKey { id, r#type, not_after, revoked } in &self.keys {
+            let until = not_after.as_ref().map(|when| format!(", until {when}"));
+            let revoked = if *revoked { ", REVOKED" } else { "" };
+            lines.push(format!("  {id} ({type}{}{revoked})", until.unwrap_or_default()));
+        }
+        if self.keyless {
+            lines.push("  keyless identities, which are not supported yet".to_owned());
+        }
+        if !self.attestations.is_empty() {
+            let kinds: Vec<_> = self.attestations.iter().map(|kind| kind.as_str()).collect();
+            lines.push(format!("  and attested by one of them: {}", kinds.join(", ")));
+        }
+        lines.join("\n")
+    }
 }

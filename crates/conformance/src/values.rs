@@ -44,7 +44,11 @@ pub fn all() -> Value {
         "powers": TABLE.map(power),
         "predicates": {
             "channel": media::PREDICATE_CHANNEL,
+            "compatibility": media::PREDICATE_REPORT,
             "keys": media::PREDICATE_KEYS,
+            "provenance": media::PREDICATE_PROVENANCE,
+
+            "sbom": media::PREDICATE_SBOM,
             "sign": media::PREDICATE_SIGN,
         },
         "quiet-kfuncs": QUIET,

@@ -1,28 +1,20 @@
 //! What a package's attestations say, by the project that it was built from: what it is made of, and how.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use skep_oci::regular;
 use skep_spec::{Arch, Digest, Manifest};
 
-use crate::build::{Lock, LockError};
+use crate::build::{Made, Pin};
 use crate::project::Project;
 
-/// The predicate type of [`Origin::sbom`].
-pub const SBOM: &str = "https://cyclonedx.org/bom";
-/// The predicate type of [`Origin::provenance`].
-pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
-
-/// Where a package comes from.
+/// Where a package comes from: what the builds of its objects have noted.
 #[derive(Debug)]
 pub struct Origin<'a> {
     manifest: &'a Manifest,
-    /// The project's files that went into it.
-    files: BTreeMap<String, Digest>,
-    lock: Lock,
+    made: Vec<(Arch, Made)>,
 }
 
 /// Why a project says nothing about a package.
@@ -38,7 +30,7 @@ pub enum AttestError {
     },
     /// What was built last is not what was packed.
     #[error(
-        "the object '{object}' for {arch} in the package is not what the project was built into"
+        "the object '{object}' for {arch} in the package is not what the project was built into last"
     )]
     Object {
         /// Which.
@@ -46,24 +38,29 @@ pub enum AttestError {
         /// For what.
         arch: Arch,
     },
-    /// A file.
-    #[error("can't read {}", path.display())]
-    Read {
+    /// Nothing tells what an object was made of.
+    #[error(
+        "nothing says what the object '{object}' for {arch} was made of: can't read {}, which its build wrote",
+        path.display()
+    )]
+    Record {
         /// Which.
+        object: String,
+        /// For what.
+        arch: Arch,
+        /// The record.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The lock file.
-    #[error(transparent)]
-    Lock(#[from] LockError),
 }
 
 impl<'a> Origin<'a> {
-    /// Of a package that holds the very objects that the project was built into.
+    /// Of a package that holds the very objects that the project was built into. What they were made of was noted then: files
+    /// may have changed since.
     ///
     /// # Errors
-    /// It is of another name or version, or holds others; or a file cannot be read.
+    /// It is of another name or version, or holds others; or no record of an object can be read.
     pub fn of(project: &Project, manifest: &'a Manifest) -> Result<Self, AttestError> {
         let named = |name: &dyn std::fmt::Display, version| format!("{name}:{version}");
         let own = &project.source.package;
@@ -72,20 +69,43 @@ impl<'a> Origin<'a> {
         if own != package {
             return Err(AttestError::Another { project: own, package });
         }
-        for (object, digests) in &manifest.objects {
-            for arch in digests.sha256.keys() {
-                let built = built(project, object, *arch);
-                if built.and_then(|path| digest(&path).ok()) != digests.digest(*arch) {
-                    return Err(AttestError::Object { object: object.clone(), arch: *arch });
+        let mut made = Vec::new();
+        for (name, digests) in &manifest.objects {
+            for arch in digests.sha256.keys().copied() {
+                let object = || name.clone();
+                let built = project.built(name, arch);
+                let record = Made::read(&built).map_err(|source| {
+                    let path = Made::beside(&built);
+                    AttestError::Record { object: object(), arch, path, source }
+                })?;
+                if Some(record.object) != digests.digest(arch) {
+                    return Err(AttestError::Object { object: object(), arch });
                 }
+                made.push((arch, record));
             }
         }
-        let mut files = BTreeMap::new();
-        for name in names(project)? {
-            files.insert(name.clone(), digest(&project.folder.join(&name))?);
-        }
-        let lock = Lock::read(&project.folder, project.lock_folder(), false)?;
-        Ok(Self { manifest, files, lock })
+        Ok(Self { manifest, made })
+    }
+
+    fn files(&self) -> BTreeSet<(&String, &Digest)> {
+        self.made.iter().flat_map(|(_, made)| &made.files).collect()
+    }
+
+    fn headers(&self) -> BTreeSet<Digest> {
+        self.made.iter().filter_map(|(_, made)| made.headers).collect()
+    }
+
+    fn types(&self) -> Vec<(Arch, &Pin)> {
+        distinct(self.made.iter().filter_map(|(arch, made)| Some((*arch, made.types.as_ref()?))))
+    }
+
+    fn compilations(&self) -> Vec<Value> {
+        let compiled = self.made.iter().filter_map(|(_, made)| Some((made.clang.as_ref()?, made)));
+        distinct(compiled.map(|(clang, made)| json!({"clang": clang, "flags": made.flags})))
+    }
+
+    fn compilers(&self) -> BTreeSet<&String> {
+        self.made.iter().filter_map(|(_, made)| made.clang.as_ref()).collect()
     }
 
     /// A CycloneDX 1.6 document: files, compiler, headers, kernel types, objects and the licence.
@@ -95,7 +115,7 @@ impl<'a> Origin<'a> {
         let sha256 = |digest: &Digest| json!([{"alg": "SHA-256", "content": digest.hex()}]);
         let file = |name: &str, digest: &Digest| json!({"type": "file", "name": name, "hashes": sha256(digest)});
         let mut components: Vec<Value> =
-            self.files.iter().map(|(name, digest)| file(name, digest)).collect();
+            self.files().into_iter().map(|(name, digest)| file(name, digest)).collect();
         for (name, object) in &self.manifest.objects {
             let digests =
                 object.sha256.keys().filter_map(|arch| Some((arch, object.digest(*arch)?)));
@@ -104,14 +124,14 @@ impl<'a> Origin<'a> {
             );
         }
         components.extend(
-            self.lock
-                .clang()
+            self.compilers()
+                .into_iter()
                 .map(|version| json!({"type": "application", "name": "clang", "version": version})),
         );
-        components.extend(self.lock.headers().map(|digest| {
-            json!({"type": "library", "name": "libbpf headers", "hashes": sha256(&digest)})
-        }));
-        components.extend(self.lock.types().map(|(arch, types)| {
+        components.extend(self.headers().iter().map(
+            |digest| json!({"type": "library", "name": "libbpf headers", "hashes": sha256(digest)}),
+        ));
+        components.extend(self.types().into_iter().map(|(arch, types)| {
             json!({
                 "type": "operating-system",
                 "name": format!("Linux BTF for {arch}, {}", types.source),
@@ -142,10 +162,10 @@ impl<'a> Origin<'a> {
         let package = &self.manifest.package;
         let from = |name: String, digest: &Digest| json!({"name": name, "digest": {"sha256": digest.hex()}});
         let mut materials: Vec<Value> =
-            self.files.iter().map(|(name, digest)| from(name.clone(), digest)).collect();
-        materials
-            .extend(self.lock.headers().map(|digest| from("libbpf headers".to_owned(), &digest)));
-        materials.extend(self.lock.types().map(|(arch, types)| {
+            self.files().into_iter().map(|(name, digest)| from(name.clone(), digest)).collect();
+        let headers = self.headers();
+        materials.extend(headers.iter().map(|digest| from("libbpf headers".to_owned(), digest)));
+        materials.extend(self.types().into_iter().map(|(arch, types)| {
             from(format!("Linux BTF for {arch}, {}", types.source), &types.digest)
         }));
         let arches: BTreeSet<&Arch> =
@@ -160,8 +180,7 @@ impl<'a> Origin<'a> {
                 },
                 "internalParameters": {
                     "skep": env!("CARGO_PKG_VERSION"),
-                    "clang": self.lock.clang(),
-                    "flags": self.lock.flags(),
+                    "compilations": self.compilations(),
                 },
                 "resolvedDependencies": materials,
             },
@@ -174,47 +193,13 @@ fn tool() -> Value {
     json!({"type": "application", "name": "skep", "version": env!("CARGO_PKG_VERSION")})
 }
 
-/// What an object of the project is: what was built, or a file of its own.
-fn built(project: &Project, object: &str, arch: Arch) -> Option<PathBuf> {
-    let source = project.source.object.get(object)?;
-    match source.file.get(&arch) {
-        Some(file) => project.file(file).ok(),
-        None => Some(project.built(object, arch)),
-    }
-}
-
-/// The files of a project that its objects are made of: `skep.toml`, the lock, sources, headers beside them, objects.
-fn names(project: &Project) -> Result<BTreeSet<String>, AttestError> {
-    let mut names = BTreeSet::from(["skep.toml".to_owned()]);
-    if project.folder.join("skep.lock").is_file() {
-        names.insert("skep.lock".to_owned());
-    }
-    for object in project.source.object.values() {
-        names.extend(object.file.values().cloned());
-        for source in &object.sources {
-            names.insert(source.clone());
-            names.extend(headers(project, source)?);
-        }
-    }
-    Ok(names)
-}
-
-fn headers(project: &Project, source: &str) -> Result<Vec<String>, AttestError> {
-    let beside = Path::new(source).parent().unwrap_or(Path::new(""));
-    let path = project.folder.join(beside);
-    let cannot = |source| AttestError::Read { path: path.clone(), source };
+/// Each once, in their order.
+fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
     let mut found = Vec::new();
-    for entry in path.read_dir().map_err(cannot)? {
-        let name = beside.join(entry.map_err(cannot)?.file_name());
-        if name.extension().is_some_and(|extension| extension == "h") {
-            found.extend(name.to_str().map(str::to_owned));
+    for one in all {
+        if !found.contains(&one) {
+            found.push(one);
         }
     }
-    Ok(found)
-}
-
-fn digest(path: &Path) -> Result<Digest, AttestError> {
-    let bytes = regular::bytes(path);
-    let bytes = bytes.map_err(|source| AttestError::Read { path: path.to_owned(), source })?;
-    Ok(Digest::of(&bytes))
+    found
 }

@@ -25,6 +25,12 @@ pub const PREDICATE_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 pub const PREDICATE_CHANNEL: &str = "urn:skep:channel:v1";
 /// The predicate type of a publisher's keys.
 pub const PREDICATE_KEYS: &str = "urn:skep:keys:v1";
+/// The predicate type of an SBOM.
+pub const PREDICATE_SBOM: &str = "https://cyclonedx.org/bom";
+/// The predicate type of provenance.
+pub const PREDICATE_PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+/// The predicate type of a compatibility report.
+pub const PREDICATE_REPORT: &str = "https://in-toto.io/attestation/test-result/v0.1";
 
 /// Annotation: a layer's role (`object`, `manifest`, `btf`, `wasm`, `readme`, `icon`).
 pub const ROLE: &str = "vnd.skep.role";

@@ -1,12 +1,22 @@
 //! Attestations: signed statements about a package that never admit one.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::SystemTime;
+
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json as value};
 use skep_spec::{Digest, json, media, schema};
 
-use crate::bundle::{Bundle, BundleError};
+use crate::bundle::{Bundle, BundleError, Statement};
 use crate::key::{KeyId, PublicKey};
+use crate::policy::Policy;
+use crate::verify::{Asked, BUNDLES_MAX, Refusal, trusted_any};
+
+/// Predicate types of what is no attestation.
+pub const SIGNATURES: [&str; 3] =
+    [media::PREDICATE_SIGN, media::PREDICATE_CHANNEL, media::PREDICATE_KEYS];
 
 /// What a statement says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +41,9 @@ pub struct Report {
 }
 
 /// How the tests of a report went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Outcome {
     /// It ran.
@@ -42,6 +54,28 @@ pub enum Outcome {
     Failed,
 }
 
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Passed => "PASSED",
+            Self::Warned => "WARNED",
+            Self::Failed => "FAILED",
+        })
+    }
+}
+
+/// What became of a package on a kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tried {
+    /// `uname -r`.
+    pub release: String,
+    /// `uname -m`.
+    pub arch: String,
+    /// How it went.
+    pub result: Outcome,
+}
+
 /// A kernel of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Kernel {
@@ -49,6 +83,20 @@ pub struct Kernel {
     pub release: String,
     /// `uname -m`.
     pub arch: String,
+}
+
+/// What a rule can ask for.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// What it is made of.
+    Sbom,
+    /// Where it comes from.
+    Provenance,
+    /// That it ran.
+    Compatibility,
 }
 
 /// A statement, and who signed it.
@@ -97,6 +145,110 @@ impl AttestationError {
     }
 }
 
+/// An attestation beside a package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// Its predicate type, as it says.
+    pub predicate_type: String,
+    /// The key that it names itself. A hint only.
+    pub claimed: Option<KeyId>,
+    /// What a key of the package's rule says; or why it does not count.
+    pub counted: Result<Attestation, NotCounted>,
+}
+
+/// Why an attestation does not count for a package.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotCounted {
+    /// No key of the rule signed it that counts.
+    #[error(transparent)]
+    Signer(#[from] Refusal),
+    /// It says nothing about the package, or not as it should.
+    #[error(transparent)]
+    Said(#[from] AttestationError),
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Sbom, Self::Provenance, Self::Compatibility];
+
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sbom => "sbom",
+            Self::Provenance => "provenance",
+            Self::Compatibility => "compatibility",
+        }
+    }
+
+    /// Its predicate type.
+    #[must_use]
+    pub const fn predicate_type(self) -> &'static str {
+        match self {
+            Self::Sbom => media::PREDICATE_SBOM,
+            Self::Provenance => media::PREDICATE_PROVENANCE,
+            Self::Compatibility => media::PREDICATE_REPORT,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The attestations among the bundles that refer to a package, in their order, each held against the package's rule. Empty where
+/// no rule speaks of the package.
+#[must_use]
+pub fn beside(
+    asked: &Asked<'_>,
+    bundles: &[Vec<u8>],
+    policy: &Policy,
+    now: SystemTime,
+) -> Vec<Beside> {
+    let Some((rule, _)) = policy.rule(asked.name, asked.registry) else { return Vec::new() };
+    let one = |bytes: &Vec<u8>| {
+        let bundle = Bundle::parse(bytes).ok()?;
+        let (predicate_type, claimed) = (attested_type(&bundle)?, bundle.signer().key_id());
+        let counted = trusted_any(bytes, rule, policy, now).map_err(NotCounted::from);
+        let counted = counted
+            .and_then(|(signed, _)| Ok(of_statement(signed.statement, asked.digest, signed.key)?));
+        Some(Beside { predicate_type, claimed, counted })
+    };
+    bundles.iter().take(BUNDLES_MAX).filter_map(one).collect()
+}
+
+/// Whether a bundle says that it is an attestation and no signature, whoever signed it.
+#[must_use]
+pub fn is_attestation(bundle: &[u8]) -> bool {
+    Bundle::parse(bundle).is_ok_and(|bundle| attested_type(&bundle).is_some())
+}
+
+fn attested_type(bundle: &Bundle) -> Option<String> {
+    let (statement, _) = bundle.unchecked_any().ok()?;
+    let is_signature = SIGNATURES.contains(&statement.predicate_type.as_str());
+    (!is_signature).then_some(statement.predicate_type)
+}
+
+/// Whether one that a rule asks for is there, signed by a key of the rule. A report that it did not run is none.
+pub(crate) fn is_there(
+    kind: Kind,
+    asked: &Asked<'_>,
+    bundles: &[Vec<u8>],
+    policy: &Policy,
+    now: SystemTime,
+) -> bool {
+    let is_it = |said: &Said| match said {
+        Said::Sbom => kind == Kind::Sbom,
+        Said::Provenance => kind == Kind::Provenance,
+        Said::Report(report) => kind == Kind::Compatibility && report.outcome != Outcome::Failed,
+        Said::Other => false,
+    };
+    let there = beside(asked, bundles, policy, now);
+    there.iter().any(|one| one.counted.as_ref().is_ok_and(|counted| is_it(&counted.said)))
+}
+
 /// Reads a statement about `digest` that one of `keys` signed.
 ///
 /// # Errors
@@ -109,8 +261,16 @@ pub fn read(
     let bundle = Bundle::parse(bundle)?;
     let key = keys.iter().find(|key| bundle.is_signed_by(key)).ok_or(AttestationError::Signer)?;
     let (statement, _) = bundle.open_any(key)?.ok_or(AttestationError::Signer)?;
-    let signatures = [media::PREDICATE_SIGN, media::PREDICATE_CHANNEL, media::PREDICATE_KEYS];
-    if signatures.contains(&statement.predicate_type.as_str()) {
+    of_statement(statement, digest, key.id())
+}
+
+/// What a key said, as an attestation about `digest`.
+fn of_statement(
+    statement: Statement,
+    digest: Digest,
+    key: KeyId,
+) -> Result<Attestation, AttestationError> {
+    if SIGNATURES.contains(&statement.predicate_type.as_str()) {
         return Err(AttestationError::Signature(statement.predicate_type));
     }
     if !statement.subjects.iter().any(|subject| subject.digest == digest) {
@@ -120,15 +280,49 @@ pub fn read(
         return Err(AttestationError::Malformed("its predicate should be an object".to_owned()));
     }
     let said = match statement.predicate_type.as_str() {
-        "https://cyclonedx.org/bom" => Said::Sbom,
-        "https://slsa.dev/provenance/v1" => Said::Provenance,
-        "https://in-toto.io/attestation/test-result/v0.1" => {
+        media::PREDICATE_SBOM => Said::Sbom,
+        media::PREDICATE_PROVENANCE => Said::Provenance,
+        media::PREDICATE_REPORT => {
             Said::Report(report(&statement.predicate).map_err(AttestationError::Malformed)?)
         }
         _ => Said::Other,
     };
     let (predicate_type, predicate) = (statement.predicate_type, statement.predicate);
-    Ok(Attestation { said, key: key.id(), predicate_type, predicate })
+    Ok(Attestation { said, key, predicate_type, predicate })
+}
+
+impl Report {
+    /// What a report of these kernels says: the worst of all results, and each by its name.
+    ///
+    /// # Errors
+    /// There is no kernel, or one without a name, or twice: in words.
+    pub fn predicate(tried: &[Tried]) -> Result<Value, String> {
+        let name = |one: &Tried| format!("{} {}", one.release, one.arch);
+        if tried.is_empty() {
+            return Err("it names no kernel".to_owned());
+        }
+        let mut names = BTreeSet::new();
+        for one in tried {
+            if one.release.is_empty() || one.arch.is_empty() || !names.insert(name(one)) {
+                return Err(format!(
+                    "the kernel '{}' has no whole name, or is there twice",
+                    name(one)
+                ));
+            }
+        }
+        let with = |result| -> Vec<String> {
+            tried.iter().filter(|one| one.result == result).map(name).collect()
+        };
+        let kernel = |one: &Tried| value!({"name": "kernel", "annotations": {"release": one.release, "arch": one.arch}});
+        let predicate = value!({
+            "result": tried.iter().map(|one| one.result).max(),
+            "configuration": tried.iter().map(kernel).collect::<Vec<_>>(),
+            "passedTests": with(Outcome::Passed),
+            "warnedTests": with(Outcome::Warned),
+            "failedTests": with(Outcome::Failed),
+        });
+        report(&predicate).map(|_| predicate) // as every reader will look at it
+    }
 }
 
 /// The schema of a compatibility report.

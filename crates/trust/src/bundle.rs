@@ -205,6 +205,11 @@ impl Bundle {
         Statement::parse_any(&self.payload).map(Some)
     }
 
+    /// As [`Bundle::unchecked_statement`], of the older form too; whether it is that.
+    pub(crate) fn unchecked_any(&self) -> Result<(Statement, bool), BundleError> {
+        Statement::parse_any(&self.payload)
+    }
+
     /// The statement, whoever signed it: for showing, never for trusting.
     ///
     /// # Errors

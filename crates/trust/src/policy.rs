@@ -19,6 +19,7 @@ use serde::Deserialize;
 use skep_spec::toml_1_0::{self, Later};
 use skep_spec::{Digest, PackageName, json, schema};
 
+use crate::attestation::Kind;
 use crate::bundle::Bundle;
 use crate::key::{KeyId, PublicKey};
 use crate::time::instant;
@@ -42,6 +43,7 @@ pub struct Rule {
     threshold: usize,
     keys: Vec<TrustedKey>,
     keyless: bool,
+    attestations: BTreeSet<Kind>,
 }
 
 /// A key that a rule trusts.
@@ -124,6 +126,7 @@ impl Policy {
             threshold: threshold.max(1),
             keys,
             keyless: false,
+            attestations: BTreeSet::new(),
         };
         Self { rules: vec![rule], ..Self::default() }
     }
@@ -214,6 +217,12 @@ impl Rule {
         &self.keys
     }
 
+    /// The kinds of attestations that one of the keys must have signed, too.
+    #[must_use]
+    pub const fn attestations(&self) -> &BTreeSet<Kind> {
+        &self.attestations
+    }
+
     fn new(file: RuleFile) -> Result<Self, String> {
         if file.packages.is_empty() {
             return Err("'packages' is empty: write [\"publisher/*\"], or [\"*\"] for all".into());
@@ -244,7 +253,11 @@ impl Rule {
             return Err("'registries' is empty: leave it out to mean every registry".into());
         }
         let registries = file.registries.unwrap_or_default();
-        Ok(Self { patterns, registries, threshold, keys, keyless })
+        if file.attestations.as_ref().is_some_and(Vec::is_empty) {
+            return Err("'attestations' is empty: leave it out to ask for none".into());
+        }
+        let attestations = file.attestations.into_iter().flatten().collect();
+        Ok(Self { patterns, registries, threshold, keys, keyless, attestations })
     }
 
     fn is_for_registry(&self, registry: Option<&str>) -> bool {
@@ -353,6 +366,8 @@ struct RuleFile {
     keys: Vec<KeyFile>,
     #[serde(default)]
     keyless: Vec<KeylessFile>,
+    #[schemars(length(min = 1), extend("items" = {"type": "string", "enum": Kind::ALL}))]
+    attestations: Option<Vec<Kind>>,
 }
 
 fn one() -> i64 {
@@ -461,6 +476,8 @@ mod tests {
                 "packages = [\"*\"]\nkeys = [{{spki='{SPKI}', not_after = 1969-12-31T23:59:59Z}}]"
             )),
             with_key("packages = [\"*\"]\nregistries = []"),
+            with_key("packages = [\"*\"]\nattestations = []"),
+            with_key("packages = [\"*\"]\nattestations = [\"vsa\"]"),
             with_key("package = [\"*\"]"),
             twice,
             rule("packages = [\"*\"]"),

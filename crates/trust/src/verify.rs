@@ -9,6 +9,7 @@ use skep_spec::{Digest, PackageName, media};
 
 pub(crate) use self::refusal::code_of;
 pub use self::refusal::{Refusal, TrustError};
+use crate::attestation;
 use crate::bundle::{Bundle, Signer, Statement};
 use crate::key::KeyId;
 use crate::policy::{Policy, Rule};
@@ -35,7 +36,8 @@ pub struct Asked<'a> {
 ///
 /// # Errors
 /// When the digest is revoked, no rule speaks of the package, or fewer different trusted keys than the rule's
-/// threshold signed the digest with the one predicate type that admits a package.
+/// threshold signed the digest with the one predicate type that admits a package; or an attestation is missing that the rule
+/// asks for.
 pub fn verify(
     asked: &Asked<'_>,
     bundles: &[Vec<u8>],
@@ -78,6 +80,12 @@ pub fn verify(
             needed,
             refusals,
         });
+    }
+    for kind in rule.attestations() {
+        if !attestation::is_there(*kind, asked, bundles, policy, now) {
+            let kind = *kind;
+            return Err(TrustError::NoAttestation { name: name(), digest, rule: pattern, kind });
+        }
     }
     let origin = Origin::Signed { keys: keys.into_iter().collect(), rule: pattern };
     Ok(Verified::new(digest, origin))
@@ -149,6 +157,21 @@ pub(crate) fn trusted(
     now: SystemTime,
     predicate_type: &str,
 ) -> Result<Signed, Refusal> {
+    let (signed, older) = trusted_any(bytes, rule, policy, now)?;
+    if older || signed.statement.predicate_type != predicate_type {
+        let found = signed.statement.predicate_type;
+        return Err(Refusal::AnotherPredicate { key: signed.key, found, older });
+    }
+    Ok(signed)
+}
+
+/// The trusted key that signed a statement of whatever type, the statement, and whether it is of the older form.
+pub(crate) fn trusted_any(
+    bytes: &[u8],
+    rule: &Rule,
+    policy: &Policy,
+    now: SystemTime,
+) -> Result<(Signed, bool), Refusal> {
     let bundle = Bundle::parse(bytes).map_err(Refusal::Malformed)?;
     if *bundle.signer() == Signer::Certificate {
         return Err(Refusal::Keyless);
@@ -172,10 +195,7 @@ pub(crate) fn trusted(
     }
     let statement = bundle.open_any(&trusted.key).map_err(Refusal::Malformed)?;
     let Some((statement, older)) = statement else { return Err(Refusal::Altered(key)) };
-    if older || statement.predicate_type != predicate_type {
-        return Err(Refusal::AnotherPredicate { key, found: statement.predicate_type, older });
-    }
-    Ok(Signed { key, statement, payload: bundle.payload().to_vec() })
+    Ok((Signed { key, statement, payload: bundle.payload().to_vec() }, older))
 }
 
 #[cfg(test)]

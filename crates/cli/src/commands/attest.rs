@@ -4,29 +4,31 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use skep_kit::attest::{self, AttestError, Origin};
+use skep_kit::attest::{AttestError, Origin};
 use skep_oci::registry::Part;
-use skep_oci::regular;
+use skep_oci::{Store, durable, regular};
 use skep_spec::oci::{Index, MAX_DOCUMENT};
-use skep_spec::{Digest, Manifest, media};
+use skep_spec::{Digest, Manifest, PackageRef, media};
+use skep_trust::attestation::{Report, SIGNATURES};
 use skep_trust::{KeyId, Verified, admit, bundle};
 
+use super::build::in_folder;
 use super::key::SignOptions;
-use super::sign::attach;
 use crate::channel;
 use crate::config::Config;
-use crate::error::{Error, Kind, Result, failed};
-use crate::fetch::{Fetched, fetch};
+use crate::error::{Context as _, Error, Kind, Result, failed};
+use crate::fetch::fetch;
 use crate::named;
 use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::place::Place;
+use crate::target::{Held, Target};
 
 /// Sign what a package is made of and how it was built: an SBOM (CycloneDX) and provenance (SLSA), beside its signatures
 ///
-/// The package must hold what the project was built into. Attestations tell people and scanners; none of them lets a package in.
+/// The package must hold what the project was built into; what that was made of was noted by its build. Attestations tell people and scanners; none of them lets a package in.
 #[derive(Debug, Args)]
 pub struct Attest {
     #[command(flatten)]
@@ -36,6 +38,9 @@ pub struct Attest {
     /// The folder with the skep.toml that the package was built from
     #[arg(long, value_name = "DIR", default_value = ".")]
     project: PathBuf,
+    /// The folder that it was built into, where that is not DIR/build (skep pack --out)
+    #[arg(long, value_name = "DIR")]
+    build: Option<PathBuf>,
     /// Only this one; without it both
     #[arg(long, value_enum, value_name = "WHAT")]
     only: Option<What>,
@@ -43,11 +48,17 @@ pub struct Attest {
     #[arg(long, value_name = "URI", default_value = "urn:skep:builder:local")]
     builder: String,
     /// Sign this JSON object instead, whatever it says about the package
-    #[arg(long, value_name = "FILE", requires = "predicate_type", conflicts_with_all = ["project", "only", "builder"])]
+    #[arg(long, value_name = "FILE", requires = "predicate_type", conflicts_with_all = ["project", "build", "only", "builder"])]
     predicate: Option<PathBuf>,
     /// The type of that, such as https://in-toto.io/attestation/test-result/v0.1
     #[arg(long = "type", value_name = "URI", requires = "predicate")]
     predicate_type: Option<String>,
+    /// Sign a compatibility report instead: a JSON file that says of kernels whether it ran there
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["project", "build", "only", "builder", "predicate"])]
+    report: Option<PathBuf>,
+    /// Write the bundles to this file, a line each, and put them nowhere else
+    #[arg(long, short = 'o', value_name = "FILE")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     options: PlaceOptions,
 }
@@ -67,7 +78,13 @@ struct Answer {
     digest: Digest,
     key: KeyId,
     attested: Vec<String>,
+    /// Where they were written to, if not beside the package.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<String>,
 }
+
+/// A predicate, and its type.
+type Statement = (String, Value);
 
 impl Attest {
     /// Runs it.
@@ -78,73 +95,125 @@ impl Attest {
         let key = self.key.key(config)?;
         let place = Place::parse(&self.place, &self.options.choice, config)?;
         let place = channel::settled(place, self.options.transport, config)?;
-        let statements = match &self.predicate {
-            Some(file) => vec![own(file, self.predicate_type.as_deref().unwrap_or_default())?],
-            None => self.of_project(place.clone(), config)?,
+        let target = Target::find(place, &self.options, config)?;
+        let statements = self.statements(&target, config)?;
+        let sign = |(predicate_type, predicate): &Statement| {
+            let signed = bundle::sign_predicate(&*key, &target.subjects, predicate_type, predicate);
+            signed.map_err(failed)
         };
-        let id = key.public().map_err(failed)?.id();
-        let (mut package, mut attested) = (None, Vec::new());
-        for (predicate_type, predicate) in statements {
-            let signed = attach(place.clone(), &self.options, config, |subjects| {
-                bundle::sign_predicate(&*key, subjects, &predicate_type, &predicate)
-            })?;
-            package = Some(signed);
-            attested.push(predicate_type);
+        let bundles: Vec<Vec<u8>> = statements.iter().map(sign).collect::<Result<_>>()?;
+        match &self.out {
+            Some(file) => written(file, &bundles)?,
+            None => bundles.iter().try_for_each(|bundle| target.put(bundle))?,
         }
-        let Some((reference, digest)) = package else { return Ok(()) };
-        let answer = Answer { package: reference.to_string(), digest, key: id, attested };
-        output.packaged(&answer, &[digest], || {
-            let said = answer.attested.join("\n");
-            format!("Attested {reference}\n{digest}\n{said}\nby key {id}")
-        });
+        let Target { reference, digest, .. } = target;
+        let key = key.public().map_err(failed)?.id();
+        let attested = statements.into_iter().map(|(predicate_type, _)| predicate_type).collect();
+        let package = reference.to_string();
+        let out = self.out.map(|file| file.display().to_string());
+        let answer = Answer { package, digest, key, attested, out };
+        output.packaged(&answer, &[digest], || answer.text());
         Ok(())
     }
 
-    /// What the project says about the package.
-    fn of_project(&self, place: Place, config: &Config) -> Result<Vec<(String, Value)>> {
-        let project = super::build::read(&self.project)?;
-        let manifest = manifest(place, &self.options, config)?;
+    fn statements(&self, target: &Target, config: &Config) -> Result<Vec<Statement>> {
+        if let Some(file) = &self.predicate {
+            return Ok(vec![own(file, self.predicate_type.as_deref().unwrap_or_default())?]);
+        }
+        if let Some(file) = &self.report {
+            return Ok(vec![(media::PREDICATE_REPORT.to_owned(), report(file)?)]);
+        }
+        self.of_project(target, config)
+    }
+
+    /// What the project's build says about the package.
+    fn of_project(&self, target: &Target, config: &Config) -> Result<Vec<Statement>> {
+        let project = in_folder(super::build::read(&self.project)?, self.build.clone());
+        let manifest = manifest(target, &self.options, config)?;
         let origin = Origin::of(&project, &manifest).map_err(|error| {
             let shown = self.project.display();
             let failed = Error::caused(Kind::Failed, format!("{shown} does not attest it"), &error);
             match error {
-                AttestError::Object { .. } => {
-                    failed.hint(format!("build and pack it again: skep pack {shown}"))
-                }
+                AttestError::Object { .. } | AttestError::Record { .. } => failed.hint(format!(
+                    "build and pack it again: skep pack {shown}; --build DIR names another folder that it was built into"
+                )),
                 AttestError::Another { .. } => failed.hint("name its project with --project DIR"),
-                _ => failed,
             }
         })?;
         let mut statements = Vec::new();
         if self.only != Some(What::Provenance) {
-            statements.push((attest::SBOM.to_owned(), origin.sbom()));
+            statements.push((media::PREDICATE_SBOM.to_owned(), origin.sbom()));
         }
         if self.only != Some(What::Sbom) {
-            statements.push((attest::PROVENANCE.to_owned(), origin.provenance(&self.builder)));
+            let provenance = origin.provenance(&self.builder);
+            statements.push((media::PREDICATE_PROVENANCE.to_owned(), provenance));
         }
         Ok(statements)
     }
 }
 
+impl Answer {
+    fn text(&self) -> String {
+        let Self { package, digest, key, attested, out } = self;
+        let said = attested.join("\n");
+        let into = out.as_ref().map(|file| format!("\ninto {file}, and nowhere else"));
+        format!("Attested {package}\n{digest}\n{said}\nby key {key}{}", into.unwrap_or_default())
+    }
+}
+
+/// Bundles, a line each.
+fn written(file: &Path, bundles: &[Vec<u8>]) -> Result<()> {
+    let lines: Vec<u8> = bundles.iter().flat_map(|one| one.iter().chain(b"\n")).copied().collect();
+    durable::replace(file, &lines, 0o644).context(|| format!("can't write '{}'", file.display()))
+}
+
 /// A package's manifest, by its digest.
-fn manifest(place: Place, options: &PlaceOptions, config: &Config) -> Result<Manifest> {
-    let look = |_: &_, digest: Digest, _: &[_]| Ok(digest);
-    let Fetched { store, reference, checked: digest, .. } =
-        &fetch(place, options, Part::Whole, config, look)?;
-    let index = store.require(digest, MAX_DOCUMENT as u64).map_err(failed)?;
+fn manifest(target: &Target, options: &PlaceOptions, config: &Config) -> Result<Manifest> {
+    let Target { reference, digest, held, .. } = target;
+    match held {
+        Held::Layout(store) => of_store(store, *digest, reference),
+        Held::Registry(..) => {
+            let place = Place::Registry(reference.at(*digest));
+            let fetched = fetch(place, options, Part::Whole, config, |_, _, _| Ok(()))?;
+            of_store(&fetched.store, *digest, reference)
+        }
+    }
+}
+
+fn of_store(store: &Store, digest: Digest, reference: &PackageRef) -> Result<Manifest> {
+    let index = store.require(&digest, MAX_DOCUMENT as u64).map_err(failed)?;
     let index = Index::parse(&index).map_err(failed)?;
     let there = index.manifests.iter().filter(|entry| store.has(&entry.digest));
     let arch = there.filter_map(|entry| entry.platform.as_ref()?.arch()).next();
     let arch =
         arch.ok_or_else(|| Error::new(Kind::Failed, format!("{reference} has nothing for Linux")))?;
-    let package = admit(Verified::unsigned(*digest), store, arch, reference).map_err(failed)?;
+    let package = admit(Verified::unsigned(digest), store, arch, reference).map_err(failed)?;
     Ok(package.into_inner().manifest)
 }
 
+/// A compatibility report of what a file says of kernels.
+fn report(file: &Path) -> Result<Value> {
+    let wrong = |why: String| {
+        let shown = file.display();
+        Error::usage(format!("'{shown}' is no list of kernels and results"))
+            .because(why)
+            .hint(r#"write {"kernels": [{"release": "6.12.48", "arch": "x86_64", "result": "PASSED"}]}, or WARNED where it ran adapted, or FAILED"#)
+    };
+    let text = named::read(file, regular::text)?;
+    let tried: Tried = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    Report::predicate(&tried.kernels).map_err(wrong)
+}
+
+/// The file of a report.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tried {
+    kernels: Vec<skep_trust::attestation::Tried>,
+}
+
 /// A statement that a file has.
-fn own(file: &Path, predicate_type: &str) -> Result<(String, Value)> {
-    let signatures = [media::PREDICATE_SIGN, media::PREDICATE_CHANNEL, media::PREDICATE_KEYS];
-    if signatures.contains(&predicate_type) {
+fn own(file: &Path, predicate_type: &str) -> Result<Statement> {
+    if SIGNATURES.contains(&predicate_type) {
         return Err(Error::usage(format!(
             "--type {predicate_type}: that is a signature, not an attestation"
         ))

@@ -111,7 +111,7 @@ impl Pull {
         let new = Passing::of(Store::would_make(&self.out))?;
         let store = Store::create(&self.out).map_err(failed)?;
         let brought = registry.bring(reference, digest, &store).await.map_err(failed)?;
-        let content = |signed| verify::content(reference, &signed, &store, &brought);
+        let content = |signed| verify::content(reference, signed, &store, &brought);
         let verified = signed.map(content).transpose()?;
         let carried = brought.list().map_err(failed)?;
         new.keep();

@@ -14,6 +14,9 @@ const OLDEST: u32 = 14;
 /// The newest whose name is looked for; a newer `clang` is found by that name.
 const NEWEST: u32 = 25;
 
+/// Beside an object, with this at its name's end, lies what clang read for it.
+pub(super) const RULE: &str = "d";
+
 /// A clang with a BPF back end.
 #[derive(Clone, Debug)]
 pub struct Clang {
@@ -147,7 +150,9 @@ impl Clang {
             .arg(paths.include)
             .args(cflags)
             .args(["-c", source, "-o"])
-            .arg(out)
+            .arg(&out)
+            .args(["-MD", "-MT", "o", "-MF"])
+            .arg(out.with_extension(RULE))
             .env("LC_ALL", "C")
             .output()
             .map_err(run)?;

@@ -105,7 +105,7 @@ pub enum LockError {
     },
 }
 
-const FILE: &str = "skep.lock";
+pub(super) const FILE: &str = "skep.lock";
 const VERSION: u32 = 1;
 const HEAD: &str =
     "# Written by `skep build`: what the objects are made from. Keep it with the source.\n";
@@ -152,7 +152,7 @@ impl Lock {
         self.btf.iter().map(|(arch, pin)| (*arch, pin))
     }
 
-    fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self {
             version: VERSION,
             clang: None,
@@ -205,6 +205,15 @@ impl Lock {
     /// What is pinned for `arch`.
     pub(super) fn pin(&self, arch: Arch) -> Option<&Pin> {
         self.btf.get(&arch)
+    }
+
+    /// What `vmlinux.h` was made from: what is pinned, or what the command line gave.
+    pub(super) fn used(&self, arch: Arch, given: Option<&Path>, digest: Digest) -> Pin {
+        let pinned = self.btf.get(&arch).filter(|pin| pin.digest == digest);
+        pinned.cloned().unwrap_or_else(|| {
+            let name = given.and_then(Path::file_name).unwrap_or_default();
+            Pin { source: name.to_string_lossy().into_owned(), release: None, digest }
+        })
     }
 
     /// Pins `found` for `arch`.

@@ -2,6 +2,7 @@
 
 mod clang;
 mod lock;
+mod made;
 mod types;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use skep_spec::{Arch, Digest};
 use clang::Paths;
 pub use clang::{Clang, ClangError};
 pub use lock::{Lock, LockError, Pin};
+pub use made::Made;
+use made::Read;
 pub use types::TypesError;
 
 use crate::project::Project;
@@ -129,18 +132,20 @@ impl BuildError {
 pub fn build(project: &Project, options: &Options) -> Result<Built, BuildError> {
     let mut build = Build::new(project, options)?;
     let mut built = Built::default();
+    let mut records = Vec::new();
     for (name, object) in &project.source.object {
         let mut arches = BTreeMap::new();
         for arch in wanted(object, options.arch) {
-            let bytes = build.object(name, object, arch)?;
+            let (bytes, read) = build.object(name, object, arch)?;
             let path = project.built(name, arch);
             write(&path, &bytes)?;
+            records.push((path, build.made(read, &bytes, arch)));
             arches.insert(arch, bytes);
         }
         built.objects.insert(name.clone(), arches);
     }
     built.warnings = std::mem::take(&mut build.warnings);
-    build.finish()?;
+    build.finish(records)?;
     Ok(built)
 }
 
@@ -157,8 +162,8 @@ struct Build<'a> {
     options: &'a Options,
     clang: Option<Clang>,
     lock: Lock,
-    /// Architectures whose `vmlinux.h` lies ready.
-    types: BTreeMap<Arch, PathBuf>,
+    /// Architectures whose `vmlinux.h` lies ready, and what it was made from.
+    types: BTreeMap<Arch, (PathBuf, Pin)>,
     warnings: String,
 }
 
@@ -178,25 +183,40 @@ impl<'a> Build<'a> {
         name: &str,
         object: &SourceObject,
         arch: Arch,
-    ) -> Result<Vec<u8>, BuildError> {
+    ) -> Result<(Vec<u8>, Read), BuildError> {
+        let mut read = Read::default();
         if let Some(file) = object.file.get(&arch) {
-            let bytes = self.project.file(file).and_then(|path| regular::bytes(&path));
-            return bytes.map_err(|source| self.unreadable(file, source));
+            let folder = &self.project.folder;
+            let bytes = self.project.file(file).and_then(|path| {
+                read.add(folder, &path)?;
+                regular::bytes(&path)
+            });
+            return bytes.map(|bytes| (bytes, read)).map_err(|error| self.unreadable(file, error));
         }
         let parts: Vec<(&str, Vec<u8>)> = object
             .sources
             .iter()
-            .map(|source| Ok((source.as_str(), self.compile(source, arch)?)))
+            .map(|source| Ok((source.as_str(), self.compile(source, arch, &mut read)?)))
             .collect::<Result<_, BuildError>>()?;
         // One source goes through the linker too: it drops DWARF and keeps BTF.
-        kit::link(&parts).map_err(|source| BuildError::Link {
-            object: name.to_owned(),
-            arch,
-            source,
-        })
+        let linked = kit::link(&parts);
+        let linked =
+            linked.map_err(|source| BuildError::Link { object: name.to_owned(), arch, source })?;
+        Ok((linked, read))
     }
 
-    fn compile(&mut self, source: &str, arch: Arch) -> Result<Vec<u8>, BuildError> {
+    /// The record of an object.
+    fn made(&self, read: Read, object: &[u8], arch: Arch) -> Made {
+        let types = self.types.get(&arch).map(|(_, types)| types.clone());
+        read.made(object, &self.lock, types)
+    }
+
+    fn compile(
+        &mut self,
+        source: &str,
+        arch: Arch,
+        read: &mut Read,
+    ) -> Result<Vec<u8>, BuildError> {
         let include = self.include(arch)?;
         let folder = &self.project.folder;
         let opened = self.project.file(source).and_then(|path| regular::open(&path));
@@ -221,6 +241,9 @@ impl<'a> Build<'a> {
             return Err(BuildError::Compile { source_file: source.to_owned(), arch, said });
         }
         self.warnings.push_str(&said);
+        let rule = out.with_extension(clang::RULE);
+        let noted = regular::bytes(&rule).and_then(|rule| read.compiled(folder, &include, &rule));
+        noted.map_err(|source| BuildError::File { action: "read", path: rule, source })?;
         bytes.map_err(|source| BuildError::File { action: "read", path: out.clone(), source })
     }
 
@@ -230,7 +253,7 @@ impl<'a> Build<'a> {
 
     /// The folder with `vmlinux.h` for `arch` and libbpf's headers: relative to the project's, if it lies in there.
     fn include(&mut self, arch: Arch) -> Result<PathBuf, BuildError> {
-        if let Some(path) = self.types.get(&arch) {
+        if let Some((path, _)) = self.types.get(&arch) {
             return Ok(path.clone());
         }
         let folder = self.project.out.join(arch.as_str()).join("include");
@@ -248,12 +271,28 @@ impl<'a> Build<'a> {
         for (name, text) in kit::headers() {
             write(&folder.join("bpf").join(name), text.as_bytes())?;
         }
-        self.types.insert(arch, include.clone());
+        let from = self.options.btf.as_deref();
+        self.types.insert(arch, (include.clone(), self.lock.used(arch, from, Digest::of(&btf))));
         Ok(include)
     }
 
-    fn finish(self) -> Result<(), BuildError> {
-        Ok(self.lock.write(self.project.lock_folder())?)
+    /// Writes the lock, and beside each object what it was made of.
+    fn finish(self, records: Vec<(PathBuf, Made)>) -> Result<(), BuildError> {
+        let folder = self.project.lock_folder();
+        self.lock.write(folder)?;
+        let mut rest = Read::default();
+        for (folder, name) in [(self.project.folder.as_path(), "skep.toml"), (folder, lock::FILE)] {
+            let path = folder.join(name);
+            let noted = if path.exists() { rest.add(folder, &path) } else { Ok(()) };
+            noted.map_err(|source| BuildError::File { action: "read", path, source })?;
+        }
+        for (object, mut made) in records {
+            made.add(&rest);
+            let path = Made::beside(&object);
+            let failed = |source| BuildError::File { action: "write", path: path.clone(), source };
+            write(&path, &made.to_bytes().map_err(failed)?)?;
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use skep_spec::{Digest, PackageName, media};
 
+use crate::attestation::Kind;
 use crate::bundle::BundleError;
 use crate::key::KeyId;
 
@@ -81,6 +82,20 @@ pub enum TrustError {
         /// Why each other bundle does not count, in the order that they came.
         refusals: Vec<Refusal>,
     },
+    /// Signed well, but the rule asks for more.
+    #[error(
+        "{name} ({digest}) is refused: rule '{rule}' asks for an attestation of the kind '{kind}' by one of its keys, and none is beside it"
+    )]
+    NoAttestation {
+        /// The package.
+        name: PackageName,
+        /// The digest.
+        digest: Digest,
+        /// The pattern of the rule.
+        rule: String,
+        /// Which.
+        kind: Kind,
+    },
 }
 
 impl TrustError {
@@ -94,6 +109,7 @@ impl TrustError {
             Self::Keyless { .. } => "trust.keyless",
             Self::Unsigned { .. } => "trust.unsigned",
             Self::NotEnough { refusals, .. } => code_of(refusals),
+            Self::NoAttestation { .. } => "trust.attestation",
         }
     }
 
@@ -105,16 +121,25 @@ impl TrustError {
             Self::NotEnough { refusals, .. } => {
                 refusals.iter().any(|refusal| matches!(refusal, Refusal::Revoked(_)))
             }
-            Self::NoRule { .. } | Self::Keyless { .. } | Self::Unsigned { .. } => false,
+            Self::NoRule { .. }
+            | Self::Keyless { .. }
+            | Self::Unsigned { .. }
+            | Self::NoAttestation { .. } => false,
         }
     }
 
     /// What to do next, where the message does not say.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
-        self.is_revoked().then_some(
-            "nothing lets in what is revoked, not even --allow-unsigned: use a version that is not, signed by a key that is not",
-        )
+        match self {
+            Self::NoAttestation { .. } => Some(
+                "ask its publisher for it: skep attest makes them; skep verify --explain shows what there is",
+            ),
+            _ if self.is_revoked() => Some(
+                "nothing lets in what is revoked, not even --allow-unsigned: use a version that is not, signed by a key that is not",
+            ),
+            _ => None,
+        }
     }
 }
 

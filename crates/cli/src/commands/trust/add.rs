@@ -8,11 +8,11 @@ use skep_trust::Policy;
 
 use super::edit::{Editor, NewKey, NewRule, same_rule, with_rule};
 use super::file::Which;
-use super::list::Shown;
 use crate::commands::key::{self, pattern_help};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::output::{Output, lossy};
+use crate::rules::Shown;
 
 /// Trust public keys for packages: adds a rule, or keys to the rule of just these packages
 #[derive(Debug, Args)]

@@ -10,11 +10,11 @@ use skep_trust::{KeyId, Policy};
 
 use super::edit::Editor;
 use super::file::Which;
-use super::list::Shown;
 use crate::commands::key;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::output::{Output, lossy};
+use crate::rules::Shown;
 
 /// Trust nobody any more for packages, or keys no more
 ///

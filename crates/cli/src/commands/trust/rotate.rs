@@ -11,11 +11,11 @@ use skep_trust::{Policy, time};
 
 use super::edit::{Editor, NewKey};
 use super::file::Which;
-use super::list::Shown;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::output::{Output, lossy};
 use crate::rotation::{Chain, Come};
+use crate::rules::Shown;
 
 /// Follow a publisher to its new keys: those of its rules are replaced, if they have signed the new ones
 ///
