@@ -85,7 +85,6 @@ impl Explained {
     }
 
     /// With what lies beside the package; and whether that lets it in.
-    #[must_use]
     pub fn found(
         self,
         asked: &Asked<'_>,
