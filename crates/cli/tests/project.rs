@@ -217,7 +217,7 @@ fn builds_of_one_project_at_once_do_not_take_each_other_s_files_away() {
         fs::read_dir(bench.path("opens/build/x86_64")).unwrap().map(|e| e.unwrap().file_name());
     let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
     left.sort();
-    assert_eq!(left, ["include", "opens.bpf.o"]);
+    assert_eq!(left, ["include", "opens.bpf.json", "opens.bpf.o"]);
 }
 
 #[test]
