@@ -137,7 +137,7 @@ impl Release {
                 Error::caused(Kind::Failed, "can't attest what was built", &error)
             })?;
             let said = |kind: &str| match kind {
-                skep_kit::attest::SBOM => origin.sbom(),
+                media::PREDICATE_SBOM => origin.sbom(),
                 _ => origin.provenance(&self.builder),
             };
             for kind in prepare::ATTESTED.iter().filter(|kind| !prepared.said.contains(**kind)) {

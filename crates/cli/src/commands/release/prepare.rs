@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use skep_kit::attest;
 use skep_kit::build::Options;
 use skep_kit::pack::Packed;
 use skep_kit::project::Project;
@@ -25,7 +24,7 @@ use crate::passing::interruptible;
 use crate::{named, place};
 
 /// The types of the attestations of a release.
-pub const ATTESTED: [&str; 2] = [attest::SBOM, attest::PROVENANCE];
+pub const ATTESTED: [&str; 2] = [media::PREDICATE_SBOM, media::PREDICATE_PROVENANCE];
 
 /// A version that is ready to be signed and sent.
 pub struct Prepared {
