@@ -4,6 +4,7 @@
 
 pub mod attest;
 pub mod build;
+pub mod folder;
 pub mod guest;
 pub mod import;
 pub mod kernels;
@@ -11,4 +12,3 @@ pub mod lint;
 pub mod pack;
 pub mod project;
 pub mod template;
-mod whole;

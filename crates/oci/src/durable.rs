@@ -31,11 +31,21 @@ pub(crate) fn settle(folder: &Path) -> Result<(), StoreError> {
     synced.map_err(io_error("write", folder))
 }
 
-/// Writes a file of a store that goes with this process, and so is not waited for until it is on the disk.
-pub(crate) fn pass(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let temporary = temporary(path);
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    written.map_err(io_error("write", path))
+/// Writes a file that can be made again, and so is not waited for until it is on the disk.
+///
+/// # Errors
+/// When it cannot be written: what was there before stays.
+pub fn pass(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    renamed(path, |temporary| fs::write(temporary, bytes))
+}
+
+/// [`pass`], and the folders that it is in.
+///
+/// # Errors
+/// As [`pass`], and when a folder cannot be made.
+pub fn pass_in_folders(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    pass(path, bytes)
 }
 
 /// Writes a file, so that others see all of it or what was there before. It is a new one, of this mode less the umask.
@@ -68,8 +78,12 @@ pub fn remove_leftovers(folder: &Path) -> Result<(), StoreError> {
 }
 
 fn put_there(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    renamed(path, |temporary| write_new(temporary, bytes, mode))
+}
+
+fn renamed(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let temporary = temporary(path);
-    let written = write_new(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
+    let written = write(&temporary).and_then(|()| fs::rename(&temporary, path));
     written.inspect_err(|_| {
         let _ = fs::remove_file(&temporary); // it may never have been made
     })
@@ -88,4 +102,23 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_of_what_could_not_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = folder.path().join("in").join("taken");
+        fs::create_dir_all(&taken).unwrap();
+        pass_in_folders(&taken, b"text").unwrap_err();
+        replace(&taken, b"text", 0o666).unwrap_err();
+        assert_eq!(taken.parent().unwrap().read_dir().unwrap().count(), 1);
+        let path = folder.path().join("new").join("file");
+        pass(&path, b"text").unwrap_err();
+        pass_in_folders(&path, b"text").unwrap();
+        assert_eq!(fs::read(path).unwrap(), b"text");
+    }
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use skep_kit::template::{self, Template, TemplateError};
+use skep_kit::folder::FolderError;
+use skep_kit::template::{self, Template};
 use skep_spec::PackageName;
 
 use crate::error::{Error, Kind, Result};
@@ -60,8 +61,8 @@ impl New {
         made.map_err(|error| {
             let failed = Error::caused(Kind::Failed, format!("can't start {name}"), &error);
             match error {
-                TemplateError::Occupied(_) => failed.hint("name another folder with --folder"),
-                TemplateError::Write { .. } => failed,
+                FolderError::Occupied(_) => failed.hint("name another folder with --folder"),
+                FolderError::Write { .. } => failed,
             }
         })?;
         let shown = folder.display();

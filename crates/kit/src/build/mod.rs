@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use skep_kernel::{KernelError, kit};
-use skep_oci::regular;
+use skep_oci::{durable, regular};
 use skep_spec::source::SourceObject;
 use skep_spec::{Arch, Digest};
 
@@ -22,7 +22,6 @@ use made::Read;
 pub use types::TypesError;
 
 use crate::project::Project;
-use crate::whole;
 
 /// How to build.
 #[derive(Clone, Debug, Default)]
@@ -340,5 +339,5 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
         return Ok(());
     }
     let failed = |source| BuildError::File { action: "write", path: path.to_owned(), source };
-    whole::write(path, bytes).map_err(failed)
+    durable::pass_in_folders(path, bytes).map_err(failed)
 }

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 
 use skep_kernel::KernelError;
 use skep_kernel::kit::{self, BtfSource};
-use skep_oci::regular;
+use skep_oci::{durable, regular};
 use skep_spec::{Arch, Digest};
 
 use super::Options;
 use super::lock::{Lock, LockError, Pin};
 use crate::kernels::{self, KernelsError};
-use crate::whole;
 
 const HOST: &str = "/sys/kernel/btf/vmlinux";
 
@@ -150,7 +149,7 @@ fn keep(cache: &Path, digest: Digest, btf: &[u8]) {
 
 /// A cache that cannot be written is no reason to fail: the next build makes the same again.
 fn store(path: &Path, bytes: &[u8]) {
-    if let Err(error) = whole::write(path, bytes) {
+    if let Err(error) = durable::pass_in_folders(path, bytes) {
         tracing::debug!(path = %path.display(), %error, "not cached");
     }
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use skep_oci::durable;
 use skep_spec::{Arch, Digest};
 
 use super::index::{self, Entry};
 use super::{Kernel, KernelsError};
-use crate::whole;
 
 /// How long a downloaded index counts as fresh.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
@@ -228,7 +228,7 @@ fn download(address: &str, path: &Path) -> Result<(), KernelsError> {
 }
 
 fn put(path: &Path, bytes: &[u8]) -> Result<(), KernelsError> {
-    whole::write(path, bytes).map_err(|source| file("write", path, source))
+    durable::pass_in_folders(path, bytes).map_err(|source| file("write", path, source))
 }
 
 fn file(action: &'static str, path: &Path, source: io::Error) -> KernelsError {

@@ -222,7 +222,7 @@ impl Store {
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         match self.passing {
-            true => durable::pass(path, bytes),
+            true => durable::pass(path, bytes).map_err(io_error("write", path)),
             false => durable::write(path, bytes),
         }
     }
@@ -230,7 +230,7 @@ impl Store {
     /// As [`Store::write`], but for its name, which has to be settled.
     fn place(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         match self.passing {
-            true => durable::pass(path, bytes),
+            true => durable::pass(path, bytes).map_err(io_error("write", path)),
             false => durable::place(path, bytes),
         }
     }
