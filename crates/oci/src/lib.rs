@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod durable;
 mod error;
+pub mod image;
 pub mod memory;
 pub mod pack;
 pub mod registry;

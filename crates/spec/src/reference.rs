@@ -164,11 +164,17 @@ fn parse(text: &str) -> Result<PackageRef, String> {
     Ok(PackageRef { registry, path: parts.join("/"), name, version, digest, channel })
 }
 
-fn is_registry(first: &str) -> bool {
+/// Whether the first component of a reference, of ours or any other to an OCI registry, is a registry.
+#[must_use]
+pub fn is_registry(first: &str) -> bool {
     first == "localhost" || first.contains(['.', ':'])
 }
 
-fn registry(text: &str) -> Result<String, String> {
+/// A registry: `host[:port]`.
+///
+/// # Errors
+/// It is none, in words.
+pub fn registry(text: &str) -> Result<String, String> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port),
         _ => (text, "443"),
@@ -189,7 +195,9 @@ fn registry(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn is_path_component(part: &str) -> bool {
+/// Whether a text can be a component of a repository's name.
+#[must_use]
+pub fn is_path_component(part: &str) -> bool {
     let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     part.bytes().all(|b| fine(b) || b"._-".contains(&b))
         && part.bytes().next().is_some_and(fine)

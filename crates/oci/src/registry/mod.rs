@@ -157,7 +157,18 @@ impl Registry {
         repository: &str,
         tag_or_digest: &str,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let accept = [media::INDEX, media::MANIFEST].join(", ");
+        self.manifest_as(action, repository, tag_or_digest, &[media::INDEX, media::MANIFEST]).await
+    }
+
+    /// The same of one of these media types.
+    pub(crate) async fn manifest_as(
+        &self,
+        action: &str,
+        repository: &str,
+        tag_or_digest: &str,
+        accept: &[&str],
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let accept = accept.join(", ");
         let answer = self.read(Read {
             action,
             repository,
@@ -206,7 +217,7 @@ impl Registry {
     }
 
     /// A blob of exactly `size` bytes whose bytes are what `digest` says.
-    async fn blob(
+    pub(crate) async fn blob(
         &self,
         action: &str,
         repository: &str,
@@ -261,7 +272,7 @@ impl Registry {
         Ok(answer.await?.status != StatusCode::NOT_FOUND)
     }
 
-    fn has_digest(
+    pub(crate) fn has_digest(
         &self,
         action: &str,
         digest: &Digest,
@@ -328,7 +339,7 @@ impl Registry {
         self.http.get_into(&get, received).await
     }
 
-    fn not_found(&self, action: &str) -> RegistryError {
+    pub(crate) fn not_found(&self, action: &str) -> RegistryError {
         let registry = self.host().to_owned();
         RegistryError::NotFound { action: action.to_owned(), registry }
     }
