@@ -126,6 +126,27 @@ oci_conformance() {
 	rmdir "$cache/go"
 }
 
+# Inspektor Gadget's own builder of images, from the Go module proxy: what skep import is held against
+gadget_image() {
+	! have gadget-image || return 0
+	golang
+	say "go build gadget-image"
+	GOFLAGS=-p=2 GOTOOLCHAIN=auto go build -C scripts/gadget-image -trimpath -buildvcs=false -o "$cache/bin/gadget-image"
+}
+
+# packages of eunomia's, which its crates ship
+eunomia() {
+	local crate
+	for crate in bpf-loader-lib@0.2.1 ecli-lib@0.2.9; do
+		local name=${crate/@/-}
+		[[ ! -d $cache/eunomia/$name ]] || continue
+		say "download the crate $crate"
+		(cd / && cargo info --quiet "$crate" >/dev/null)
+		mkdir -p "$cache/eunomia"
+		find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "$name.crate" -exec tar -C "$cache/eunomia" -xzf {} \;
+	done
+}
+
 # Zig, from PyPI, where it is a package of one folder: its objects are read in the tests of skep-object
 zig() {
 	[[ ! -x $cache/zig/ziglang/zig ]] || return 0
@@ -174,6 +195,8 @@ test)
 	crane
 	ociregistry
 	oci_conformance
+	gadget_image
+	eunomia
 	zig
 	cargo_deny
 	;;

@@ -101,11 +101,22 @@ pub fn within(to: &str, name: &PackageRef) -> Result<PackageRef> {
 /// # Errors
 /// No HTTP client can be made.
 pub fn registry(reference: &PackageRef, transport: Transport, config: &Config) -> Result<Registry> {
+    Registry::of(reference, options(transport, config)).map_err(failed)
+}
+
+/// The registry at `host[:port]`, with docker's credentials.
+///
+/// # Errors
+/// No HTTP client can be made.
+pub fn registry_at(host: &str, transport: Transport, config: &Config) -> Result<Registry> {
+    Registry::new(host, options(transport, config)).map_err(failed)
+}
+
+fn options(transport: Transport, config: &Config) -> Options {
     let file = config.docker_config.as_ref().map(|folder| folder.join("config.json"));
     let credentials = file.map_or(Credentials::Anonymous, Credentials::DockerConfig);
     let Transport { plain_http } = transport;
-    let options = Options { credentials, plain_http, ..Options::default() };
-    Registry::of(reference, options).map_err(failed)
+    Options { credentials, plain_http, ..Options::default() }
 }
 
 /// Asks a registry.

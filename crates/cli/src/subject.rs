@@ -137,6 +137,14 @@ pub struct Package {
     pub signed_by: Vec<String>,
 }
 
+impl Package {
+    /// Its own name and version.
+    pub fn reference(&self) -> String {
+        let package = &self.manifest.package;
+        format!("{}:{}", package.name, package.version)
+    }
+}
+
 impl ObjectBytes {
     /// Whether it has the outlines of an object, which says nothing about what is in it.
     pub fn is_object(&self) -> bool {

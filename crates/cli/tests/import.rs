@@ -100,8 +100,20 @@ fn mistakes_make_no_folder() {
     fs::write(folder.join("own.c"), SOURCE.replace("\"GPL\"", "\"Proprietary\"")).unwrap();
     let clang = ["-target", "bpf", "-g", "-O2", "-c", "-o", "own.o", "own.c"];
     run(Command::new(tool("clang")).current_dir(folder).args(clang));
+    fs::write(folder.join("none.c"), SOURCE.replace("tp/sched/sched_process_exec", "sk_skb"))
+        .unwrap();
+    let clang = ["-target", "bpf", "-g", "-O2", "-c", "-o", "none.o", "none.c"];
+    run(Command::new(tool("clang")).current_dir(folder).args(clang));
     for (args, words) in [
         (&["absent.o"][..], "can't read 'absent.o'"),
+        (&["folder/absent.o"], "can't read 'folder/absent.o'"),
+        (&["host.example/UPPER/x"], "is not an image reference"),
+        (&["Exec.bpf.o", "--tag", "x"], "--tag is for layouts"),
+        (
+            &["none.o"],
+            "no program of the objects can run in a service: skepd can't attach the program 'exec'",
+        ),
+        (&["Exec.bpf.o", "--arch", "s390x"], "the objects can't be packed"),
         (&["text"], "can't import text"),
         (&["both", "--object", "object3"], "there are: object1, object2"),
         (&["own.o"], "the objects say 'Proprietary'"),
@@ -109,6 +121,11 @@ fn mistakes_make_no_folder() {
     ] {
         refused(skep(folder).arg("import").args(args), 2, words);
     }
+    // Not even half a project on a full disk: no file may be longer than 512 bytes here.
+    let skep = env!("CARGO_BIN_EXE_skep");
+    let full = format!("trap '' XFSZ; ulimit -f 1; exec {skep} import Exec.bpf.o --folder half");
+    let mut shell = Command::new("sh");
+    refused(shell.current_dir(folder).args(["-c", &full]), 1, "can't write half/objects/exec.o");
     let folders =
         fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir());
     assert_eq!(folders.count(), 0);

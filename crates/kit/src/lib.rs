@@ -4,6 +4,7 @@
 
 pub mod attest;
 pub mod build;
+pub mod export;
 pub mod folder;
 pub mod guest;
 pub mod import;

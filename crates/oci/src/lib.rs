@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod durable;
 mod error;
+mod flat;
 pub mod image;
 pub mod memory;
 pub mod pack;
@@ -14,6 +15,7 @@ pub mod regular;
 pub mod signatures;
 pub mod store;
 
+pub use flat::flat;
 pub use memory::{FollowError, Memory};
 pub use pack::pack;
 pub use registry::{Credentials, Registry, RegistryError};

@@ -125,9 +125,9 @@ pub fn pack(store: &Store, input: &Input<'_>) -> Result<Digest, PackError> {
 
 /// A layer with the digest of its uncompressed tar.
 #[derive(Clone)]
-struct Packed {
-    layer: Descriptor,
-    diff_id: Digest,
+pub(crate) struct Packed {
+    pub(crate) layer: Descriptor,
+    pub(crate) diff_id: Digest,
 }
 
 /// The architectures of all objects: each must be there for each.
@@ -171,7 +171,12 @@ fn objects(store: &Store, input: &Input<'_>, arch: Arch) -> Result<Vec<Packed>, 
     Ok(layers)
 }
 
-fn packed(store: &Store, title: &str, role: &str, data: &[u8]) -> Result<Packed, PackError> {
+pub(crate) fn packed(
+    store: &Store,
+    title: &str,
+    role: &str,
+    data: &[u8],
+) -> Result<Packed, PackError> {
     let refuse = |source| PackError::Layer { file: title.to_owned(), source };
     let diff_id = Digest::of(&layer::tar_of(title, data).map_err(refuse)?);
     let blob = layer::write(title, data).map_err(refuse)?;
@@ -204,11 +209,17 @@ fn platform(
 }
 
 fn labels(labels: &Labels) -> Annotations {
+    let mut labels = ebpf(labels);
+    labels.insert(media::SPEC.into(), media::SPEC_VERSION.into());
+    labels
+}
+
+/// bpfman's labels.
+pub(crate) fn ebpf(labels: &Labels) -> Annotations {
     let json = |map: &BTreeMap<String, String>| serde_json::to_string(map).unwrap_or_default();
     Annotations::from([
         ("io.ebpf.programs".into(), json(&labels.programs)),
         ("io.ebpf.maps".into(), json(&labels.maps)),
-        (media::SPEC.into(), media::SPEC_VERSION.into()),
     ])
 }
 

@@ -9,6 +9,7 @@ mod conformance;
 mod copy;
 mod diff;
 mod events;
+mod export;
 mod import;
 mod inspect;
 mod install;
@@ -63,6 +64,7 @@ pub enum Command {
     Copy(copy::Copy),
     Diff(diff::Diff),
     Events(events::Events),
+    Export(export::Export),
     Import(import::Import),
     Inspect(inspect::Inspect),
     Install(install::Install),
@@ -105,7 +107,8 @@ impl Command {
             Self::Copy(command) => command.run(output, &config),
             Self::Diff(command) => command.run(output, &config),
             Self::Events(command) => command.run(output, &config),
-            Self::Import(command) => command.run(output),
+            Self::Export(command) => command.run(output, &config),
+            Self::Import(command) => command.run(output, &config),
             Self::Inspect(command) => command.run(output, &config),
             Self::Install(command) => command.run(output, &config),
             Self::Key(command) => command.run(output, &config),

@@ -2,6 +2,7 @@
 
 use skep_object::Unfit;
 use skep_oci::archive::BundleError;
+use skep_oci::image::ImageError;
 use skep_oci::signatures::SignatureError;
 use skep_oci::{FollowError, RegistryError, StoreError};
 use skep_spec::causes;
@@ -70,6 +71,18 @@ pub fn not_chosen(error: StoreError) -> Error {
         _ => return failed(error),
     };
     hint.into_iter().fold(Error::usage(error.to_string()), Error::hint)
+}
+
+/// An image of others that is not read.
+pub fn of_image(error: ImageError) -> Error {
+    match error {
+        ImageError::Registry(error) => failed(error),
+        ImageError::Store(error) => failed(error),
+        ImageError::Several { .. } => misnamed(error).hint("say which with --tag NAME"),
+        ImageError::NoImage { .. } => misnamed(error),
+        ImageError::Platforms { .. } => failed(error),
+        _ => refused(error),
+    }
 }
 
 /// A package that is not what its digests say is refused, wherever that was seen.

@@ -11,7 +11,9 @@ use skep_object::shown_lines;
 use skep_spec::causes;
 
 pub use self::daemon::of_daemon;
-pub use self::libraries::{failed, misnamed, not_chosen, not_followed, refused, unfit, untrusted};
+pub use self::libraries::{
+    failed, misnamed, not_chosen, not_followed, of_image, refused, unfit, untrusted,
+};
 use crate::output::Output;
 
 /// The exit status of a command that a signal stopped, as shells have it of Ctrl-C.

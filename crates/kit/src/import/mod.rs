@@ -1,15 +1,21 @@
 //! From objects that others built to a project: its `skep.toml`, and what of the objects that does not say.
 
 mod data;
+pub mod peer;
+mod programs;
+mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use skep_object::suit::{attachable, plain};
-use skep_object::{Facts, ProgramFacts, Unlisted, declared, unlisted};
+use skep_object::{Facts, ProgramFacts, declared};
 use skep_spec::license::Expression;
 use skep_spec::source::{self, Diagnostic};
-use skep_spec::{Arch, Manifest, PackageName, Target, Version};
+use skep_spec::{Arch, Manifest, PackageName, Version};
+
+pub use self::said::{Said, SaidKind, SaidOutput, SaidParam};
+use crate::folder::IGNORE;
+use crate::pack::{self, PackingError, Parsed};
 
 /// Longest name of a table.
 const NAME_MAX: usize = 64;
@@ -26,7 +32,7 @@ pub struct Wanted {
 
 /// An object, and what it is for.
 pub struct Object {
-    /// Its name in the manifest.
+    /// Its name in the manifest; one has several objects of a name if each is for other architectures.
     pub name: String,
     /// Its file in the project.
     pub file: String,
@@ -45,6 +51,20 @@ pub struct Imported {
     pub unmapped: Vec<String>,
 }
 
+impl Imported {
+    /// The project's files by their paths in it: objects, each with its bytes, first.
+    pub fn files<'a>(
+        &'a self,
+        objects: &'a [Object],
+        bytes: &'a [Vec<u8>],
+    ) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        let (ignore, what) = IGNORE;
+        let objects = objects.iter().map(|object| object.file.as_str());
+        let objects = objects.zip(bytes.iter().map(Vec::as_slice));
+        objects.chain([(ignore, what.as_bytes()), ("skep.toml", self.source.as_bytes())])
+    }
+}
+
 /// Why no project can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -60,26 +80,45 @@ pub enum ImportError {
         /// Why not.
         mistakes: Vec<Diagnostic>,
     },
+    /// No program of the objects can run.
+    #[error("no program of the objects can run in a service: {}", whys.join("; "))]
+    NoProgram {
+        /// Why not, of each.
+        whys: Vec<String>,
+    },
+    /// No package can be made of the objects, whatever their project says.
+    #[error("the objects can't be packed")]
+    Packing(#[from] PackingError),
 }
 
-/// Makes a `skep.toml` that runs what a service can run of these objects, with the permissions that their code asks for.
+/// Makes a `skep.toml` that runs what a service can run of these objects, with the permissions that their code asks for. What
+/// is said of the objects elsewhere is taken over where they bear it out.
 ///
 /// # Errors
-/// Their licence is none that is known and none is given, or their names have no place in a manifest.
-pub fn describe(wanted: &Wanted, objects: &[Object]) -> Result<Imported, ImportError> {
+/// Their licence is none that is known and none is given, their names have no place in a manifest, or no package can be made
+/// of them.
+pub fn describe(wanted: &Wanted, objects: &[Object], said: &Said) -> Result<Imported, ImportError> {
     let mut unmapped = Vec::new();
-    let mut text = head(wanted, objects)?;
-    let params = data::parameters(&text, objects, &mut unmapped)?;
-    let (programs, places) = programs(objects, &mut unmapped);
+    let mut text = head(wanted, objects, said)?;
+    let params = data::parameters(&text, objects, said.params.as_deref(), &mut unmapped)?;
+    let (programs, places) = programs::tables(objects, said, &mut unmapped)?;
     text += &places;
     text += &params;
     text += &programs;
-    text += &data::outputs(objects, &mut unmapped);
+    text += &data::outputs(objects, &said.outputs, &mut unmapped);
     data::maps(objects, &mut unmapped);
     let manifest = parsed(&text)?;
     text += &permissions(&manifest, objects);
-    parsed(&text)?;
+    can_be_packed(&parsed(&text)?, objects)?;
     Ok(Imported { source: text, unmapped })
+}
+
+/// What `skep pack` would refuse is refused here: nobody wants a project of which nothing comes.
+fn can_be_packed(manifest: &Manifest, objects: &[Object]) -> Result<(), PackingError> {
+    let each =
+        objects.iter().flat_map(|object| object.arches.iter().map(move |arch| (object, *arch)));
+    let all = each.map(|(object, arch)| Parsed::new(&object.name, arch, object.facts.clone()));
+    pack::hold(manifest, &all.collect::<Result<Vec<_>, _>>()?)
 }
 
 /// The architectures that an object may claim, where nobody says: all of its byte order, unless it reads what only one has.
@@ -150,7 +189,7 @@ fn parsed(text: &str) -> Result<Manifest, ImportError> {
     Ok(source.resolve(&BTreeMap::new()))
 }
 
-fn head(wanted: &Wanted, objects: &[Object]) -> Result<String, ImportError> {
+fn head(wanted: &Wanted, objects: &[Object], said: &Said) -> Result<String, ImportError> {
     let license = match &wanted.license {
         Some(license) => license.to_string(),
         None => license(objects)?.to_owned(),
@@ -160,11 +199,17 @@ fn head(wanted: &Wanted, objects: &[Object]) -> Result<String, ImportError> {
         "spec = \"1.0\"\n\n[package]\nname = \"{name}\"\nversion = \"{version}\"\nlicense = {}\n",
         quoted(&license)
     );
+    // Writing to a String cannot fail, here and below.
+    if let Some(summary) = said.summary.as_deref().and_then(said::line) {
+        let _ = writeln!(text, "summary = {}", quoted(&summary));
+    }
+    let mut files: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for Object { name, file, arches, .. } in objects {
-        let files = arches.iter().map(|arch| format!("{arch} = {}", quoted(file)));
-        let files = files.collect::<Vec<_>>().join(", ");
-        // Writing to a String cannot fail, here and below.
-        let _ = write!(text, "\n[object.{name}]\nfile = {{ {files} }}\n");
+        let each = arches.iter().map(|arch| format!("{arch} = {}", quoted(file)));
+        files.entry(name).or_default().extend(each);
+    }
+    for (name, files) in files {
+        let _ = write!(text, "\n[object.{name}]\nfile = {{ {} }}\n", files.join(", "));
     }
     Ok(text)
 }
@@ -188,84 +233,6 @@ fn license(objects: &[Object]) -> Result<&'static str, ImportError> {
         let said = said.iter().map(told).collect::<Vec<_>>().join(" and ");
         ImportError::License { said: format!("the objects say {said}") }
     })
-}
-
-/// The programs that a service can attach, and the parameters that say where, where their sections do not.
-fn programs(objects: &[Object], unmapped: &mut Vec<String>) -> (String, String) {
-    let facts: BTreeMap<String, Facts> =
-        objects.iter().map(|object| (object.name.clone(), object.facts.clone())).collect();
-    let (mut text, mut places, mut taken) = (String::new(), BTreeSet::new(), BTreeSet::new());
-    for Unlisted { object, program, .. } in unlisted(&facts) {
-        let arch = objects.iter().find(|one| one.name == object).and_then(|one| one.arches.first());
-        let target = plain(program.target.clone(), arch.copied().unwrap_or(Arch::X86_64));
-        if let Some(why) = unattached(program, &target) {
-            unmapped.push(why);
-            continue;
-        }
-        let name = unique(&label(&program.name, '_'), &taken);
-        let _ = write!(text, "\n[program.{name}]\nfunction = {}\n", quoted(&program.name));
-        taken.insert(name);
-        if objects.len() > 1 {
-            let _ = writeln!(text, "object = \"{object}\"");
-        }
-        if let Some((param, target)) = placed(program) {
-            places.insert(param);
-            let _ = writeln!(text, "target = {}", quoted(&target));
-        }
-    }
-    for facts in facts.values() {
-        let asleep = facts.programs.iter().filter(|program| !program.autoload);
-        unmapped.extend(asleep.map(|program| {
-            format!(
-                "{} asks not to be loaded: list it under [program] if it is to run",
-                of(program)
-            )
-        }));
-    }
-    let places = places
-        .into_iter()
-        .map(|(name, doc)| format!("\n[param.{name}]\ntype = \"{name}\"\ndoc = \"{doc}\"\n"));
-    (text, places.collect())
-}
-
-/// Why a service cannot have a program as its object has it.
-fn unattached(program: &ProgramFacts, target: &Target) -> Option<String> {
-    if let Target::Uprobe { binary, .. } = target
-        && binary.is_empty()
-    {
-        return Some(format!(
-            "{} names no binary: list it under [program] with a target",
-            of(program)
-        ));
-    }
-    attachable(program, target).err().map(|error| error.to_string())
-}
-
-fn of(program: &ProgramFacts) -> String {
-    let (name, section) = (skep_object::shown(&program.name), skep_object::shown(&program.section));
-    format!("the program '{name}' (SEC(\"{section}\"))")
-}
-
-/// For a program whose section leaves its place open: the parameter that says it, with what that means, and the target.
-#[allow(clippy::type_complexity, reason = "used once")]
-fn placed(program: &ProgramFacts) -> Option<((&'static str, &'static str), String)> {
-    const INTERFACE: (&str, &str) = ("interface", "The network interface to attach to");
-    const CGROUP: (&str, &str) = ("cgroup", "The folder of the cgroup to attach to");
-    match &program.target {
-        Target::Xdp { interface, frags } if interface.is_empty() => {
-            let kind = if *frags { "xdp.frags" } else { "xdp" };
-            Some((INTERFACE, format!("{kind}/${{param.interface}}")))
-        }
-        Target::Tc { egress, interface } if interface.is_empty() => {
-            let way = if *egress { "egress" } else { "ingress" };
-            Some((INTERFACE, format!("tcx/{way}/${{param.interface}}")))
-        }
-        Target::CgroupSkb { egress, cgroup } if cgroup.is_empty() => {
-            let way = if *egress { "egress" } else { "ingress" };
-            Some((CGROUP, format!("cgroup_skb/{way}:${{param.cgroup}}")))
-        }
-        _ => None,
-    }
 }
 
 /// The table that covers what the code does, on each architecture.

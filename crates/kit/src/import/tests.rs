@@ -46,14 +46,14 @@ fn object(name: &str, source: &str) -> Object {
 
 #[test]
 fn what_an_object_says_becomes_a_manifest_and_the_rest_is_told() {
-    let imported = describe(&wanted(None), &[object("x", SOURCE)]).unwrap();
+    let imported = describe(&wanted(None), &[object("x", SOURCE)], &Said::default()).unwrap();
     insta::assert_snapshot!(format!("{}---\n{}", imported.source, imported.unmapped.join("\n")));
 }
 
 #[test]
 fn several_objects_are_told_apart() {
     let (one, two) = (object("one", SOURCE), object("two", SOURCE));
-    let imported = describe(&wanted(Some("MIT")), &[one, two]).unwrap();
+    let imported = describe(&wanted(Some("MIT")), &[one, two], &Said::default()).unwrap();
     let text = imported.source;
     assert!(text.contains("[program.exec]\nfunction = \"exec\"\nobject = \"one\"\n"), "{text}");
     assert!(text.contains("[program.exec_2]\nfunction = \"exec\"\nobject = \"two\"\n"), "{text}");
@@ -70,9 +70,23 @@ fn a_licence_is_asked_for_where_the_objects_do_not_say_it() {
         (vec![object("x", &none)], "the objects say no licence"),
         (vec![object("x", SOURCE), object("y", &own)], "'Dual BSD/GPL' and 'Proprietary'"),
     ] {
-        let error = describe(&wanted(None), &objects).unwrap_err().to_string();
+        let error = describe(&wanted(None), &objects, &Said::default()).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
+}
+
+#[test]
+fn what_could_not_be_packed_is_not_made() {
+    let only = |source: &str| {
+        describe(&wanted(Some("MIT")), &[object("x", source)], &Said::default()).unwrap_err()
+    };
+    let none = "__attribute__((section(\"sk_msg\"))) int message(void *c) { return 1; }";
+    assert!(matches!(only(none), ImportError::NoProgram { whys } if whys.len() == 1));
+    let gpl = "char LICENSE[] __attribute__((section(\"license\"), used)) = \"MIT\";\n\
+        static long (*print)(const char *, unsigned) = (void *)6;\n\
+        __attribute__((section(\"xdp\"))) int x(void *c) { return print(\"x\", 2); }";
+    let error = only(gpl);
+    assert!(matches!(error, ImportError::Packing(PackingError::License(_))), "{error}");
 }
 
 #[test]

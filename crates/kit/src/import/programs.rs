@@ -1,0 +1,140 @@
+//! The programs of objects: which of them a service runs, and where.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use skep_object::suit::{attachable, plain};
+use skep_object::{Facts, ProgramFacts, Unlisted, unlisted};
+use skep_spec::{Arch, Target};
+
+use super::{ImportError, Object, Said, label, quoted, unique};
+
+/// The programs that a service can attach, and the parameters that say where, where their sections do not.
+pub(super) fn tables(
+    objects: &[Object],
+    said: &Said,
+    unmapped: &mut Vec<String>,
+) -> Result<(String, String), ImportError> {
+    let mut facts = BTreeMap::new();
+    for object in objects {
+        facts.entry(object.name.clone()).or_insert_with(|| object.facts.clone());
+    }
+    let (mut text, mut places, mut taken) = (String::new(), BTreeSet::new(), BTreeSet::new());
+    let mut whys = Vec::new();
+    for Unlisted { object, program, .. } in unlisted(&facts) {
+        let arch = objects.iter().find(|one| one.name == object).and_then(|one| one.arches.first());
+        let target = plain(program.target.clone(), arch.copied().unwrap_or(Arch::X86_64));
+        let why = unattached(program, &target).or_else(|| unoffered(program, said));
+        if let Some(why) = why {
+            whys.push(why);
+            continue;
+        }
+        let name = unique(&label(&program.name, '_'), &taken);
+        let _ = write!(text, "\n[program.{name}]\nfunction = {}\n", quoted(&program.name));
+        taken.insert(name);
+        if facts.len() > 1 {
+            let _ = writeln!(text, "object = \"{object}\"");
+        }
+        if let Some((param, target)) = placed(program) {
+            places.insert(param);
+            let _ = writeln!(text, "target = {}", quoted(&target));
+        }
+    }
+    for facts in facts.values() {
+        let asleep = facts.programs.iter().filter(|program| !program.autoload);
+        whys.extend(asleep.map(|program| {
+            format!(
+                "{} asks not to be loaded: list it under [program] if it is to run",
+                of(program)
+            )
+        }));
+    }
+    misnamed(&facts, said, unmapped);
+    if taken.is_empty() {
+        return Err(ImportError::NoProgram { whys: or_none(whys) });
+    }
+    unmapped.extend(whys);
+    let places = places
+        .into_iter()
+        .map(|(name, doc)| format!("\n[param.{name}]\ntype = \"{name}\"\ndoc = \"{doc}\"\n"));
+    Ok((text, places.collect()))
+}
+
+fn or_none(whys: Vec<String>) -> Vec<String> {
+    if whys.is_empty() { vec!["they have none".to_owned()] } else { whys }
+}
+
+/// Why a program is not listed that a description leaves out.
+fn unoffered(program: &ProgramFacts, said: &Said) -> Option<String> {
+    let offered = said.programs.as_ref()?;
+    let is_left_out = !offered.contains_key(&program.name);
+    is_left_out.then(|| format!("{} is none that the image names: it is not listed", of(program)))
+}
+
+/// What a description says of programs that the objects say otherwise: the objects' word counts.
+fn misnamed(facts: &BTreeMap<String, Facts>, said: &Said, unmapped: &mut Vec<String>) {
+    for (name, r#type) in said.programs.iter().flatten() {
+        let program = facts.values().find_map(|facts| facts.program(name));
+        let (name, r#type) = (skep_object::shown(name), skep_object::shown(r#type));
+        match program {
+            None => unmapped
+                .push(format!("the image names the program '{name}', which is not in its object")),
+            Some(program) if !is_called(program, &r#type) => unmapped.push(format!(
+                "the image calls '{name}' {}, and its section is {}: the section counts",
+                r#type,
+                skep_object::shown(&program.section)
+            )),
+            Some(_) => {}
+        }
+    }
+}
+
+/// Whether a program is of a type in bpfman's spelling, which has `tc` beside `tcx`, and one word for a probe and its return.
+fn is_called(program: &ProgramFacts, r#type: &str) -> bool {
+    let kind = program.target.kind();
+    let entry = kind.replace("ret", "");
+    match r#type {
+        "tc" | "tcx" => kind == "tcx" || kind == "tc" || kind == "classifier",
+        r#type => r#type == kind || r#type == entry,
+    }
+}
+
+/// Why a service cannot have a program as its object has it.
+fn unattached(program: &ProgramFacts, target: &Target) -> Option<String> {
+    if let Target::Uprobe { binary, .. } = target
+        && binary.is_empty()
+    {
+        return Some(format!(
+            "{} names no binary: list it under [program] with a target",
+            of(program)
+        ));
+    }
+    attachable(program, target).err().map(|error| error.to_string())
+}
+
+fn of(program: &ProgramFacts) -> String {
+    let (name, section) = (skep_object::shown(&program.name), skep_object::shown(&program.section));
+    format!("the program '{name}' (SEC(\"{section}\"))")
+}
+
+/// For a program whose section leaves its place open: the parameter that says it, with what that means, and the target.
+#[allow(clippy::type_complexity, reason = "used once")]
+fn placed(program: &ProgramFacts) -> Option<((&'static str, &'static str), String)> {
+    const INTERFACE: (&str, &str) = ("interface", "The network interface to attach to");
+    const CGROUP: (&str, &str) = ("cgroup", "The folder of the cgroup to attach to");
+    match &program.target {
+        Target::Xdp { interface, frags } if interface.is_empty() => {
+            let kind = if *frags { "xdp.frags" } else { "xdp" };
+            Some((INTERFACE, format!("{kind}/${{param.interface}}")))
+        }
+        Target::Tc { egress, interface } if interface.is_empty() => {
+            let way = if *egress { "egress" } else { "ingress" };
+            Some((INTERFACE, format!("tcx/{way}/${{param.interface}}")))
+        }
+        Target::CgroupSkb { egress, cgroup } if cgroup.is_empty() => {
+            let way = if *egress { "egress" } else { "ingress" };
+            Some((CGROUP, format!("cgroup_skb/{way}:${{param.cgroup}}")))
+        }
+        _ => None,
+    }
+}
