@@ -48,7 +48,6 @@ def load_toml(text, code):
     return value
 inexact = lambda value: any(isinstance(held, float) for held, *_ in walk(value))
 canonical = lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
 # The schemas. A pattern of ECMA-262 ends where the text does, and spells the names of groups in another way
 matched = lambda pattern, text: re.search(re.sub(r"\$$", r"\\Z", pattern).replace("(?<", "(?P<"), text)
 KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", type(None): "null",
@@ -376,8 +375,9 @@ def policy(text):
     for one in value.get("rule", []):
         keys = dict(read_key(key["spki"], key.get("not_after")) for key in one.get("keys", []))
         enough = one.get("keyless") or one.get("threshold", 1) <= len(keys)
+        alone = keys and len({pattern.split("/")[0] for pattern in one["packages"]} | {"*"}) == 2 and "*" not in one["packages"]
         places = {(where, pattern) for where in one.get("registries", [None]) for pattern in one["packages"]}
-        need(enough and len(keys) == len(one.get("keys", [])) and not places & set(rules), "policy.rule")
+        need(enough and (alone or not one.get("follow")) and len(keys) == len(one.get("keys", [])) and not places & set(rules), "policy.rule")
         rules |= dict.fromkeys(places, (one.get("threshold", 1), keys, one.get("attestations", [])))
     return rules, *(value.get("revoked", {}).get(what, []) for what in ("keys", "digests"))
 def signers(q, predicate, wanted=None):

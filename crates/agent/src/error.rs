@@ -12,6 +12,7 @@ use skep_runtime::RuntimeError;
 use skep_spec::name::NameError;
 use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Version, causes};
 use skep_trust::channel::ChannelError;
+use skep_trust::rotation::RotationError;
 use skep_trust::{AdmitError, TrustError};
 
 /// Why a request is refused, or was not done.
@@ -86,6 +87,16 @@ pub enum NodeError {
         /// What is wrong with it.
         why: String,
     },
+    /// What was followed of a publisher's keys counts no more.
+    #[error(
+        "nobody knows whose keys count for {publisher}, which its rule in trust.toml follows: {source}"
+    )]
+    Keys {
+        /// Whose.
+        publisher: String,
+        /// Why.
+        source: RotationError,
+    },
     /// A file of skepd's own cannot be written.
     #[error("can't write {}", path.display())]
     Write {
@@ -159,7 +170,7 @@ impl NodeError {
             Self::Store(_) | Self::OwnStore(_) => "store",
             Self::Registry(_) | Self::Unauthorized { .. } => "registry",
             Self::Signature(_) => "signature",
-            Self::Trust(_) => "refused",
+            Self::Trust(_) | Self::Keys { .. } => "refused",
             Self::Follow(FollowError::Channel(_)) => "refused-channel",
             Self::Follow(FollowError::Memory { .. }) | Self::Write { .. } | Self::Bundle(_) => {
                 "file"
@@ -179,6 +190,7 @@ impl NodeError {
             Self::Store(StoreError::NoPackage { .. } | StoreError::Several { .. }) => 400,
             Self::NotRoot
             | Self::Trust(_)
+            | Self::Keys { .. }
             | Self::Follow(FollowError::Channel(_))
             | Self::Admit(_)
             | Self::Unfit(Unfit::Permissions { .. }) => 403,
@@ -211,6 +223,9 @@ impl NodeError {
             Self::Trust(error) => return error.hint().map(Into::into),
             Self::Runtime(error) => return error.hint().map(str::to_owned),
             Self::NotRoot => "use sudo",
+            Self::Keys { .. } => {
+                "give the rule the keys that count now and take 'follow' out of it; what was followed lies in the folder 'keys' of skepd's state"
+            }
             Self::NoHub(_) => "write host[:port]/publisher/name:version, or set hub in skepd.toml",
             Self::OtherPackage { .. } => "install it as a service of its own",
             Self::Downgrade { .. } => {

@@ -9,6 +9,7 @@ pub mod counters;
 pub mod ending;
 pub mod ephemeral;
 pub mod error;
+mod followed;
 pub mod hold;
 pub mod node;
 pub mod operations;

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use skep_api::PackageSource;
 use skep_oci::registry::{Options, Part};
 use skep_oci::{
-    Collected, Credentials, Memory, Registry, RegistryError, Store, archive, durable, regular,
-    signatures,
+    Collected, Credentials, Memory, Registry, RegistryError, Store, apart, archive, durable,
+    regular, signatures,
 };
 use skep_runtime::{Cause, Packages};
-use skep_spec::{Arch, Channel, Digest, PackageRef};
+use skep_spec::{Arch, Channel, Digest, PackageRef, media};
 use skep_trust::bundle::Bundle;
 use skep_trust::channel;
 use skep_trust::{Asked, Origin, Package, Policy, Verified, admit, verify_or_allow};
@@ -22,6 +22,7 @@ use tokio::runtime::Handle;
 use crate::config::Config;
 use crate::ending::Ending;
 use crate::error::NodeError;
+use crate::followed::Publishers;
 
 /// How the names of folders begin that hold what is taken out of a bundle.
 const UNPACKED: &str = ".unpacked-";
@@ -33,6 +34,7 @@ pub struct Shelf {
     store: Store,
     notes: PathBuf,
     trust: PathBuf,
+    publishers: Publishers,
     config: Config,
     ending: Ending,
 }
@@ -58,7 +60,8 @@ impl Shelf {
         durable::remove_leftovers(&notes)?;
         remove_unpacked(state);
         let (trust, ending) = (config_dir.join("trust.toml"), Ending::default());
-        Ok(Self { state: state.to_owned(), store, notes, trust, config, ending })
+        let (state, publishers) = (state.to_owned(), Publishers::of(state));
+        Ok(Self { state, store, notes, trust, publishers, config, ending })
     }
 
     /// What gives up a pull.
@@ -159,6 +162,10 @@ impl Shelf {
             Registry::of(&reference, Options { credentials, plain_http, ..Options::default() })?;
         let network = Handle::current();
         let explained = |error| self.explained(error, &host);
+        if self.follows(&reference)? {
+            let keys = async { registry.keys(&reference).await.map_err(explained) };
+            self.rules(&reference, &self.ending.or_answer(&network, keys)?)?;
+        }
         let pointers = self.ending.or_answer(&network, async {
             pointers(&registry, &reference).await.map_err(explained)
         })?;
@@ -190,7 +197,8 @@ impl Shelf {
         let registry = reference.registry.as_deref();
         let asked = channel::Asked { name: &reference.name, registry, channel };
         let memory = Memory::new(&self.state.join("channels.json"));
-        let pointer = memory.follow(&asked, pointers, &self.policy()?, SystemTime::now());
+        let pointer =
+            memory.follow(&asked, pointers, &self.rules(reference, &[])?, SystemTime::now());
         let pointer = pointer.inspect_err(|error| {
             tracing::warn!(package = %reference, %channel, "the channel is not followed: {error}");
         })?;
@@ -240,6 +248,9 @@ impl Shelf {
     ) -> Result<(PackageRef, Verified<Digest>), NodeError> {
         let (reference, digest) = layout.the_package(package)?;
         let bundles = signatures::bundles(layout, digest)?;
+        if self.follows(&reference)? {
+            self.rules(&reference, &apart::kept(layout, media::KEYS)?.concat())?;
+        }
         let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
         self.store.copy_from(layout, digest, &reference, arch()?)?;
         self.attach(digest, &bundles)?;
@@ -271,8 +282,19 @@ impl Shelf {
     ) -> Result<Verified<Digest>, NodeError> {
         let asked =
             Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
-        let policy = self.policy()?;
+        let policy = self.rules(reference, &[])?;
         Ok(verify_or_allow(&asked, bundles, &policy, SystemTime::now(), allow_unsigned)?)
+    }
+
+    /// Whether the rule of a package follows its publisher's keys.
+    fn follows(&self, reference: &PackageRef) -> Result<bool, NodeError> {
+        let registry = reference.registry.as_deref();
+        Ok(self.policy()?.following(&reference.name, registry).is_some())
+    }
+
+    /// The rules for a package: with the keys that its publisher has come to, by what was kept and by what came.
+    fn rules(&self, reference: &PackageRef, came: &[Vec<u8>]) -> Result<Policy, NodeError> {
+        self.publishers.rules(self.policy()?, reference, came)
     }
 
     fn policy(&self) -> Result<Policy, NodeError> {

@@ -11,7 +11,12 @@ use std::path::{Path, PathBuf};
 use skep_agent::config::Config;
 use skep_agent::packages::Shelf;
 use skep_api::PackageSource;
-use support::Fixture;
+use skep_oci::{apart, signatures};
+use skep_spec::media;
+use skep_trust::SecretKey;
+use skep_trust::key::KeyKind;
+use skep_trust::rotation::Keys;
+use support::{DockerRegistry, Fixture};
 
 fn shelf(fixture: &Fixture) -> Shelf {
     Shelf::open(&fixture.path("state"), &fixture.path("config"), Config::default()).unwrap()
@@ -49,4 +54,90 @@ fn half_a_note_of_a_daemon_that_died_is_removed_by_the_next_one() {
     fs::write(&half, "{").unwrap();
     shelf(&fixture);
     assert!(!half.exists());
+}
+
+/// Keys a and b, and a chain that leads from a to b.
+fn rotated() -> ([SecretKey; 2], Vec<Vec<u8>>) {
+    let keys = [(); 2].map(|()| SecretKey::generate(KeyKind::Ed25519).unwrap());
+    let version = |version, key: &SecretKey, by: &[&SecretKey]| {
+        let (publisher, keys) = ("acme".to_owned(), vec![key.public().unwrap()]);
+        let keys = Keys { publisher, version, threshold: 1, keys, expires: None };
+        by.iter().map(|key| keys.sign(*key).unwrap()).collect::<Vec<_>>()
+    };
+    let [a, b] = &keys;
+    let chain = [version(1, a, &[a]), version(2, b, &[a, b])].concat();
+    (keys, chain)
+}
+
+fn trusts(fixture: &Fixture, key: &SecretKey, more: &str) {
+    let spki = key.public().unwrap().spki_base64();
+    let rule =
+        format!("[[rule]]\npackages = [\"acme/*\"]\nkeys = [{{ spki = \"{spki}\" }}]\n{more}");
+    fs::create_dir_all(fixture.path("config")).unwrap();
+    fs::write(fixture.path("config/trust.toml"), rule).unwrap();
+}
+
+fn signed(version: &str, key: &SecretKey) -> Fixture {
+    let fixture = Fixture::new(version);
+    let bundle = fixture.sign_well(key);
+    signatures::attach(&fixture.store, fixture.index, &bundle).unwrap();
+    fixture
+}
+
+#[test]
+fn keys_that_a_package_brings_are_followed_where_a_rule_says_so_and_stay() {
+    let ([a, b], chain) = rotated();
+    let fixture = signed("1.0.0", &b);
+    let let_in = |shelf: &Shelf, fixture: &Fixture| {
+        let path = fixture.store.root().to_owned();
+        let admitted = shelf.admit(&PackageSource::Layout { path, package: None }, false);
+        admitted.map(drop).map_err(|error| error.text())
+    };
+    trusts(&fixture, &a, "follow = true\n");
+    assert!(let_in(&shelf(&fixture), &fixture).unwrap_err().contains("by another key"));
+    apart::keep(&fixture.store, media::KEYS, &chain).unwrap();
+    trusts(&fixture, &a, "");
+    assert!(let_in(&shelf(&fixture), &fixture).unwrap_err().contains("by another key"));
+    trusts(&fixture, &a, "follow = true\n");
+    let_in(&shelf(&fixture), &fixture).unwrap();
+    // What was followed stays when nothing comes, or less; the old key's time is over.
+    let later = signed("1.1.0", &b);
+    let_in(&shelf(&fixture), &later).unwrap();
+    apart::keep(&later.store, media::KEYS, &chain[..1]).unwrap();
+    let_in(&shelf(&fixture), &later).unwrap();
+    let old = signed("1.2.0", &a);
+    apart::keep(&old.store, media::KEYS, &chain[..1]).unwrap();
+    assert!(let_in(&shelf(&fixture), &old).unwrap_err().contains("by another key"));
+    // A key that is revoked takes what it signed with it: nobody goes back to the keys before.
+    let revoked = format!("follow = true\n[revoked]\nkeys = [\"{}\"]\n", b.public().unwrap().id());
+    trusts(&fixture, &a, &revoked);
+    let error = let_in(&shelf(&fixture), &old).unwrap_err();
+    assert!(error.contains("nobody knows whose keys count for acme"), "{error}");
+}
+
+#[test]
+fn keys_beside_a_package_in_a_registry_are_followed() {
+    let ([a, b], chain) = rotated();
+    let (registry, fixture) = (DockerRegistry::start(), signed("1.0.0", &b));
+    trusts(&fixture, &a, "follow = true\n");
+    let reference = registry.reference("1.0.0");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let client = registry.client();
+    runtime.block_on(client.push(&fixture.store, fixture.index, &reference)).unwrap();
+    let let_in = || {
+        let (shelf, wanted) = (shelf(&fixture), PackageSource::Reference(reference.clone()));
+        let admitted = runtime.block_on(async {
+            tokio::task::spawn_blocking(move || shelf.admit(&wanted, false).map(drop))
+                .await
+                .unwrap()
+        });
+        admitted.map_err(|error| error.text())
+    };
+    assert!(let_in().unwrap_err().contains("by another key"));
+    runtime.block_on(client.put_keys(&reference, &chain)).unwrap();
+    let_in().unwrap();
+    assert_eq!(
+        fs::read_to_string(fixture.path("state/keys/acme.keys")).unwrap().lines().count(),
+        3
+    );
 }

@@ -9,6 +9,7 @@ use skep_oci::{Store, archive, regular, signatures};
 use skep_spec::{Digest, PackageRef};
 
 use crate::cache::{Cache, Used};
+use crate::carried;
 use crate::channel;
 use crate::config::Config;
 use crate::error::{Result, failed};
@@ -185,7 +186,9 @@ pub fn whole(
     let what = format!("Pulling {reference}");
     let carried = interruptible(shown(output, registry.progress(), &what, async {
         let digest = registry.resolve(&reference).await.map_err(failed)?;
-        registry.pull_whole(&reference, digest, &store).await.map_err(failed)
+        let carried = registry.pull_whole(&reference, digest, &store).await.map_err(failed)?;
+        carried::bring(&registry, &reference, digest, &store).await?;
+        Ok(carried)
     }))?;
     place::note_left(&carried, output);
     Ok(Whole { store, _folder: Some(folder) })

@@ -5,13 +5,17 @@
 //! Reads the environment in [`config`] only, prints in [`output`] and [`error`] only.
 
 mod cache;
+mod carried;
 mod channel;
+mod come;
 pub mod commands;
 pub mod config;
 mod daemon;
 pub mod error;
 mod explain;
 mod fetch;
+mod keys;
+mod moment;
 mod named;
 mod options;
 pub mod output;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use crate::config::Config;
 use crate::error::{Context as _, Error, Result};
 
 /// A passphrase, which never shows in `Debug`.
@@ -35,16 +34,16 @@ impl fmt::Debug for Passphrase {
 ///
 /// # Errors
 /// None is set, and nobody is there to ask.
-pub fn of(key: &Path, config: &Config) -> Result<Passphrase> {
-    given_or(key, config, || asked(&format!("Passphrase of {}: ", key.display())))
+pub fn of(key: &Path, given: Option<&Passphrase>) -> Result<Passphrase> {
+    given_or(key, given, || asked(&format!("Passphrase of {}: ", key.display())))
 }
 
 /// A passphrase for a key that gets one. A person types it twice.
 ///
 /// # Errors
 /// As [`of`], and when both are not the same.
-pub fn fresh(key: &Path, config: &Config) -> Result<Passphrase> {
-    given_or(key, config, || {
+pub fn fresh(key: &Path, given: Option<&Passphrase>) -> Result<Passphrase> {
+    given_or(key, given, || {
         let first = asked(&format!("New passphrase of {}: ", key.display()))?;
         let second = asked("Once more: ")?;
         match first.as_str() == second.as_str() {
@@ -56,10 +55,10 @@ pub fn fresh(key: &Path, config: &Config) -> Result<Passphrase> {
 
 fn given_or(
     key: &Path,
-    config: &Config,
+    given: Option<&Passphrase>,
     ask: impl FnOnce() -> Result<Passphrase>,
 ) -> Result<Passphrase> {
-    match &config.key_passphrase {
+    match given {
         Some(given) => Ok(given.clone()),
         None if std::io::stdin().is_terminal() => ask(),
         None => {

@@ -1,17 +1,20 @@
-//! A publisher's keys over time, in a file: a Sigstore bundle a line, those of a version together, the oldest first. And which
-//! version a `trust.toml` has come to.
+//! A publisher's keys over time: in a file a Sigstore bundle a line, those of a version together, the oldest first; the same
+//! bundles beside a package in a registry, and in a layout or bundle that was made of that.
 
-use std::collections::BTreeMap;
-use std::fs::File;
+use std::ffi::OsStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use skep_oci::{durable, regular};
+use skep_oci::{apart, archive, durable, regular};
+use skep_spec::media;
 use skep_trust::rotation::Keys;
 
 use crate::config::Config;
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Kind, Result, failed};
+use crate::fetch;
 use crate::named;
+use crate::options::Transport;
+use crate::place;
 
 /// All versions of a publisher's keys, as a file has them: nobody checked a signature.
 #[derive(Default)]
@@ -47,14 +50,70 @@ impl Chain {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self> {
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty());
+        Self::of(lines.map(|(number, line)| {
+            (format!("'{}', line {number}", path.display()), line.as_bytes().to_vec())
+        }))
+    }
+
+    /// Of bundles, each with its place.
+    fn of(bundles: impl Iterator<Item = (String, Vec<u8>)>) -> Result<Self> {
         let mut chain = Self::default();
-        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty()) {
-            let place = || format!("'{}', line {number}", path.display());
-            let keys = Keys::unchecked(line.as_bytes())
-                .map_err(|why| Error::usage(format!("{} holds no keys", place())).because(why))?;
-            chain.add(keys, line.into()).map_err(|why| Error::usage(place()).because(why))?;
+        for (place, bundle) in bundles {
+            let wrong = || Error::usage(format!("{place} holds no keys"));
+            let keys = Keys::unchecked(&bundle).map_err(|why| wrong().because(why))?;
+            chain.add(keys, bundle).map_err(|why| Error::usage(place).because(why))?;
         }
         Ok(chain)
+    }
+
+    /// Of a file; of a layout or bundle that carries them; or of a registry, where a package is named.
+    ///
+    /// # Errors
+    /// There are none, or they cannot be read.
+    pub fn find(what: &OsStr, transport: Transport, config: &Config) -> Result<Self> {
+        let path = Path::new(what);
+        let layout = match path.is_dir() {
+            true => Some(place::layout(path)?),
+            false => None,
+        };
+        let unpacked = match path.is_file() && archive::is_archive(path) {
+            true => Some(fetch::unpacked(path)?),
+            false => None,
+        };
+        if let Some(store) = layout.as_ref().or(unpacked.as_ref().map(|whole| &whole.store)) {
+            let all = apart::kept(store, media::KEYS).map_err(failed)?;
+            let newest = all.into_iter().max_by_key(|keys| Self::said(keys).map(|said| said.1));
+            return Self::came(newest.unwrap_or_default(), &path.display().to_string());
+        }
+        let text = what.to_str().filter(|text| text.contains('/') && !place::is_path(text));
+        let Some(text) = text.filter(|_| !path.exists()) else { return Self::must(path) };
+        let reference = place::reference(text, config)?;
+        let registry = place::registry(&reference, transport, config)?;
+        Self::came(place::ask(registry.keys(&reference))?, text)
+    }
+
+    /// What was carried here.
+    fn came(bundles: Vec<Vec<u8>>, from: &str) -> Result<Self> {
+        if bundles.is_empty() {
+            let none = format!("there are no keys of a publisher with '{from}'");
+            return Err(Error::new(Kind::Failed, none)
+                .hint("skep key rotate FILE --push REF puts them beside a package"));
+        }
+        Self::of(bundles.into_iter().map(|bundle| (format!("what came of '{from}'"), bundle)))
+    }
+
+    /// Whose keys bundles say that they are, and the newest version.
+    #[must_use]
+    pub fn said(bundles: &[Vec<u8>]) -> Option<(String, u64)> {
+        let keys = bundles.iter().filter_map(|bundle| Keys::unchecked(bundle).ok());
+        keys.max_by_key(|keys| keys.version).map(|keys| (keys.publisher, keys.version))
+    }
+
+    /// All bundles, the oldest version's first.
+    #[must_use]
+    pub fn bundles(&self) -> Vec<Vec<u8>> {
+        self.0.iter().flat_map(|version| version.bundles.clone()).collect()
     }
 
     /// Adds a bundle of the newest version, or of the one after it.
@@ -101,59 +160,11 @@ impl Chain {
     /// It cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut bytes = Vec::new();
-        for bundle in self.0.iter().flat_map(|version| &version.bundles) {
-            bytes.extend_from_slice(bundle);
+        for bundle in self.bundles() {
+            bytes.extend_from_slice(&bundle);
             bytes.push(b'\n');
         }
         durable::replace(path, &bytes, 0o644)
             .context(|| format!("can't write '{}'", path.display()))
-    }
-}
-
-/// Which versions a `trust.toml` has come to, by its path and the publisher: an older one is not gone back to.
-pub struct Come {
-    path: PathBuf,
-    versions: BTreeMap<String, BTreeMap<String, u64>>,
-    of: String,
-}
-
-impl Come {
-    /// What this user keeps of a `trust.toml`.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn read(of: &Path, config: &Config) -> Result<Self> {
-        let path = config.state_dir.join("keys.json");
-        let cannot =
-            || format!("can't read '{}', which keeps what was seen of keys", path.display());
-        let versions = match regular::text(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            text => serde_json::from_str(&text.context(cannot)?).context(cannot)?,
-        };
-        let of = of.to_string_lossy().into_owned();
-        Ok(Self { path, versions, of })
-    }
-
-    /// The version of a publisher's keys, if one was followed.
-    pub fn version(&self, publisher: &str) -> Option<u64> {
-        self.versions.get(&self.of)?.get(publisher).copied()
-    }
-
-    /// Keeps a version, unless a later one is kept.
-    ///
-    /// # Errors
-    /// It cannot be read or written.
-    pub fn keep(of: &Path, publisher: &str, version: u64, config: &Config) -> Result<()> {
-        let folder = &config.state_dir;
-        let cannot =
-            || format!("can't write in '{}', which keeps what was seen of keys", folder.display());
-        std::fs::create_dir_all(folder).context(cannot)?;
-        let lock = File::open(folder).context(cannot)?;
-        lock.lock().context(cannot)?; // until the end: nobody reads what another is about to raise
-        let mut come = Self::read(of, config)?;
-        let kept = come.versions.entry(come.of).or_default().entry(publisher.to_owned());
-        kept.and_modify(|kept| *kept = version.max(*kept)).or_insert(version);
-        let text = serde_json::to_string(&come.versions).context(cannot)?;
-        durable::replace(&come.path, text.as_bytes(), 0o644).context(cannot)
     }
 }

@@ -10,9 +10,9 @@ use skep_trust::attestation;
 use skep_trust::policy::{Rule, TrustedKey};
 use skep_trust::{KeyId, Policy, time};
 
-use crate::commands::key;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::keys;
 use crate::named;
 
 /// By whose signatures a package is checked.
@@ -39,7 +39,7 @@ impl Signers {
     /// There are none, or the file that is named is none.
     pub fn rules(&self, config: &Config) -> Result<Policy> {
         if let Some(file) = &self.key {
-            return Ok(Policy::of_keys(vec![key::public(file)?], 1));
+            return Ok(Policy::of_keys(vec![keys::public(file)?], 1));
         }
         must(&self.policy.clone().unwrap_or_else(|| config.config_dir.join("trust.toml")))
     }
@@ -90,6 +90,7 @@ pub struct Shown {
     threshold: usize,
     keys: Vec<ShownKey>,
     keyless: bool,
+    follow: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attestations: Vec<attestation::Kind>,
 }
@@ -118,6 +119,7 @@ impl Shown {
             threshold: rule.threshold(),
             keys: rule.keys().iter().map(key).collect(),
             keyless: rule.is_keyless(),
+            follow: rule.follows(),
             attestations: rule.attestations().iter().copied().collect(),
         }
     }
@@ -138,6 +140,9 @@ impl Shown {
             let until = not_after.as_ref().map(|when| format!(", until {when}"));
             let revoked = if *revoked { ", REVOKED" } else { "" };
             lines.push(format!("  {id} ({type}{}{revoked})", until.unwrap_or_default()));
+        }
+        if self.follow {
+            lines.push("  and whatever keys these lead to (skepd follows them)".to_owned());
         }
         if self.keyless {
             lines.push("  keyless identities, which are not supported yet".to_owned());

@@ -179,6 +179,9 @@ fn a_command_signs_for_a_key_that_is_elsewhere() {
     refused(&mut with(ed25519, &sign), 1, another);
     refused(&mut with("cat", &sign), 1, another);
     refused(&mut with("true", &sign), 1, another);
-    // With a private key nobody else is asked.
-    run(&mut with("false", &["sign", "--key", "p256.key", "layout"]));
+    // With private keys alone nobody else is asked, who should have been.
+    let sign = ["sign", "--key", "p256.key", "layout"];
+    refused(&mut with("false", &sign), 2, "'p256.key' is a private key, for which --signer");
+    let moving = ["channel", "move", &reference, "stable", "--key", "p256.key"];
+    refused(&mut with("false", &moving), 2, "leave --signer out");
 }

@@ -9,7 +9,7 @@ mod wait;
 use std::path::Path;
 
 use serde_json::Value;
-use support::{Fixture, run};
+use support::{DockerRegistry, Fixture, run};
 use typed::{refused, skep};
 
 /// Keys a, b and c, of which the machine trusts a for acme/*.
@@ -139,4 +139,67 @@ fn keys_of_strangers_and_mistakes_change_nothing() {
     // Of a rule for others, too, nobody knows whose keys it has.
     run(skep(folder).args(["trust", "add", "mixed/a", "acme/special", "--key", "b.pub"]));
     refused(&mut follow("theirs"), 2, "is not for acme alone");
+}
+
+#[test]
+fn keys_travel_through_registries_and_bundles() {
+    let (registry, fixture) = (DockerRegistry::start(), Fixture::new("1.0.0"));
+    let folder = fixture.folder.path();
+    keys(folder);
+    let package = format!("{}/acme/exec", registry.host);
+    let rotate = |more: &[&str]| {
+        let mut command = skep(folder);
+        command.args(["key", "rotate", "acme.keys"]).args(more);
+        command
+    };
+    run(&mut rotate(&["--publisher", "acme", "--to", "a.pub", "--key", "a.key"]));
+    let first = std::fs::read(folder.join("acme.keys")).unwrap();
+    run(&mut rotate(&["--to", "b.pub", "--key", "a.key"]));
+    refused(&mut rotate(&["--push", &package]), 2, "version 2 of the keys is not complete");
+    let other = format!("{}/other/exec", registry.host);
+    refused(rotate(&["--key", "b.key"]).args(["--push", &other]), 2, "is no package of acme");
+    let follow = |from: &str, policy: &str| {
+        let mut command = skep(folder);
+        command.args(["trust", "rotate", from, "--policy", policy]);
+        command
+    };
+    refused(&mut follow(&package, "trust.toml"), 1, "there are no keys of a publisher with");
+    let text = run(&mut rotate(&["--push", &package]));
+    assert!(
+        text.contains(&format!("\nbeside {package}: skep trust rotate {package} follows it")),
+        "{text}"
+    );
+
+    // The package is signed by the new key, and a machine without the file follows.
+    run(skep(folder).args(["sign", "--key", "b.key", "layout"]));
+    let reference = format!("{package}:1.0.0");
+    run(skep(folder).args(["push", "layout", &reference]));
+    let move_it = ["channel", "move", &reference, "stable", "--key", "b.key"];
+    std::fs::copy(folder.join("trust.toml"), folder.join("other.toml")).unwrap();
+    refused(skep(folder).args(["verify", &reference]), 4, "by another key");
+    let text = run(&mut follow(&package, "trust.toml"));
+    assert!(text.contains("from version 1 to 2"), "{text}");
+    run(skep(folder).args(["verify", &reference]));
+    run(skep(folder).args(move_it));
+
+    // By a stick into another registry, and from there, and from the stick itself.
+    run(skep(folder).args(["bundle", &reference, "-o", "site.skep"]));
+    let site = DockerRegistry::start();
+    let text = run(skep(folder).args(["unbundle", "site.skep", "--to", &site.host]));
+    assert!(text.contains("and version 2 of the keys of acme\n"), "{text}");
+    assert!(text.contains("and the channel 'stable' of acme/exec\n"), "{text}");
+    let again = run(skep(folder).args(["unbundle", "site.skep", "--to", &site.host]));
+    assert!(!again.contains("\nand "), "{again}");
+    let there = format!("{}/acme/exec", site.host);
+    run(skep(folder).args(["verify", &format!("{there}@stable")]));
+    for from in [&there, "site.skep"] {
+        std::fs::copy(folder.join("other.toml"), folder.join("third.toml")).unwrap();
+        let text = run(&mut follow(from, "third.toml"));
+        assert!(text.contains("has version 2 of") || text.contains("to 2"), "{text}");
+        let kept = folder.join(".local/state/skep/keys.json");
+        std::fs::remove_file(kept).unwrap();
+    }
+    // What is older never takes the place of what is newer.
+    std::fs::write(folder.join("acme.keys"), first).unwrap();
+    refused(&mut rotate(&["--push", &package]), 4, "version 2 of the keys is beside");
 }

@@ -36,6 +36,7 @@ pub fn all() -> Value {
             "empty": media::EMPTY,
             "in-toto": media::IN_TOTO,
             "index": media::INDEX,
+            "keys": media::KEYS,
             "layer": media::LAYER,
             "manifest": media::MANIFEST,
             "package": media::PACKAGE,

@@ -3,6 +3,7 @@
 //!
 //! Nothing here trusts: digests are checked, signatures are `skep-trust`'s matter.
 
+pub mod apart;
 pub mod archive;
 pub mod durable;
 mod error;

@@ -32,6 +32,11 @@ pub const PREDICATE_PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 /// The predicate type of a compatibility report.
 pub const PREDICATE_REPORT: &str = "https://in-toto.io/attestation/test-result/v0.1";
 
+/// `artifactType` of a publisher's keys.
+pub const KEYS: &str = "application/vnd.skep.keys.v1";
+/// The tag under which registries have them beside a package (part 9 of the standard).
+pub const KEYS_TAG: &str = "skep-keys";
+
 /// Annotation: a layer's role (`object`, `manifest`, `btf`, `wasm`, `readme`, `icon`).
 pub const ROLE: &str = "vnd.skep.role";
 /// Annotation and label: the version of the standard, `MAJOR.MINOR`.

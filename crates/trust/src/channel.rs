@@ -8,7 +8,7 @@ use serde::Deserialize;
 use skep_spec::param::MAX_EXACT;
 use skep_spec::{Channel, Digest, PackageName, json, media, schema};
 
-use crate::bundle::{Statement, Subject, sign_predicate};
+use crate::bundle::{Bundle, Statement, Subject, sign_predicate};
 use crate::key::{KeyError, KeyId, SigningKey};
 use crate::policy::Policy;
 use crate::time;
@@ -200,6 +200,30 @@ impl Next<'_> {
         let subject = Subject { name: "index".to_owned(), digest: self.digest };
         sign_predicate(key, &[subject], media::PREDICATE_CHANNEL, &predicate)
     }
+}
+
+/// What a pointer says, whoever signed it: for showing and for carrying, never for trusting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unchecked {
+    /// The package.
+    pub name: PackageName,
+    /// The channel.
+    pub channel: Channel,
+    /// Which pointer of it.
+    pub sequence: u64,
+    /// Where it points to.
+    pub digest: Digest,
+}
+
+/// Reads a pointer of which nobody checked the signature; what is none says nothing.
+#[must_use]
+pub fn unchecked(bundle: &[u8]) -> Option<Unchecked> {
+    let statement = Bundle::parse(bundle).ok()?.unchecked_statement().ok()?;
+    let said = json::typed::<Predicate>(statement.predicate).ok()?;
+    let is_pointer = statement.predicate_type == media::PREDICATE_CHANNEL;
+    let [subject] = statement.subjects.as_slice() else { return None };
+    let Predicate { name, channel, sequence, .. } = said;
+    is_pointer.then_some(Unchecked { name, channel, sequence, digest: subject.digest })
 }
 
 /// Where a channel points to.

@@ -11,6 +11,7 @@ mod at_once;
 pub mod attestation;
 pub mod bundle;
 pub mod channel;
+pub mod follow;
 pub mod key;
 pub mod layer;
 pub mod policy;

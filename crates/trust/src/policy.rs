@@ -22,6 +22,7 @@ use skep_spec::{Digest, PackageName, json, schema};
 use crate::attestation::Kind;
 use crate::bundle::Bundle;
 use crate::key::{KeyId, PublicKey};
+use crate::rotation::{Keys, RotationError};
 use crate::time::instant;
 
 /// Largest `trust.toml` that is read, in bytes.
@@ -44,6 +45,7 @@ pub struct Rule {
     keys: Vec<TrustedKey>,
     keyless: bool,
     attestations: BTreeSet<Kind>,
+    follow: bool,
 }
 
 /// A key that a rule trusts.
@@ -127,6 +129,7 @@ impl Policy {
             keys,
             keyless: false,
             attestations: BTreeSet::new(),
+            follow: false,
         };
         Self { rules: vec![rule], ..Self::default() }
     }
@@ -139,6 +142,39 @@ impl Policy {
             .filter(|rule| rule.is_for_registry(registry))
             .filter_map(|rule| Some((rule, rule.best_pattern(name)?)))
             .max_by_key(|(rule, pattern)| (pattern.weight(), !rule.registries.is_empty()))
+    }
+
+    /// The rule of a package, where that follows its publisher's keys by itself.
+    #[must_use]
+    pub fn following(&self, name: &PackageName, registry: Option<&str>) -> Option<&Rule> {
+        self.rule(name, registry).map(|(rule, _)| rule).filter(|rule| rule.follow)
+    }
+
+    /// The same, but that the rule of a package has the keys that its publisher has now. The threshold is never lower than the
+    /// operator's.
+    ///
+    /// # Errors
+    /// Fewer keys than that.
+    pub fn with_keys(
+        &self,
+        name: &PackageName,
+        registry: Option<&str>,
+        now: &Keys,
+    ) -> Result<Self, RotationError> {
+        let rule = self.rule(name, registry).map(|(rule, _)| rule.clone());
+        let mut policy = self.clone();
+        let Some(rule) = policy.rules.iter_mut().find(|one| Some(&**one) == rule.as_ref()) else {
+            return Ok(policy);
+        };
+        let (found, needed) = (now.keys.len(), rule.threshold.max(now.threshold));
+        if found < needed {
+            let (version, which) = (now.version, "its own");
+            return Err(RotationError::Threshold { version, which, found, needed });
+        }
+        let trusted = |key: &PublicKey| TrustedKey { key: key.clone(), not_after: now.expires };
+        rule.threshold = needed;
+        rule.keys = now.keys.iter().map(trusted).collect();
+        Ok(policy)
     }
 
     /// The rules, in the file's order.
@@ -217,6 +253,12 @@ impl Rule {
         &self.keys
     }
 
+    /// Whether it follows its publisher's keys by itself.
+    #[must_use]
+    pub const fn follows(&self) -> bool {
+        self.follow
+    }
+
     /// The kinds of attestations that one of the keys must have signed, too.
     #[must_use]
     pub const fn attestations(&self) -> &BTreeSet<Kind> {
@@ -257,7 +299,18 @@ impl Rule {
             return Err("'attestations' is empty: leave it out to ask for none".into());
         }
         let attestations = file.attestations.into_iter().flatten().collect();
-        Ok(Self { patterns, registries, threshold, keys, keyless, attestations })
+        let mut publishers = patterns.iter().filter_map(Pattern::publisher);
+        let publisher = publishers.next();
+        let is_one = publisher.is_some() && publishers.all(|other| Some(other) == publisher);
+        if file.follow
+            && (!is_one || patterns.iter().any(|pattern| pattern.0 == "*") || keys.is_empty())
+        {
+            return Err(
+                "'follow' is for the keys of one publisher: give it a rule of its own".into()
+            );
+        }
+        let follow = file.follow;
+        Ok(Self { patterns, registries, threshold, keys, keyless, attestations, follow })
     }
 
     fn is_for_registry(&self, registry: Option<&str>) -> bool {
@@ -316,6 +369,11 @@ impl Pattern {
         &self.0
     }
 
+    /// Whose packages alone it speaks of; none where it is for all.
+    fn publisher(&self) -> Option<&str> {
+        self.0.split_once('/').map(|(publisher, _)| publisher)
+    }
+
     fn matches(&self, name: &PackageName) -> bool {
         match self.0.strip_suffix('*') {
             Some(prefix) => name.as_str().starts_with(prefix),
@@ -366,6 +424,8 @@ struct RuleFile {
     keys: Vec<KeyFile>,
     #[serde(default)]
     keyless: Vec<KeylessFile>,
+    #[serde(default)]
+    follow: bool,
     #[schemars(length(min = 1), extend("items" = {"type": "string", "enum": Kind::ALL}))]
     attestations: Option<Vec<Kind>>,
 }
@@ -477,6 +537,8 @@ mod tests {
             )),
             with_key("packages = [\"*\"]\nregistries = []"),
             with_key("packages = [\"*\"]\nattestations = []"),
+            with_key("packages = [\"*\"]\nfollow = true"),
+            with_key("packages = [\"a/*\", \"b/x\"]\nfollow = true"),
             with_key("packages = [\"*\"]\nattestations = [\"vsa\"]"),
             with_key("package = [\"*\"]"),
             twice,

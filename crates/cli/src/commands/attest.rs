@@ -15,11 +15,11 @@ use skep_trust::attestation::{Report, SIGNATURES};
 use skep_trust::{KeyId, Verified, admit, bundle};
 
 use super::build::in_folder;
-use super::key::SignOptions;
 use crate::channel;
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result, failed};
 use crate::fetch::fetch;
+use crate::keys::SignOptions;
 use crate::named;
 use crate::options::PlaceOptions;
 use crate::output::Output;

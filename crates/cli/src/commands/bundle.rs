@@ -12,6 +12,7 @@ use skep_oci::archive::{self, Archived, BundleError, Source};
 use skep_oci::{Store, regular};
 use skep_spec::{Arch, Digest};
 
+use crate::carried;
 use crate::config::Config;
 use crate::error::{Context as _, Error, Result, failed};
 use crate::fetch::{Whole, unpacked, whole};
@@ -59,9 +60,12 @@ pub struct Unbundle {
     plain_http: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Answer {
     packages: Vec<Listed>,
+    /// Keys and channels that were put beside them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    carried: Vec<String>,
     blobs: usize,
     bytes: u64,
     to: String,
@@ -147,7 +151,7 @@ impl Unbundle {
         let Whole { store, .. } = &unpacked(&self.file)?;
         let packages = store.packages().map_err(failed)?;
         let transport = Transport { plain_http: self.plain_http };
-        let mut answer = Answer { packages: Vec::new(), blobs: 0, bytes: 0, to: to.to_owned() };
+        let mut answer = Answer { to: to.to_owned(), ..Answer::default() };
         for (name, digest) in &packages {
             let reference = place::within(to, name)?;
             let registry = place::registry(&reference, transport, config)?;
@@ -160,6 +164,7 @@ impl Unbundle {
                     error.hint(format!("{done} of {all} packages are there; the same command goes on with the others"))
                 }
             })?;
+            answer.carried.extend(carried::push(store, &registry, &reference)?);
             answer.blobs += pushed.blobs;
             answer.bytes += pushed.bytes;
             answer.packages.push(Listed { package: reference.to_string(), digest: *digest });
@@ -178,7 +183,8 @@ fn answer(archived: Archived, to: &Path, into: &str, output: &Output) {
     let listed = |(package, digest)| Listed { package, digest };
     let packages: Vec<Listed> = archived.packages.into_iter().map(listed).collect();
     let to = to.display().to_string();
-    let answer = Answer { packages, blobs: archived.blobs, bytes: archived.bytes, to };
+    let (blobs, bytes) = (archived.blobs, archived.bytes);
+    let answer = Answer { packages, blobs, bytes, to, ..Answer::default() };
     output.packaged(&answer, &answer.digests(), || answer.text("blobs", into));
 }
 
@@ -191,6 +197,9 @@ impl Answer {
         let mut text = String::new();
         for Listed { package, digest } in &self.packages {
             text += &format!("{package}\n  {digest}\n");
+        }
+        for carried in &self.carried {
+            text += &format!("and {carried}\n");
         }
         format!("{text}{} {blobs}, {}, {into} {}", self.blobs, bytes(self.bytes), self.to)
     }

@@ -1,7 +1,7 @@
 //! `skep channel`.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -14,10 +14,11 @@ use skep_trust::key::SigningKey;
 use skep_trust::verify::BUNDLES_MAX;
 use skep_trust::{KeyId, Policy, time};
 
-use super::key::{self, SignOptions, SignedBy};
 use crate::channel::{self, Followed};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed, not_followed};
+use crate::keys::{self, SignOptions, SignedBy};
+use crate::moment::moment;
 use crate::options::Transport;
 use crate::output::Output;
 use crate::place;
@@ -122,8 +123,7 @@ impl Move {
         }
         let issued = SystemTime::now();
         let expires = moment(&self.expires, issued)?;
-        let keys: Vec<Box<dyn SigningKey>> =
-            self.key.iter().map(|file| self.by.key(file, config)).collect::<Result<_>>()?;
+        let keys = self.by.keys(&self.key, config)?;
         let registry = place::registry(&reference, self.transport, config)?;
         let (channel, sequence) = (&self.channel, self.sequence);
         let moving = Moving {
@@ -306,7 +306,7 @@ impl Show {
                 .hint("give [registry/]publisher/name@channel"));
         }
         let policy = match &self.key {
-            Some(file) => Policy::of_keys(vec![key::public(file)?], 1),
+            Some(file) => Policy::of_keys(vec![keys::public(file)?], 1),
             None => rules::of_machine(config)?,
         };
         let registry = place::registry(&reference, self.transport, config)?;
@@ -361,21 +361,6 @@ fn ids(keys: &[Box<dyn SigningKey>]) -> Result<Vec<KeyId>> {
 
 fn bare(reference: &PackageRef) -> String {
     PackageRef { version: None, digest: None, channel: None, ..reference.clone() }.to_string()
-}
-
-/// A moment to come, as it is typed.
-///
-/// # Errors
-/// It is none, or is past.
-pub fn moment(text: &str, now: SystemTime) -> Result<SystemTime> {
-    let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
-    let moment = days.map(|days| now + Duration::from_secs(u64::from(days) * 86_400));
-    let moment = moment.or_else(|| time::parse(text)).filter(|moment| *moment > now);
-    moment.ok_or_else(|| {
-        Error::usage(format!(
-            "--expires {text}: write days, as 90d, or a moment to come, as 2027-12-31T00:00:00Z"
-        ))
-    })
 }
 
 impl Answer {

@@ -7,10 +7,10 @@ use serde::Serialize;
 use skep_spec::{Digest, media};
 use skep_trust::{KeyId, bundle};
 
-use super::key::SignOptions;
 use crate::channel;
 use crate::config::Config;
 use crate::error::{Result, failed};
+use crate::keys::SignOptions;
 use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::place::Place;

@@ -11,8 +11,9 @@ use skep_trust::admit::LAYER_MAX;
 use skep_trust::archive::{ArchiveError, Reader, Writer};
 
 pub use self::opened::{is_archive, take};
+use crate::apart;
 use crate::signatures::{SignatureError, artifact_type, referrers};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, referrer_entry};
 
 /// A package in a store.
 #[derive(Clone, Debug)]
@@ -94,6 +95,7 @@ pub fn write(
     let mut contents = Contents::default();
     for source in sources {
         contents.package(source, arches)?;
+        contents.apart(source.store)?;
     }
     let Contents { packages, referrers, blobs } = contents;
     let listed = packages.iter().map(|(name, descriptor)| Descriptor {
@@ -205,6 +207,18 @@ impl<'a> Contents<'a> {
                 descriptor.artifact_type = Some(artifact_type(&manifest).to_owned());
                 self.manifest(store, descriptor.digest)?;
                 self.referrers.insert(descriptor.digest, descriptor);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the layout carries that refers to no package.
+    fn apart(&mut self, store: &'a Store) -> Result<(), BundleError> {
+        for Descriptor { digest, size, artifact_type, .. } in store.index()?.manifests {
+            let kind = artifact_type.filter(|kind| apart::KINDS.contains(&kind.as_str()));
+            if let Some(kind) = kind {
+                self.manifest(store, digest)?;
+                self.referrers.insert(digest, referrer_entry(&kind, digest, size));
             }
         }
         Ok(())

@@ -11,8 +11,8 @@ use skep_spec::{Arch, Digest, PackageRef, media};
 use skep_trust::archive::{ArchiveError, Reader};
 
 use super::BundleError;
-use crate::regular;
 use crate::store::{Store, StoreError, choose, io_error, packages_of};
+use crate::{apart, regular};
 
 /// Whether a file is meant to be an archive: by its beginning, or for one that lost that, by its name.
 #[must_use]
@@ -119,14 +119,16 @@ impl Taken<'_> {
         self.referrers()
     }
 
-    /// What refers to something that is taken.
+    /// What refers to something that is taken, and what refers to no package.
     fn referrers(&mut self) -> Result<(), BundleError> {
         for entry in &self.opened.index.manifests {
             if entry.media_type != media::MANIFEST || entry.artifact_type.is_none() {
                 continue;
             }
+            let is_apart =
+                entry.artifact_type.as_deref().is_some_and(|kind| apart::KINDS.contains(&kind));
             let subject = self.opened.manifest(entry.digest)?.subject;
-            if subject.is_some_and(|subject| self.blobs.contains(&subject.digest)) {
+            if is_apart || subject.is_some_and(|subject| self.blobs.contains(&subject.digest)) {
                 self.manifest(entry.digest)?;
                 self.listed.push(entry.clone());
             }

@@ -7,7 +7,6 @@
 mod auth;
 mod carry;
 pub mod challenge;
-mod channel;
 mod credentials;
 mod error;
 mod http;
@@ -16,6 +15,7 @@ mod progress;
 mod pull;
 mod push;
 mod referrers;
+mod tagged;
 mod tags;
 mod tries;
 

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use skep_oci::regular;
-use skep_trust::{KeyId, SecretKey};
+use skep_trust::KeyId;
 
-use super::{Form, answer, public, secret, with, write_new, write_pair};
+use super::{Form, answer, with, write_new, write_pair};
 use crate::config::Config;
 use crate::error::{Result, failed};
+use crate::keys::{Held, public, secret};
 use crate::named;
 use crate::output::Output;
 
@@ -63,9 +64,9 @@ impl Import {
             output.done(&answer, || format!("Took over {}\nkey id {}", answer.public, answer.id));
             return Ok(());
         }
-        let key = secret(&self.file, config)?;
+        let Held { key, passphrase } = secret(&self.file, config)?;
         let (public, private_file) = (key.public().map_err(failed)?, with(&self.out, "key"));
-        let text = self.form.pem(&key, SecretKey::is_encrypted(&pem), &private_file, config)?;
+        let text = self.form.pem(&key, passphrase.as_ref(), &private_file, config)?;
         write_pair(&private_file, &text, &public_file, &public)?;
         let answer = answer(&public, Some(&private_file), &public_file);
         output.done(&answer, || {
@@ -78,7 +79,7 @@ impl Import {
 
 impl Export {
     pub(super) fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let key = secret(&self.key, config)?;
+        let Held { key, passphrase } = secret(&self.key, config)?;
         let public = key.public().map_err(failed)?;
         let Some(file) = &self.private else {
             let pem = public.to_pem();
@@ -86,8 +87,7 @@ impl Export {
             output.answer(&Exported { pem }, || text);
             return Ok(());
         };
-        let held = SecretKey::is_encrypted(&named::read(&self.key, regular::text)?);
-        write_new(file, 0o600, &self.form.pem(&key, held, file, config)?)?;
+        write_new(file, 0o600, &self.form.pem(&key, passphrase.as_ref(), file, config)?)?;
         let answer = Private { id: public.id(), private: file.display().to_string() };
         output.done(&answer, || {
             format!("Wrote {} (keep it secret)\nkey id {}", answer.private, answer.id)

@@ -3,7 +3,6 @@
 mod carry;
 mod list;
 mod rotate;
-mod signer;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -12,20 +11,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use skep_oci::regular;
-use skep_trust::key::{KeyError, KeyKind};
+use skep_trust::key::KeyKind;
 use skep_trust::policy::Pattern;
 use skep_trust::{KeyId, PublicKey, SecretKey};
 
 use self::carry::{Export, Import};
 use self::list::List;
 use self::rotate::Rotate;
-pub use self::signer::{SignOptions, SignedBy};
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result, failed};
-use crate::named;
+use crate::keys;
 use crate::output::Output;
-use crate::passphrase;
+use crate::passphrase::{self, Passphrase};
 
 /// Make, list, carry and rotate keys that sign packages, and print the rules that trust them
 #[derive(Debug, Args)]
@@ -110,7 +107,7 @@ impl New {
         let secret = SecretKey::generate(self.r#type).map_err(failed)?;
         let public = secret.public().map_err(failed)?;
         let (private_file, public_file) = (with(&self.out, "key"), with(&self.out, "pub"));
-        let pem = self.form.pem(&secret, false, &private_file, config)?;
+        let pem = self.form.pem(&secret, None, &private_file, config)?;
         write_pair(&private_file, &pem, &public_file, &public)?;
         let answer = answer(&public, Some(&private_file), &public_file);
         output.done(&answer, || {
@@ -128,11 +125,22 @@ impl New {
 }
 
 impl Form {
-    /// The private key for a file, under a passphrase if that is asked for, or was so before and nothing is said.
-    fn pem(&self, key: &SecretKey, before: bool, file: &Path, config: &Config) -> Result<String> {
-        let pem = match self.passphrase || before && !self.plain {
-            true => key.to_encrypted_pem(passphrase::fresh(file, config)?.as_str()),
-            false => key.to_pem(),
+    /// The private key for a file: under a passphrase if that is asked for; where nothing is said, as it was held before.
+    fn pem(
+        &self,
+        key: &SecretKey,
+        before: Option<&Passphrase>,
+        file: &Path,
+        config: &Config,
+    ) -> Result<String> {
+        let given = config.key_passphrase.as_ref();
+        let passphrase = match self.passphrase {
+            true => Some(passphrase::fresh(file, given)?),
+            false => before.filter(|_| !self.plain).cloned(),
+        };
+        let pem = match passphrase {
+            Some(passphrase) => key.to_encrypted_pem(passphrase.as_str()),
+            None => key.to_pem(),
         };
         pem.map_err(failed)
     }
@@ -140,7 +148,7 @@ impl Form {
 
 impl Trust {
     fn run(self, output: &Output) -> Result<()> {
-        let public = public(&self.public)?;
+        let public = keys::public(&self.public)?;
         let pattern = Pattern::new(self.packages.clone());
         pattern.map_err(|why| Error::usage(format!("--packages: {why}")))?;
         let rule = rule(&public, &self.packages);
@@ -202,36 +210,22 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<()> {
     written.context(|| format!("can't write the key '{}'", path.display()))
 }
 
-/// Reads a private key; one that is under a passphrase by that.
-///
-/// # Errors
-/// The file cannot be read or holds none, or it is another passphrase.
-pub fn secret(path: &Path, config: &Config) -> Result<SecretKey> {
-    secret_of(&named::read(path, regular::text)?, path, config)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The same of a text that came from `path`.
-fn secret_of(pem: &str, path: &Path, config: &Config) -> Result<SecretKey> {
-    let key = match SecretKey::is_encrypted(pem) {
-        true => SecretKey::from_encrypted_pem(pem, passphrase::of(path, config)?.as_str()),
-        false => SecretKey::from_pem(pem),
-    };
-    key.map_err(|error| no_key("use the private key", path, &error))
-}
-
-/// Reads a public key.
-///
-/// # Errors
-/// The file cannot be read or holds none.
-pub fn public(path: &Path) -> Result<PublicKey> {
-    public_of(&named::read(path, regular::text)?, path)
-}
-
-/// The same of a text that came from `path`.
-fn public_of(pem: &str, path: &Path) -> Result<PublicKey> {
-    PublicKey::from_pem(pem).map_err(|error| no_key("use", path, &error))
-}
-
-fn no_key(action: &str, path: &Path, error: &KeyError) -> Error {
-    Error::caused(Kind::Usage, format!("can't {action} '{}'", path.display()), error)
+    #[test]
+    fn a_key_keeps_its_passphrase_and_nobody_is_asked_for_another() {
+        let key = SecretKey::generate(KeyKind::Ed25519).unwrap();
+        let mut config = Config::from_environment();
+        config.key_passphrase = None;
+        let held = Passphrase::new("of before".to_owned()).unwrap();
+        let form = |passphrase, plain| Form { passphrase, plain };
+        let pem = |form: Form, before| form.pem(&key, before, Path::new("a.key"), &config);
+        let kept = pem(form(false, false), Some(&held)).unwrap();
+        SecretKey::from_encrypted_pem(&kept, "of before").unwrap();
+        for (form, before) in [(form(false, true), Some(&held)), (form(false, false), None)] {
+            SecretKey::from_pem(&pem(form, before).unwrap()).unwrap();
+        }
+    }
 }

@@ -6,16 +6,19 @@ use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
+use skep_spec::PackageRef;
 use skep_trust::bundle::Bundle;
 use skep_trust::key::SigningKey;
 use skep_trust::rotation::{self, Keys, RotationError};
 use skep_trust::{KeyId, PublicKey, time};
 
-use super::{SignedBy, public};
-use crate::commands::channel::moment;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed};
+use crate::keys::{SignedBy, public};
+use crate::moment::moment;
+use crate::options::Transport;
 use crate::output::{Output, lossy};
+use crate::place;
 use crate::rotation::{Chain, Version};
 
 /// Give a publisher new keys: a version of a file that skep trust rotate follows, signed by the old keys and by the new ones
@@ -39,8 +42,13 @@ pub struct Rotate {
     #[arg(long, value_name = "DAYS|TIME", requires = "to")]
     expires: Option<String>,
     /// A private key that signs, an old or a new one, with --signer the public one; may be given several times
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE", required_unless_present = "push")]
     key: Vec<PathBuf>,
+    /// Put the file beside a package in its registry, for those who follow: [registry/]publisher/name
+    #[arg(long, value_name = "REF")]
+    push: Option<String>,
+    #[command(flatten)]
+    transport: Transport,
     #[command(flatten)]
     by: SignedBy,
 }
@@ -59,13 +67,15 @@ struct Answer {
     /// Signatures that it still needs, for people; none: it can be followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<String>,
+    /// The repository beside which it was put.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pushed: Option<String>,
 }
 
 impl Rotate {
     pub(super) fn run(self, output: &Output, config: &Config) -> Result<()> {
         let mut chain = Chain::read(&self.file)?;
-        let keys: Vec<Box<dyn SigningKey>> =
-            self.key.iter().map(|file| self.by.key(file, config)).collect::<Result<_>>()?;
+        let keys = self.by.keys(&self.key, config)?;
         let (old, new) = match self.to.is_empty() {
             true => self.newest(&chain)?,
             false => self.next(&chain)?,
@@ -86,8 +96,15 @@ impl Rotate {
                 read.map_err(|why| Error::usage("these keys cannot be meant").because(why))?;
             chain.add(read, bundle).map_err(Error::usage)?;
         }
-        let answer = self.answer(&chain)?;
-        chain.write(&answer.file)?;
+        let (push, transport) = (self.push.clone(), self.transport);
+        let signs = !self.key.is_empty();
+        let mut answer = self.answer(&chain)?;
+        if signs {
+            chain.write(&answer.file)?;
+        }
+        if let Some(to) = push {
+            answer.pushed = Some(pushed(&chain, &answer, &to, transport, config)?);
+        }
         output.done(&answer, || answer.text());
         Ok(())
     }
@@ -158,8 +175,42 @@ impl Rotate {
             expires: expires.and_then(time::format),
             signed: signed.into_iter().collect(),
             missing: missing(before, newest)?,
+            pushed: None,
         })
     }
+}
+
+/// Puts all versions beside a package, unless newer ones are there. Says where.
+fn pushed(
+    chain: &Chain,
+    answer: &Answer,
+    to: &str,
+    transport: Transport,
+    config: &Config,
+) -> Result<String> {
+    if let Some(missing) = &answer.missing {
+        let version = answer.version;
+        let error = Error::usage(format!("version {version} of the keys is not complete"));
+        return Err(error.because(missing.clone()).hint("sign it first; then push it"));
+    }
+    let reference = place::reference(to, config)?;
+    if reference.name.publisher() != answer.publisher {
+        let (name, publisher) = (&reference.name, &answer.publisher);
+        return Err(Error::usage(format!(
+            "{name} is no package of {publisher}, whose keys these are"
+        )));
+    }
+    let registry = place::registry(&reference, transport, config)?;
+    let theirs = Chain::said(&place::ask(registry.keys(&reference))?);
+    let newer = theirs.map(|(_, version)| version).filter(|version| *version > answer.version);
+    if let Some(version) = newer {
+        let (ours, repository) = (answer.version, reference.repository());
+        return Err(Error::new(Kind::Refused, format!("version {version} of the keys is beside {repository} already, and {ours} would be put there"))
+            .hint("keys never go back: take the newest file"));
+    }
+    place::ask(registry.put_keys(&reference, &chain.bundles()))?;
+    let reference = PackageRef { version: None, digest: None, channel: None, ..reference };
+    Ok(reference.to_string())
 }
 
 /// A signature of a version: of the payload that is there, if there is one.
@@ -194,6 +245,9 @@ impl Answer {
         )];
         lines.extend(keys.iter().map(|key| format!("  {key}")));
         lines.extend(self.signed.iter().map(|key| format!("signed by key {key}")));
+        lines.extend(self.pushed.iter().map(|place| {
+            format!("beside {place}: skep trust rotate {place} follows it, and skepd where a rule says 'follow'")
+        }));
         lines.push(match (&self.missing, version) {
             (Some(missing), _) => format!("not complete: {missing}"),
             (None, 1) => "machines that trust these keys can follow the next version".to_owned(),

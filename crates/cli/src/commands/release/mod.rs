@@ -16,11 +16,12 @@ use skep_trust::key::SigningKey;
 
 use self::plan::Plan;
 use self::prepare::Prepared;
-use super::channel::{Moving, moment};
-use super::key::SignOptions;
+use super::channel::Moving;
 use super::lint::Allowed;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed};
+use crate::keys::SignOptions;
+use crate::moment::moment;
 use crate::options::Transport;
 use crate::output::Output;
 use crate::place;

@@ -8,9 +8,10 @@ use skep_trust::Policy;
 
 use super::edit::{Editor, NewKey, NewRule, same_rule, with_rule};
 use super::file::Which;
-use crate::commands::key::{self, pattern_help};
+use crate::commands::key::pattern_help;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::keys;
 use crate::output::{Output, lossy};
 use crate::rules::Shown;
 
@@ -62,7 +63,7 @@ impl Add {
         let not_after = self.not_after.as_deref().map(moment).transpose()?;
         let mut keys = Vec::new();
         for file in &self.key {
-            let key = key::public(file)?;
+            let key = keys::public(file)?;
             keys.push(NewKey { key, not_after: not_after.clone() });
         }
         let file = self.which.file(config);

@@ -10,9 +10,9 @@ use skep_trust::{KeyId, Policy};
 
 use super::edit::Editor;
 use super::file::Which;
-use crate::commands::key;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::keys;
 use crate::output::{Output, lossy};
 use crate::rules::Shown;
 
@@ -127,7 +127,7 @@ impl Remove {
         for text in &self.key {
             let id = match text.parse::<KeyId>() {
                 Ok(id) => id,
-                Err(_) => key::public(Path::new(text))?.id(),
+                Err(_) => keys::public(Path::new(text))?.id(),
             };
             if !rule.is_some_and(|rule| rule.keys().iter().any(|trusted| trusted.key.id() == id)) {
                 let pattern = &self.packages;

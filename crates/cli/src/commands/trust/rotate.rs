@@ -1,6 +1,7 @@
 //! `skep trust rotate`.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,10 +12,12 @@ use skep_trust::{Policy, time};
 
 use super::edit::{Editor, NewKey};
 use super::file::Which;
+use crate::come::Come;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::options::Transport;
 use crate::output::{Output, lossy};
-use crate::rotation::{Chain, Come};
+use crate::rotation::Chain;
 use crate::rules::Shown;
 
 /// Follow a publisher to its new keys: those of its rules are replaced, if they have signed the new ones
@@ -23,11 +26,14 @@ use crate::rules::Shown;
 /// kept, so that nobody can lead it back. Exit status 4: refused, and nothing is changed.
 #[derive(Debug, Args)]
 pub(super) struct Rotate {
-    /// The file that skep key rotate wrote
-    file: PathBuf,
+    /// The file that skep key rotate wrote; [registry/]publisher/name, beside which it was pushed; a layout or bundle
+    #[arg(value_name = "FILE|REF")]
+    keys: OsString,
     /// Which version the rules have now, where that was not followed but written by hand; without it the first
     #[arg(long, value_name = "N")]
     from: Option<u64>,
+    #[command(flatten)]
+    transport: Transport,
     #[command(flatten)]
     which: Which,
 }
@@ -56,7 +62,7 @@ impl Rotate {
     /// # Errors
     /// No rule is the publisher's alone, the new keys are not signed as they must be, or the file cannot be written.
     pub(super) fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let chain = Chain::must(&self.file)?;
+        let chain = Chain::find(&self.keys, self.transport, config)?;
         let file = self.which.file(config);
         let (policy, followed) = file.change(|text, policy| {
             let come = Come::read(&file.path, config)?; // under the file's lock
@@ -81,12 +87,12 @@ impl Rotate {
         come: &Come,
     ) -> Result<(Option<String>, Followed)> {
         let (_, newest) = chain.newest().ok_or_else(|| {
-            Error::usage(format!("there are no keys in '{}'", self.file.display()))
+            Error::usage(format!("there are no keys in '{}'", self.keys.display()))
         })?;
         let publisher = newest.keys.publisher.clone();
         let rules = rules_of(policy, &publisher)?;
         if let Some(from) = self.from.filter(|from| *from > newest.keys.version) {
-            let (shown, newest) = (self.file.display(), newest.keys.version);
+            let (shown, newest) = (self.keys.display(), newest.keys.version);
             return Err(Error::usage(format!(
                 "--from {from}: the newest keys in '{shown}' are version {newest}"
             )));

@@ -1,4 +1,4 @@
-//! Keys that sign: private ones in files, and public ones for which another command signs, as HSMs and key services need it.
+//! Keys of files, and who signs with them: this process, or a command that has the private half.
 
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 use skep_oci::regular;
-use skep_trust::PublicKey;
 use skep_trust::key::{KeyError, SigningKey};
+use skep_trust::{PublicKey, SecretKey};
 
-use super::{no_key, public_of, secret_of};
 use crate::config::{Config, KeyGiven};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::named;
+use crate::passphrase::{self, Passphrase};
 
 /// Most bytes that are read of what a signer answers; signatures have up to 72.
 const ANSWER_MAX: u64 = 4096;
@@ -48,8 +48,10 @@ impl SignOptions {
     /// None is given; the file cannot be read, holds no key, or the public one of a key for which nobody signs.
     pub fn key(&self, config: &Config) -> Result<Box<dyn SigningKey>> {
         match (&self.key, &config.key) {
-            (Some(file), _) | (None, Some(KeyGiven::File(file))) => self.by.key(file, config),
-            (None, Some(KeyGiven::Pem(pem))) => self.by.of(pem, Path::new("SKEP_KEY"), config),
+            (Some(file), _) | (None, Some(KeyGiven::File(file))) => {
+                self.by.one(&named::read(file, regular::text)?, file, config)
+            }
+            (None, Some(KeyGiven::Pem(pem))) => self.by.one(pem, Path::new("SKEP_KEY"), config),
             (None, None) => Err(Error::usage("no key is given that signs")
                 .hint("give --key FILE, or set SKEP_KEY to a file or to the key itself")),
         }
@@ -57,17 +59,42 @@ impl SignOptions {
 }
 
 impl SignedBy {
-    /// The key of a file.
+    /// The keys of files; where a command signs, for one of them at least.
     ///
     /// # Errors
     /// As [`SignOptions::key`].
-    pub fn key(&self, file: &Path, config: &Config) -> Result<Box<dyn SigningKey>> {
-        self.of(&named::read(file, regular::text)?, file, config)
+    pub fn keys(&self, files: &[PathBuf], config: &Config) -> Result<Vec<Box<dyn SigningKey>>> {
+        let texts: Vec<String> =
+            files.iter().map(|file| named::read(file, regular::text)).collect::<Result<_>>()?;
+        let keys = || texts.iter().map(String::as_str).zip(files.iter().map(PathBuf::as_path));
+        self.is_needed(keys())?;
+        keys().map(|(pem, file)| self.of(pem, file, config)).collect()
+    }
+
+    fn one(&self, pem: &str, file: &Path, config: &Config) -> Result<Box<dyn SigningKey>> {
+        self.is_needed([(pem, file)].into_iter())?;
+        self.of(pem, file, config)
+    }
+
+    /// A command that would not be asked is a mistake: somebody believes that the key is elsewhere.
+    fn is_needed<'a>(
+        &self,
+        mut keys: impl Iterator<Item = (&'a str, &'a Path)> + Clone,
+    ) -> Result<()> {
+        let last = keys.clone().last();
+        match (&self.signer, last) {
+            (Some(_), Some((_, file))) if !keys.any(|(pem, _)| is_public(pem)) => {
+                let shown = file.display();
+                let why = format!("'{shown}' is a private key, for which --signer is not asked");
+                Err(Error::usage(why).hint("give the public key (.pub), or leave --signer out"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The key that a text is, which came from `file`.
     fn of(&self, pem: &str, file: &Path, config: &Config) -> Result<Box<dyn SigningKey>> {
-        let is_public = pem.contains("-----BEGIN PUBLIC KEY");
+        let is_public = is_public(pem);
         match &self.signer {
             Some(command) if is_public => {
                 let public = public_of(pem, file)?;
@@ -75,9 +102,13 @@ impl SignedBy {
             }
             None if is_public => Err(no_key("sign with", file, &KeyError::PublicGiven)
                 .hint("give the private key, or with --signer a command that signs for it")),
-            _ => secret_of(pem, file, config).map(|key| Box::new(key) as Box<dyn SigningKey>),
+            _ => Ok(Box::new(secret_of(pem, file, config)?.key)),
         }
     }
+}
+
+fn is_public(pem: &str) -> bool {
+    pem.contains("-----BEGIN PUBLIC KEY")
 }
 
 /// A key whose private half another command has.
@@ -114,4 +145,50 @@ impl SigningKey for Elsewhere {
             false => Err(failed(format!("ended with {status}"))),
         }
     }
+}
+
+/// A private key that was read.
+pub struct Held {
+    /// It.
+    pub key: SecretKey,
+    /// What it was under.
+    pub passphrase: Option<Passphrase>,
+}
+
+/// Reads a private key; one that is under a passphrase by that.
+///
+/// # Errors
+/// The file cannot be read or holds none, or it is another passphrase.
+pub fn secret(path: &Path, config: &Config) -> Result<Held> {
+    secret_of(&named::read(path, regular::text)?, path, config)
+}
+
+/// The same of a text that came from `path`.
+fn secret_of(pem: &str, path: &Path, config: &Config) -> Result<Held> {
+    let given = config.key_passphrase.as_ref();
+    let passphrase =
+        SecretKey::is_encrypted(pem).then(|| passphrase::of(path, given)).transpose()?;
+    let key = match &passphrase {
+        Some(passphrase) => SecretKey::from_encrypted_pem(pem, passphrase.as_str()),
+        None => SecretKey::from_pem(pem),
+    };
+    let key = key.map_err(|error| no_key("use the private key", path, &error))?;
+    Ok(Held { key, passphrase })
+}
+
+/// Reads a public key.
+///
+/// # Errors
+/// The file cannot be read or holds none.
+pub fn public(path: &Path) -> Result<PublicKey> {
+    public_of(&named::read(path, regular::text)?, path)
+}
+
+/// The same of a text that came from `path`.
+fn public_of(pem: &str, path: &Path) -> Result<PublicKey> {
+    PublicKey::from_pem(pem).map_err(|error| no_key("use", path, &error))
+}
+
+fn no_key(action: &str, path: &Path, error: &KeyError) -> Error {
+    Error::caused(Kind::Usage, format!("can't {action} '{}'", path.display()), error)
 }

@@ -1,0 +1,219 @@
+//! Rules that follow a publisher's keys by themselves, where the operator's `trust.toml` says so.
+//!
+//! What was followed is kept as the documents themselves, so that it is checked anew each time, and nobody who hides or replays a
+//! document leads back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::key::{KeyId, PublicKey};
+use crate::policy::Rule;
+use crate::rotation::{Keys, RotationError, follow, signed_by_its_own};
+
+/// Where a rule has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// The keys that count now; none where no document speaks of the rule's.
+    pub keys: Option<Keys>,
+    /// The bundles to keep from now on, where that is more than was kept.
+    pub keep: Option<Vec<Vec<u8>>>,
+    /// Why what came is not followed: the keys stay as they were.
+    pub refused: Option<RotationError>,
+}
+
+/// Follows a publisher from the keys of a rule: first by the bundles that were kept of earlier times, then by those that came.
+///
+/// # Errors
+/// What was kept holds no more, since one of its keys was revoked: then nobody knows whose keys count.
+pub fn reach(
+    publisher: &str,
+    rule: &Rule,
+    kept: &[Vec<u8>],
+    came: &[Vec<u8>],
+    revoked: &BTreeSet<KeyId>,
+) -> Result<Followed, RotationError> {
+    let before = stands_at(publisher, rule, kept, revoked);
+    let before = before.map(|keys| onward(keys, kept, revoked)).transpose()?;
+    let from = before.clone().or_else(|| stands_at(publisher, rule, came, revoked));
+    let Some(from) = from else { return Ok(Followed { keys: None, keep: None, refused: None }) };
+    let is_new = |keys: &Keys| before.as_ref().is_none_or(|before| before.version < keys.version);
+    let fits = |keys: Keys| match (keys.keys.len(), rule.threshold()) {
+        (found, needed) if found < needed => {
+            let (version, which) = (keys.version, "its own");
+            Err(RotationError::Threshold { version, which, found, needed })
+        }
+        _ => Ok(keys),
+    };
+    match onward(from.clone(), came, revoked).and_then(fits) {
+        Ok(keys) if is_new(&keys) => {
+            let least = before.map_or(from.version, |before| before.version + 1);
+            let newer = by_version(publisher, came).into_iter();
+            let newer = newer.filter(|(version, _)| (least..=keys.version).contains(version));
+            let keep = kept.iter().cloned().chain(newer.flat_map(|(_, bundles)| bundles)).collect();
+            Ok(Followed { keys: Some(keys), keep: Some(keep), refused: None })
+        }
+        Ok(keys) => Ok(Followed { keys: Some(keys), keep: None, refused: None }),
+        Err(error) => Ok(Followed { keys: Some(from), keep: None, refused: Some(error) }),
+    }
+}
+
+/// The newest version whose keys and threshold a rule has, and which these keys have signed.
+fn stands_at(
+    publisher: &str,
+    rule: &Rule,
+    bundles: &[Vec<u8>],
+    revoked: &BTreeSet<KeyId>,
+) -> Option<Keys> {
+    let ids = |keys: &mut dyn Iterator<Item = &PublicKey>| keys.map(PublicKey::id).collect();
+    let here: BTreeSet<KeyId> = ids(&mut rule.keys().iter().map(|trusted| &trusted.key));
+    let is_here =
+        |keys: &Keys| keys.threshold == rule.threshold() && here == ids(&mut keys.keys.iter());
+    let versions = by_version(publisher, bundles);
+    versions.values().rev().find_map(|document| {
+        let said = document.iter().filter_map(|bundle| Keys::unchecked(bundle).ok());
+        said.filter(is_here).find(|keys| signed_by_its_own(keys, document, revoked))
+    })
+}
+
+/// The newest version that can be followed to.
+fn onward(
+    from: Keys,
+    bundles: &[Vec<u8>],
+    revoked: &BTreeSet<KeyId>,
+) -> Result<Keys, RotationError> {
+    let mut versions = by_version(&from.publisher, bundles);
+    let newer: Vec<_> = versions.split_off(&(from.version + 1)).into_values().collect();
+    follow(from, &newer, revoked)
+}
+
+/// The bundles of a publisher's keys, by the version that they say they are of. What is none, or another's, is left out.
+fn by_version(publisher: &str, bundles: &[Vec<u8>]) -> BTreeMap<u64, Vec<Vec<u8>>> {
+    let mut versions: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
+    for bundle in bundles {
+        let keys = Keys::unchecked(bundle).ok().filter(|keys| keys.publisher == publisher);
+        if let Some(keys) = keys {
+            let document = versions.entry(keys.version).or_default();
+            if !document.contains(bundle) {
+                document.push(bundle.clone());
+            }
+        }
+    }
+    versions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyKind;
+    use crate::{Policy, SecretKey};
+
+    struct World {
+        keys: Vec<SecretKey>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let key = |_| SecretKey::generate(KeyKind::Ed25519).unwrap();
+            Self { keys: (0..4).map(key).collect() }
+        }
+
+        fn public(&self, key: usize) -> PublicKey {
+            self.keys[key].public().unwrap()
+        }
+
+        /// Version `version`, of one key, signed by these.
+        fn version(&self, version: u64, key: usize, by: &[usize]) -> Vec<Vec<u8>> {
+            let keys = vec![self.public(key)];
+            let publisher = "acme".to_owned();
+            let keys = Keys { publisher, version, threshold: 1, keys, expires: None };
+            by.iter().map(|key| keys.sign(&self.keys[*key]).unwrap()).collect()
+        }
+
+        fn policy(&self, more: &str) -> Policy {
+            let spki = self.public(0).spki_base64();
+            let rule = "[[rule]]\npackages = [\"acme/*\"]\nfollow = true\n";
+            Policy::parse(&format!("{rule}keys = [{{ spki = \"{spki}\" }}]\n{more}")).unwrap()
+        }
+
+        fn reach(&self, kept: &[Vec<u8>], came: &[Vec<u8>]) -> Followed {
+            let policy = self.policy("");
+            reach("acme", &policy.rules()[0], kept, came, policy.revoked_keys()).unwrap()
+        }
+
+        fn is_at(&self, followed: &Followed, version: u64, key: usize) -> bool {
+            let keys = followed.keys.as_ref().unwrap();
+            (keys.version, &keys.keys) == (version, &vec![self.public(key)])
+        }
+    }
+
+    #[test]
+    fn documents_are_followed_and_what_was_followed_stays() {
+        let world = World::new();
+        let chain =
+            [world.version(1, 0, &[0]), world.version(2, 1, &[0, 1]), world.version(3, 2, &[1, 2])];
+        assert_eq!(world.reach(&[], &[]).keys, None);
+        let two = world.reach(&[], &chain[..2].concat());
+        assert!(world.is_at(&two, 2, 1) && two.refused.is_none());
+        let kept = two.keep.unwrap();
+        // A registry that hides what came leads nowhere, and one that has more leads on.
+        let hidden = world.reach(&kept, &[]);
+        assert!(world.is_at(&hidden, 2, 1) && hidden.keep.is_none());
+        let three = world.reach(&kept, &chain.concat());
+        assert!(world.is_at(&three, 3, 2));
+        let kept = three.keep.unwrap();
+        let old = world.reach(&kept, &chain[..2].concat());
+        assert!(world.is_at(&old, 3, 2) && old.keep.is_none() && old.refused.is_none());
+    }
+
+    #[test]
+    fn nobody_but_the_keys_before_leads_on() {
+        let world = World::new();
+        let first = world.version(1, 0, &[0]);
+        let kept = [first.clone(), world.version(2, 1, &[0, 1])].concat();
+        let (refused, by_whom) = (world.version(3, 3, &[3]), "rotation.threshold");
+        let stranger = world.reach(&kept, &[kept.clone(), refused].concat());
+        assert!(world.is_at(&stranger, 2, 1) && stranger.keep.is_none());
+        assert_eq!(stranger.refused.unwrap().code(), by_whom);
+        // Whoever has stolen the old key, whose time is over, makes a second way: it is not taken.
+        let fork = [first, world.version(2, 3, &[0, 3]), world.version(3, 2, &[3, 2])].concat();
+        let forked = world.reach(&kept, &fork);
+        assert!(world.is_at(&forked, 2, 1) && forked.keep.is_none() && forked.refused.is_some());
+        // A version that has the rule's keys, which have not signed it, is no place to stand.
+        let feigned = world.reach(&[], &world.version(9, 0, &[3]));
+        assert_eq!(feigned.keys, None);
+    }
+
+    #[test]
+    fn a_revoked_key_takes_what_was_followed_away() {
+        let world = World::new();
+        let kept = [world.version(1, 0, &[0]), world.version(2, 1, &[0, 1])].concat();
+        let policy = world.policy(&format!("[revoked]\nkeys = [\"{}\"]\n", world.public(1).id()));
+        let error = reach("acme", &policy.rules()[0], &kept, &[], policy.revoked_keys());
+        assert_eq!(error.unwrap_err().code(), "rotation.threshold");
+    }
+
+    #[test]
+    fn a_rule_s_threshold_is_never_lowered() {
+        let world = World::new();
+        let two = |rest: &str| {
+            let spki = |key| world.public(key).spki_base64();
+            let keys = format!("keys = [{{spki = \"{}\"}}, {{spki = \"{}\"}}]", spki(0), spki(1));
+            let rule = format!("[[rule]]\npackages = [\"acme/*\"]\nthreshold = 2\n{keys}\n{rest}");
+            Policy::parse(&rule).unwrap()
+        };
+        let (name, policy) = ("acme/exec".parse().unwrap(), two("follow = true\n"));
+        let keys = |threshold, keys: &[usize]| Keys {
+            publisher: "acme".to_owned(),
+            version: 2,
+            threshold,
+            keys: keys.iter().map(|key| world.public(*key)).collect(),
+            expires: None,
+        };
+        let with = policy.with_keys(&name, None, &keys(1, &[1, 2])).unwrap();
+        assert_eq!(with.rule(&name, None).unwrap().0.threshold(), 2);
+        assert_eq!(with.rule(&name, None).unwrap().0.keys()[1].key, world.public(2));
+        let error = policy.with_keys(&name, None, &keys(1, &[2])).unwrap_err();
+        assert_eq!(error.code(), "rotation.threshold");
+        assert!(two("").following(&name, None).is_none());
+        assert!(policy.following(&name, None).is_some());
+    }
+}
