@@ -9,7 +9,7 @@ mod wait;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use peers::*;
 use serde_json::{Value, json};
@@ -536,9 +536,9 @@ fn packages_that_eunomia_ships_are_packed() {
     }
 }
 
-/// Inspektor Gadget's own gadgets, by its own builder, for two architectures.
+/// Inspektor Gadget's own gadgets, by its own builder, for two architectures; one runs.
 #[test]
-fn gadgets_that_inspektor_gadget_builds_are_packed() {
+fn gadgets_that_inspektor_gadget_builds_are_packed_and_run() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let module = "github.com/inspektor-gadget/inspektor-gadget@v0.55.0";
@@ -595,5 +595,26 @@ fn gadgets_that_inspektor_gadget_builds_are_packed() {
         let source = toml(folder, name);
         lines.iter().for_each(|line| assert!(source.contains(line), "{name}: {source}"));
         run(skep(folder).args(["pack", name]));
+    }
+    runs(folder);
+}
+
+/// What this process opens is shown: the one that its parameter names.
+fn runs(folder: &Path) {
+    let own = std::process::id();
+    let mut command = skep(folder);
+    command.args(["run", "trace_open", "--events", "3", "--output", "ndjson", "--set"]);
+    command.arg(format!("targ_pid={own}")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let open = || drop(fs::File::open(folder.join("image.tar")).unwrap());
+    let output = wait::ended_while("skep run", command.spawn().unwrap(), open);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len(), 3, "{text}");
+    for event in events {
+        assert_eq!(
+            (&event["output"], &event["event"]["proc"]["pid"]),
+            (&json!("open"), &json!(own))
+        );
     }
 }

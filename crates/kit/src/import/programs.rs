@@ -15,6 +15,13 @@ pub(super) fn tables(
     said: &Said,
     unmapped: &mut Vec<String>,
 ) -> Result<(String, String), ImportError> {
+    misnamed(objects, said, unmapped);
+    if each_its_own(objects, said) {
+        unmapped.push(
+            "its programs are not the same on each architecture: none is listed, and each runs all of its own".to_owned(),
+        );
+        return Ok((String::new(), String::new()));
+    }
     let mut facts = BTreeMap::new();
     for object in objects {
         facts.entry(object.name.clone()).or_insert_with(|| object.facts.clone());
@@ -22,10 +29,7 @@ pub(super) fn tables(
     let (mut text, mut places, mut taken) = (String::new(), BTreeSet::new(), BTreeSet::new());
     let mut whys = Vec::new();
     for Unlisted { object, program, .. } in unlisted(&facts) {
-        let arch = objects.iter().find(|one| one.name == object).and_then(|one| one.arches.first());
-        let target = plain(program.target.clone(), arch.copied().unwrap_or(Arch::X86_64));
-        let why = unattached(program, &target).or_else(|| unoffered(program, said));
-        if let Some(why) = why {
+        if let Some(why) = unlistable(objects, object, program, said) {
             whys.push(why);
             continue;
         }
@@ -40,6 +44,41 @@ pub(super) fn tables(
             let _ = writeln!(text, "target = {}", quoted(&target));
         }
     }
+    whys.extend(others(objects, &facts));
+    if taken.is_empty() {
+        return Err(ImportError::NoProgram { whys: or_none(whys) });
+    }
+    unmapped.extend(whys);
+    let places = places
+        .into_iter()
+        .map(|(name, doc)| format!("\n[param.{name}]\ntype = \"{name}\"\ndoc = \"{doc}\"\n"));
+    Ok((text, places.collect()))
+}
+
+/// Why a program is not listed.
+fn unlistable(
+    objects: &[Object],
+    object: &str,
+    program: &ProgramFacts,
+    said: &Said,
+) -> Option<String> {
+    let arch = objects.iter().find(|one| one.name == object).and_then(|one| one.arches.first());
+    let target = plain(program.target.clone(), arch.copied().unwrap_or(Arch::X86_64));
+    unattached(program, &target)
+        .or_else(|| unoffered(program, said))
+        .or_else(|| partial(objects, object, program))
+}
+
+/// Why programs are not listed that nobody looked at: those that the first architecture lacks, and those that are asleep.
+fn others(objects: &[Object], facts: &BTreeMap<String, Facts>) -> Vec<String> {
+    let mut whys = Vec::new();
+    for Object { name, facts: own, .. } in objects {
+        let first = facts.get(name);
+        let lacked = own.programs.iter().filter(|program| {
+            program.autoload && first.is_some_and(|first| first.program(&program.name).is_none())
+        });
+        whys.extend(lacked.filter_map(|program| partial(objects, name, program)));
+    }
     for facts in facts.values() {
         let asleep = facts.programs.iter().filter(|program| !program.autoload);
         whys.extend(asleep.map(|program| {
@@ -49,15 +88,39 @@ pub(super) fn tables(
             )
         }));
     }
-    misnamed(&facts, said, unmapped);
-    if taken.is_empty() {
-        return Err(ImportError::NoProgram { whys: or_none(whys) });
-    }
-    unmapped.extend(whys);
-    let places = places
-        .into_iter()
-        .map(|(name, doc)| format!("\n[param.{name}]\ntype = \"{name}\"\ndoc = \"{doc}\"\n"));
-    Ok((text, places.collect()))
+    whys
+}
+
+/// Whether the programs of an object differ by architecture, and each architecture can run all of its own where its sections
+/// say: a manifest that lists none lets it, and one that lists some must list what all have.
+fn each_its_own(objects: &[Object], said: &Said) -> bool {
+    let names = |object: &Object| -> BTreeSet<String> {
+        let own = object.facts.programs.iter().filter(|program| program.autoload);
+        own.map(|program| program.name.clone()).collect()
+    };
+    let differ = objects.iter().any(|one| {
+        let mut others = objects.iter().filter(|other| other.name == one.name);
+        others.any(|other| names(other) != names(one))
+    });
+    differ && objects.iter().all(|one| runs_whole(one, said))
+}
+
+fn runs_whole(object: &Object, said: &Said) -> bool {
+    let alone = BTreeMap::from([(object.name.clone(), object.facts.clone())]);
+    let arch = object.arches.first().copied().unwrap_or(Arch::X86_64);
+    unlisted(&alone).iter().all(|Unlisted { program, .. }| {
+        let target = plain(program.target.clone(), arch);
+        let why = unattached(program, &target).or_else(|| unoffered(program, said));
+        why.is_none() && placed(program).is_none()
+    })
+}
+
+/// Why a program is not listed that some architecture's object lacks.
+fn partial(objects: &[Object], object: &str, program: &ProgramFacts) -> Option<String> {
+    let mut others = objects.iter().filter(|other| other.name == object);
+    let lacks = others.find(|other| other.facts.program(&program.name).is_none())?;
+    let arches = lacks.arches.iter().map(|arch| arch.as_str()).collect::<Vec<_>>().join(", ");
+    Some(format!("{} is not there for {arches}: it is not listed", of(program)))
 }
 
 fn or_none(whys: Vec<String>) -> Vec<String> {
@@ -72,9 +135,9 @@ fn unoffered(program: &ProgramFacts, said: &Said) -> Option<String> {
 }
 
 /// What a description says of programs that the objects say otherwise: the objects' word counts.
-fn misnamed(facts: &BTreeMap<String, Facts>, said: &Said, unmapped: &mut Vec<String>) {
+fn misnamed(objects: &[Object], said: &Said, unmapped: &mut Vec<String>) {
     for (name, r#type) in said.programs.iter().flatten() {
-        let program = facts.values().find_map(|facts| facts.program(name));
+        let program = objects.iter().find_map(|object| object.facts.program(name));
         let (name, r#type) = (skep_object::shown(name), skep_object::shown(r#type));
         match program {
             None => unmapped

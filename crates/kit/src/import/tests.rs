@@ -76,6 +76,31 @@ fn a_licence_is_asked_for_where_the_objects_do_not_say_it() {
 }
 
 #[test]
+fn programs_that_not_all_architectures_have_are_listed_nowhere() {
+    let on = |arch, source: &str| Object { arches: vec![arch], ..object("x", source) };
+    let probe = |name: &str, at: &str| {
+        format!("__attribute__((section(\"{at}\"), used)) int {name}(void *c) {{ return 0; }}\n")
+    };
+    let (both, one) = (probe("both", "tp/a/b"), probe("one", "tp/a/c"));
+    let described = |more: &str| {
+        let objects = [
+            on(Arch::Aarch64, &format!("{both}{more}")),
+            on(Arch::X86_64, &format!("{both}{one}{more}")),
+        ];
+        describe(&wanted(Some("MIT")), &objects, &Said::default()).unwrap()
+    };
+    let imported = described("");
+    assert!(!imported.source.contains("[program."), "{}", imported.source);
+    assert!(imported.source.contains("tracepoint/a/c"), "{}", imported.source);
+    assert!(imported.unmapped.iter().any(|told| told.contains("none is listed")));
+    // One that needs a place has to be listed, and so have all.
+    let Imported { source, unmapped } = described(&probe("packet", "xdp"));
+    assert!(source.contains("[program.both]") && !source.contains("[program.one]"), "{source}");
+    let told = format!("{unmapped:?}");
+    assert!(told.contains("the program 'one'"), "{told}");
+}
+
+#[test]
 fn what_could_not_be_packed_is_not_made() {
     let only = |source: &str| {
         describe(&wanted(Some("MIT")), &[object("x", source)], &Said::default()).unwrap_err()
