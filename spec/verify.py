@@ -302,7 +302,7 @@ def package_read(layout, digest, arch, **q):
 KFUNCS = set(VALUES["quiet-kfuncs"]).union(*(one["kfuncs"] for one in VALUES["powers"]))
 covered = lambda given, name: any(name == one or one[-1:] == "*" and name.startswith(one[:-1]) for one in given)
 alias = lambda word: VALUES["hook-aliases"].get(word, word)
-kind_of = lambda hook: alias(re.split("[/.]", hook)[0])
+kind_of = lambda hook: alias(re.split("[/.:]", hook)[0])
 def permissions_powers(hooks, helpers, kfuncs, **_):
     kfuncs = {re.sub("(.*[^_])___[^_].*", r"\1", one) for one in kfuncs}
     names = [{kind_of(hook), hook.split(":")[0], hook.split("/")[0]} for hook in (one.removeprefix("?") for one in hooks)]

@@ -35,14 +35,25 @@ pub fn run(options: &[&str]) -> Result<()> {
 
 /// What runs the guests, with the tests that `tests/kernels.toml` picks.
 pub fn command() -> Result<Command> {
-    let packages = ["-p", "testkit", "-p", "skep-cli", "-p", "skep-agent"];
+    with(&PROGRAMS, &["testkit", "skep-cli", "skep-agent"])
+}
+
+/// What runs one of the programs in guests.
+pub fn command_of(name: &str) -> Result<Command> {
+    let program = PROGRAMS.iter().find(|program| program.name == name);
+    with(std::slice::from_ref(program.context("no such program")?), &["testkit"])
+}
+
+/// What runs these programs in guests, once the packages are built.
+fn with(programs: &[Program], packages: &[&str]) -> Result<Command> {
     let mut build = cargo(&["build", "--locked", "--quiet"]);
-    ensure!(build.args(packages).status()?.success(), "what runs in guests does not build");
+    build.args(packages.iter().flat_map(|package| ["-p", package]));
+    ensure!(build.status()?.success(), "what runs in guests does not build");
     let folder = Path::new(FOLDER);
     let mut guests = Command::new(binary("guests"));
     guests.args(["--kernels", "tests/kernels.toml", "--consoles"]).arg(folder.join("consoles"));
     guests.arg("--cache").arg(cache()?);
-    for program in &PROGRAMS {
+    for program in programs {
         let own = match program.test_of {
             Some(package) => executable(package, program.name)?,
             None => binary(program.name),
@@ -75,7 +86,8 @@ fn binary(name: &str) -> PathBuf {
     Path::new("target/x86_64-unknown-linux-musl/debug").join(name)
 }
 
-fn executable(package: &str, name: &str) -> Result<PathBuf> {
+/// The path of a package's test, which is built.
+pub fn executable(package: &str, name: &str) -> Result<PathBuf> {
     let args =
         ["test", "--locked", "--no-run", "--message-format=json", "-p", package, "--test", name];
     let output = cargo(&args).stderr(std::process::Stdio::inherit()).output()?;

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run")]
 
 mod arrows;
+mod attach_types;
 mod fuzz;
 mod guests;
 mod page;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const HELP: &str = "cargo xtask arrows | sysroot | test | proof | guests [--all] [--only SERIES] | fuzz [TARGET...]";
+const HELP: &str = "cargo xtask arrows | sysroot | test | proof | attach-types [--only SERIES] | guests [--all] [--only SERIES] | fuzz [TARGET...]";
 
 fn main() -> ExitCode {
     match run() {
@@ -34,6 +35,7 @@ fn run() -> Result<()> {
         ["sysroot"] => sysroot::make(),
         ["test"] => test::everything(),
         ["proof", rest @ ..] => proof::run(rest),
+        ["attach-types", rest @ ..] => attach_types::run(rest),
         ["guests", rest @ ..] => guests::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         _ => bail!("{HELP}"),

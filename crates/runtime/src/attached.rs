@@ -2,7 +2,7 @@
 
 use skep_kernel::attach::file_of;
 use skep_kernel::{KernelError, Link};
-use skep_spec::{ServiceName, Target};
+use skep_spec::{ServiceName, Site, Target};
 
 use crate::runtime::Runtime;
 use crate::state::{Attachment, Hook, Service};
@@ -80,6 +80,11 @@ fn its(hook: &Hook) -> &'static str {
     match hook.target {
         Target::CgroupSkb { .. } => "its cgroup",
         Target::Uprobe { .. } => "its binary",
+        Target::At { .. } => match hook.target.site() {
+            Some(Site::Cgroup) => "its cgroup",
+            Some(Site::Netns) => "its network namespace",
+            _ => "its interface",
+        },
         _ => "its interface",
     }
 }

@@ -94,7 +94,7 @@ pub enum ChooseError {
         /// What is missing.
         lacks: &'static str,
         /// A whole target.
-        example: &'static str,
+        example: String,
     },
     /// The target is of another kind than the program.
     #[error("[program.{program}] has a target that it cannot have")]
@@ -337,24 +337,29 @@ fn resolve(
 }
 
 /// Whether a target names all that attaching needs; what it lacks, and an example.
-pub(crate) fn lacks(target: &Target) -> Option<(&'static str, &'static str)> {
-    match target {
+pub(crate) fn lacks(target: &Target) -> Option<(&'static str, String)> {
+    let (what, example) = match target {
         Target::Uprobe { binary, ret: false, .. } if binary.is_empty() => {
-            Some(("binary", "uprobe//usr/bin/bash:readline"))
+            ("binary", "uprobe//usr/bin/bash:readline")
         }
         Target::Uprobe { binary, .. } if binary.is_empty() => {
-            Some(("binary", "uretprobe//usr/bin/bash:readline"))
+            ("binary", "uretprobe//usr/bin/bash:readline")
         }
-        Target::Xdp { interface, .. } if interface.is_empty() => Some(("interface", "xdp/eth0")),
+        Target::Xdp { interface, .. } if interface.is_empty() => ("interface", "xdp/eth0"),
         Target::Tc { interface, egress } if interface.is_empty() => {
-            Some(("interface", if *egress { "tcx/egress/eth0" } else { "tcx/ingress/eth0" }))
+            ("interface", if *egress { "tcx/egress/eth0" } else { "tcx/ingress/eth0" })
         }
         Target::CgroupSkb { cgroup, egress } if cgroup.is_empty() => {
             let examples = ["cgroup_skb/ingress:/system.slice", "cgroup_skb/egress:/system.slice"];
-            Some(("cgroup", examples[usize::from(*egress)]))
+            ("cgroup", examples[usize::from(*egress)])
         }
-        _ => None,
-    }
+        Target::At { section, place } if place.is_empty() => {
+            let (what, example) = target.site()?.wants()?;
+            return Some((what, format!("{section}:{example}")));
+        }
+        _ => return None,
+    };
+    Some((what, example.to_owned()))
 }
 
 /// What its object says of a program.

@@ -71,7 +71,7 @@ impl Runtime {
         let known = self.state.pins(&self.dirs.bpffs);
         let (links, others): (Vec<PathBuf>, Vec<PathBuf>) = bpffs::pins(folder)?
             .into_iter()
-            .filter(|pin| !known.contains(pin))
+            .filter(|pin| !known.contains(pin) && !known.contains(&Link::first_pin(pin)))
             .partition(|pin| pin.file_name().is_some_and(|name| name == "link"));
         for pin in &links {
             self.call("unpin", || Link::take_off(pin))?;

@@ -9,7 +9,7 @@ use skep_object::event::Decoder;
 use skep_object::suit::{by_entry, suits};
 use skep_object::{MapKind, shown};
 use skep_spec::manifest::Program;
-use skep_spec::{Target, chain};
+use skep_spec::{Site, Target, chain};
 use skep_trust::{Package, Verified};
 
 use crate::choose::{ChooseError, Chosen, Objects, Refused, facts_of, lacks, select};
@@ -251,6 +251,11 @@ impl Attempt<'_> {
                 fill(interface, &options.interface);
             }
             Target::CgroupSkb { cgroup, .. } => fill(cgroup, &options.cgroup),
+            Target::At { section, place } => match Site::of(section) {
+                Some(Site::Cgroup) => fill(place, &options.cgroup),
+                Some(Site::Netkit | Site::Socket) => fill(place, &options.interface),
+                Some(Site::Netns | Site::Netfilter | Site::PerfEvent) | None => {}
+            },
             _ => {}
         }
     }
@@ -300,7 +305,7 @@ impl Session {
         for one in chosen {
             let Some(program) = loaded.program(&one.function) else { continue };
             let link = match &one.target {
-                Target::Other(_) => loaded.attach_by_section(&one.function),
+                target if !attach::is_known(target) => loaded.attach_by_section(&one.function),
                 target => {
                     let plan = AttachPlan { pid, ..AttachPlan::new(target.clone()) };
                     attach::attach(program, &plan)

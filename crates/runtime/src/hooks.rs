@@ -13,7 +13,7 @@ use skep_kernel::object::Sections;
 use skep_kernel::program::LoadKind;
 use skep_kernel::stub::{self, SLOTS};
 use skep_kernel::{AttachPlan, KernelError, Link, MapHandle, Program, attach};
-use skep_spec::{ServiceName, Target};
+use skep_spec::{ServiceName, Site, Target};
 
 use crate::choose::Chosen;
 use crate::error::RuntimeError;
@@ -82,16 +82,25 @@ fn free_name(wanted: &str, hooks: &BTreeMap<String, Hook>, taken: &BTreeSet<Stri
 fn first_choice(target: &Target, alone: bool) -> Mechanism {
     match target {
         Target::Tc { .. } | Target::CgroupSkb { .. } if alone => Mechanism::Update,
+        // One that a stub called, and that was not there, would have dissected nothing.
+        Target::At { section, .. } if section == "flow_dissector" => Mechanism::Update,
+        Target::At { .. } if alone && is_updated(target) => Mechanism::Update,
         Target::Other(_) if target.kind() == "iter" => Mechanism::Update,
-        Target::Other(_) => Mechanism::Fixed,
+        Target::Other(_) if !attach::is_known(target) => Mechanism::Fixed,
         _ => Mechanism::Stub,
     }
+}
+
+/// Whether the kernel replaces the program of a link to such a place.
+fn is_updated(target: &Target) -> bool {
+    target.site().is_some_and(Site::is_updated)
 }
 
 /// What is left where a stub can't be used.
 fn without_stub(target: &Target) -> Mechanism {
     match target {
         Target::Xdp { .. } | Target::Tc { .. } | Target::CgroupSkb { .. } => Mechanism::Update,
+        Target::At { .. } if is_updated(target) => Mechanism::Update,
         _ => Mechanism::Fixed,
     }
 }
@@ -150,7 +159,7 @@ impl Runtime {
         }
         let attached = stubbed.as_ref().map_or(program, |stubbed| &stubbed.program);
         let link = match (&hook.target, sections) {
-            (Target::Other(_), Some(sections)) => {
+            (target, Some(sections)) if !attach::is_known(target) => {
                 self.attach_by_section(&service, placed, sections)
             }
             _ => self.attach(&service, &placed.chosen.name, attached, &hook.target),
@@ -249,6 +258,10 @@ impl Runtime {
                 let what = "there is no holder: it goes with this process";
                 report.add(Pass::LegacyAttach, name, what);
             }
+        } else {
+            // Only where perf events have no links: one for each CPU could not be kept by one fd.
+            let why = "this kernel has no links of perf events that could be pinned (Linux 5.15)";
+            return Err(KernelError::unsupported("keep", format!("the hook '{name}'"), why).into());
         }
         Ok(())
     }
@@ -377,11 +390,16 @@ mod tests {
         assert_eq!(places(&[], &[("a", "xdp/lo")])[0].2, Mechanism::Stub);
         let two = places(&[], &[("a", "tcx/ingress/lo"), ("b", "cgroup_skb/egress:/x")]);
         assert!(two.iter().all(|(_, _, mechanism)| *mechanism == Mechanism::Stub));
-        // What libbpf attaches by its section has no stub; of iterators the kernel replaces the program.
+        // Of iterators the kernel replaces the program.
         let sections =
             places(&[], &[("a", "iter/task"), ("b", "iter.s/task"), ("c", "lsm/file_open")]);
         let mechanisms: Vec<Mechanism> =
             sections.iter().map(|(_, _, mechanism)| *mechanism).collect();
-        assert_eq!(mechanisms, [Mechanism::Update, Mechanism::Update, Mechanism::Fixed]);
+        assert_eq!(mechanisms, [Mechanism::Update, Mechanism::Update, Mechanism::Stub]);
+        let at = |target: &str| places(&[], &[("a", target)])[0].2;
+        assert_eq!(at("cgroup/connect4:/x"), Mechanism::Update);
+        assert_eq!(at("flow_dissector"), Mechanism::Update);
+        assert_eq!(at("netfilter:ipv4/input"), Mechanism::Stub);
+        assert_eq!(at("usdt//bin/a:b:c"), Mechanism::Fixed);
     }
 }

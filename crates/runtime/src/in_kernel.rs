@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use skep_kernel::object::Sections;
-use skep_kernel::{KernelError, MapHandle, Program};
-use skep_spec::Target;
+use skep_kernel::{KernelError, MapHandle, Program, attach};
 
 use crate::bring_up::BringUp;
-use crate::choose::Objects;
+use crate::choose::{Chosen, Objects};
 use crate::error::RuntimeError;
 use crate::hooks::{Payload, Placed, make_folder};
 use crate::load::{LoadedObject, MapPlace, Preparation, map_names, wanted_objects};
@@ -108,7 +107,8 @@ impl Runtime {
             if let Some(record) = maps.values_mut().find(|m| m.object == *object && m.is_lost()) {
                 record.counts = slots;
             }
-            if chosen.iter().any(|c| c.object == *object && matches!(c.target, Target::Other(_))) {
+            let by_section = |c: &Chosen| c.object == *object && !attach::is_known(&c.target);
+            if chosen.iter().any(by_section) {
                 sections.insert(object.clone(), loaded.sections);
             }
             programs.extend(loaded.programs.into_iter().map(|(f, p)| (key(object, &f), p)));

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::site::Site;
+
 /// Where a program attaches. `Other` keeps a spelling that this version has no own type for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -65,6 +67,13 @@ pub enum Target {
         /// Path of the cgroup v2 folder; empty until named.
         cgroup: String,
     },
+    /// `SECTION:PLACE`, of a section that has a [`Site`]: `cgroup/connect4:/system.slice`, `sk_lookup`.
+    At {
+        /// The section without its `?`.
+        section: String,
+        /// Empty until a manifest names it, and where it may be left out.
+        place: String,
+    },
     /// Any other spelling, kept as it is.
     Other(String),
 }
@@ -82,6 +91,15 @@ pub struct TargetError {
 }
 
 impl Target {
+    /// What kind of place it has, where it is written with a colon.
+    #[must_use]
+    pub fn site(&self) -> Option<Site> {
+        match self {
+            Self::At { section, .. } => Site::of(section),
+            _ => None,
+        }
+    }
+
     /// The kind alone, as `permissions.hooks` names it: `fentry`, `tracepoint`, `xdp`.
     #[must_use]
     pub fn kind(&self) -> &str {
@@ -98,7 +116,8 @@ impl Target {
             Self::Xdp { .. } => "xdp",
             Self::Tc { .. } => "tcx",
             Self::CgroupSkb { .. } => "cgroup_skb",
-            Self::Other(text) => match text.split(['/', '.']).next().unwrap_or(text) {
+            Self::At { section, .. } => section.split('/').next().unwrap_or(section),
+            Self::Other(text) => match text.split(['/', '.', ':']).next().unwrap_or(text) {
                 "raw_tracepoint" => "raw_tp",
                 "tc" | "classifier" => "tcx",
                 kind => kind,
@@ -129,7 +148,7 @@ impl FromStr for Target {
             "cgroup_skb" => cgroup_skb(rest),
             "" => Err("it is empty"),
             _ if kind.starts_with('?') => Err("at most one '?' goes before a target"),
-            _ => Ok(None),
+            _ => at(text),
         };
         let parsed = parsed.map_err(|why| TargetError { text: text.to_owned(), why })?;
         let whole = match text {
@@ -201,6 +220,15 @@ fn cgroup_skb(rest: &str) -> Parsed {
     Ok(Some(Target::CgroupSkb { egress, cgroup: cgroup.to_owned() }))
 }
 
+fn at(text: &str) -> Parsed {
+    let (section, place) = text.split_once(':').unwrap_or((text, ""));
+    let Some(site) = Site::of(section) else { return Ok(None) };
+    if !place.is_empty() {
+        site.check(place)?;
+    }
+    Ok(Some(Target::At { section: section.to_owned(), place: place.to_owned() }))
+}
+
 fn function_offset(text: &str) -> Result<(String, u64), &'static str> {
     let Some((function, offset)) = text.split_once('+') else { return Ok((text.to_owned(), 0)) };
     let offset = match offset.strip_prefix("0x") {
@@ -248,6 +276,7 @@ impl fmt::Display for Target {
             Self::CgroupSkb { egress, cgroup } => {
                 with(f, &format!("cgroup_skb/{}", direction(*egress)), ":", cgroup)
             }
+            Self::At { section, place } => with(f, section, ":", place),
             Self::Other(text) => f.write_str(text),
         }
     }
@@ -280,6 +309,25 @@ mod tests {
         for text in ["uprobe", "uprobe//bin/true:+0x10", "uprobe/libc.so.6:prctl@@GLIBC_2.2.5"] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_place_stands_behind_a_colon() {
+        for (text, kind) in [
+            ("cgroup/connect4:/system.slice", "cgroup"),
+            ("cgroup/connect4", "cgroup"),
+            ("sockops:/a:b", "sockops"),
+            ("lsm_cgroup/socket_bind:/x", "lsm_cgroup"),
+            ("sk_lookup:/run/netns/a", "sk_lookup"),
+            ("netkit/peer:nk0", "netkit"),
+            ("netfilter:ipv4/input/-10", "netfilter"),
+            ("sk_msg:x", "sk_msg"),
+        ] {
+            let target = text.parse::<Target>().unwrap();
+            assert_eq!((target.to_string().as_str(), target.kind()), (text, kind));
+        }
+        let refused = "netfilter:ipv4/inpt".parse::<Target>().unwrap_err();
+        insta::assert_snapshot!(refused, @"'netfilter:ipv4/inpt' is not an attach target: a hook of netfilter is prerouting, input, forward, output or postrouting");
     }
 
     #[test]

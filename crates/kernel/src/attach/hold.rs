@@ -1,8 +1,9 @@
 //! What a link is still attached to. The link stays when its interface or cgroup goes, and its program then never runs.
 
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use skep_spec::Target;
+use skep_spec::{Site, Target};
 
 use super::{Link, net};
 use crate::cgroup;
@@ -15,12 +16,14 @@ enum Hold {
     Interface(u32),
     /// The cgroup with this id; 0 is none.
     Cgroup(u64),
+    /// The network namespace with this inode; 0 is none.
+    Netns(u32),
     /// Something that cannot go while the link is there.
     Other,
 }
 
 impl Link {
-    /// Whether it is there and holds nothing any more of what `target` names: its interface or cgroup went, or is another one now,
+    /// Whether it is there and holds nothing any more of what `target` names: its interface, cgroup or network namespace went, or is another one now,
     /// or somebody detached it. The kernel lets go of
     /// a cgroup some time after its folder went (`cgroup_bpf_release`): the folder at `target` says so at once.
     ///
@@ -30,6 +33,7 @@ impl Link {
         Ok(match self.hold()? {
             Hold::Interface(index) => index == 0 || names_another(target, index),
             Hold::Cgroup(id) => id == 0 || is_another(target, id),
+            Hold::Netns(inode) => inode == 0 || is_another_netns(target, inode),
             Hold::Other => false,
         })
     }
@@ -43,6 +47,10 @@ impl Link {
             // SAFETY: as above.
             libbpf_sys::BPF_LINK_TYPE_TCX => Hold::Interface(unsafe { more.tcx.ifindex }),
             // SAFETY: as above.
+            libbpf_sys::BPF_LINK_TYPE_NETKIT => Hold::Interface(unsafe { more.netkit.ifindex }),
+            // SAFETY: as above.
+            libbpf_sys::BPF_LINK_TYPE_NETNS => Hold::Netns(unsafe { more.netns.netns_ino }),
+            // SAFETY: as above.
             libbpf_sys::BPF_LINK_TYPE_CGROUP => Hold::Cgroup(unsafe { more.cgroup.cgroup_id }),
             _ => Hold::Other,
         })
@@ -51,18 +59,36 @@ impl Link {
 
 /// Whether another interface has the name: the one with this index was renamed.
 fn names_another(target: &Target, index: u32) -> bool {
-    let (Target::Xdp { interface, .. } | Target::Tc { interface, .. }) = target else {
-        return false;
+    let interface = match target {
+        Target::Xdp { interface, .. } | Target::Tc { interface, .. } => interface,
+        Target::At { place, .. } if target.site() == Some(Site::Netkit) => place,
+        _ => return false,
     };
     net::index_of(interface).is_ok_and(|found| u32::try_from(found) != Ok(index))
 }
 
 /// Whether the folder of a cgroup is gone, or is another one's than that with this id.
 fn is_another(target: &Target, id: u64) -> bool {
-    let Target::CgroupSkb { cgroup, .. } = target else { return false };
+    let cgroup = match target {
+        Target::CgroupSkb { cgroup, .. } => cgroup,
+        Target::At { place, .. } if target.site() == Some(Site::Cgroup) => place,
+        _ => return false,
+    };
     match cgroup::folder(cgroup) {
         Ok(folder) => folder.metadata().is_ok_and(|metadata| metadata.ino() != id),
         Err(error) => error.is_not_found(),
+    }
+}
+
+/// Whether the file of a network namespace is gone, or another one's. Where none is named it is that of who attached it.
+fn is_another_netns(target: &Target, inode: u32) -> bool {
+    let Target::At { place, .. } = target else { return false };
+    if place.is_empty() {
+        return false;
+    }
+    match fs::metadata(place) {
+        Ok(metadata) => metadata.ino() != u64::from(inode),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
 }
 

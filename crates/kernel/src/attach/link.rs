@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
 use super::tc;
@@ -20,10 +20,12 @@ pub struct Link(Held);
 enum Held {
     /// A bpf_link.
     Bpf(OwnedFd),
-    /// A perf event that the program was set on by ioctl (before Linux 5.15): lives as long as the fd.
-    Perf(OwnedFd),
+    /// What lives as long as the fd: a perf event that the program was set on by ioctl (before Linux 5.15), a socket with a filter.
+    Fd(OwnedFd),
     /// A filter on a clsact qdisc: lives in the kernel until it is removed.
     Tc(tc::Filter),
+    /// One for each CPU, at least one: pinned beside the first.
+    Several(Vec<Link>),
     /// One that libbpf made and alone knows how to undo.
     Libbpf(LibbpfLink),
     /// Detached or given away.
@@ -48,8 +50,8 @@ impl Drop for LibbpfLink {
 pub enum LinkKind {
     /// A bpf_link: can be pinned and has an id.
     BpfLink,
-    /// A perf event fd: somebody must keep it open.
-    PerfFd,
+    /// The fd of a perf event or a socket: somebody must keep it open.
+    Fd,
     /// A tc filter: stays by itself.
     Tc(tc::Filter),
     /// Made by libbpf from a section, of more parts than a bpf_link.
@@ -61,12 +63,24 @@ impl Link {
         Self(Held::Bpf(fd))
     }
 
-    pub(crate) fn from_perf(fd: OwnedFd) -> Self {
-        Self(Held::Perf(fd))
+    pub(crate) fn from_open(fd: OwnedFd) -> Self {
+        Self(Held::Fd(fd))
     }
 
     pub(crate) fn from_tc(filter: tc::Filter) -> Self {
         Self(Held::Tc(filter))
+    }
+
+    /// One attachment of many parts.
+    pub(crate) fn several(mut links: Vec<Self>) -> Self {
+        match links.pop() {
+            Some(one) if links.is_empty() => one,
+            Some(last) => {
+                links.push(last);
+                Self(Held::Several(links))
+            }
+            None => Self(Held::Gone),
+        }
     }
 
     /// A link that libbpf made. Where it is a bpf_link and no more, an fd of our own holds it from here on.
@@ -92,16 +106,39 @@ impl Link {
         Ok(Self(Held::Bpf(open_pinned(path, fd_kind::LINK).map_err(failed)?)))
     }
 
-    /// Removes the pin at `path` and detaches the link that it held: when this returns, its program is off the hook. After unlink(2) a
+    /// The pin that stands for all of an attachment, of any of its pins.
+    #[must_use]
+    pub fn first_pin(pin: &Path) -> PathBuf {
+        let name = pin.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match name.rsplit_once('_') {
+            Some((first, number)) if number.parse::<usize>().is_ok() => pin.with_file_name(first),
+            _ => pin.to_path_buf(),
+        }
+    }
+
+    /// Where the parts of an attachment are pinned, the first at `path`.
+    fn part_pins(path: &Path) -> impl Iterator<Item = PathBuf> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let more = path.to_path_buf();
+        let more = (1..).map(move |number| more.with_file_name(format!("{name}_{number}")));
+        std::iter::once(path.to_path_buf()).chain(more)
+    }
+
+    /// Removes the pin at `path`, with those of its other parts, and detaches the link that it held: when this returns, its program is off the hook. After unlink(2) a
     /// worker of the kernel takes it off some time, and attaching the same program again meets EEXIST or EBUSY until then.
     /// Nothing there is no error, and what is no link is unpinned.
     ///
     /// # Errors
     /// What unlink(2) says.
     pub fn take_off(path: &Path) -> Result<(), KernelError> {
-        let link = Self::open_pinned(path).ok();
-        bpffs::unpin(path)?;
-        link.map_or(Ok(()), Self::detach)
+        let more = Self::part_pins(path).skip(1).take_while(|pin| pin.exists());
+        let parts: Vec<PathBuf> = std::iter::once(path.to_path_buf()).chain(more).collect();
+        // The first goes last: while it is there all of them are known.
+        parts.iter().rev().try_for_each(|part| {
+            let link = Self::open_pinned(part).ok();
+            bpffs::unpin(part)?;
+            link.map_or(Ok(()), Self::detach)
+        })
     }
 
     /// Opens a link by the id that it has in this kernel.
@@ -120,7 +157,8 @@ impl Link {
     pub fn kind(&self) -> LinkKind {
         match &self.0 {
             Held::Bpf(_) => LinkKind::BpfLink,
-            Held::Perf(_) | Held::Gone => LinkKind::PerfFd,
+            Held::Several(links) => links.first().map_or(LinkKind::Fd, Self::kind),
+            Held::Fd(_) | Held::Gone => LinkKind::Fd,
             Held::Tc(filter) => LinkKind::Tc(*filter),
             Held::Libbpf(_) => LinkKind::Section,
         }
@@ -141,7 +179,11 @@ impl Link {
     /// Whether [`Self::pin`] can work. What can't be pinned is kept by a holder of its fd, or stays by itself (tc).
     #[must_use]
     pub fn pinnable(&self) -> bool {
-        !matches!(self.0, Held::Libbpf(_)) && self.info().is_ok()
+        match &self.0 {
+            Held::Several(links) => links.iter().all(Self::pinnable),
+            Held::Libbpf(_) => false,
+            _ => self.info().is_ok(),
+        }
     }
 
     /// Pins it at `path` on a bpffs: it stays when this process ends.
@@ -149,12 +191,17 @@ impl Link {
     /// # Errors
     /// It is no bpf_link; EEXIST; ENOENT for the folder; EPERM for a dot in the name.
     pub fn pin(&self, path: &Path) -> Result<(), KernelError> {
+        if let (Held::Several(links), true) = (&self.0, self.pinnable()) {
+            // The first comes last, as it goes.
+            let parts: Vec<_> = links.iter().zip(Self::part_pins(path)).collect();
+            return parts.into_iter().rev().try_for_each(|(link, pin)| link.pin(&pin));
+        }
         match (self.bpf_fd(), self.pinnable()) {
             (Some(fd), true) => pin(fd, "pin the link at", path),
             _ => Err(KernelError::unsupported(
                 "pin",
                 "this attachment",
-                "before Linux 5.15 a perf event has no link; a tc filter has none at all",
+                "before Linux 5.15 a perf event has no link; a tc filter and a socket have none at all",
             )),
         }
     }
@@ -199,7 +246,8 @@ impl Link {
         }
         match std::mem::replace(&mut self.0, Held::Gone) {
             Held::Tc(filter) => filter.remove(),
-            Held::Bpf(_) | Held::Perf(_) | Held::Libbpf(_) | Held::Gone => Ok(()),
+            Held::Several(links) => links.into_iter().try_for_each(Self::detach),
+            Held::Bpf(_) | Held::Fd(_) | Held::Libbpf(_) | Held::Gone => Ok(()),
         }
     }
 
@@ -214,7 +262,7 @@ impl Link {
     #[must_use]
     pub fn into_fd(mut self) -> Option<OwnedFd> {
         match std::mem::replace(&mut self.0, Held::Gone) {
-            Held::Bpf(fd) | Held::Perf(fd) => Some(fd),
+            Held::Bpf(fd) | Held::Fd(fd) => Some(fd),
             other => {
                 self.0 = other;
                 None
@@ -231,7 +279,8 @@ impl Link {
                 // SAFETY: libbpf keeps it open as long as the link, which `self` owns.
                 (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
             }
-            Held::Perf(_) | Held::Tc(_) | Held::Gone => None,
+            Held::Several(links) => links.first()?.bpf_fd(),
+            Held::Fd(_) | Held::Tc(_) | Held::Gone => None,
         }
     }
 
@@ -256,5 +305,22 @@ impl Drop for Link {
         {
             tracing::warn!("{error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_pinned_beside_the_first() {
+        let first = Path::new("/sys/fs/bpf/a/link");
+        let pins: Vec<PathBuf> = Link::part_pins(first).take(3).collect();
+        assert_eq!(pins[1..], ["link_1", "link_2"].map(|name| first.with_file_name(name)));
+        for pin in &pins {
+            assert_eq!(Link::first_pin(pin), first);
+        }
+        let other = first.with_file_name("a_b");
+        assert_eq!(Link::first_pin(&other), other);
     }
 }

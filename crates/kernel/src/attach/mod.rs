@@ -5,6 +5,7 @@ pub mod link;
 mod multi;
 mod net;
 pub(crate) mod perf;
+mod site;
 pub(crate) mod target;
 pub mod tc;
 mod there;
@@ -77,9 +78,41 @@ pub fn attach(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError>
         Target::Xdp { interface, .. } => net::xdp(program, interface, plan),
         Target::Tc { egress, interface } => tc::attach(program, interface, *egress, plan),
         Target::CgroupSkb { egress, cgroup } => net::cgroup_skb(program, cgroup, *egress),
-        Target::Other(text) => Err(KernelError::unsupported(
+        Target::At { place, .. } => site::attach(program, place, plan),
+        Target::Other(text) => by_word(program, text, plan),
+    }
+}
+
+/// Whether [`attach`] can attach at a target by itself; what else there is libbpf attaches while it has the object
+/// ([`crate::Loaded::attach_by_section`]).
+#[must_use]
+pub fn is_known(target: &Target) -> bool {
+    match target {
+        Target::Other(text) => {
+            let (word, place) = text.split_once('/').unwrap_or((text, ""));
+            !place.is_empty() && (BOUND.contains(&plain(word)) || multi::is_known(word))
+        }
+        _ => true,
+    }
+}
+
+/// Kinds whose programs are bound to a function or a hook of LSM when they are loaded.
+const BOUND: [&str; 3] = ["fmod_ret", "fsession", "lsm"];
+
+/// The word of a section without what says that the program may sleep.
+fn plain(word: &str) -> &str {
+    word.strip_suffix(".s").unwrap_or(word)
+}
+
+/// Kinds that have no type of their own among targets.
+fn by_word(program: &Program, text: &str, plan: &AttachPlan) -> Result<Link, KernelError> {
+    let (word, place) = text.split_once('/').unwrap_or((text, ""));
+    match plain(word) {
+        word if BOUND.contains(&word) => trampoline(program, plan),
+        word if multi::is_known(word) => multi::attach(program, word, place, plan),
+        _ => Err(KernelError::unsupported(
             "attach at",
-            text.as_str(),
+            text,
             "libbpf attaches this kind by its section, while its object is being loaded",
         )),
     }
@@ -115,7 +148,7 @@ fn raw_tracepoint(
     Ok(Link::from_fd(fd.map_err(refuse)?))
 }
 
-/// tp_btf, fentry, fexit: the target is in the program; the oldest call serves every kernel.
+/// tp_btf, fentry, fexit, fmod_ret, LSM: the target is in the program; the oldest call serves every kernel.
 fn trampoline(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError> {
     if plan.cookie == 0 {
         return raw_tracepoint(program, None, plan).map_err(|e| match e.errno() {
@@ -166,7 +199,7 @@ fn create_link(
     attach_type: u32,
     opts: &libbpf_sys::bpf_link_create_opts,
 ) -> io::Result<OwnedFd> {
-    // SAFETY: an open program, and options of ours without pointers.
+    // SAFETY: an open program, and options of ours whose pointers, if any, outlive the call.
     sys::owned(unsafe {
         libbpf_sys::bpf_link_create(
             program.as_fd().as_raw_fd(),
@@ -279,6 +312,8 @@ mod tests {
         let error = refused(libbpf_sys::BPF_PROG_TYPE_TRACEPOINT, "tp/sched/no_such");
         assert!(error.hint().is_some_and(|hint| hint.contains("no such tracepoint")));
         let error = refused(libbpf_sys::BPF_PROG_TYPE_SOCK_OPS, "sockops");
+        assert_eq!(error.hint(), Some("name a cgroup: sockops:/system.slice"));
+        let error = refused(libbpf_sys::BPF_PROG_TYPE_SK_MSG, "sk_msg");
         assert_eq!(error.errno(), None);
     }
 }

@@ -1,10 +1,107 @@
-//! Kinds that attach to all functions that a pattern fits, as libbpf reads their sections: whether there is any.
+//! Kinds that attach to all functions that a pattern fits, as libbpf reads their sections.
 
+use std::collections::BTreeSet;
+use std::ffi::{CString, c_char};
+use std::io;
 use std::path::Path;
 
 use super::there::functions;
-use super::uprobe;
+use super::{AttachPlan, Link, create_link, failed, link_options, uprobe};
 use crate::error::KernelError;
+use crate::program::Program;
+use crate::{sys, tracefs};
+
+/// `BPF_F_KPROBE_MULTI_RETURN`, `BPF_F_UPROBE_MULTI_RETURN`.
+const AT_RETURN: u32 = 1;
+
+/// Whether a section's word, without what says that the program may sleep, is of one of these kinds.
+pub(super) fn is_known(word: &str) -> bool {
+    let word = word.strip_suffix(".s").unwrap_or(word);
+    matches!(
+        word,
+        "kprobe.multi"
+            | "kretprobe.multi"
+            | "kprobe.session"
+            | "uprobe.multi"
+            | "uretprobe.multi"
+            | "uprobe.session"
+    )
+}
+
+/// Attaches by one link at every function that `place` fits: a pattern, or `BINARY:PATTERN` for uprobes.
+pub(super) fn attach(
+    program: &Program,
+    word: &str,
+    place: &str,
+    plan: &AttachPlan,
+) -> Result<Link, KernelError> {
+    let flags = if word.contains("ret") { AT_RETURN } else { 0 };
+    match word.starts_with('k') {
+        true => in_kernel_at(program, place, flags, plan),
+        false => in_binary_at(program, place, flags, plan),
+    }
+}
+
+fn in_kernel_at(
+    program: &Program,
+    pattern: &str,
+    flags: u32,
+    plan: &AttachPlan,
+) -> Result<Link, KernelError> {
+    let names: BTreeSet<String> = match pattern.contains(['*', '?']) {
+        false => [pattern.to_owned()].into(),
+        true => tracefs::functions()
+            .map_err(|e| KernelError::new("read", "the functions that can be traced", e))?
+            .filter(|name| fits(pattern.as_bytes(), name.as_bytes()))
+            .collect(),
+    };
+    let names: Vec<CString> = names.iter().filter_map(|name| sys::cstring(name).ok()).collect();
+    let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    let mut opts = link_options();
+    opts.__bindgen_anon_1.kprobe_multi =
+        libbpf_sys::bpf_link_create_opts__bindgen_ty_1__bindgen_ty_2 {
+            flags,
+            cnt: pointers.len() as u32,
+            syms: pointers.as_mut_ptr(),
+            ..Default::default()
+        };
+    let fd = create_link(program, 0, program.kind().expected_attach_type, &opts);
+    let fd = fd.map_err(|e| match e.raw_os_error() {
+        Some(libc::ESRCH | libc::ENOENT | libc::EINVAL) => failed(program, plan, e)
+            .with_hint(format!("no function like '{pattern}' can be probed: see available_filter_functions of tracefs")),
+        _ => failed(program, plan, e),
+    })?;
+    Ok(Link::from_fd(fd))
+}
+
+fn in_binary_at(
+    program: &Program,
+    place: &str,
+    flags: u32,
+    plan: &AttachPlan,
+) -> Result<Link, KernelError> {
+    let nowhere = || io::Error::from_raw_os_error(libc::EINVAL);
+    let (binary, pattern) = place.split_once(':').ok_or_else(|| {
+        failed(program, plan, nowhere()).with_hint("name a binary and a pattern: BINARY:PATTERN")
+    })?;
+    let file = uprobe::find_file(binary)?;
+    let refuse = |e| failed(program, plan, e);
+    let offsets = uprobe::offsets(&file, &|name| fits(pattern.as_bytes(), name.as_bytes()));
+    let offsets: Vec<u64> = offsets.map_err(refuse)?.into_iter().collect();
+    let path = sys::cpath(&file).map_err(refuse)?;
+    let mut opts = link_options();
+    opts.__bindgen_anon_1.uprobe_multi =
+        libbpf_sys::bpf_link_create_opts__bindgen_ty_1__bindgen_ty_3 {
+            flags,
+            cnt: offsets.len() as u32,
+            path: path.as_ptr(),
+            offsets: offsets.as_ptr().cast(),
+            pid: plan.pid.unwrap_or(0),
+            ..Default::default()
+        };
+    let fd = create_link(program, 0, program.kind().expected_attach_type, &opts);
+    Ok(Link::from_fd(fd.map_err(refuse)?))
+}
 
 /// Says if a section of one of these kinds surely names no function: `uprobe.multi/BINARY:PATTERN`, `kprobe.multi/PATTERN`.
 pub(super) fn is_there(section: &str) -> Result<(), KernelError> {

@@ -78,15 +78,20 @@ pub(super) fn cgroup_skb(
     cgroup: &str,
     egress: bool,
 ) -> Result<Link, KernelError> {
-    let folder = cgroup::folder(cgroup)?;
-    let open = File::open(&folder)
-        .map_err(|e| KernelError::new("open the cgroup", folder.display().to_string(), e))?;
-    let kind = if egress {
+    let way = if egress {
         libbpf_sys::BPF_CGROUP_INET_EGRESS
     } else {
         libbpf_sys::BPF_CGROUP_INET_INGRESS
     };
-    let fd = create_link(program, open.as_raw_fd(), kind, &link_options()).map_err(|e| {
+    to_cgroup(program, cgroup, way)
+}
+
+/// A link to a cgroup, of one of its ways to attach (`BPF_CGROUP_*`, `BPF_LSM_CGROUP`).
+pub(super) fn to_cgroup(program: &Program, cgroup: &str, way: u32) -> Result<Link, KernelError> {
+    let folder = cgroup::folder(cgroup)?;
+    let open = File::open(&folder)
+        .map_err(|e| KernelError::new("open the cgroup", folder.display().to_string(), e))?;
+    let fd = create_link(program, open.as_raw_fd(), way, &link_options()).map_err(|e| {
         let thing = format!("the program '{}' to the cgroup {}", program.name(), folder.display());
         KernelError::new("attach", thing, e)
     })?;

@@ -42,7 +42,7 @@ pub(super) fn tracepoint(
     let config = tracefs::tracepoint_id(category, name)?;
     let attr =
         PerfAttr { kind: PERF_TYPE_TRACEPOINT, config, sample_period: 1, ..PerfAttr::default() };
-    on_event(program, plan, attr, None)
+    on_event(program, plan, attr, EVERYONE)
 }
 
 pub(super) fn kprobe(
@@ -54,7 +54,7 @@ pub(super) fn kprobe(
 ) -> Result<Link, KernelError> {
     let symbol = sys::cstring(function).map_err(|e| failed(program, plan, e))?;
     let attr = probe(program, plan, "kprobe", &symbol, offset, ret)?;
-    on_event(program, plan, attr, None).map_err(|e| match e.errno() {
+    on_event(program, plan, attr, EVERYONE).map_err(|e| match e.errno() {
         Some(libc::ENOENT | libc::EINVAL) => {
             let why =
                 format!("'{function}' may be no function of this kernel, or not to be probed");
@@ -74,7 +74,8 @@ pub(super) fn uprobe_at(
 ) -> Result<Link, KernelError> {
     let path = sys::cpath(path).map_err(|e| failed(program, plan, e))?;
     let attr = probe(program, plan, "uprobe", &path, offset, ret)?;
-    on_event(program, plan, attr, plan.pid)
+    let whose = plan.pid.map_or(EVERYONE, |pid| (pid as i32, -1));
+    on_event(program, plan, attr, whose)
 }
 
 /// A probe of the perf unit `unit` at `offset` bytes into `place`, which must outlive the event's opening.
@@ -100,16 +101,18 @@ fn probe(
     })
 }
 
-/// Opens the event and sets the program on it: by a link where the kernel has it (5.15), else by ioctl.
-fn on_event(
+/// A probe of all processes is opened on one CPU: the program runs on all of them.
+const EVERYONE: (i32, i32) = (-1, 0);
+
+/// Opens the event of a process on a CPU (-1: of all, on all) and sets the program on it: by a link where the kernel has it
+/// (5.15), else by ioctl.
+pub(super) fn on_event(
     program: &Program,
     plan: &AttachPlan,
     attr: PerfAttr,
-    pid: Option<u32>,
+    (pid, cpu): (i32, i32),
 ) -> Result<Link, KernelError> {
     let refuse = |e| failed(program, plan, e);
-    // A probe of all processes is opened on one CPU: the program runs on all of them.
-    let (pid, cpu) = pid.map_or((-1, 0), |pid| (pid as i32, -1));
     let event = open_event(attr, pid, cpu).map_err(refuse)?;
     match link_to(program, &event, plan.cookie) {
         Ok(link) => {
@@ -124,7 +127,7 @@ fn on_event(
             })
             .map_err(refuse)?;
             enable(&event).map_err(refuse)?;
-            Ok(Link::from_perf(event))
+            Ok(Link::from_open(event))
         }
         Err(e) => Err(refuse(e)),
     }

@@ -57,11 +57,11 @@ fn open_btf(id: u32) -> Result<OwnedFd, KernelError> {
 
 /// As libbpf names what each attach type binds to (`find_kernel_btf_id`).
 fn find_in_vmlinux(name: &str, kind: &LoadKind) -> Result<u32, KernelError> {
-    use libbpf_sys::{BPF_LSM_MAC, BPF_TRACE_ITER, BPF_TRACE_RAW_TP};
+    use libbpf_sys::{BPF_LSM_CGROUP, BPF_LSM_MAC, BPF_TRACE_ITER, BPF_TRACE_RAW_TP};
     let (full, btf_kind) = match kind.expected_attach_type {
         BPF_TRACE_RAW_TP => (format!("btf_trace_{name}"), BtfKind::Typedef),
         BPF_TRACE_ITER => (format!("bpf_iter_{name}"), BtfKind::Func),
-        BPF_LSM_MAC => (format!("bpf_lsm_{name}"), BtfKind::Func),
+        BPF_LSM_MAC | BPF_LSM_CGROUP => (format!("bpf_lsm_{name}"), BtfKind::Func),
         _ => (name.to_owned(), BtfKind::Func),
     };
     let found = vmlinux::ids(&[(&full, btf_kind)])?;

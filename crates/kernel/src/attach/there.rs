@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use skep_spec::Target;
 use skep_spec::nearest::nearest;
+use skep_spec::{Site, Target};
 
-use super::{AttachPlan, attach, multi, net, uprobe};
+use super::{AttachPlan, attach, multi, net, site, uprobe};
 use crate::asm::Assembler;
 use crate::cgroup;
 use crate::error::KernelError;
@@ -47,15 +47,27 @@ pub fn is_there(target: &Target) -> Result<(), KernelError> {
         Target::Uprobe { binary, function, offset, .. } => {
             uprobe::find(binary, function, *offset).map(drop)
         }
-        Target::Xdp { interface, .. } | Target::Tc { interface, .. } => {
-            net::index_of(interface).map(drop).map_err(|e| {
-                let thing = format!("the interface '{interface}'");
-                KernelError::new("find", thing, e).with_hint(net::hint_for(interface))
-            })
-        }
+        Target::Xdp { interface, .. } | Target::Tc { interface, .. } => has_interface(interface),
         Target::CgroupSkb { cgroup, .. } => cgroup::folder(cgroup).map(drop),
+        Target::At { place, .. } => match target.site() {
+            Some(Site::Cgroup) => cgroup::folder(place).map(drop),
+            Some(Site::Netkit | Site::Socket) => has_interface(place),
+            Some(Site::Netns) => {
+                let file = site::netns_file(place);
+                let found = fs::metadata(file).map(drop);
+                found.map_err(|e| KernelError::new("find the network namespace", file, e))
+            }
+            Some(Site::Netfilter | Site::PerfEvent) | None => Ok(()),
+        },
         Target::Other(section) => multi::is_there(section),
     }
+}
+
+fn has_interface(interface: &str) -> Result<(), KernelError> {
+    net::index_of(interface).map(drop).map_err(|e| {
+        let thing = format!("the interface '{interface}'");
+        KernelError::new("find", thing, e).with_hint(net::hint_for(interface))
+    })
 }
 
 fn absent(thing: String) -> KernelError {
@@ -175,7 +187,13 @@ mod tests {
             "xdp/lo",
             "tcx/egress/lo",
             "cgroup_skb/ingress:/",
-            "perf_event",
+            "cgroup/connect4:/",
+            "sk_lookup",
+            "flow_dissector:/proc/self/ns/net",
+            "socket:lo",
+            "netfilter:ipv4/input",
+            "perf_event:cpu-clock/1",
+            "sk_msg",
         ] {
             assert_eq!(said(target), Ok(()), "{target}");
         }
@@ -217,6 +235,10 @@ mod tests {
             (
                 "uprobe//no/such/file:main",
                 "cannot find the binary '/no/such/file': name an absolute path, or a library or program in the usual folders".to_owned(),
+            ),
+            (
+                "sk_lookup:/run/netns/no-such-of-skep",
+                "cannot find the network namespace /run/netns/no-such-of-skep: ".to_owned(),
             ),
             (
                 "xdp/nosuch0",

@@ -1,5 +1,6 @@
 //! Uprobes: from a binary and a symbol to an offset in a file.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -139,10 +140,23 @@ fn symbol_offset(path: &Path, function: &str) -> io::Result<u64> {
         .or_else(|| file.dynamic_symbols().find(|symbol| is_it(symbol, true)))
         .map(|symbol| symbol.address())
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
+    in_file(&file, address).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+}
+
+/// Where in a file lies what is loaded at an address.
+fn in_file(file: &object::File<'_>, address: u64) -> Option<u64> {
     file.segments()
         .find(|segment| (segment.address()..segment.address() + segment.size()).contains(&address))
         .map(|segment| address - segment.address() + segment.file_range().0)
-        .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+}
+
+/// The offsets in a file of all functions whose name `is_it`.
+pub(super) fn offsets(path: &Path, is_it: &dyn Fn(&str) -> bool) -> io::Result<BTreeSet<u64>> {
+    let bytes = read(path)?;
+    let file = parse(&bytes)?;
+    let symbols = file.symbols().chain(file.dynamic_symbols());
+    let wanted = symbols.filter(|symbol| is_callable(symbol) && symbol.name().is_ok_and(is_it));
+    Ok(wanted.filter_map(|symbol| in_file(&file, symbol.address())).collect())
 }
 
 /// Whether a file has a function whose name `is_it`.

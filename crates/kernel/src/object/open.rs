@@ -165,11 +165,15 @@ impl Opened {
     /// There is no such program, or this kernel has no such function (ESRCH).
     pub fn set_attach_target(&mut self, name: &str, target: &Target) -> Result<(), KernelError> {
         let program = self.find_program(name)?;
-        let (Target::Fentry(to) | Target::Fexit(to) | Target::TpBtf(to)) = target else {
-            return Ok(());
+        let to = match target {
+            Target::Fentry(to) | Target::Fexit(to) | Target::TpBtf(to) => to.as_str(),
+            target => match bound_by_word(target) {
+                Some(to) => to,
+                None => return Ok(()),
+            },
         };
         let (_, section) = section_target(program);
-        if section == *to {
+        if section == to {
             return Ok(()); // as the object has it: libbpf looks it up while loading
         }
         let failed =
@@ -279,6 +283,18 @@ impl Opened {
         let found = self.raw.maps().into_iter().find(|m| map_name(*m) == name);
         found.ok_or_else(|| missing("map", name, self.maps().into_iter().map(|m| m.name)))
     }
+}
+
+/// The function or hook of LSM that a target of a kind without a type of its own names.
+fn bound_by_word(target: &Target) -> Option<&str> {
+    let section = match target {
+        Target::Other(text) => text,
+        Target::At { section, .. } => section,
+        _ => return None,
+    };
+    let (word, to) = section.split_once('/')?;
+    let word = word.strip_suffix(".s").unwrap_or(word);
+    matches!(word, "fmod_ret" | "fsession" | "lsm" | "lsm_cgroup").then_some(to)
 }
 
 fn section_target(program: *const libbpf_sys::bpf_program) -> (String, String) {

@@ -19,7 +19,7 @@ pub fn its_maker() -> Result<String, String> {
     drop(program);
     let how = match link.kind() {
         LinkKind::BpfLink => by_its_pin(link, hook, &shared)?,
-        LinkKind::PerfFd => by_a_holder(link, hook, &shared)?,
+        LinkKind::Fd => by_a_holder(link, hook, &shared)?,
         other => return Err(format!("it is {other:?}")),
     };
     match [0, 1, 2].map(|number| shared.seen(number).0) {

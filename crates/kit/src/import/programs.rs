@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use skep_object::suit::{attachable, plain};
 use skep_object::{Facts, ProgramFacts, Unlisted, unlisted};
-use skep_spec::{Arch, Target};
+use skep_spec::{Arch, Site, Target};
 
 use super::{ImportError, Object, Said, label, quoted, unique};
 
@@ -167,12 +167,18 @@ fn unattached(program: &ProgramFacts, target: &Target) -> Option<String> {
     if let Target::Uprobe { binary, .. } = target
         && binary.is_empty()
     {
-        return Some(format!(
-            "{} names no binary: list it under [program] with a target",
-            of(program)
-        ));
+        return Some(nowhere(program, "binary"));
+    }
+    if let Some(site @ (Site::Netfilter | Site::PerfEvent)) = target.site()
+        && let Some((what, _)) = site.wants()
+    {
+        return Some(nowhere(program, what));
     }
     attachable(program, target).err().map(|error| error.to_string())
+}
+
+fn nowhere(program: &ProgramFacts, what: &str) -> String {
+    format!("{} names no {what}: list it under [program] with a target", of(program))
 }
 
 fn of(program: &ProgramFacts) -> String {
@@ -198,6 +204,13 @@ fn placed(program: &ProgramFacts) -> Option<((&'static str, &'static str), Strin
             let way = if *egress { "egress" } else { "ingress" };
             Some((CGROUP, format!("cgroup_skb/{way}:${{param.cgroup}}")))
         }
+        Target::At { section, .. } => match Site::of(section)? {
+            Site::Cgroup => Some((CGROUP, format!("{section}:${{param.cgroup}}"))),
+            Site::Netkit | Site::Socket => {
+                Some((INTERFACE, format!("{section}:${{param.interface}}")))
+            }
+            Site::Netns | Site::Netfilter | Site::PerfEvent => None,
+        },
         _ => None,
     }
 }

@@ -430,7 +430,7 @@ int on_xdp(struct xdp_md *ctx)
 
 // Other hooks of the same package, which come or go with a version.
 #ifdef AND_UPROBES
-SEC("uprobe.multi//proc/self/exe:main")
+SEC("uprobe.multi.s//proc/self/exe:main")
 int uprobes(void *ctx)
 {
 	return 0;

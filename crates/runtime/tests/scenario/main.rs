@@ -8,6 +8,7 @@
 // A test program of its own harness: clippy's allowance for tests does not see it.
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
+mod attach;
 mod child;
 mod crash;
 mod equal;

@@ -5,12 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::attach::KINDS;
 use crate::equal::text;
 use serde_json::{Value, json};
 use skep_spec::{Digest, Manifest};
 use skep_trust::{Package, Verified};
 
 const SOURCE: &str = include_str!("../objects/numbered.bpf.c");
+const ATTACH: &str = include_str!("../objects/attach.bpf.c");
 
 /// Hooks by the name of their test: what is defined for version 1 and for version 2.
 pub const SETS: &[(&str, [&[&str]; 2])] = &[
@@ -66,6 +68,16 @@ impl Objects {
                 compile(&source, &objects.file(set, version), version, hooks)?;
             }
         }
+        let source = folder.join("attach.bpf.c");
+        fs::write(&source, ATTACH).map_err(text)?;
+        for kind in KINDS {
+            let section = format!("KIND=\"{}\"", kind.section);
+            let returns = format!("RETURNS=({})", kind.returns);
+            let defines = [&[section.as_str(), &returns], kind.defines].concat();
+            for version in [1, 2] {
+                compile(&source, &objects.file(&kind.set(), version), version, &defines)?;
+            }
+        }
         Ok(objects)
     }
 
@@ -110,7 +122,26 @@ pub fn verified(package: Package) -> Verified<Package> {
     Verified::local(package)
 }
 
+/// Of a test of an attach type.
+fn attach_manifest(version: u32, target: Option<&str>) -> Value {
+    let mut program = json!({ "function": "on_event" });
+    if let Some(target) = target {
+        program["target"] = json!(target);
+    }
+    json!({
+        "spec": "1.0",
+        "package": { "name": "test/attach", "version": format!("{version}.0.0"), "license": "Apache-2.0" },
+        "objects": {},
+        "program": { "on_event": program },
+        "param": { "pid": { "type": "uint", "rodata": "own_pid" } },
+        "map": { "now": { "upgrade": "keep" }, "seen": { "upgrade": "keep" } },
+    })
+}
+
 fn manifest(set: &str, version: u32, target: Option<&str>) -> Value {
+    if set.starts_with("attach_") {
+        return attach_manifest(version, target);
+    }
     let (_, hooks) = SETS.iter().find(|(name, _)| *name == set).expect("a set");
     let mut programs = serde_json::Map::new();
     let are_hooks = |define: &&&str| define.starts_with("ON_") || define.starts_with("AND_");

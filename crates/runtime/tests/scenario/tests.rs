@@ -6,6 +6,7 @@ use std::time::Duration;
 use skep_runtime::Faults;
 use skep_runtime::ephemeral::{Options, Record, run};
 
+use crate::attach;
 use crate::crash::{self, Befalls, Crash, Trouble};
 use crate::equal::{equal, text};
 use crate::generator::{Generator, Kind};
@@ -55,6 +56,7 @@ pub fn tests() -> Vec<Test> {
         tests.push(life(name, set, *run));
     }
     tests.push(Test { everywhere: false, ..test("sections", sections::sections) });
+    tests.push(test("attach_types", attach::types));
     tests.push(test("two_daemons", two_daemons));
     tests.push(test("already", already));
     tests.push(test("gone_interface", unplugged::gone_interface));

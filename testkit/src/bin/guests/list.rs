@@ -29,6 +29,9 @@ pub struct List {
     /// By program, what it is asked for; those that are not listed are asked for `all`.
     #[serde(default)]
     pub arguments: BTreeMap<String, Vec<String>>,
+    /// By program, what it is asked for beside that where there are two processors.
+    #[serde(default)]
+    pub once: BTreeMap<String, Vec<String>>,
     /// By program, how many guests share all of its tests; those that are not listed have one.
     #[serde(default)]
     pub parts: BTreeMap<String, usize>,
@@ -38,7 +41,8 @@ impl List {
     /// The file names programs; one that nobody runs is a slip of its writer.
     pub fn ensure_known(&self, programs: &[Program]) -> Result<()> {
         let unknown = |name: &&String| !programs.iter().any(|program| program.name == **name);
-        match self.arguments.keys().chain(self.parts.keys()).find(unknown) {
+        let mut listed = self.arguments.keys().chain(self.once.keys()).chain(self.parts.keys());
+        match listed.find(unknown) {
             Some(name) => {
                 bail!("the list has arguments or parts for '{name}', which is no program here")
             }

@@ -3,7 +3,8 @@
 //! A PROGRAM is `name=/path/of/a/static/binary[,folder to bring along]`; in the guest it is run as
 //! `NAME [--objects /FOLDER] ARGUMENT…` and prints as Rust's test harness does. Each runs on each kernel with one and
 //! with two processors, and once with `preempt=full` where the list says so, two guests at a time. The arguments are
-//! the list's, or with `--all` are `all`, in as many guests as the list says (`--part K/N`). `--only SERIES` takes one kernel. Prints as the test harness, too.
+//! the list's, or with `--all` are `all`, in as many guests as the list says (`--part K/N`), or are the words of `--ask`, with
+//! two processors. `--only SERIES` takes one kernel. Prints as the test harness, too, and hands on lines that begin with `row `.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
 fn run() -> Result<bool> {
     let (mut kernels, mut cache, mut consoles) = (None, None, None);
     let (mut only, mut whole, mut programs) = (Vec::new(), false, Vec::new());
+    let mut words_asked = Vec::new();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut path = || words.next().map(PathBuf::from).context("a folder or file is missing");
@@ -41,19 +43,26 @@ fn run() -> Result<bool> {
             "--consoles" => consoles = Some(path()?),
             "--only" => only.extend(words.next()),
             "--all" => whole = true,
+            "--ask" => words_asked.extend(words.next()),
             word if word.contains('=') => programs.push(Program::parse(word)?),
             word => bail!("no such option: {word}"),
         }
     }
     let list = list::read(&kernels.context("--kernels FILE is missing")?, &only)?;
-    list.ensure_known(&programs)?;
+    if words_asked.is_empty() {
+        list.ensure_known(&programs)?;
+    }
     let init = std::env::current_exe().context("find this program's own path")?;
     let matrix = Matrix {
         init: init.with_file_name("guest-init"),
         cache: cache.context("--cache FOLDER is missing")?,
         consoles: consoles.context("--consoles FOLDER is missing")?,
         programs,
-        asked: if whole { Asked::All(list.parts) } else { Asked::Named(list.arguments) },
+        asked: match (whole, words_asked.is_empty()) {
+            (true, _) => Asked::All(list.parts),
+            (false, true) => Asked::Named { all: list.arguments, once: list.once },
+            (false, false) => Asked::Only(words_asked),
+        },
     };
     matrix.run(&list.kernels)
 }

@@ -57,8 +57,10 @@ pub struct Matrix {
 
 /// What the programs are asked for, by name.
 pub enum Asked {
-    /// These arguments; `all` where there are none.
-    Named(BTreeMap<String, Vec<String>>),
+    /// These arguments; `all` where there are none. More of them where there are two processors.
+    Named { all: BTreeMap<String, Vec<String>>, once: BTreeMap<String, Vec<String>> },
+    /// The same of every program, with two processors.
+    Only(Vec<String>),
     /// All, shared among so many guests; by one where there is no number.
     All(BTreeMap<String, usize>),
 }
@@ -69,14 +71,18 @@ impl Asked {
     }
 
     /// The arguments of each guest of a program, and what tells it from the others.
-    fn guests(&self, program: &str) -> Vec<(Vec<String>, String)> {
-        let all = || vec!["all".to_owned()];
+    fn guests(&self, program: &str, cpus: u32) -> Vec<(Vec<String>, String)> {
+        let everything = || vec!["all".to_owned()];
         match self {
-            Self::Named(arguments) => {
-                vec![(arguments.get(program).cloned().unwrap_or_else(all), String::new())]
+            Self::Named { all, once } => {
+                let mut words = all.get(program).cloned().unwrap_or_else(everything);
+                words
+                    .extend(once.get(program).filter(|_| cpus == 2).into_iter().flatten().cloned());
+                vec![(words, String::new())]
             }
+            Self::Only(words) => vec![(words.clone(), String::new())],
             Self::All(parts) => match parts.get(program).copied().unwrap_or(1) {
-                1 => vec![(all(), String::new())],
+                1 => vec![(everything(), String::new())],
                 parts => (1..=parts)
                     .map(|part| format!("{part}/{parts}"))
                     .map(|part| {
@@ -101,6 +107,9 @@ const SHAPES: [Shape; 3] = [
     Shape { cpus: 2, append: "", name: "2 cpus" },
     Shape { cpus: 1, append: "preempt=full", name: "1 cpu, preempt=full" },
 ];
+
+/// Where tests are asked for by name: with permissions that BPF decides about too, which not every kernel's default has.
+const ASKED: Shape = Shape { cpus: 2, append: "lsm=yama,bpf", name: "2 cpus, lsm=yama,bpf" };
 
 /// One guest to boot.
 struct Job<'a> {
@@ -190,7 +199,7 @@ impl Matrix {
             println!("kernel {}: {}", entry.series, kernel.release);
             for shape in self.shapes(entry) {
                 for (program, binaries) in self.programs.iter().zip(binaries) {
-                    for (arguments, part) in self.asked.guests(&program.name) {
+                    for (arguments, part) in self.asked.guests(&program.name, shape.cpus) {
                         let name = format!("{}{part}", program.name);
                         let label = format!("{} ({}) {name}", kernel.release, shape.name);
                         let kernel = kernel.clone();
@@ -210,12 +219,15 @@ impl Matrix {
     }
 
     /// How a kernel is booted. All tests take hours: they run with two processors, where more races than with one.
-    fn shapes(&self, entry: &Entry) -> impl Iterator<Item = &'static Shape> {
-        let (whole, preempt_full) = (self.asked.whole(), entry.preempt_full);
-        SHAPES.iter().filter(move |shape| match whole {
-            true => shape.cpus == 2,
-            false => shape.append.is_empty() || preempt_full,
-        })
+    fn shapes(&self, entry: &Entry) -> Vec<&'static Shape> {
+        let shapes = SHAPES.iter();
+        match self.asked {
+            Asked::Only(_) => vec![&ASKED],
+            Asked::All(_) => shapes.filter(|shape| shape.cpus == 2).collect(),
+            Asked::Named { .. } => {
+                shapes.filter(|shape| shape.append.is_empty() || entry.preempt_full).collect()
+            }
+        }
     }
 
     /// Boots one guest, and prints and counts what became of it.
@@ -226,7 +238,7 @@ impl Matrix {
         let (verdict, text) = match self.boot(job, &console) {
             Ok(outcome) => {
                 let verdict = judge(&outcome);
-                let text = report(label, &outcome, &verdict, &console);
+                let text = rows(&outcome.output) + &report(label, &outcome, &verdict, &console);
                 (verdict, text)
             }
             Err(why) => {
@@ -311,6 +323,12 @@ fn report(label: &str, outcome: &Outcome, verdict: &Verdict, console: &Path) -> 
         indented(outcome.output.trim_end()),
         console.display(),
     )
+}
+
+/// What a program has for a page, a line each.
+fn rows(output: &str) -> String {
+    let rows = output.lines().filter(|line| line.starts_with("row "));
+    rows.map(|row| format!("{row}\n")).collect()
 }
 
 /// The tests that failed, for the list at the end of a run.

@@ -1,0 +1,185 @@
+//! Hooks that a target names by a place behind a colon ([`Site`]).
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use skep_spec::Site;
+use skep_spec::site::{Netfilter, PerfEvent};
+
+use super::net::{index_of, no_interface, to_cgroup};
+use super::perf::{PerfAttr, on_event};
+use super::{AttachPlan, Link, create_link, failed, link_options};
+use crate::error::KernelError;
+use crate::program::Program;
+use crate::sys;
+
+/// The network namespace of the calling thread.
+const OWN_NETNS: &str = "/proc/thread-self/ns/net";
+
+pub(super) fn attach(
+    program: &Program,
+    place: &str,
+    plan: &AttachPlan,
+) -> Result<Link, KernelError> {
+    let invalid = |why: String| {
+        failed(program, plan, io::Error::from_raw_os_error(libc::EINVAL)).with_hint(why)
+    };
+    let site = plan.target.site().ok_or_else(|| invalid("no such kind of place".to_owned()))?;
+    if let (true, Some((what, example))) = (place.is_empty(), site.wants()) {
+        return Err(invalid(format!("name a {what}: {}:{example}", plan.target)));
+    }
+    let wrong = |why: &str| invalid(why.to_owned());
+    match site {
+        Site::Cgroup => to_cgroup(program, place, program.kind().expected_attach_type),
+        Site::Netns => netns(program, place, plan),
+        Site::Netkit => netkit(program, place, plan),
+        Site::Netfilter => netfilter(program, &place.parse().map_err(wrong)?, plan),
+        Site::Socket => socket(program, place, plan),
+        Site::PerfEvent => perf_event(program, &place.parse().map_err(wrong)?, plan),
+    }
+}
+
+/// The file of a network namespace.
+pub(super) fn netns_file(place: &str) -> &str {
+    if place.is_empty() { OWN_NETNS } else { place }
+}
+
+fn netns(program: &Program, place: &str, plan: &AttachPlan) -> Result<Link, KernelError> {
+    let refuse = |e: io::Error| failed(program, plan, e);
+    let file = netns_file(place);
+    let open =
+        File::open(file).map_err(|e| KernelError::new("open the network namespace", file, e))?;
+    let way = program.kind().expected_attach_type;
+    let fd = create_link(program, open.as_raw_fd(), way, &link_options());
+    let fd = fd.map_err(|e| match e.raw_os_error() {
+        Some(libc::EEXIST | libc::E2BIG) => refuse(e).with_hint(
+            "a network namespace has room for one flow dissector and 64 sk_lookup programs: see bpftool link",
+        ),
+        Some(libc::EINVAL) => refuse(e).with_hint(format!("is {file} a network namespace?")),
+        _ => refuse(e),
+    })?;
+    Ok(Link::from_fd(fd))
+}
+
+fn netkit(program: &Program, interface: &str, plan: &AttachPlan) -> Result<Link, KernelError> {
+    let index = index_of(interface).map_err(|e| no_interface(program, plan, interface, e))?;
+    let way = program.kind().expected_attach_type;
+    let fd = create_link(program, index, way, &link_options()).map_err(|e| {
+        let refused = failed(program, plan, e);
+        match refused.errno() {
+            Some(libc::EINVAL | libc::EACCES | libc::ENXIO) => refused.with_hint(format!(
+                "'{interface}' must be the primary of a netkit pair (Linux 6.7): see ip -d link"
+            )),
+            _ => refused,
+        }
+    })?;
+    Ok(Link::from_fd(fd))
+}
+
+fn netfilter(program: &Program, hook: &Netfilter, plan: &AttachPlan) -> Result<Link, KernelError> {
+    let mut opts = link_options();
+    let family = if hook.ipv6 { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 };
+    opts.__bindgen_anon_1.netfilter =
+        libbpf_sys::bpf_link_create_opts__bindgen_ty_1__bindgen_ty_5 {
+            pf: family as u32,
+            hooknum: hook.hook,
+            priority: hook.priority,
+            flags: 0,
+        };
+    let fd = create_link(program, 0, libbpf_sys::BPF_NETFILTER, &opts).map_err(|e| {
+        let refused = failed(program, plan, e);
+        match refused.errno() {
+            Some(libc::EBUSY) => {
+                refused.with_hint("a program of this priority is there: give another one")
+            }
+            Some(libc::EAFNOSUPPORT) => {
+                refused.with_hint("netfilter of this family is not loaded or not there")
+            }
+            _ => refused,
+        }
+    })?;
+    Ok(Link::from_fd(fd))
+}
+
+/// A packet socket on the interface that nobody reads: its filter sees each packet, coming and going. It keeps none if the filter
+/// does not, and a small buffer's otherwise.
+fn socket(program: &Program, interface: &str, plan: &AttachPlan) -> Result<Link, KernelError> {
+    let refuse = |e: io::Error| failed(program, plan, e);
+    let index = index_of(interface).map_err(|e| no_interface(program, plan, interface, e))?;
+    // Protocol 0 hears nothing until bind(2) names one: no packet comes by before the program is there.
+    // SAFETY: plain integers.
+    let fd = sys::errno(unsafe {
+        libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0)
+    });
+    // SAFETY: socket(2) made this fd for us.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd.map_err(refuse)?) };
+    set_option(&socket, libc::SO_RCVBUF, 0).map_err(refuse)?; // the kernel's least
+    set_option(&socket, libc::SO_ATTACH_BPF, program.as_fd().as_raw_fd()).map_err(refuse)?;
+    // SAFETY: zeroes are a valid address.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = index;
+    let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: an open socket, and an address of ours of that size.
+    sys::errno(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size) })
+        .map_err(refuse)?;
+    Ok(Link::from_open(socket))
+}
+
+fn set_option(socket: &OwnedFd, option: i32, value: i32) -> io::Result<()> {
+    let size = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: an open socket, and an integer of ours of that size.
+    sys::errno(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw const value).cast(),
+            size,
+        )
+    })
+    .map(drop)
+}
+
+/// On every CPU that is online now, or of one process.
+fn perf_event(
+    program: &Program,
+    event: &PerfEvent,
+    plan: &AttachPlan,
+) -> Result<Link, KernelError> {
+    const FREQUENCY: u64 = 1 << 10; // the bit `freq` of perf_event_attr
+    let attr = || PerfAttr {
+        kind: event.kind,
+        config: event.config,
+        sample_period: event.rate,
+        flags: if event.frequency { FREQUENCY } else { 0 },
+        ..PerfAttr::default()
+    };
+    let no_unit = |error: KernelError| match error.errno() {
+        Some(libc::ENOENT | libc::EOPNOTSUPP) => {
+            error.with_hint("this machine counts no such event: see perf list")
+        }
+        _ => error,
+    };
+    if let Some(pid) = plan.pid {
+        return on_event(program, plan, attr(), (pid as i32, -1)).map_err(no_unit);
+    }
+    let cpus = online().map_err(|e| failed(program, plan, e))?;
+    let links = cpus.into_iter().map(|cpu| on_event(program, plan, attr(), (-1, cpu)));
+    links.collect::<Result<Vec<_>, _>>().map(Link::several).map_err(no_unit)
+}
+
+/// The CPUs that are online: "0-3,5".
+fn online() -> io::Result<Vec<i32>> {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
+    let wrong = || io::Error::from_raw_os_error(libc::EINVAL);
+    let mut cpus = Vec::new();
+    for range in text.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.parse::<i32>().map_err(|_| wrong());
+        cpus.extend(number(first)?..=number(last)?);
+    }
+    if cpus.is_empty() { Err(wrong()) } else { Ok(cpus) }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+// One program of any kind, which notes the number of the event that is under way: what the tests of attach types count.
+//
+// -DVERSION=1|2, -DKIND="its section", -DRETURNS=what it answers, -DCONTEXT=type and -DCOUNTS(ctx)=which of its runs count,
+// -DBY_PID: only those of the process that makes the events. -DONCE: several runs of one event are one.
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define NUMBERS (1 << 16)
+#define ONE (VERSION == 1 ? 1ULL : 1ULL << 32)
+#define OWN (VERSION == 1 ? 0xffffffffULL : 0xffffffffULL << 32)
+
+#ifndef CONTEXT
+#define CONTEXT void
+#endif
+#ifndef COUNTS
+#define COUNTS(ctx) 1
+#endif
+
+const volatile __u32 own_pid = 0;
+
+// The number of the event that is made now; 0 is none. An upgrade keeps it.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} now SEC(".maps");
+
+// How often each was seen, by version 1 in the low half and by version 2 in the high one. An upgrade keeps it.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, NUMBERS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} seen SEC(".maps");
+
+static __always_inline void note(void)
+{
+	__u32 zero = 0, index;
+	__u64 *number, *times;
+
+#ifdef BY_PID
+	if (bpf_get_current_pid_tgid() >> 32 != own_pid)
+		return;
+#endif
+	number = bpf_map_lookup_elem(&now, &zero);
+	if (!number || !*number)
+		return;
+	index = *number;
+	times = bpf_map_lookup_elem(&seen, &index);
+	if (!times)
+		return;
+#ifdef ONCE
+	if (*times & OWN)
+		return;
+#endif
+	__sync_fetch_and_add(times, ONE);
+}
+
+SEC(KIND)
+int on_event(CONTEXT *ctx)
+{
+	if (COUNTS(ctx))
+		note();
+	return RETURNS;
+}

@@ -1,0 +1,175 @@
+//! What makes one event of each attach type.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::symlink as link;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::stage::{Event, Stage};
+
+const V4: &str = "127.0.0.1:0";
+const V6: &str = "[::1]:0";
+
+pub fn rename(_: &Stage) -> Event {
+    Box::new(|| {
+        let name = OpenOptions::new().write(true).open("/proc/thread-self/comm");
+        name.and_then(|mut name| name.write_all(b"renamed")).expect("a new name");
+    })
+}
+
+pub fn seek(_: &Stage) -> Event {
+    let mut file = File::open("/dev/null").expect("/dev/null");
+    Box::new(move || assert_eq!(file.seek(SeekFrom::Start(7)).expect("a seek"), 0))
+}
+
+pub fn symlink(_: &Stage) -> Event {
+    let folder = tempfile::tempdir().expect("a folder");
+    let next = AtomicU64::new(0);
+    Box::new(move || {
+        let name = next.fetch_add(1, Ordering::Relaxed).to_string();
+        link("nowhere", folder.path().join(name)).expect("a symbolic link");
+    })
+}
+
+/// Memory that nobody has touched yet, and of which only the allocator's own word is written.
+pub fn fault(_: &Stage) -> Event {
+    Box::new(|| drop(std::hint::black_box(vec![0_u8; 8 << 20])))
+}
+
+/// Reads what an iterator's link gives.
+pub fn read_link(stage: &Stage) -> Event {
+    let pin = stage.link.clone();
+    Box::new(move || drop(fs::read(&pin).expect("the iterator's link")))
+}
+
+pub fn packet(_: &Stage) -> Event {
+    datagram(V4)
+}
+
+pub fn packet6(_: &Stage) -> Event {
+    datagram(V6)
+}
+
+/// From one socket to another, which reads it.
+fn datagram(address: &str) -> Event {
+    let (from, to) = (udp(address), udp(address));
+    let at = to.local_addr().expect("an address");
+    Box::new(move || {
+        from.send_to(b"one", at).expect("a packet");
+        to.recv_from(&mut [0; 8]).expect("the packet");
+    })
+}
+
+fn udp(address: &str) -> UdpSocket {
+    UdpSocket::bind(address).expect("a socket")
+}
+
+pub fn bind4(_: &Stage) -> Event {
+    Box::new(|| drop(udp(V4)))
+}
+
+pub fn bind6(_: &Stage) -> Event {
+    Box::new(|| drop(udp(V6)))
+}
+
+pub fn connect4(_: &Stage) -> Event {
+    connected(V4, "127.0.0.1:9")
+}
+
+pub fn connect6(_: &Stage) -> Event {
+    connected(V6, "[::1]:9")
+}
+
+fn connected(own: &str, to: &'static str) -> Event {
+    let socket = udp(own);
+    Box::new(move || socket.connect(to).expect("a peer"))
+}
+
+pub fn names4(_: &Stage) -> Event {
+    names(V4, "127.0.0.1:9")
+}
+
+pub fn names6(_: &Stage) -> Event {
+    names(V6, "[::1]:9")
+}
+
+/// Asks for the addresses at both ends, once each.
+fn names(own: &str, to: &str) -> Event {
+    let socket = udp(own);
+    socket.connect(to).expect("a peer");
+    Box::new(move || {
+        socket.peer_addr().expect("its peer's address");
+        socket.local_addr().expect("its own address");
+    })
+}
+
+fn socket_file() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    (folder, path)
+}
+
+pub fn connect_unix(_: &Stage) -> Event {
+    let (folder, path) = socket_file();
+    let listener = UnixListener::bind(&path).expect("a listener");
+    Box::new(move || {
+        let _folder = &folder;
+        let stream = UnixStream::connect(&path).expect("a connection");
+        drop((stream, listener.accept().expect("its other end")));
+    })
+}
+
+pub fn datagram_unix(_: &Stage) -> Event {
+    let (folder, path) = socket_file();
+    let to = UnixDatagram::bind(&path).expect("a socket");
+    let from = UnixDatagram::bind(path.with_extension("from")).expect("a socket");
+    Box::new(move || {
+        let _folder = &folder;
+        from.send_to(b"one", &path).expect("a datagram");
+        to.recv_from(&mut [0; 8]).expect("the datagram");
+    })
+}
+
+pub fn names_unix(_: &Stage) -> Event {
+    let (folder, path) = socket_file();
+    let listener = UnixListener::bind(&path).expect("a listener");
+    let stream = UnixStream::connect(&path).expect("a connection");
+    Box::new(move || {
+        let _folder = &folder;
+        stream.peer_addr().expect("its peer's address");
+        listener.local_addr().expect("its own address"); // the other end has none
+    })
+}
+
+/// Reads an option of a socket and sets one.
+pub fn options(_: &Stage) -> Event {
+    let socket = udp(V4);
+    Box::new(move || {
+        socket.broadcast().expect("an option");
+        socket.set_broadcast(true).expect("an option");
+    })
+}
+
+/// One read(2): what reads to the end reads twice.
+pub fn sysctl(_: &Stage) -> Event {
+    Box::new(|| {
+        let mut file = File::open("/proc/sys/kernel/ostype").expect("a sysctl");
+        assert!(file.read(&mut [0; 64]).expect("its value") > 0);
+    })
+}
+
+pub fn open_null(_: &Stage) -> Event {
+    Box::new(|| drop(File::open("/dev/null").expect("/dev/null")))
+}
+
+pub fn connect_tcp(_: &Stage) -> Event {
+    let listener = TcpListener::bind(V4).expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    Box::new(move || {
+        let stream = TcpStream::connect(address).expect("a connection");
+        drop((stream, listener.accept().expect("its other end")));
+    })
+}

@@ -1,0 +1,279 @@
+//! Every attach type: a real event reaches a program of ours, what happens when two services share the hook, and what an upgrade
+//! is worth under events that never stop. Each prints a row of `docs/reference/attach-types.md`.
+
+mod kinds;
+mod make;
+mod stage;
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use skep_runtime::Runtime;
+use skep_spec::chain;
+
+pub use kinds::KINDS;
+use kinds::Kind;
+use stage::{Event, Stage, Watch};
+
+use crate::equal::{equal, text};
+use crate::events::PAUSE;
+use crate::objects::Objects;
+use crate::place::{Job, Place};
+use crate::tests::Outcome;
+
+/// Events of each kind before anything else happens.
+const EVENTS: u64 = 50;
+/// How many more between the steps of an upgrade and its way back.
+const BETWEEN: u64 = 20;
+/// Numbers that the maps hold.
+const MOST: u64 = 60_000;
+
+/// All of them, or those that are named.
+pub fn types(objects: &Objects) -> Outcome {
+    let known = fs::read_to_string("/proc/kallsyms").map_err(text)?;
+    let has = |symbol: &str| {
+        symbol.is_empty()
+            || known.lines().any(|line| line.split_ascii_whitespace().nth(2) == Some(symbol))
+    };
+    let (mut failed, mut attached) = (Vec::new(), 0);
+    for kind in KINDS.iter().filter(|kind| is_asked(kind.name)) {
+        // Each has a thread of its own, which may change its network namespace.
+        let done = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| one(objects, kind, has(kind.symbol)));
+            thread.join().unwrap_or_else(|_| Err("it panicked".to_owned()))
+        });
+        match done {
+            Ok(row) => {
+                attached += u64::from(row.attaches);
+                println!("row attach-types {} | {} | {}", kind.name, kernel()?, row.text);
+            }
+            Err(why) => failed.push(format!("{}: {why}", kind.name)),
+        }
+    }
+    match failed.is_empty() {
+        true => Ok(format!("{attached} types of {} attach here", KINDS.len())),
+        false => Err(failed.join("\n    ")),
+    }
+}
+
+/// `SKEP_ATTACH_TYPES=xdp,tcx/ingress` names some, for who works on them.
+fn is_asked(name: &str) -> bool {
+    std::env::var("SKEP_ATTACH_TYPES")
+        .map_or(true, |list| list.split(',').any(|asked| asked == name))
+}
+
+/// The kernel's series.
+fn kernel() -> Result<String, String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").map_err(text)?;
+    let mut parts = release.trim().split(['.', '-']);
+    let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let guest = if is_guest() { "" } else { ", this machine" };
+    Ok(format!("{major}.{minor}{guest}"))
+}
+
+/// Guests have what stock kernels have; other machines may lack more.
+fn is_guest() -> bool {
+    Path::new("/guest").exists()
+}
+
+struct Row {
+    attaches: bool,
+    /// Its cells.
+    text: String,
+}
+
+impl Row {
+    fn lacks(why: &str) -> Self {
+        Self { attaches: false, text: format!("no: {} | - | -", cell(why)) }
+    }
+}
+
+/// Text that a table takes.
+fn cell(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "/");
+    line.chars().take(240).collect()
+}
+
+fn one(objects: &Objects, kind: &Kind, must: bool) -> Result<Row, String> {
+    if kind.place == stage::Where::Rps && !is_guest() {
+        return Ok(Row::lacks("tested in guests only, whose loopback is their own"));
+    }
+    let mut stage = Stage::new(kind)?;
+    let place = stage.place(objects, kind)?;
+    stage.link = Stage::link_of(&place);
+    let (job, mut runtime) = place.opened()?;
+    if let Err(error) = runtime.install(&job.package(1)?, &job.install()) {
+        equal("pins", place.pins(), Vec::new())?;
+        let why = chain(&error);
+        return if must && is_guest() { Err(why) } else { Ok(Row::lacks(&why)) };
+    }
+    let watch = Watch::new(&place)?;
+    let mut event = (kind.make)(&stage);
+    if !watch.one(1, &mut event) {
+        remove(runtime, &place)?;
+        return match kind.section.starts_with("lsm") && !asks_bpf() {
+            true => Ok(Row {
+                attaches: true,
+                ..Row::lacks("it attaches, and this kernel does not ask BPF: lsm= lacks bpf")
+            }),
+            false => Err("its event was not seen".to_owned()),
+        };
+    }
+    let mut next = seen_once(&watch, &mut event, 2)?;
+    drop(runtime);
+    // The next process, so to speak, takes it over.
+    let (mut runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
+    equal("adopted", recovery.adopted.len(), 1)?;
+    next = seen_once(&watch, &mut event, next)?;
+    let shared = share(objects, kind, &stage, (&watch, &mut event, &mut next))?;
+    let (mut event, upgrade) = upgrade(&mut runtime, &job, &watch, event, next)?;
+    remove(runtime, &place)?;
+    let last = MOST + 1;
+    if !kind.section.starts_with("iter") {
+        equal("seen after it was removed", watch.one(last, &mut event), false)?;
+    }
+    Ok(Row { attaches: true, text: format!("{} seen | {shared} | {upgrade}", EVENTS * 2) })
+}
+
+fn remove(mut runtime: Runtime, place: &Place) -> Result<(), String> {
+    runtime.remove(&Job::service()).map_err(text)?;
+    equal("pins", place.pins(), Vec::new())
+}
+
+/// Whether this kernel asks BPF about permissions.
+fn asks_bpf() -> bool {
+    let list = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    list.trim().split(',').any(|name| name == "bpf")
+}
+
+/// Makes so many events from number `first` on, each of which must be seen once; gives the next number.
+fn seen_once(watch: &Watch, event: &mut Event, first: u64) -> Result<u64, String> {
+    for number in first..first + EVENTS {
+        watch.one(number, event);
+        let [old, new] = watch.by_version(number);
+        equal(&format!("event {number} is seen"), old + new, 1)?;
+    }
+    Ok(first + EVENTS)
+}
+
+/// What comes of the event when a second service is on the same hook.
+fn share(
+    objects: &Objects,
+    kind: &Kind,
+    stage: &Stage,
+    (watch, event, next): (&Watch, &mut Event, &mut u64),
+) -> Result<String, String> {
+    // Netfilter runs programs by their priorities, of which two must not be the same.
+    let target = stage.target.clone().map(|target| match target.starts_with("netfilter:") {
+        true => target + "/1",
+        false => target,
+    });
+    let place = Place::new(objects, &kind.set(), target)?;
+    let (job, mut runtime) = place.opened()?;
+    if let Err(error) = runtime.install(&job.package(1)?, &job.install()) {
+        equal("pins", place.pins(), Vec::new())?;
+        return Ok(format!("one at a time ({})", cell(&last(&chain(&error)))));
+    }
+    let second = Watch::new(&place)?;
+    let number = *next;
+    *next += 1;
+    second.announce(number);
+    watch.one(number, event);
+    let deadline = Instant::now() + Duration::from_millis(500);
+    while second.by_version(number) == [0, 0] && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    let saw = [watch, &second].map(|watch| watch.by_version(number)[0] > 0);
+    remove(runtime, &place)?;
+    Ok(match saw {
+        [true, true] => "each runs".to_owned(),
+        [true, false] if kind.section.starts_with("iter") => {
+            "each has readers of its own".to_owned()
+        }
+        [true, false] => "only the first runs".to_owned(),
+        [false, true] => "only the last runs".to_owned(),
+        [false, false] => return Err("neither of two services saw an event".to_owned()),
+    })
+}
+
+/// The last cause of an error.
+fn last(chain: &str) -> String {
+    chain.rsplit(": ").next().unwrap_or(chain).to_owned()
+}
+
+/// An upgrade and the way back while events are made: what became of each.
+fn upgrade(
+    runtime: &mut Runtime,
+    job: &Job,
+    watch: &Watch,
+    mut event: Event,
+    first: u64,
+) -> Result<(Event, String), String> {
+    let (stop, made) = (AtomicBool::new(false), AtomicU64::new(first));
+    let (event, done) = std::thread::scope(|scope| {
+        let generator = scope.spawn(|| {
+            let mut number = first;
+            while !stop.load(Ordering::Acquire) && number < MOST {
+                watch.one(number, &mut event);
+                number += 1;
+                made.store(number, Ordering::Release);
+                std::thread::sleep(PAUSE); // the numbers must last
+            }
+            event
+        });
+        let done = there_and_back(runtime, job, &made);
+        stop.store(true, Ordering::Release);
+        (generator.join(), done)
+    });
+    let event = event.map_err(|_| "what makes the events ended".to_owned())?;
+    let Some(mechanism) = done? else {
+        let refused =
+            "refused: the kernel can't replace the program; remove and install".to_owned();
+        return Ok((event, refused));
+    };
+    let end = made.load(Ordering::Acquire);
+    let counts: Vec<[u64; 2]> = (first..end).map(|number| watch.by_version(number)).collect();
+    let lost = counts.iter().filter(|[old, new]| old + new == 0).count();
+    let doubled = counts.iter().filter(|[old, new]| old + new > 1).count();
+    let by = |version: usize| counts.iter().map(|counts| counts[version]).sum::<u64>();
+    equal("a version saw nothing", by(0) == 0 || by(1) == 0, false)?;
+    let said = format!("{} events, {lost} lost, {doubled} doubled, by {mechanism}", counts.len());
+    match (lost, doubled) {
+        (0, 0) => Ok((event, format!("exact: {said}"))),
+        _ => Err(said),
+    }
+}
+
+/// The mechanism; none where the upgrade is refused.
+fn there_and_back(
+    runtime: &mut Runtime,
+    job: &Job,
+    made: &AtomicU64,
+) -> Result<Option<String>, String> {
+    let more = || {
+        let (goal, deadline) =
+            (made.load(Ordering::Acquire) + BETWEEN, Instant::now() + Duration::from_secs(60));
+        while made.load(Ordering::Acquire) < goal {
+            if Instant::now() > deadline {
+                return Err(format!("no {BETWEEN} events were made in 60 s"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    };
+    more()?;
+    match runtime.upgrade(&job.package(2)?, &job.install()) {
+        Ok(_) => {}
+        Err(error) if chain(&error).contains("can't replace the program") => return Ok(None),
+        Err(error) => return Err(chain(&error)),
+    }
+    more()?;
+    let detail = runtime.rollback(&Job::service()).map_err(|error| chain(&error))?;
+    more()?;
+    drop(detail);
+    let hooks = runtime.service(&Job::service()).map_err(text)?.hooks;
+    let hook = hooks.first().ok_or("it has no hook")?;
+    Ok(Some(hook.mechanism.to_string()))
+}

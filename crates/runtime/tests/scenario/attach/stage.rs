@@ -1,0 +1,124 @@
+//! Where the events of an attach type happen, and what counts them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use skep_kernel::maps::MappedU64s;
+use skep_kernel::netns;
+use skep_runtime::pins::Pins;
+
+use super::kinds::Kind;
+use crate::equal::text;
+use crate::objects::Objects;
+use crate::own_cgroup::OwnCgroup;
+use crate::place::{Job, Place};
+
+/// Makes one event.
+pub type Event = Box<dyn FnMut() + Send>;
+/// Makes what makes events.
+pub type Make = fn(&Stage) -> Event;
+
+/// What a kind needs to be tested without touching anything of the machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    Here,
+    /// In a network namespace.
+    Netns,
+    /// In a network namespace and a cgroup.
+    Cgroup,
+    /// On the loopback of a guest, whose packets are given to CPUs by their hash.
+    Rps,
+}
+
+/// A kind's own surroundings; they go with it.
+pub struct Stage {
+    pub target: Option<String>,
+    /// The pin of the first service's link.
+    pub link: PathBuf,
+    _cgroup: Option<OwnCgroup>,
+}
+
+/// Which CPUs may be given packets of the loopback.
+const RPS: &str = "/sys/class/net/lo/queues/rx-0/rps_cpus";
+
+impl Stage {
+    /// For the calling thread, whose network namespace may become another one.
+    pub fn new(kind: &Kind) -> Result<Self, String> {
+        let mut cgroup = None;
+        match kind.place {
+            Where::Here => {}
+            Where::Rps => fs::write(RPS, "1").map_err(text)?,
+            Where::Netns | Where::Cgroup => {
+                netns::enter_new().and_then(|()| netns::up("lo")).map_err(text)?;
+            }
+        }
+        if kind.place == Where::Cgroup {
+            cgroup = Some(OwnCgroup::enter().map_err(text)?);
+        }
+        let me = std::env::current_exe().map_err(text)?;
+        let folder = cgroup.as_ref().map(|cgroup| cgroup.folder().display().to_string());
+        let target = kind.target.replace("{me}", &me.display().to_string());
+        let target = target.replace("{cgroup}", &folder.unwrap_or_default());
+        let target = Some(target).filter(|target| !target.is_empty());
+        Ok(Self { target, link: PathBuf::new(), _cgroup: cgroup })
+    }
+
+    /// A node of its own, with the kind's packages.
+    pub fn place(&self, objects: &Objects, kind: &Kind) -> Result<Place, String> {
+        Place::new(objects, &kind.set(), self.target.clone())
+    }
+
+    pub fn link_of(place: &Place) -> PathBuf {
+        Pins::new(&place.dirs().bpffs, &Job::service()).link("on_event")
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = fs::metadata("/guest").and_then(|_| fs::write(RPS, "0"));
+    }
+}
+
+/// The maps of a service's program.
+pub struct Watch {
+    now: MappedU64s,
+    seen: MappedU64s,
+}
+
+/// How long an event may take to be seen.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+impl Watch {
+    pub fn new(place: &Place) -> Result<Self, String> {
+        let map = |name: &str| place.map(name, 1)?.mmap().map_err(text);
+        Ok(Self { now: map("now")?, seen: map("seen")? })
+    }
+
+    /// What makes an event and gives it a number here.
+    pub fn announce(&self, number: u64) {
+        self.now.store(0, number);
+    }
+
+    /// How often each version saw it.
+    pub fn by_version(&self, number: u64) -> [u64; 2] {
+        let word = self.seen.load(usize::try_from(number).unwrap_or_default());
+        [word & 0xffff_ffff, word >> 32]
+    }
+
+    fn is_seen(&self, number: u64) -> bool {
+        self.by_version(number) != [0, 0]
+    }
+
+    /// Makes event `number`, and waits a while for it to be seen; says if it was.
+    pub fn one(&self, number: u64, event: &mut Event) -> bool {
+        self.announce(number);
+        event();
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_seen(number) && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        self.announce(0);
+        self.is_seen(number)
+    }
+}
