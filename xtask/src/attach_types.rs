@@ -20,7 +20,7 @@ runtime's and the kernel's words. What has no row, no test covers yet.
 
 ";
 
-/// Runs the test here and in guests, with options of theirs.
+/// Runs the test here and in guests, with options of theirs; `--from FILE…` takes the rows that such a run printed.
 pub fn run(options: &[&str]) -> Result<()> {
     let by: [(&str, Asked); 3] = [
         ("This machine", ("uname", &["-srm"])),
@@ -29,6 +29,9 @@ pub fn run(options: &[&str]) -> Result<()> {
     ];
     let columns = ["Attach type on Linux", "Events", "Shared", "Upgrade"];
     let mut page = Page::open(PAGE, HEAD, &by, &columns)?;
+    if let ["--from", logs @ ..] = options {
+        return logs.iter().try_for_each(|log| from(&mut page, log));
+    }
     let mut guests = guests::command_of("scenario")?;
     guests.args(["--ask", "attach_types"]).args(options);
     let mut passed = true;
@@ -39,6 +42,12 @@ pub fn run(options: &[&str]) -> Result<()> {
     passed &= keep(&mut page, &mut guests)?;
     ensure!(passed, "not everything passed: {PAGE} has what did");
     Ok(())
+}
+
+/// Keeps the rows that a run of this commit left in a file.
+fn from(page: &mut Page, log: &str) -> Result<()> {
+    let text = std::fs::read_to_string(log).with_context(|| format!("read {log}"))?;
+    text.lines().filter_map(row).try_for_each(|(thing, rest)| page.keep(&thing, rest))
 }
 
 /// Runs a command and keeps the rows that it prints; says whether it passed.

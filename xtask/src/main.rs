@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const HELP: &str = "cargo xtask arrows | sysroot | test | proof | attach-types [--only SERIES] | guests [--all] [--only SERIES] | fuzz [TARGET...]";
+const HELP: &str = "cargo xtask arrows | sysroot | test | proof | attach-types [--only SERIES | --from FILE...] | guests [--all] [--only SERIES] | fuzz [TARGET...]";
 
 fn main() -> ExitCode {
     match run() {

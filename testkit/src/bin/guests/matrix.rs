@@ -18,7 +18,7 @@ use crate::list::Entry;
 const MODULES: [&str; 5] = ["veth", "dummy", "sch_ingress", "cls_bpf", "act_bpf"];
 /// A guest's time: emulated, two at a time, and perhaps on a busy machine.
 const LIMIT: Duration = Duration::from_secs(600);
-/// The same where all is asked for.
+/// The same where all is asked for, or what nobody waits for.
 const LIMIT_OF_ALL: Duration = Duration::from_secs(3600);
 /// Guests at a time.
 const AT_A_TIME: usize = 2;
@@ -66,8 +66,8 @@ pub enum Asked {
 }
 
 impl Asked {
-    fn whole(&self) -> bool {
-        matches!(self, Self::All(_))
+    fn is_named(&self) -> bool {
+        matches!(self, Self::Named { .. })
     }
 
     /// The arguments of each guest of a program, and what tells it from the others.
@@ -285,7 +285,7 @@ impl Matrix {
             cpus: job.shape.cpus,
             memory: 1024,
             append: job.shape.append.to_owned(),
-            limit: if self.asked.whole() { LIMIT_OF_ALL } else { LIMIT },
+            limit: if self.asked.is_named() { LIMIT } else { LIMIT_OF_ALL },
             console: console.to_owned(),
         };
         Ok(guest.boot()?)

@@ -93,9 +93,10 @@ pub const KINDS: &[Kind] = &[
     task("fexit", "fexit/null_lseek", "", make::seek).needs(FTRACE),
     task("fmod_ret", "fmod_ret/security_inode_symlink", "", make::symlink).needs(FTRACE),
     task("lsm", "lsm/inode_symlink", "", make::symlink).needs(FTRACE),
-    task("lsm.s", "lsm.s/inode_symlink", "", make::symlink).needs(FTRACE),
+    task("lsm.s", "lsm.s/inode_symlink", "", make::symlink).needs("bpf_ima_file_hash"),
     task("perf_event (software)", "perf_event", "perf_event:page-faults/1", make::fault)
-        .with(&["BY_PID", "ONCE"]),
+        .with(&["BY_PID", "ONCE"])
+        .needs("bpf_get_attach_cookie_pe"), // as old as links of perf events
     task("iter", "iter/task", "", make::read_link).with(&["ONCE"]),
     net("xdp", 2, "xdp/lo"),
     net("xdp.frags", 2, "xdp.frags/lo").needs("bpf_xdp_get_buff_len"),
