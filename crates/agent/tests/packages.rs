@@ -13,9 +13,9 @@ use skep_agent::packages::Shelf;
 use skep_api::PackageSource;
 use skep_oci::{apart, signatures};
 use skep_spec::media;
-use skep_trust::SecretKey;
 use skep_trust::key::KeyKind;
 use skep_trust::rotation::Keys;
+use skep_trust::{Origin, SecretKey};
 use support::{DockerRegistry, Fixture};
 
 fn shelf(fixture: &Fixture) -> Shelf {
@@ -140,4 +140,29 @@ fn keys_beside_a_package_in_a_registry_are_followed() {
         fs::read_to_string(fixture.path("state/keys/acme.keys")).unwrap().lines().count(),
         3
     );
+}
+
+#[test]
+fn a_rule_that_asks_for_attestations_is_held() {
+    let ([a, b], _) = rotated();
+    let fixture = signed("1.0.0", &a);
+    trusts(&fixture, &a, "attestations = [\"sbom\"]\n");
+    let attest = |key: &SecretKey| {
+        let bundle = fixture.sign(key, media::PREDICATE_SBOM);
+        signatures::attach(&fixture.store, fixture.index, &bundle).unwrap();
+    };
+    let let_in = |allow_unsigned| {
+        let path = fixture.store.root().to_owned();
+        let wanted = PackageSource::Layout { path, package: None };
+        shelf(&fixture).admit(&wanted, allow_unsigned).map_err(|error| error.text())
+    };
+    let none = "asks for an attestation of the kind 'sbom' by one of its keys";
+    assert!(let_in(false).unwrap_err().contains(none));
+    attest(&b);
+    assert!(let_in(false).unwrap_err().contains(none));
+    // Who lets it in all the same has it marked as unsigned.
+    assert_eq!(*let_in(true).unwrap().origin(), Origin::Unsigned);
+    attest(&a);
+    assert!(matches!(let_in(false).unwrap().origin(), Origin::Signed { .. }));
+    shelf(&fixture).check_again(&fixture.index).unwrap();
 }
