@@ -16,7 +16,7 @@ each kernel of `tests/kernels.toml` (two processors, `lsm=yama,bpf`), and writes
 service; *seen* is how many real events it saw, each once, half of them after the next start of the runtime took it over. A second service on the same hook says how it is *shared*.
 Then the service was upgraded and rolled back while events went on: *exact* means that each was seen by exactly one version, by what means: a *stub* ([decision 2](../decisions/0002-stub.md)), an
 *update* of the link, a filter's *replace*; *refused* that the runtime says before it touches anything that it cannot promise that there. A row that begins with *no* has the reason in the
-runtime's and the kernel's words. What has no row, no test covers yet.
+runtime's and the kernel's words. What has no row, no test covers yet, or its last run failed.
 
 ";
 
@@ -47,7 +47,12 @@ pub fn run(options: &[&str]) -> Result<()> {
 /// Keeps the rows that a run of this commit left in a file.
 fn from(page: &mut Page, log: &str) -> Result<()> {
     let text = std::fs::read_to_string(log).with_context(|| format!("read {log}"))?;
-    text.lines().filter_map(row).try_for_each(|(thing, rest)| page.keep(&thing, rest))
+    text.lines().filter_map(row).try_for_each(|(thing, rest)| keep_row(page, &thing, rest))
+}
+
+/// What failed has no row any more.
+fn keep_row(page: &mut Page, thing: &str, rest: &str) -> Result<()> {
+    if rest == "failed" { page.forget(thing) } else { page.keep(thing, rest) }
 }
 
 /// Runs a command and keeps the rows that it prints; says whether it passed.
@@ -58,7 +63,7 @@ fn keep(page: &mut Page, command: &mut Command) -> Result<bool> {
         let line = line?;
         println!("{line}");
         if let Some((thing, rest)) = row(&line) {
-            page.keep(&thing, rest)?;
+            keep_row(page, &thing, rest)?;
         }
     }
     Ok(child.wait()?.success())
@@ -80,6 +85,8 @@ mod tests {
         let line = "row attach-types xdp | 6.1 | 200 seen | one at a time | exact";
         let seen = "200 seen | one at a time | exact";
         assert_eq!(row(line), Some(("xdp on 6.1".to_owned(), seen)));
+        let failed = row("row attach-types xdp | 6.1 | failed");
+        assert_eq!(failed, Some(("xdp on 6.1".to_owned(), "failed")));
         assert_eq!(row("test attach_types ... ok"), None);
     }
 }
