@@ -19,10 +19,10 @@ use crate::row::{Row, median};
 const PAIRS: usize = 11;
 const MIB: usize = 1 << 20;
 
-/// Pull and verify against `oras cp -r`; bundle and unbundle.
+/// Pack and sign; pull and verify against `oras cp -r`; bundle and unbundle.
 pub fn measure(place: &Place) -> Result<Vec<Row>> {
     let registry = Registry::start(place)?;
-    let mut rows = Vec::new();
+    let mut rows = vec![packed(place)?];
     for (name, object, count) in [("1 MiB", MIB, 1), ("8 x 4 MiB", 4 * MIB, 8)] {
         let layout = place.work(&format!("layout of {name}"));
         package(&layout, object, count)?;
@@ -42,6 +42,39 @@ pub fn measure(place: &Place) -> Result<Vec<Row>> {
     }
     rows.extend(bundled(place)?);
     Ok(rows)
+}
+
+/// What `skep.toml` says of an object of 1 MB that is built already.
+const MEGABYTE: &str = r#"spec = "1.0"
+[package]
+name = "bench/megabyte"
+version = "1.0.0"
+license = "MIT"
+[object.megabyte]
+file = { x86_64 = "megabyte.o" }
+[permissions]
+hooks = ["tracepoint"]
+map-memory = "2MiB"
+"#;
+
+/// Exec to exit of `skep pack` and `skep sign` together, into a layout that is not there yet.
+fn packed(place: &Place) -> Result<Row> {
+    let (project, key) = (place.work("megabyte"), place.work("megabyte-key"));
+    std::fs::create_dir(&project)?;
+    std::fs::write(project.join("skep.toml"), MEGABYTE)?;
+    std::fs::copy(place.object("megabyte")?, project.join("megabyte.o"))?;
+    run(skep(place).args(["key", "new", "-o"]).arg(&key))?;
+    let layout = project.join("layout");
+    let mut samples = Vec::new();
+    for _ in 0..21 {
+        let clock = Instant::now();
+        run(skep(place).arg("pack").arg(&project).arg("-o").arg(&layout))?;
+        run(skep(place).arg("sign").arg("--key").arg(key.with_extension("key")).arg(&layout))?;
+        samples.push(clock.elapsed().as_secs_f64() * 1e3);
+        std::fs::remove_dir_all(&layout)?;
+    }
+    let row = Row::figure("pack and sign a package of an object of 1 MB, ms", median(&samples));
+    Ok(row.goal("≤ 30 ms", |row| row.ours.is_some_and(|took| took <= 30.0)))
 }
 
 /// A package for two architectures with `count` objects for each.

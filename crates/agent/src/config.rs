@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use serde::Deserialize;
+use skep_oci::registry::Settings;
 use skep_oci::regular;
 use skep_spec::PackageRef;
 
@@ -57,6 +58,9 @@ pub struct Config {
     pub plain_http: Vec<String>,
     /// docker's `config.json` with the node's registry credentials.
     pub credentials: Option<PathBuf>,
+    /// What `registries.toml` beside it says of registries.
+    #[serde(skip)]
+    pub registries: Settings,
 }
 
 impl Config {
@@ -83,6 +87,7 @@ impl Config {
                 format!("{path} names credentials in {credentials}, which can't be read")
             })?;
         }
+        config.registries = Settings::read(&args.config_dir.join("registries.toml"))?;
         Ok(config)
     }
 }

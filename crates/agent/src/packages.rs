@@ -158,8 +158,9 @@ impl Shelf {
             .clone()
             .map_or(Credentials::Anonymous, Credentials::DockerConfig);
         let plain_http = self.config.plain_http.contains(&host);
-        let registry =
-            Registry::of(&reference, Options { credentials, plain_http, ..Options::default() })?;
+        let settings = self.config.registries.clone();
+        let options = Options { credentials, plain_http, settings, ..Options::default() };
+        let registry = Registry::of(&reference, options)?;
         let network = Handle::current();
         let explained = |error| self.explained(error, &host);
         if self.follows(&reference)? {

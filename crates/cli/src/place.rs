@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use skep_oci::archive::{self, BundleError};
-use skep_oci::registry::{Carried, Options, Registry};
+use skep_oci::registry::{Carried, Options, Registry, Settings};
 use skep_oci::{Credentials, RegistryError, Store, StoreError};
 use skep_spec::{Digest, PackageRef};
 
@@ -101,7 +101,7 @@ pub fn within(to: &str, name: &PackageRef) -> Result<PackageRef> {
 /// # Errors
 /// No HTTP client can be made.
 pub fn registry(reference: &PackageRef, transport: Transport, config: &Config) -> Result<Registry> {
-    Registry::of(reference, options(transport, config)).map_err(failed)
+    Registry::of(reference, docker_options(transport, config)?).map_err(failed)
 }
 
 /// The registry at `host[:port]`, with docker's credentials.
@@ -109,14 +109,23 @@ pub fn registry(reference: &PackageRef, transport: Transport, config: &Config) -
 /// # Errors
 /// No HTTP client can be made.
 pub fn registry_at(host: &str, transport: Transport, config: &Config) -> Result<Registry> {
-    Registry::new(host, options(transport, config)).map_err(failed)
+    Registry::new(host, docker_options(transport, config)?).map_err(failed)
 }
 
-fn options(transport: Transport, config: &Config) -> Options {
+fn docker_options(transport: Transport, config: &Config) -> Result<Options> {
     let file = config.docker_config.as_ref().map(|folder| folder.join("config.json"));
     let credentials = file.map_or(Credentials::Anonymous, Credentials::DockerConfig);
+    options(credentials, transport, config)
+}
+
+/// How registries are spoken to.
+///
+/// # Errors
+/// `registries.toml` has a mistake.
+pub fn options(credentials: Credentials, transport: Transport, config: &Config) -> Result<Options> {
+    let settings = Settings::read(&config.config_dir.join("registries.toml")).map_err(misnamed)?;
     let Transport { plain_http } = transport;
-    Options { credentials, plain_http, ..Options::default() }
+    Ok(Options { credentials, plain_http, settings, ..Options::default() })
 }
 
 /// Asks a registry.

@@ -120,6 +120,121 @@ fn a_pull_that_verifies_lists_nothing_that_is_refused() {
 }
 
 /// Who watches a terminal sees how far it is; in files, logs and programs nothing of it is.
+/// A credential helper keeps what is typed at a login, and gives it to each command.
+#[test]
+fn a_credential_helper_is_asked_as_docker_asks_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let helper = "#!/bin/sh\ncd \"$(dirname \"$0\")\"\ncase $1 in\nstore) cat > kept ;;\n\
+        get) cat kept 2>/dev/null || { echo credentials not found in native keychain; exit 1; } ;;\n\
+        erase) rm kept ;;\nesac\n";
+    let path = folder.join("docker-credential-ours");
+    std::fs::write(&path, helper).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let server = Server::new(|head, stream| {
+        let challenge = "WWW-Authenticate: Basic realm=\"x\"\r\n";
+        let bytes = match head.contains("authorization: Basic bWU6c2VjcmV0\r\n") {
+            true => answer("200 OK", "", br#"{"tags":["1.0.0"]}"#),
+            false => answer("401 x", challenge, b"{}"),
+        };
+        drop(stream.write_all(&bytes));
+    });
+    std::fs::create_dir(folder.join(".docker")).unwrap();
+    let helpers = format!(r#"{{"credHelpers":{{"{}":"ours"}}}}"#, server.host);
+    std::fs::write(folder.join(".docker/config.json"), &helpers).unwrap();
+    let typed = |args: &[&str]| {
+        let mut command = skep(folder);
+        command.env("PATH", format!("{}:/usr/bin:/bin", folder.display())).args(args);
+        command
+    };
+    let tags = ["tags", &format!("{}/acme/exec", server.host)];
+    refused(&mut typed(&tags), 1, "wants to know who asks (401)");
+    std::fs::write(folder.join("password"), "secret").unwrap();
+    let mut login = typed(&["login", &server.host, "--username", "me", "--password-stdin"]);
+    let login =
+        login.stdin(std::fs::File::open(folder.join("password")).unwrap()).output().unwrap();
+    assert!(login.status.success(), "{}", String::from_utf8_lossy(&login.stderr));
+    assert_eq!(run(&mut typed(&tags)), "1.0.0\n");
+    let config = std::fs::read_to_string(folder.join(".docker/config.json")).unwrap();
+    assert_eq!(config, helpers, "the secret is the helper's alone");
+    run(&mut typed(&["logout", &server.host]));
+    refused(&mut typed(&tags), 1, "wants to know who asks (401)");
+}
+
+/// A registry without the referrers API that has a layout, and gives large blobs to their middle only, till a part is asked for.
+fn half_of(layout: &Path) -> Server {
+    let store = skep_oci::Store::open(layout).unwrap();
+    let (_, index) = store.packages().unwrap().remove(0);
+    Server::new(move |head, stream| {
+        let last = head.split(' ').nth(1).unwrap().rsplit('/').next().unwrap();
+        let digest = if last == "1.0.0" { Some(index) } else { last.parse().ok() };
+        let found = digest.filter(|_| !head.contains("/referrers/"));
+        let found = found.and_then(|digest| store.read(&digest, 1 << 20).unwrap());
+        let Some(bytes) = found.or_else(|| listed(&store, last)) else {
+            return drop(stream.write_all(&answer("404 Not Found", "", b"{}")));
+        };
+        let range = head.to_lowercase();
+        let from = range.split_once("range: bytes=").map(|(_, rest)| rest.split('-').next());
+        match from {
+            Some(from) => {
+                let from: usize = from.unwrap().parse().unwrap();
+                let range =
+                    format!("Content-Range: bytes {from}-{}/{}\r\n", bytes.len() - 1, bytes.len());
+                drop(stream.write_all(&answer("206 Partial", &range, &bytes[from..])));
+            }
+            None if bytes.len() < 64 * 1024 => {
+                drop(stream.write_all(&answer("200 OK", "", &bytes)))
+            }
+            None => {
+                let whole = answer("200 OK", "", &bytes);
+                let _ = stream.write_all(&whole[..whole.len() - bytes.len() + 40_000]);
+                while stream.read(&mut [0; 64]).is_ok_and(|n| n > 0) {}
+            }
+        }
+    })
+}
+
+/// What a fallback tag lists.
+fn listed(store: &skep_oci::Store, tag: &str) -> Option<Vec<u8>> {
+    use skep_spec::oci::{ImageManifest, Index};
+    let subject = tag.strip_prefix("sha256-")?;
+    let entries = store.index().unwrap().manifests.into_iter().filter(|entry| {
+        let manifest = ImageManifest::parse(&store.require(&entry.digest, 1 << 20).unwrap());
+        manifest.ok().and_then(|one| one.subject).is_some_and(|one| one.digest.hex() == subject)
+    });
+    Some(Index::new(entries.collect(), Default::default()).to_bytes())
+}
+
+#[test]
+fn a_pull_that_verifies_and_is_killed_goes_on() {
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    run(skep(folder).args(["key", "new", "-o", "key"]));
+    run(skep(folder).args(["sign", "--key", "key.key", "layout"]));
+    let server = half_of(&folder.join("layout"));
+    let reference = format!("{}/acme/exec:1.0.0", server.host);
+    let pull = ["pull", "--key", "key.pub", &reference, "-o", "pulled"];
+    let mut child = skep(folder).args(pull).spawn().unwrap();
+    let parts = || -> Vec<u64> {
+        let entries = std::fs::read_dir(folder.join("pulled/blobs/sha256")).into_iter().flatten();
+        let parts = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(".part-"));
+        parts.map(|part| part.metadata().map_or(0, |data| data.len())).collect()
+    };
+    wait::until("the middle of both layers", || parts() == [40_000, 40_000]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    refused(skep(folder).args(["verify", "--key", "key.pub", "pulled"]), 2, "holds no package");
+    let before = server.requests();
+    let text = run(skep(folder).args(pull));
+    assert!(text.contains("checked: signatures, name and version"), "{text}");
+    let heads = server.heads.lock().unwrap()[before..].join("").to_lowercase();
+    assert_eq!(heads.matches("range: bytes=40000-\r\n").count(), 2, "{heads}");
+    assert_eq!(blobs(&folder.join("pulled")), blobs(&folder.join("layout")));
+    run(skep(folder).args(["verify", "--key", "key.pub", "pulled"]));
+}
+
 #[test]
 fn how_far_a_pull_is_shows_on_a_terminal_only() {
     let (registry, fixture) = (DockerRegistry::start(), Fixture::new("1.0.0"));
@@ -412,6 +527,47 @@ fn what_is_wrong_with_a_certificate_is_said_and_a_ca_of_ones_own_counts() {
         tags.env("HTTPS_PROXY", format!("http://{}", tunnel_to(registry.host.clone())));
         refused(tags.args(["tags", "registry.test/acme/exec"]), 1, words);
     }
+}
+
+/// `registries.toml` names a CA, a client certificate and mirrors; a proxy comes from the environment.
+#[test]
+fn a_registry_that_asks_for_a_certificate_is_shown_one_to_pull_and_to_push() {
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    let signed =
+        ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"];
+    certificate(folder, "ca", "ca.test", &[]);
+    certificate(folder, "server", "registry.test", &signed);
+    certificate(folder, "node", "node.test", &signed);
+    certificate(folder, "stranger", "stranger.test", &[]);
+    let file = |name: &str| folder.join(name);
+    let registry =
+        DockerRegistry::start_tls_for(&file("server.pem"), &file("server.key"), &file("ca.pem"));
+    let proxy = format!("http://{}", tunnel_to(registry.host.clone()));
+    let typed = |args: &[&str]| {
+        let mut command = skep(folder);
+        command.env("HTTPS_PROXY", &proxy).args(args);
+        command
+    };
+    let say = |keys: &str| {
+        let text = format!("[registry.\"registry.test\"]\n{keys}\n");
+        std::fs::write(file("registries.toml"), text).unwrap();
+    };
+    let push = ["push", "layout", "registry.test/acme/exec:1.0.0"];
+    refused(&mut typed(&push), 1, "nobody whom this machine trusts has issued it");
+    say("ca = \"ca.pem\"");
+    refused(&mut typed(&push), 1, "ertificate");
+    say("ca = \"ca.pem\"\nclient-cert = \"stranger.pem\"\nclient-key = \"stranger.key\"");
+    refused(&mut typed(&push), 1, "ertificate");
+    say("ca = \"ca.pem\"\nclient-cert = \"node.pem\"\nclient-key = \"node.key\"");
+    run(&mut typed(&push));
+    run(&mut typed(&["pull", "registry.test/acme/exec:1.0.0", "-o", "pulled"]));
+    assert_eq!(support::blobs(&file("pulled")), support::blobs(&file("layout")));
+    let mut around = typed(&push);
+    around.env("NO_PROXY", "registry.test");
+    refused(&mut around, 1, "no connection to registry.test: ");
+    say("certificate = \"node.pem\"");
+    refused(&mut typed(&push), 2, "registries.toml has a mistake");
 }
 
 /// The CAs of this machine count also where a registry without TLS sends on to a server with it.

@@ -191,13 +191,23 @@ async fn a_tag_whose_bytes_are_not_those_of_its_own_digest_is_altered() {
     assert!(error.is_altered(), "{error}");
     let said = server.said(&error);
     let (announced, found) = (Digest::of(b"other"), Digest::of(b"{}"));
-    let words = format!(
-        "REGISTRY says that it sends {announced} and sends other bytes, whose digest is {found}; nothing was kept"
-    );
+    let words = format!("REGISTRY sends what has the digest {found}, and calls it {announced} (");
     assert!(said.contains(&words), "{said}");
     for digest in [Digest::of(b"{}").to_string(), "sha512:00".to_owned(), "nothing".to_owned()] {
         assert_eq!(announcing(digest).resolve().await.unwrap(), Digest::of(b"{}"));
     }
+}
+
+/// What is asked for by its digest is that, or is not, whatever the answer calls it.
+#[tokio::test]
+async fn what_fits_its_digest_counts_whatever_it_is_called() {
+    let header = format!("Docker-Content-Digest: {}\r\n", Digest::of(b"other"));
+    let server = Server::saying(answer("200 OK", &header, b"{}"));
+    let asked = |digest: Digest| server.reference().at(digest);
+    let registry = server.registry();
+    assert_eq!(registry.index(&asked(Digest::of(b"{}"))).await.unwrap(), b"{}");
+    let error = registry.index(&asked(Digest::of(b"other"))).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Digest { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -441,7 +451,7 @@ async fn pushes_end_as_typed_errors_too() {
         ("403", post("403 x", "")),
         ("500", post("500 x", "")),
         ("no Location", post("202 x", "")),
-        ("a broken Location", post("202 x", "Location: ht!tp//\r\n")),
+        ("a broken Location", post("202 x", "Location: http://[\r\n")),
         ("hangs", hangs),
     ];
     let mut texts = Vec::new();
@@ -553,5 +563,47 @@ async fn an_upload_that_passes_is_tried_again() {
         assert_eq!(gave_up, failures == 3, "{error}");
         let heads = server.heads.lock().unwrap();
         assert_eq!(heads.iter().filter(|head| head.starts_with("PUT")).count(), 3);
+    }
+}
+
+/// An upload may go on at another server, who is not told who sends; and a redirect of one is followed.
+#[tokio::test]
+async fn uploads_go_elsewhere_without_credentials() {
+    let elsewhere = Server::new(|head, stream| {
+        read_body(head, stream);
+        drop(stream.write_all(&answer("201 Created", "", b"")));
+    });
+    for status in ["202 Accepted", "307 x"] {
+        let (to, before) = (elsewhere.host.clone(), elsewhere.requests());
+        let server = Server::new(move |head, stream| {
+            read_body(head, stream);
+            let method = head.split(' ').next().unwrap();
+            let sent_on = match status {
+                "307 x" => method == "PUT",
+                _ => method == "POST",
+            };
+            let bytes = if !head.contains("authorization: Basic") {
+                answer("401 x", "WWW-Authenticate: Basic realm=\"x\"\r\n", b"")
+            } else if sent_on {
+                answer(status, &format!("Location: http://{to}/there\r\n"), b"")
+            } else {
+                match method {
+                    "POST" => answer("202 Accepted", "Location: /v2/here\r\n", b""),
+                    "PUT" => answer("201 Created", "", b""),
+                    "GET" => answer("200 OK", "", b"{}"),
+                    _ => answer("404 x", "", b""),
+                }
+            };
+            drop(stream.write_all(&bytes));
+        });
+        let (registry, reference) = (server.registry_with(secret()), server.reference());
+        let put = registry.put_channel(&reference, &Channel::stable(), &[]).await;
+        assert!(matches!(put, Err(RegistryError::Overwritten { .. })), "{status}: {put:?}");
+        assert!(elsewhere.requests() > before, "{status}");
+    }
+    let heads = elsewhere.heads.lock().unwrap();
+    for head in heads.iter() {
+        assert!(head.starts_with("PUT /there"), "{head}");
+        assert!(!head.to_lowercase().contains("authorization"), "{head}");
     }
 }

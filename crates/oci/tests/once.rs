@@ -103,6 +103,59 @@ async fn nothing_is_asked_for_twice() {
     assert_eq!(paths.len() - api, 1 + 2 * 3 + 2 + 3 + 3 + 2, "{paths:?}");
 }
 
+/// As `skep pull --verify` does it: what was looked at is what is listed.
+#[tokio::test]
+async fn what_was_looked_at_is_brought_and_not_asked_for_again() {
+    let fixture = Fixture::new("1.0.0");
+    let bundle = fixture.sign_well(&SecretKey::generate(KeyKind::Ed25519).unwrap());
+    for api in ["404 Not Found", "200 OK"] {
+        let server = match api {
+            "200 OK" => with_api(&fixture),
+            _ => serving(&fixture, api),
+        };
+        let (registry, reference) = (server.registry(), server.reference());
+        let into = Store::create(&fixture.path(&api[..3])).unwrap();
+        let index = registry.resolve(&reference).await.unwrap();
+        let looked = registry.bundles(&reference, index).await.unwrap();
+        assert_eq!(looked, std::slice::from_ref(&bundle));
+        let brought = registry.bring(&reference, index, &into).await.unwrap();
+        assert_eq!(brought.list().unwrap().signatures, 1);
+        assert_eq!(blobs(into.root()), blobs(fixture.store.root()));
+        let progress = registry.progress();
+        assert_eq!(progress.done(), progress.expected(), "{api}");
+        let heads = server.heads.lock().unwrap();
+        let mut paths: Vec<&str> = heads.iter().filter_map(|head| head.split(' ').nth(1)).collect();
+        paths.sort_unstable();
+        let before = paths.len();
+        paths.dedup();
+        assert_eq!(paths.len(), before, "{api}: {heads:?}");
+    }
+}
+
+/// The same with the referrers API.
+fn with_api(fixture: &Fixture) -> Server {
+    let (store, index) = (fixture.store.clone(), fixture.index);
+    Server::new(move |head, stream| {
+        let path = head.split(' ').nth(1).unwrap();
+        let last = path.rsplit('/').next().unwrap();
+        let digest = if last == "1.0.0" { Ok(index) } else { last.parse::<Digest>() };
+        let Ok(digest) = digest else { return };
+        let bytes = match path.contains("/referrers/") {
+            true => {
+                let refers = |entry: &Descriptor| {
+                    let manifest = store.require(&entry.digest, 1 << 20).unwrap();
+                    let manifest = ImageManifest::parse(&manifest).ok();
+                    manifest.and_then(|one| one.subject).is_some_and(|one| one.digest == digest)
+                };
+                let listed = store.index().unwrap().manifests.into_iter().filter(refers).collect();
+                Index::new(listed, BTreeMap::new()).to_bytes()
+            }
+            false => store.require(&digest, 1 << 20).unwrap(),
+        };
+        let _ = stream.write_all(&answer("200 OK", "", &bytes));
+    })
+}
+
 #[tokio::test]
 async fn a_package_whose_referrers_do_not_come_is_not_listed() {
     let fixture = Fixture::new("1.0.0");

@@ -124,7 +124,7 @@ impl Move {
         let issued = SystemTime::now();
         let expires = moment(&self.expires, issued)?;
         let keys = self.by.keys(&self.key, config)?;
-        let registry = place::registry(&reference, self.transport, config)?;
+        let registry = place::registry(&reference, self.transport, config)?.without_mirrors();
         let (channel, sequence) = (&self.channel, self.sequence);
         let moving = Moving {
             registry: &registry,
@@ -262,7 +262,7 @@ impl Sign {
                 .hint("give [registry/]publisher/name@channel"));
         };
         let key = self.key.key(config)?;
-        let registry = place::registry(&reference, self.transport, config)?;
+        let registry = place::registry(&reference, self.transport, config)?.without_mirrors();
         let mut bundles = channel::bundles(&registry, &reference, &name)?;
         let Some(newest) = bundles.iter().max_by_key(|bundle| sequence(bundle)) else {
             return Err(Error::new(Kind::Failed, format!("{reference} has no pointer to sign"))

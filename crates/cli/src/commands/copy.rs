@@ -61,7 +61,7 @@ impl Copy {
         let found = whole(place, *transport, output, config)?;
         let (reference, digest) = place::package(&found.store, choice.package.as_ref())?;
         let to = PackageRef { version: to.version.or(reference.version), ..to };
-        let registry = place::registry(&to, *transport, config)?;
+        let registry = place::registry(&to, *transport, config)?.without_mirrors();
         let what = format!("Pushing {to}");
         let push = registry.push(&found.store, digest, &to);
         let pushed = place::ask(shown(output, registry.progress(), &what, push))?;

@@ -5,13 +5,14 @@ use std::io::{IsTerminal as _, Read as _};
 use clap::Args;
 use serde::Serialize;
 use skep_oci::Credentials;
-use skep_oci::registry::{Login as Kept, Options, Registry};
+use skep_oci::registry::{Login as Kept, Registry};
 
 use crate::config::Config;
 use crate::error::{Error, Result, failed};
 use crate::options::Transport;
 use crate::output::Output;
 use crate::passing::interruptible;
+use crate::place;
 
 /// Longest password that is read, in bytes.
 const PASSWORD_MAX: u64 = 64 * 1024;
@@ -62,8 +63,7 @@ impl Login {
         let password = password(&host, self.password_stdin)?;
         let credentials =
             Credentials::Basic { user: self.username.clone(), password: password.clone() };
-        let Transport { plain_http } = self.transport;
-        let options = Options { credentials, plain_http, ..Options::default() };
+        let options = place::options(credentials, self.transport, config)?;
         let checked = interruptible(async {
             let registry = Registry::new(&host, options).map_err(failed)?;
             registry.check_login().await.map_err(failed)

@@ -163,6 +163,7 @@ impl Auth {
             method: Method::GET,
             accept: "application/json",
             authorization: basic.as_deref(),
+            content: None,
             body: Body::AtMost(TOKEN_MAX),
             time: http.limits().document,
         };
@@ -199,6 +200,7 @@ async fn ping(
         method: Method::GET,
         accept: "",
         authorization,
+        content: None,
         body: Body::AtMost(TOKEN_MAX),
         time: http.limits().document,
     };
@@ -244,4 +246,33 @@ fn token_url(
 struct Token {
     token: Option<String>,
     access_token: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::clients::Tls;
+    use super::super::http::TimeLimits;
+    use super::*;
+
+    #[test]
+    fn a_password_goes_to_no_token_server_without_tls() {
+        for (plain, realm, goes) in [
+            (false, "https://tokens.test/get?a=b", true),
+            (false, "http://tokens.test/get", false),
+            (false, "file:///etc/passwd", false),
+            (false, "tokens", false),
+            (true, "http://tokens.test/get", true),
+            (true, "ftp://tokens.test/get", false),
+        ] {
+            let (limits, tls) = (TimeLimits::default(), Tls::default());
+            let http = Http::new("hub.test", plain, limits, tls, Arc::default()).unwrap();
+            let scope = Some(("acme/exec", Access::Pull));
+            let url = token_url(&http, "pull", realm, "hub & more", scope);
+            assert_eq!(url.is_ok(), goes, "{realm}");
+            let query = "service=hub+%26+more&scope=repository%3Aacme%2Fexec%3Apull";
+            assert!(url.iter().all(|url| url.as_str().ends_with(query)), "{url:?}");
+        }
+    }
 }

@@ -46,7 +46,6 @@ impl Pull<'_> {
             kept: Vec::new(),
             came: BTreeSet::new(),
             listed: Vec::new(),
-            has_api: true,
         };
         let mut carried = Carried::default();
         for subject in subjects.iter().map(|subject| subject.digest) {
@@ -72,8 +71,6 @@ struct Carry<'a> {
     /// What came, so that nothing comes twice: referrers share their bundle.
     came: BTreeSet<Digest>,
     listed: Vec<Descriptor>,
-    /// Not, once it said that it has none.
-    has_api: bool,
 }
 
 /// What became of a manifest that a list names.
@@ -104,15 +101,12 @@ impl Carry<'_> {
     }
 
     /// What is said to refer to a subject.
-    async fn candidates(&mut self, subject: Digest) -> Result<Vec<Descriptor>, RegistryError> {
+    async fn candidates(&self, subject: Digest) -> Result<Vec<Descriptor>, RegistryError> {
         let Pull { registry, repository, .. } = self.pull;
-        if self.has_api
-            && let Some(listed) = registry.referrers(self.action, repository, subject).await?
-        {
-            return Ok(listed);
+        match registry.listed(&subject) {
+            Some(listed) => Ok(listed),
+            None => registry.candidates(self.action, repository, subject).await,
         }
-        self.has_api = false;
-        Ok(registry.fallback(self.action, repository, subject).await?.manifests)
     }
 
     async fn take(&mut self, entry: &Descriptor, subject: Digest) -> Result<Taken, RegistryError> {
@@ -139,6 +133,15 @@ impl Carry<'_> {
         registry.progress().expect(blobs.iter().map(|blob| blob.size).sum());
         for blob in blobs {
             let Descriptor { digest, size, .. } = blob;
+            if let Some(bytes) = registry.document(digest).filter(|came| came.len() as u64 == *size)
+            {
+                if self.came.insert(*digest) {
+                    self.keep(bytes).await?; // its bytes were counted as they came
+                } else {
+                    registry.progress().advance(*size);
+                }
+                continue;
+            }
             if self.came.contains(digest) || store.holds(blob) {
                 registry.progress().advance(*size);
                 continue;

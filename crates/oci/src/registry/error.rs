@@ -164,7 +164,7 @@ pub enum RegistryError {
     },
     /// Other bytes than the answer itself says.
     #[error(
-        "cannot {action}: {registry} says that it sends {announced} and sends other bytes, whose digest is {found}; nothing was kept: the package was altered on the way or in the registry"
+        "cannot {action}: {registry} sends what has the digest {found}, and calls it {announced} (Docker-Content-Digest); nothing was kept: it was altered on the way, or the registry is wrong about it: ask for @sha256:DIGEST by what you know from elsewhere, and tell whoever runs it"
     )]
     NotAsAnnounced {
         /// What was being done, on what.
@@ -282,6 +282,11 @@ impl RegistryError {
             Self::Length { expected, found, .. } => found < expected,
             _ => false,
         }
+    }
+
+    /// Whether nothing was said, by whatever was asked.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self, Self::Hangs { .. }) || self.is_passing()
     }
 
     /// Whether trying again soon may help.

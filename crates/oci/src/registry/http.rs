@@ -1,16 +1,17 @@
 //! Requests whose every answer is capped: bytes, time, redirects, and where credentials go.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, LOCATION, RANGE,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LOCATION, RANGE,
 };
 use reqwest::{Method, StatusCode, Url};
-use skep_spec::chain;
 use tokio::time::Instant;
 
+use super::clients::{Clients, Tls, of_certificate, server};
 use super::error::RegistryError;
 use super::progress::Progress;
 use super::tries::Tries;
@@ -68,28 +69,27 @@ impl TimeLimits {
 /// An HTTP client for one registry, without credentials of its own.
 #[derive(Clone)]
 pub(super) struct Http {
-    client: reqwest::Client,
-    /// Trusts this machine's CAs. They take longer to read than a small package takes to come, so a registry without TLS has
-    /// it only once it redirects to a server that speaks TLS.
-    secure: Arc<OnceLock<reqwest::Client>>,
+    clients: Arc<Clients>,
     registry: String,
     plain: bool,
     limits: TimeLimits,
     progress: Arc<Progress>,
 }
 
-/// A request that changes nothing on the other side.
+/// A request.
 pub(super) struct Get<'a> {
     /// What is being done, on what: for errors.
     pub action: &'a str,
     /// Where.
     pub url: Url,
-    /// `GET` or `HEAD`.
+    /// `GET` or `HEAD`; with something to send `POST` or `PUT`.
     pub method: Method,
     /// Media types, or empty.
     pub accept: &'a str,
     /// The `Authorization` header, sent to the first host only.
     pub authorization: Option<&'a str>,
+    /// What is sent, and its media type.
+    pub content: Option<(&'a str, Bytes)>,
     /// Most bytes of the body.
     pub body: Body,
     /// For the whole request.
@@ -117,11 +117,13 @@ impl Http {
         registry: &str,
         plain: bool,
         limits: TimeLimits,
+        tls: Tls,
+        progress: Arc<Progress>,
     ) -> Result<Self, RegistryError> {
-        let client = client(registry, &limits, !plain)?;
-        let progress = Arc::default();
-        let (registry, secure) = (registry.to_owned(), Arc::default());
-        Ok(Self { client, secure, registry, plain, limits, progress })
+        let clients = Arc::new(Clients::new(registry, limits, tls));
+        let http = Self { clients, registry: registry.to_owned(), plain, limits, progress };
+        http.clients.at(&http.url("/")?, false)?; // whatever is wrong with it is said at once
+        Ok(http)
     }
 
     pub(super) fn limits(&self) -> &TimeLimits {
@@ -132,7 +134,7 @@ impl Http {
         Tries::new(self.limits.back_off)
     }
 
-    pub(super) fn progress(&self) -> &Progress {
+    pub(super) fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
 
@@ -198,15 +200,11 @@ impl Http {
         }
     }
 
-    fn client(&self, url: &Url) -> Result<&reqwest::Client, RegistryError> {
-        if !self.plain || url.scheme() != "https" {
-            return Ok(&self.client);
-        }
-        if let Some(client) = self.secure.get() {
-            return Ok(client);
-        }
-        let client = client(&self.registry, &self.limits, true)?;
-        Ok(self.secure.get_or_init(|| client))
+    /// Sends a request once, what it sends with it; 401 and 404 come back as answers.
+    pub(super) async fn send(&self, get: &Get<'_>) -> Result<Answer, RegistryError> {
+        let mut received = Received::default();
+        let answer = tokio::time::timeout(get.time, self.follow(get, &mut received)).await;
+        answer.unwrap_or_else(|_| Err(self.hangs(get.action, get.time)))
     }
 
     async fn follow(
@@ -217,7 +215,11 @@ impl Http {
         let mut url = get.url.clone();
         for hop in 0..=REDIRECTS_MAX {
             let authorization = get.authorization.filter(|_| hop == 0);
-            let mut request = self.client(&url)?.request(get.method.clone(), url.clone());
+            let client = self.clients.at(&url, get.content.is_some())?;
+            let mut request = client.request(get.method.clone(), url.clone());
+            if let Some((media_type, content)) = &get.content {
+                request = request.header(CONTENT_TYPE, *media_type).body(content.clone());
+            }
             if !get.accept.is_empty() {
                 request = request.header(ACCEPT, get.accept);
             }
@@ -228,7 +230,12 @@ impl Http {
                 request = request.header(RANGE, format!("bytes={}-", received.len()));
             }
             let answer = request.send().await.map_err(|e| self.failed(get.action, &e))?;
-            if !answer.status().is_redirection() || !answer.headers().contains_key(LOCATION) {
+            let leads_on = match get.content {
+                None => answer.status().is_redirection(),
+                // The others mean another method.
+                Some(_) => matches!(answer.status().as_u16(), 307 | 308),
+            };
+            if !leads_on || !answer.headers().contains_key(LOCATION) {
                 return self.read(get, answer, received).await;
             }
             url = self.next_hop(get.action, &url, answer.headers())?;
@@ -241,12 +248,17 @@ impl Http {
         let url = from.join(location);
         let url =
             url.map_err(|e| self.misbehaves(action, format!("a redirect to nowhere: {e}")))?;
+        self.is_safe(action, "a redirect to", url)
+    }
+
+    /// Where a registry without TLS, and no other, may send us without TLS.
+    pub(super) fn is_safe(&self, action: &str, what: &str, url: Url) -> Result<Url, RegistryError> {
         match (url.scheme(), self.plain) {
             ("https", _) | ("http", true) => Ok(url),
-            (scheme, _) => Err(self.misbehaves(
-                action,
-                format!("a redirect to {}:, which is not https", scheme.escape_debug()),
-            )),
+            (scheme, _) => {
+                let why = format!("{what} {}:, which is not https", scheme.escape_debug());
+                Err(self.misbehaves(action, why))
+            }
         }
     }
 
@@ -411,40 +423,6 @@ impl Http {
     }
 }
 
-fn client(
-    registry: &str,
-    limits: &TimeLimits,
-    trusting: bool,
-) -> Result<reqwest::Client, RegistryError> {
-    let builder = reqwest::Client::builder()
-        .user_agent(concat!("skep/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(limits.connect)
-        .read_timeout(limits.idle)
-        // Followed by hand: each hop is checked and goes without credentials.
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false);
-    let builder = if trusting { builder } else { builder.tls_certs_only([]) };
-    builder.build().map_err(|e| RegistryError::Client { registry: registry.into(), why: chain(&e) })
-}
-
-/// The server that an address names: `host[:port]`.
-fn server(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// What rustls says of a certificate, in words where it gives only a name.
-fn of_certificate(why: &str) -> String {
-    match why {
-        "UnknownIssuer" => "nobody whom this machine trusts has issued it".to_owned(),
-        why if why.contains("CaUsedAsEndEntity") => {
-            "it is a CA's own, which a server may not show: give the server one that the CA issued"
-                .to_owned()
-        }
-        why => why.to_owned(),
-    }
-}
-
 fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {
     error.source().map_or(error, innermost)
 }
@@ -470,6 +448,21 @@ fn what_it_says(body: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_registry_without_tls_may_send_us_where_there_is_none() {
+        for (plain, url, safe) in [
+            (false, "https://elsewhere.test/", true),
+            (false, "http://hub.test/", false),
+            (true, "http://elsewhere.test/", true),
+            (true, "file:///etc/passwd", false),
+        ] {
+            let (limits, tls) = (TimeLimits::default(), Tls::default());
+            let http = Http::new("hub.test", plain, limits, tls, Arc::default()).unwrap();
+            let sent = http.is_safe("push", "an upload goes on at", url.parse().unwrap());
+            assert_eq!(sent.is_ok(), safe, "{url}");
+        }
+    }
 
     #[test]
     fn a_small_blob_is_not_waited_for_as_a_large_one() {

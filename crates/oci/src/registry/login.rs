@@ -130,6 +130,11 @@ impl Login {
             .map_err(|e| failed(e.to_string()))?;
         let sent = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
         let status = child.wait().map_err(|e| failed(e.to_string()))?;
+        // One that needs nothing of it may have ended before it was asked: its status counts.
+        let sent = sent.or_else(|error| match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(error),
+        });
         sent.map_err(|e| failed(e.to_string()))?;
         if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
     }

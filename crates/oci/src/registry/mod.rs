@@ -1,25 +1,28 @@
 //! A client for OCI registries (distribution-spec 1.1) that no registry can make do more than was asked.
 //!
-//! Every answer that is read is read here, within limits of bytes and time; `oci-client` only pushes
-//! (`docs/decisions/0006`). Nothing that comes from a registry is trusted: digests are checked, signatures are
+//! Every request is made and every answer read here, within limits of bytes and time (`docs/decisions/0006`). Nothing that comes from a registry is trusted: digests are checked, signatures are
 //! `skep-trust`'s matter.
 
 mod auth;
 mod carry;
 pub mod challenge;
+mod clients;
 mod credentials;
 mod error;
 mod http;
 mod login;
+mod looked;
+mod mirrors;
 mod progress;
 mod pull;
 mod push;
 mod referrers;
+mod settings;
 mod tagged;
 mod tags;
 mod tries;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use reqwest::{Method, StatusCode};
 use skep_spec::oci::MAX_DOCUMENT;
@@ -31,11 +34,14 @@ pub use self::credentials::Credentials;
 pub use self::error::RegistryError;
 pub use self::http::TimeLimits;
 use self::http::{Answer, Body, Get, Http};
+use self::looked::Looked;
+use self::mirrors::{By, Mirror};
 
 pub use self::login::{Login, LoginError};
 pub use self::progress::Progress;
 pub use self::pull::{Brought, Part};
 pub use self::push::Pushed;
+pub use self::settings::{Settings, SettingsError};
 pub use self::tags::Tags;
 use crate::store::Received;
 
@@ -51,14 +57,16 @@ pub struct Options {
     pub plain_http: bool,
     /// How long it may take.
     pub time: TimeLimits,
+    /// What is said of this registry and others.
+    pub settings: Settings,
 }
 
 /// A registry.
 pub struct Registry {
     http: Http,
-    auth: Auth,
-    /// The last index that was looked up: what is pulled after a look need not come again.
-    looked_up: Mutex<Option<(Digest, Vec<u8>)>>,
+    auth: Arc<Auth>,
+    mirrors: Vec<Mirror>,
+    looked: Mutex<Looked>,
 }
 
 /// A read of one repository, before credentials.
@@ -69,6 +77,7 @@ struct Read<'a> {
     accept: &'a str,
     body: Body,
     method: Method,
+    by: By,
 }
 
 impl Registry {
@@ -89,9 +98,36 @@ impl Registry {
     /// # Errors
     /// When no HTTP client can be made for it.
     pub fn new(registry: &str, options: Options) -> Result<Self, RegistryError> {
-        let plain = options.plain_http || is_loopback(registry);
-        let http = Http::new(registry, plain, options.time)?;
-        Ok(Self { http, auth: Auth::new(options.credentials), looked_up: Mutex::default() })
+        let progress = Arc::default();
+        let of = |mirror: &String| Mirror::of(mirror, &options, &progress);
+        let host = options.settings.of(registry);
+        let mirrors = host.mirrors.iter().map(of).collect::<Result<_, _>>()?;
+        let registry = Self::alone(registry, &options, options.credentials.clone(), &progress)?;
+        Ok(Self { mirrors, ..registry })
+    }
+
+    /// One whose mirrors are asked nothing.
+    fn alone(
+        registry: &str,
+        options: &Options,
+        credentials: Credentials,
+        progress: &Arc<Progress>,
+    ) -> Result<Self, RegistryError> {
+        let host = options.settings.of(registry);
+        let plain = options.plain_http || host.plain_http || is_loopback(registry);
+        let tls = options.settings.tls(&host);
+        let registry = registry.to_owned();
+        let tls = tls.map_err(|why| RegistryError::Client { registry: registry.clone(), why })?;
+        let http = Http::new(&registry, plain, options.time, tls, progress.clone())?;
+        let auth = Arc::new(Auth::new(credentials));
+        Ok(Self { http, auth, mirrors: Vec::new(), looked: Mutex::default() })
+    }
+
+    /// The same, which asks nobody else: for whoever changes what is there.
+    #[must_use]
+    pub fn without_mirrors(&self) -> Self {
+        let (http, auth) = (self.http.clone(), self.auth.clone());
+        Self { http, auth, mirrors: Vec::new(), looked: Mutex::default() }
     }
 
     /// Its `host[:port]`.
@@ -121,14 +157,8 @@ impl Registry {
     pub async fn resolve(&self, reference: &PackageRef) -> Result<Digest, RegistryError> {
         let bytes = self.index(reference).await?;
         let digest = Digest::of(&bytes);
-        *self.looked_up.lock().unwrap_or_else(PoisonError::into_inner) = Some((digest, bytes));
+        self.looks_at(digest, bytes);
         Ok(digest)
-    }
-
-    /// The index that was looked up last, if it has this digest.
-    fn looked_up(&self, digest: &Digest) -> Option<Vec<u8>> {
-        let last = self.looked_up.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|(found, _)| found == digest).map(|(_, bytes)| bytes.clone())
     }
 
     /// The bytes of the index that a reference means. Nobody parsed them, let alone trusts them.
@@ -141,7 +171,9 @@ impl Registry {
         let version = reference.version.as_ref().filter(|_| reference.channel.is_none());
         let found = match (&reference.digest, version) {
             (Some(digest), _) => self.manifest_by_digest(&action, &repository, digest).await?,
-            (None, Some(version)) => self.manifest(&action, &repository, &version.tag()).await?,
+            (None, Some(version)) => {
+                self.manifest(&action, &repository, &version.tag(), By::Tag).await?
+            }
             (None, None) if reference.channel.is_some() => {
                 return Err(RegistryError::Channel(reference.to_string()));
             }
@@ -156,8 +188,10 @@ impl Registry {
         action: &str,
         repository: &str,
         tag_or_digest: &str,
+        by: By,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        self.manifest_as(action, repository, tag_or_digest, &[media::INDEX, media::MANIFEST]).await
+        let accept = [media::INDEX, media::MANIFEST];
+        self.manifest_by(action, repository, tag_or_digest, &accept, by).await
     }
 
     /// The same of one of these media types.
@@ -168,6 +202,21 @@ impl Registry {
         tag_or_digest: &str,
         accept: &[&str],
     ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let by = match tag_or_digest.parse::<Digest>() {
+            Ok(_) => By::Digest,
+            Err(_) => By::Tag,
+        };
+        self.manifest_by(action, repository, tag_or_digest, accept, by).await
+    }
+
+    async fn manifest_by(
+        &self,
+        action: &str,
+        repository: &str,
+        tag_or_digest: &str,
+        accept: &[&str],
+        by: By,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
         let accept = accept.join(", ");
         let answer = self.read(Read {
             action,
@@ -176,12 +225,16 @@ impl Registry {
             accept: &accept,
             body: Body::AtMost(MAX_DOCUMENT as u64),
             method: Method::GET,
+            by,
         });
         let answer = answer.await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        self.is_as_announced(action, &answer)?;
+        // What is asked for by its digest is held against that, whatever is said beside it.
+        if by != By::Digest {
+            self.is_as_announced(action, &answer)?;
+        }
         Ok(Some(answer.body))
     }
 
@@ -209,15 +262,39 @@ impl Registry {
         repository: &str,
         digest: &Digest,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let bytes = self.manifest(action, repository, &digest.to_string()).await?;
-        match bytes {
-            Some(bytes) => self.has_digest(action, digest, bytes).map(Some),
-            None => Ok(None),
+        let first = self.held_manifest(action, repository, digest).await;
+        if self.is_mirrors_fault(&first) {
+            return self.held_manifest(action, repository, digest).await;
         }
+        first
+    }
+
+    async fn held_manifest(
+        &self,
+        action: &str,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let came = self.manifest(action, repository, &digest.to_string(), By::Digest).await?;
+        came.map(|bytes| self.has_digest(action, digest, bytes)).transpose()
     }
 
     /// A blob of exactly `size` bytes whose bytes are what `digest` says.
     pub(crate) async fn blob(
+        &self,
+        action: &str,
+        repository: &str,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let first = self.held_blob(action, repository, digest, size).await;
+        if self.is_mirrors_fault(&first) {
+            return self.held_blob(action, repository, digest, size).await;
+        }
+        first
+    }
+
+    async fn held_blob(
         &self,
         action: &str,
         repository: &str,
@@ -250,6 +327,7 @@ impl Registry {
             accept: "",
             body: Body::Exactly(size),
             method: Method::GET,
+            by: By::Digest,
         };
         let answer = self.read_into(read, received).await?;
         Ok(answer.status != StatusCode::NOT_FOUND)
@@ -268,6 +346,7 @@ impl Registry {
             accept: "",
             body: Body::AtMost(0),
             method: Method::HEAD,
+            by: By::Digest,
         });
         Ok(answer.await?.status != StatusCode::NOT_FOUND)
     }
@@ -296,21 +375,22 @@ impl Registry {
         })
     }
 
-    async fn read_into(
+    /// The same of the registry itself.
+    async fn read_here(
         &self,
-        read: Read<'_>,
+        read: &Read<'_>,
         received: &mut Received,
     ) -> Result<Answer, RegistryError> {
         let known = self.auth.known(read.repository, Access::Push);
         let known = known.or_else(|| self.auth.known(read.repository, Access::Pull));
         let known = known.map(|known| known.header());
-        let first = self.read_as(&read, known, received).await?;
+        let first = self.read_as(read, known, received).await?;
         if first.status != StatusCode::UNAUTHORIZED {
             return Ok(first);
         }
         let (http, repository) = (&self.http, read.repository);
         let answer = self.auth.answer(http, repository, Access::Pull, read.action, &first).await?;
-        let second = self.read_as(&read, Some(answer.header()), received).await?;
+        let second = self.read_as(read, Some(answer.header()), received).await?;
         if second.status == StatusCode::UNAUTHORIZED {
             return Err(self.auth.refused(&self.http, read.action, &second.body));
         }
@@ -330,6 +410,7 @@ impl Registry {
             method: read.method.clone(),
             accept: read.accept,
             authorization: authorization.as_deref(),
+            content: None,
             body: read.body,
             time: match read.body {
                 Body::Exactly(size) => limits.for_blob(size),

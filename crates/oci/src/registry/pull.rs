@@ -312,25 +312,34 @@ impl<'a> Pull<'a> {
 
     /// Brings a blob, if it is not there; nothing to wait for if it is.
     async fn blob(&self, entry: &Descriptor) -> Result<Option<Kept>, RegistryError> {
-        let Descriptor { digest, size, .. } = *entry;
         let progress = self.registry.progress();
         if self.store.holds(entry) {
-            progress.advance(size);
+            progress.advance(entry.size);
             return Ok(None);
         }
+        let first = self.came(entry).await;
+        if self.registry.is_mirrors_fault(&first) {
+            progress.go_back(entry.size);
+            return self.came(entry).await.map(Some);
+        }
+        first.map(Some)
+    }
+
+    async fn came(&self, entry: &Descriptor) -> Result<Kept, RegistryError> {
+        let Descriptor { digest, size, .. } = *entry;
         let action = format!("{}: layer {}", self.action, digest.short());
         let mut received = match size >= LARGE {
             true => self.store.received(&digest, size, self.place().await)?,
             false => Received::default(),
         };
-        progress.advance(received.len());
+        self.registry.progress().advance(received.len());
         let came = self.registry.receive(&action, self.repository, &digest, size, &mut received);
         if !came.await? {
             return Err(self.registry.not_found(&action));
         }
         let whole = received.whole().await?;
         if whole.digest == digest {
-            return Ok(Some(self.keep(whole).await));
+            return Ok(self.keep(whole).await);
         }
         self.store.discard(&whole)?;
         let (registry, found) = (self.registry.host().to_owned(), whole.digest);

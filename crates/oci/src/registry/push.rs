@@ -2,27 +2,27 @@
 //! the tag finds everything.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
-use oci_client::secrets::RegistryAuth;
-use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::{Method, StatusCode, Url};
 use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
 use skep_spec::{Digest, PackageRef, chain, media};
 use skep_trust::admit::LAYER_MAX;
 
 use super::Registry;
-use super::auth::Authorization;
 use super::error::RegistryError;
+use super::http::{Answer, Body, Get};
 use super::referrers::fallback_tag;
 use crate::signatures::{
     EMPTY, artifact_type, is_bundle_of, referrer, referrers, subject_descriptors,
 };
 use crate::store::Store;
 
+/// What is said of a blob that is sent.
+const BLOB: &str = "application/octet-stream";
+/// Most bytes that are read of the answer to an upload.
+const ANSWER_MAX: u64 = 64 * 1024;
 /// How often the fallback tag is written until it keeps what was written: others may write it at the same time.
 const TAG_TRIES: usize = 8;
 
@@ -125,33 +125,16 @@ impl Registry {
         RegistryError::Layout { action: action.to_owned(), why: chain(error) }
     }
 
+    /// What pushes, and asks no mirror what is there.
     pub(super) async fn pusher<'a>(
-        &'a self,
+        &self,
         repository: &'a str,
         action: &'a str,
     ) -> Result<Pusher<'a>, RegistryError> {
-        let auth = match self.auth.before_push(&self.http, repository, action).await? {
-            None => RegistryAuth::Anonymous,
-            Some(Authorization::Basic(user, password)) => RegistryAuth::Basic(user, password),
-            Some(Authorization::Bearer(token)) => RegistryAuth::Bearer(token),
-        };
-        let plain = self.http.is_plain();
-        let limits = self.http.limits();
-        let config = ClientConfig {
-            protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
-            // One PUT for each blob. The other way falls back by a path that panics on a bad Location.
-            use_monolithic_push: true,
-            connect_timeout: Some(limits.connect),
-            read_timeout: Some(limits.idle),
-            user_agent: concat!("skep/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
-        };
-        let client = oci_client::Client::try_from(config).map_err(|e| RegistryError::Client {
-            registry: self.host().to_owned(),
-            why: e.to_string(),
-        })?;
-        client.store_auth_if_needed(self.host(), &auth).await;
-        Ok(Pusher { registry: self, client, repository, action })
+        let registry = self.without_mirrors();
+        let known = registry.auth.before_push(&registry.http, repository, action).await?;
+        let authorization = known.map(|known| known.header());
+        Ok(Pusher { registry, authorization, repository, action })
     }
 }
 
@@ -183,8 +166,8 @@ fn size(store: &Store, index: &Index) -> u64 {
 }
 
 pub(super) struct Pusher<'a> {
-    registry: &'a Registry,
-    client: oci_client::Client,
+    pub(super) registry: Registry,
+    authorization: Option<String>,
     repository: &'a str,
     action: &'a str,
 }
@@ -306,62 +289,66 @@ impl Pusher<'_> {
     }
 
     async fn upload_once(&self, upload: &Upload) -> Result<(), RegistryError> {
-        let limits = self.registry.http.limits();
+        let http = &self.registry.http;
         match upload {
             Upload::Blob { digest, bytes } => {
-                let size = bytes.len() as u64;
-                let digest = digest.to_string();
-                let body = stream::iter([Ok(bytes.clone())]);
-                let target = self.target("");
-                let sent = self.client.push_blob_stream(&target, body, &digest, Some(size));
-                self.within(limits.blob, sent).await
+                let start = format!("/v2/{}/blobs/uploads/", self.repository);
+                let begun = self.send(Method::POST, http.url(&start)?, BLOB, Bytes::new()).await?;
+                let mut place = self.place(&begun.headers)?;
+                place.query_pairs_mut().append_pair("digest", &digest.to_string());
+                self.send(Method::PUT, place, BLOB, bytes.clone()).await
             }
             Upload::Manifest { tag, media_type, bytes } => {
-                let media_type = reqwest::header::HeaderValue::from_static(media_type);
-                let target = self.target(tag);
-                let sent = self.client.push_manifest_raw(&target, bytes.clone(), media_type);
-                self.within(limits.document, sent).await
+                let place = http.url(&format!("/v2/{}/manifests/{tag}", self.repository))?;
+                self.send(Method::PUT, place, media_type, bytes.clone()).await
             }
         }
+        .map(drop)
     }
 
-    /// A digest goes in as a tag, which makes the same URL: by digest, oci-client panics where a registry sends no
-    /// Location.
-    fn target(&self, tag_or_digest: &str) -> oci_client::Reference {
-        oci_client::Reference::with_tag(
-            self.registry.host().to_owned(),
-            self.repository.to_owned(),
-            tag_or_digest.to_owned(),
-        )
+    /// Where an upload goes on: here or elsewhere, but never in the clear unless all of it is.
+    fn place(&self, headers: &HeaderMap) -> Result<Url, RegistryError> {
+        let http = &self.registry.http;
+        let place = headers.get(LOCATION).and_then(|place| place.to_str().ok());
+        let none =
+            || http.misbehaves(self.action, "it says not where an upload goes on".to_owned());
+        let place = http.url("/")?.join(place.ok_or_else(none)?);
+        let broken = |e| http.misbehaves(self.action, format!("an upload goes on nowhere: {e}"));
+        http.is_safe(self.action, "an upload goes on at", place.map_err(broken)?)
     }
 
-    async fn within<T>(
+    /// Sends something; only the registry itself is told who does.
+    async fn send(
         &self,
-        limit: Duration,
-        sent: impl Future<Output = Result<T, OciDistributionError>>,
-    ) -> Result<(), RegistryError> {
-        let hangs = |_| RegistryError::Hangs {
-            action: self.action.to_owned(),
-            registry: self.registry.host().to_owned(),
-            limit,
+        method: Method,
+        url: Url,
+        media_type: &str,
+        content: Bytes,
+    ) -> Result<Answer, RegistryError> {
+        let Registry { http, auth, .. } = &self.registry;
+        let is_own = url.origin() == http.url("/")?.origin();
+        let time = http.limits().for_blob(content.len() as u64);
+        let done = if method == Method::PUT { StatusCode::CREATED } else { StatusCode::ACCEPTED };
+        let get = Get {
+            action: self.action,
+            url,
+            method,
+            accept: "",
+            authorization: self.authorization.as_deref().filter(|_| is_own),
+            content: Some((media_type, content)),
+            body: Body::AtMost(ANSWER_MAX),
+            time,
         };
-        let sent = tokio::time::timeout(limit, sent).await.map_err(hangs)?;
-        sent.map(drop).map_err(|error| self.refused(error))
-    }
-
-    fn refused(&self, error: OciDistributionError) -> RegistryError {
-        let Registry { http, auth, .. } = self.registry;
-        let status = |code| StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
-        match error {
-            OciDistributionError::RequestError(error) => http.failed(self.action, &error),
-            OciDistributionError::ServerError { code: 401, message, .. } => {
-                auth.refused(http, self.action, message.as_bytes())
+        let answer = http.send(&get).await?;
+        match answer.status {
+            StatusCode::UNAUTHORIZED => Err(auth.refused(http, self.action, &answer.body)),
+            status if status == done => Ok(answer),
+            status if status.is_success() => {
+                let (status, done) = (status.as_u16(), done.as_u16());
+                let why = format!("it takes an upload with {status} instead of {done}");
+                Err(http.misbehaves(self.action, why))
             }
-            OciDistributionError::ServerError { code, message, .. } => {
-                http.refused(self.action, status(code), message.as_bytes())
-            }
-            OciDistributionError::UnauthorizedError { .. } => auth.refused(http, self.action, b""),
-            other => http.misbehaves(self.action, other.to_string().escape_debug().to_string()),
+            status => Err(http.refused(self.action, status, &answer.body)),
         }
     }
 }

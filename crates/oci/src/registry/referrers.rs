@@ -8,6 +8,7 @@ use skep_trust::bundle::BUNDLE_MAX;
 
 use super::error::RegistryError;
 use super::http::Body;
+use super::mirrors::By;
 use super::{Read, Registry};
 use crate::signatures::{REFERRERS_MAX, is_bundle_of};
 
@@ -32,6 +33,7 @@ impl Registry {
         let action = format!("look for signatures of {}", reference.at(subject));
         let repository = reference.repository();
         let listed = self.candidates(&action, &repository, subject).await?;
+        self.keep_list(subject, &listed);
         let mut bundles = Vec::new();
         let mut room = BUNDLES_TOTAL_MAX;
         for entry in listed.iter().filter(|entry| may_be_bundle(entry)).take(REFERRERS_MAX) {
@@ -49,10 +51,13 @@ impl Registry {
         repository: &str,
         subject: Digest,
     ) -> Result<Vec<Descriptor>, RegistryError> {
-        match self.referrers(action, repository, subject).await? {
-            Some(listed) => Ok(listed),
-            None => Ok(self.fallback(action, repository, subject).await?.manifests),
+        if !self.has_no_api()
+            && let Some(listed) = self.referrers(action, repository, subject).await?
+        {
+            return Ok(listed);
         }
+        self.says_no_api();
+        Ok(self.fallback(action, repository, subject).await?.manifests)
     }
 
     /// A manifest that a list names, if it is there and refers to `subject`: a list may name what is gone or is something
@@ -64,7 +69,10 @@ impl Registry {
         entry: &Descriptor,
         subject: Digest,
     ) -> Result<Option<(ImageManifest, Vec<u8>)>, RegistryError> {
-        let bytes = self.manifest_by_digest(action, repository, &entry.digest).await?;
+        let bytes = match self.document(&entry.digest) {
+            Some(bytes) => Some(bytes),
+            None => self.manifest_by_digest(action, repository, &entry.digest).await?,
+        };
         let parsed = bytes.and_then(|bytes| Some((ImageManifest::parse(&bytes).ok()?, bytes)));
         let refers = |manifest: &ImageManifest| {
             manifest.subject.as_ref().is_some_and(|found| found.digest == subject)
@@ -89,6 +97,7 @@ impl Registry {
                 accept: media::INDEX,
                 body: Body::AtMost(MAX_DOCUMENT as u64),
                 method: Method::GET,
+                by: By::Referrers,
             });
             let answer = answer.await?;
             if answer.status == StatusCode::NOT_FOUND && page == 0 {
@@ -114,7 +123,7 @@ impl Registry {
         repository: &str,
         subject: Digest,
     ) -> Result<Index, RegistryError> {
-        match self.manifest(action, repository, &fallback_tag(&subject)).await? {
+        match self.manifest(action, repository, &fallback_tag(&subject), By::Referrers).await? {
             Some(bytes) => self.list_of(action, &bytes),
             None => Ok(Index::new(Vec::new(), Default::default())),
         }
@@ -151,10 +160,13 @@ impl Registry {
         room: u64,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
         let manifest = self.referrer(action, repository, entry, subject).await?;
-        let Some((manifest, _)) = manifest else { return Ok(None) };
+        let Some((manifest, bytes)) = manifest else { return Ok(None) };
+        self.keep_document(entry.digest, &bytes);
         match manifest.layers.first() {
             Some(layer) if is_bundle_of(&manifest, subject) && layer.size <= room => {
-                self.blob(action, repository, &layer.digest, layer.size).await
+                let bundle = self.blob(action, repository, &layer.digest, layer.size).await?;
+                bundle.iter().for_each(|bundle| self.keep_document(layer.digest, bundle));
+                Ok(bundle)
             }
             _ => Ok(None),
         }

@@ -6,6 +6,7 @@ use skep_spec::{Channel, Digest, PackageRef, chain, media};
 
 use super::Registry;
 use super::error::RegistryError;
+use super::mirrors::By;
 use super::push::Pushed;
 use crate::apart;
 use crate::signatures::EMPTY;
@@ -68,7 +69,7 @@ impl Registry {
         action: &str,
     ) -> Result<Vec<Vec<u8>>, RegistryError> {
         let repository = reference.repository();
-        let Some(bytes) = self.manifest(action, &repository, tag).await? else {
+        let Some(bytes) = self.manifest(action, &repository, tag, By::Tag).await? else {
             return Ok(Vec::new());
         };
         let refuse = |why: String| self.http.misbehaves(action, format!("the tag {tag}{why}"));
@@ -99,7 +100,7 @@ impl Registry {
         }
         let bytes = apart::manifest(artifact_type, bundles).to_bytes();
         push.manifest(tag, media::MANIFEST, bytes.clone()).await?;
-        match self.manifest(action, &repository, tag).await? {
+        match push.registry.manifest(action, &repository, tag, By::Tag).await? {
             Some(stays) if stays == bytes => Ok(()),
             _ => Err(self.http.overwritten(action, "its tag")),
         }

@@ -7,6 +7,7 @@ use skep_spec::{Channel, PackageRef, Version, chain, json};
 
 use super::error::RegistryError;
 use super::http::Body;
+use super::mirrors::By;
 use super::{Read, Registry};
 
 /// Most pages that are followed, of as many tags as the registry likes.
@@ -45,6 +46,7 @@ impl Registry {
                 accept: "application/json",
                 body: Body::AtMost(MAX_DOCUMENT as u64),
                 method: Method::GET,
+                by: By::Tag,
             });
             let answer = answer.await?;
             if answer.status == StatusCode::NOT_FOUND {

@@ -134,6 +134,14 @@ impl DockerRegistry {
         Self::start_with(&format!("  tls:\n    certificate: {certificate}\n    key: {key}\n"))
     }
 
+    /// The same, for those alone who show a certificate by the CA in `clients`.
+    pub fn start_tls_for(certificate: &Path, key: &Path, clients: &Path) -> Self {
+        let (certificate, key, clients) = (certificate.display(), key.display(), clients.display());
+        Self::start_with(&format!(
+            "  tls:\n    certificate: {certificate}\n    key: {key}\n    clientcas:\n      - {clients}\n"
+        ))
+    }
+
     fn start_with(http: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = format!(

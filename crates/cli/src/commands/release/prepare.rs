@@ -53,7 +53,7 @@ impl Release {
     ) -> Result<Prepared> {
         let project = build::in_folder(build::read(&self.folder)?, self.out.clone());
         let reference = self.reference(&project, config)?;
-        let registry = place::registry(&reference, self.transport, config)?;
+        let registry = place::registry(&reference, self.transport, config)?.without_mirrors();
         let mut steps = Vec::new();
         let mut done = |step, what| steps.push(Step::new(step, State::Done, what));
         let is_there = self.version(&registry, &reference, &mut done)?;
