@@ -26,6 +26,8 @@ pub(crate) fn status(status: status::Status, origin: (String, bool)) -> skep_api
         previous,
         previous_lost,
         half_done,
+        needs,
+        needed_by,
     } = status;
     let (origin, unsigned) = origin;
     skep_api::Status {
@@ -41,6 +43,8 @@ pub(crate) fn status(status: status::Status, origin: (String, bool)) -> skep_api
         half_done,
         origin,
         unsigned,
+        needs,
+        needed_by,
     }
 }
 
@@ -85,13 +89,14 @@ pub(crate) fn detail(
         unheeded,
         counters: rows,
         counters_more: more,
+        together: Vec::new(),
     }
 }
 
 /// What an upgrade would do; whoever asks knows which service runs what.
 pub(crate) fn plan(plan: plan::Plan) -> skep_api::Plan {
     let plan::Plan { service: _, from: _, to: _, already, hooks, maps, separately, notes } = plan;
-    skep_api::Plan { already, maps, hooks, separately, notes }
+    skep_api::Plan { already, maps, hooks, separately, notes, together: Vec::new() }
 }
 
 #[cfg(test)]
@@ -132,6 +137,8 @@ mod tests {
             previous: Some(Previous { generation: 1, version: "0.9.0".parse().unwrap() }),
             previous_lost: Some("gone".to_owned()),
             half_done: Some("begun".to_owned()),
+            needs: ["flows".parse().unwrap()].into(),
+            needed_by: ["top".parse().unwrap()].into(),
         }
     }
 
@@ -217,6 +224,7 @@ mod tests {
             "generation": 2, "state": "partial", "failed": "why",
             "previous": {"generation": 1, "version": "0.9.0"}, "previous_lost": "gone",
             "half_done": "begun", "origin": "signed by 0bb9", "unsigned": false,
+            "needs": ["flows"], "needed_by": ["top"],
         })
     }
 

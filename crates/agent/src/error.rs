@@ -9,6 +9,7 @@ use skep_oci::archive::BundleError;
 use skep_oci::signatures::SignatureError;
 use skep_oci::{FollowError, RegistryError, StoreError};
 use skep_runtime::RuntimeError;
+use skep_spec::dependency::ResolveError;
 use skep_spec::name::NameError;
 use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Version, causes};
 use skep_trust::channel::ChannelError;
@@ -137,6 +138,24 @@ pub enum NodeError {
     /// A package is not what its digests or its name say.
     #[error(transparent)]
     Admit(#[from] AdmitError),
+    /// There is no set of packages that does.
+    #[error("what {package} needs cannot be had: {why}")]
+    Unresolved {
+        /// The package.
+        package: PackageName,
+        /// The chains of packages and ranges that show it.
+        why: String,
+    },
+    /// A package that another one needs.
+    #[error("{of} needs {package}, which is not to be had")]
+    Dependency {
+        /// Who needs it.
+        of: String,
+        /// It.
+        package: String,
+        /// Why.
+        source: Box<NodeError>,
+    },
     /// A package's manifest, objects and permissions do not fit each other.
     #[error(transparent)]
     Unfit(#[from] Unfit),
@@ -176,6 +195,8 @@ impl NodeError {
                 "file"
             }
             Self::Admit(_) => "not-admitted",
+            Self::Unresolved { .. } => "dependencies",
+            Self::Dependency { source, .. } => source.code(),
             Self::Unfit(unfit) => unfit.code(),
             Self::Runtime(error) => error.code(),
         }
@@ -197,8 +218,15 @@ impl NodeError {
             Self::NoPath | Self::NoOperation(_) | Self::NeverLetIn { .. } => 404,
             Self::Runtime(RuntimeError::NoService { .. } | RuntimeError::NoSuch { .. }) => 404,
             Self::NoMethod => 405,
+            Self::Unresolved { .. } => 409,
+            Self::Dependency { source, .. } => source.status(),
             Self::OtherPackage { .. } | Self::Downgrade { .. } => 409,
-            Self::Runtime(RuntimeError::Exists { .. }) => 409,
+            Self::Runtime(
+                RuntimeError::Exists { .. }
+                | RuntimeError::Needed { .. }
+                | RuntimeError::InUse { .. }
+                | RuntimeError::Missing { .. },
+            ) => 409,
             Self::TooLarge => 413,
             Self::Signature(_) | Self::Unfit(_) => 422,
             Self::Runtime(
@@ -221,6 +249,14 @@ impl NodeError {
             Self::Unauthorized { hint, .. } => hint,
             Self::Unfit(unfit) => return unfit.hint(),
             Self::Trust(error) => return error.hint().map(Into::into),
+            Self::Dependency { source, package, .. } => match &**source {
+                Self::Trust(_) => {
+                    return Some(format!(
+                        "each package of a set is held against the rule for its own name: skep trust add PATTERN --key PUB, or install {package} first, by itself"
+                    ));
+                }
+                source => return source.hint(),
+            },
             Self::Runtime(error) => return error.hint().map(str::to_owned),
             Self::NotRoot => "use sudo",
             Self::Keys { .. } => {
@@ -253,6 +289,9 @@ impl NodeError {
     fn causes(&self) -> Vec<String> {
         match self {
             Self::Unfit(unfit) => unfit.causes(),
+            Self::Dependency { source, .. } => {
+                std::iter::once(source.to_string()).chain(source.causes()).collect()
+            }
             Self::Follow(FollowError::Channel(error)) => {
                 let refusals = error.refusals().iter().map(ToString::to_string);
                 causes(error).into_iter().chain(refusals).collect()
@@ -272,6 +311,16 @@ impl NodeError {
         }
     }
 
+    /// Why there is no set for a package.
+    pub(crate) fn unresolved(package: &PackageName, error: ResolveError<Self>) -> Self {
+        match error {
+            ResolveError::Versions(error) => error,
+            ResolveError::Unresolved(error) => {
+                Self::Unresolved { package: package.clone(), why: error.to_string() }
+            }
+        }
+    }
+
     /// All of it in one line: what failed, why, what to do next.
     #[must_use]
     pub fn text(&self) -> String {
@@ -286,6 +335,7 @@ impl NodeError {
             Self::Store(error) => error.is_altered(),
             Self::Bundle(error) => error.is_altered(),
             Self::Signature(error) => error.is_altered(),
+            Self::Dependency { source, .. } => source.is_altered(),
             _ => false,
         }
     }

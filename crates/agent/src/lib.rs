@@ -15,4 +15,5 @@ pub mod node;
 pub mod operations;
 pub mod packages;
 pub mod server;
+mod set;
 pub mod socket;

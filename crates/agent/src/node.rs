@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use skep_api::{Detail, Install, Plan, Status, Upgrade};
+use skep_api::{Detail, Install, Member, MemberChange, Plan, Removed, Status, Upgrade};
 use skep_object::fit;
-use skep_runtime::{EventStream, Runtime, status};
+use skep_runtime::{EventStream, Runtime, RuntimeError, Together, Upgraded, status};
 use skep_spec::ServiceName;
 use skep_trust::{Origin, Package, Verified};
 
@@ -14,6 +14,7 @@ use crate::counters;
 use crate::ending::Ending;
 use crate::error::NodeError;
 use crate::packages::Shelf;
+use crate::set::{Set, Standing};
 
 /// The daemon behind its API.
 pub struct Node {
@@ -76,16 +77,50 @@ impl Node {
     /// The package is refused, or the runtime refuses: nothing is left of it, unless that could not be undone.
     pub fn install(&self, install: Install) -> Result<Detail, NodeError> {
         let _coming_in = self.coming_in();
+        let (package, asked, set) = self.coming(install)?;
+        tell_unsigned(&package, &asked.service);
+        let mut runtime = self.runtime();
+        let detail = match set.changes.as_slice() {
+            [] => runtime.install(&package, &asked)?,
+            changes => together(&mut runtime, changes, (&package, &asked))?.detail,
+        };
+        Ok(Detail { together: set.members, ..self.detail(&runtime, detail) })
+    }
+
+    /// What an install would install, what it needs first.
+    ///
+    /// # Errors
+    /// As [`Self::install`], but for what only the kernel can say.
+    pub fn plan_install(&self, install: Install) -> Result<Vec<Member>, NodeError> {
+        let _coming_in = self.coming_in();
+        let (package, asked, set) = self.coming(install)?;
+        let about = package.into_inner().manifest.package;
+        let (service, change) = (asked.service, MemberChange::Installed);
+        let root = Member { service, package: about.name, version: about.version, change };
+        Ok(set.members.into_iter().chain([root]).collect())
+    }
+
+    fn coming(
+        &self,
+        install: Install,
+    ) -> Result<(Verified<Package>, skep_runtime::Request, Set), NodeError> {
         let package = self.shelf.admit(&install.package, install.allow_unsigned)?;
         fit(&package.manifest, &package.objects, &install.params)?;
         let short = package.manifest.package.name.short().to_owned();
         let service = install.service.map_or_else(|| short.parse(), Ok)?;
+        let standing = self.standing(&service);
+        if standing.services.contains(&service) {
+            return Err(RuntimeError::Exists { service }.into());
+        }
+        let set = Set::of(&package, &install.package, &self.shelf, &standing)?;
         let (params, unset) = (install.params, BTreeSet::new());
-        let asked = skep_runtime::Request { service, params, unset };
-        tell_unsigned(&package, &asked.service);
-        let mut runtime = self.runtime();
-        let detail = runtime.install(&package, &asked)?;
-        Ok(self.detail(&runtime, detail))
+        Ok((package, skep_runtime::Request { service, params, unset }, set))
+    }
+
+    fn standing(&self, but: &ServiceName) -> Standing {
+        let runtime = self.runtime();
+        let (providers, others) = (runtime.providers(), runtime.needs_of_others(but));
+        Standing { providers, others, services: runtime.names() }
     }
 
     /// What an upgrade would do.
@@ -94,8 +129,15 @@ impl Node {
     /// As [`Self::upgrade`], but for what only the kernel can say.
     pub fn plan(&self, service: ServiceName, upgrade: Upgrade) -> Result<Plan, NodeError> {
         let _coming_in = self.coming_in();
-        let (package, asked) = self.admitted(service, upgrade)?;
-        Ok(answer::plan(self.runtime().plan_upgrade(&package, &asked)?))
+        let (package, asked, set) = self.admitted(service, upgrade)?;
+        if set.changes.is_empty() {
+            let plan = answer::plan(self.runtime().plan_upgrade(&package, &asked)?);
+            return Ok(Plan { together: set.members, ..plan });
+        }
+        let service = &asked.service;
+        let later =
+            format!("what becomes of {service} itself is planned when what it needs is there");
+        Ok(Plan { notes: vec![later], together: set.members, ..Plan::default() })
     }
 
     /// Upgrades a service.
@@ -108,11 +150,23 @@ impl Node {
         upgrade: Upgrade,
     ) -> Result<(Plan, Detail), NodeError> {
         let coming_in = self.coming_in();
-        let (package, asked) = self.admitted(service, upgrade)?;
+        let (package, asked, set) = self.admitted(service, upgrade)?;
         tell_unsigned(&package, &asked.service);
         let mut runtime = self.runtime();
-        let upgraded = runtime.upgrade(&package, &asked)?;
-        let answer = (answer::plan(upgraded.plan), self.detail(&runtime, upgraded.detail));
+        let upgraded = match set.changes.as_slice() {
+            [] => runtime.upgrade(&package, &asked)?,
+            changes => {
+                let Together { plan, detail } =
+                    together(&mut runtime, changes, (&package, &asked))?;
+                let gone = || RuntimeError::NoService {
+                    service: asked.service.clone(),
+                    there: Vec::new(),
+                };
+                Upgraded { plan: plan.ok_or_else(gone)?, detail }
+            }
+        };
+        let detail = self.detail(&runtime, upgraded.detail);
+        let answer = (answer::plan(upgraded.plan), Detail { together: set.members, ..detail });
         drop((coming_in, runtime));
         self.collect();
         Ok(answer)
@@ -134,17 +188,19 @@ impl Node {
         Ok(self.detail(&runtime, detail))
     }
 
-    /// Removes a service.
+    /// Removes a service, and says which services nobody needs any more for that.
     ///
     /// # Errors
-    /// There is none, or the kernel refuses.
-    pub fn remove(&self, service: &ServiceName) -> Result<(), NodeError> {
+    /// There is none, another one needs it, or the kernel refuses.
+    pub fn remove(&self, service: &ServiceName) -> Result<Removed, NodeError> {
         let mut runtime = self.runtime();
         runtime.service(service)?;
+        let mut unused = runtime.needs(service);
         runtime.remove(service)?;
+        unused.retain(|needed| runtime.needed_by(needed).is_empty());
         drop(runtime);
         self.collect();
-        Ok(())
+        Ok(Removed { unused })
     }
 
     /// Removes from the store what no service needs, unless a package is coming in: the next removal does it then.
@@ -176,7 +232,7 @@ impl Node {
         &self,
         service: ServiceName,
         upgrade: Upgrade,
-    ) -> Result<(Verified<Package>, skep_runtime::Request), NodeError> {
+    ) -> Result<(Verified<Package>, skep_runtime::Request, Set), NodeError> {
         let detail = self.runtime().service(&service)?;
         let active = detail.generations.into_iter().find(|generation| generation.active);
         let mut given = active.map(|generation| generation.fixed.params).unwrap_or_default();
@@ -194,8 +250,9 @@ impl Node {
             let (runs, older) = (running.version, to.version.clone());
             return Err(NodeError::Downgrade { service, runs, older });
         }
+        let set = Set::of(&package, &upgrade.package, &self.shelf, &self.standing(&service))?;
         let Upgrade { params, unset, .. } = upgrade;
-        Ok((package, skep_runtime::Request { service, params, unset }))
+        Ok((package, skep_runtime::Request { service, params, unset }, set))
     }
 
     fn status(&self, status: status::Status) -> Status {
@@ -220,6 +277,21 @@ impl Node {
     fn runtime(&self) -> MutexGuard<'_, Runtime> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Installs or upgrades a package and what it needs first, as a whole.
+fn together(
+    runtime: &mut Runtime,
+    changes: &[(Verified<Package>, skep_runtime::Request)],
+    root: (&Verified<Package>, &skep_runtime::Request),
+) -> Result<Together, NodeError> {
+    let needed = changes.iter().map(|(package, request)| (package, request));
+    let members =
+        needed.chain([root]).map(|(package, request)| skep_runtime::Member { package, request });
+    let done = runtime.together(&members.collect::<Vec<_>>())?.pop();
+    let service = &root.1.service;
+    Ok(done
+        .ok_or_else(|| RuntimeError::NoService { service: service.clone(), there: Vec::new() })?)
 }
 
 /// The line that an audit looks for: once where a package comes in, never where one that runs is looked at.

@@ -13,7 +13,7 @@ use skep_oci::{
     regular, signatures,
 };
 use skep_runtime::{Cause, Packages};
-use skep_spec::{Arch, Channel, Digest, PackageRef, media};
+use skep_spec::{Arch, Channel, Digest, PackageRef, Version, media};
 use skep_trust::bundle::Bundle;
 use skep_trust::channel;
 use skep_trust::{Asked, Origin, Package, Policy, Verified, admit, verify_or_allow};
@@ -151,16 +151,7 @@ impl Shelf {
         allow_unsigned: bool,
     ) -> Result<(PackageRef, Verified<Digest>), NodeError> {
         let reference = self.with_hub(reference)?;
-        let host = reference.registry.clone().unwrap_or_default();
-        let credentials = self
-            .config
-            .credentials
-            .clone()
-            .map_or(Credentials::Anonymous, Credentials::DockerConfig);
-        let plain_http = self.config.plain_http.contains(&host);
-        let settings = self.config.registries.clone();
-        let options = Options { credentials, plain_http, settings, ..Options::default() };
-        let registry = Registry::of(&reference, options)?;
+        let (registry, host) = self.registry(&reference)?;
         let network = Handle::current();
         let explained = |error| self.explained(error, &host);
         if self.follows(&reference)? {
@@ -186,6 +177,38 @@ impl Shelf {
         self.ending.or_answer(&network, async { pull.await.map_err(explained) })?;
         self.attach(digest, &bundles)?;
         Ok((reference, verified))
+    }
+
+    /// The registry that short names mean.
+    #[must_use]
+    pub fn hub(&self) -> Option<&str> {
+        self.config.hub.as_deref()
+    }
+
+    /// The versions that a registry has of the package that a reference names; none where it has no such package.
+    ///
+    /// # Errors
+    /// It does not say.
+    pub fn versions(&self, reference: &PackageRef) -> Result<Vec<Version>, NodeError> {
+        let reference = self.with_hub(reference)?;
+        let (registry, host) = self.registry(&reference)?;
+        let network = Handle::current();
+        self.ending.or_answer(&network, async {
+            registry.versions(&reference).await.map_err(|error| self.explained(error, &host))
+        })
+    }
+
+    fn registry(&self, reference: &PackageRef) -> Result<(Registry, String), NodeError> {
+        let host = reference.registry.clone().unwrap_or_default();
+        let credentials = self
+            .config
+            .credentials
+            .clone()
+            .map_or(Credentials::Anonymous, Credentials::DockerConfig);
+        let plain_http = self.config.plain_http.contains(&host);
+        let settings = self.config.registries.clone();
+        let options = Options { credentials, plain_http, settings, ..Options::default() };
+        Ok((Registry::of(reference, options)?, host))
     }
 
     /// Where a channel points to. What was seen of it is kept on the disk before anything is installed by it.
@@ -269,7 +292,7 @@ impl Shelf {
         if reference.registry.is_some() {
             return Ok(reference.clone());
         }
-        let hub = self.config.hub.as_deref();
+        let hub = self.hub();
         let hub = hub.ok_or_else(|| NodeError::NoHub(reference.clone()))?;
         Ok(reference.clone().or_registry(hub))
     }

@@ -100,11 +100,17 @@ async fn show(
 async fn install(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<Peer>,
+    query: Result<Query<DryRun>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Started {
     peer.may_change()?;
     let install: Install = read(body)?;
-    started(shared.operations.start(blocking(shared.node, move |node| node.install(install))))
+    started(match query?.dry_run {
+        true => {
+            shared.operations.start(blocking(shared.node, move |node| node.plan_install(install)))
+        }
+        false => shared.operations.start(blocking(shared.node, move |node| node.install(install))),
+    })
 }
 
 /// `?dry_run=true` gives the plan alone.

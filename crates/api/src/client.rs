@@ -16,8 +16,8 @@ use skep_spec::ServiceName;
 use tokio::net::UnixStream;
 
 use crate::{
-    Detail, ErrorBody, EventLine, Install, MAX_ANSWER, Operation, OperationState, Plan, Status,
-    Upgrade, Watch,
+    Detail, ErrorBody, EventLine, Install, MAX_ANSWER, Member, Operation, OperationState, Plan,
+    Removed, Status, Upgrade, Watch,
 };
 
 /// How long an answer may take to begin: twice what skepd lets a request wait for the end of an operation.
@@ -156,6 +156,15 @@ impl Client {
         self.operate(work, Method::POST, "/v1/services", install).await
     }
 
+    /// What an install would install: what is needed, and then the service itself.
+    ///
+    /// # Errors
+    /// As [`Self::services`].
+    pub async fn plan_install(&self, install: &Install) -> Result<Vec<Member>, ClientError> {
+        let path = "/v1/services?dry_run=true";
+        self.operate("the plan of an install".to_owned(), Method::POST, path, install).await
+    }
+
     /// What an upgrade would do.
     ///
     /// # Errors
@@ -192,7 +201,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Self::services`].
-    pub async fn remove(&self, name: &ServiceName) -> Result<(), ClientError> {
+    pub async fn remove(&self, name: &ServiceName) -> Result<Removed, ClientError> {
         let (work, path) = about("removal", name, "");
         self.operate(work, Method::DELETE, &path, &()).await
     }

@@ -18,8 +18,8 @@ pub use skep_spec::life::{
     Mechanism, Previous, ServiceState,
 };
 pub use wire::{
-    CounterRow, Detail, ErrorBody, EventLine, Install, Node, Operation, OperationState,
-    PackageSource, Plan, Status, Upgrade, Watch,
+    CounterRow, Detail, ErrorBody, EventLine, Install, Member, MemberChange, Node, Operation,
+    OperationState, PackageSource, Plan, Removed, Status, Upgrade, Watch,
 };
 
 /// Most bytes of a request.

@@ -177,6 +177,45 @@ pub struct Status {
     /// Whether it was let in without a signature.
     #[serde(default)]
     pub unsigned: bool,
+    /// The services that it needs.
+    #[serde(default)]
+    pub needs: BTreeSet<ServiceName>,
+    /// The services that need it.
+    #[serde(default)]
+    pub needed_by: BTreeSet<ServiceName>,
+}
+
+/// A service that belongs to what is installed or upgraded, since that needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Member {
+    /// Its name.
+    pub service: ServiceName,
+    /// Its package.
+    pub package: PackageName,
+    /// The version that is needed.
+    pub version: Version,
+    /// What becomes of it.
+    pub change: MemberChange,
+}
+
+/// What becomes of a service that another needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberChange {
+    /// It was not there.
+    Installed,
+    /// It ran in another version.
+    Upgraded,
+    /// It runs already.
+    Kept,
+}
+
+/// What a removal left.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Removed {
+    /// Services that it needed, and that no service needs any more.
+    #[serde(default)]
+    pub unused: BTreeSet<ServiceName>,
 }
 
 /// Everything about a service.
@@ -228,6 +267,9 @@ pub struct Detail {
     /// How many more entries there are, by output.
     #[serde(default)]
     pub counters_more: BTreeMap<String, u64>,
+    /// In the answer to an install or upgrade: what belongs to it, in the order in which it was done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<Member>,
 }
 
 /// One entry of a counter's map.
@@ -242,7 +284,7 @@ pub struct CounterRow {
 }
 
 /// What an upgrade would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// Nothing to do.
     pub already: bool,
@@ -254,6 +296,9 @@ pub struct Plan {
     pub separately: Vec<String>,
     /// What else a person should know.
     pub notes: Vec<String>,
+    /// What it needs, in the order in which it would be done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<Member>,
 }
 
 /// `GET /v1/node`.

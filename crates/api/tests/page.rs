@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 use skep_api::{
-    Detail, ErrorBody, EventLine, Install, Node, Operation, Plan, Status, Upgrade, Watch,
+    Detail, ErrorBody, EventLine, Install, Node, Operation, Plan, Removed, Status, Upgrade, Watch,
 };
 
 const PAGE: &str = include_str!("../../../docs/reference/api.md");
@@ -20,6 +20,7 @@ fn types() -> BTreeMap<String, BTreeSet<String>> {
     generator.subschema_for::<Status>();
     generator.subschema_for::<Detail>();
     generator.subschema_for::<Plan>();
+    generator.subschema_for::<Removed>();
     generator.subschema_for::<Node>();
     generator.subschema_for::<Watch>();
     generator.subschema_for::<EventLine>();

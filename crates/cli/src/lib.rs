@@ -17,6 +17,7 @@ mod fetch;
 mod keys;
 mod moment;
 mod named;
+mod needed;
 mod options;
 pub mod output;
 mod passing;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use skep_object::{Facts, ObjectError, carve, declared, with_defaults};
 use skep_oci::registry::Part;
-use skep_oci::{archive, regular};
+use skep_oci::{Store, archive, regular};
 use skep_spec::oci::{Descriptor, Index, MAX_DOCUMENT};
 use skep_spec::source::SourceObject;
 use skep_spec::{Arch, Digest, Manifest, PackageRef};
@@ -348,6 +348,21 @@ fn packaged(fetched: Fetched<(Digest, Vec<String>)>, only: Option<Arch>) -> Resu
     let package = Package { manifest, digest, architectures, absent, signed_by };
     let (project, objects) = (None, objects.objects());
     Ok(Subject { package: Some(package), project, architectures: looked_at, objects })
+}
+
+/// What a package in a store says it is, of which nobody's signature was checked.
+///
+/// # Errors
+/// It is not whole there.
+pub fn manifest_of(store: &Store, digest: Digest, reference: &PackageRef) -> Result<Manifest> {
+    let document = store.require(&digest, MAX_DOCUMENT as u64).map_err(failed)?;
+    let index = Index::parse(&document).map_err(failed)?;
+    let there = index.manifests.iter().filter(|entry| store.has(&entry.digest));
+    let arch = there.filter_map(|entry| entry.platform.as_ref()?.arch()).next();
+    let arch =
+        arch.ok_or_else(|| Error::new(Kind::Failed, format!("{reference} has nothing for Linux")))?;
+    let package = admit(Verified::unsigned(digest), store, arch, reference).map_err(failed)?;
+    Ok(package.into_inner().manifest)
 }
 
 /// The keys that signatures name, each once.

@@ -63,7 +63,7 @@ impl Runtime {
         }
         // Which slot is idle is for an operation that waits to say.
         if missing.is_empty() && !self.state.aside.contains_key(name) {
-            let settled = self.settle_slots(name);
+            let settled = self.settle_slots(name).and_then(|()| self.settle_exports(name));
             missing.extend(of_one(settled)?.err().map(|error| chain(&error)));
         }
         Ok(missing)

@@ -14,12 +14,14 @@ use skep_trust::Package;
 
 use crate::choose::{Objects, Refused, can_do_without, choose};
 use crate::error::RuntimeError;
+use crate::export::check_exports;
 use crate::hooks::{Placed, make_folder, place};
 use crate::in_kernel::InKernel;
 use crate::params::Params;
 use crate::plan::{MapChange, Report};
 use crate::runtime::{Runtime, facts_of};
 use crate::state::{Generation, Incarnation, Mechanism, Op, Record};
+use crate::together::Shared;
 
 /// A generation on its way into the kernel.
 pub(crate) struct BringUp<'a> {
@@ -66,6 +68,8 @@ impl Runtime {
         let mut placed = place(&hooks.unwrap_or_default(), &chosen);
         are_there(&up.service, &placed)?;
         self.can_switch(&up.service, &placed, &objects, up.op == Op::Rollback)?;
+        let shared = self.shared_maps(&up.service, &up.generation.needs, &objects)?;
+        check_exports(&up.service, manifest)?;
         // A rollback that loads is an upgrade in all but what becomes of the newer generation.
         self.op = if up.op == Op::Rollback { Op::Upgrade } else { up.op };
         self.record(Record::Begin {
@@ -76,7 +80,7 @@ impl Runtime {
             to: Some(up.generation.clone()),
             changes: up.changes.clone(),
         })?;
-        let switched = self.until_switched(up, objects, &params, &mut placed, report);
+        let switched = self.until_switched(up, objects, &params, (&mut placed, &shared), report);
         if let Err(error) = switched {
             return Err(self.undo_or(error));
         }
@@ -90,10 +94,10 @@ impl Runtime {
         up: &BringUp<'_>,
         objects: Objects,
         params: &Params,
-        placed: &mut [Placed],
+        (placed, shared): (&mut [Placed], &Shared),
         mut report: Report,
     ) -> Result<(), RuntimeError> {
-        let kernel = self.load_generation(up, objects, params, placed, &mut report)?;
+        let kernel = self.load_generation(up, objects, params, (placed, shared), &mut report)?;
         let (switch, word) = self.switch_for(up, placed)?;
         let slot = slot_of(word + 1);
         let loaded = kernel.incarnation(placed, report.clone());

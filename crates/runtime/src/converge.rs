@@ -35,6 +35,7 @@ impl Runtime {
             self.detach_hook(hook)?;
         }
         self.settle_slots(service)?;
+        self.settle_exports(service)?;
         let folder = self.pins(service).folder().to_path_buf();
         self.unpin_unknown(&folder)
     }

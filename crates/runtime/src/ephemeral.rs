@@ -101,6 +101,10 @@ pub struct Record<'a> {
 /// # Errors
 /// The package cannot be read, a parameter is wrong, or not one program could be loaded and attached.
 pub fn run(package: &Verified<Package>, options: &Options) -> Result<Session, RuntimeError> {
+    if let Some(needed) = package.manifest.dependencies.keys().next() {
+        let package = package.manifest.package.name.clone();
+        return Err(RuntimeError::Alone { package, needed: needed.clone() });
+    }
     let objects = runtime::facts_of(package)?;
     let params = Params::resolve(&package.manifest, &options.params)?;
     params.check_variables(objects.values())?;

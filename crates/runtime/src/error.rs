@@ -4,13 +4,14 @@ use std::path::Path;
 
 use skep_kernel::{KernelError, LoadError};
 use skep_object::ObjectError;
-use skep_spec::{Digest, ServiceName, Target};
+use skep_spec::{Digest, PackageName, Range, ServiceName, Target, Version};
 
 use crate::choose::ChooseError;
 use crate::journal::JournalError;
 use crate::migrate::MigrateError;
 use crate::params::ParamsError;
 use crate::state::{Op, PreviousLost};
+use crate::together::Sharing;
 
 /// An error of another crate behind one of our seams.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -241,6 +242,75 @@ pub enum RuntimeError {
         /// The pin.
         path: String,
     },
+    /// A package that it needs does not run, or in another version.
+    #[error("{service} needs {package} {range}, and {}", version_there(package, there.as_ref()))]
+    Missing {
+        /// The service.
+        service: ServiceName,
+        /// What it needs.
+        package: PackageName,
+        /// In these versions.
+        range: Range,
+        /// What runs.
+        there: Option<Version>,
+    },
+    /// A package that needs others is to run by itself.
+    #[error("{package} needs {needed}, and what is not installed runs alone")]
+    Alone {
+        /// It.
+        package: PackageName,
+        /// The first that it needs.
+        needed: PackageName,
+    },
+    /// A map of another service cannot be used.
+    #[error(transparent)]
+    Sharing(Box<Sharing>),
+    /// Others need it.
+    #[error("{service} cannot be removed: {} {} it", names(by), if by.len() == 1 { "needs" } else { "need" })]
+    Needed {
+        /// The service.
+        service: ServiceName,
+        /// Who.
+        by: Vec<ServiceName>,
+    },
+    /// Another service could not do with the version.
+    #[error("{service} cannot change as {by} needs it: {why}")]
+    InUse {
+        /// The service.
+        service: ServiceName,
+        /// Who needs it.
+        by: ServiceName,
+        /// What for.
+        why: String,
+    },
+    /// What a kept generation shared is not there any more.
+    #[error("{service} cannot be rolled back: a map that another service gave it is gone")]
+    OtherMaps {
+        /// The service.
+        service: ServiceName,
+    },
+    /// A service of a set was not installed or upgraded.
+    #[error("{service} failed, {}", what_of_the_others(undone))]
+    Together {
+        /// Which.
+        service: ServiceName,
+        /// Those that were undone, or why that failed.
+        undone: Result<Vec<ServiceName>, String>,
+        /// Why.
+        source: Box<RuntimeError>,
+    },
+    /// A group that a map is exported to.
+    #[error(
+        "{service} exports the map '{map}' to the group '{group}', which this machine does not have"
+    )]
+    NoGroup {
+        /// The service.
+        service: ServiceName,
+        /// The map.
+        map: String,
+        /// The group.
+        group: String,
+    },
     /// A map or output that the service does not have.
     #[error("{service} has no {what} '{name}'; it has: {there}")]
     NoSuch {
@@ -296,6 +366,12 @@ impl RuntimeError {
             Self::NotUndone { .. } => "not-undone",
             Self::Stuck { .. } => "stuck",
             Self::Gone { .. } => "pin-gone",
+            Self::Missing { .. } | Self::Alone { .. } => "dependency-missing",
+            Self::Sharing(_) => "not-shared",
+            Self::Needed { .. } | Self::InUse { .. } => "in-use",
+            Self::OtherMaps { .. } => "no-previous-generation",
+            Self::Together { source, .. } => source.code(),
+            Self::NoGroup { .. } => "no-group",
             Self::NoSuch { .. } => "no-such",
             Self::NoEvents { .. } => "no-events",
         }
@@ -309,7 +385,12 @@ impl RuntimeError {
             Self::Journal(error) => error.hint(),
             Self::Attach { source, .. } | Self::NoHook { source, .. } => source.hint(),
             Self::Load { source, .. } => source.hint.as_deref(),
-            Self::Unfinished { source, .. } => source.hint(),
+            Self::Unfinished { source, .. } | Self::Together { source, .. } => source.hint(),
+            Self::Alone { .. } => Some("skep install installs it with what it needs"),
+            Self::Needed { .. } => Some("remove those first"),
+            Self::InUse { .. } => Some(
+                "a type that others use stays as it is: export another map beside it; or remove who uses it first",
+            ),
             Self::Params(ParamsError::Gone { .. }) => Some(
                 "--unset NAME lets go of a value; where the new version has another name for it, --set that one too",
             ),
@@ -345,6 +426,27 @@ impl RuntimeError {
             _ => None,
         }
     }
+}
+
+fn version_there(package: &PackageName, there: Option<&Version>) -> String {
+    there.map_or_else(
+        || format!("nothing here runs {package}"),
+        |version| format!("{version} runs here"),
+    )
+}
+
+fn what_of_the_others(undone: &Result<Vec<ServiceName>, String>) -> String {
+    match undone {
+        Ok(undone) if undone.is_empty() => "and nothing was done".to_owned(),
+        Ok(undone) => format!("and what was done before it was undone: {}", names(undone)),
+        Err(why) => format!(
+            "and what was done before it could not be undone ({why}): each start tries again"
+        ),
+    }
+}
+
+fn names(services: &[ServiceName]) -> String {
+    services.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn known(there: &[ServiceName]) -> String {

@@ -4,9 +4,8 @@
 //! A name is `operation.step.before` or `.after`: capital steps are journal records, lower-case ones kernel
 //! calls. `:N` behind a name means the Nth time that the point is passed.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-use crate::state::Op;
 
 /// The fault points of one process: none armed, or one.
 #[derive(Debug, Default)]
@@ -58,6 +57,7 @@ impl Faults {
             "Switching" "switch" "Switched" "End" "Checkpoint";
         "recover": "Boot" "RolledBack" "detach" "Detached" "unpin" "stub" "attach" "pin" "Attached" "fill" "update"
             "switch" "Switched" "wait" "Quiesced" "merge" "Merged" "Committed" "Freed" "End" "Lost" "LostGeneration" "SetAside" "TakeUp" "Checkpoint";
+        "set": "SetBegan" "SetEnded";
     };
 
     /// No fault.
@@ -83,7 +83,7 @@ impl Faults {
     }
 
     /// Ends the process here if this point is armed.
-    pub(crate) fn point(&self, op: Op, step: &str, side: Side) {
+    pub(crate) fn point(&self, op: impl Display + Copy, step: &str, side: Side) {
         if cfg!(debug_assertions) {
             let name = name(op, step, side);
             debug_assert!(Self::ALL.contains(&name.as_str()), "{name} is not in Faults::ALL");
@@ -97,7 +97,7 @@ impl Faults {
     }
 }
 
-fn name(op: Op, step: &str, side: Side) -> String {
+fn name(op: impl Display, step: &str, side: Side) -> String {
     let side = match side {
         Side::Before => "before",
         Side::After => "after",
@@ -108,6 +108,7 @@ fn name(op: Op, step: &str, side: Side) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Op;
 
     #[test]
     fn points_are_named_once() {

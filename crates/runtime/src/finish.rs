@@ -18,6 +18,7 @@ impl Runtime {
         if let Some((from, to)) = self.both_generations(&pending) {
             self.move_entries(&pending.service, &from, &to, &pending.changes)?;
         }
+        self.settle_exports(&pending.service)?;
         self.retire(&pending)?;
         self.end(Outcome::Done)
     }

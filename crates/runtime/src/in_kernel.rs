@@ -15,6 +15,7 @@ use crate::plan::{MapChange, Report};
 use crate::replaceable::asks_func_ip;
 use crate::runtime::Runtime;
 use crate::state::{Incarnation, MapRecord, ProgramRecord};
+use crate::together::Shared;
 
 /// What of a generation is loaded.
 pub(crate) struct InKernel {
@@ -81,7 +82,7 @@ impl Runtime {
         up: &BringUp<'_>,
         objects: Objects,
         params: &Params,
-        placed: &[Placed],
+        (placed, shared): (&[Placed], &Shared),
         report: &mut Report,
     ) -> Result<InKernel, RuntimeError> {
         let chosen: Vec<_> = placed.iter().map(|p| p.chosen.clone()).collect();
@@ -91,7 +92,7 @@ impl Runtime {
         let mut sections = BTreeMap::new();
         for (object, bytes) in wanted_objects(up.package, &chosen) {
             let Some(facts) = objects.get(object) else { continue };
-            let reuse = self.maps_to_keep(up, object, &names)?;
+            let reuse = self.maps_to_reuse(up, object, &names, shared)?;
             let preparation = Preparation {
                 service: up.service.as_str(),
                 object,
@@ -124,17 +125,22 @@ impl Runtime {
         Ok(kernel)
     }
 
-    /// The running generation's maps that the new one uses too, by symbol.
-    fn maps_to_keep(
+    /// The running generation's maps that the new one uses too, and those of other services, by symbol.
+    fn maps_to_reuse(
         &self,
         up: &BringUp<'_>,
         object: &str,
         names: &BTreeMap<String, MapPlace>,
+        shared: &Shared,
     ) -> Result<BTreeMap<String, MapHandle>, RuntimeError> {
         let mut keep = BTreeMap::new();
+        for (place, map) in shared.iter().filter(|(place, _)| place.object == object) {
+            keep.insert(place.symbol.clone(), MapHandle::by_id(map.info().id)?);
+        }
         let Some(from) = &up.from else { return Ok(keep) };
         for (name, place) in names.iter().filter(|(_, place)| place.object == object) {
-            if up.changes.get(name) == Some(&MapChange::Keep) {
+            let own = !shared.contains_key(place);
+            if own && up.changes.get(name) == Some(&MapChange::Keep) {
                 keep.insert(place.symbol.clone(), self.open_map(&up.service, from, name)?);
             }
         }
@@ -156,6 +162,7 @@ impl Runtime {
             let Some(map) = loaded.maps.get(&place.symbol) else { continue };
             let keep = up.changes.get(name) == Some(&MapChange::Keep);
             let old = kept.and_then(|maps| maps.get(name)).filter(|_| keep);
+            let exported = up.package.manifest.map.get(&place.symbol);
             let made_by = old.map_or(up.generation.number, |old| old.made_by);
             if old.is_none() {
                 let path = pins.map(name, made_by);
@@ -169,6 +176,7 @@ impl Runtime {
                     made_by,
                     id: map.info().id,
                     counts: Vec::new(),
+                    export: exported.and_then(|map| map.export.clone()),
                 },
             );
         }

@@ -37,11 +37,13 @@ impl Runtime {
         if self.state.services.contains_key(service) {
             return Err(RuntimeError::Exists { service: service.clone() });
         }
+        let needs = self.needs_of(service, &package.manifest, None)?;
+        let generation = generation(package, 1, install.params.clone());
         self.bring_up(&BringUp {
             op: Op::Install,
             service: service.clone(),
             package,
-            generation: generation(package, 1, install.params.clone()),
+            generation: Generation { needs, ..generation },
             from: None,
             changes: BTreeMap::new(),
         })?;
@@ -49,7 +51,7 @@ impl Runtime {
     }
 }
 
-/// A generation that is not in the kernel yet.
+/// A generation that is not in the kernel yet, and of which is not said yet what it needs.
 pub(crate) fn generation(
     package: &Package,
     number: u64,
@@ -63,5 +65,5 @@ pub(crate) fn generation(
         platform: package.platform,
         params,
     };
-    Generation { fixed, incarnation: None }
+    Generation { fixed, incarnation: None, needs: BTreeMap::new() }
 }

@@ -1,4 +1,4 @@
-//! The layout of pins: `<root>/<service>/{switch,hooks/<hook>/{link,stub,slots},maps/<map>@<n>,progs/<n>/<program>}`.
+//! The layout of pins: `<root>/<service>/{switch,hooks/<hook>/{link,stub,slots},maps/<map>@<n>,progs/<n>/<program>,export/<map>}`.
 //!
 //! bpffs refuses dots in names, so that every name is escaped (`.` is `%2E`). A pin's name also has at most
 //! 255 bytes; longer ones are cut and told apart by a checksum.
@@ -76,6 +76,18 @@ impl Pins {
     #[must_use]
     pub fn map(&self, map: &str, made_by: u64) -> PathBuf {
         self.maps().join(pin_name(map, &format!("@{made_by}")))
+    }
+
+    /// The folder of the maps that others may open.
+    #[must_use]
+    pub fn exports(&self) -> PathBuf {
+        self.folder.join("export")
+    }
+
+    /// A map that others may open: whatever generation brought it, here is the one that runs.
+    #[must_use]
+    pub fn export(&self, map: &str) -> PathBuf {
+        self.exports().join(pin_name(map, ""))
     }
 
     /// The folder of a generation's programs.

@@ -67,7 +67,8 @@ impl Runtime {
         }
         self.remove_unknown()?;
         self.release_unknown()?;
-        self.start_all(&mut recovery);
+        self.start_all(&mut recovery)?;
+        self.settle_set_again(&mut recovery)?;
         self.op = Op::Recover;
         self.checkpoint()?;
         Ok(recovery)

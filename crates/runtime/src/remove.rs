@@ -11,11 +11,12 @@ impl Runtime {
     /// was one: doing it again is no error.
     ///
     /// # Errors
-    /// The kernel refuses; then the next removal or start goes on.
+    /// Another service needs it, and nothing was done. The kernel refuses; then the next removal or start goes on.
     pub fn remove(&mut self, service: &ServiceName) -> Result<bool, RuntimeError> {
         self.mend_journal()?;
         let active = self.state.service(service).map(|state| state.active);
         let Some(from) = active else { return Ok(false) };
+        self.nobody_needs(service)?;
         self.consumers.forget(service);
         self.failures.remove(service);
         self.op = Op::Remove;

@@ -1,11 +1,12 @@
 //! Back to the generation before the last upgrade.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_spec::ServiceName;
 
 use crate::error::RuntimeError;
 use crate::install::Request;
+use crate::plan::MapChange;
 use crate::runtime::Runtime;
 use crate::state::{Generation, Op, Record};
 use crate::status::Detail;
@@ -25,10 +26,11 @@ impl Runtime {
         if to.incarnation.is_none() {
             return self.load_previous_again(service, &to);
         }
-        self.op = Op::Rollback;
         let changes = &self.service_state(service)?.changes;
-        let changes =
+        let changes: BTreeMap<String, MapChange> =
             changes.iter().map(|(map, change)| (map.clone(), change.reversed())).collect();
+        self.can_go_back(service, (&from, &to), &changes)?;
+        self.op = Op::Rollback;
         self.record(Record::Begin {
             txn: self.state.last_txn + 1,
             service: service.clone(),
@@ -42,6 +44,24 @@ impl Runtime {
         }
         self.finish_or_set_aside(service)?;
         self.service(service)
+    }
+
+    /// Whether others and this service would still fit each other.
+    fn can_go_back(
+        &self,
+        service: &ServiceName,
+        (from, to): (&Generation, &Generation),
+        changes: &BTreeMap<String, MapChange>,
+    ) -> Result<(), RuntimeError> {
+        if !from.needs.is_empty() || !to.needs.is_empty() || self.users(service).next().is_some() {
+            let package = self.package(&to.index)?;
+            self.needs_of(service, &package.manifest, Some(to))?;
+            self.users_can_follow(service, (from, to), &package.manifest, changes)?;
+        }
+        if !self.has_its_maps(to) {
+            return Err(RuntimeError::OtherMaps { service: service.clone() });
+        }
+        Ok(())
     }
 
     fn switch_back(

@@ -127,9 +127,13 @@ impl Runtime {
 
     /// Writes a record and takes it into account.
     pub(crate) fn record(&mut self, record: Record) -> Result<(), RuntimeError> {
-        self.faults.point(self.op, record.name(), Side::Before);
+        let op = match record {
+            Record::SetBegan { .. } | Record::SetEnded {} => "set",
+            _ => self.op.name(),
+        };
+        self.faults.point(op, record.name(), Side::Before);
         self.journal.append(&record)?;
-        self.faults.point(self.op, record.name(), Side::After);
+        self.faults.point(op, record.name(), Side::After);
         self.state.apply(record);
         Ok(())
     }

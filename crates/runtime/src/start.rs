@@ -9,12 +9,13 @@ use crate::error::RuntimeError;
 use crate::failure::Failure;
 use crate::recover::Recovery;
 use crate::runtime::Runtime;
-use crate::state::{Generation, Op};
+use crate::state::{Generation, Op, Record};
 
 impl Runtime {
     /// Loads the active generation of every service that has none in the kernel, or the one before it.
-    pub(crate) fn start_all(&mut self, recovery: &mut Recovery) {
-        for name in self.names() {
+    pub(crate) fn start_all(&mut self, recovery: &mut Recovery) -> Result<(), RuntimeError> {
+        for name in self.providers_first() {
+            self.lose_without_its_maps(&name, recovery)?;
             if !self.is_idle(&name) {
                 continue;
             }
@@ -23,6 +24,39 @@ impl Runtime {
                 Err(why) => self.fail(&name, Failure::Down(why), recovery),
             }
         }
+        Ok(())
+    }
+
+    /// All services, each behind those that it needs.
+    fn providers_first(&self) -> Vec<ServiceName> {
+        let (mut order, mut open) = (Vec::new(), self.names());
+        while !open.is_empty() {
+            let waits =
+                |name: &ServiceName| self.needs(name).iter().any(|need| open.contains(need));
+            // Rings are never installed; were there one, its services would be started all the same.
+            let at = open.iter().position(|name| !waits(name)).unwrap_or(0);
+            order.push(open.remove(at));
+        }
+        order
+    }
+
+    /// Writes down that a service is lost whose maps are not the ones any more that another one gives it: it is loaded again. Where
+    /// that one does not run, this one goes on with what it has.
+    fn lose_without_its_maps(
+        &mut self,
+        name: &ServiceName,
+        recovery: &mut Recovery,
+    ) -> Result<(), RuntimeError> {
+        let lost = self.runs(name).is_some_and(|active| !self.has_its_maps(active));
+        if lost && !self.state.aside.contains_key(name) {
+            self.op = Op::Recover;
+            let why = "a map that another service gave it is gone".to_owned();
+            self.record(Record::Lost { service: name.clone(), why: why.clone() })?;
+            self.consumers.forget(name);
+            recovery.adopted.retain(|adopted| adopted != name);
+            recovery.lost.push((name.clone(), why));
+        }
+        Ok(())
     }
 
     /// Whether the kernel has nothing of a service.

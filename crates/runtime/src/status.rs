@@ -38,6 +38,10 @@ pub struct Status {
     pub previous_lost: Option<String>,
     /// What was begun on it and could be neither finished nor undone, and why.
     pub half_done: Option<String>,
+    /// The services that it needs.
+    pub needs: BTreeSet<ServiceName>,
+    /// The services that need it.
+    pub needed_by: BTreeSet<ServiceName>,
 }
 
 /// Everything about one service.
@@ -114,6 +118,8 @@ impl Runtime {
             }),
             previous_lost: service.previous_lost.as_ref().map(ToString::to_string),
             half_done: half_done.filter(|_| there),
+            needs: self.needs(name),
+            needed_by: self.needed_by(name),
         })
     }
 

@@ -14,7 +14,7 @@ use crate::install::{Request, generation};
 use crate::load::{map_names, names_of};
 use crate::migrate::{Side, decide};
 use crate::params::{Params, carried};
-use crate::plan::{HookChange, HookPlan, Identity, MapPlan, Plan, Report};
+use crate::plan::{HookChange, HookPlan, Identity, MapChange, MapPlan, Plan, Report};
 use crate::runtime::{Runtime, facts_of};
 use crate::state::{Generation, Mechanism, Op, Service};
 use crate::status::Detail;
@@ -73,7 +73,8 @@ impl Runtime {
             Direction::Forward => carried(&package.manifest, &from.params, install)?,
             Direction::Back => install.params.clone(),
         };
-        let to = generation(package, number, params);
+        let needs = self.needs_of(&install.service, &package.manifest, Some(&from))?;
+        let to = Generation { needs, ..generation(package, number, params) };
         let already =
             (to.index, to.platform, &to.params) == (from.index, from.platform, &from.params);
         let objects = facts_of(package)?;
@@ -91,10 +92,15 @@ impl Runtime {
             false => {
                 let (manifest, names) =
                     (&package.manifest, &map_names(&objects, from.incarnation.as_ref()));
-                let to = Side { manifest, objects: &objects, params: &params, names };
-                self.decide_maps(&install.service, &from, to, direction)?
+                let side = Side { manifest, objects: &objects, params: &params, names };
+                self.shared_maps(&install.service, &to.needs, &objects)?;
+                self.decide_maps(&install.service, &from, side, direction)?
             }
         };
+        if !already {
+            let changes = changes_of(&maps);
+            self.users_can_follow(&install.service, (&from, &to), &package.manifest, &changes)?;
+        }
         let plan = Plan {
             service: install.service.clone(),
             separately: separately(&hooks),
@@ -156,14 +162,13 @@ impl Runtime {
             return Ok(Upgraded { plan, detail: self.service(&install.service)? });
         }
         let from = self.active(&install.service)?;
-        let changes = plan.maps.iter().map(|(map, plan)| (map.clone(), plan.change.clone()));
         self.bring_up(&BringUp {
             op: direction.op(),
             service: install.service.clone(),
             package,
             generation,
             from: Some(from),
-            changes: changes.collect(),
+            changes: changes_of(&plan.maps),
         })?;
         Ok(Upgraded { plan, detail: self.service(&install.service)? })
     }
@@ -214,6 +219,10 @@ fn refuse_timers(service: &ServiceName, objects: &Objects) -> Result<(), Runtime
             by,
         }),
     }
+}
+
+fn changes_of(maps: &BTreeMap<String, MapPlan>) -> BTreeMap<String, MapChange> {
+    maps.iter().map(|(map, plan)| (map.clone(), plan.change.clone())).collect()
 }
 
 fn reversed(maps: BTreeMap<String, MapPlan>) -> BTreeMap<String, MapPlan> {

@@ -16,7 +16,7 @@ pub const MAGIC: [u8; 8] = *b"skepjrnl";
 /// The format that this version writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 /// Types of records, from 1; a number is never used for something else.
-pub const TYPES: [&str; 22] = [
+pub const TYPES: [&str; 24] = [
     "Boot",
     "Begin",
     "Loaded",
@@ -39,6 +39,8 @@ pub const TYPES: [&str; 22] = [
     "SetAside",
     "TakeUp",
     "LostGeneration",
+    "SetBegan",
+    "SetEnded",
 ];
 
 /// Bytes of a record before its JSON.

@@ -95,6 +95,20 @@ impl PackageRef {
         Self { digest: Some(digest), channel: None, ..self.clone() }
     }
 
+    /// Another package of the same registry and path.
+    #[must_use]
+    pub fn beside(&self, name: &PackageName, version: Option<&Version>) -> Self {
+        let (name, version) = (name.clone(), version.cloned());
+        Self { name, version, digest: None, channel: None, ..self.clone() }
+    }
+
+    /// A package without a registry: at the hub, or in a layout or archive.
+    #[must_use]
+    pub fn short(name: &PackageName, version: Option<&Version>) -> Self {
+        let (name, version) = (name.clone(), version.cloned());
+        Self { registry: None, path: String::new(), name, version, digest: None, channel: None }
+    }
+
     /// The channel that it means: the one that it names, or `stable` where it names neither version nor digest.
     #[must_use]
     pub fn channel_meant(&self) -> Option<Channel> {

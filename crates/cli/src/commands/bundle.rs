@@ -10,6 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use skep_oci::archive::{self, Archived, BundleError, Source};
 use skep_oci::{Store, regular};
+use skep_spec::dependency::Root;
 use skep_spec::{Arch, Digest};
 
 use crate::carried;
@@ -17,13 +18,17 @@ use crate::config::Config;
 use crate::error::{Context as _, Error, Result, failed};
 use crate::fetch::{Whole, unpacked, whole};
 use crate::named;
+use crate::needed::{Asking, Where, needed, needs_of};
 use crate::options::{Choice, Transport};
 use crate::output::{Output, bytes};
 use crate::passing::{Passing, reading};
 use crate::place::{self, Place};
 use crate::progress::shown;
+use crate::subject::manifest_of;
 
 /// Put packages into one file, for machines without a network: with signatures and all else that refers to them
+///
+/// What they need comes along, and what that needs, from where each came or else from the hub.
 ///
 /// The file is an OCI layout in a tar archive, and the same packages always give the same bytes. Nothing is trusted because it
 /// lies in one: skep unbundle takes it apart, and verify, push, copy and install check as ever.
@@ -38,6 +43,9 @@ pub struct Bundle {
     /// Only for this architecture; may be given several times
     #[arg(long, value_name = "ARCH")]
     arch: Vec<Arch>,
+    /// Leave out what the packages need
+    #[arg(long)]
+    without_dependencies: bool,
     #[command(flatten)]
     transport: Transport,
 }
@@ -86,7 +94,16 @@ impl Bundle {
         let mut found = Vec::new();
         for package in &self.packages {
             let place = Place::parse(package, &Choice::default(), config)?;
-            found.push(whole(place, self.transport, output, config)?);
+            let from = match &place {
+                Place::Registry(reference) => Some(Where::Registry(reference.clone())),
+                _ => None,
+            };
+            let whole = whole(place, self.transport, output, config)?;
+            if !self.without_dependencies {
+                let from = from.unwrap_or_else(|| Where::Store(whole.store.clone()));
+                found.extend(self.needed(&whole.store, &from, output, config)?);
+            }
+            found.push(whole);
         }
         let mut sources = Vec::new();
         for Whole { store, .. } in &found {
@@ -117,6 +134,28 @@ impl Bundle {
         whole.context(cannot)?;
         answer(archived, &self.out, "into", output);
         Ok(())
+    }
+}
+
+impl Bundle {
+    /// What the packages of a layout need and it does not hold.
+    fn needed(
+        &self,
+        store: &Store,
+        from: &Where,
+        output: &Output,
+        config: &Config,
+    ) -> Result<Vec<Whole>> {
+        let asking = Asking { transport: self.transport, output, config };
+        let mut wholes = Vec::new();
+        for (reference, digest) in store.packages().map_err(failed)? {
+            let manifest = manifest_of(store, digest, &reference)?;
+            let (about, needs) = (&manifest.package, needs_of(&manifest.dependencies));
+            let root = Root { name: &about.name, version: &about.version, needs: &needs };
+            let set = needed(root, Some(from.clone()), asking)?;
+            wholes.extend(set.into_iter().filter_map(|one| one.whole));
+        }
+        Ok(wholes)
     }
 }
 

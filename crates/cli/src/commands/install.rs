@@ -15,8 +15,9 @@ use crate::output::Output;
 
 /// Install a package as a service: load it, attach it, keep it attached
 ///
-/// It is verified against this machine's trust.toml before anything of it is parsed. Where something fails half-way,
-/// everything is undone.
+/// It is verified against this machine's trust.toml before anything of it is parsed. What it needs is installed first, each package
+/// of it verified by itself: from where this one comes, or else from the node's hub. Where something fails half-way, everything is
+/// undone.
 #[derive(Debug, Args)]
 pub struct Install {
     /// [registry/]publisher/name:version, the folder of an OCI layout, or a bundle
@@ -30,7 +31,10 @@ pub struct Install {
     /// Set a parameter
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
-    /// Install even if no trusted key signed it; it stays marked in skep list
+    /// Say what would be installed, and install nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Install even if no trusted key signed it; it stays marked in skep list. What it needs must be signed all the same
     #[arg(long)]
     allow_unsigned: bool,
 }
@@ -49,6 +53,14 @@ impl Install {
             allow_unsigned: self.allow_unsigned,
         };
         let client = daemon::client(config);
+        if self.dry_run {
+            let members = daemon::ask(client.plan_install(&request))?;
+            output.answer(&members, || {
+                let lines = ["Would install; nothing was touched.".to_owned()].into_iter();
+                lines.chain(members.iter().map(show::member)).collect::<Vec<_>>().join("\n")
+            });
+            return Ok(());
+        }
         let detail = daemon::ask(client.install(&request))?;
         let took = clock.elapsed().as_millis();
         output.done(&detail, || {
@@ -57,6 +69,7 @@ impl Install {
                 "Installed {} {} as {} in {took} ms, {}",
                 status.package, status.version, status.service, status.origin
             )];
+            lines.extend(detail.together.iter().map(show::member));
             lines.extend(detail.hooks.iter().map(show::hook));
             lines.extend(detail.report.changes.iter().map(|change| format!("  {change}")));
             lines.extend(show::unheeded(&detail));

@@ -3,6 +3,7 @@
 use clap::Args;
 use skep_api::{ServiceState, Status};
 
+use super::show::needs;
 use crate::config::Config;
 use crate::daemon;
 use crate::error::Result;
@@ -46,6 +47,7 @@ impl List {
                 "SIGNATURE",
             ];
             std::iter::once(table(header, rows))
+                .chain(services.iter().flat_map(needs))
                 .chain(services.iter().flat_map(wrong))
                 .collect::<Vec<_>>()
                 .join("\n")

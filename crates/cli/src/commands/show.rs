@@ -1,7 +1,10 @@
 //! `skep show`.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
-use skep_api::{Detail, HookDetail, counter_table};
+use skep_api::{Detail, HookDetail, Member, MemberChange, Status, counter_table};
+use skep_spec::ServiceName;
 
 use super::list::{state, wrong};
 use crate::config::Config;
@@ -39,8 +42,9 @@ fn text(detail: &Detail) -> String {
             status.service, status.package, status.version, status.generation
         ),
         format!("{}, {}", status.index, status.origin),
-        String::new(),
     ];
+    lines.extend(needs(status));
+    lines.push(String::new());
     let mut trouble = wrong(status);
     if let (Some(why), None) = (&detail.state_lost, &status.failed) {
         trouble.push(format!("Loaded again from its package, with empty maps: {why}"));
@@ -89,6 +93,29 @@ pub fn no_room(detail: &Detail) -> impl Iterator<Item = String> {
 pub fn unheeded(detail: &Detail) -> Option<String> {
     let keys = detail.unheeded.join(", ");
     (!keys.is_empty()).then(|| format!("skepd of this version does not act on: {keys}"))
+}
+
+/// What belongs to a service, and what became of it.
+pub fn member(member: &Member) -> String {
+    let change = match member.change {
+        MemberChange::Installed => "installed",
+        MemberChange::Upgraded => "upgraded",
+        MemberChange::Kept => "runs already",
+    };
+    format!("  {} {} as {}: {change}", member.package, member.version, member.service)
+}
+
+/// Who needs whom.
+pub fn needs(status: &Status) -> impl Iterator<Item = String> {
+    let names = |services: &BTreeSet<ServiceName>| {
+        let names: Vec<&str> = services.iter().map(ServiceName::as_str).collect();
+        names.join(", ")
+    };
+    let line = |what: &str, services| {
+        let names = names(services);
+        (!names.is_empty()).then(|| format!("{} {what} {names}", status.service))
+    };
+    line("needs", &status.needs).into_iter().chain(line("is needed by", &status.needed_by))
 }
 
 /// One hook's line.

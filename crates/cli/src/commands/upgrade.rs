@@ -16,7 +16,8 @@ use crate::output::Output;
 
 /// Upgrade a service while it runs: no event lost, none counted twice, state kept or moved
 ///
-/// The version that runs is kept for skep rollback until the next upgrade.
+/// The version that runs is kept for skep rollback until the next upgrade. What the new version needs is installed or upgraded
+/// first, and undone if the service itself cannot be upgraded.
 #[derive(Debug, Args)]
 pub struct Upgrade {
     /// The service
@@ -77,6 +78,7 @@ impl Upgrade {
                 "Upgraded {service} to {} (generation {}) in {took} ms, {}",
                 status.version, status.generation, status.origin
             )];
+            lines.extend(detail.together.iter().map(show::member));
             lines.extend(detail.hooks.iter().map(show::hook));
             lines.extend(maps(&plan));
             lines.extend(show::no_room(&detail));
@@ -102,6 +104,7 @@ fn described(plan: &Plan) -> String {
         return "Nothing to do: that is what runs".to_owned();
     }
     let mut lines = vec!["Would upgrade; nothing was touched.".to_owned()];
+    lines.extend(plan.together.iter().map(show::member));
     lines.extend(
         plan.hooks
             .iter()

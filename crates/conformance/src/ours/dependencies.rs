@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use skep_object::Facts;
 use skep_object::share::{self, Defined};
-use skep_spec::dependency::{self, Needs, Other, Root, Versions};
+use skep_spec::dependency::{self, Needs, Other, ResolveError, Root, Versions};
 use skep_spec::{PackageName, Version};
 
 use super::{Answered, Bytes, Failure, question, refused, unreadable};
@@ -56,8 +56,11 @@ pub(super) fn resolve(input: &Value) -> Answered {
     let other = |Service { service, package, needs }| Other { service, package, needs };
     let others: Vec<Other> = services.into_iter().map(other).collect();
     let root = Root { name: &root.name, version: &root.version, needs: &root.needs };
-    let set = dependency::resolve(root, &runs, &others, &mut packages)
-        .map_err(|error| refused(error.code().unwrap_or_default(), &error))?;
+    let set = match dependency::resolve(root, &runs, &others, &mut packages) {
+        Ok(set) => set,
+        Err(ResolveError::Unresolved(error)) => return Err(refused(error.code(), &error)),
+        Err(ResolveError::Versions(never)) => match never {},
+    };
     let set: Vec<_> = set.into_iter().map(|one| (one.name, one.version)).collect();
     Ok(json!({"set": set}))
 }

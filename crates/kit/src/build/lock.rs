@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use skep_oci::{durable, regular};
-use skep_spec::{Arch, Digest};
+use skep_spec::{Arch, Digest, PackageName, Version};
 
 use super::clang::Clang;
 
@@ -28,10 +28,29 @@ pub struct Lock {
     /// Kernel types by architecture.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     btf: BTreeMap<Arch, Pin>,
+    /// What the package needs, and what that needs in turn.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    dependencies: Dependencies,
     #[serde(skip)]
     locked: bool,
     #[serde(skip)]
     changed: bool,
+}
+
+/// Packages that a package is built against, by name.
+pub type Dependencies = BTreeMap<PackageName, Locked>;
+
+/// A package that another one is built against.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Locked {
+    /// Its version.
+    pub version: Version,
+    /// Digest of its index.
+    pub digest: Digest,
+    /// Whether only another one of these needs it, and skep.toml does not name it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub indirect: bool,
 }
 
 /// The kernel types that `vmlinux.h` is made from.
@@ -152,6 +171,12 @@ impl Lock {
         self.btf.iter().map(|(arch, pin)| (*arch, pin))
     }
 
+    /// What the package needs.
+    #[must_use]
+    pub const fn dependencies(&self) -> &Dependencies {
+        &self.dependencies
+    }
+
     pub(super) fn empty() -> Self {
         Self {
             version: VERSION,
@@ -159,6 +184,7 @@ impl Lock {
             flags: Vec::new(),
             headers: None,
             btf: BTreeMap::new(),
+            dependencies: Dependencies::new(),
             locked: false,
             changed: false,
         }
@@ -199,6 +225,21 @@ impl Lock {
             d.map(|d| d.to_string())
         })?;
         self.changed |= changed;
+        Ok(())
+    }
+
+    /// Pins what the package needs.
+    pub(super) fn depend(&mut self, found: &Dependencies) -> Result<(), LockError> {
+        let say = |all: &Dependencies| {
+            let one = |(name, on): (&PackageName, &Locked)| {
+                format!("{name} {}@{}", on.version, on.digest)
+            };
+            let said: Vec<String> = all.iter().map(one).collect();
+            (!said.is_empty()).then(|| said.join(", "))
+        };
+        let what = "the dependencies";
+        let found = found.clone();
+        self.changed |= replace(self.locked, what, &mut self.dependencies, found, say)?;
         Ok(())
     }
 
@@ -315,8 +356,17 @@ mod tests {
         let digest = Digest::of(b"types");
         lock.set_pin(Arch::X86_64, Pin { source: "debian:6.12".to_owned(), release: None, digest })
             .unwrap();
+        let on = Locked { version: "1.2.0".parse().unwrap(), digest, indirect: false };
+        let found = Dependencies::from([("acme/flows".parse().unwrap(), on)]);
+        lock.depend(&found).unwrap();
         lock.write(folder.path()).unwrap();
         let again = Lock::read(folder.path(), folder.path(), true).unwrap();
         assert_eq!(again, Lock { locked: true, changed: false, ..lock });
+        again.clone().depend(&found).unwrap();
+        let error = again.clone().depend(&Dependencies::new()).unwrap_err().to_string();
+        assert!(
+            error.starts_with("--locked: skep.lock has the dependencies acme/flows 1.2.0@"),
+            "{error}"
+        );
     }
 }

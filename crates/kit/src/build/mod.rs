@@ -16,7 +16,7 @@ use skep_spec::{Arch, Digest};
 
 use clang::Paths;
 pub use clang::{Clang, ClangError};
-pub use lock::{Lock, LockError, Pin};
+pub use lock::{Dependencies, Lock, LockError, Locked, Pin};
 pub use made::Made;
 use made::Read;
 pub use types::TypesError;
@@ -34,6 +34,8 @@ pub struct Options {
     pub locked: bool,
     /// Only this architecture.
     pub arch: Option<Arch>,
+    /// What the package needs, to be pinned; what was pinned stays where this is not said.
+    pub dependencies: Option<Dependencies>,
     /// Where downloads are kept.
     pub cache: PathBuf,
 }
@@ -171,6 +173,9 @@ impl<'a> Build<'a> {
         let compiles = project.source.object.values().any(|object| object.file.is_empty());
         let clang = compiles.then(|| Clang::find(options.clang.as_deref())).transpose()?;
         let mut lock = Lock::read(&project.folder, project.lock_folder(), options.locked)?;
+        if let Some(dependencies) = &options.dependencies {
+            lock.depend(dependencies)?;
+        }
         if let Some(clang) = &clang {
             lock.compiler(clang, &project.source.build.cflags, headers_digest())?;
         }

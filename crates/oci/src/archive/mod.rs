@@ -10,7 +10,7 @@ use skep_spec::{Arch, Digest, PackageRef, media};
 use skep_trust::admit::LAYER_MAX;
 use skep_trust::archive::{ArchiveError, Reader, Writer};
 
-pub use self::opened::{is_archive, take};
+pub use self::opened::{is_archive, packages, take};
 use crate::apart;
 use crate::signatures::{SignatureError, artifact_type, referrers};
 use crate::store::{Store, StoreError, referrer_entry};

@@ -46,6 +46,15 @@ pub fn take(
     Ok((reference, digest))
 }
 
+/// What packages an archive holds, of which all is held against its digests.
+///
+/// # Errors
+/// It is no archive, or not whole.
+pub fn packages(path: &Path) -> Result<Vec<(PackageRef, Digest)>, BundleError> {
+    let opened = Opened::checked(regular::open(path).map_err(io_error("read", path))?)?;
+    Ok(packages_of(&opened.index))
+}
+
 /// An archive of which every byte was held against its digest.
 struct Opened {
     file: File,

@@ -64,6 +64,19 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// The versions of a package; none where the registry has no such package.
+    ///
+    /// # Errors
+    /// The registry does not list its tags as it should.
+    pub async fn versions(&self, reference: &PackageRef) -> Result<Vec<Version>, RegistryError> {
+        match self.tags(reference).await {
+            Err(RegistryError::NotFound { .. }) => Ok(Vec::new()),
+            tags => tags.map(|tags| tags.versions),
+        }
+    }
+}
+
 impl Tags {
     fn add(&mut self, tag: &str) {
         self.versions.extend(Version::from_tag(tag));

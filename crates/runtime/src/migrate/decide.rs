@@ -39,7 +39,7 @@ pub(crate) fn decide(
         let plan = match (old_maps.get(name), new_maps.get(name)) {
             (Some(old), Some(map)) => {
                 let policy = new.manifest.map.get(&map.map.name);
-                Pair { name, held, policy, old: *old, new: *map }.plan()
+                Pair { name, held, policy, old: *old, new: *map }.of_whom()
             }
             (None, _) => Ok(plan(MapChange::New, "only the new version has it", Exactness::Exact)),
             (_, None) => {

@@ -1,6 +1,7 @@
 //! What a person is told when an upgrade would lose state, with the manifest's lines that would allow it.
 
 use skep_object::layout::LayoutChange;
+use skep_spec::PackageName;
 use skep_spec::manifest::Upgrade;
 use skep_spec::source::key;
 
@@ -85,6 +86,20 @@ pub(super) fn no_merge(map: &str, fields: &[&str]) -> String {
         fields.join(", "),
         key(map),
         merges.join(", ")
+    )
+}
+
+/// A map that was one package's and is to be another's.
+pub(super) fn other_owner(
+    map: &str,
+    old: Option<&PackageName>,
+    new: Option<&PackageName>,
+) -> String {
+    let whose = |of: Option<&PackageName>| of.map_or("its own".to_owned(), |of| format!("{of}'s"));
+    let (old, new) = (whose(old), whose(new));
+    format!(
+        "map '{map}': it was {old} and is to be {new}, and what is in it would be left behind\n  to let that be:       [map.{}]\n                        upgrade = \"reset\"",
+        key(map)
     )
 }
 

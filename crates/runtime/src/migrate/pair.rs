@@ -6,10 +6,12 @@ use skep_object::event::event_type;
 use skep_object::layout::{FieldPair, LayoutChange, compare};
 use skep_object::share::{Defined, TypeOf, same_type};
 use skep_object::{Btf, Facts, MapFacts, MapKind, MapOrigin, TypeId};
+use skep_spec::PackageName;
 use skep_spec::life::{Class, Moved, class};
 use skep_spec::manifest::{Map, Merge, Upgrade};
 
 use super::decide::{Held, Side};
+use super::explain;
 use crate::plan::{Exactness, FieldMove, MapChange, MapPlan};
 use crate::state::LOST;
 
@@ -34,6 +36,12 @@ impl<'a> Version<'a> {
         Defined { facts: self.facts, map: self.map }
     }
 
+    /// The package whose map it is, if it is another's.
+    fn given_by(&self) -> Option<&'a PackageName> {
+        let mut all = self.side.manifest.dependencies.iter();
+        all.find(|(_, on)| on.maps.contains(&self.map.name)).map(|(package, _)| package)
+    }
+
     /// How many entries there is room for.
     pub(super) fn entries(&self) -> u32 {
         let told = self.side.params.max_entries(&self.map.name).ok().flatten();
@@ -42,7 +50,20 @@ impl<'a> Version<'a> {
 }
 
 impl Pair<'_> {
-    pub(super) fn plan(&self) -> Result<MapPlan, String> {
+    /// Of a map that another package gives, nothing becomes; one that is given by another than before is a new one.
+    pub(super) fn of_whom(&self) -> Result<MapPlan, String> {
+        match (self.old.given_by(), self.new.given_by()) {
+            (None, None) => self.plan(),
+            (Some(old), Some(new)) if old == new => {
+                let why = format!("it is {new}'s, and stays where it is");
+                Ok(plan(MapChange::Keep, why, Exactness::Exact))
+            }
+            _ if self.upgrade() == Some(Upgrade::Reset) => Ok(reset()),
+            (old, new) => Err(explain::other_owner(self.name, old, new)),
+        }
+    }
+
+    fn plan(&self) -> Result<MapPlan, String> {
         let resets = self.upgrade() == Some(Upgrade::Reset);
         match self.new.map.kind {
             _ if self.new.map.origin == MapOrigin::Data => Ok(self.variables(resets)),

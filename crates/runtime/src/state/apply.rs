@@ -57,6 +57,8 @@ impl State {
                 self.lost_generation(&service, generation, why);
             }
             Record::SetAside { why } => self.set_aside(why),
+            Record::SetBegan { members } => self.set = members,
+            Record::SetEnded {} => self.set.clear(),
             Record::TakeUp { service } => {
                 self.pending = self.aside.remove(&service).map(|aside| aside.pending);
             }
@@ -333,7 +335,11 @@ mod tests {
         };
         let programs = hooks.iter().map(program).collect();
         let incarnation = Incarnation { programs, ..Incarnation::default() };
-        Generation { fixed: serde_json::from_value(fixed).unwrap(), incarnation: Some(incarnation) }
+        Generation {
+            fixed: serde_json::from_value(fixed).unwrap(),
+            incarnation: Some(incarnation),
+            needs: BTreeMap::new(),
+        }
     }
 
     /// Generation 2 runs, 1 is kept, and an upgrade to 3 is under way, which wants a hook that only 1 has.

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use skep_kernel::program::LoadKind;
 use skep_spec::life::{self, Interrupted};
-use skep_spec::{ServiceName, Version};
+use skep_spec::manifest::Export;
+use skep_spec::{PackageName, Range, ServiceName, Version};
 
 pub use hook::{Attachment, Hook, Mechanism};
 pub use record::{Outcome, Record};
@@ -40,6 +41,18 @@ pub struct State {
     pub aside: BTreeMap<ServiceName, Aside>,
     /// Hooks that no generation wants any more and that may still be attached.
     pub dead: Vec<DeadHook>,
+    /// The services that an operation under way changes as a whole, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<SetMember>,
+}
+
+/// A service of a set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetMember {
+    /// Its name.
+    pub service: ServiceName,
+    /// The generation that ran when the set began; none where there was no such service.
+    pub before: Option<u64>,
 }
 
 /// An operation that waits.
@@ -112,6 +125,21 @@ pub struct Generation {
     pub fixed: life::Generation,
     /// What it became on this boot.
     pub incarnation: Option<Incarnation>,
+    /// What it needs of others, by package.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub needs: BTreeMap<PackageName, Need>,
+}
+
+/// What a generation needs of another service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// Who gives it.
+    pub service: ServiceName,
+    /// The versions that will do.
+    pub version: Range,
+    /// The maps that both have in common, by symbol.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maps: Vec<String>,
 }
 
 impl Deref for Generation {
@@ -165,6 +193,9 @@ pub struct MapRecord {
     /// Of a map that counts lost events: the function that each counter is for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counts: Vec<String>,
+    /// How others may open it, where its package exports it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<Export>,
 }
 
 impl MapRecord {
@@ -252,6 +283,11 @@ impl State {
         under_way.or_else(|| self.aside.get(name).map(|aside| &aside.pending))
     }
 
+    /// Whether a service is of the set that is under way.
+    pub(crate) fn in_set(&self, name: &ServiceName) -> bool {
+        self.set.iter().any(|member| member.service == *name)
+    }
+
     /// Every pin that should be there, under `root`.
     #[must_use]
     pub fn pins(&self, root: &Path) -> BTreeSet<PathBuf> {
@@ -299,6 +335,10 @@ impl Service {
             paths.extend(incarnation.programs.keys().map(|name| pins.program(*number, name)));
             paths.extend(incarnation.maps.iter().map(|(name, map)| pins.map(name, map.made_by)));
         }
+        let active = self.active().and_then(|active| active.incarnation.as_ref());
+        let maps = active.into_iter().flat_map(|incarnation| &incarnation.maps);
+        let exported = maps.filter(|(_, map)| map.export.is_some());
+        paths.extend(exported.map(|(name, _)| pins.export(name)));
         paths
     }
 }

@@ -7,7 +7,7 @@ use skep_spec::ServiceName;
 use skep_spec::journal::TYPES;
 use skep_spec::life::Step;
 
-use super::{Generation, Hook, Incarnation, Op, State};
+use super::{Generation, Hook, Incarnation, Op, SetMember, State};
 use crate::plan::MapChange;
 
 /// One step of an operation: an intent, written and synced before the kernel is asked, or an outcome.
@@ -149,6 +149,13 @@ pub enum Record {
         /// Why.
         why: String,
     },
+    /// What follows changes several services, as a whole or not at all.
+    SetBegan {
+        /// In their order.
+        members: Vec<SetMember>,
+    },
+    /// The set is done, or undone.
+    SetEnded {},
     /// The operation of a service that was set aside is under way again.
     TakeUp {
         /// Which service.
@@ -193,6 +200,8 @@ impl Record {
             Self::LostGeneration { .. } => "LostGeneration",
             Self::SetAside { .. } => "SetAside",
             Self::TakeUp { .. } => "TakeUp",
+            Self::SetBegan { .. } => "SetBegan",
+            Self::SetEnded {} => "SetEnded",
         }
     }
 
@@ -215,6 +224,8 @@ impl Record {
                 | Self::LostGeneration { .. }
                 | Self::SetAside { .. }
                 | Self::TakeUp { .. }
+                | Self::SetBegan { .. }
+                | Self::SetEnded {}
         )
     }
 
@@ -277,6 +288,10 @@ mod tests {
             Record::End { result: Outcome::Undone },
             Record::Checkpoint { state: State::default() },
             Record::SetAside { why: "w".to_owned() },
+            Record::SetBegan {
+                members: vec![SetMember { service: "exec".parse().unwrap(), before: Some(3) }],
+            },
+            Record::SetEnded {},
         ];
         for record in records {
             let (number, json) = record.encode().unwrap();

@@ -12,6 +12,9 @@ use crate::place::{Job, Reply};
 /// Does what `job` says and gives the answer.
 pub fn run(job: &str) -> Result<Reply, Box<dyn Error>> {
     let job: Job = serde_json::from_str(job)?;
+    if job.op.starts_with("together") {
+        return crate::together::child(&job);
+    }
     let (mut runtime, mut reply) = job.open()?;
     let service = Job::service();
     match job.op.as_str() {

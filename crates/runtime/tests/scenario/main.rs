@@ -30,6 +30,7 @@ mod room;
 mod sections;
 mod tally;
 mod tests;
+mod together;
 mod unions;
 mod unplugged;
 mod waits;

@@ -13,6 +13,7 @@ use skep_trust::{Package, Verified};
 
 const SOURCE: &str = include_str!("../objects/numbered.bpf.c");
 const ATTACH: &str = include_str!("../objects/attach.bpf.c");
+const TOGETHER: &str = include_str!("../objects/together.bpf.c");
 
 /// Hooks by the name of their test: what is defined for version 1 and for version 2.
 pub const SETS: &[(&str, [&[&str]; 2])] = &[
@@ -77,6 +78,11 @@ impl Objects {
             for version in [1, 2] {
                 compile(&source, &objects.file(&kind.set(), version), version, &defines)?;
             }
+        }
+        let source = folder.join("together.bpf.c");
+        fs::write(&source, TOGETHER).map_err(text)?;
+        for (name, defines) in crate::together::OBJECTS {
+            compile(&source, &folder.join(format!("{name}.o")), 1, defines)?;
         }
         Ok(objects)
     }

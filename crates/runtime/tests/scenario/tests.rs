@@ -23,6 +23,7 @@ use crate::previous;
 use crate::refusals;
 use crate::room;
 use crate::sections;
+use crate::together;
 use crate::unions;
 use crate::unplugged;
 use crate::waits;
@@ -58,6 +59,7 @@ pub fn tests() -> Vec<Test> {
     tests.push(Test { everywhere: false, ..test("sections", sections::sections) });
     tests.push(test("attach_types", attach::types));
     tests.push(Test { everywhere: false, ..test("attach_types_quick", attach::quick) });
+    tests.push(test("crash_together", together::test_killed));
     tests.push(test("two_daemons", two_daemons));
     tests.push(test("already", already));
     tests.push(test("gone_interface", unplugged::gone_interface));
@@ -87,6 +89,9 @@ type Life = fn(&Place) -> Outcome;
 
 /// Name, set of hooks, test.
 const LIVES: &[(&str, &str, Life)] = &[
+    ("together", "raw_tp", together::shared),
+    ("together_refusals", "raw_tp", together::refusals),
+    ("together_lost", "raw_tp", together::lost),
     ("refusals", "raw_tp", refusals::refused),
     ("no_such_hook", "raw_tp", refusals::no_such_hook),
     ("alternatives", "choice", refusals::alternatives),

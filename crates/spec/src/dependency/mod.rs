@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub use self::chains::{Conflict, Link};
 pub(crate) use self::range::RANGE_PATTERN;
 pub use self::range::{Range, RangeError};
-pub use self::resolve::{Other, ResolveError, Resolved, Root, Versions, resolve};
+pub use self::resolve::{Other, ResolveError, Resolved, Root, Unresolved, Versions, resolve};
 use crate::PackageName;
 
 /// Most packages of a set, without the root.

@@ -61,8 +61,8 @@ pub struct Resolved {
 }
 
 /// Why there is no set.
-#[derive(Debug, thiserror::Error)]
-pub enum ResolveError<E> {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unresolved {
     /// A package of which no version is in every range.
     #[error("{0}")]
     Conflict(Box<Conflict>),
@@ -77,21 +77,32 @@ pub enum ResolveError<E> {
         /// Which limit.
         what: String,
     },
+}
+
+impl Unresolved {
+    /// The standard's code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Conflict(_) => "life.conflict",
+            Self::Cycle(_) => "life.cycle",
+            Self::Many { .. } => "life.many",
+        }
+    }
+}
+
+/// Why no set is found.
+#[derive(Debug)]
+pub enum ResolveError<E> {
+    /// There is none.
+    Unresolved(Unresolved),
     /// What there is cannot be said.
-    #[error(transparent)]
     Versions(E),
 }
 
-impl<E> ResolveError<E> {
-    /// The standard's code; none where it is the source that failed.
-    #[must_use]
-    pub const fn code(&self) -> Option<&'static str> {
-        match self {
-            Self::Conflict(_) => Some("life.conflict"),
-            Self::Cycle(_) => Some("life.cycle"),
-            Self::Many { .. } => Some("life.many"),
-            Self::Versions(_) => None,
-        }
+impl<E> From<Unresolved> for ResolveError<E> {
+    fn from(error: Unresolved) -> Self {
+        Self::Unresolved(error)
     }
 }
 
@@ -121,7 +132,7 @@ pub fn resolve<V: Versions>(
             return resolution.ordered();
         }
     }
-    Err(resolution.many(format!("{MOST_ROUNDS} rounds and no end")))
+    Err(resolution.many(format!("{MOST_ROUNDS} rounds and no end")).into())
 }
 
 /// Who asks for a package, and in which range; none is the root.
@@ -146,7 +157,7 @@ impl<V: Versions> Resolution<'_, V> {
     fn round(&mut self) -> Result<bool, ResolveError<V::Error>> {
         let asks = self.asks()?;
         if asks.len() > MOST_PACKAGES {
-            return Err(self.many(format!("more than {MOST_PACKAGES} packages")));
+            return Err(self.many(format!("more than {MOST_PACKAGES} packages")).into());
         }
         let mut next = BTreeMap::new();
         for (name, asked) in &asks {
@@ -232,7 +243,7 @@ impl<V: Versions> Resolution<'_, V> {
         if let Some(name) =
             self.set.iter().find_map(|(name, version)| version.is_none().then_some(name))
         {
-            return Err(ResolveError::Conflict(Box::new(self.conflict(name, &asks))));
+            return Err(Unresolved::Conflict(Box::new(self.conflict(name, &asks))).into());
         }
         let mut depths = BTreeMap::<&PackageName, usize>::new();
         let mut order = Vec::new();
@@ -246,7 +257,7 @@ impl<V: Versions> Resolution<'_, V> {
             let needs = self.chosen_needs(name).cloned().unwrap_or_default();
             let depth = 1 + needs.keys().filter_map(|need| depths.get(need)).max().unwrap_or(&0);
             if depth > MOST_DEPTH {
-                return Err(self.many(format!("more than {MOST_DEPTH} in a row")));
+                return Err(self.many(format!("more than {MOST_DEPTH} in a row")).into());
             }
             depths.insert(name, depth);
             let version = self.set.get(name).cloned().flatten();
@@ -255,8 +266,8 @@ impl<V: Versions> Resolution<'_, V> {
         Ok(order)
     }
 
-    fn many(&self, what: String) -> ResolveError<V::Error> {
-        ResolveError::Many { root: self.root.name.clone(), what }
+    fn many(&self, what: String) -> Unresolved {
+        Unresolved::Many { root: self.root.name.clone(), what }
     }
 
     fn conflict(&self, name: &PackageName, asks: &Asks) -> Conflict {
@@ -314,7 +325,7 @@ impl<V: Versions> Resolution<'_, V> {
     }
 
     /// Follows every package once; one that is met on the way to itself closes a ring.
-    fn refuse_rings(&self) -> Result<(), ResolveError<V::Error>> {
+    fn refuse_rings(&self) -> Result<(), Unresolved> {
         let mut done = BTreeSet::new();
         let mut way: Vec<(
             &PackageName,
@@ -328,7 +339,7 @@ impl<V: Versions> Resolution<'_, V> {
             };
             if let Some(begin) = way.iter().position(|(on, _)| *on == name) {
                 let ring: Vec<&str> = way.iter().skip(begin).map(|(on, _)| on.as_str()).collect();
-                return Err(ResolveError::Cycle(format!("{} → {name} {range}", ring.join(" → "))));
+                return Err(Unresolved::Cycle(format!("{} → {name} {range}", ring.join(" → "))));
             }
             if !done.contains(name)
                 && let Some(needs) = self.chosen_needs(name)

@@ -105,9 +105,11 @@ pub fn after_reboot<E>(
     Err(reasons)
 }
 
-impl fmt::Display for Op {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Op {
+    /// Its name, as journals have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Install => "install",
             Self::Upgrade => "upgrade",
             Self::Rollback => "rollback",
@@ -115,6 +117,12 @@ impl fmt::Display for Op {
             Self::Remove => "remove",
             Self::Activate => "activate",
             Self::Recover => "recover",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -11,7 +11,6 @@ impl Manifest {
     #[must_use]
     pub fn unsupported(&self) -> Vec<String> {
         let mut found = Vec::new();
-        found.extend(self.dependencies.keys().map(|name| format!("dependencies.\"{name}\"")));
         for (name, program) in &self.program {
             let shared = program.exclusive == Some(false);
             found.extend(shared.then(|| format!("program.{name}.exclusive = false")));
@@ -49,10 +48,9 @@ impl Program {
 impl Map {
     fn unsupported(&self, name: &str) -> impl Iterator<Item = String> {
         let role = self.role.as_ref().map(|role| format!("map.{name}.role = \"{role}\""));
-        let export = self.export.as_ref().map(|_| format!("map.{name}.export"));
         let persist = self.persist == Some(true);
         let persist = persist.then(|| format!("map.{name}.persist = true"));
-        [role, export, persist].into_iter().flatten()
+        [role, persist].into_iter().flatten()
     }
 }
 

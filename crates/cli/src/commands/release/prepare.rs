@@ -150,7 +150,8 @@ impl Release {
         done: &mut impl FnMut(&'static str, String),
     ) -> Result<Packed> {
         let (clang, cache) = (self.clang.clone(), config.cache_dir.clone());
-        let options = Options { clang, cache, locked: true, ..Options::default() };
+        let dependencies = build::dependencies(project, true, output, config)?;
+        let options = Options { clang, cache, locked: true, dependencies, ..Options::default() };
         let built = build::run(project, &options, output)?;
         let arches: BTreeSet<String> = built
             .objects

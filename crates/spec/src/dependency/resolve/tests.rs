@@ -71,7 +71,8 @@ fn told(
             let one = |one: &Resolved| format!("{} {}", one.name.short(), one.version);
             set.iter().map(one).collect::<Vec<_>>().join(", ")
         }
-        Err(error) => format!("{}: {error}", error.code().unwrap()),
+        Err(ResolveError::Unresolved(error)) => format!("{}: {error}", error.code()),
+        Err(ResolveError::Versions(never)) => match never {},
     }
 }
 

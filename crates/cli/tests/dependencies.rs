@@ -1,0 +1,271 @@
+//! Packages that need others: through our hub and out of a bundle, from `skep pack` to two services that share a map.
+#![allow(clippy::unwrap_used)]
+
+mod hub;
+mod node;
+#[path = "../../oci/tests/support/mod.rs"]
+mod support;
+mod wait;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use hub::Hub;
+use node::Node;
+
+const SOURCE: &str = r#"
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+struct start_key { __u32 cpu; };
+struct start_value { __u64 starts; };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct start_key);
+	__type(value, struct start_value);
+} starts SEC(".maps");
+
+SEC("tracepoint/sched/sched_process_exec")
+int on_exec(void *context)
+{
+	struct start_key key = {};
+	struct start_value new = {}, *value = bpf_map_lookup_elem(&starts, &key);
+
+	if (COUNTS && !value)
+		bpf_map_update_elem(&starts, &key, &new, BPF_NOEXIST);
+	if (COUNTS && value)
+		__sync_fetch_and_add(&value->starts, 1);
+	return 0;
+}
+"#;
+
+/// A hub and a node that has it, with a key that both know.
+struct World {
+    hub: Hub,
+    node: Node,
+}
+
+impl World {
+    fn new() -> Self {
+        let (hub, node) = (Hub::start(), Node::new());
+        hub.login("acme", &node.path(""));
+        node.run(&["key", "new", "-o", "key"]);
+        let public = fs::read_to_string(node.path("key.pub")).unwrap();
+        let key: String = public.lines().filter(|line| !line.starts_with("-----")).collect();
+        let rules = format!("[[rule]]\npackages = [\"acme/*\"]\nkeys = [{{ spki = \"{key}\" }}]\n");
+        fs::write(node.path("config/trust.toml"), rules).unwrap();
+        fs::write(node.path("config/skepd.toml"), format!("hub = \"{}\"\n", hub.host)).unwrap();
+        Self { hub, node }
+    }
+
+    /// Writes a project: `acme/flows` counts into a map, others read it.
+    fn project(&self, name: &str, version: &str, more: &str) -> String {
+        let folder = self.node.path(&format!("{name}-{version}"));
+        fs::create_dir_all(&folder).unwrap();
+        let counts = if name == "flows" { "1" } else { "0" };
+        fs::write(folder.join("p.bpf.c"), format!("#define COUNTS {counts}\n{SOURCE}")).unwrap();
+        let arch = std::env::consts::ARCH;
+        let manifest = format!(
+            "spec = \"1.0\"\n[package]\nname = \"acme/{name}\"\nversion = \"{version}\"\nlicense = \"MIT\"\n\
+             [object.p]\nsources = [\"p.bpf.c\"]\narch = [\"{arch}\"]\n\
+             [output.starts]\nkind = \"counter\"\nmap = \"starts\"\n\
+             [permissions]\nhooks = [\"tracepoint/sched/sched_process_exec\"]\nhelpers = [\"map_*\"]\nmap-memory = \"1MiB\"\n{more}"
+        );
+        fs::write(folder.join("skep.toml"), manifest).unwrap();
+        format!("{name}-{version}")
+    }
+
+    /// A command of somebody whose hub it is.
+    fn skep(&self, args: &[&str]) -> Command {
+        let mut command = self.node.skep(args);
+        command.env("SKEP_HUB", &self.hub.host);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let output = wait::output(&mut self.skep(args));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "skep {}: {said}", args.join(" "));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Packs, signs and pushes a project.
+    fn publish(&self, name: &str, version: &str, more: &str) {
+        let project = self.project(name, version, more);
+        let layout = format!("{project}.oci");
+        self.run(&["pack", &project, "-o", &layout, "--btf", "host"]);
+        self.run(&["sign", &layout, "--key", "key.key"]);
+        self.run(&["push", &layout, &format!("{}/acme/{name}:{version}", self.hub.host)]);
+    }
+
+    fn flows(&self, version: &str) {
+        self.publish("flows", version, "[map.starts]\nexport = { mode = \"0640\" }\n");
+    }
+
+    fn app(&self, version: &str, range: &str) {
+        self.publish("app", version, &needs("flows", range, "maps = [\"starts\"]"));
+    }
+
+    fn services(&self) -> Vec<String> {
+        let list = self.node.json(&["list"]);
+        let one = |status: &Value| {
+            format!(
+                "{} {}",
+                status["service"].as_str().unwrap(),
+                status["version"].as_str().unwrap()
+            )
+        };
+        list.as_array().unwrap().iter().map(one).collect()
+    }
+}
+
+fn needs(name: &str, range: &str, more: &str) -> String {
+    format!("[dependencies.\"acme/{name}\"]\nversion = \"{range}\"\n{more}\n")
+}
+
+#[test]
+fn what_a_package_needs_comes_from_the_hub_with_it() {
+    let mut world = World::new();
+    world.flows("1.0.0");
+    world.flows("1.1.0");
+    world.app("1.0.0", "^1");
+    world.node.start();
+
+    let planned = world.node.run(&["install", "acme/app:1.0.0", "--dry-run"]);
+    assert_eq!(
+        planned,
+        "Would install; nothing was touched.\n  acme/flows 1.1.0 as flows: installed\n  acme/app 1.0.0 as app: installed\n"
+    );
+    assert!(world.services().is_empty());
+    let installed = world.node.run(&["install", "acme/app:1.0.0"]);
+    assert!(installed.starts_with("Installed acme/app 1.0.0 as app in "), "{installed}");
+    assert!(installed.contains("\n  acme/flows 1.1.0 as flows: installed\n"), "{installed}");
+    assert_eq!(world.services(), ["app 1.0.0", "flows 1.1.0"]);
+    let listed = world.node.run(&["list"]);
+    assert!(listed.contains("app needs flows\nflows is needed by app"), "{listed}");
+
+    // What one counts, the other shows.
+    let starts = || {
+        let counters = world.node.json(&["show", "app"])["counters"]["starts"].clone();
+        counters[0]["value"]["starts"].as_u64().unwrap_or(0)
+    };
+    wait::until("a start that was counted", || {
+        Command::new("true").stdout(Stdio::null()).status().unwrap();
+        starts() > 0
+    });
+    let before = starts();
+
+    let (status, said) = world.node.refused(&["remove", "flows"]);
+    assert_eq!(status, 1);
+    assert!(said.contains("flows cannot be removed: app needs it"), "{said}");
+    assert_eq!(world.services(), ["app 1.0.0", "flows 1.1.0"]);
+
+    // Both move, since the new version wants a new one; the map goes on.
+    world.flows("2.0.0");
+    world.app("2.0.0", "^2");
+    let upgraded = world.node.run(&["upgrade", "app", "acme/app:2.0.0"]);
+    assert!(upgraded.contains("\n  acme/flows 2.0.0 as flows: upgraded\n"), "{upgraded}");
+    assert_eq!(world.services(), ["app 2.0.0", "flows 2.0.0"]);
+    assert!(starts() >= before, "what was counted is kept");
+
+    // Nothing moves where the chain cannot be.
+    world.publish("top", "1.0.0", &[needs("app", "^2", ""), needs("flows", "^2", "")].concat());
+    world.node.run(&["install", "acme/top:1.0.0"]);
+    let (_, said) = world.node.refused(&["upgrade", "app", "acme/app:1.0.0", "--allow-downgrade"]);
+    assert!(
+        said.contains("acme/app 1.0.0 → acme/flows ^1, but the service top → acme/flows ^2"),
+        "{said}"
+    );
+    let removed = world.node.run(&["remove", "top"]);
+    assert!(
+        removed.ends_with("\napp is left, and nothing needs it any more: skep remove app\n"),
+        "{removed}"
+    );
+    let removed = world.node.run(&["remove", "app"]);
+    assert!(removed.contains("\nflows is left, and nothing needs it any more"), "{removed}");
+    // Nobody is set back by what another wants.
+    let (_, said) = world.node.refused(&["install", "acme/app:1.0.0"]);
+    assert!(said.contains("flows runs 2.0.0, and 1.1.0 is older"), "{said}");
+    world.node.run(&["remove", "flows"]);
+    assert!(!world.node.has_pins());
+}
+
+#[test]
+fn a_bundle_carries_what_its_packages_need() {
+    let mut world = World::new();
+    world.flows("1.0.0");
+    world.app("1.0.0", "^1");
+    let app = format!("{}/acme/app:1.0.0", world.hub.host);
+    world.node.run(&["bundle", &app, "-o", "site.skep"]);
+    world.node.run(&["bundle", &app, "--without-dependencies", "-o", "alone.skep"]);
+    let World { hub, node } = &mut world;
+    fs::remove_file(node.path("config/skepd.toml")).unwrap();
+    drop(std::mem::replace(hub, Hub::start())); // another one, which has nothing
+    node.start();
+
+    let (status, said) = node.refused(&["install", "alone.skep"]);
+    assert_eq!(status, 1);
+    assert!(
+        said.contains("there is no version of acme/flows: acme/app 1.0.0 → acme/flows ^1"),
+        "{said}"
+    );
+    let one = ["--package", "acme/app:1.0.0"];
+    let installed = node.run(&[&["install", "site.skep"], &one[..]].concat());
+    assert!(installed.contains("\n  acme/flows 1.0.0 as flows: installed\n"), "{installed}");
+    // Each package by its own rule: what nobody signed is no part of a set.
+    node.run(&["remove", "app"]);
+    node.run(&["remove", "flows"]);
+    let rules = fs::read_to_string(node.path("config/trust.toml")).unwrap();
+    fs::write(node.path("config/trust.toml"), rules.replace("acme/*", "acme/app")).unwrap();
+    let (status, said) = node.refused(&[&["install", "site.skep"], &one[..]].concat());
+    assert_eq!(status, 4);
+    assert!(
+        said.contains("acme/app 1.0.0 needs acme/flows 1.0.0, which is not to be had"),
+        "{said}"
+    );
+    assert!(said.contains("held against the rule for its own name"), "{said}");
+    assert!(!node.has_pins());
+}
+
+#[test]
+fn a_lock_pins_what_a_package_is_built_against() {
+    let world = World::new();
+    world.flows("1.0.0");
+    world.flows("1.1.0");
+    let depends = |range| {
+        let btf = format!("[build.btf]\n{} = \"vmlinux.btf\"\n", std::env::consts::ARCH);
+        needs("flows", range, "") + &btf
+    };
+    let project = world.project("app", "1.0.0", &depends("^1"));
+    let lock = || fs::read_to_string(world.node.path(&project).join("skep.lock")).unwrap();
+    let types = world.node.path(&project).join("vmlinux.btf");
+    fs::copy("/sys/kernel/btf/vmlinux", types).unwrap();
+    let build = ["build", &project];
+    world.run(&build);
+    let pinned = lock();
+    assert!(
+        pinned.contains("[dependencies.\"acme/flows\"]\nversion = \"1.1.0\"\ndigest = \"sha256:"),
+        "{pinned}"
+    );
+    world.flows("1.2.0");
+    world.run(&build);
+    assert_eq!(lock(), pinned, "a newer one is not taken by itself");
+    // Without the hub, too.
+    world.node.run(&[&build[..], &["--locked"]].concat());
+    world.project("app", "1.0.0", &depends("=1.2"));
+    let (_, said) = world.node.refused(&[&build[..], &["--locked"]].concat());
+    assert!(said.contains("--locked: skep.lock has no acme/flows that is in =1.2"), "{said}");
+    world.run(&build);
+    assert!(lock().contains("version = \"1.2.0\""), "{}", lock());
+    let (_, said) = {
+        world.project("app", "1.0.0", &depends("^7"));
+        world.node.said(&wait::output(&mut world.skep(&build)))
+    };
+    assert!(said.contains("no version of acme/flows is in every range: acme/app 1.0.0 → acme/flows ^7; there are 1.2.0, 1.1.0, 1.0.0"), "{said}");
+}

@@ -1,0 +1,11 @@
+//! Services that need each other: which one gives what, which maps they have in common, and sets of them that come and go as a
+//! whole.
+
+mod needs;
+mod set;
+mod shared;
+
+pub use self::needs::Provider;
+pub use self::set::{Member, Together};
+pub(crate) use self::shared::Shared;
+pub use self::shared::Sharing;

@@ -1,0 +1,181 @@
+//! Who needs whom, and what neither may do for the other's sake.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skep_spec::dependency::Other;
+use skep_spec::{Digest, Manifest, PackageName, ServiceName, Version};
+
+use crate::error::RuntimeError;
+use crate::plan::MapChange;
+use crate::runtime::Runtime;
+use crate::state::{Generation, Need, Service};
+
+/// A service that gives others its package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provider {
+    /// Its name.
+    pub service: ServiceName,
+    /// The version that runs.
+    pub version: Version,
+    /// Digest of its index.
+    pub index: Digest,
+    /// Its parameters.
+    pub params: BTreeMap<String, String>,
+}
+
+impl Runtime {
+    /// The service that gives others a package: the one under its own name, or the first by name that runs it.
+    #[must_use]
+    pub fn provider(&self, package: &PackageName) -> Option<&ServiceName> {
+        let runs = |name: &&ServiceName| {
+            let service = self.state.services.get(*name);
+            service
+                .and_then(|service| service.active())
+                .is_some_and(|active| active.package == *package)
+        };
+        let by_name = |name: &&ServiceName| name.as_str() == package.short();
+        let mut all = self.state.services.keys().filter(runs);
+        all.clone().find(by_name).or_else(|| all.next())
+    }
+
+    /// The services that give others their packages, by package.
+    #[must_use]
+    pub fn providers(&self) -> BTreeMap<PackageName, Provider> {
+        let packages =
+            self.names().into_iter().filter_map(|name| Some(self.runs(&name)?.package.clone()));
+        let provider = |package: PackageName| {
+            let service = self.provider(&package)?.clone();
+            let active = self.runs(&service)?;
+            let (version, index, params) =
+                (active.version.clone(), active.index, active.params.clone());
+            Some((package, Provider { service, version, index, params }))
+        };
+        packages.filter_map(provider).collect()
+    }
+
+    /// What the services need that run, but for one.
+    #[must_use]
+    pub fn needs_of_others(&self, but: &ServiceName) -> Vec<Other> {
+        let others = self.state.services.iter().filter(|(name, _)| *name != but);
+        let other = |(name, service): (&ServiceName, &Service)| {
+            let active = service.active()?;
+            let needs =
+                active.needs.iter().map(|(package, need)| (package.clone(), need.version.clone()));
+            let (service, package) = (name.to_string(), active.package.clone());
+            Some(Other { service, package, needs: needs.collect() })
+        };
+        others.filter_map(other).collect()
+    }
+
+    /// What a package needs, and which service gives it.
+    pub(crate) fn needs_of(
+        &self,
+        service: &ServiceName,
+        manifest: &Manifest,
+        before: Option<&Generation>,
+    ) -> Result<BTreeMap<PackageName, Need>, RuntimeError> {
+        let mut needs = BTreeMap::new();
+        for (package, dependency) in &manifest.dependencies {
+            let missing = |there: Option<Version>| RuntimeError::Missing {
+                service: service.clone(),
+                package: package.clone(),
+                range: dependency.version.clone(),
+                there,
+            };
+            // Who gave it so far goes on giving it.
+            let known = before.and_then(|before| Some(&before.needs.get(package)?.service));
+            let gives =
+                |name: &&ServiceName| self.runs(name).is_some_and(|g| g.package == *package);
+            let given = known.filter(gives).or_else(|| self.provider(package));
+            let given = given.filter(|name| *name != service).ok_or_else(|| missing(None))?;
+            let version = self.runs(given).map(|generation| generation.version.clone());
+            if !version.as_ref().is_some_and(|version| dependency.version.holds(version)) {
+                return Err(missing(version));
+            }
+            let (version, maps) = (dependency.version.clone(), dependency.maps.clone());
+            needs.insert(package.clone(), Need { service: given.clone(), version, maps });
+        }
+        Ok(needs)
+    }
+
+    /// The active generation of a service, in the kernel or not.
+    pub(crate) fn runs(&self, name: &ServiceName) -> Option<&Generation> {
+        self.state.services.get(name)?.active()
+    }
+
+    /// Each service that needs `name`, and what for: those that run, and those that come.
+    pub(crate) fn users<'s>(
+        &'s self,
+        name: &'s ServiceName,
+    ) -> impl Iterator<Item = (&'s ServiceName, &'s Need)> {
+        let active = self.state.services.iter().filter_map(|(user, s)| Some((user, s.active()?)));
+        let begun = self.state.pending.iter().chain(self.state.aside.values().map(|a| &a.pending));
+        let coming = begun.filter_map(|begun| Some((&begun.service, begun.to.as_ref()?)));
+        let needs =
+            active.chain(coming).flat_map(|(user, g)| g.needs.values().map(move |n| (user, n)));
+        needs.filter(move |(user, need)| need.service == *name && *user != name)
+    }
+
+    /// The services that need this one, by name.
+    #[must_use]
+    pub fn needed_by(&self, name: &ServiceName) -> BTreeSet<ServiceName> {
+        self.users(name).map(|(user, _)| user.clone()).collect()
+    }
+
+    /// The services that this one needs, by name.
+    #[must_use]
+    pub fn needs(&self, name: &ServiceName) -> BTreeSet<ServiceName> {
+        let needs = self.runs(name).into_iter().flat_map(|active| active.needs.values());
+        needs.map(|need| need.service.clone()).collect()
+    }
+
+    /// That nobody needs a service which is to go.
+    pub(crate) fn nobody_needs(&self, name: &ServiceName) -> Result<(), RuntimeError> {
+        let by = self.needed_by(name);
+        if by.is_empty() {
+            return Ok(());
+        }
+        Err(RuntimeError::Needed { service: name.clone(), by: by.into_iter().collect() })
+    }
+
+    /// That who needs a service can do with another version of it: its ranges hold, unless it changes along, and its maps stay.
+    pub(crate) fn users_can_follow(
+        &self,
+        name: &ServiceName,
+        (from, to): (&Generation, &Generation),
+        manifest: &Manifest,
+        changes: &BTreeMap<String, MapChange>,
+    ) -> Result<(), RuntimeError> {
+        let refuse = |by: &ServiceName, why: String| RuntimeError::InUse {
+            service: name.clone(),
+            by: by.clone(),
+            why,
+        };
+        for (user, need) in self.users(name) {
+            if !self.state.in_set(user) && !need.version.holds(&to.version) {
+                let why =
+                    format!("it needs {} {}, and not {}", from.package, need.version, to.version);
+                return Err(refuse(user, why));
+            }
+            for symbol in &need.maps {
+                let exported = manifest.map.get(symbol).is_some_and(|map| map.export.is_some());
+                if !exported {
+                    let why =
+                        format!("it uses the map '{symbol}', which {} does not export", to.version);
+                    return Err(refuse(user, why));
+                }
+                let records = from.incarnation.iter().flat_map(|i| &i.maps);
+                let of_symbol = records.filter(|(_, record)| record.symbol == *symbol);
+                let mut kept = of_symbol.map(|(map, _)| changes.get(map) == Some(&MapChange::Keep));
+                if !kept.all(|kept| kept) {
+                    let why = format!(
+                        "it uses the map '{symbol}', which {} would not keep as it is",
+                        to.version
+                    );
+                    return Err(refuse(user, why));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! Sets: services that are installed and upgraded as a whole, or not at all.
+
+use skep_spec::{ServiceName, chain};
+use skep_trust::{Package, Verified};
+
+use crate::error::RuntimeError;
+use crate::install::Request;
+use crate::plan::Plan;
+use crate::recover::{Interrupted, Recovery, of_one};
+use crate::runtime::Runtime;
+use crate::state::{Op, Record, SetMember};
+use crate::status::Detail;
+
+/// One service of a set, which is upgraded if it is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// What it is to run.
+    pub package: &'a Verified<Package>,
+    /// Its name and parameters.
+    pub request: &'a Request,
+}
+
+/// What became of one service of a set.
+#[derive(Clone, Debug)]
+pub struct Together {
+    /// What was planned; none for an install.
+    pub plan: Option<Plan>,
+    /// The service now.
+    pub detail: Detail,
+}
+
+impl Runtime {
+    /// Installs and upgrades services in their order. Where one fails, what was done to those before it is undone.
+    ///
+    /// # Errors
+    /// As [`Self::install`] and [`Self::upgrade`].
+    pub fn together(&mut self, members: &[Member<'_>]) -> Result<Vec<Together>, RuntimeError> {
+        if let [one] = members {
+            return Ok(vec![self.one(*one)?]);
+        }
+        self.mend_journal()?;
+        self.settle_set(&mut Recovery::default())?;
+        let begun = members.iter().map(|member| {
+            let service = member.request.service.clone();
+            let before = self.runs(&service).map(|active| active.number);
+            SetMember { service, before }
+        });
+        self.record(Record::SetBegan { members: begun.collect() })?;
+        let mut done = Vec::new();
+        for member in members {
+            match self.one(*member) {
+                Ok(one) => done.push(one),
+                Err(error) => return Err(self.set_failed(&member.request.service, error)),
+            }
+        }
+        self.record(Record::SetEnded {})?;
+        self.checkpoint()?;
+        Ok(done)
+    }
+
+    fn one(&mut self, Member { package, request }: Member<'_>) -> Result<Together, RuntimeError> {
+        if self.state.services.contains_key(&request.service) {
+            let upgraded = self.upgrade(package, request)?;
+            return Ok(Together { plan: Some(upgraded.plan), detail: upgraded.detail });
+        }
+        Ok(Together { plan: None, detail: self.install(package, request)? })
+    }
+
+    /// Undoes the set, and gives the error of the member that failed.
+    fn set_failed(&mut self, service: &ServiceName, error: RuntimeError) -> RuntimeError {
+        let mut recovery = Recovery::default();
+        let undone = self.settle_set(&mut recovery);
+        let undone =
+            undone.map(|()| recovery.interrupted.into_iter().map(|one| one.service).collect());
+        RuntimeError::Together {
+            service: service.clone(),
+            undone: undone.map_err(|undo| chain(&undo)),
+            source: Box::new(error),
+        }
+    }
+
+    /// Ends a set that was begun: if every member is what it was to be, it is done, otherwise what was done to them is undone, the
+    /// last first.
+    pub(crate) fn settle_set(&mut self, recovery: &mut Recovery) -> Result<(), RuntimeError> {
+        let members = self.state.set.clone();
+        if members.is_empty() {
+            return Ok(());
+        }
+        if !members.iter().all(|member| self.is_done(member)) {
+            for member in
+                members.iter().rev().filter(|member| self.is_done(member)).collect::<Vec<_>>()
+            {
+                let service = member.service.clone();
+                let op = match member.before {
+                    None => self.remove(&service).map(|_| Op::Install)?,
+                    Some(_) => self.go_back(&service).map(|()| Op::Upgrade)?,
+                };
+                recovery.interrupted.push(Interrupted { service, op, finished: false });
+            }
+        }
+        self.record(Record::SetEnded {})?;
+        self.checkpoint()
+    }
+
+    /// Back to the generation before the set, unless an earlier start was there already.
+    fn go_back(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
+        match self.rollback(service) {
+            Err(RuntimeError::NoPrevious { .. }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// The same at a start, where what cannot be undone now waits for the next one.
+    pub(crate) fn settle_set_again(&mut self, recovery: &mut Recovery) -> Result<(), RuntimeError> {
+        let services: Vec<ServiceName> =
+            self.state.set.iter().map(|member| member.service.clone()).collect();
+        let settled = self.settle_set(recovery);
+        if let Err(error) = of_one(settled)? {
+            let why = format!("what was installed with it could not be undone ({})", chain(&error));
+            recovery.aside.extend(services.last().map(|service| (service.clone(), why)));
+        }
+        Ok(())
+    }
+
+    fn is_done(&self, member: &SetMember) -> bool {
+        let now = self.runs(&member.service).map(|active| active.number);
+        now.is_some() && now != member.before
+    }
+}
