@@ -14,6 +14,11 @@ pub fn measure(place: &Place) -> Result<Vec<Row>> {
     place.example("exec")?;
     let layout = place.work("exec.oci");
     skep(place, &["pack".as_ref(), place.work("exec").as_path(), "-o".as_ref(), &layout])?;
+    with_skepd(place, |daemon| settled(place, daemon, &layout))
+}
+
+/// Beside a daemon of our own, which listens by then.
+pub fn with_skepd<T>(place: &Place, work: impl FnOnce(&Child) -> Result<T>) -> Result<T> {
     let pins = Path::new("/sys/fs/bpf").join(format!("skep-bench-{}", std::process::id()));
     let mut daemon = Command::new(place.ours("skepd"))
         .arg("--config-dir")
@@ -28,15 +33,14 @@ pub fn measure(place: &Place) -> Result<Vec<Row>> {
         .stderr(Stdio::null())
         .spawn()
         .context("start skepd")?;
-    let rows = settled(place, &mut daemon, &layout);
-    drop(skep(place, &["remove".as_ref(), "exec".as_ref()]));
+    let done = listens(place, &mut daemon).and_then(|()| work(&daemon));
     Command::new("kill").args(["-TERM", &daemon.id().to_string()]).status().context("run kill")?;
     daemon.wait()?;
     drop(std::fs::remove_dir_all(&pins));
-    rows
+    done
 }
 
-fn settled(place: &Place, daemon: &mut Child, layout: &Path) -> Result<Vec<Row>> {
+fn listens(place: &Place, daemon: &mut Child) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while std::os::unix::net::UnixStream::connect(place.work("skepd.sock")).is_err() {
         if daemon.try_wait()?.is_some() || Instant::now() > deadline {
@@ -44,6 +48,10 @@ fn settled(place: &Place, daemon: &mut Child, layout: &Path) -> Result<Vec<Row>>
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+    Ok(())
+}
+
+fn settled(place: &Place, daemon: &Child, layout: &Path) -> Result<Vec<Row>> {
     skep(place, &["install".as_ref(), layout, "--allow-unsigned".as_ref()])?;
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id()))?;
     let megabytes = |key: &str| -> Result<f64> {
@@ -54,6 +62,7 @@ fn settled(place: &Place, daemon: &mut Child, layout: &Path) -> Result<Vec<Row>>
         let kib = line.split_whitespace().next().and_then(|number| number.parse::<f64>().ok());
         Ok(kib.with_context(|| format!("{key}{line}"))? * 1024.0 / 1e6)
     };
+    drop(skep(place, &["remove".as_ref(), "exec".as_ref()]));
     Ok(vec![
         Row::figure("skepd with one service, RssAnon, MB", megabytes("RssAnon:")?)
             .goal("≤ 8 MB", |row| row.ours.is_some_and(|size| size <= 8.0)),

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run")]
 
 mod conformance;
+mod dump;
 mod idle;
 mod many;
 mod object;
@@ -43,7 +44,7 @@ fn run() -> Result<bool> {
     let place = Place::find()?;
     let mut rows = Vec::new();
     type Measure = fn(&Place) -> Result<Vec<Row>>;
-    let measures: [(&str, Measure); 9] = [
+    let measures: [(&str, Measure); 10] = [
         ("size", size::measure),
         ("start", start::measure),
         ("ring", ring::measure),
@@ -53,6 +54,7 @@ fn run() -> Result<bool> {
         ("object", object::measure),
         ("travel", travel::measure),
         ("many", many::measure),
+        ("dump", dump::measure),
     ];
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
-use skep_api::CounterRow;
+use skep_api::{Bucket, CounterRow, Metric, MetricRow};
 use skep_runtime::Runtime;
 use skep_runtime::contents::{Contents, Entry};
 use skep_runtime::status::MapDetail;
 use skep_spec::ServiceName;
-use skep_spec::manifest::Output;
+use skep_spec::manifest::{Output, OutputKind};
 use skep_trust::Package;
 
 /// Most bytes that all counters of one answer take as JSON.
 const MOST: usize = 2 << 20;
+
+/// The same of an answer that is about metrics alone.
+const MOST_METRICS: usize = 16 << 20;
 
 /// What an answer has of counters, by output.
 #[derive(Debug, Default)]
@@ -57,7 +60,11 @@ impl Counters {
 /// The first entries, as many as have room.
 fn limited(mut contents: Contents, mut room: usize) -> Contents {
     let fits = |entry: &Entry| {
-        let size = r#"{"key":,"value":},"#.len() + entry.key.get().len() + entry.value.get().len();
+        let texts = entry.labels.iter().map(|(name, text)| name.len() + text.len());
+        let cells = entry.cells.iter().map(String::len);
+        let beside: usize = texts.chain(cells).map(|text| text + r#""":"","#.len()).sum();
+        let json = entry.key.get().len() + entry.value.get().len();
+        let size = r#"{"key":,"value":},"#.len() + json + beside;
         let left = room.checked_sub(size);
         room = left.unwrap_or_default();
         left.is_some()
@@ -68,9 +75,56 @@ fn limited(mut contents: Contents, mut room: usize) -> Contents {
     contents
 }
 
+/// An output that a map carries, with what is in it.
+#[must_use]
+pub fn metric(name: &str, output: &Output, contents: &Contents) -> Metric {
+    let row = |entry: &Entry| {
+        let value = counting(&entry.value, output.value.as_deref());
+        let is_histogram = output.kind == OutputKind::Histogram;
+        MetricRow {
+            key: entry.key.clone(),
+            labels: entry.labels.clone(),
+            buckets: is_histogram.then(|| Bucket::of(output.buckets.as_ref(), &value)).flatten(),
+            value,
+            cells: entry.cells.clone(),
+        }
+    };
+    Metric {
+        output: name.to_owned(),
+        kind: output.kind,
+        buckets: output.buckets.clone(),
+        columns: contents.columns.clone(),
+        rows: contents.entries.iter().map(row).collect(),
+        more: contents.more,
+    }
+}
+
+/// Every output that a map carries, by name; those that cannot be read are left out.
+#[must_use]
+pub fn metrics(
+    runtime: &Runtime,
+    package: &Package,
+    service: &ServiceName,
+    maps: &[MapDetail],
+    table: bool,
+) -> Vec<Metric> {
+    let is_there = |output: &Output| maps.iter().any(|map| map.name == output.map);
+    let wanted = package.manifest.output.iter();
+    let wanted: Vec<_> = wanted.filter(|(_, one)| one.kind.is_metric() && is_there(one)).collect();
+    let room = MOST_METRICS / wanted.len().max(1);
+    let read = |(name, output): (&String, &Output)| match runtime.metric(service, output, table) {
+        Ok(contents) => Some(metric(name, output, &limited(contents, room))),
+        Err(error) => {
+            tracing::warn!(output = name, %error, "metric not read");
+            None
+        }
+    };
+    wanted.into_iter().filter_map(read).collect()
+}
+
 /// The entries of a counter's map, by the field that counts.
 #[must_use]
-pub fn rows(contents: &Contents, field: Option<&str>) -> Vec<CounterRow> {
+fn rows(contents: &Contents, field: Option<&str>) -> Vec<CounterRow> {
     let row =
         |entry: &Entry| CounterRow { key: entry.key.clone(), value: counting(&entry.value, field) };
     contents.entries.iter().map(row).collect()
@@ -93,9 +147,18 @@ mod tests {
     #[test]
     fn what_has_no_room_is_counted() {
         let json = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let entry = |n: u32| Entry { key: json(&n.to_string()), value: json("100") };
-        let contents =
-            || Contents { map: "m".to_owned(), entries: (0..5).map(entry).collect(), more: 3 };
+        let entry = |n: u32| Entry {
+            key: json(&n.to_string()),
+            value: json("100"),
+            labels: BTreeMap::new(),
+            cells: Vec::new(),
+        };
+        let contents = || Contents {
+            map: "m".to_owned(),
+            columns: Vec::new(),
+            entries: (0..5).map(entry).collect(),
+            more: 3,
+        };
         let size = |rows: &[CounterRow]| serde_json::to_string(rows).unwrap().len();
         let all = size(&rows(&contents(), None));
         for (room, fit) in [(all, 5), (all - 2, 4), (1, 0)] {

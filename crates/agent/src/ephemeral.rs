@@ -10,19 +10,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use skep_adapt::{Change, Pass};
-use skep_api::{CounterRow, Mode, Rows, Run, counter_table, event_json};
+use skep_api::{Metric, MetricRow, Mode, Rows, Run, csv_line, event_json};
 use skep_kernel::ring::Waker;
 use skep_object::{shown, shown_lines};
 use skep_runtime::RuntimeError;
-use skep_runtime::ephemeral::{Counter, Options, Record, Session, run};
+use skep_runtime::ephemeral::{Options, Record, Session, run};
+use skep_spec::manifest::OutputKind;
 use skep_spec::{Digest, Target};
 use skep_trust::{Package, Verified};
 
-use crate::counters::rows;
+use crate::counters::metric;
 use crate::ending::stopped;
+use crate::selection::{Selection, View};
 
 /// Most bytes of the objects of one run.
 const MOST: usize = 128 << 20;
@@ -38,12 +39,20 @@ const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_PERFMON: u64 = 1 << 38;
 const CAP_BPF: u64 = 1 << 39;
 
-/// A counter, for programs.
-#[derive(Serialize)]
-struct CounterLine<'a> {
-    output: &'a str,
-    counter: &'a [CounterRow],
-    more: u64,
+/// Most rows of a metric that people are shown.
+const ROWS: usize = 20;
+
+/// A metric, for programs: its rows under the name of what it is.
+fn metric_line(metric: &Metric) -> serde_json::Result<String> {
+    let rows = metric.rows.iter().map(|row| MetricRow { cells: Vec::new(), ..row.clone() });
+    let rows: Vec<MetricRow> = rows.collect();
+    let kind = match metric.kind {
+        OutputKind::Histogram => "histogram",
+        OutputKind::Snapshot => "snapshot",
+        _ => "counter",
+    };
+    let (output, rows) = (Value::from(metric.output.as_str()), serde_json::to_string(&rows)?);
+    Ok(format!(r#"{{"output":{output},"{kind}":{rows},"more":{}}}"#, metric.more))
 }
 
 /// This process may not load programs; the kernel's own answer would be a bare EPERM.
@@ -131,14 +140,19 @@ fn follow(request: &Run, package: &Verified<Package>) -> Result<()> {
         targets,
         pid: request.pid,
     };
+    let selection = Selection::new(request.filter.as_deref(), request.fields.clone())?;
     let clock = Instant::now();
     let mut session = run(package, &options)?;
+    selection.fits(session.outputs().map(|(_, decoder)| decoder))?;
     let stop = stop_at_signals(session.waker()).context("can't wait for Ctrl-C")?;
     introduce(request, &session, clock.elapsed());
     let mut printer = Printer {
         request,
+        selection,
+        view: None,
         out: BufWriter::new(io::stdout()),
         rows: Rows::new(request.width),
+        csv: Vec::new(),
         count: 0,
     };
     printer.follow(&mut session, &stop)?;
@@ -176,7 +190,7 @@ fn introduce(request: &Run, session: &Session, took: Duration) {
         (false, true) => say("it has no events; Ctrl-C ends it and shows its counters"),
         (false, false) => say("it has no events to show; Ctrl-C ends it"),
     }
-    if matches!(request.mode, Mode::Table | Mode::Ndjson) {
+    if matches!(request.mode, Mode::Table | Mode::Ndjson | Mode::Csv) {
         let untyped = session.outputs().filter_map(|(output, decoder)| decoder.untyped(output));
         untyped.for_each(|why| say(&why));
     }
@@ -205,8 +219,13 @@ fn stop_at_signals(waker: Waker) -> Result<Arc<AtomicBool>> {
 
 struct Printer<'a> {
     request: &'a Run,
+    selection: Selection,
+    /// What is wanted of the output of the last event; by its decoder's address, which lasts as long as the session.
+    view: Option<(usize, Option<View>)>,
     out: BufWriter<io::Stdout>,
     rows: Rows,
+    /// The columns of the last row, of CSV.
+    csv: Vec<(String, bool)>,
     count: u64,
 }
 
@@ -241,11 +260,14 @@ impl Printer<'_> {
         let mut written = Ok(());
         let counts = matches!(self.request.mode, Mode::Count | Mode::CountJson);
         let records = session.poll(wait, most, |record| {
+            if self.view(&record).is_none() {
+                return;
+            }
+            self.count += 1;
             if !counts && written.is_ok() {
                 written = self.print(&record);
             }
         })?;
-        self.count += records as u64;
         match written.and_then(|()| self.out.flush()) {
             Ok(()) => Ok(Some(records)),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
@@ -253,15 +275,36 @@ impl Printer<'_> {
         }
     }
 
+    /// What is wanted of a record; none if it is not wanted.
+    fn view(&mut self, record: &Record<'_>) -> Option<&View> {
+        let address = std::ptr::from_ref(record.decoder).addr();
+        if self.view.as_ref().is_none_or(|(known, _)| *known != address) {
+            self.view = Some((address, self.selection.view(record.decoder).ok()));
+        }
+        let view = self.view.as_ref().and_then(|(_, view)| view.as_ref());
+        view.filter(|view| view.takes(record.data))
+    }
+
     fn print(&mut self, record: &Record<'_>) -> io::Result<()> {
+        let Some((_, Some(view))) = &self.view else { return Ok(()) };
+        let decoder = view.decoder();
         if self.request.mode == Mode::Ndjson {
-            let json = record.decoder.decode(record.data).to_json();
+            let json = decoder.decode(record.data).to_json();
             return writeln!(self.out, "{}", event_json(record.output, &json));
         }
-        let columns = record.decoder.columns();
-        let columns = columns.map(|column| (shown(&column.name).into_owned(), column.number));
-        self.rows.columns(columns.collect());
-        let row = self.rows.row(&record.decoder.row(record.data));
+        let columns = decoder.columns();
+        let columns: Vec<(String, bool)> =
+            columns.map(|column| (shown(&column.name).into_owned(), column.number)).collect();
+        let cells = decoder.row(record.data);
+        if self.request.mode == Mode::Csv {
+            if self.csv != columns {
+                writeln!(self.out, "{}", csv_line(columns.iter().map(|(name, _)| name.as_str())))?;
+                self.csv = columns;
+            }
+            return writeln!(self.out, "{}", csv_line(cells.iter().map(String::as_str)));
+        }
+        self.rows.columns(columns);
+        let row = self.rows.row(&cells);
         writeln!(self.out, "{row}")
     }
 
@@ -269,14 +312,13 @@ impl Printer<'_> {
     fn counters(&mut self, session: &Session) -> Result<()> {
         let json = matches!(self.request.mode, Mode::Ndjson | Mode::CountJson);
         let aside = session.has_events();
-        for Counter { output, field, contents } in session.metrics()? {
-            let (rows, more) = (rows(&contents, field), contents.more);
+        for (name, output, contents) in session.metrics()? {
+            let metric = metric(name, output, &contents);
             if json && !aside {
-                let line = CounterLine { output, counter: &rows, more };
-                writeln!(self.out, "{}", serde_json::to_string(&line)?)?;
+                writeln!(self.out, "{}", metric_line(&metric)?)?;
                 continue;
             }
-            let text = format!("Counter {output}:\n{}", counter_table(&rows, more, "ndjson"));
+            let text = metric.text(self.request.width, ROWS);
             match aside {
                 false => writeln!(self.out, "{}", shown_lines(&text))?,
                 true if !self.request.quiet && !json => say(&text),

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use skep_api::{ErrorBody, MAX_BODY};
 use skep_object::Unfit;
+use skep_object::event::FilterError;
 use skep_oci::archive::BundleError;
 use skep_oci::signatures::SignatureError;
 use skep_oci::{FollowError, RegistryError, StoreError};
 use skep_runtime::RuntimeError;
+use skep_runtime::maps::EntryError;
 use skep_spec::dependency::ResolveError;
 use skep_spec::name::NameError;
 use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Version, causes};
@@ -32,8 +34,8 @@ pub enum NodeError {
     #[error("skepd does something else at that path: see its methods")]
     NoMethod,
     /// Who asks may only look.
-    #[error("only root may change services")]
-    NotRoot,
+    #[error("only root may {0}")]
+    NotRoot(&'static str),
     /// There is no such operation, or it is forgotten.
     #[error("there is no operation {0}")]
     NoOperation(u64),
@@ -67,7 +69,7 @@ pub enum NodeError {
     #[error("skepd ends, and {0}: ask again when it runs")]
     Ends(&'static str),
     /// A thread cannot be made.
-    #[error("cannot start a thread for events")]
+    #[error("cannot start a thread for the answer")]
     Thread(#[source] io::Error),
     /// skep has no name for this machine's architecture.
     #[error("skep does not know this architecture")]
@@ -162,6 +164,12 @@ pub enum NodeError {
     /// What the runtime cannot do.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// A condition on events, or fields of theirs, that say nothing of them.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// An entry of a map that is not read or written.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
 }
 
 impl NodeError {
@@ -174,7 +182,7 @@ impl NodeError {
             Self::TooLarge => "too-large",
             Self::NoPath => "no-such-path",
             Self::NoMethod => "no-such-method",
-            Self::NotRoot => "not-root",
+            Self::NotRoot(_) => "not-root",
             Self::NoOperation(_) => "no-operation",
             Self::Name(_) => "name",
             Self::NoHub(_) => "no-hub",
@@ -199,6 +207,8 @@ impl NodeError {
             Self::Dependency { source, .. } => source.code(),
             Self::Unfit(unfit) => unfit.code(),
             Self::Runtime(error) => error.code(),
+            Self::Entry(error) => error.code(),
+            Self::Filter(_) => "filter",
         }
     }
 
@@ -209,14 +219,19 @@ impl NodeError {
             _ if self.is_altered() => 403,
             Self::Request(_) | Self::Name(_) | Self::NoHub(_) => 400,
             Self::Store(StoreError::NoPackage { .. } | StoreError::Several { .. }) => 400,
-            Self::NotRoot
+            Self::NotRoot(_)
             | Self::Trust(_)
             | Self::Keys { .. }
             | Self::Follow(FollowError::Channel(_))
             | Self::Admit(_)
             | Self::Unfit(Unfit::Permissions { .. }) => 403,
             Self::NoPath | Self::NoOperation(_) | Self::NeverLetIn { .. } => 404,
-            Self::Runtime(RuntimeError::NoService { .. } | RuntimeError::NoSuch { .. }) => 404,
+            Self::Runtime(
+                RuntimeError::NoService { .. }
+                | RuntimeError::NoSuch { .. }
+                | RuntimeError::NoId { .. },
+            ) => 404,
+            Self::Entry(EntryError::NoEntry { .. }) => 404,
             Self::NoMethod => 405,
             Self::Unresolved { .. } => 409,
             Self::Dependency { source, .. } => source.status(),
@@ -228,7 +243,8 @@ impl NodeError {
                 | RuntimeError::Missing { .. },
             ) => 409,
             Self::TooLarge => 413,
-            Self::Signature(_) | Self::Unfit(_) => 422,
+            Self::Entry(EntryError::Own { .. }) => 403,
+            Self::Entry(_) | Self::Filter(_) | Self::Signature(_) | Self::Unfit(_) => 422,
             Self::Runtime(
                 RuntimeError::File { .. } | RuntimeError::Thread { .. } | RuntimeError::Journal(_),
             ) => 500,
@@ -258,7 +274,8 @@ impl NodeError {
                 source => return source.hint(),
             },
             Self::Runtime(error) => return error.hint().map(str::to_owned),
-            Self::NotRoot => "use sudo",
+            Self::Entry(error) => return error.hint().map(str::to_owned),
+            Self::NotRoot(_) => "use sudo",
             Self::Keys { .. } => {
                 "give the rule the keys that count now and take 'follow' out of it; what was followed lies in the folder 'keys' of skepd's state"
             }
@@ -396,6 +413,7 @@ mod tests {
             include_str!("../../object/src/fit.rs"),
             include_str!("../../runtime/src/choose.rs"),
             include_str!("../../runtime/src/error.rs"),
+            include_str!("../../runtime/src/maps.rs"),
         ];
         let mut codes: BTreeSet<&str> = sources.into_iter().flat_map(codes_of).collect();
         codes.insert("http"); // the client's own
@@ -412,7 +430,7 @@ mod tests {
             NodeError::TooLarge,
             NodeError::NoPath,
             NodeError::NoMethod,
-            NodeError::NotRoot,
+            NodeError::NotRoot("write to maps"),
             NodeError::NoOperation(1),
             "A B".parse::<ServiceName>().unwrap_err().into(),
             NodeError::NoHub("acme/exec:1.0.0".parse().unwrap()),

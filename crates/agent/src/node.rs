@@ -3,8 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use skep_api::{Detail, Install, Member, MemberChange, Plan, Removed, Status, Upgrade};
+use serde_json::Value;
+use skep_api::{
+    Detail, Install, MapRef, Maps, Member, MemberChange, Metric, Plan, Removed, Status, Upgrade,
+};
+use skep_kernel::maps::Update;
 use skep_object::fit;
+use skep_runtime::maps::{EntryError, MapLine, NewValue, OpenMap};
 use skep_runtime::{EventStream, Runtime, RuntimeError, Together, Upgraded, status};
 use skep_spec::ServiceName;
 use skep_trust::{Origin, Package, Verified};
@@ -14,6 +19,7 @@ use crate::counters;
 use crate::ending::Ending;
 use crate::error::NodeError;
 use crate::packages::Shelf;
+use crate::selection::Selection;
 use crate::set::{Set, Standing};
 
 /// The daemon behind its API.
@@ -219,13 +225,98 @@ impl Node {
     /// A new reader of a service's events.
     ///
     /// # Errors
-    /// There is no such service, or it has no events.
-    pub fn events(&self, service: &ServiceName, follow: bool) -> Result<EventStream, NodeError> {
+    /// There is no such service, it has no events, or none that the selection speaks of.
+    pub fn events(
+        &self,
+        service: &ServiceName,
+        follow: bool,
+        selection: &Selection,
+    ) -> Result<EventStream, NodeError> {
         let mut runtime = self.runtime();
+        selection.fits(&runtime.event_decoders(service)?)?;
         Ok(match follow {
             true => runtime.events(service)?,
             false => runtime.waiting_events(service)?,
         })
+    }
+
+    /// What a service's maps count and hold, with the rows of a `table` or without.
+    ///
+    /// # Errors
+    /// There is no such service, it does not run, or its package is gone.
+    pub fn metrics(&self, service: &ServiceName, table: bool) -> Result<Vec<Metric>, NodeError> {
+        let runtime = self.runtime();
+        let detail = runtime.service(service)?;
+        let index = &detail.status.index;
+        let gone = |source| RuntimeError::Package { index: *index, source };
+        let package = skep_runtime::Packages::package(&self.shelf, index).map_err(gone)?;
+        Ok(counters::metrics(&runtime, &package, service, &detail.maps, table))
+    }
+
+    /// Maps of services, or all of this kernel.
+    ///
+    /// # Errors
+    /// There is no such service, or the kernel does not list them.
+    pub fn maps(&self, asked: &Maps) -> Result<Vec<MapLine>, NodeError> {
+        let runtime = self.runtime();
+        if let Some(service) = &asked.service {
+            runtime.service(service)?;
+        }
+        let mut lines = runtime.kernel_maps(asked.all)?;
+        lines.retain(|line| {
+            let owner = line.owner.as_ref().map(|(service, _)| service);
+            asked.service.is_none() || owner == asked.service.as_ref()
+        });
+        Ok(lines)
+    }
+
+    /// A map, to be read.
+    ///
+    /// # Errors
+    /// There is no such service or map.
+    pub fn map(&self, map: &MapRef) -> Result<OpenMap, NodeError> {
+        Ok(opened(&self.runtime(), map)?)
+    }
+
+    /// Sets an entry of a map; no operation on a service comes between.
+    ///
+    /// # Errors
+    /// There is no such map, it is skepd's own, the entry is none of it, or the kernel refuses.
+    pub fn map_update(
+        &self,
+        map: &MapRef,
+        key: &Value,
+        value: &NewValue,
+        how: Update,
+    ) -> Result<(), NodeError> {
+        self.write(map, key, "set", |open| open.update(key, value, how))
+    }
+
+    /// Removes an entry of a map.
+    ///
+    /// # Errors
+    /// As [`Self::map_update`].
+    pub fn map_delete(&self, map: &MapRef, key: &Value) -> Result<(), NodeError> {
+        self.write(map, key, "removed", |open| open.delete(key))
+    }
+
+    fn write(
+        &self,
+        map: &MapRef,
+        key: &Value,
+        done: &'static str,
+        write: impl FnOnce(&OpenMap) -> Result<(), EntryError>,
+    ) -> Result<(), NodeError> {
+        let runtime = self.runtime();
+        let open = opened(&runtime, map)?;
+        runtime.is_free(&open)?;
+        write(&open)?;
+        let service = match map {
+            MapRef::Of(service, _) => service.as_str(),
+            MapRef::Id(_) => "",
+        };
+        tracing::info!(service, map = open.name(), id = open.id(), %key, "root {done} an entry");
+        Ok(())
     }
 
     fn admitted(
@@ -276,6 +367,13 @@ impl Node {
     /// Nobody finds it poisoned: a panic ends skepd (`panic = "abort"`), and the next start takes up what was under way.
     fn runtime(&self) -> MutexGuard<'_, Runtime> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn opened(runtime: &Runtime, map: &MapRef) -> Result<OpenMap, RuntimeError> {
+    match map {
+        MapRef::Of(service, map) => runtime.service_map(service, map),
+        MapRef::Id(id) => runtime.map_by_id(*id),
     }
 }
 

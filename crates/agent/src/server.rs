@@ -13,8 +13,8 @@ use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use bytes::Bytes;
-use serde::Deserialize;
-use skep_api::{EventLine, Install, MAX_BODY, Operation, Upgrade, Watch};
+use serde::{Deserialize, Serialize};
+use skep_api::{EventLine, Install, MAX_BODY, Metrics, Operation, Upgrade, Watch};
 use skep_kernel::process::peer_cred;
 use skep_runtime::{Event, EventStream, Format, Next};
 use skep_spec::ServiceName;
@@ -23,19 +23,21 @@ use tokio::sync::mpsc;
 
 use crate::blocking::blocking;
 use crate::error::NodeError;
+use crate::maps;
 use crate::node::Node;
 use crate::operations::Operations;
+use crate::selection::{Selection, View};
 
 /// What handlers share.
 #[derive(Clone)]
-struct Shared {
-    node: Arc<Node>,
+pub(crate) struct Shared {
+    pub(crate) node: Arc<Node>,
     operations: Operations,
 }
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug)]
-struct Peer {
+pub(crate) struct Peer {
     uid: Option<u32>,
 }
 
@@ -64,7 +66,9 @@ pub async fn serve(
         .route("/v1/services/{service}/upgrade", post(upgrade))
         .route("/v1/services/{service}/rollback", post(rollback))
         .route("/v1/services/{service}/events", get(events))
+        .route("/v1/services/{service}/metrics", get(metrics))
         .route("/v1/operations/{id}", get(operation))
+        .merge(maps::routes())
         .fallback(|| async { NodeError::NoPath })
         .method_not_allowed_fallback(|| async { NodeError::NoMethod })
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -174,6 +178,15 @@ async fn operation(
     shared.operations.look(*id?, query?.wait).await.map(Json)
 }
 
+async fn metrics(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    query: Result<Query<Metrics>, QueryRejection>,
+) -> Result<impl IntoResponse, NodeError> {
+    let (name, Query(Metrics { table })) = (service(&name)?, query?);
+    blocking(shared.node, move |node| node.metrics(&name, table)).await.map(Json)
+}
+
 async fn events(
     State(shared): State<Shared>,
     Path(name): Path<String>,
@@ -181,17 +194,34 @@ async fn events(
 ) -> Result<impl IntoResponse, NodeError> {
     let Query(watch) = watch?;
     let name = service(&name)?;
-    let stream = blocking(shared.node, move |node| node.events(&name, watch.follow)).await?;
+    let fields = watch.fields.iter().flat_map(|fields| fields.split(','));
+    let fields = fields.map(|field| field.trim().to_owned()).filter(|field| !field.is_empty());
+    let selection = Selection::new(watch.filter.as_deref(), fields.collect())?;
+    let wanted = selection.clone();
+    let stream =
+        blocking(shared.node, move |node| node.events(&name, watch.follow, &wanted)).await?;
+    let (table, limit) = (watch.table, watch.limit);
+    streamed("events", move |sender| {
+        let pouring = Pouring { table, selection, head: None };
+        pouring.pour(&stream, limit.unwrap_or(u64::MAX), &sender);
+    })
+}
+
+/// Lines as an answer, which a thread of its own makes as fast as they are read.
+pub(crate) fn streamed(
+    name: &str,
+    pour: impl FnOnce(mpsc::Sender<Bytes>) + Send + 'static,
+) -> Result<Response, NodeError> {
     let (sender, receiver) = mpsc::channel::<Bytes>(PIECES);
     std::thread::Builder::new()
-        .name("events".to_owned())
+        .name(name.to_owned())
         .stack_size(256 << 10)
-        .spawn(move || pour(&stream, watch, &sender))
+        .spawn(move || pour(sender))
         .map_err(NodeError::Thread)?;
     let lines = futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|bytes| (Ok::<_, std::convert::Infallible>(bytes), receiver))
     });
-    Ok(([("content-type", "application/x-ndjson")], Body::from_stream(lines)))
+    Ok(([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
 /// Records that are sent in one piece.
@@ -206,58 +236,80 @@ const PIECES: usize = 4;
 /// How soon a reader that is gone is noticed where no event comes.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Writes events until the stream ends, the reader goes or has as many as it wants.
-fn pour(stream: &EventStream, watch: Watch, sender: &mpsc::Sender<Bytes>) {
-    let mut head = None;
-    let mut dropped = 0;
-    let mut left = watch.limit.unwrap_or(u64::MAX);
-    let mut end = left == 0;
-    while !end {
-        let mut lines = Vec::new();
-        let mut wait = LOOK;
-        for _ in 0..BATCH.min(left) {
-            match stream.next(wait) {
-                Next::Event(event) => write_event(&event, watch, &mut head, &mut lines),
-                Next::Timeout => break,
-                Next::Closed => {
-                    end = true;
+/// One reader's lines.
+struct Pouring {
+    table: bool,
+    selection: Selection,
+    /// The format of the last event, and what is wanted of such.
+    head: Option<(Format, Option<View>)>,
+}
+
+impl Pouring {
+    /// Writes events until the stream ends, the reader goes or has as many as it wants.
+    fn pour(mut self, stream: &EventStream, limit: u64, sender: &mpsc::Sender<Bytes>) {
+        let (mut dropped, mut left) = (0, limit);
+        let mut end = left == 0;
+        while !end {
+            let mut lines = Vec::new();
+            let mut wait = LOOK;
+            for _ in 0..BATCH.min(left) {
+                match stream.next(wait) {
+                    Next::Event(event) => left -= u64::from(self.write(&event, &mut lines)),
+                    Next::Timeout => break,
+                    Next::Closed => {
+                        end = true;
+                        break;
+                    }
+                }
+                wait = Duration::ZERO;
+                if lines.len() >= PIECE {
                     break;
                 }
             }
-            wait = Duration::ZERO;
-            left -= 1;
-            if lines.len() >= PIECE {
-                break;
+            end |= left == 0;
+            if stream.dropped() > dropped {
+                dropped = stream.dropped();
+                line(&mut lines, &EventLine::Dropped { records: dropped });
             }
+            end |= match lines.is_empty() {
+                true => sender.is_closed(),
+                false => sender.blocking_send(lines.into()).is_err(),
+            };
         }
-        end |= left == 0;
-        if stream.dropped() > dropped {
-            dropped = stream.dropped();
-            line(&mut lines, &EventLine::Dropped { records: dropped });
+    }
+
+    /// Whether the event is wanted.
+    fn write(&mut self, event: &Event, lines: &mut Vec<u8>) -> bool {
+        let is_known = self.head.as_ref().is_some_and(|(format, _)| format.is_of(event));
+        if !is_known {
+            let format = event.format();
+            let view = self.selection.view(format.decoder()).ok();
+            if let Some(view) = view.as_ref().filter(|_| self.table) {
+                let columns = view.decoder().columns();
+                let columns = columns.map(|column| (column.name.clone(), column.number)).collect();
+                let (output, note) = (event.output().to_owned(), format.untyped());
+                line(lines, &EventLine::Columns { output, columns, note });
+            }
+            self.head = Some((format, view));
         }
-        end |= match lines.is_empty() {
-            true => sender.is_closed(),
-            false => sender.blocking_send(lines.into()).is_err(),
-        };
+        let view = self.head.as_ref().and_then(|(_, view)| view.as_ref());
+        let Some(view) = view.filter(|view| view.takes(event.bytes())) else { return false };
+        let output = event.output().to_owned();
+        line(
+            lines,
+            &match self.table {
+                true => EventLine::Row { output, cells: view.decoder().row(event.bytes()) },
+                false => EventLine::Event {
+                    output,
+                    event: view.decoder().decode(event.bytes()).to_json(),
+                },
+            },
+        );
+        true
     }
 }
 
-fn write_event(event: &Event, watch: Watch, head: &mut Option<Format>, lines: &mut Vec<u8>) {
-    let output = event.output().to_owned();
-    if !watch.table {
-        return line(lines, &EventLine::Event { output, event: event.to_json() });
-    }
-    if !head.as_ref().is_some_and(|head| head.is_of(event)) {
-        let format = head.insert(event.format());
-        let columns =
-            format.columns().into_iter().map(|column| (column.name, column.number)).collect();
-        let note = format.untyped();
-        line(lines, &EventLine::Columns { output: output.clone(), columns, note });
-    }
-    line(lines, &EventLine::Row { output, cells: event.row() });
-}
-
-fn line(lines: &mut Vec<u8>, value: &EventLine) {
+pub(crate) fn line(lines: &mut Vec<u8>, value: &impl Serialize) {
     // Strings and numbers always serialise, and a Vec takes all.
     let _ = serde_json::to_writer(&mut *lines, value);
     lines.push(b'\n');
@@ -271,7 +323,7 @@ fn service(name: &str) -> Result<ServiceName, NodeError> {
     Ok(name.parse()?)
 }
 
-fn read<T: serde::de::DeserializeOwned>(
+pub(crate) fn read<T: serde::de::DeserializeOwned>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<T, NodeError> {
     serde_json::from_slice(&body?).map_err(|error| NodeError::Request(error.to_string()))
@@ -280,7 +332,12 @@ fn read<T: serde::de::DeserializeOwned>(
 impl Peer {
     /// Changes are root's.
     fn may_change(self) -> Result<(), NodeError> {
-        if self.uid == Some(0) { Ok(()) } else { Err(NodeError::NotRoot) }
+        self.is_root("change services")
+    }
+
+    /// That it is root who asks to do `what`.
+    pub(crate) fn is_root(self, what: &'static str) -> Result<(), NodeError> {
+        if self.uid == Some(0) { Ok(()) } else { Err(NodeError::NotRoot(what)) }
     }
 }
 

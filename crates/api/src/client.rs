@@ -15,9 +15,10 @@ use serde::de::DeserializeOwned;
 use skep_spec::ServiceName;
 use tokio::net::UnixStream;
 
+use crate::map::escaped;
 use crate::{
-    Detail, ErrorBody, EventLine, Install, MAX_ANSWER, Member, Operation, OperationState, Plan,
-    Removed, Status, Upgrade, Watch,
+    Detail, ErrorBody, EventLine, Install, MAX_ANSWER, Member, Metric, Operation, OperationState,
+    Plan, Removed, Status, Upgrade, Watch,
 };
 
 /// How long an answer may take to begin: twice what skepd lets a request wait for the end of an operation.
@@ -206,14 +207,33 @@ impl Client {
         self.operate(work, Method::DELETE, &path, &()).await
     }
 
+    /// What a service's maps count and hold.
+    ///
+    /// # Errors
+    /// As [`Self::services`].
+    pub async fn metrics(
+        &self,
+        name: &ServiceName,
+        table: bool,
+    ) -> Result<Vec<Metric>, ClientError> {
+        self.ask(Method::GET, &format!("/v1/services/{name}/metrics?table={table}"), &()).await
+    }
+
     /// A service's events.
     ///
     /// # Errors
     /// As [`Self::services`].
     pub async fn events(&self, name: &ServiceName, watch: Watch) -> Result<Events, ClientError> {
-        let Watch { follow, table, limit } = watch;
-        let limit = limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();
-        let path = format!("/v1/services/{name}/events?follow={follow}&table={table}{limit}");
+        let Watch { follow, table, limit, filter, fields } = watch;
+        let mut path = format!("/v1/services/{name}/events?follow={follow}&table={table}");
+        let texts = [
+            ("limit", limit.map(|limit| limit.to_string())),
+            ("where", filter),
+            ("fields", fields),
+        ];
+        for (name, text) in texts {
+            path.extend(text.map(|text| format!("&{name}={}", escaped(&text))));
+        }
         let answer = self.send(Method::GET, &path, &()).await?;
         Ok(Events {
             action: format!("GET {path}"),
@@ -247,7 +267,7 @@ impl Client {
         }
     }
 
-    async fn ask<T: DeserializeOwned>(
+    pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -258,7 +278,7 @@ impl Client {
         serde_json::from_slice(&body).map_err(unreadable(path))
     }
 
-    async fn send(
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -345,7 +365,7 @@ where
 }
 
 /// An answer that is no error.
-async fn good(answer: Response<Incoming>) -> Result<Response<Incoming>, ClientError> {
+pub(crate) async fn good(answer: Response<Incoming>) -> Result<Response<Incoming>, ClientError> {
     if answer.status().is_success() {
         return Ok(answer);
     }
@@ -359,14 +379,14 @@ async fn good(answer: Response<Incoming>) -> Result<Response<Incoming>, ClientEr
     })))
 }
 
-fn broken<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+pub(crate) fn broken<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     action: &str,
 ) -> impl FnOnce(E) -> ClientError {
     let action = action.to_owned();
     move |source| ClientError::Broken { action, source: source.into() }
 }
 
-fn unreadable(action: &str) -> impl FnOnce(serde_json::Error) -> ClientError {
+pub(crate) fn unreadable(action: &str) -> impl FnOnce(serde_json::Error) -> ClientError {
     let action = action.to_owned();
     move |source| ClientError::Unreadable { action, source }
 }

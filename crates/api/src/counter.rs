@@ -14,18 +14,18 @@ const ROWS: usize = 20;
 /// but for `unread` ones.
 #[must_use]
 pub fn counter_table(rows: &[CounterRow], unread: u64, whole: &str) -> String {
-    let mut cells: Vec<(u64, Vec<(String, String)>)> = rows
+    let mut lines_of: Vec<(u64, Vec<(String, String)>)> = rows
         .iter()
         .map(|row| {
-            let (key, value) = (flat("key", &row.key), flat("value", &row.value));
+            let (key, value) = (cells("key", &row.key), cells("value", &row.value));
             let size =
                 value.iter().filter_map(|(_, cell)| cell.parse::<u64>().ok()).max().unwrap_or(0);
             (size, key.into_iter().chain(value).collect())
         })
         .collect();
-    cells.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
-    let more = cells.len().saturating_sub(ROWS) as u64;
-    let Some((_, first)) = cells.first() else {
+    lines_of.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+    let more = lines_of.len().saturating_sub(ROWS) as u64;
+    let Some((_, first)) = lines_of.first() else {
         return match unread {
             0 => "  nothing yet".to_owned(),
             unread => format!("  {unread} entries, of which none has room here"),
@@ -36,7 +36,7 @@ pub fn counter_table(rows: &[CounterRow], unread: u64, whole: &str) -> String {
     let columns = first.iter().map(|(name, cell)| (name.clone(), is_number(cell))).collect();
     table.columns(columns);
     let mut lines = Vec::new();
-    for (_, row) in cells.iter().take(ROWS) {
+    for (_, row) in lines_of.iter().take(ROWS) {
         let row: Vec<String> = row.iter().map(|(_, cell)| cell.clone()).collect();
         lines.push(table.row(&row));
     }
@@ -53,10 +53,12 @@ pub fn counter_table(rows: &[CounterRow], unread: u64, whole: &str) -> String {
     lines.join("\n")
 }
 
-fn flat(name: &str, value: &RawValue) -> Vec<(String, String)> {
+/// A value as cells of a table, each with its column's name: of a structure one for each member, else one that is called `name`.
+#[must_use]
+pub fn cells(name: &str, value: &RawValue) -> Vec<(String, String)> {
     let json = value.get();
     if let Ok(Members(fields)) = serde_json::from_str(json) {
-        return fields.iter().flat_map(|(field, value)| flat(field, value)).collect();
+        return fields.iter().flat_map(|(field, value)| cells(field, value)).collect();
     }
     let text = serde_json::from_str::<String>(json);
     vec![(name.to_owned(), text.unwrap_or_else(|_| json.to_owned()))]

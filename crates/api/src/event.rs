@@ -8,9 +8,27 @@ pub fn event_json(output: &str, event: &str) -> String {
     format!("{{\"output\":{},\"event\":{event}}}", Value::from(output))
 }
 
+/// A row as RFC 4180 has it, but for the line's end.
+#[must_use]
+pub fn csv_line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted = |cell: &str| match cell.contains(['"', ',', '\n', '\r']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.to_owned(),
+    };
+    cells.into_iter().map(quoted).collect::<Vec<_>>().join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cells_of_any_text_stay_apart() {
+        assert_eq!(
+            csv_line(["7", "a,b", "say \"so\"", "", "日本"]),
+            r#"7,"a,b","say ""so""",,日本"#
+        );
+    }
 
     #[test]
     fn whatever_an_output_is_called_its_events_are_json() {

@@ -3,13 +3,17 @@
 mod client;
 mod counter;
 mod event;
+mod map;
+mod metric;
 mod rows;
 mod run;
 mod wire;
 
 pub use client::{Client, ClientError, Events};
-pub use counter::counter_table;
-pub use event::event_json;
+pub use counter::{cells, counter_table};
+pub use event::{csv_line, event_json};
+pub use map::{MapDump, MapRef};
+pub use metric::{Bucket, Metric, MetricRow, open_metrics};
 pub use rows::Rows;
 pub use run::{Mode, Run};
 pub use skep_adapt::Report;
@@ -18,8 +22,9 @@ pub use skep_spec::life::{
     Mechanism, Previous, ServiceState,
 };
 pub use wire::{
-    CounterRow, Detail, ErrorBody, EventLine, Install, Member, MemberChange, Node, Operation,
-    OperationState, PackageSource, Plan, Removed, Status, Upgrade, Watch,
+    CounterRow, Detail, ErrorBody, EventLine, Install, MapEnd, MapEntry, MapKey, MapRow, MapUpdate,
+    MapWrite, Maps, Member, MemberChange, Metrics, Node, Operation, OperationState, PackageSource,
+    Plan, Removed, Status, Upgrade, Watch,
 };
 
 /// Most bytes of a request.

@@ -27,6 +27,12 @@ pub struct Run {
     pub mode: Mode,
     /// Whether to say what was attached and what came of it.
     pub quiet: bool,
+    /// Only events that are so.
+    #[serde(default)]
+    pub filter: Option<String>,
+    /// Only these fields.
+    #[serde(default)]
+    pub fields: Vec<String>,
     /// End after that many events.
     pub events: Option<u64>,
     /// End after that many milliseconds.
@@ -43,6 +49,8 @@ pub enum Mode {
     Table,
     /// A JSON object a line.
     Ndjson,
+    /// The rows of the table as RFC 4180 has them.
+    Csv,
     /// Only how many, at the end.
     Count,
     /// The same as JSON.

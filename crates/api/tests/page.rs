@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 use skep_api::{
-    Detail, ErrorBody, EventLine, Install, Node, Operation, Plan, Removed, Status, Upgrade, Watch,
+    Detail, ErrorBody, EventLine, Install, MapEnd, MapEntry, MapKey, MapRow, MapUpdate, Maps,
+    Metric, Metrics, Node, Operation, Plan, Removed, Status, Upgrade, Watch,
 };
 
 const PAGE: &str = include_str!("../../../docs/reference/api.md");
@@ -25,6 +26,14 @@ fn types() -> BTreeMap<String, BTreeSet<String>> {
     generator.subschema_for::<Watch>();
     generator.subschema_for::<EventLine>();
     generator.subschema_for::<ErrorBody>();
+    generator.subschema_for::<Maps>();
+    generator.subschema_for::<Metrics>();
+    generator.subschema_for::<Metric>();
+    generator.subschema_for::<MapRow>();
+    generator.subschema_for::<MapKey>();
+    generator.subschema_for::<MapUpdate>();
+    generator.subschema_for::<MapEntry>();
+    generator.subschema_for::<MapEnd>();
     let types = generator.definitions().iter();
     let words = types.map(|(name, schema)| {
         let mut found = BTreeSet::new();

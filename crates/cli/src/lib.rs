@@ -34,12 +34,21 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use crate::error::Error;
+
 /// Runs the command that was typed.
 #[must_use]
 pub fn run() -> ExitCode {
     let skep = commands::Skep::parse();
     let output = output::Output::new(&skep.global);
-    match skep.command.run(&output) {
+    let is_csv = output.format() == output::Format::Csv;
+    let done = match is_csv && !skep.command.has_rows() {
+        true => Err(Error::usage(
+            "--output csv is for rows that come one by one: events, run and map dump",
+        )),
+        false => skep.command.run(&output),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(&output),
     }

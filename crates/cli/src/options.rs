@@ -24,6 +24,17 @@ pub struct Choice {
     pub package: Option<PackageRef>,
 }
 
+/// What of events is shown.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Shown {
+    /// Only events that are so, such as 'latency > 1ms && comm == "nginx"'
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub filter: Option<String>,
+    /// Only these fields of theirs
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub fields: Vec<String>,
+}
+
 /// How registries are spoken to.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Transport {

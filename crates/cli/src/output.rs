@@ -28,6 +28,8 @@ pub enum Format {
     Json,
     /// One JSON object a line
     Ndjson,
+    /// Rows with commas between their cells, of events and entries of maps
+    Csv,
 }
 
 /// Where a command prints.
@@ -52,7 +54,7 @@ impl Output {
     /// Whether a program reads the output.
     #[must_use]
     pub fn is_json(&self) -> bool {
-        self.format != Format::Table
+        matches!(self.format, Format::Json | Format::Ndjson)
     }
 
     /// What to print.
@@ -76,7 +78,7 @@ impl Output {
     /// The answer: `text` for people, `value` for programs.
     pub fn answer<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
         match self.format {
-            Format::Table => self.line(&text()),
+            Format::Table | Format::Csv => self.line(&text()),
             Format::Json => self.raw(&serde_json::to_string_pretty(value).unwrap_or_default()),
             Format::Ndjson => self.raw(&serde_json::to_string(value).unwrap_or_default()),
         }
@@ -131,7 +133,16 @@ impl Output {
     /// One line of output as it is: JSON. A reader that went away (`| head`) ends the program in silence, as for other
     /// tools; a full disk must not pass for success.
     pub fn raw(&self, text: &str) {
-        let Err(error) = writeln!(std::io::stdout(), "{text}") else { return };
+        self.written(writeln!(std::io::stdout(), "{text}"));
+    }
+
+    /// Lines of JSON as they came, likewise.
+    pub fn bytes(&self, lines: &[u8]) {
+        self.written(std::io::stdout().write_all(lines));
+    }
+
+    fn written(&self, written: std::io::Result<()>) {
+        let Err(error) = written else { return };
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             std::process::exit(0);
         }

@@ -10,6 +10,7 @@ pub mod bpffs;
 pub mod cgroup;
 pub mod error;
 pub mod kit;
+pub mod loaded;
 pub mod maps;
 pub mod merge;
 pub mod mounts;

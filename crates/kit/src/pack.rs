@@ -16,7 +16,7 @@ use skep_object::{
 use skep_oci::pack::{Input, Labels, PackError};
 use skep_oci::{Store, StoreError, regular};
 use skep_spec::license::LicenseError;
-use skep_spec::manifest::{Manifest, OutputKind};
+use skep_spec::manifest::{Manifest, Output, OutputKind};
 use skep_spec::{Arch, Digest, PackageRef, Target};
 
 use crate::build::Built;
@@ -237,7 +237,7 @@ fn check(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
         }
     }
     are_records(manifest, facts)?;
-    are_numbers(manifest, facts)?;
+    are_counts(manifest, facts)?;
     event::conditions(manifest, facts)?;
     facts.iter().try_for_each(gpl::check).map_err(PackingError::from)
 }
@@ -301,25 +301,47 @@ fn are_one(btf: &Btf, output: &str, told: &str) -> Result<(), PackingError> {
     Err(PackingError::Namesakes { output: output.to_owned(), told: told.to_owned(), each })
 }
 
-/// Whether the fields that counters and gauges name are numbers of their maps' values.
-fn are_numbers(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
-    for (name, output) in manifest.output.iter().filter(|(_, output)| output.kind.counts()) {
+/// Whether the fields that metrics name are in their maps: numbers of the value, or for a histogram an array of them, and the
+/// labels of the key.
+fn are_counts(manifest: &Manifest, facts: &[Facts]) -> Result<(), PackingError> {
+    for (name, output) in manifest.output.iter().filter(|(_, output)| output.kind.is_metric()) {
         let data =
             |facts: &Facts| facts.map(&output.map).is_some_and(|map| map.origin == MapOrigin::Data);
         if facts.iter().any(data) {
-            let kind = if output.kind == OutputKind::Gauge { "gauge" } else { "counter" };
-            let (output, map) = (name.clone(), output.map.clone());
+            let (output, map, kind) = (name.clone(), output.map.clone(), word(output.kind));
             return Err(PackingError::Variables { output, map, kind });
         }
-        let Some(field) = &output.value else { continue };
-        let types = facts.iter().filter_map(|f| f.btf.as_ref().zip(f.map(&output.map)?.value_type));
-        for (btf, ty) in types {
-            let number = Decoder::new(btf, ty, &BTreeMap::new())
-                .and_then(|decoder| decoder.needs_number(field, &btf.describe(ty)));
-            number.map_err(|source| PackingError::Output { output: name.clone(), source })?;
+        for facts in facts {
+            let failed = |source| PackingError::Output { output: name.clone(), source };
+            counts(output, facts).map_err(failed)?;
         }
     }
     Ok(())
+}
+
+fn counts(output: &Output, facts: &Facts) -> Result<(), DecoderError> {
+    let Some((btf, map)) = facts.btf.as_ref().zip(facts.map(&output.map)) else { return Ok(()) };
+    if let Some(key) = map.key_type {
+        event::Labels::new(btf, key, &output.labels)?;
+    }
+    let Some(value) = map.value_type else { return Ok(()) };
+    let (decoder, ty) = (Decoder::new(btf, value, &output.fields)?, btf.describe(value));
+    match (output.kind, &output.value) {
+        (OutputKind::Histogram, field) => decoder.needs_counts(field.as_deref().unwrap_or(""), &ty),
+        (OutputKind::Snapshot, _) | (_, None) => Ok(()),
+        (_, Some(field)) => decoder.needs_number(field, &ty),
+    }
+}
+
+const fn word(kind: OutputKind) -> &'static str {
+    match kind {
+        OutputKind::Event => "event",
+        OutputKind::Counter => "counter",
+        OutputKind::Gauge => "gauge",
+        OutputKind::Histogram => "histogram",
+        OutputKind::Snapshot => "snapshot",
+        OutputKind::Stacks => "stacks",
+    }
 }
 
 /// As [`named::are_told_apart`], of the objects of each architecture.

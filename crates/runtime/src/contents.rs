@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use skep_kernel::{KernelError, MapHandle};
-use skep_object::event::Decoder;
+use skep_object::event::{Column, Decoder, Labels};
 use skep_object::layout::{LayoutChange, compare};
 use skep_object::{Btf, Facts, TypeId};
 use skep_spec::ServiceName;
-use skep_spec::manifest::{Map, Merge};
+use skep_spec::manifest::{Field, Map, Merge, Output};
 
 use crate::error::RuntimeError;
+use crate::events::equipped;
 use crate::plan::{FieldMove, FieldSpan, MapChange};
 use crate::runtime::{Runtime, facts_of};
 
@@ -27,6 +28,8 @@ const MOST: usize = 10_000;
 pub struct Contents {
     /// The map.
     pub map: String,
+    /// The columns of [`Entry::cells`]: names, and whether they are numbers.
+    pub columns: Vec<(String, bool)>,
     /// Its entries; of an array those whose value is not zero.
     pub entries: Vec<Entry>,
     /// How many more there are than are given.
@@ -40,6 +43,10 @@ pub struct Entry {
     pub key: Box<RawValue>,
     /// The value, by its BTF type.
     pub value: Box<RawValue>,
+    /// The labels of its key, as the output has them.
+    pub labels: BTreeMap<String, String>,
+    /// As a row of a table, if that was asked for: the labels, or without any the key, and the value, by their formats.
+    pub cells: Vec<String>,
 }
 
 /// Values by key.
@@ -52,6 +59,16 @@ pub(crate) struct Reading {
     value: Decoder,
     /// Numbers of the value; empty where nothing can be merged.
     numbers: Vec<Number>,
+    labels: Option<Labels>,
+    table: Option<Table>,
+}
+
+/// Which columns of a value a table shows.
+#[derive(Debug)]
+struct Table {
+    columns: Vec<(String, bool)>,
+    /// By their numbers among those of the value's decoder.
+    of_value: Vec<usize>,
 }
 
 /// A number of a value, and how two of it become one.
@@ -68,6 +85,29 @@ impl Runtime {
     /// # Errors
     /// There is no such service or map, or its type can't be read.
     pub fn contents(&self, service: &ServiceName, map: &str) -> Result<Contents, RuntimeError> {
+        self.contents_by(service, map, None, false)
+    }
+
+    /// What is in the map of an output, by its labels and formats; with the rows of a `table`, or without.
+    ///
+    /// # Errors
+    /// As [`Self::contents`].
+    pub fn metric(
+        &self,
+        service: &ServiceName,
+        output: &Output,
+        table: bool,
+    ) -> Result<Contents, RuntimeError> {
+        self.contents_by(service, &output.map, Some(output), table)
+    }
+
+    fn contents_by(
+        &self,
+        service: &ServiceName,
+        map: &str,
+        output: Option<&Output>,
+        table: bool,
+    ) -> Result<Contents, RuntimeError> {
         let active = self.active(service)?;
         let handle = self.open_map(service, &active, map)?;
         let records = active.incarnation.as_ref().map(|i| &i.maps);
@@ -76,8 +116,8 @@ impl Runtime {
         let objects = facts_of(&package)?;
         let facts = record.and_then(|record| Some((objects.get(&record.object)?, record)));
         let policy = record.and_then(|record| package.manifest.map.get(&record.symbol));
-        let reading =
-            Reading::new(facts.map(|(facts, record)| (facts, record.symbol.as_str())), policy);
+        let facts = facts.map(|(facts, record)| (facts, record.symbol.as_str()));
+        let reading = Reading::new(facts, policy, output, table);
         let mut values = read(&handle, &reading.numbers)?;
         self.add_rest(service, map, &mut values)?;
         Ok(reading.contents(map, handle.info().is_array(), &values))
@@ -122,18 +162,33 @@ impl Runtime {
 }
 
 impl Reading {
-    pub(crate) fn new(map: Option<(&Facts, &str)>, policy: Option<&Map>) -> Self {
+    /// By the types of a map, and the formats and labels of an output; what does not fit is left out.
+    pub(crate) fn new(
+        map: Option<(&Facts, &str)>,
+        policy: Option<&Map>,
+        output: Option<&Output>,
+        table: bool,
+    ) -> Self {
         let found = map.and_then(|(facts, symbol)| Some((facts.btf.as_ref()?, facts.map(symbol)?)));
-        let decoder = |ty: Option<TypeId>| {
-            let made = found
-                .zip(ty)
-                .and_then(|((btf, _), ty)| Decoder::new(btf, ty, &BTreeMap::new()).ok());
-            made.unwrap_or_else(Decoder::raw)
+        let decoder = |ty: Option<TypeId>, formats: &BTreeMap<String, Field>| {
+            let made = found.zip(ty).and_then(|((btf, _), ty)| {
+                let plain = |_| Decoder::new(btf, ty, &BTreeMap::new());
+                Decoder::new(btf, ty, formats).or_else(plain).ok()
+            });
+            equipped(made.unwrap_or_else(Decoder::raw))
         };
-        let key = decoder(found.and_then(|(_, map)| map.key_type));
-        let value_type = found.and_then(|(_, map)| map.value_type);
+        let (key_type, value_type) =
+            found.map_or((None, None), |(_, map)| (map.key_type, map.value_type));
+        let formats = output.map(|output| &output.fields);
+        let value = decoder(value_type, formats.unwrap_or(&BTreeMap::new()));
+        let key = decoder(key_type, &BTreeMap::new());
         let numbers = found.zip(value_type).map(|((btf, _), ty)| numbers(btf, ty, policy));
-        Self { key, value: decoder(value_type), numbers: numbers.unwrap_or_default() }
+        let labels = output.filter(|output| !output.labels.is_empty()).and_then(|output| {
+            let ((btf, _), ty) = found.zip(key_type)?;
+            Labels::new(btf, ty, &output.labels).ok().map(|labels| labels.map(equipped))
+        });
+        let table = table.then(|| Table::new(&key, &value, output));
+        Self { key, value, numbers: numbers.unwrap_or_default(), labels, table }
     }
 
     /// What is in a map of one version alone.
@@ -149,10 +204,59 @@ impl Reading {
             let json = |decoder: &Decoder, bytes: &[u8]| {
                 RawValue::from_string(decoder.decode(bytes).to_json()).unwrap_or_default()
             };
-            Entry { key: json(&self.key, key), value: json(&self.value, value) }
+            let labels = self.labels.as_ref().map(|labels| labels.of(key)).unwrap_or_default();
+            let cells = self.table.as_ref().map(|table| self.cells(table, &labels, (key, value)));
+            Entry {
+                key: json(&self.key, key),
+                value: json(&self.value, value),
+                labels,
+                cells: cells.unwrap_or_default(),
+            }
         };
         let entries = wanted.iter().take(MOST).map(entry).collect();
-        Contents { map: map.to_owned(), entries, more }
+        let columns = self.table.as_ref().map(|table| table.columns.clone());
+        Contents { map: map.to_owned(), columns: columns.unwrap_or_default(), entries, more }
+    }
+
+    fn cells(
+        &self,
+        table: &Table,
+        labels: &BTreeMap<String, String>,
+        (key, value): (&[u8], &[u8]),
+    ) -> Vec<String> {
+        let mut cells = match labels.is_empty() {
+            true => self.key.row(key),
+            false => labels.values().cloned().collect(),
+        };
+        let value = self.value.row(value);
+        cells.extend(table.of_value.iter().filter_map(|at| value.get(*at).cloned()));
+        cells
+    }
+}
+
+impl Table {
+    fn new(key: &Decoder, value: &Decoder, output: Option<&Output>) -> Self {
+        let wanted = output.and_then(|output| output.value.as_deref());
+        let is_wanted = |path: &str| {
+            wanted.is_none_or(|wanted| {
+                path.strip_prefix(wanted)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        };
+        let of_value: Vec<(usize, &Column)> =
+            value.columns().enumerate().filter(|(_, column)| is_wanted(&column.path)).collect();
+        let named = |column: &Column, alone: &str| {
+            let name = if column.path.is_empty() { alone } else { &column.name };
+            (name.to_owned(), column.number)
+        };
+        let mut columns: Vec<(String, bool)> = match output {
+            Some(output) if !output.labels.is_empty() => {
+                output.labels.keys().map(|name| (name.clone(), false)).collect()
+            }
+            _ => key.columns().map(|column| named(column, "key")).collect(),
+        };
+        columns.extend(of_value.iter().map(|(_, column)| named(column, "value")));
+        Self { columns, of_value: of_value.into_iter().map(|(at, _)| at).collect() }
     }
 }
 
@@ -298,7 +402,8 @@ mod tests {
         let key = |n: usize| (n as u32).to_ne_bytes().to_vec();
         let values = |most| (0..most).map(|n| (key(n), vec![u8::from(n != 1)])).collect();
         let given = |most, is_array| {
-            let contents = Reading::new(None, None).contents("m", is_array, &values(most));
+            let contents =
+                Reading::new(None, None, None, false).contents("m", is_array, &values(most));
             (contents.entries.len(), contents.more)
         };
         assert_eq!(given(MOST, false), (MOST, 0));

@@ -8,7 +8,7 @@ use skep_kernel::{AttachPlan, KernelError, Link, Loaded, MapHandle, attach, perf
 use skep_object::event::Decoder;
 use skep_object::suit::{by_entry, suits};
 use skep_object::{MapKind, shown};
-use skep_spec::manifest::Program;
+use skep_spec::manifest::{Output, Program};
 use skep_spec::{Site, Target, chain};
 use skep_trust::{Package, Verified};
 
@@ -58,31 +58,13 @@ pub struct Session {
     objects: Vec<Loaded>,
 }
 
-/// A counter or gauge of the manifest.
+/// An output of the manifest that a map carries.
 #[derive(Debug)]
 struct Metric {
-    output: String,
-    field: Option<String>,
+    name: String,
+    output: Output,
     map: MapHandle,
     reading: Reading,
-}
-
-impl Metric {
-    fn counter(&self) -> Result<Counter<'_>, KernelError> {
-        let contents = self.reading.read(&self.output, &self.map)?;
-        Ok(Counter { output: &self.output, field: self.field.as_deref(), contents })
-    }
-}
-
-/// What a counter or gauge stands at.
-#[derive(Debug)]
-pub struct Counter<'a> {
-    /// The output.
-    pub output: &'a str,
-    /// The field that counts; none for all of the value.
-    pub field: Option<&'a str>,
-    /// Its map's entries.
-    pub contents: Contents,
 }
 
 /// One record, as it lies in the buffer.
@@ -292,14 +274,15 @@ impl Session {
         facts: &skep_object::Facts,
         loaded: &Loaded,
     ) -> Result<(), KernelError> {
-        for (name, output) in package.manifest.output.iter().filter(|(_, o)| o.kind.counts()) {
+        let outputs = package.manifest.output.iter();
+        for (name, output) in outputs.filter(|(_, output)| output.kind.is_metric()) {
             let Some(map) = loaded.map(&output.map) else { continue };
             let policy = package.manifest.map.get(&output.map);
             self.metrics.push(Metric {
-                output: name.clone(),
-                field: output.value.clone(),
+                name: name.clone(),
+                output: output.clone(),
                 map: map.try_clone()?,
-                reading: Reading::new(Some((facts, &output.map)), policy),
+                reading: Reading::new(Some((facts, &output.map)), policy, Some(output), true),
             });
         }
         Ok(())
@@ -356,18 +339,23 @@ impl Session {
         !self.ring_sources.is_empty() || !self.perfs.is_empty()
     }
 
-    /// Whether its manifest has counters or gauges.
+    /// Whether its manifest has outputs that maps carry.
     #[must_use]
     pub fn has_metrics(&self) -> bool {
         !self.metrics.is_empty()
     }
 
-    /// The counters and gauges of its manifest, as they stand.
+    /// The outputs of its manifest that maps carry, as they stand, by name.
     ///
     /// # Errors
     /// A map cannot be read.
-    pub fn metrics(&self) -> Result<Vec<Counter<'_>>, KernelError> {
-        self.metrics.iter().map(Metric::counter).collect()
+    pub fn metrics(&self) -> Result<Vec<(&str, &Output, Contents)>, KernelError> {
+        let read = |metric| -> Result<_, KernelError> {
+            let metric: &Metric = metric;
+            let contents = metric.reading.read(&metric.name, &metric.map)?;
+            Ok((metric.name.as_str(), &metric.output, contents))
+        };
+        self.metrics.iter().map(read).collect()
     }
 
     /// The readers of its outputs, for the head of a table.

@@ -312,7 +312,7 @@ pub enum RuntimeError {
         group: String,
     },
     /// A map or output that the service does not have.
-    #[error("{service} has no {what} '{name}'; it has: {there}")]
+    #[error("{service} has no {what} '{name}'{}; it has: {there}", near.as_ref().map(|near| format!(", did you mean '{near}'?")).unwrap_or_default())]
     NoSuch {
         /// The service.
         service: ServiceName,
@@ -320,8 +320,18 @@ pub enum RuntimeError {
         what: &'static str,
         /// What was asked for.
         name: String,
+        /// The nearest that there is.
+        near: Option<String>,
         /// What there is.
         there: String,
+    },
+    /// The kernel has nothing of that number.
+    #[error("there is no {what} with id {id} on this machine")]
+    NoId {
+        /// "map", "program".
+        what: &'static str,
+        /// The number.
+        id: u32,
     },
     /// The service has no events.
     #[error("{service} has no event output: its objects hold no ring or perf buffer")]
@@ -372,7 +382,7 @@ impl RuntimeError {
             Self::OtherMaps { .. } => "no-previous-generation",
             Self::Together { source, .. } => source.code(),
             Self::NoGroup { .. } => "no-group",
-            Self::NoSuch { .. } => "no-such",
+            Self::NoSuch { .. } | Self::NoId { .. } => "no-such",
             Self::NoEvents { .. } => "no-events",
         }
     }

@@ -27,6 +27,7 @@ mod in_kernel;
 mod install;
 pub mod journal;
 mod load;
+pub mod maps;
 mod mend;
 mod migrate;
 mod params;

@@ -1,12 +1,13 @@
 //! `skep events`.
 
 use clap::Args;
-use skep_api::{EventLine, Rows, Watch, event_json};
+use skep_api::{EventLine, Rows, Watch, csv_line, event_json};
 
 use crate::config::Config;
 use crate::daemon;
 use crate::error::Result;
-use crate::output::{Output, width};
+use crate::options::Shown;
+use crate::output::{Format, Output, width};
 
 /// Show a service's events, decoded
 #[derive(Debug, Args)]
@@ -16,6 +17,8 @@ pub struct Events {
     /// Go on until Ctrl-C; without it, those that wait now
     #[arg(long, short)]
     follow: bool,
+    #[command(flatten)]
+    shown: Shown,
     /// End after that many events, and wait for those that are still to come
     #[arg(long, value_name = "N")]
     events: Option<u64>,
@@ -31,8 +34,11 @@ impl Events {
         let client = daemon::client(config);
         let table = !output.is_json();
         let follow = self.follow || self.events.is_some();
-        let watch = Watch { follow, table, limit: self.events };
-        let mut printer = Printer { rows: Rows::new(width(output)) };
+        let Shown { filter, fields } = self.shown;
+        let fields = (!fields.is_empty()).then(|| fields.join(","));
+        let watch = Watch { follow, table, limit: self.events, filter, fields };
+        let csv = (output.format() == Format::Csv).then(Vec::new);
+        let mut printer = Printer { rows: Rows::new(width(output)), csv };
         daemon::ask_about(&client, &name, async {
             let mut events = client.events(&name, watch).await?;
             while let Some(lines) = events.next().await? {
@@ -45,6 +51,8 @@ impl Events {
 
 struct Printer {
     rows: Rows,
+    /// Of CSV: the last columns.
+    csv: Option<Vec<(String, bool)>>,
 }
 
 impl Printer {
@@ -53,12 +61,22 @@ impl Printer {
             match line {
                 EventLine::Columns { columns, note, .. } => {
                     note.iter().for_each(|note| output.note(note));
-                    self.rows.columns(columns);
+                    match &mut self.csv {
+                        Some(last) if *last != columns => {
+                            output.raw(&csv_line(columns.iter().map(|(name, _)| name.as_str())));
+                            *last = columns;
+                        }
+                        Some(_) => {}
+                        None => self.rows.columns(columns),
+                    }
                 }
                 EventLine::Dropped { records } => {
                     output.note(&format!(
                         "{records} events came faster than they were read here, and are not shown"
                     ));
+                }
+                EventLine::Row { cells, .. } if self.csv.is_some() => {
+                    output.raw(&csv_line(cells.iter().map(String::as_str)));
                 }
                 EventLine::Row { cells, .. } => output.line(&self.rows.row(&cells)),
                 EventLine::Event { output: name, event } => {

@@ -17,6 +17,8 @@ pub(crate) mod key;
 mod lint;
 mod list;
 mod login;
+mod map;
+mod metrics;
 mod new;
 mod pack;
 mod pull;
@@ -73,6 +75,8 @@ pub enum Command {
     List(list::List),
     Login(login::Login),
     Logout(login::Logout),
+    Map(map::Map),
+    Metrics(metrics::Metrics),
     New(new::New),
     Pack(pack::Pack),
     Pull(pull::Pull),
@@ -91,6 +95,16 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it shows rows as they come.
+    #[must_use]
+    pub const fn has_rows(&self) -> bool {
+        match self {
+            Self::Events(_) | Self::Run(_) => true,
+            Self::Map(command) => command.has_rows(),
+            _ => false,
+        }
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -116,6 +130,8 @@ impl Command {
             Self::List(command) => command.run(output, &config),
             Self::Login(command) => command.run(output, &config),
             Self::Logout(command) => command.run(output, &config),
+            Self::Map(command) => command.run(output, &config),
+            Self::Metrics(command) => command.run(output, &config),
             Self::New(command) => command.run(output),
             Self::Pack(command) => command.run(output, &config),
             Self::Pull(command) => command.run(output, &config),

@@ -63,7 +63,7 @@ pub fn kind(code: &str) -> Kind {
     match code {
         "refused" | "refused-channel" | "not-admitted" | "not-permitted" => Kind::Refused,
         "not-root" => Kind::NoDaemon,
-        "name" | "request" => Kind::Usage,
+        "name" | "request" | "filter" => Kind::Usage,
         _ => Kind::Failed,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use skep_object::btf::BtfError;
-use skep_object::event::{Decoder, DecoderError, event_type};
+use skep_object::event::{Decoder, DecoderError, Filter, FilterError, event_type};
 use skep_object::layout::{self, LayoutChange};
 use skep_object::{Btf, Facts, ObjectError, TypeId};
 use skep_spec::manifest::Field;
@@ -37,11 +37,23 @@ impl From<ObjectError> for Failure {
 impl From<DecoderError> for Failure {
     fn from(error: DecoderError) -> Self {
         let code = match &error {
-            DecoderError::NoField { .. } | DecoderError::NoNumber { .. } => "output.no-field",
+            DecoderError::NoField { .. }
+            | DecoderError::NoNumber { .. }
+            | DecoderError::NoCounts { .. } => "output.no-field",
             DecoderError::NoFormat { .. } => "output.no-format",
             DecoderError::Mismatch { .. } => "output.mismatch",
             DecoderError::Unit { .. } => "output.unit",
             _ => "output.no-type",
+        };
+        refused(code, &error)
+    }
+}
+
+impl From<FilterError> for Failure {
+    fn from(error: FilterError) -> Self {
+        let code = match &error {
+            FilterError::NoField { .. } => "output.no-field",
+            _ => "output.where",
         };
         refused(code, &error)
     }
@@ -107,6 +119,7 @@ pub(super) fn decode(input: &Value) -> Answered {
         #[serde(default)]
         fields: BTreeMap<String, Field>,
         hex: String,
+        r#where: Option<String>,
     }
     let asked: Asked = question(input)?;
     let facts = Facts::parse(&asked.data.0)?;
@@ -126,5 +139,10 @@ pub(super) fn decode(input: &Value) -> Answered {
         None => Decoder::raw(),
     };
     let record = hex::decode(&asked.hex).map_err(unreadable)?;
-    Ok(json!({"json": decoder.decode(&record).to_json()}))
+    let mut answer = json!({"json": decoder.decode(&record).to_json()});
+    if let Some(condition) = asked.r#where {
+        let bound = Filter::parse(&condition)?.bind(&decoder)?;
+        answer["takes"] = bound.takes(&record).into();
+    }
+    Ok(answer)
 }

@@ -22,16 +22,6 @@ pub enum Update {
 /// Keys with their values as the kernel gives them.
 pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Where a walk in batches stands.
-struct Batch {
-    keys: Vec<u8>,
-    values: Vec<u8>,
-    /// Entries for which there is room.
-    room: usize,
-    /// What the kernel gave to go on from; `None` at the start.
-    token: Option<Vec<u8>>,
-}
-
 impl MapHandle {
     /// The value of `key`: `value_size` bytes; for a per-CPU map the values of all possible CPUs, each padded to 8 bytes.
     ///
@@ -98,7 +88,17 @@ impl MapHandle {
             )
         })
         .map(drop)
-        .map_err(|e| KernelError::new("update the map", self.name(), e))
+        .map_err(|e| {
+            let hint = match e.raw_os_error() {
+                Some(libc::E2BIG) => {
+                    Some(format!("it has room for {} entries", self.info().max_entries))
+                }
+                Some(libc::EPERM) => Some("it may be frozen: programs count on what it has".into()),
+                _ => None,
+            };
+            let error = KernelError::new("update the map", self.name(), e);
+            hint.into_iter().fold(error, KernelError::with_hint)
+        })
     }
 
     /// Removes `key`; says whether it was there.
@@ -115,6 +115,10 @@ impl MapHandle {
         match gone {
             Ok(_) => Ok(true),
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+                Err(KernelError::new("delete a key from the map", self.name(), e)
+                    .with_hint("entries of an array are always there: set them to 0"))
+            }
             Err(e) => Err(KernelError::new("delete a key from the map", self.name(), e)),
         }
     }
@@ -124,21 +128,12 @@ impl MapHandle {
     /// # Errors
     /// The type has no keys to walk.
     pub fn keys(&self) -> Result<Vec<Vec<u8>>, KernelError> {
-        if self.info().key_size == 0 {
-            return Err(KernelError::unsupported(
-                "walk the keys of the map",
-                self.name(),
-                "it has none",
-            ));
-        }
         if self.info().is_array() {
             return Ok((0..self.info().max_entries).map(|i| i.to_ne_bytes().to_vec()).collect());
         }
         let mut keys = std::collections::BTreeSet::new();
         let mut last: Option<Vec<u8>> = None;
-        // A walk that deletions send back to the start ends all the same.
-        let most = u64::from(self.info().max_entries) * 2 + 16;
-        for _ in 0..most {
+        for _ in 0..self.most_steps() {
             let Some(next) = self.next_key(last.as_deref())? else { break };
             keys.insert(next.clone());
             last = Some(next);
@@ -146,24 +141,31 @@ impl MapHandle {
         Ok(keys.into_iter().collect())
     }
 
-    /// All keys with their values, in batches where the kernel has them (5.6).
+    /// All keys with their values, by key and each once.
     ///
     /// # Errors
-    /// As [`Self::keys`] and [`Self::lookup`].
+    /// As [`Self::walk`].
     pub fn entries(&self) -> Result<Entries, KernelError> {
-        if let Some(entries) = self.entries_by_batch()? {
-            return Ok(entries);
-        }
-        let mut entries = Vec::new();
-        for key in self.keys()? {
-            if let Some(value) = self.lookup(&key)? {
-                entries.push((key, value));
-            }
-        }
+        let mut entries = Entries::new();
+        self.walk(|batch| {
+            entries.extend(batch.entries().map(|(key, value)| (key.to_vec(), value.to_vec())));
+            true
+        })?;
+        entries.sort();
+        entries.dedup_by(|a, b| a.0 == b.0);
         Ok(entries)
     }
 
-    fn next_key(&self, last: Option<&[u8]>) -> Result<Option<Vec<u8>>, KernelError> {
+    /// Steps of a walk from key to key that ends even if deletions send it back to the start.
+    pub(super) fn most_steps(&self) -> u64 {
+        u64::from(self.info().max_entries) * 2 + 16
+    }
+
+    pub(super) fn next_key(&self, last: Option<&[u8]>) -> Result<Option<Vec<u8>>, KernelError> {
+        if self.info().key_size == 0 {
+            let why = "it has none";
+            return Err(KernelError::unsupported("walk the keys of the map", self.name(), why));
+        }
         let mut next = vec![0u8; self.info().key_size as usize];
         // SAFETY: `last` is null or a key that this function gave; `next` has key_size bytes.
         let found = sys::check(unsafe {
@@ -178,71 +180,6 @@ impl MapHandle {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(e) => Err(KernelError::new("walk the keys of the map", self.name(), e)),
         }
-    }
-
-    /// `None` where the kernel or the type has no batches.
-    fn entries_by_batch(&self) -> Result<Option<Entries>, KernelError> {
-        let (key_size, value_size) = (self.info().key_size as usize, self.value_bytes_of_one()?);
-        if key_size == 0 || value_size == 0 {
-            return Ok(None);
-        }
-        let room = (self.info().max_entries as usize).clamp(64, 1024);
-        let mut batch = Batch { keys: vec![], values: vec![], room, token: None };
-        let mut entries = Entries::new();
-        loop {
-            let (count, end) = match self.next_batch(&mut batch, key_size, value_size) {
-                Ok(next) => next,
-                // one bucket holds more than the room
-                Err(e) if e.raw_os_error() == Some(libc::ENOSPC) && batch.room < 1 << 22 => {
-                    batch.room *= 2;
-                    continue;
-                }
-                Err(_) if batch.token.is_none() => return Ok(None),
-                Err(e) => return Err(KernelError::new("read the map", self.name(), e)),
-            };
-            let values = batch.values.chunks_exact(value_size).map(<[u8]>::to_vec);
-            let keys = batch.keys.chunks_exact(key_size).map(<[u8]>::to_vec);
-            entries.extend(keys.zip(values).take(count));
-            if end {
-                entries.sort();
-                entries.dedup_by(|a, b| a.0 == b.0);
-                return Ok(Some(entries));
-            }
-        }
-    }
-
-    /// The next entries and whether they are the last ones; nothing is changed on an error.
-    fn next_batch(
-        &self,
-        batch: &mut Batch,
-        key_size: usize,
-        value_size: usize,
-    ) -> std::io::Result<(usize, bool)> {
-        batch.keys.resize(batch.room * key_size, 0);
-        batch.values.resize(batch.room * value_size, 0);
-        let mut next = vec![0u8; key_size.max(8)];
-        let mut count = batch.room as u32;
-        let token = batch.token.as_mut().map_or(std::ptr::null_mut(), |token| token.as_mut_ptr());
-        let _stretch = Unpreempted::begin();
-        // SAFETY: keys and values have room for `count` entries, the tokens for a key or a bucket's number.
-        let ret = sys::check(unsafe {
-            libbpf_sys::bpf_map_lookup_batch(
-                self.as_fd().as_raw_fd(),
-                token.cast(),
-                next.as_mut_ptr().cast(),
-                batch.keys.as_mut_ptr().cast(),
-                batch.values.as_mut_ptr().cast(),
-                &raw mut count,
-                std::ptr::null(),
-            )
-        });
-        let end = match ret {
-            Ok(_) => false,
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => true,
-            Err(e) => return Err(e),
-        };
-        batch.token = Some(next);
-        Ok((count as usize, end))
     }
 
     fn check_key(&self, action: &'static str, key: &[u8]) -> Result<(), KernelError> {
@@ -302,6 +239,60 @@ mod tests {
         assert_eq!(entries.len(), 4000);
         assert!(entries.iter().all(|(k, v)| v[0] == k[0]));
         assert_eq!(map.keys().unwrap().len(), 4000);
+    }
+
+    #[test]
+    fn a_walk_gives_all_in_pieces_and_ends_when_told() {
+        let name = "walk".to_owned();
+        for (kind, value_size) in [(kind::HASH, 8), (kind::ARRAY, 8), (kind::HASH, 70_000)] {
+            let most = if value_size > 8 { 64 } else { 20_000 };
+            let spec = MapSpec {
+                kind,
+                key_size: 4,
+                value_size,
+                max_entries: most,
+                name: name.clone(),
+                flags: 0,
+            };
+            let map = MapHandle::create(&spec).unwrap();
+            for i in 0..most {
+                map.update(&i.to_ne_bytes(), &vec![i as u8; value_size as usize], Update::Any)
+                    .unwrap();
+            }
+            let (mut pieces, mut keys) = (0, std::collections::BTreeSet::new());
+            map.walk(|batch| {
+                pieces += 1;
+                keys.extend(batch.entries().map(|(key, value)| {
+                    assert!(value.len() == value_size as usize && value[0] == key[0]);
+                    key.to_vec()
+                }));
+                true
+            })
+            .unwrap();
+            assert!(pieces > 1 && keys.len() == most as usize, "{pieces} {}", keys.len());
+            let mut first = 0;
+            map.walk(|_| {
+                first += 1;
+                false
+            })
+            .unwrap();
+            assert_eq!(first, 1);
+        }
+    }
+
+    #[test]
+    fn a_map_without_batches_is_walked_by_its_keys() {
+        let spec = MapSpec {
+            kind: kind::STACK_TRACE,
+            key_size: 4,
+            value_size: 8,
+            max_entries: 16,
+            ..MapSpec::default()
+        };
+        let map = MapHandle::create(&spec).unwrap();
+        assert_eq!(map.entries().unwrap(), []);
+        let spec = MapSpec { kind: kind::PROG_ARRAY, value_size: 4, ..spec };
+        assert_eq!(MapHandle::create(&spec).unwrap().entries().unwrap(), []);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod elements;
 mod mapped;
 pub mod prog_array;
 pub mod rcu;
+mod walk;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::path::Path;
 pub use elements::{Entries, Update};
 pub use mapped::MappedU64s;
 pub(crate) use mapped::Mapping;
+pub use walk::Batch;
 
 use crate::error::KernelError;
 use crate::pin::{expect_kind, fd_kind, open_pinned, pin};

@@ -1,14 +1,19 @@
 //! How fields are shown to people: the formats of `[output.X.fields]`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use skep_spec::manifest;
 
 use super::DecoderError;
 use super::names;
+use super::scalar::Names;
+use super::symbols::Symbols;
+use super::syscalls::syscall;
+use crate::shown;
 
 /// How a field is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `ktime`: nanoseconds of the monotonic clock.
     Ktime,
@@ -30,6 +35,25 @@ pub enum Format {
     Size(u64),
     /// `bool`: anything but 0 is true.
     Bool,
+    /// `device`: the kernel's `dev_t`.
+    Device,
+    /// `ksym`: an address of the kernel.
+    Ksym,
+    /// `syscall`: a system call's number.
+    Syscall,
+    /// `time`: since 1970 (UTC), with the nanoseconds of its unit.
+    Time(u64),
+    /// `enum`: the names of an enumeration.
+    Enum(Arc<Names>),
+    /// `flags`: the names of an enumeration's bits.
+    Flags(Arc<Names>),
+}
+
+/// What formats need that is no record's.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Beside {
+    pub(super) clock: Option<Clock>,
+    pub(super) symbols: Option<Arc<Symbols>>,
 }
 
 /// What the monotonic clock's zero was, for `ktime`.
@@ -43,12 +67,13 @@ pub struct Clock {
 
 impl Format {
     /// The spellings in a manifest.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 17] = [
         "ktime", "comm", "duration", "hex", "ip", "mac", "errno", "signal", "size", "path", "bool",
+        "device", "ksym", "syscall", "enum", "flags", "time",
     ];
 
     /// Whether the format reads a field of this many bytes whole, whatever its type.
-    pub(super) const fn takes_bytes(self, size: usize) -> bool {
+    pub(super) const fn takes_bytes(&self, size: usize) -> bool {
         match self {
             Self::Text => true,
             Self::Ip => size == 4 || size == 16,
@@ -57,11 +82,26 @@ impl Format {
         }
     }
 
-    pub(super) const fn takes_number(self) -> bool {
+    pub(super) const fn takes_number(&self) -> bool {
         !matches!(self, Self::Text | Self::Ip | Self::Mac)
     }
 
-    pub(super) const fn takes(self) -> &'static str {
+    /// Whether what it shows of a number is one, too.
+    pub(super) const fn is_number(&self) -> bool {
+        !matches!(
+            self,
+            Self::Bool
+                | Self::Signal
+                | Self::Errno
+                | Self::Device
+                | Self::Ksym
+                | Self::Syscall
+                | Self::Enum(_)
+                | Self::Flags(_)
+        )
+    }
+
+    pub(super) const fn takes(&self) -> &'static str {
         match self {
             Self::Ip => "4 or 16 bytes in network order",
             Self::Mac => "6 bytes",
@@ -71,8 +111,8 @@ impl Format {
     }
 
     /// The text of an address.
-    pub(super) fn address(self, bytes: &[u8]) -> String {
-        if let Some(v4) = <[u8; 4]>::try_from(bytes).ok().filter(|_| self == Self::Ip) {
+    pub(super) fn address(&self, bytes: &[u8]) -> String {
+        if let Some(v4) = <[u8; 4]>::try_from(bytes).ok().filter(|_| *self == Self::Ip) {
             return Ipv4Addr::from(v4).to_string();
         }
         if let Ok(v6) = <[u8; 16]>::try_from(bytes) {
@@ -83,22 +123,36 @@ impl Format {
     }
 
     /// The text of a number.
-    pub(super) fn number(self, value: i128, signed: bool, clock: Option<Clock>) -> String {
+    pub(super) fn number(&self, value: i128, signed: bool, beside: &Beside) -> String {
         match self {
-            Self::Ktime => ktime(value, clock),
-            Self::Duration(unit) => duration(value.saturating_mul(i128::from(unit))),
-            Self::Size(unit) => size(value.saturating_mul(i128::from(unit))),
+            Self::Ktime => ktime(value, beside.clock),
+            Self::Duration(unit) => duration(value.saturating_mul(i128::from(*unit))),
+            Self::Size(unit) => size(value.saturating_mul(i128::from(*unit))),
+            Self::Time(unit) => time(value.saturating_mul(i128::from(*unit))),
+            // include/linux/kdev_t.h: 20 bits are the minor number's.
+            Self::Device if value >= 0 => format!("{}:{}", value >> 20, value & 0xf_ffff),
+            Self::Ksym => ksym(value, beside.symbols.as_deref()),
+            Self::Syscall => syscall(value).map_or_else(|| value.to_string(), str::to_owned),
+            Self::Enum(names) => names
+                .name_of(value)
+                .map_or_else(|| value.to_string(), |name| shown(name).into_owned()),
+            Self::Flags(names) => flags(value, names),
             Self::Hex if value < 0 => format!("-{:#x}", value.unsigned_abs()),
             Self::Hex => format!("{value:#x}"),
             Self::Bool => (value != 0).to_string(),
             Self::Signal => names::signal(value).map_or_else(|| value.to_string(), str::to_owned),
             Self::Errno => errno(value, signed),
-            Self::Text | Self::Ip | Self::Mac => value.to_string(),
+            Self::Text | Self::Ip | Self::Mac | Self::Device => value.to_string(),
         }
     }
 }
 
-pub(super) fn parse(path: &str, field: &manifest::Field) -> Result<Option<Format>, DecoderError> {
+/// `names` are those of an enumeration: of the unit's name, or without one of the field's type.
+pub(super) fn parse(
+    path: &str,
+    field: &manifest::Field,
+    names: impl FnOnce(Option<&str>) -> Option<Arc<Names>>,
+) -> Result<Option<Format>, DecoderError> {
     let Some(name) = field.format.as_deref() else { return Ok(None) };
     let unit = |known: &'static str, units: &[(&str, u64)]| {
         let unit = field.unit.as_deref().unwrap_or(units.first().map_or("", |u| u.0));
@@ -110,10 +164,21 @@ pub(super) fn parse(path: &str, field: &manifest::Field) -> Result<Option<Format
     Ok(Some(match name {
         "ktime" => Format::Ktime,
         "comm" | "path" => Format::Text,
-        "duration" => Format::Duration(unit(
-            "ns, us, ms or s",
-            &[("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)],
-        )?),
+        "duration" => Format::Duration(unit(TIMES, TIME_UNITS)?),
+        "time" => Format::Time(unit(TIMES, TIME_UNITS)?),
+        "device" => Format::Device,
+        "ksym" => Format::Ksym,
+        "syscall" => Format::Syscall,
+        "enum" | "flags" => {
+            let unknown = || DecoderError::Unit {
+                field: path.to_owned(),
+                unit: field.unit.clone().unwrap_or_default(),
+                format: name.to_owned(),
+                known: "the name of an enumeration of the object's types",
+            };
+            let names = names(field.unit.as_deref()).ok_or_else(unknown)?;
+            if name == "enum" { Format::Enum(names) } else { Format::Flags(names) }
+        }
         "hex" => Format::Hex,
         "ip" => Format::Ip,
         "mac" => Format::Mac,
@@ -129,6 +194,58 @@ pub(super) fn parse(path: &str, field: &manifest::Field) -> Result<Option<Format
             return Err(DecoderError::NoFormat { field, format });
         }
     }))
+}
+
+const TIMES: &str = "ns, us, ms or s";
+const TIME_UNITS: &[(&str, u64)] =
+    &[("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)];
+
+/// A day and its time in UTC, to the microsecond.
+fn time(ns: i128) -> String {
+    const DAY: i128 = 86_400_000_000_000;
+    let (days, ns) = (ns.div_euclid(DAY), ns.rem_euclid(DAY));
+    let Ok(days) = i64::try_from(days) else { return (days * DAY + ns).to_string() };
+    let (seconds, micros) = (ns / 1_000_000_000, ns % 1_000_000_000 / 1000);
+    let (year, month, day) = civil(days);
+    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02} {h:02}:{m:02}:{s:02}.{micros:06}")
+}
+
+/// Year, month and day of a day since 1970, in the Gregorian calendar: counted from a 1 March, so that a leap day is a year's last.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468; // from 0000-03-01
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let years = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * years + years / 4 - years / 100);
+    let months = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * months + 2) / 5 + 1;
+    let month = if months < 10 { months + 3 } else { months - 9 };
+    (years + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// The function or variable that an address is in, and how far behind its start.
+fn ksym(value: i128, symbols: Option<&Symbols>) -> String {
+    let address = value.cast_unsigned() as u64;
+    match symbols.and_then(|symbols| symbols.find(address)) {
+        Some((name, 0)) => shown(name).into_owned(),
+        Some((name, behind)) => format!("{}+{behind:#x}", shown(name)),
+        None => format!("{address:#x}"),
+    }
+}
+
+/// `A|B`; what has no name is in hex, and nothing `0`.
+fn flags(value: i128, names: &Names) -> String {
+    if let Some(name) = names.name(value) {
+        return shown(name).into_owned();
+    }
+    let set = value.cast_unsigned() as u64;
+    let named: Vec<(u64, &str)> = names.bits().filter(|(bit, _)| set & bit != 0).collect();
+    let rest = named.iter().fold(set, |rest, (bit, _)| rest & !bit);
+    let mut all: Vec<String> = named.iter().map(|(_, name)| shown(name).into_owned()).collect();
+    if rest != 0 || all.is_empty() {
+        all.push(if rest == 0 { "0".to_owned() } else { format!("{rest:#x}") });
+    }
+    all.join("|")
 }
 
 /// The time of day to the microsecond, or seconds since the clock's zero.
@@ -191,5 +308,26 @@ fn errno(value: i128, signed: bool) -> String {
     match names::errno(value.saturating_abs()) {
         Some(name) if value < 0 || !signed => format!("{sign}{name}"),
         _ => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_have_their_dates() {
+        for (days, date) in [
+            (0, (1970, 1, 1)),
+            (-1, (1969, 12, 31)),
+            (11_016, (2000, 2, 29)),
+            (11_017, (2000, 3, 1)),
+            (20_786, (2026, 11, 29)),
+            (47_541, (2100, 3, 1)),
+        ] {
+            assert_eq!(civil(days), date);
+        }
+        assert_eq!(time(1_000_000_000 * 86_399 + 1_500), "1970-01-01 23:59:59.000001");
+        assert_eq!(time(-1_000), "1969-12-31 23:59:59.999999");
     }
 }

@@ -26,24 +26,41 @@ impl<'a> Record<'a> {
     /// The JSON text on one line; the bytes of a record whose text would have more than [`JSON_BYTES`].
     #[must_use]
     pub fn to_json(&self) -> String {
-        self.within(JSON_BYTES).unwrap_or_else(|| format!(r#"{{"bytes":"{}"}}"#, Hex(self.data)))
+        let mut text = Vec::new();
+        self.write_json(&mut text);
+        String::from_utf8(text).unwrap_or_default() // what serde_json writes is UTF-8
+    }
+
+    /// Writes the same behind what `out` has.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let before = out.len();
+        if !self.write_within(JSON_BYTES, out) {
+            out.truncate(before);
+            out.extend_from_slice(format!(r#"{{"bytes":"{}"}}"#, Hex(self.data)).as_bytes());
+        }
     }
 
     /// The JSON text, if it has at most so many bytes.
     pub(super) fn within(&self, most: usize) -> Option<String> {
-        let mut out = Bounded { text: Vec::new(), most };
-        serde_json::to_writer(&mut out, self).ok()?;
-        String::from_utf8(out.text).ok()
+        let mut text = Vec::new();
+        let is_whole = self.write_within(most, &mut text);
+        String::from_utf8(text).ok().filter(|_| is_whole)
+    }
+
+    /// Whether it has at most so many bytes; else not all of them are written.
+    fn write_within(&self, most: usize, out: &mut Vec<u8>) -> bool {
+        let most = out.len() + most;
+        serde_json::to_writer(Bounded { text: out, most }, self).is_ok()
     }
 }
 
 /// Text that ends at a number of bytes: names stand in it as often as a record has elements.
-struct Bounded {
-    text: Vec<u8>,
+struct Bounded<'a> {
+    text: &'a mut Vec<u8>,
     most: usize,
 }
 
-impl std::io::Write for Bounded {
+impl std::io::Write for Bounded<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.text.len() + bytes.len() > self.most {
             return Err(std::io::ErrorKind::FileTooLarge.into());
@@ -206,6 +223,16 @@ impl Float {
             (8, true) => Self::Double(f64::from_be_bytes(*data.first_chunk()?)),
             _ => return None,
         })
+    }
+}
+
+impl Float {
+    /// With the precision of a double.
+    pub(super) fn wide(self) -> f64 {
+        match self {
+            Self::Single(value) => value.into(),
+            Self::Double(value) => value,
+        }
     }
 }
 

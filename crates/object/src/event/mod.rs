@@ -5,26 +5,37 @@
 //! `serde_json::Map` would sort the fields and cost an allocation for each.
 
 mod choose;
+mod encode;
+mod filter;
 mod format;
 mod json;
+mod label;
 mod names;
 mod plan;
 mod scalar;
+mod symbols;
+mod syscalls;
 mod table;
 mod when;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use skep_spec::manifest;
 
 use crate::{Btf, TypeId, limits};
 
 pub use choose::{event_type, namesakes};
+pub use encode::EncodeError;
+pub use filter::{Bound, Filter, FilterError};
 pub use format::{Clock, Format};
 pub use json::Record;
+pub use label::{KEY, Labels};
+pub use symbols::Symbols;
 pub use table::Column;
 pub use when::{Condition, WhenError, conditions};
 
+use format::Beside;
 use plan::Shape;
 
 /// Reads values of one type.
@@ -33,7 +44,7 @@ pub struct Decoder {
     shape: Shape,
     size: usize,
     columns: Vec<table::Leaf>,
-    clock: Option<Clock>,
+    beside: Beside,
     is_typed: bool,
 }
 
@@ -84,6 +95,16 @@ pub enum DecoderError {
         /// What numbers there are.
         fields: String,
     },
+    /// The manifest shows a histogram of a field that is no list of counts, or not there.
+    #[error("there is no array of integers '{field}' in {ty}; it has {fields}")]
+    NoCounts {
+        /// The field.
+        field: String,
+        /// The type.
+        ty: String,
+        /// What arrays of integers there are.
+        fields: String,
+    },
     /// The manifest names a format that nobody knows.
     #[error("field '{field}': there is no format '{format}'; use one of {}", Format::NAMES.join(", "))]
     NoFormat {
@@ -130,9 +151,38 @@ impl Decoder {
     ) -> Result<Self, DecoderError> {
         let size = btf.size_of(ty).and_then(|size| usize::try_from(size).ok());
         let size = size.ok_or_else(|| DecoderError::NoSize { ty: btf.describe(ty) })?;
-        let shape = plan::compile(btf, ty, fields)?;
+        Ok(Self::of(plan::compile(btf, ty, fields)?, size, fields))
+    }
+
+    /// The same for the key or value of a map by the BTF that the kernel has of it: a data section's value has the variables as
+    /// its members.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_kernel(btf: &Btf, ty: TypeId) -> Result<Self, DecoderError> {
+        let size = btf.size_of(ty).and_then(|size| usize::try_from(size).ok());
+        let size = size.ok_or_else(|| DecoderError::NoSize { ty: btf.describe(ty) })?;
+        Ok(Self::of(plan::compile_section(btf, ty)?, size, &BTreeMap::new()))
+    }
+
+    /// The same of a type as the only member, `name`, of a struct, so that `fields` can give it a format though it is none.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_one(
+        btf: &Btf,
+        ty: TypeId,
+        name: &str,
+        fields: &BTreeMap<String, manifest::Field>,
+    ) -> Result<Self, DecoderError> {
+        let size = btf.size_of(ty).and_then(|size| usize::try_from(size).ok());
+        let size = size.ok_or_else(|| DecoderError::NoSize { ty: btf.describe(ty) })?;
+        Ok(Self::of(plan::compile_as(btf, ty, name, fields)?, size, fields))
+    }
+
+    fn of(shape: Shape, size: usize, fields: &BTreeMap<String, manifest::Field>) -> Self {
         let columns = table::leaves(&shape, fields);
-        Ok(Self { shape, size, columns, clock: None, is_typed: true })
+        Self { shape, size, columns, beside: Beside::default(), is_typed: true }
     }
 
     /// Shows records of an unknown type: one field `bytes`, in hex, in the order of memory.
@@ -140,7 +190,7 @@ impl Decoder {
     pub fn raw() -> Self {
         let shape = plan::raw();
         let columns = table::leaves(&shape, &BTreeMap::new());
-        Self { shape, size: 0, columns, clock: None, is_typed: false }
+        Self { shape, size: 0, columns, beside: Beside::default(), is_typed: false }
     }
 
     /// Why it shows the records of `output` as bytes, and how to make their type known; none where it knows the type.
@@ -155,10 +205,29 @@ impl Decoder {
         })
     }
 
+    /// Whether it knows the type: else values are shown as bytes.
+    #[must_use]
+    pub const fn is_typed(&self) -> bool {
+        self.is_typed
+    }
+
     /// Shows `ktime` fields as the time of day.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
-        self.clock = Some(clock);
+        self.beside.clock = Some(clock);
+        self
+    }
+
+    /// Whether a field is an address of the kernel, which needs its symbols to be shown by name.
+    #[must_use]
+    pub fn has_addresses(&self) -> bool {
+        plan::has_addresses(&self.shape)
+    }
+
+    /// Shows `ksym` fields by these names.
+    #[must_use]
+    pub fn with_symbols(mut self, symbols: Arc<Symbols>) -> Self {
+        self.beside.symbols = Some(symbols);
         self
     }
 
@@ -180,21 +249,64 @@ impl Decoder {
         self.place(path)?.number(data)
     }
 
+    /// The same with these fields alone, in their own order; `a.b` is one inside another, and a struct all that it has. They may
+    /// be called as their columns are.
+    ///
+    /// # Errors
+    /// There is no such field.
+    pub fn only(&self, fields: &[String]) -> Result<Self, FilterError> {
+        let paths: Result<Vec<String>, FilterError> =
+            fields.iter().map(|field| filter::path_of(self, field)).collect();
+        let paths = paths?;
+        let wanted =
+            |path: &str| paths.iter().any(|wanted| path == wanted || plan::is_inside(path, wanted));
+        let shape = plan::only(&self.shape, "", &wanted);
+        let names = self.columns().map(|column| (column.path.clone(), column.name.clone()));
+        let named =
+            |(path, name)| (path, manifest::Field { name: Some(name), ..Default::default() });
+        let columns = table::leaves(&shape, &names.map(named).collect());
+        Ok(Self { shape, columns, ..self.clone() })
+    }
+
     /// The place of a number, for readers of many records.
     #[must_use]
     pub fn place(&self, path: &str) -> Option<NumberAt> {
-        let mut shape = &self.shape;
-        let mut offset = 0;
+        match self.at(path)? {
+            (offset, Shape::Scalar(scalar)) => Some(NumberAt { offset, scalar: scalar.clone() }),
+            _ => None,
+        }
+    }
+
+    /// The offset and the shape at a path; of the empty one the whole.
+    fn at(&self, path: &str) -> Option<(usize, &Shape)> {
+        let (mut shape, mut offset) = (&self.shape, 0);
         for name in path.split('.').filter(|name| !name.is_empty()) {
             let Shape::Struct(fields) = shape else { return None };
             let field = fields.iter().find(|f| *f.name == *name)?;
             offset += field.offset;
             shape = &field.shape;
         }
-        match shape {
-            Shape::Scalar(scalar) => Some(NumberAt { offset, scalar: scalar.clone() }),
-            _ => None,
+        Some((offset, shape))
+    }
+
+    /// That there is an array of integers at a path of this type, or that it is one (an empty path).
+    ///
+    /// # Errors
+    /// [`DecoderError::NoCounts`].
+    pub fn needs_counts(&self, path: &str, ty: &str) -> Result<(), DecoderError> {
+        let counts = |path: &str| {
+            let Some((_, Shape::Array { element, .. })) = self.at(path) else { return false };
+            matches!(&**element, Shape::Scalar(_))
+        };
+        if counts(path) {
+            return Ok(());
         }
+        let arrays = plan::paths(&self.shape).into_iter().filter(|path| counts(path));
+        let fields = match arrays.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "none".to_owned(),
+            fields => fields,
+        };
+        Err(DecoderError::NoCounts { field: path.to_owned(), ty: ty.to_owned(), fields })
     }
 
     /// That there is a number at a path of this type.
@@ -229,7 +341,7 @@ impl Decoder {
             if bytes > limits::JSON_BYTES {
                 return "…".to_owned();
             }
-            let cell = leaf.cell(&self.shape, data, self.clock);
+            let cell = leaf.cell(&self.shape, data, &self.beside);
             bytes += cell.len();
             cell
         };

@@ -179,6 +179,21 @@ pub(super) fn signal(number: i128) -> Option<&'static str> {
     entry(&SIGNALS, number)
 }
 
+/// The number of an error, such as 2 for `ENOENT`.
+pub(super) fn errno_of(name: &str) -> Option<i128> {
+    number(&ERRNOS, name)
+}
+
+/// The number of a signal, such as 9 for `SIGKILL`.
+pub(super) fn signal_of(name: &str) -> Option<i128> {
+    number(&SIGNALS, name)
+}
+
+fn number(names: &[&str], name: &str) -> Option<i128> {
+    let at = names.iter().position(|known| *known == name && !name.is_empty())?;
+    i128::try_from(at + 1).ok()
+}
+
 fn entry(names: &[&'static str], number: i128) -> Option<&'static str> {
     let at = usize::try_from(number).ok()?.checked_sub(1)?;
     names.get(at).copied().filter(|name| !name.is_empty())

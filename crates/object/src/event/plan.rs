@@ -6,7 +6,7 @@ use skep_spec::manifest;
 
 use super::DecoderError;
 use super::format::{self, Format};
-use super::scalar::{Enums, Scalar, is_number};
+use super::scalar::{Enums, Scalar, is_number, names_of};
 use crate::btf::{Array, Int, Kind, Member};
 use crate::limits::{PATH_BYTES, RECORD_FIELDS, RECORD_NAMES, TYPE_DEPTH};
 use crate::{Btf, TypeId};
@@ -111,6 +111,52 @@ pub(super) fn compile(
     Ok(shape)
 }
 
+/// A type as the only member of a struct, so that it can have a format though it is none.
+pub(super) fn compile_as(
+    btf: &Btf,
+    ty: TypeId,
+    name: &str,
+    formats: &BTreeMap<String, manifest::Field>,
+) -> Result<Shape, DecoderError> {
+    let (enums, used) = (Enums::default(), Vec::new());
+    let mut compiler = Compiler { btf, root: ty, formats, used, fields: 0, paths: 0, enums };
+    let format = compiler.format(name, ty)?;
+    let shape = match &format {
+        Some(format) if format.takes_bytes(compiler.size(ty)) => compiler.bytes(format, ty, true),
+        _ => compiler.shape(ty, name, TYPE_DEPTH, true)?,
+    };
+    Ok(Shape::Struct(vec![Field { name: name.into(), offset: 0, shape, format }]))
+}
+
+/// The variables of a data section, where their places are known: in the BTF that a kernel holds, not in an object's.
+pub(super) fn compile_section(btf: &Btf, ty: TypeId) -> Result<Shape, DecoderError> {
+    let Kind::DataSection { size, variables } = btf.kind(ty) else {
+        return compile(btf, ty, &BTreeMap::new());
+    };
+    let (formats, enums) = (BTreeMap::new(), Enums::default());
+    let used = Vec::new();
+    let mut compiler =
+        Compiler { btf, root: ty, formats: &formats, used, fields: 0, paths: 0, enums };
+    let mut fields = Vec::new();
+    for variable in variables {
+        let name = btf.name(btf.ty(variable.ty));
+        let Kind::Variable { ty: of, .. } = btf.kind(variable.ty) else { continue };
+        if u64::from(variable.offset) + u64::from(variable.size) > u64::from(*size) {
+            return Err(DecoderError::Beyond { field: name.to_owned(), ty: btf.describe(ty) });
+        }
+        compiler.count_one()?;
+        compiler.count_path(name)?;
+        let shape = compiler.shape(*of, name, TYPE_DEPTH, false)?;
+        fields.push(Field {
+            name: name.into(),
+            offset: variable.offset as usize,
+            shape,
+            format: None,
+        });
+    }
+    Ok(Shape::Struct(fields))
+}
+
 struct Compiler<'a> {
     btf: &'a Btf,
     root: TypeId,
@@ -183,10 +229,7 @@ impl<'a> Compiler<'a> {
         let is_union = matches!(btf.kind(btf.skip_modifiers(ty)), Kind::Union(_));
         for (index, member) in composite.members.iter().enumerate() {
             let last = last && (is_union || index + 1 == composite.members.len());
-            self.fields += 1;
-            if self.fields > RECORD_FIELDS {
-                return Err(self.limit("fields", RECORD_FIELDS));
-            }
+            self.count_one()?;
             let name = self.btf.name(member);
             let offset = base + member.bit_offset as usize / 8;
             let inside = base + composite.size as usize;
@@ -203,10 +246,7 @@ impl<'a> Compiler<'a> {
                 continue;
             }
             let path = join(path, name);
-            self.paths += path.len();
-            if self.paths > PATH_BYTES {
-                return Err(self.limit("bytes in the paths of its fields", PATH_BYTES));
-            }
+            self.count_path(&path)?;
             let format = self.format(&path, member.ty)?;
             let shape = match &format {
                 Some(format) if format.takes_bytes(self.size(member.ty)) => {
@@ -215,6 +255,22 @@ impl<'a> Compiler<'a> {
                 _ => self.member(member, &path, depth, last)?,
             };
             fields.push(Field { name: name.into(), offset, shape, format });
+        }
+        Ok(())
+    }
+
+    fn count_one(&mut self) -> Result<(), DecoderError> {
+        self.fields += 1;
+        if self.fields > RECORD_FIELDS {
+            return Err(self.limit("fields", RECORD_FIELDS));
+        }
+        Ok(())
+    }
+
+    fn count_path(&mut self, path: &str) -> Result<(), DecoderError> {
+        self.paths += path.len();
+        if self.paths > PATH_BYTES {
+            return Err(self.limit("bytes in the paths of its fields", PATH_BYTES));
         }
         Ok(())
     }
@@ -247,14 +303,18 @@ impl<'a> Compiler<'a> {
     fn bytes(&self, format: &Format, ty: TypeId, last: bool) -> Shape {
         match format {
             Format::Text => Shape::Text(Some(self.size(ty)).filter(|size| *size > 0 || !last)),
-            format => Shape::Address { format: *format, size: self.size(ty) },
+            format => Shape::Address { format: format.clone(), size: self.size(ty) },
         }
     }
 
     fn format(&mut self, path: &str, ty: TypeId) -> Result<Option<Format>, DecoderError> {
         let Some((key, field)) = self.formats.get_key_value(path) else { return Ok(None) };
         self.used.push(key);
-        let Some(format) = format::parse(path, field)? else { return Ok(None) };
+        let names = |told: Option<&str>| {
+            let told = told.map(|name| self.btf.type_by_name(name));
+            names_of(self.btf, told.unwrap_or(Some(ty))?)
+        };
+        let Some(format) = format::parse(path, field, names)? else { return Ok(None) };
         let kind = self.btf.kind(self.btf.skip_modifiers(ty));
         let fits = format.takes_bytes(self.size(ty)) || (format.takes_number() && is_number(kind));
         if !fits {
@@ -284,7 +344,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-fn join(path: &str, name: &str) -> String {
+pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
@@ -304,4 +364,31 @@ fn name_fields(shape: &Shape, path: &str, out: &mut Vec<String>) {
             _ => out.push(path),
         }
     }
+}
+
+/// Whether a field has the format `ksym`.
+pub(super) fn has_addresses(shape: &Shape) -> bool {
+    let Shape::Struct(fields) = shape else { return false };
+    let is_one = |field: &Field| field.format == Some(Format::Ksym) || has_addresses(&field.shape);
+    fields.iter().any(is_one)
+}
+
+/// The fields that are `wanted` by their paths, and structs with such.
+pub(super) fn only(shape: &Shape, path: &str, wanted: &impl Fn(&str) -> bool) -> Shape {
+    let Shape::Struct(fields) = shape else { return shape.clone() };
+    let kept = fields.iter().filter_map(|field| {
+        let path = join(path, &field.name);
+        if wanted(&path) {
+            return Some(field.clone());
+        }
+        let shape = only(&field.shape, &path, wanted);
+        let has_some = matches!(&shape, Shape::Struct(fields) if !fields.is_empty());
+        has_some.then(|| Field { shape, ..field.clone() })
+    });
+    Shape::Struct(kept.collect())
+}
+
+/// Whether a path leads into what another one names.
+pub(super) fn is_inside(path: &str, of: &str) -> bool {
+    path.strip_prefix(of).is_some_and(|rest| rest.starts_with('.'))
 }

@@ -35,9 +35,53 @@ pub(super) enum Meaning {
 
 /// The names of an enumeration's values, in order of these.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Names {
+pub struct Names {
     values: Vec<(i128, Box<str>)>,
     longest: usize,
+}
+
+impl Names {
+    /// The name of a field's value, which may have another sign than the enumeration: compilers before `enum` kept its sign in
+    /// BTF write -1 as 0xffffffff.
+    pub(super) fn name_of(&self, value: i128) -> Option<&str> {
+        let word = 1i128 << 32;
+        let other = if value < 0 { value + word } else { value - word };
+        let is_word = (-(word / 2)..word).contains(&value);
+        self.name(value).or_else(|| self.name(other).filter(|_| is_word))
+    }
+
+    /// The name of a value.
+    pub(super) fn name(&self, value: i128) -> Option<&str> {
+        let at = self.values.binary_search_by_key(&value, |(v, _)| *v).ok()?;
+        self.values.get(at).map(|(_, name)| &**name)
+    }
+
+    /// All names, by their values.
+    pub(super) fn all(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().map(|(_, name)| &**name)
+    }
+
+    /// The value that a name stands for.
+    pub(super) fn value(&self, name: &str) -> Option<i128> {
+        self.values.iter().find(|(_, known)| **known == *name).map(|(value, _)| *value)
+    }
+
+    /// The names of single bits.
+    pub(super) fn bits(&self) -> impl Iterator<Item = (u64, &str)> {
+        let bits = self.values.iter().map(|(value, name)| (value.cast_unsigned() as u64, &**name));
+        bits.filter(|(value, _)| value.is_power_of_two())
+    }
+}
+
+/// The names of an enumeration, in whatever it is wrapped.
+pub(super) fn names_of(btf: &Btf, ty: TypeId) -> Option<Arc<Names>> {
+    match btf.kind(btf.skip_modifiers(ty)) {
+        Kind::Enum(list) | Kind::Enum64(list) => match enumeration(btf, list) {
+            Meaning::Enum { names, .. } => Some(names),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// The enumerations of a record: many fields may be of one that has many names.
@@ -98,17 +142,73 @@ impl Scalar {
             word.get_mut(..bytes.len())?.copy_from_slice(bytes);
             u128::from_le_bytes(word)
         };
-        let (raw, bits) = match self.width {
-            Width::Bytes(bytes) => (raw, u32::from(bytes) * 8),
-            Width::Bits { skip, bits } => {
-                let whole = bytes.len() as u32 * 8;
-                let after = whole - u32::from(skip) - u32::from(bits);
-                (raw >> if self.big_endian { after } else { u32::from(skip) }, u32::from(bits))
-            }
-        };
-        let unsigned = raw & ((1u128 << bits) - 1);
+        let bits = self.bit_count();
+        let unsigned = (raw >> self.shift()) & ((1u128 << bits) - 1);
         let negative = self.is_signed() && bits > 0 && unsigned >> (bits - 1) & 1 == 1;
         Some(unsigned.cast_signed() - if negative { 1i128 << bits } else { 0 })
+    }
+
+    /// The least and the largest number that it holds.
+    pub(super) fn range(&self) -> (i128, i128) {
+        let bits = self.bit_count();
+        match self.is_signed() && bits > 0 {
+            true => (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
+            false => (0, (1 << bits) - 1),
+        }
+    }
+
+    /// Bits below it in its bytes.
+    fn shift(&self) -> u32 {
+        match self.width {
+            Width::Bytes(_) => 0,
+            Width::Bits { skip, bits } if self.big_endian => {
+                self.size() as u32 * 8 - u32::from(skip) - u32::from(bits)
+            }
+            Width::Bits { skip, .. } => u32::from(skip),
+        }
+    }
+
+    fn bit_count(&self) -> u32 {
+        match self.width {
+            Width::Bytes(bytes) => u32::from(bytes) * 8,
+            Width::Bits { bits, .. } => u32::from(bits),
+        }
+    }
+
+    /// A number that means the same bits, within the range.
+    pub(super) fn wrapped(&self, value: i128) -> i128 {
+        let (least, most) = self.range();
+        let all = most - least + 1;
+        if value > most && value - all >= least {
+            return value - all;
+        }
+        if value < least && value + all <= most { value + all } else { value }
+    }
+
+    /// A number as it stands in memory, and which bits of these bytes are its own.
+    pub(super) fn bytes_of(&self, value: i128) -> (Vec<u8>, Vec<u8>) {
+        let own = (1u128 << self.bit_count()) - 1;
+        let shift = self.shift();
+        let bytes = |word: u128| match self.big_endian {
+            true => word.to_be_bytes()[16 - self.size()..].to_vec(),
+            false => word.to_le_bytes()[..self.size()].to_vec(),
+        };
+        (bytes((value.cast_unsigned() & own) << shift), bytes(own << shift))
+    }
+
+    /// The names of its enumeration, by their values.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let names = match &self.meaning {
+            Meaning::Enum { names, .. } => Some(names),
+            _ => None,
+        };
+        names.into_iter().flat_map(|names| names.all())
+    }
+
+    /// The value that an enumerator's name stands for.
+    pub(super) fn value_of(&self, name: &str) -> Option<i128> {
+        let Meaning::Enum { names, .. } = &self.meaning else { return None };
+        names.value(name)
     }
 
     pub(super) fn is_signed(&self) -> bool {
@@ -118,8 +218,7 @@ impl Scalar {
     /// The enumerator's name for a value.
     pub(super) fn name(&self, value: i128) -> Option<&str> {
         let Meaning::Enum { names, .. } = &self.meaning else { return None };
-        let at = names.values.binary_search_by_key(&value, |(v, _)| *v).ok()?;
-        names.values.get(at).map(|(_, name)| &**name)
+        names.name(value)
     }
 }
 

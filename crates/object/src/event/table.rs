@@ -6,7 +6,7 @@ use skep_spec::manifest;
 
 use crate::shown;
 
-use super::format::{Clock, Format};
+use super::format::{Beside, Format};
 use super::json::{Float, Hex, Record, hex, text};
 use super::plan::Shape;
 use super::scalar::Meaning;
@@ -19,6 +19,8 @@ const CELL_BYTES: usize = 64 << 10;
 pub struct Column {
     /// The manifest's name for it, or the path of the field: `a.b`.
     pub name: String,
+    /// That path; empty of what is no struct.
+    pub path: String,
     /// Whether its cells are numbers, to be aligned at the right.
     pub number: bool,
 }
@@ -41,7 +43,7 @@ fn collect(
     shape: &Shape,
     path: &str,
     way: &[usize],
-    format: Option<Format>,
+    format: Option<&Format>,
     formats: &BTreeMap<String, manifest::Field>,
     leaves: &mut Vec<Leaf>,
 ) {
@@ -53,7 +55,7 @@ fn collect(
                 format!("{path}.{}", field.name)
             };
             let way = [way, &[index]].concat();
-            collect(&field.shape, &path, &way, field.format, formats, leaves);
+            collect(&field.shape, &path, &way, field.format.as_ref(), formats, leaves);
         }
         return;
     }
@@ -65,38 +67,34 @@ fn collect(
     let number = match shape {
         Shape::Scalar(scalar) => {
             matches!(scalar.meaning, Meaning::Signed | Meaning::Unsigned)
-                && !matches!(format, Some(Format::Bool | Format::Signal | Format::Errno))
+                && format.is_none_or(|format| format.is_number())
         }
         Shape::Float { .. } => true,
         _ => false,
     };
-    leaves.push(Leaf { column: Column { name, number }, way: way.to_vec() });
+    let column = Column { name, path: path.to_owned(), number };
+    leaves.push(Leaf { column, way: way.to_vec() });
 }
 
 impl Leaf {
-    pub(super) fn cell(&self, root: &Shape, data: &[u8], clock: Option<Clock>) -> String {
+    pub(super) fn cell(&self, root: &Shape, data: &[u8], beside: &Beside) -> String {
         let (mut shape, mut data, mut format) = (root, data, None);
         for index in &self.way {
             let Shape::Struct(fields) = shape else { return String::new() };
             let Some(field) = fields.get(*index) else { return String::new() };
             let Some(rest) = data.get(field.offset..) else { return String::new() };
-            (shape, data, format) = (&field.shape, rest, field.format);
+            (shape, data, format) = (&field.shape, rest, field.format.as_ref());
         }
-        cell(shape, format, data, clock).unwrap_or_default()
+        cell(shape, format, data, beside).unwrap_or_default()
     }
 }
 
-fn cell(
-    shape: &Shape,
-    format: Option<Format>,
-    data: &[u8],
-    clock: Option<Clock>,
-) -> Option<String> {
+fn cell(shape: &Shape, format: Option<&Format>, data: &[u8], beside: &Beside) -> Option<String> {
     Some(match shape {
         Shape::Scalar(scalar) => {
             let value = scalar.read(data)?;
             match (format, &scalar.meaning) {
-                (Some(format), _) => format.number(value, scalar.is_signed(), clock),
+                (Some(format), _) => format.number(value, scalar.is_signed(), beside),
                 (None, Meaning::Bool) => (value != 0).to_string(),
                 (None, Meaning::Pointer) => format!("{value:#x}"),
                 (None, _) => match scalar.name(value) {

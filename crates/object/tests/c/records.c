@@ -68,6 +68,9 @@ struct {
 	TYPE(value, u32);
 } untyped SEC(".maps");
 
+enum access { READS = 1, WRITES = 2, RUNS = 8 };
+
+const enum access *keep_access __attribute__((unused));
 const struct record *unused_record __attribute__((unused));
 
 SEC("raw_tp/sched_switch")

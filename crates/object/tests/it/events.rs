@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use skep_object::event::{
-    Clock, Condition, Decoder, DecoderError, WhenError, conditions, event_type,
+    Clock, Condition, Decoder, DecoderError, Filter, Symbols, WhenError, conditions, event_type,
 };
 use skep_object::{Facts, TypeId};
 use skep_spec::manifest::{Field, Manifest, When};
@@ -163,6 +163,182 @@ fn formats_show_what_numbers_mean() {
 }
 
 #[test]
+fn formats_that_need_a_table_have_it() {
+    let facts = records();
+    let unit = |name: &str, unit: &str| Field { unit: Some(unit.into()), ..format(name) };
+    let formats = [
+        ("when", unit("time", "us")),
+        ("took", format("ksym")),
+        ("address", format("device")),
+        ("result", unit("enum", "state")),
+        ("error", format("syscall")),
+        ("flag", unit("flags", "access")),
+        ("mask", unit("flags", "enum access")),
+    ];
+    let decoder = decoder(&facts, "shown", &formats).unwrap();
+    assert!(decoder.has_addresses());
+    let mut data = vec![0; decoder.size()];
+    let mut put = |at: usize, bytes: &[u8]| data[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &1_764_398_096_000_001u64.to_le_bytes());
+    put(8, &0xffff_ffff_8100_0010u64.to_le_bytes());
+    put(16, &(8u32 << 20 | 17).to_le_bytes());
+    put(44, &(-3i32).to_le_bytes());
+    put(48, &9999u32.to_le_bytes());
+    put(80, &0u32.to_le_bytes());
+    put(84, &0x43u32.to_le_bytes());
+    let show = |decoder: &Decoder| {
+        let row = decoder.row(&data);
+        let cells = decoder.columns().zip(row);
+        let wanted = cells.filter(|(c, _)| formats.iter().any(|(name, _)| *name == c.name));
+        wanted.map(|(c, cell)| format!("{}={cell}", c.name)).collect::<Vec<_>>().join(" ")
+    };
+    let symbols = Symbols::parse("ffffffff81000000 T _text\nffffffff81000100 T next\n");
+    let lines = [show(&decoder), show(&decoder.clone().with_symbols(symbols.into()))];
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    when=2025-11-29 06:34:56.000001 took=0xffffffff81000010 address=8:17 result=BROKEN error=9999 flag=0 mask=READS|WRITES|0x40
+    when=2025-11-29 06:34:56.000001 took=_text+0x10 address=8:17 result=BROKEN error=9999 flag=0 mask=READS|WRITES|0x40
+    ");
+}
+
+fn takes(decoder: &Decoder, data: &[u8], text: &str) -> Result<bool, String> {
+    let filter = Filter::parse(text).map_err(|error| error.to_string())?;
+    let bound = filter.bind(decoder).map_err(|error| error.to_string())?;
+    Ok(bound.takes(data))
+}
+
+#[test]
+fn a_condition_asks_of_every_kind_of_field() {
+    let facts = records();
+    let decoder = decoder(&facts, "record", &[]).unwrap();
+    let data = record();
+    for holds in [
+        "pid == 77",
+        "pid",
+        "!wide || pid >= 0x4d && pid <= 77",
+        "(pid == 1 || pid == 77) && tiny < 0",
+        "id == 18446744073709551615 && balance < 0",
+        "alive == true && alive",
+        "letter == R",
+        "state == BROKEN && state != BUSY",
+        "address == 0xffff8880deadbeef",
+        "at.x == -1 && low == 5 && middle < -10",
+        "ratio > 0.25 && share == 0.25",
+        r#"comm == "b\xffash" || comm != other"#,
+        "comm",
+    ] {
+        assert_eq!(takes(&decoder, &data, holds), Ok(true), "{holds}");
+        assert_eq!(takes(&decoder, &data, &format!("!({holds})")), Ok(false), "{holds}");
+    }
+    for not in ["pid == 78", "pid < 77", "!pid", "alive != true", "low > 5"] {
+        assert_eq!(takes(&decoder, &data, not), Ok(false), "{not}");
+    }
+    for absent in ["last == 7", "last != 7", "last", "comm == x"] {
+        assert_eq!(takes(&decoder, &data[..16], absent), Ok(false), "{absent}");
+    }
+}
+
+#[test]
+fn a_condition_has_the_units_and_names_of_formats() {
+    let facts = records();
+    let unit = |name: &str, unit: &str| Field { unit: Some(unit.into()), ..format(name) };
+    let named = Field { name: Some("latency".into()), ..unit("duration", "us") };
+    let decoder = decoder(
+        &facts,
+        "shown",
+        &[
+            ("took", named),
+            ("address", format("ip")),
+            ("mac", format("mac")),
+            ("result", unit("enum", "state")),
+            ("error", format("errno")),
+            ("signal", format("signal")),
+            ("bytes", unit("size", "KiB")),
+            ("path", format("path")),
+            ("flag", format("syscall")),
+        ],
+    );
+    let decoder = decoder.unwrap();
+    let mut data = vec![0; decoder.size()];
+    let mut put = |at: usize, bytes: &[u8]| data[at..at + bytes.len()].copy_from_slice(bytes);
+    put(8, &1500u64.to_le_bytes());
+    put(16, &[10, 0, 0, 1, 0]);
+    put(36, &[2, 0, 0, 0, 0, 0xff]);
+    put(44, &(-3i32).to_le_bytes());
+    put(48, &2u32.to_le_bytes());
+    put(52, &9u32.to_le_bytes());
+    put(56, &64u64.to_le_bytes());
+    put(64, b"/etc/passwd");
+    for holds in [
+        "latency > 1ms && latency < 1.6ms && latency == 1500",
+        "took == 1.5ms",
+        "address == 10.0.0.1 && address != 10.0.0.2",
+        "mac == 02:00:00:00:00:ff",
+        "result == BROKEN",
+        "error == ENOENT && signal == SIGKILL && signal > SIGHUP",
+        "bytes == 64KiB && bytes >= 64 && bytes < 1MiB",
+        "path == /etc/passwd",
+    ] {
+        assert_eq!(takes(&decoder, &data, holds), Ok(true), "{holds}");
+    }
+}
+
+#[test]
+fn what_is_no_condition_is_refused_with_what_would_be() {
+    let facts = records();
+    let decoder = decoder(&facts, "record", &[("pid", format("signal"))]).unwrap();
+    let long = format!("pid{}", " || pid".repeat(64));
+    let deep = format!("{}pid{}", "(".repeat(40), ")".repeat(40));
+    let mut text = String::new();
+    for wrong in [
+        "",
+        "pid ==",
+        "pid = 7",
+        "pid == 7 &",
+        "(pid == 7",
+        "pid == 7)",
+        r#"comm == "x"#,
+        "&& pid",
+        "pidd == 7",
+        "at.z == 1",
+        "pid == SIGKIL",
+        "alive == 2x",
+        "comm < a",
+        "ports == 1",
+        "at == 1",
+        "ratio == half",
+        "state == BROKE",
+        "id == 1ms",
+        &long,
+        &deep,
+        &"x".repeat(5000),
+    ] {
+        let error = takes(&decoder, &record(), wrong).unwrap_err();
+        text += &format!("{}: {error}\n", &wrong[..wrong.len().min(20)]);
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn fields_that_are_wanted_stay_as_they_were() {
+    let facts = records();
+    let only = |fields: &[&str]| {
+        let fields: Vec<String> = fields.iter().map(|field| (*field).to_owned()).collect();
+        decoder(&facts, "record", &[]).unwrap().only(&fields)
+    };
+    let some = only(&["comm", "pid", "at.y", "either.point"]).unwrap();
+    assert_eq!(
+        some.decode(&record()).to_json(),
+        r#"{"pid":77,"comm":"b\\xffa\u001bsh","at":{"y":5},"either":{"point":{"x":10,"y":0}}}"#
+    );
+    assert_eq!(
+        some.columns().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+        ["pid", "comm", "at.y", "either.point.x", "either.point.y"]
+    );
+    let error = only(&["pid", "com"]).unwrap_err().to_string();
+    assert!(error.starts_with("there is no field 'com', did you mean 'comm'?"), "{error}");
+}
+
+#[test]
 fn formats_that_do_not_fit_are_refused() {
     let facts = records();
     let refused =
@@ -178,7 +354,7 @@ fn formats_that_do_not_fit_are_refused() {
     ];
     insta::assert_snapshot!(all.join("\n"), @r"
     there is no field 'idd' in struct record; it has id, balance, pid, tiny, alive, letter, comm, state, wide, ratio, share, address, ports, at.x, at.y, path, whole, parts, either.number, either.point.x, either.point.y, low, middle, high, last, tail
-    field 'id': there is no format 'colour'; use one of ktime, comm, duration, hex, ip, mac, errno, signal, size, path, bool
+    field 'id': there is no format 'colour'; use one of ktime, comm, duration, hex, ip, mac, errno, signal, size, path, bool, device, ksym, syscall, enum, flags, time
     field 'id' is a u64: format 'mac' takes 6 bytes
     field 'comm' is a char[8]: format 'hex' takes a number
     field 'id': there is no unit 'h' for duration; use ns, us, ms or s

@@ -5,6 +5,7 @@ mod build;
 mod corpus;
 mod difference;
 mod disasm;
+mod encode;
 mod events;
 mod facts;
 mod foreign;

@@ -18,9 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skep_kernel::MapHandle;
 use skep_kernel::maps::kind;
+use skep_object::event::Decoder;
 use skep_spec::{ServiceName, chain};
 
-pub(crate) use source::{Source, decoding_of, decodings};
+pub(crate) use source::{Source, decoding_of, decodings, equipped};
 pub use stream::{Event, EventStream, Format, Next};
 
 use crate::error::RuntimeError;
@@ -75,6 +76,16 @@ impl Runtime {
     /// As [`Self::events`].
     pub fn waiting_events(&mut self, service: &ServiceName) -> Result<EventStream, RuntimeError> {
         self.consumer(service).map(Consumer::look)
+    }
+
+    /// How the records of a service's outputs are read.
+    ///
+    /// # Errors
+    /// As [`Self::events`].
+    pub fn event_decoders(&self, service: &ServiceName) -> Result<Vec<Decoder>, RuntimeError> {
+        let sources = self.sources_of(service, &self.active(service)?, BUFFERS)?;
+        let decodings = sources.iter().flat_map(|source| &source.decodings);
+        Ok(decodings.map(|decoding| decoding.decoder.clone()).collect())
     }
 
     /// One that is ready for a reader.

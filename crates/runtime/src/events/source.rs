@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skep_kernel::MapHandle;
-use skep_object::event::{Clock, Condition, Decoder, event_type};
+use skep_object::event::{Clock, Condition, Decoder, Symbols, event_type};
 use skep_object::{Facts, MapKind};
 use skep_spec::Manifest;
 use skep_spec::manifest::{Output, OutputKind};
@@ -92,11 +92,28 @@ fn decoder(
         });
         made.ok()
     });
-    let decoder = decoder.unwrap_or_else(Decoder::raw);
-    match clock() {
-        Some(clock) => decoder.with_clock(clock),
-        None => decoder,
+    equipped(decoder.unwrap_or_else(Decoder::raw))
+}
+
+/// A decoder with what its formats need of this machine.
+pub(crate) fn equipped(mut decoder: Decoder) -> Decoder {
+    if let Some(clock) = clock() {
+        decoder = decoder.with_clock(clock);
     }
+    if decoder.has_addresses() {
+        decoder = decoder.with_symbols(symbols());
+    }
+    decoder
+}
+
+/// The kernel's symbols, as they were when they were first needed; where they are hidden, none.
+fn symbols() -> Arc<Symbols> {
+    static KNOWN: OnceLock<Arc<Symbols>> = OnceLock::new();
+    let read = || {
+        let text = fs::read("/proc/kallsyms").unwrap_or_default();
+        Arc::new(Symbols::parse(&String::from_utf8_lossy(&text)))
+    };
+    KNOWN.get_or_init(read).clone()
 }
 
 /// When the monotonic clock was zero, from how long the machine is up; to a hundredth of a second.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use skep_object::event::Column;
+use skep_object::event::{Column, Decoder};
 
 use super::readers::Readers;
 use super::source::Decoding;
@@ -139,6 +139,12 @@ impl Format {
     #[must_use]
     pub fn is_of(&self, event: &Event) -> bool {
         Arc::ptr_eq(&self.0, &event.decoding)
+    }
+
+    /// How its records are read.
+    #[must_use]
+    pub fn decoder(&self) -> &Decoder {
+        &self.0.decoder
     }
 
     /// The columns of the table.

@@ -6,6 +6,7 @@ use skep_kernel::maps::Update;
 use skep_kernel::merge::Merger;
 use skep_kernel::{KernelError, MapHandle};
 use skep_spec::ServiceName;
+use skep_spec::nearest::nearest;
 
 use crate::error::RuntimeError;
 use crate::plan::{FieldMove, MapChange};
@@ -106,12 +107,14 @@ impl Runtime {
     ) -> Result<MapHandle, RuntimeError> {
         let maps = generation.incarnation.as_ref().map(|i| &i.maps);
         let Some(record) = maps.and_then(|maps| maps.get(map)) else {
-            let there = maps.map(|maps| maps.keys().cloned().collect::<Vec<_>>().join(", "));
+            let there = maps.into_iter().flatten().filter(|(_, map)| !map.is_lost());
+            let there: Vec<&str> = there.map(|(name, _)| name.as_str()).collect();
             return Err(RuntimeError::NoSuch {
                 service: service.clone(),
                 what: "map",
                 name: map.to_owned(),
-                there: there.unwrap_or_default(),
+                near: nearest(map, there.iter().copied()).map(str::to_owned),
+                there: there.join(", "),
             });
         };
         Ok(MapHandle::open_pinned(&self.pins(service).map(map, record.made_by))?)

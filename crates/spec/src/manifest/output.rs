@@ -87,6 +87,12 @@ impl OutputKind {
     pub const fn counts(self) -> bool {
         matches!(self, Self::Counter | Self::Gauge)
     }
+
+    /// Whether a map carries it, whose contents show it: all but events and stacks.
+    #[must_use]
+    pub const fn is_metric(self) -> bool {
+        matches!(self, Self::Counter | Self::Gauge | Self::Histogram | Self::Snapshot)
+    }
 }
 
 /// How a field is shown.

@@ -2,10 +2,6 @@
 
 use super::{Manifest, Map, Output, OutputKind, Param, Program};
 
-/// The formats of fields that the decoder of events knows.
-const FORMATS: [&str; 11] =
-    ["ktime", "comm", "duration", "hex", "ip", "mac", "errno", "signal", "size", "path", "bool"];
-
 impl Manifest {
     /// What it declares that this version of skep cannot do: an install must refuse these.
     #[must_use]
@@ -19,7 +15,6 @@ impl Manifest {
         for (name, param) in &self.param {
             found.extend(param.is_list().then(|| format!("param.{name}.many = true")));
         }
-        found.extend(self.output.iter().flat_map(|(name, output)| output.unsupported(name)));
         found
     }
 
@@ -61,18 +56,8 @@ impl Param {
 }
 
 impl Output {
-    /// A record that cannot be shown as its author says would be shown as something else.
-    fn unsupported(&self, name: &str) -> impl Iterator<Item = String> {
-        let format = move |(field, shown): (&String, &super::Field)| {
-            let format = shown.format.as_deref().filter(|format| !FORMATS.contains(format))?;
-            Some(format!("output.{name}.fields.{field}.format = \"{format}\""))
-        };
-        self.fields.iter().filter_map(format)
-    }
-
     fn is_unheeded(&self) -> bool {
-        let kinds = [OutputKind::Histogram, OutputKind::Snapshot, OutputKind::Stacks];
-        kinds.contains(&self.kind) || !self.labels.is_empty()
+        self.kind == OutputKind::Stacks
     }
 }
 
@@ -82,8 +67,7 @@ mod tests {
     fn what_is_declared_and_not_done_is_named() {
         let text = include_str!("../../../../spec/vectors/files/manifest/whole.json");
         let mut manifest = super::Manifest::parse(text.trim_end().as_bytes()).unwrap();
-        let request = manifest.output.get_mut("request").unwrap();
-        request.fields.get_mut("comm").unwrap().format = Some("ksym".to_owned());
+        manifest.output.get_mut("request").unwrap().kind = super::OutputKind::Stacks;
         insta::assert_snapshot!(manifest.unsupported().join("\n"));
         insta::assert_snapshot!(manifest.unheeded().join("\n"));
     }

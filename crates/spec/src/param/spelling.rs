@@ -50,7 +50,7 @@ pub fn parse_integer(text: &str) -> Option<i128> {
 }
 
 /// Nanoseconds; what stands before the point is below 2^64.
-pub(crate) fn parse_duration(text: &str) -> Option<i128> {
+pub fn parse_duration(text: &str) -> Option<i128> {
     let at = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_'))?;
     let (number, unit) = text.split_at(at);
     let unit = unit_ns(Some(unit.trim_start_matches(' ')))?;

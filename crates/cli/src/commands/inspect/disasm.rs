@@ -19,7 +19,9 @@ pub fn show(subject: &Subject, program: Option<&str>, output: &Output) -> Result
     let (mut found, mut all) = (false, Vec::new());
     for object in objects {
         let shown = match output.format() {
-            Format::Table => object_text(object, &subject.architectures, program, output),
+            Format::Table | Format::Csv => {
+                object_text(object, &subject.architectures, program, output)
+            }
             _ => functions(object, program).map(|functions| all.extend(functions)),
         };
         match shown {
@@ -35,7 +37,7 @@ pub fn show(subject: &Subject, program: Option<&str>, output: &Output) -> Result
         return Err(absent(objects, program));
     }
     match output.format() {
-        Format::Table => {}
+        Format::Table | Format::Csv => {}
         Format::Json => output.answer(&all, String::new),
         Format::Ndjson => all.iter().for_each(|function| output.answer(function, String::new)),
     }

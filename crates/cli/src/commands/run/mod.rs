@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::daemon;
 use crate::error::{Error, Kind, Result, failed};
 use crate::fetch::fetch;
-use crate::options::PlaceOptions;
+use crate::options::{PlaceOptions, Shown};
 use crate::output::{Format, Output, width};
 use crate::subject::Named;
 
@@ -59,6 +59,8 @@ pub struct Run {
     /// Count events instead of showing them
     #[arg(long)]
     count: bool,
+    #[command(flatten)]
+    shown: Shown,
     /// End after that many events
     #[arg(long, value_name = "N")]
     events: Option<u64>,
@@ -184,9 +186,10 @@ impl Run {
             param.number_of(text).map_err(|error| Error::usage(format!("--duration: {error}")))
         });
         let mode = match (self.count, output.format()) {
-            (true, Format::Table) => Mode::Count,
+            (true, Format::Table | Format::Csv) => Mode::Count,
             (true, _) => Mode::CountJson,
             (false, Format::Table) => Mode::Table,
+            (false, Format::Csv) => Mode::Csv,
             (false, _) => Mode::Ndjson,
         };
         Ok(Request {
@@ -199,6 +202,8 @@ impl Run {
             pid: self.pid,
             mode,
             quiet: output.is_quiet(),
+            filter: self.shown.filter.clone(),
+            fields: self.shown.fields.clone(),
             events: self.events,
             milliseconds: milliseconds.transpose()?,
             width: width(output),
