@@ -15,6 +15,7 @@ mod maps;
 pub mod node;
 pub mod operations;
 pub mod packages;
+mod programs;
 pub mod selection;
 pub mod server;
 mod set;

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use serde_json::Value;
 use skep_api::{
-    Detail, Install, MapRef, Maps, Member, MemberChange, Metric, Plan, Removed, Status, Upgrade,
+    Detail, Install, MapRef, Maps, Member, MemberChange, Metric, Plan, Programs, Removed, Status,
+    Upgrade,
 };
 use skep_kernel::maps::Update;
 use skep_object::fit;
 use skep_runtime::maps::{EntryError, MapLine, NewValue, OpenMap};
+use skep_runtime::programs::ProgramLine;
 use skep_runtime::{EventStream, Runtime, RuntimeError, Together, Upgraded, status};
 use skep_spec::ServiceName;
 use skep_trust::{Origin, Package, Verified};
@@ -267,6 +269,20 @@ impl Node {
             let owner = line.owner.as_ref().map(|(service, _)| service);
             asked.service.is_none() || owner == asked.service.as_ref()
         });
+        Ok(lines)
+    }
+
+    /// Programs of services, or all of this kernel.
+    ///
+    /// # Errors
+    /// There is no such service, or the kernel does not list them.
+    pub fn programs(&self, asked: &Programs) -> Result<Vec<ProgramLine>, NodeError> {
+        let runtime = self.runtime();
+        if let Some(service) = &asked.service {
+            runtime.service(service)?;
+        }
+        let mut lines = runtime.kernel_programs(asked.all)?;
+        lines.retain(|line| asked.service.is_none() || line.service == asked.service);
         Ok(lines)
     }
 

@@ -26,6 +26,7 @@ use crate::error::NodeError;
 use crate::maps;
 use crate::node::Node;
 use crate::operations::Operations;
+use crate::programs;
 use crate::selection::{Selection, View};
 
 /// What handlers share.
@@ -69,6 +70,7 @@ pub async fn serve(
         .route("/v1/services/{service}/metrics", get(metrics))
         .route("/v1/operations/{id}", get(operation))
         .merge(maps::routes())
+        .merge(programs::routes())
         .fallback(|| async { NodeError::NoPath })
         .method_not_allowed_fallback(|| async { NodeError::NoMethod })
         .layer(DefaultBodyLimit::max(MAX_BODY))

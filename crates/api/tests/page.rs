@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 use skep_api::{
-    Detail, ErrorBody, EventLine, Install, MapEnd, MapEntry, MapKey, MapRow, MapUpdate, Maps,
-    Metric, Metrics, Node, Operation, Plan, Removed, Status, Upgrade, Watch,
+    Detail, ErrorBody, EventLine, Install, Instruction, MapEnd, MapEntry, MapKey, MapRow,
+    MapUpdate, Maps, Metric, Metrics, Node, Operation, Plan, ProgramRow, Programs, Removed, Stats,
+    Status, TestRun, TestRunResult, Upgrade, Watch,
 };
 
 const PAGE: &str = include_str!("../../../docs/reference/api.md");
@@ -28,6 +29,12 @@ fn types() -> BTreeMap<String, BTreeSet<String>> {
     generator.subschema_for::<ErrorBody>();
     generator.subschema_for::<Maps>();
     generator.subschema_for::<Metrics>();
+    generator.subschema_for::<Programs>();
+    generator.subschema_for::<ProgramRow>();
+    generator.subschema_for::<Instruction>();
+    generator.subschema_for::<Stats>();
+    generator.subschema_for::<TestRun>();
+    generator.subschema_for::<TestRunResult>();
     generator.subschema_for::<Metric>();
     generator.subschema_for::<MapRow>();
     generator.subschema_for::<MapKey>();

@@ -130,6 +130,13 @@ impl Output {
         self.raw(&shown_lines(text));
     }
 
+    /// Makes room for what comes in place of what was shown, where a person watches.
+    pub fn clear(&self) {
+        if self.terminal && !self.is_json() {
+            self.written(write!(std::io::stdout(), "\x1b[2J\x1b[H")); // ECMA-48: erase all, go to the corner
+        }
+    }
+
     /// One line of output as it is: JSON. A reader that went away (`| head`) ends the program in silence, as for other
     /// tools; a full disk must not pass for success.
     pub fn raw(&self, text: &str) {

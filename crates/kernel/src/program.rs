@@ -74,6 +74,16 @@ pub struct ProgramInfo {
     pub attach_btf_obj_id: u32,
     /// Size of the program's translated instructions in bytes.
     pub translated_bytes: u32,
+    /// Size of its machine code in bytes; 0 without a just-in-time compiler.
+    pub machine_bytes: u32,
+    /// Instructions that the verifier went through, again where it came again; 0 before 5.16.
+    pub verified: u32,
+    /// When it was loaded, in nanoseconds since boot.
+    pub loaded_ns: u64,
+    /// Runs while statistics were on (see [`RunStats`]).
+    pub runs: u64,
+    /// Nanoseconds that these took.
+    pub run_ns: u64,
 }
 
 /// What a test run gave.
@@ -116,6 +126,22 @@ impl Program {
     /// The kernel refuses information (never seen for an open program).
     pub fn info(&self) -> Result<ProgramInfo, KernelError> {
         info(self.as_fd())
+    }
+
+    /// Its instructions as the verifier left them; maps are named by their ids. Empty where the kernel hides them.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub fn translated(&self) -> Result<Vec<u8>, KernelError> {
+        let mut bytes = vec![0u8; raw_info(self.as_fd())?.xlated_prog_len as usize];
+        let mut raw = libbpf_sys::bpf_prog_info {
+            xlated_prog_len: bytes.len() as u32,
+            xlated_prog_insns: bytes.as_mut_ptr() as u64,
+            ..Default::default()
+        };
+        fill_info(self.as_fd(), &mut raw)?;
+        bytes.truncate(if raw.xlated_prog_insns == 0 { 0 } else { raw.xlated_prog_len as usize });
+        Ok(bytes)
     }
 
     /// Its id in this kernel.
@@ -303,5 +329,30 @@ fn info(fd: BorrowedFd<'_>) -> Result<ProgramInfo, KernelError> {
         attach_btf_id: raw.attach_btf_id,
         attach_btf_obj_id: raw.attach_btf_obj_id,
         translated_bytes: raw.xlated_prog_len,
+        machine_bytes: raw.jited_prog_len,
+        verified: raw.verified_insns,
+        loaded_ns: raw.load_time,
+        runs: raw.run_cnt,
+        run_ns: raw.run_time_ns,
     })
+}
+
+/// While it is there, the kernel counts runs of all programs and their time (Linux 5.8), which costs each run some nanoseconds.
+#[derive(Debug)]
+pub struct RunStats {
+    _on: OwnedFd,
+}
+
+impl RunStats {
+    /// Switches them on.
+    ///
+    /// # Errors
+    /// EPERM; EINVAL where the kernel has none.
+    pub fn begin() -> Result<Self, KernelError> {
+        // SAFETY: takes an integer.
+        let fd =
+            sys::owned(unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) });
+        let on = fd.map_err(|e| KernelError::new("count the runs of", "programs", e))?;
+        Ok(Self { _on: on })
+    }
 }

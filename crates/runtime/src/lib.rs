@@ -33,6 +33,7 @@ mod migrate;
 mod params;
 pub mod pins;
 pub mod plan;
+pub mod programs;
 mod recover;
 mod remove;
 mod replaceable;

@@ -21,6 +21,7 @@ mod map;
 mod metrics;
 mod new;
 mod pack;
+mod prog;
 mod pull;
 mod push;
 mod release;
@@ -30,6 +31,7 @@ mod run;
 mod show;
 mod sign;
 mod tags;
+mod top;
 mod trust;
 mod upgrade;
 mod verify;
@@ -79,6 +81,7 @@ pub enum Command {
     Metrics(metrics::Metrics),
     New(new::New),
     Pack(pack::Pack),
+    Prog(prog::Prog),
     Pull(pull::Pull),
     Push(push::Push),
     Release(release::Release),
@@ -88,6 +91,7 @@ pub enum Command {
     Show(show::Show),
     Sign(sign::Sign),
     Tags(tags::Tags),
+    Top(top::Top),
     Trust(trust::Trust),
     Unbundle(bundle::Unbundle),
     Upgrade(upgrade::Upgrade),
@@ -134,6 +138,7 @@ impl Command {
             Self::Metrics(command) => command.run(output, &config),
             Self::New(command) => command.run(output),
             Self::Pack(command) => command.run(output, &config),
+            Self::Prog(command) => command.run(output, &config),
             Self::Pull(command) => command.run(output, &config),
             Self::Push(command) => command.run(output, &config),
             Self::Release(command) => command.run(output, &config),
@@ -143,6 +148,7 @@ impl Command {
             Self::Show(command) => command.run(output, &config),
             Self::Sign(command) => command.run(output, &config),
             Self::Tags(command) => command.run(output, &config),
+            Self::Top(command) => command.run(output, &config),
             Self::Trust(command) => command.run(output, &config),
             Self::Unbundle(command) => command.run(output, &config),
             Self::Upgrade(command) => command.run(output, &config),

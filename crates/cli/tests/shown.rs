@@ -1,0 +1,93 @@
+//! What of events is shown: conditions, fields, rows with commas; and what programs do, by a real skepd on this kernel.
+#![allow(clippy::unwrap_used)]
+
+mod node;
+mod wait;
+
+use std::process::Command;
+
+use node::Node;
+use serde_json::Value;
+
+fn running() -> Node {
+    let node = Node::started();
+    node.pack("exec");
+    node.run(&["install", "exec.oci", "--allow-unsigned"]);
+    node
+}
+
+/// Starts a program and gives its process id.
+fn started() -> u64 {
+    let mut child = Command::new("true").spawn().unwrap();
+    assert!(child.wait().unwrap().success());
+    u64::from(child.id())
+}
+
+#[test]
+fn events_that_a_condition_takes_are_shown_with_the_fields_that_are_wanted() {
+    let node = running();
+    let pids: Vec<u64> = (0..5).map(|_| started()).collect();
+    let wanted = format!("pid == {} || pid == {} && comm == \"true\"", pids[1], pids[3]);
+    let events = node
+        .run(&["events", "exec", "--where", &wanted, "--fields", "comm,pid", "--output", "ndjson"]);
+    let expected =
+        |pid: u64| format!(r#"{{"output":"exec","event":{{"pid":{pid},"comm":"true"}}}}"#);
+    assert_eq!(events.lines().collect::<Vec<_>>(), [expected(pids[1]), expected(pids[3])]);
+    assert_eq!(node.run(&["events", "exec", "--where", "comm == true"]), "", "they were taken");
+
+    let pid = started();
+    let condition = format!("pid == {pid}");
+    let args = ["events", "exec", "--where", &condition, "--fields", "comm,pid", "--output", "csv"];
+    assert_eq!(node.run(&args), format!("pid,comm\n{pid},true\n"));
+    for (args, says) in [
+        (["events", "exec", "--where", "pidd == 1"], "did you mean 'pid'?"),
+        (["events", "exec", "--where", "comm > a"], "compare it by == or !="),
+        (["events", "exec", "--where", "pid =="], "a value should stand here"),
+        (["events", "exec", "--fields", "pid,com"], "did you mean 'comm'?"),
+        (["show", "exec", "--output", "csv"], "for rows that come one by one"),
+    ] {
+        let (status, said) = node.refused(&args);
+        assert_eq!(status, 2, "{said}");
+        assert!(said.contains(says), "{said}");
+    }
+}
+
+#[test]
+fn programs_are_listed_shown_and_counted() {
+    let node = running();
+    let list = node.json(&["prog", "list", "exec"]);
+    assert_eq!((&list[0]["name"], &list[0]["kind"]), (&"exec".into(), &"tracepoint".into()));
+    assert!(node.run(&["prog", "show", "exec", "exec"]).contains("of exec, generation 1"));
+    let number = list[0]["id"].to_string();
+    assert_eq!(node.json(&["prog", "show", "--id", &number])["name"], "exec");
+    let all = node.json(&["prog", "list", "--all"]);
+    assert!(all.as_array().unwrap().len() > 1, "the stub too");
+    let code = node.run(&["prog", "disasm", "exec", "exec"]);
+    assert!(code.contains("; map events (id ") && code.contains("exit"), "{code}");
+    let (_, said) = node.refused(&["prog", "show", "exec", "exek"]);
+    assert!(said.contains("did you mean 'exec'?"), "{said}");
+    let (_, said) = node.refused(&["prog", "run", "exec", "exec"]);
+    assert!(said.contains("cannot test-run the program"), "{said}");
+
+    let mut counting =
+        node.skep(&["prog", "stats", "--all", "--duration", "2s", "--output", "json"]);
+    let counting = counting.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let output = wait::ended_while("skep prog stats", counting, || {
+        started();
+    });
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ours = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["id"].as_u64() == number.parse().ok())
+        .unwrap();
+    assert!(ours["runs"].as_u64() > Some(0) || rows[0]["runs"].as_u64() > Some(0), "{rows}");
+    let mut top = node.skep(&["top", "--all", "--every", "300ms", "--times", "2"]);
+    let top = top.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let output = wait::ended_while("skep top", top, || {
+        started();
+    });
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("RUNS") && text.contains("EACH"), "{text}");
+}
