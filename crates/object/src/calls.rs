@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::btf::{Kind, Member};
 use crate::btf_ext::RelocationInfo;
-use crate::elf::{Elf, Symbol, SymbolKind};
+use crate::elf::{Elf, Symbol, SymbolKind, is_data_section};
 use crate::insn::{self, CALL, CALLX, GOTOX, INSN_BYTES, Insn, PSEUDO_CALL};
-use crate::map::{is_data_section, number_of};
+use crate::map::number_of;
 use crate::opened::Opened;
 use crate::outside::{CONFIG, kernel_functions};
 use crate::place::places;
-use crate::{Btf, MapKind, ObjectError, core_kind, limits, mark};
+use crate::{Btf, MapKind, ObjectError, core_kind, limits};
 
 /// The code of an object.
 pub(crate) struct Code<'a> {
@@ -90,9 +90,7 @@ impl<'a> Code<'a> {
         let arena = btf.and_then(|btf| arena(btf, &maps));
         let config = btf.map(config).unwrap_or_default();
         let kfuncs = kfuncs(elf, btf);
-        let code = Self { opened, insns, functions, maps, config, arena, exceptions, kfuncs };
-        mark::check(opened, &code)?;
-        Ok(code)
+        Ok(Self { opened, insns, functions, maps, config, arena, exceptions, kfuncs })
     }
 
     /// The functions that run when a program throws (`bpf_throw`), which no instruction names; [`Reference::Unknown`] for

@@ -8,7 +8,6 @@ use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, Rel, SectionHeader, SectionTable, Sym};
 use object::{Endianness, SymbolIndex};
 
-use crate::map::is_data_section;
 use crate::{ObjectError, limits};
 
 /// A BPF ELF whose every section lies inside the file.
@@ -134,6 +133,13 @@ fn by_its_name(name: &str) -> bool {
         ".jumptables",
     ];
     NAMES.contains(&name) || is_data_section(name)
+}
+
+/// Whether a section holds variables: libbpf makes a map of it.
+pub(crate) fn is_data_section(name: &str) -> bool {
+    [".data", ".rodata", ".bss"].iter().any(|base| {
+        name.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 /// No byte of the file is part of two sections.

@@ -12,7 +12,9 @@ use crate::outside::{Outside, outsides};
 use crate::program::{core_relocations, programs};
 use crate::texts::Texts;
 use crate::writers::Writers;
-use crate::{Btf, CoreRelocation, Global, MapFacts, ProgramFacts, core_kind, global, limits, map};
+use crate::{
+    Btf, CoreRelocation, Global, MapFacts, ProgramFacts, core_kind, global, limits, map, mark,
+};
 
 /// What a BPF object says about itself. Nothing here was checked by a kernel.
 #[derive(Clone, Debug)]
@@ -130,6 +132,7 @@ impl Facts {
     pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
         let opened = Opened::parse(bytes)?;
         let code = Code::read(&opened)?;
+        mark::check(&opened, &code)?;
         let mut texts = Texts::default();
         let outside = outsides(&opened.elf, opened.btf.as_ref());
         let maps = map::maps(&opened.elf, opened.btf.as_ref(), &outside, &mut texts)?;

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::btf::Kind;
-use crate::elf::{Elf, SymbolKind};
+use crate::elf::{Elf, SymbolKind, is_data_section};
 use crate::event::Decoder;
-use crate::map::is_data_section;
 use crate::texts::Texts;
 use crate::{Btf, ObjectError, TypeId, limits};
 

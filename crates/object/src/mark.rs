@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::btf::Kind;
 use crate::calls::{Code, Function};
 use crate::elf::{Section, Symbol, SymbolKind};
 use crate::insn::{CALL, INSN_BYTES, Insn, PSEUDO_CALL};
@@ -14,7 +13,8 @@ use crate::{Btf, ObjectError};
 pub(crate) fn check(opened: &Opened<'_>, code: &Code<'_>) -> Result<(), ObjectError> {
     types_alone(opened)?;
     one_name_where_relocated(opened, code)?;
-    let marks = Marks { opened, variables: variables(opened.btf.as_ref()) };
+    let variables = opened.btf.iter().flat_map(Btf::variables).collect();
+    let marks = Marks { opened, variables };
     for function in &code.functions {
         let (body, mut at) = (code.body(function), 0);
         while let Some(insn) = body.get(at) {
@@ -120,10 +120,4 @@ fn is_relocated(opened: &Opened<'_>, code: &Code<'_>, function: &Function) -> bo
     let first = section.relocations.partition_point(|found| found.offset < from.into());
     let relocated = section.relocations.get(first).is_some_and(|found| found.offset < to.into());
     relocated || !code.core(function).is_empty()
-}
-
-fn variables(btf: Option<&Btf>) -> BTreeSet<&str> {
-    let types = btf.into_iter().flat_map(|btf| btf.types().map(move |(_, ty)| (btf, ty)));
-    let variables = types.filter(|(_, ty)| matches!(ty.kind, Kind::Variable { .. }));
-    variables.map(|(btf, ty)| btf.name(ty)).collect()
 }

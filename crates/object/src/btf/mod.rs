@@ -231,6 +231,12 @@ impl Btf {
             .or_else(|| self.find(bare, |k| matches!(k, Kind::Int(_) | Kind::Float { .. })))
     }
 
+    /// The names of all variables, those of other objects too.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let is_variable = |ty: &&Type| matches!(ty.kind, Kind::Variable { .. });
+        self.types.iter().filter(is_variable).map(|ty| self.name(ty))
+    }
+
     /// The variables of a data section, such as `.maps`.
     #[must_use]
     pub fn data_section(&self, name: &str) -> &[SectionVariable] {

@@ -16,7 +16,7 @@ use crate::insn::{Insn, JA32};
 use crate::opened::Opened;
 use crate::program::reached_from;
 use crate::shown::shown;
-use crate::{CoreKind, ObjectError, Source, core_kind, helper};
+use crate::{CoreKind, ObjectError, Source, core_kind, helper, mark};
 
 /// Something that is listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -128,6 +128,7 @@ pub fn list(
 ) -> Result<(), DisasmError> {
     let opened = Opened::parse(bytes)?;
     let code = Code::read(&opened)?;
+    mark::check(&opened, &code)?;
     let wanted = program.map(|name| of_program(&opened.elf, &code, name)).transpose()?;
     for (index, function) in code.functions.iter().enumerate() {
         if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&index)) {

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::definition::number_of;
 pub use self::kind::MapKind;
-pub(crate) use self::section::is_data_section;
 pub use self::size::{Memory, OpenSize};
 use crate::elf::Elf;
 use crate::outside::Outside;

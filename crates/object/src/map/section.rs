@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{MapFacts, MapKind, MapOrigin};
 use crate::btf::Kind;
-use crate::elf::{Elf, Section};
+use crate::elf::{Elf, Section, is_data_section};
 use crate::outside::{CONFIG, Outside, OutsideKind};
 use crate::{Btf, TypeId};
 
@@ -20,13 +20,6 @@ impl MapFacts {
     pub fn is_constant(&self) -> bool {
         self.origin == MapOrigin::Data && self.flags & RDONLY_PROG != 0
     }
-}
-
-/// Whether libbpf makes a map of a section.
-pub(crate) fn is_data_section(name: &str) -> bool {
-    [".data", ".rodata", ".bss"].iter().any(|base| {
-        name.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
 }
 
 /// A map for each section of global data.

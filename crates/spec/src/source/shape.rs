@@ -187,7 +187,12 @@ impl Walk<'_, '_> {
         match (shape, value.get_ref()) {
             (Shape::Bool | Shape::Scalar, DeValue::Boolean(value)) => Some(Json::Bool(*value)),
             (Shape::Count, DeValue::Integer(_)) => self.count(path, value),
-            (Shape::Scalar, DeValue::Integer(_)) => self.integer(path, value),
+            (Shape::Scalar, DeValue::Integer(_)) => {
+                integer(value.get_ref()).map(|number| match number {
+                    Value::Int(number) => Json::from(number),
+                    number => Json::String(number.text()),
+                })
+            }
             (Shape::Scalar, DeValue::String(text)) => Some(Json::String(text.to_string())),
             (Shape::Text(form), DeValue::String(text)) => match (form.check)(text) {
                 Ok(()) => Some(Json::String(text.to_string())),
@@ -219,17 +224,6 @@ impl Walk<'_, '_> {
             Some(Value::Int(number)) if number >= 0 => Some(Json::from(number)),
             _ => {
                 let message = format!("'{path}' should be an integer from 0 to 2^53 - 1");
-                self.refuse(Code::Value, value.span(), message, None)
-            }
-        }
-    }
-
-    fn integer(&mut self, path: &str, value: &Spanned<DeValue<'_>>) -> Option<Json> {
-        match integer(value.get_ref()) {
-            Some(Value::Int(number)) => Some(Json::from(number)),
-            Some(number) => Some(Json::String(number.text())),
-            None => {
-                let message = format!("'{path}' is no integer of 64 bits");
                 self.refuse(Code::Value, value.span(), message, None)
             }
         }
@@ -300,12 +294,10 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
+/// It has 64 bits: one of more is a mistake of syntax.
 fn integer(value: &DeValue<'_>) -> Option<Value> {
     let integer = value.as_integer()?;
-    i128::from_str_radix(integer.as_str(), integer.radix())
-        .ok()
-        .filter(|number| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(number))
-        .map(Value::integer)
+    i128::from_str_radix(integer.as_str(), integer.radix()).ok().map(Value::integer)
 }
 
 /// What an array is told that should have two members.
