@@ -426,6 +426,10 @@ fn a_manifest_that_does_not_fit_its_objects_is_not_packed() {
         bench.refuses_with(what, "skep.toml", append, &toml, PACK);
     }
     bench.refuses_with("a variable that is not there", "skep.toml", "only_pid", "only_pd", PACK);
+    let all = "spec = \"1.0\"\nprogram.open.function = \"on_opne\"\nmap.openz.upgrade = \"keep\"";
+    bench.refuses_with("several names that are not there", "skep.toml", append, all, BUILD);
+    let fields = "map = \"events\"\nfields.comn.format = \"comm\"";
+    bench.refuses_with("a field that is not there", "skep.toml", "map = \"events\"", fields, BUILD);
     bench.refuses_with("a README that is not there", "skep.toml", "README.md", "README.txt", PACK);
     bench.refuses_with(
         "a licence that tools write differently",

@@ -15,7 +15,9 @@ pub const BUILD: &str = "build";
 pub struct Project {
     /// Its folder.
     pub folder: PathBuf,
-    /// Its `skep.toml`.
+    /// Its `skep.toml`, as it stands there.
+    pub text: String,
+    /// The same, read.
     pub source: Source,
     /// Where a build puts what it makes: `build` in the folder, or elsewhere, where the lock is written then too.
     pub out: PathBuf,
@@ -32,14 +34,19 @@ pub enum ProjectError {
         /// Why.
         source: io::Error,
     },
-    /// Mistakes, all of them.
-    #[error("{} has {} mistake{}:\n{}", path.display(), list.len(), if list.len() == 1 { "" } else { "s" }, lines(path, list))]
-    Mistakes {
-        /// The file.
-        path: PathBuf,
-        /// Each mistake.
-        list: Vec<Diagnostic>,
-    },
+    /// It is not as it should be.
+    #[error(transparent)]
+    Mistakes(#[from] Mistakes),
+}
+
+/// Mistakes in a `skep.toml`, all of them.
+#[derive(Debug, thiserror::Error)]
+#[error("{} has {} mistake{}:\n{}", path.display(), list.len(), if list.len() == 1 { "" } else { "s" }, lines(path, list))]
+pub struct Mistakes {
+    /// The file.
+    pub path: PathBuf,
+    /// Each mistake.
+    pub list: Vec<Diagnostic>,
 }
 
 impl Project {
@@ -48,11 +55,17 @@ impl Project {
     /// # Errors
     /// It cannot be read, or has mistakes.
     pub fn read(folder: &Path) -> Result<Self, ProjectError> {
-        let path = folder.join("skep.toml");
+        let path = source_of(folder);
         let text = regular::text(&path)
             .map_err(|source| ProjectError::Read { path: path.clone(), source })?;
-        let source = source::parse(&text).map_err(|list| ProjectError::Mistakes { path, list })?;
-        Ok(Self { folder: folder.to_owned(), source, out: folder.join(BUILD) })
+        let source = source::parse(&text).map_err(|list| Mistakes { path, list })?;
+        Ok(Self { folder: folder.to_owned(), text, source, out: folder.join(BUILD) })
+    }
+
+    /// Its `skep.toml`.
+    #[must_use]
+    pub fn file_of_source(&self) -> PathBuf {
+        source_of(&self.folder)
     }
 
     /// The same, built elsewhere: its own folder is only read.
@@ -92,6 +105,10 @@ impl Project {
     pub fn built(&self, object: &str, arch: skep_spec::Arch) -> PathBuf {
         self.out.join(arch.as_str()).join(format!("{object}.bpf.o"))
     }
+}
+
+fn source_of(folder: &Path) -> PathBuf {
+    folder.join("skep.toml")
 }
 
 /// Most mistakes that are shown.

@@ -133,13 +133,16 @@ pub fn fit(
         Facts::parse(elf).map_err(|source| Unfit::Object { object: object.clone(), source })
     };
     let facts = objects.iter().map(read).collect::<Result<Vec<Facts>, _>>()?;
-    named::are_there(manifest, &facts)
-        .map_err(|absent| Unfit::Absent { package: package(), absent })?;
+    if let Some(absent) = named::absent(manifest, &facts).next() {
+        return Err(Unfit::Absent { package: package(), absent });
+    }
     named::are_told_apart(manifest, objects.keys().map(String::as_str).zip(&facts))
         .map_err(|two| Unfit::TwoMaps { package: package(), two })?;
     bound::all_bound(manifest, facts.iter())
         .map_err(|bound| Unfit::Bound { package: package(), bound })?;
-    event::conditions(manifest, &facts).map_err(|when| Unfit::When { package: package(), when })?;
+    if let Some(when) = event::unconditioned(manifest, &facts).next() {
+        return Err(Unfit::When { package: package(), when });
+    }
     declared::hold(manifest, &facts, given)
         .map_err(|exceeded| Unfit::Permissions { package: package(), missing: exceeded.missing })
 }

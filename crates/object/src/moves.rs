@@ -13,9 +13,9 @@ use crate::{Facts, MapFacts, MapOrigin, layout};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misnamed {
     /// No value of the map has the field.
-    #[error("[map.{map}] names the {what} '{name}' in {table}, {why}")]
+    #[error("[map.{}] names the {what} '{name}' in {table}, {why}", key(map))]
     Field {
-        /// The map, as a key of TOML.
+        /// The map.
         map: String,
         /// `field`, or `variable` of a section.
         what: &'static str,
@@ -28,52 +28,63 @@ pub enum Misnamed {
     },
     /// Variables are renamed.
     #[error(
-        "[map.{map}] renames '{name}', and variables are carried over by their names alone: put what is renamed into a map of its own"
+        "[map.{}] renames '{name}', and variables are carried over by their names alone: put what is renamed into a map of its own",
+        key(map)
     )]
     Variable {
-        /// The section, as a key of TOML.
+        /// The section.
         map: String,
         /// The new name.
         name: String,
     },
 }
 
-/// Whether the values of maps have all that `fields` and `rename` name of them. What `rename` calls the version before is for
-/// the upgrade to see.
-///
-/// # Errors
-/// The first name that no object's map of that name has.
-pub fn all_named(manifest: &Manifest, objects: &[Facts]) -> Result<(), Misnamed> {
+impl Misnamed {
+    /// Where the manifest says it: keys from the outside in.
+    #[must_use]
+    pub fn key(&self) -> Vec<String> {
+        let (map, table, name) = match self {
+            Self::Field { map, table, name, .. } => (map, *table, name),
+            Self::Variable { map, name } => (map, "rename", name),
+        };
+        ["map", map, table, name].map(str::to_owned).into()
+    }
+}
+
+/// What `fields` and `rename` name of the values of maps that no object's map of that name has. What `rename` calls the
+/// version before is for the upgrade to see.
+#[must_use]
+pub fn misnamed(manifest: &Manifest, objects: &[Facts]) -> Vec<Misnamed> {
+    let mut found = Vec::new();
     for (name, told) in &manifest.map {
         let mut maps = objects.iter().filter_map(|facts| Some((facts, facts.map(name)?)));
         let known: Option<Vec<BTreeSet<String>>> = maps.clone().map(|(f, m)| names(f, m)).collect();
         // A type that cannot be told may have any.
         let Some(known) = known.filter(|known| !known.is_empty()) else { continue };
         let known: BTreeSet<String> = known.into_iter().flatten().collect();
-        if maps.any(|(_, map)| map.origin == MapOrigin::Data)
-            && let Some(new) = told.rename.keys().next()
-        {
-            return Err(Misnamed::Variable { map: key(name), name: new.clone() });
-        }
-        of_map(name, told, &known)?;
+        let is_section = maps.any(|(_, map)| map.origin == MapOrigin::Data);
+        found.extend(of_map(name, told, &known, is_section));
     }
-    Ok(())
+    found
 }
 
-fn of_map(map: &str, told: &Map, known: &BTreeSet<String>) -> Result<(), Misnamed> {
+fn of_map(map: &str, told: &Map, known: &BTreeSet<String>, is_section: bool) -> Vec<Misnamed> {
     let outer: BTreeSet<&str> = known.iter().flat_map(|path| outward(path)).collect();
     let leaves: BTreeSet<&str> = known.iter().map(String::as_str).collect();
-    for (table, mut names, there) in [
-        ("fields", told.fields.keys().collect::<Vec<_>>(), &outer),
-        ("rename", told.rename.keys().collect(), &leaves),
-    ] {
-        names.retain(|name| !there.contains(name.as_str()));
-        let Some(name) = names.first() else { continue };
-        let what = if map.starts_with('.') { "variable" } else { "field" };
-        let why = why_not(name, &leaves, there);
-        return Err(Misnamed::Field { map: key(map), what, table, name: (*name).clone(), why });
-    }
-    Ok(())
+    let what = if is_section { "variable" } else { "field" };
+    let mut found = Vec::new();
+    let mut hold = |table, name: &String, there: &BTreeSet<&str>| {
+        let (map, name) = (map.to_owned(), name.clone());
+        if is_section && table == "rename" {
+            found.push(Misnamed::Variable { map, name });
+        } else if !there.contains(name.as_str()) {
+            let why = why_not(&name, &leaves, there);
+            found.push(Misnamed::Field { map, what, table, name, why });
+        }
+    };
+    told.fields.keys().for_each(|name| hold("fields", name, &outer));
+    told.rename.keys().for_each(|name| hold("rename", name, &leaves));
+    found
 }
 
 fn why_not(name: &str, leaves: &BTreeSet<&str>, there: &BTreeSet<&str>) -> String {
@@ -137,14 +148,15 @@ mod tests {
                  [object.a]\nsources = [\"a.bpf.c\"]\n[map.{map}]\nupgrade = \"migrate\"\n{table}\n"
             );
             let manifest = skep_spec::source::parse(&source).unwrap().resolve(&BTreeMap::new());
-            all_named(&manifest, &facts).map_err(|misnamed| misnamed.to_string())
+            let found = misnamed(&manifest, &facts);
+            found.iter().map(Misnamed::to_string).collect::<Vec<_>>()
         };
         for (map, table) in [
             ("conns", "fields = { hits = \"sum\", of = \"max\", \"of.x\" = \"min\" }"),
             ("conns", "rename = { hits = \"anything\", \"of.x\" = \"x\" }"),
             ("\".bss\"", "fields = { total = \"sum\" }"),
         ] {
-            assert_eq!(said(map, table), Ok(()), "{table}");
+            assert_eq!(said(map, table), Vec::<String>::new(), "{table}");
         }
         let no_value = "which is not there";
         for (map, table, expected) in [
@@ -179,7 +191,10 @@ mod tests {
                 "[map.\".bss\"] renames 'total', and variables are carried over by their names alone: put what is renamed into a map of its own".to_owned(),
             ),
         ] {
-            assert_eq!(said(map, table), Err(expected), "{table}");
+            assert_eq!(said(map, table), [expected], "{table}");
         }
+        let all =
+            said("conns", "fields = { hit = \"sum\", colour = \"max\" }\nrename = { of = \"in\" }");
+        assert_eq!(all.len(), 3, "{all:?}");
     }
 }

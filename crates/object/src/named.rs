@@ -1,6 +1,6 @@
 //! What a manifest names of its objects: programs, maps and variables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_spec::manifest::{Manifest, OutputKind};
 use skep_spec::nearest::nearest;
@@ -13,6 +13,8 @@ use crate::Facts;
 pub struct Absent {
     /// `program`, `map`, `variable` or `struct`.
     pub what: &'static str,
+    /// Where the manifest names it: keys from the outside in.
+    pub key: Vec<String>,
     /// The name.
     pub name: String,
     /// The nearest that there is.
@@ -21,38 +23,58 @@ pub struct Absent {
 
 impl Absent {
     /// A name with the nearest of those that are there.
-    pub fn new<'a>(what: &'static str, name: &str, there: impl Iterator<Item = &'a str>) -> Self {
-        Self { what, name: name.to_owned(), near: nearest(name, there).map(str::to_owned) }
+    #[must_use]
+    pub fn new(what: &'static str, key: &[&str], name: &str, there: &BTreeSet<&str>) -> Self {
+        let near = nearest(name, there.iter().copied()).map(str::to_owned);
+        let key = key.iter().map(|part| (*part).to_owned()).collect();
+        Self { what, key, name: name.to_owned(), near }
     }
 }
 
-/// Whether all programs, maps and variables that a manifest names are there.
-///
-/// # Errors
-/// The first that is not.
-pub fn are_there(manifest: &Manifest, objects: &[Facts]) -> Result<(), Absent> {
-    let maps = manifest.map.keys().chain(manifest.output.values().map(|output| &output.map));
-    let params = manifest.param.values();
-    let variables =
-        params.flat_map(|param| param.rodata.iter().chain(&param.data).chain(param.set.keys()));
-    all("program", manifest.program.values().map(|program| &program.function), || {
-        objects.iter().flat_map(|facts| &facts.programs).map(|program| program.name.as_str())
-    })?;
-    all("map", maps, || objects.iter().flat_map(|facts| &facts.maps).map(|map| map.name.as_str()))?;
-    all("variable", variables, || {
-        objects.iter().flat_map(|facts| &facts.globals).map(|global| global.name.as_str())
+/// The programs, maps and variables that a manifest names and no object has.
+pub fn absent(manifest: &Manifest, objects: &[Facts]) -> impl Iterator<Item = Absent> {
+    let programs = objects.iter().flat_map(|facts| &facts.programs).map(|one| one.name.as_str());
+    let maps = objects.iter().flat_map(|facts| &facts.maps).map(|map| map.name.as_str());
+    let variables = objects.iter().flat_map(|facts| &facts.globals).map(|one| one.name.as_str());
+    let all = [
+        ("program", programs.collect::<BTreeSet<_>>(), named_programs(manifest)),
+        ("map", maps.collect(), named_maps(manifest)),
+        ("variable", variables.collect(), named_variables(manifest)),
+    ];
+    all.into_iter().flat_map(|(what, there, named)| {
+        let missing = named.into_iter().filter(|(_, name)| !there.contains(name));
+        let absent = missing.map(|(key, name)| Absent::new(what, &key, name, &there));
+        absent.collect::<Vec<_>>()
     })
 }
 
-fn all<'a, 'b, There: Iterator<Item = &'a str>>(
-    what: &'static str,
-    mut names: impl Iterator<Item = &'b String>,
-    there: impl Fn() -> There,
-) -> Result<(), Absent> {
-    match names.find(|name| !there().any(|one| one == *name)) {
-        Some(name) => Err(Absent::new(what, name, there())),
-        None => Ok(()),
+/// Where a manifest names something, and the name.
+type Named<'a> = Vec<(Vec<&'a str>, &'a str)>;
+
+fn named_programs(manifest: &Manifest) -> Named<'_> {
+    let programs = manifest.program.iter();
+    programs
+        .map(|(label, one)| (vec!["program", label, "function"], one.function.as_str()))
+        .collect()
+}
+
+fn named_maps(manifest: &Manifest) -> Named<'_> {
+    let tables = manifest.map.keys().map(|name| (vec!["map", name], name.as_str()));
+    let outputs = manifest.output.iter();
+    let shown = outputs.map(|(label, one)| (vec!["output", label, "map"], one.map.as_str()));
+    tables.chain(shown).collect()
+}
+
+fn named_variables(manifest: &Manifest) -> Named<'_> {
+    let mut named = Named::new();
+    for (label, param) in &manifest.param {
+        for (word, name) in [("rodata", &param.rodata), ("data", &param.data)] {
+            named.extend(name.as_deref().map(|name| (vec!["param", label, word], name)));
+        }
+        let set = param.set.keys();
+        named.extend(set.map(|name| (vec!["param", label, "set", name], name.as_str())));
     }
+    named
 }
 
 /// A map of two objects that one output shows: nobody could tell which.

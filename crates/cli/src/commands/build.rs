@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use skep_kit::build::{self, BuildError, Built, Dependencies, Lock, Locked, Options, TypesError};
+use skep_kit::pack::{self, PackingError};
 use skep_kit::project::{Project, ProjectError};
 use skep_spec::dependency::Root;
 use skep_spec::manifest::Dependency;
@@ -18,6 +19,7 @@ use crate::output::{Output, bytes, lossy};
 
 /// Compile a package's objects for every architecture that it names
 ///
+/// Names in skep.toml that no object has are told all at once, with their places.
 /// The same input gives the same bytes, in any folder and for any user: skep.lock pins clang's version, its arguments,
 /// and the kernel types that vmlinux.h is made from.
 #[derive(Debug, Args)]
@@ -85,9 +87,10 @@ impl Build {
     /// Runs it.
     ///
     /// # Errors
-    /// Mistakes in skep.toml, no clang, no kernel types, sources that do not compile.
+    /// Mistakes in skep.toml, no clang, no kernel types, sources that do not compile, names that no object has.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let (project, built) = self.compiler.build(&self.folder, output, config)?;
+        pack::check_names(&project, &built).map_err(|error| refused("build", &project, &error))?;
         let rows = rows(&project, &built);
         output.done(&rows, || {
             let line = |row: &Row| {
@@ -110,12 +113,24 @@ impl Build {
 /// It cannot be read, or has mistakes.
 pub fn read(folder: &Path) -> Result<Project> {
     Project::read(folder).map_err(|error| match error {
-        ProjectError::Mistakes { .. } => Error::usage(error.to_string()),
+        ProjectError::Mistakes(_) => Error::usage(error.to_string()),
         ProjectError::Read { .. } => {
             Error::caused(Kind::Usage, format!("{} is no package", folder.display()), &error)
                 .hint("skep new NAME starts one; skep build DIR takes the folder with skep.toml")
         }
     })
+}
+
+/// What became of a project whose manifest does not fit its objects.
+#[must_use]
+pub fn refused(did: &str, project: &Project, error: &PackingError) -> Error {
+    let what = || format!("can't {did} {}", project.folder.display());
+    match error {
+        PackingError::Mistakes(mistakes) => Error::usage(mistakes.to_string()),
+        PackingError::Permissions { needed, .. } => Error::caused(Kind::Failed, what(), error)
+            .hint(format!("what covers all of it:\n\n{needed}")),
+        _ => Error::caused(Kind::Failed, what(), error),
+    }
 }
 
 /// The project, built in another folder if one is given.

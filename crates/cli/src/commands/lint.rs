@@ -11,7 +11,6 @@ use skep_oci::regular;
 
 use super::build;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::named;
 use crate::output::Output;
 
 /// Say what would be better in a skep.toml that is right
@@ -79,7 +78,6 @@ impl Allowed {
     /// # Errors
     /// Its skep.toml or an object cannot be read.
     pub fn findings(&self, project: &Project, output: &Output) -> Result<Vec<Finding>> {
-        let text = named::read(&project.folder.join("skep.toml"), regular::text)?;
         let mut facts = Vec::new();
         for (name, object) in &project.source.object {
             let built = object.arch.iter().map(|arch| project.built(name, *arch));
@@ -95,7 +93,7 @@ impl Allowed {
         if facts.is_empty() {
             output.note("nothing is built yet: rules about the code are left out");
         }
-        let mut findings = lint::lint(&text, &project.source, &facts);
+        let mut findings = lint::lint(&project.text, &project.source, &facts);
         findings.retain(|finding| !self.allow.iter().any(|name| name == finding.rule.name()));
         Ok(findings)
     }

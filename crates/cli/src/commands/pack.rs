@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use skep_kit::build::Built;
-use skep_kit::pack::{self, Packed, PackingError};
+use skep_kit::pack::{self, Packed};
 use skep_kit::project::Project;
 use skep_spec::{Digest, PackageRef};
 
 use super::build;
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::output::{Output, lossy};
 
 /// Build a package and put it into an OCI layout, ready to sign and push
@@ -61,8 +61,8 @@ impl Pack {
 /// # Errors
 /// As [`pack::pack`].
 pub fn packed(project: &Project, built: &Built, layout: &Path, output: &Output) -> Result<Packed> {
-    let packed =
-        pack::pack(project, built, layout).map_err(|error| refused(&project.folder, &error))?;
+    let packed = pack::pack(project, built, layout)
+        .map_err(|error| build::refused("pack", project, &error))?;
     for (words, keys) in [
         ("skepd of this version refuses to install it for", packed.manifest.unsupported()),
         ("skepd of this version does not act on", packed.manifest.unheeded()),
@@ -72,14 +72,4 @@ pub fn packed(project: &Project, built: &Built, layout: &Path, output: &Output) 
         }
     }
     Ok(packed)
-}
-
-fn refused(folder: &Path, error: &PackingError) -> Error {
-    let converted = Error::caused(Kind::Failed, format!("can't pack {}", folder.display()), error);
-    match error {
-        PackingError::Permissions { needed, .. } => {
-            converted.hint(format!("what covers all of it:\n\n{needed}"))
-        }
-        _ => converted,
-    }
 }

@@ -7,6 +7,7 @@ mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
 use skep_object::{Facts, ProgramFacts, declared};
 use skep_spec::license::Expression;
@@ -109,16 +110,17 @@ pub fn describe(wanted: &Wanted, objects: &[Object], said: &Said) -> Result<Impo
     data::maps(objects, &mut unmapped);
     let manifest = parsed(&text)?;
     text += &permissions(&manifest, objects);
-    can_be_packed(&parsed(&text)?, objects)?;
+    can_be_packed(&text, objects)?;
     Ok(Imported { source: text, unmapped })
 }
 
 /// What `skep pack` would refuse is refused here: nobody wants a project of which nothing comes.
-fn can_be_packed(manifest: &Manifest, objects: &[Object]) -> Result<(), PackingError> {
+fn can_be_packed(text: &str, objects: &[Object]) -> Result<(), ImportError> {
     let each =
         objects.iter().flat_map(|object| object.arches.iter().map(move |arch| (object, *arch)));
     let all = each.map(|(object, arch)| Parsed::new(&object.name, arch, object.facts.clone()));
-    pack::hold(manifest, &all.collect::<Result<Vec<_>, _>>()?)
+    let all = all.collect::<Result<Vec<_>, _>>()?;
+    Ok(pack::hold(Path::new("skep.toml"), text, &parsed(text)?, &all)?)
 }
 
 /// The architectures that an object may claim, where nobody says: all of its byte order, unless it reads what only one has.

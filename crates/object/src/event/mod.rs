@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skep_spec::manifest;
+use skep_spec::nearest::nearest;
 
 use crate::{Btf, TypeId, limits};
 
@@ -33,7 +34,7 @@ pub use json::Record;
 pub use label::{KEY, Labels};
 pub use symbols::Symbols;
 pub use table::Column;
-pub use when::{Condition, WhenError, conditions};
+pub use when::{Condition, WhenError, unconditioned};
 
 use format::Beside;
 use plan::Shape;
@@ -137,6 +138,19 @@ pub enum DecoderError {
         /// What there is.
         known: &'static str,
     },
+}
+
+impl DecoderError {
+    /// The field that was meant, if it is about one that is not there.
+    #[must_use]
+    pub fn near(&self) -> Option<&str> {
+        match self {
+            Self::NoField { field, fields, .. } | Self::NoNumber { field, fields, .. } => {
+                nearest(field, fields.split(", "))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Decoder {
@@ -317,13 +331,17 @@ impl Decoder {
         if self.place(path).is_some() {
             return Ok(());
         }
-        let numbers =
-            plan::paths(&self.shape).into_iter().filter(|path| self.place(path).is_some());
-        let fields = match numbers.collect::<Vec<_>>().join(", ") {
+        let fields = match self.numbers().join(", ") {
             none if none.is_empty() => "no fields that are numbers: leave value out".to_owned(),
             fields => fields,
         };
         Err(DecoderError::NoNumber { field: path.to_owned(), ty: ty.to_owned(), fields })
+    }
+
+    /// The paths of all numbers.
+    fn numbers(&self) -> Vec<String> {
+        let paths = plan::paths(&self.shape).into_iter();
+        paths.filter(|path| self.place(path).is_some()).collect()
     }
 
     /// The columns of a table: nested structs are flattened, arrays are one column.

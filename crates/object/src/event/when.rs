@@ -1,6 +1,7 @@
 //! Which records of a shared buffer an output takes.
 
 use skep_spec::manifest::{Manifest, Output, OutputKind, When};
+use skep_spec::nearest::nearest;
 use skep_spec::param::{self, Value};
 
 use super::{Decoder, NumberAt, event_type};
@@ -17,12 +18,14 @@ pub struct Condition {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WhenError {
     /// The record has no such number.
-    #[error("[output.{output}] when.field: its record has no number '{field}'")]
+    #[error("[output.{output}] when.field: its record has no number '{field}'{}", near.as_ref().map_or(String::new(), |near| format!("; did you mean '{near}'?")))]
     Field {
         /// The output.
         output: String,
         /// The field.
         field: String,
+        /// The nearest number that there is.
+        near: Option<String>,
     },
     /// No field has such a value.
     #[error("[output.{output}] when.equals: '{}' is no integer, true or false", equals.escape_debug())]
@@ -32,6 +35,18 @@ pub enum WhenError {
         /// What stands there.
         equals: String,
     },
+}
+
+impl WhenError {
+    /// Where the manifest says it: keys from the outside in.
+    #[must_use]
+    pub fn key(&self) -> Vec<String> {
+        let (output, word) = match self {
+            Self::Field { output, .. } => (output, "field"),
+            Self::Value { output, .. } => (output, "equals"),
+        };
+        ["output", output, "when", word].map(str::to_owned).into()
+    }
 }
 
 impl Condition {
@@ -46,7 +61,12 @@ impl Condition {
             Value::Bool(yes) => i128::from(*yes),
             Value::Text(text) => param::parse_integer(text).ok_or_else(value)?,
         };
-        let field = || WhenError::Field { output: name.to_owned(), field: when.field.clone() };
+        let field = || WhenError::Field {
+            output: name.to_owned(),
+            field: when.field.clone(),
+            near: nearest(&when.field, decoder.numbers().iter().map(String::as_str))
+                .map(str::to_owned),
+        };
         Ok(Self { place: decoder.place(&when.field).ok_or_else(field)?, equals })
     }
 
@@ -57,19 +77,14 @@ impl Condition {
     }
 }
 
-/// Holds `when` of every output of events against the records of the objects.
-///
-/// # Errors
-/// The first that does not fit.
-pub fn conditions(manifest: &Manifest, objects: &[Facts]) -> Result<(), WhenError> {
+/// Each `when` of an output of events that says nothing of an object's records.
+pub fn unconditioned(manifest: &Manifest, objects: &[Facts]) -> impl Iterator<Item = WhenError> {
     let events = manifest.output.iter().filter(|(_, output)| output.kind == OutputKind::Event);
-    for (name, output) in events {
-        let Some(when) = &output.when else { continue };
-        for facts in objects.iter().filter(|facts| facts.map(&output.map).is_some()) {
-            Condition::new(name, when, &of_output(facts, output))?;
-        }
-    }
-    Ok(())
+    let told = events.filter_map(|(name, output)| Some((name, output, output.when.as_ref()?)));
+    told.flat_map(move |(name, output, when)| {
+        let holders = objects.iter().filter(|facts| facts.map(&output.map).is_some());
+        holders.filter_map(move |facts| Condition::new(name, when, &of_output(facts, output)).err())
+    })
 }
 
 /// Without formats, which change no number.

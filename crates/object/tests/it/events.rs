@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use skep_object::event::{
-    Clock, Condition, Decoder, DecoderError, Filter, Symbols, WhenError, conditions, event_type,
+    Clock, Condition, Decoder, DecoderError, Filter, Symbols, WhenError, event_type, unconditioned,
 };
 use skep_object::{Facts, TypeId};
 use skep_spec::manifest::{Field, Manifest, When};
@@ -423,7 +423,8 @@ fn conditioned(field: &str, equals: &str) -> Result<(), WhenError> {
         r#"{{"objects":{{}},"output":{{"seen":{{"kind":"event","map":"untyped","when":{{"equals":{equals},"field":"{field}"}}}}}},
         "package":{{"license":"MIT","name":"a/b","version":"1.0.0"}},"spec":"1.0"}}"#
     );
-    conditions(&Manifest::parse(manifest.as_bytes()).unwrap(), &[records()])
+    let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
+    unconditioned(&manifest, &[records()]).next().map_or(Ok(()), Err)
 }
 
 #[test]
@@ -439,6 +440,7 @@ fn a_condition_is_of_a_number_of_the_record() {
     }
     insta::assert_snapshot!(conditioned("nobody", "1").unwrap_err(), @"[output.seen] when.field: its record has no number 'nobody'");
     insta::assert_snapshot!(conditioned("comm", "1").unwrap_err(), @"[output.seen] when.field: its record has no number 'comm'");
+    insta::assert_snapshot!(conditioned("pdi", "1").unwrap_err(), @"[output.seen] when.field: its record has no number 'pdi'; did you mean 'pid'?");
     insta::assert_snapshot!(conditioned("pid", r#""seven""#).unwrap_err(), @"[output.seen] when.equals: 'seven' is no integer, true or false");
 }
 

@@ -230,6 +230,19 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// A mistake that shows only later than [`parse`] looks, at a key of the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The keys that lead there, from the outside in.
+    pub key: Vec<String>,
+    /// What kind of mistake.
+    pub code: Code,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
 /// A name as a key of TOML: quoted where it must be.
 #[must_use]
 pub fn key(name: &str) -> String {
@@ -306,17 +319,34 @@ fn depth(value: &DeValue<'_>) -> usize {
 /// Where a table or key stands in a `skep.toml`: line and column from 1, or the nearest that encloses it.
 #[must_use]
 pub fn place(text: &str, path: &[&str]) -> [usize; 2] {
+    let key = path.iter().map(|name| (*name).to_owned()).collect();
+    let mistake = Mistake { key, code: Code::Value, message: String::new(), hint: None };
+    placed(text, vec![mistake]).first().map_or([1, 1], |found| [found.line, found.column])
+}
+
+/// Mistakes with their places in a `skep.toml`, as [`place`] finds them, in the order of the text, each once.
+#[must_use]
+pub fn placed(text: &str, mistakes: Vec<Mistake>) -> Vec<Diagnostic> {
     let (table, _) = DeTable::parse_recoverable(text);
     let mut found = Found { text, list: Vec::new() };
-    let (mut table, mut start) = (Some(table.get_ref()), 0);
+    for Mistake { key, code, message, hint } in mistakes {
+        found.add(code, span(table.get_ref(), &key), message, hint);
+    }
+    let mut list = found.sorted();
+    list.dedup();
+    list
+}
+
+/// Where a key stands, or the last of those around it that is there.
+fn span(table: &DeTable<'_>, path: &[String]) -> Range<usize> {
+    let (mut table, mut span) = (Some(table), 0..0);
     for name in path {
         let entry = table.and_then(|table| table.iter().find(|(key, _)| key.get_ref() == name));
         let Some((key, value)) = entry else { break };
-        start = key.span().start;
+        span = key.span();
         table = value.get_ref().as_table();
     }
-    found.add(Code::Value, start..start, String::new(), None);
-    found.sorted().first().map_or([1, 1], |found| [found.line, found.column])
+    span
 }
 
 /// Whether `key`, such as `map.export`, is a key of this standard; `*` stands for a name that the author chose.
@@ -367,10 +397,10 @@ impl Source {
 /// The mistakes found so far, with their place in the text.
 struct Found<'a> {
     text: &'a str,
-    list: Vec<Mistake>,
+    list: Vec<At>,
 }
 
-struct Mistake {
+struct At {
     at: usize,
     code: Code,
     message: String,
@@ -379,7 +409,7 @@ struct Mistake {
 
 impl Found<'_> {
     fn add(&mut self, code: Code, span: Range<usize>, message: String, hint: Option<String>) {
-        self.list.push(Mistake { at: span.start, code, message, hint });
+        self.list.push(At { at: span.start, code, message, hint });
     }
 
     /// In the order of the text, which is walked once however many there are.
@@ -387,11 +417,11 @@ impl Found<'_> {
         self.list.sort_by_key(|mistake| mistake.at);
         let mut chars = self.text.char_indices().peekable();
         let (mut line, mut column) = (1, 1);
-        let mut placed = |mistake: Mistake| {
+        let mut placed = |mistake: At| {
             while let Some((_, char)) = chars.next_if(|(at, _)| *at < mistake.at) {
                 (line, column) = if char == '\n' { (line + 1, 1) } else { (line, column + 1) };
             }
-            let Mistake { code, message, hint, .. } = mistake;
+            let At { code, message, hint, .. } = mistake;
             Diagnostic { code, line, column, message, hint }
         };
         self.list.into_iter().map(&mut placed).collect()

@@ -1,0 +1,175 @@
+//! Names in a manifest that its objects do not have, and fields that are shown as they cannot be: every one, with its key.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use skep_object::btf::Kind;
+use skep_object::event::{self, Decoder, DecoderError, Labels, event_type};
+use skep_object::named::{self, Absent};
+use skep_object::{Btf, Facts, MapOrigin, TypeId, moves};
+use skep_spec::manifest::{Manifest, Output, OutputKind};
+use skep_spec::source::{self, Code, Mistake};
+
+use crate::project::Mistakes;
+
+/// Whether a manifest names what is there; its `skep.toml` has a place and a text.
+pub(super) fn check(
+    path: &Path,
+    text: &str,
+    manifest: &Manifest,
+    facts: &[Facts],
+) -> Result<(), Mistakes> {
+    match mistakes(manifest, facts) {
+        none if none.is_empty() => Ok(()),
+        some => Err(Mistakes { path: path.to_owned(), list: source::placed(text, some) }),
+    }
+}
+
+/// Every mistake, once for each object that shows it.
+fn mistakes(manifest: &Manifest, facts: &[Facts]) -> Vec<Mistake> {
+    let mut found: Vec<Mistake> = named::absent(manifest, facts).map(of_absent).collect();
+    found.extend(
+        moves::misnamed(manifest, facts)
+            .into_iter()
+            .map(|misnamed| mistake(misnamed.key(), Code::Reference, misnamed.to_string(), None)),
+    );
+    for (name, output) in &manifest.output {
+        for facts in facts.iter().filter(|facts| facts.map(&output.map).is_some()) {
+            match output.kind {
+                OutputKind::Event => found.extend(of_record(name, output, facts)),
+                kind if kind.is_metric() => found.extend(of_metric(name, output, facts)),
+                _ => {}
+            }
+        }
+    }
+    found.extend(
+        event::unconditioned(manifest, facts)
+            .map(|when| mistake(when.key(), Code::Reference, when.to_string(), None)),
+    );
+    found
+}
+
+fn mistake(key: Vec<String>, code: Code, message: String, hint: Option<String>) -> Mistake {
+    Mistake { key, code, message, hint }
+}
+
+fn of_absent(absent: Absent) -> Mistake {
+    let message = format!("no object has the {} '{}'", absent.what, absent.name);
+    let hint = absent.near.map(|near| format!("did you mean '{near}'?"));
+    mistake(absent.key, Code::Reference, message, hint)
+}
+
+/// Whether the struct and the fields of an event are there: readers would show bytes or leave formats out.
+fn of_record(name: &str, output: &Output, facts: &Facts) -> Vec<Mistake> {
+    let Some(btf) = &facts.btf else { return Vec::new() };
+    let told = output.r#struct.as_deref();
+    match (event_type(facts, &output.map, told), told) {
+        (Some(ty), _) => of_fields(name, output, btf, ty),
+        (None, Some(told)) if !is_several(btf, told) => {
+            let structs = btf.types().filter(|(_, ty)| matches!(ty.kind, Kind::Struct(_)));
+            let there = structs.map(|(_, ty)| btf.name(ty)).collect();
+            vec![of_absent(Absent::new("struct", &["output", name, "struct"], told, &there))]
+        }
+        (None, _) => Vec::new(),
+    }
+}
+
+/// Structs of one name that differ are another mistake.
+fn is_several(btf: &Btf, told: &str) -> bool {
+    btf.type_by_name(told).is_some_and(|first| !event::namesakes(btf, first).is_empty())
+}
+
+fn of_fields(name: &str, output: &Output, btf: &Btf, ty: TypeId) -> Vec<Mistake> {
+    if let Err(error) = Decoder::new(btf, ty, &BTreeMap::new()) {
+        return vec![of_decoder(name, &[], &error)];
+    }
+    // One after the other: a decoder tells the first that is wrong.
+    let alone = output.fields.iter().map(|(path, field)| {
+        (path, Decoder::new(btf, ty, &BTreeMap::from([(path.clone(), field.clone())])))
+    });
+    alone
+        .filter_map(|(path, made)| Some(of_decoder(name, &["fields", path], &made.err()?)))
+        .collect()
+}
+
+/// Whether the fields that a metric names are in its map: a number of the value, or for a histogram an array of them, and the
+/// labels of the key.
+fn of_metric(name: &str, output: &Output, facts: &Facts) -> Vec<Mistake> {
+    let map = facts.map(&output.map).filter(|map| map.origin != MapOrigin::Data);
+    let Some((btf, map)) = facts.btf.as_ref().zip(map) else { return Vec::new() };
+    let mut found = Vec::new();
+    if let Some(key) = map.key_type {
+        let alone = output.labels.iter().map(|(label, told)| {
+            (label, Labels::new(btf, key, &BTreeMap::from([(label.clone(), told.clone())])))
+        });
+        found.extend(
+            alone.filter_map(|(label, made)| {
+                Some(of_decoder(name, &["labels", label], &made.err()?))
+            }),
+        );
+    }
+    let Some(value) = map.value_type else { return found };
+    found.extend(of_fields(name, output, btf, value));
+    let ty = btf.describe(value);
+    let Ok(decoder) = Decoder::new(btf, value, &BTreeMap::new()) else { return found };
+    let counts = match (output.kind, &output.value) {
+        (OutputKind::Histogram, field) => decoder.needs_counts(field.as_deref().unwrap_or(""), &ty),
+        (OutputKind::Snapshot, _) | (_, None) => Ok(()),
+        (_, Some(field)) => decoder.needs_number(field, &ty),
+    };
+    found.extend(counts.err().map(|error| of_decoder(name, &["value"], &error)));
+    found
+}
+
+fn of_decoder(output: &str, rest: &[&str], error: &DecoderError) -> Mistake {
+    let key = [&["output", output], rest].concat().into_iter().map(str::to_owned).collect();
+    let code = match error {
+        DecoderError::NoField { .. } | DecoderError::NoNumber { .. } => Code::Reference,
+        _ => Code::Value,
+    };
+    let hint = error.near().map(|near| format!("did you mean '{near}'?"));
+    mistake(key, code, error.to_string(), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{compiled, with};
+    use super::*;
+
+    fn said(tables: &str) -> Vec<(String, String)> {
+        let said = mistakes(&with(tables), &compiled());
+        said.into_iter().map(|one| (one.key.join("/"), one.message)).collect()
+    }
+
+    #[test]
+    fn every_name_is_told_with_its_key() {
+        let tables = "[program.a]\nfunction = \"nothing\"\n[param.p]\ntype = \"int\"\ndata = \"totl\"\n\
+            [map.\".bss\"]\nupgrade = \"migrate\"\nfields = { totals = \"sum\" }\n\
+            [output.b]\nkind = \"event\"\nmap = \"rb\"\nstruct = \"ringg\"\n\
+            [output.c]\nkind = \"event\"\nmap = \"rb\"\nstruct = \"ring\"\nfields.kind = { unit = \"ms\" }\nfields.typ = { unit = \"ms\" }\n\
+            when = { field = \"typ\", equals = 1 }\n[output.d]\nkind = \"counter\"\nmap = \"rc\"\n";
+        let keys: Vec<String> = said(tables).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(
+            keys,
+            [
+                "program/a/function",
+                "output/d/map",
+                "param/p/data",
+                "map/.bss/fields/totals",
+                "output/b/struct",
+                "output/c/fields/kind",
+                "output/c/fields/typ",
+                "output/c/when/field",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_moves_is_named_as_it_is() {
+        let table = "[map.\".bss\"]\nupgrade = \"migrate\"\nfields = ";
+        assert_eq!(said(&format!("{table}{{ total = \"sum\" }}\n")), []);
+        let found = said(&format!("{table}{{ totals = \"sum\" }}\n"));
+        let message = "[map.\".bss\"] names the variable 'totals' in fields, which is not there; did you mean 'total'?";
+        assert_eq!(found, [("map/.bss/fields/totals".to_owned(), message.to_owned())]);
+    }
+}
