@@ -141,6 +141,8 @@ fn mistakes_are_named_with_what_to_do() {
     fs::write(node.path("cut.o"), &bytes[..2000]).unwrap();
     fs::write(node.path("text.o"), "int main(void) {}\n").unwrap();
     fs::write(node.path("exec.o"), &bytes).unwrap();
+    let hollow = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/vectors/files/objects/hollow.o");
+    fs::copy(hollow, node.path("hollow.o")).unwrap();
     fs::create_dir(node.path("empty")).unwrap();
     std::os::unix::fs::symlink("gone.o", node.path("link.o")).unwrap();
     std::os::unix::net::UnixListener::bind(node.path("socket.o")).unwrap();
@@ -149,6 +151,7 @@ fn mistakes_are_named_with_what_to_do() {
     for args in [
         &["cut.o"][..],
         &["text.o"],
+        &["hollow.o"],
         &["/bin/true"],
         &["none.o"],
         &["link.o"],

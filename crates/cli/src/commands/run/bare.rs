@@ -8,7 +8,7 @@ use skep_spec::{Digest, media};
 
 use super::{Ready, host};
 use crate::error::{Error, Result};
-use crate::subject;
+use crate::subject::{self, ObjectBytes};
 
 /// A bare object, or those that a program embeds, or the one of them that is asked for. What is wrong with one that looks like an object, skepd says.
 pub(super) fn ready(path: &Path, wanted: Option<&str>) -> Result<Ready> {
@@ -25,6 +25,14 @@ pub(super) fn ready(path: &Path, wanted: Option<&str>) -> Result<Ready> {
         object.facts("run").map_err(|error| {
             error.hint("skep run takes a BPF object (ELF), a program that embeds some, or a folder with skep.toml")
         })?;
+    }
+    let is_empty =
+        |object: &ObjectBytes| object.facts("run").is_ok_and(|facts| facts.programs.is_empty());
+    if found.iter().all(is_empty) {
+        let shown = path.display();
+        return Err(Error::usage(format!("{shown} has no programs: there is nothing to run"))
+            .hint("a program is a function in a section that says where it attaches, such as SEC(\"tp/sched/sched_process_exec\")")
+            .hint(format!("skep inspect {shown} shows what the object has")));
     }
     let objects: BTreeMap<String, Vec<u8>> =
         found.into_iter().map(|object| (object.name, object.bytes)).collect();
