@@ -35,8 +35,7 @@ def number(text):
 def load(data, most):
     need(len(data) <= most, "json.size")
     try:
-        numbers = dict.fromkeys(("parse_int", "parse_float"), number)
-        value = json.loads(data.decode(), object_pairs_hook=members, parse_constant=int, **numbers)
+        value = json.loads(data.decode(), object_pairs_hook=members, parse_constant=int, parse_int=number, parse_float=number)
         need(canonical(value).encode() and not is_deep(value, 126), "json.syntax", "nested too deep")
     except (ValueError, RecursionError) as error:
         raise Refused("json.syntax", error)
@@ -52,19 +51,22 @@ canonical = lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"
 matched = lambda pattern, text: re.search(re.sub(r"\$$", r"\\Z", pattern).replace("(?<", "(?P<"), text)
 KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", type(None): "null",
          datetime: "moment", date: "moment", time: "moment"}  # these of TOML
-CHECKS = {  # of each keyword the type that it speaks of, and the check
-    "type": (object, lambda kinds, value: KINDS.get(type(value), "number") in kinds),
-    "required": (dict, lambda keys, value: all(key in value for key in keys)),
-    "enum": (str, lambda words, text: text in words),
-    "const": (object, lambda wanted, value: value == wanted),
-    "minimum": (int, lambda least, number: number >= least),
-    "maximum": (int, lambda most, number: number <= most),
-    **dict.fromkeys(("minProperties", "minItems"), ((dict, list), lambda least, value: len(value) >= least)),
-    "maxItems": (list, lambda most, items: len(items) <= most),
-    "pattern": (str, matched),
-    "format": ((str, int, date, time), lambda word, value: works(FORMATS.get(word, str), value)),
-    "anyOf": (object, lambda shapes, value: not all(broken(shape, value) for shape in shapes)),
-    "not": (object, lambda shape, value: broken(shape, value)),
+CHECKS = {  # of each keyword the type that it speaks of, and whether a schema with it takes a value
+    "type": (object, lambda schema, value: KINDS.get(type(value), "number") in (
+        "moment" if schema.get("format") == "date-time" else schema["type"])),
+    "additionalProperties": (dict, lambda schema, value: all(member(schema, key) is not False for key in value)),
+    "required": (dict, lambda schema, value: value.keys() >= set(schema["required"])),
+    "enum": (str, lambda schema, text: text in schema["enum"]),
+    "const": (object, lambda schema, value: value == schema["const"]),
+    "minimum": (int, lambda schema, number: number >= schema["minimum"]),
+    "maximum": (int, lambda schema, number: number <= schema["maximum"]),
+    "minProperties": (dict, lambda schema, value: len(value) >= schema["minProperties"]),
+    "minItems": (list, lambda schema, items: len(items) >= schema["minItems"]),
+    "maxItems": (list, lambda schema, items: len(items) <= schema["maxItems"]),
+    "pattern": (str, lambda schema, text: matched(schema["pattern"], text)),
+    "format": ((str, int, date, time), lambda schema, value: works(FORMATS.get(schema["format"], str), value)),
+    "anyOf": (object, lambda schema, value: not all(broken(shape, value) for shape in schema["anyOf"])),
+    "not": (object, lambda schema, value: broken(schema["not"], value)),
 }
 
 def member(schema, key):
@@ -84,12 +86,10 @@ def walk(value, schema={}, level=0):
 def broken(schema, value):
     """The first keyword by which a schema refuses a value or what it holds, or None."""
     for held, shape, _ in walk(value, schema):
-        shape = {**shape, "type": "moment"} if shape.get("format") == "date-time" else shape
-        if isinstance(held, dict) and False in [member(shape, key) for key in held]:
-            return "additionalProperties"
-        for keyword in (word for word in CHECKS if word in shape and isinstance(held, CHECKS[word][0])):
-            if not CHECKS[keyword][1](shape[keyword], held):
+        for keyword, (kind, takes) in CHECKS.items():
+            if keyword in shape and isinstance(held, kind) and not takes(shape, held):
                 return keyword
+
 def hold(schema, value):
     keyword, codes = broken(schema, value), schema["x-codes"]
     need(keyword is None, codes.get(keyword, codes["*"]), keyword)
@@ -265,7 +265,8 @@ def read_layer(data, most):
         need(found is None, "layer.count")
         need(size <= most, "layer.too-large")
         found = {"name": name, "sha256": sha(body)}, body
-    return need(found, "layer.count")
+    need(found and len(tar) - len(found[1]) <= MIB, "layer.too-large" if found else "layer.count")
+    return found
 layer_read = lambda layer, max: read_layer(unbase64(layer), max)[0]
 blob_path = lambda layout, one: Path(layout, "blobs", "sha256", one["digest"][7:])
 def blob(layout, one, most=64 * MIB):
@@ -464,12 +465,11 @@ def archive_read(archive):
     need(data[end:] == bytes(1024), "archive.tar")
     names = [name for name, _ in files]
     need(names[:2] == ["oci-layout", "index.json"], bad)
-    blobs = sorted({name for name in names if re.fullmatch("blobs/sha256/[0-9a-f]{64}", name)})
-    need(names[2:] == blobs, "archive.entry")
-    need(all(sha(body) == name[13:] for name, body in files[2:]), "archive.altered")
+    need(names[2:] == sorted({name for name in names if re.fullmatch("blobs/sha256/[0-9a-f]{64}", name)}), "archive.entry")
+    blobs = {"sha256:" + name[13:]: body for name, body in files[2:]}
+    need(all("sha256:" + sha(body) == digest for digest, body in blobs.items()), "archive.altered")
     tried(bad, shaped, "oci-layout", files[0][1])
     index = tried(bad, shaped, "list", files[1][1])
-    blobs = {"sha256:" + name[13:]: body for name, body in files[2:]}
     packages = [one.get("annotations", {}).get("org.opencontainers.image.ref.name", "")
                 for one in index["manifests"] if one["mediaType"] == MEDIA["index"]]
     need(all(re.fullmatch("[^/]*/[^/@]*:[^@]*", text) and works(reference, text) for text in packages), bad)

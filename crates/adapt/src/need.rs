@@ -152,10 +152,26 @@ fn of_target(target: &Target) -> Vec<Vec<Feature>> {
         | Target::Xdp { .. }
         | Target::Tc { .. }
         | Target::CgroupSkb { .. }
-        | Target::At { .. }
-        | Target::Other(_) => {}
+        | Target::At { .. } => {}
+        Target::Other(text) => features.extend(of_section(text).into_iter().map(|one| vec![one])),
     }
     features
+}
+
+/// What a target that stands as its section has it needs: `fentry.s/NAME`, `raw_tp.w/NAME`, `lsm/NAME`.
+fn of_section(text: &str) -> Vec<Feature> {
+    let (kind, place) = text.split_once('/').unwrap_or((text, ""));
+    let named = |feature: fn(String) -> Feature| {
+        (!place.is_empty()).then(|| feature(place.to_owned())).into_iter()
+    };
+    match kind.strip_suffix(".s").unwrap_or(kind) {
+        "raw_tp.w" | "raw_tracepoint.w" => named(Feature::Tracepoint).collect(),
+        "fentry" | "fexit" | "fmod_ret" | "fsession" => {
+            named(Feature::Function).chain([Feature::Btf]).collect()
+        }
+        "lsm" | "lsm_cgroup" | "iter" | "struct_ops" => vec![Feature::Btf],
+        _ => Vec::new(),
+    }
 }
 
 impl fmt::Display for Need {

@@ -60,7 +60,12 @@ impl ProgramKind {
             "socket" => Self::SocketFilter,
             "sockops" => Self::SockOps,
             "cgroup" => return Self::of_cgroup(rest),
-            name => return Self::from_name(name).filter(|k| !matches!(k, Self::Other(_))),
+            "xdp" | "perf_event" | "cgroup_skb" | "lwt_in" | "lwt_out" | "lwt_xmit"
+            | "lwt_seg6local" | "sk_skb" | "sk_msg" | "sk_lookup" | "sk_reuseport"
+            | "lirc_mode2" | "flow_dissector" | "struct_ops" | "syscall" | "netfilter" => {
+                return Self::from_name(base);
+            }
+            _ => return None,
         })
     }
 
@@ -99,6 +104,9 @@ mod tests {
             ("lwt_seg6local", Some(ProgramKind::LwtSeg6local)),
             ("my_section", None),
             ("prog_type_7", None),
+            ("sched_cls/x", None),
+            ("raw_tracepoint_writable/task_rename", None),
+            ("kprobe+", None),
         ] {
             assert_eq!(ProgramKind::of_section(section), kind, "{section}");
         }

@@ -113,7 +113,11 @@ pub(crate) fn programs(
         check_entry(function, &section.name, names.insert(function.name.as_str()))?;
         let gathered = uses.gather(index, &mut reached, &mut walked, texts)?;
         let is_probe = ProgramKind::of_section(&section.name) == Some(ProgramKind::Kprobe);
-        let written = analysis.writes(index, &gathered.maps, is_probe);
+        let mut written = analysis.writes(index, &gathered.maps, is_probe);
+        if gives_values(&section.name) {
+            let all = maps.iter().map(|map| (map.name.clone(), Writers::Plain));
+            written.writes.extend(all);
+        }
         reached += written.writes.len();
         texts.count(repeated(&section.name, &gathered, &written))?;
         programs.push(ProgramFacts {
@@ -139,6 +143,13 @@ fn check_entry(function: &Function, section: &str, is_first: bool) -> Result<(),
         return refuse(format!("it is static; libbpf takes no static function in '{section}'"));
     }
     Ok(())
+}
+
+/// Whether a program of this section is handed values of any map, to change them.
+fn gives_values(section: &str) -> bool {
+    let section = section.strip_prefix('?').unwrap_or(section);
+    let place = section.strip_prefix("iter/").or_else(|| section.strip_prefix("iter.s/"));
+    matches!(place, Some("bpf_map_elem" | "bpf_sk_storage_map"))
 }
 
 /// Bytes of the names that a program's facts repeat: its section stands in three of them.

@@ -128,10 +128,12 @@ pub fn by_entry(program: &ProgramFacts) -> Option<&'static str> {
 /// Whether a program can attach at all, wherever its manifest puts it.
 ///
 /// # Errors
-/// As [`by_entry`] says.
+/// As [`by_entry`] says, or its section has no kind.
 pub fn loadable(program: &ProgramFacts) -> Result<(), Unattachable> {
     let (name, section) = (&program.name, &program.section);
-    by_entry(program).map_or(Ok(()), |why| {
+    let is_unknown = ProgramKind::of_section(section).is_none();
+    let unknown = is_unknown.then_some("no loader knows of what kind a program of this section is");
+    by_entry(program).or(unknown).map_or(Ok(()), |why| {
         Err(Unattachable { program: name.clone(), section: section.clone(), why })
     })
 }
@@ -377,6 +379,19 @@ mod tests {
             assert_eq!(at.to_string(), target);
             let answer = attachable(&program(section), &at);
             assert_eq!(answer.is_ok(), attachable_there, "{section}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_does_not_make_a_section_known() {
+        for (section, known) in [
+            ("raw_tp/task_rename", true),
+            ("?kprobe.multi/a*", true),
+            ("kprobex/y", false),
+            ("raw_tracepoint_writable/task_rename", false),
+            ("foo", false),
+        ] {
+            assert_eq!(loadable(&program(section)).is_ok(), known, "{section}");
         }
     }
 

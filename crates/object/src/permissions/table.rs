@@ -93,7 +93,10 @@ pub const TABLE: [Row; 21] = [
         ..row(Power::ReplacesKernelCode)
     },
     Row {
-        hooks: &["raw_tp.w", "raw_tracepoint.w"],
+        hooks: &[
+            "iter.s/bpf_map_elem", "iter.s/bpf_sk_storage_map", "iter/bpf_map_elem",
+            "iter/bpf_sk_storage_map", "raw_tp.w", "raw_tracepoint.w",
+        ],
         ..row(Power::WritesKernelMemory)
     },
     Row {
@@ -174,8 +177,8 @@ pub const TABLE: [Row; 21] = [
     },
     Row {
         hooks: &[
-            "fentry", "fexit", "fmod_ret", "fsession", "iter", "lsm", "lsm_cgroup", "struct_ops",
-            "tp_btf",
+            "fentry", "fexit", "fmod_ret", "fsession", "iter", "lsm", "lsm_cgroup", "netfilter",
+            "struct_ops", "tp_btf",
         ],
         helpers: &[
             "find_vma", "get_current_task_btf", "per_cpu_ptr", "probe_read", "probe_read_kernel",

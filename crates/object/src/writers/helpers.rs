@@ -5,9 +5,15 @@ pub(super) const LOOKUPS: [u32; 7] = [1, 81, 107, 145, 156, 195, 210];
 /// The one of them that returns the value of a CPU that it is told.
 pub(super) const LOOKUP_PERCPU: u32 = 195;
 pub(super) const UPDATE: u32 = 2;
-/// Helpers that remove or append: `map_delete_elem`, `map_push_elem`, `map_pop_elem`, `…_storage_delete`.
-pub(super) const CHANGES: [u32; 7] = [3, 87, 88, 108, 146, 157, 211];
-pub(super) const PUSH: u32 = 87;
+/// `BPF_NOEXIST`: of `map_update_elem` to create and not to replace.
+pub(super) const BPF_NOEXIST: i32 = 1;
+/// Those of [`LOOKUPS`] that make the entry if flags ask for it: `…_storage_get`.
+pub(super) const STORAGES: [u32; 4] = [107, 145, 156, 210];
+/// Helpers that remove: `map_delete_elem`, `map_pop_elem`, `…_storage_delete`.
+pub(super) const REMOVES: [u32; 6] = [3, 88, 108, 146, 157, 211];
+/// Helpers that put in what is no value of the program's, and the argument with the map, counted from 0: `get_stackid`,
+/// `sock_map_update`, `sock_hash_update`, `map_push_elem`.
+pub(super) const ADDS: [(u32, usize); 4] = [(27, 1), (53, 1), (70, 1), (87, 0)];
 pub(super) const FOR_EACH: u32 = 164;
 pub(super) const TIMER_SET_CALLBACK: u32 = 170;
 pub(super) const LOOP: u32 = 181;

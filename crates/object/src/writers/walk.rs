@@ -14,7 +14,6 @@ use crate::flow::{InsnSet, target, targets};
 use crate::guard::fetches;
 use crate::insn::{CALL, CALLX, EXIT, GOTOX, INSN_BYTES, Insn, JA, JA32, LD_IMM64, class};
 
-const BPF_NOEXIST: i32 = 1;
 /// What joining two states costs, in instructions.
 const MERGE_COST: usize = 16;
 
@@ -196,8 +195,7 @@ impl<'a> Walk<'a> {
             _ if matches!(insn.code, CALLX | GOTOX) => return None,
             _ if insn.code == CALL => {
                 let reference = self.code.reference(function, at);
-                let creates = sets_noexist(body, at);
-                self.call(index, reference?, creates, state)?;
+                self.call(index, reference?, flags(body, at), state)?;
             }
             _ => {}
         }
@@ -351,23 +349,21 @@ fn arithmetic(state: &mut State, insn: Insn, relocated: bool) {
     state.set(insn.dst, if relocated { held.somewhere() } else { held });
 }
 
-/// Whether the `map_update_elem` at a place only creates: r4 was last set to `BPF_NOEXIST`, with no way in between.
-fn sets_noexist(body: &Body<'_>, call: usize) -> bool {
+/// The constant that r4 was last set to before a call, with no way in between: the flags of `map_update_elem` and its like.
+fn flags(body: &Body<'_>, call: usize) -> Option<i32> {
     const MOV64_IMM: u8 = 0xb7;
     const MOV32_IMM: u8 = 0xb4;
     const LOOK_BACK: usize = 32;
     const FLAGS: u8 = 4;
     for at in (call.saturating_sub(LOOK_BACK)..call).rev() {
-        let Some(insn) = body.insns.get(at).filter(|_| !body.targets.has(at + 1)) else {
-            return false;
-        };
+        let insn = body.insns.get(at).filter(|_| !body.targets.has(at + 1))?;
         if insn.is_jump() || matches!(insn.code, CALL | EXIT) || fetches(*insn, FLAGS) {
-            return false;
+            return None;
         }
         if insn.dst == FLAGS && !matches!(insn.class(), class::ST | class::STX) {
             let constant = matches!(insn.code, MOV64_IMM | MOV32_IMM) && !body.relocated.has(at);
-            return constant && insn.imm == BPF_NOEXIST;
+            return constant.then_some(insn.imm);
         }
     }
-    false
+    None
 }

@@ -4,8 +4,8 @@ use std::collections::btree_map::Entry;
 
 use super::super::Writers;
 use super::super::helpers::{
-    CHANGES, FOR_EACH, LOOKUP_PERCPU, LOOKUPS, LOOP, PUSH, TIMER_SET_CALLBACK, UPDATE,
-    filled_argument,
+    ADDS, BPF_NOEXIST, FOR_EACH, LOOKUP_PERCPU, LOOKUPS, LOOP, REMOVES, STORAGES,
+    TIMER_SET_CALLBACK, UPDATE, filled_argument,
 };
 use super::super::state::{Address, Held, State};
 use super::{Known, Walk};
@@ -17,12 +17,12 @@ impl Walk<'_> {
         &mut self,
         index: usize,
         reference: Reference<'_>,
-        creates: bool,
+        flags: Option<i32>,
         state: &mut State,
     ) -> Option<()> {
         let arguments: [Held; 5] = std::array::from_fn(|n| state.reg(n as u8 + 1));
         let (result, escapes) = match reference {
-            Reference::Helper(id) => self.helper(id, arguments, creates)?,
+            Reference::Helper(id) => self.helper(id, arguments, flags)?,
             Reference::Function(callee) => {
                 let known = self.pass(callee, arguments);
                 (known.result.somewhere(), known.escapes)
@@ -46,17 +46,23 @@ impl Walk<'_> {
     }
 
     /// What a helper gives back, and whether a callback puts pointers on stacks.
-    fn helper(&mut self, id: u32, arguments: [Held; 5], creates: bool) -> Option<(Held, bool)> {
+    fn helper(
+        &mut self,
+        id: u32,
+        arguments: [Held; 5],
+        flags: Option<i32>,
+    ) -> Option<(Held, bool)> {
         let [first, _, third, ..] = arguments;
         let maps = first.maps | first.values; // an inner map stands for the outer
         let (none, value) = (Held::default(), Held::value_of(maps));
         let mut passed = [passed(arguments); 5];
         match id {
-            UPDATE if creates => self.write(value, Writers::Atomic),
+            UPDATE if flags == Some(BPF_NOEXIST) => self.write(value, Writers::Atomic),
             UPDATE => self.write(value, Writers::Plain),
-            _ if CHANGES.contains(&id) => {
+            _ if STORAGES.contains(&id) && flags != Some(0) => self.write(value, Writers::Atomic),
+            _ if REMOVES.contains(&id) => {
                 self.change(maps);
-                self.deleted |= if id == PUSH { 0 } else { maps };
+                self.deleted |= maps;
             }
             FOR_EACH => passed = [first, none, value, third, none],
             LOOP => passed = [none, third, none, none, none],
@@ -64,7 +70,11 @@ impl Walk<'_> {
                 let value = Held::value_of(first.values);
                 passed = [Held::map(first.values), none, value, none, none];
             }
-            _ => {}
+            _ => {
+                let adds = ADDS.iter().find(|(adds, _)| *adds == id);
+                let map = adds.and_then(|(_, argument)| arguments.get(*argument));
+                map.into_iter().for_each(|map| self.change(map.maps | map.values));
+            }
         }
         // What is beyond the kernel's list may do anything.
         let filled = filled_argument(helper::name(id)?).and_then(|n| arguments.get(n));
