@@ -151,9 +151,10 @@ fn of_target(target: &Target) -> Vec<Vec<Feature>> {
         Target::Uprobe { .. }
         | Target::Xdp { .. }
         | Target::Tc { .. }
-        | Target::CgroupSkb { .. }
-        | Target::At { .. } => {}
-        Target::Other(text) => features.extend(of_section(text).into_iter().map(|one| vec![one])),
+        | Target::CgroupSkb { .. } => {}
+        Target::At { section: text, .. } | Target::Other(text) => {
+            features.extend(of_section(text).into_iter().map(|one| vec![one]));
+        }
     }
     features
 }

@@ -10,9 +10,7 @@ use skep_spec::param::{Value, parse_size};
 
 use super::Version;
 use crate::event::event_type;
-use crate::layout::{
-    FieldAt, FieldChange, FieldClass, FieldPair, LayoutChange, compare, fields, renames_from,
-};
+use crate::layout::{FieldAt, FieldChange, FieldClass, FieldPair, LayoutChange, compare, fields};
 use crate::limits::TOLD_BYTES;
 use crate::{Btf, MapFacts, MapKind, MapOrigin, TypeId};
 
@@ -207,7 +205,7 @@ impl Pair<'_> {
         else {
             return said("its value has no type in BTF");
         };
-        let (keeps, mut why) = match compare(a, old, b, new, &self.renames(a, old)) {
+        let (keeps, mut why) = match compare(a, old, b, new, &self.renames()) {
             LayoutChange::Equal => (Keeps::Movable, String::new()),
             LayoutChange::Incompatible(why) => said(&why),
             LayoutChange::Fields { common, blocked, removed, .. } => match blocked.first() {
@@ -247,8 +245,8 @@ impl Pair<'_> {
         self.policy()?.upgrade
     }
 
-    fn renames(&self, btf: &Btf, old: TypeId) -> BTreeMap<String, String> {
-        self.policy().map(|map| renames_from(btf, old, &map.rename)).unwrap_or_default()
+    fn renames(&self) -> BTreeMap<String, String> {
+        self.policy().map(|map| map.rename.clone()).unwrap_or_default()
     }
 
     fn attributes(&self) -> Vec<String> {
@@ -296,7 +294,7 @@ impl Pair<'_> {
         let (Some(old), Some(new), Some((a, b))) = (old, new, self.types()) else {
             return Vec::new();
         };
-        let mut all = fields(a, old, b, new, &self.renames(a, old)).unwrap_or_default();
+        let mut all = fields(a, old, b, new, &self.renames()).unwrap_or_default();
         all.retain(|field| field.class != FieldClass::Same);
         all
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::leaves::{Leaf, leaves};
-use super::{FieldSpan, Pairs, carry};
+use super::{FieldSpan, Pairs, carry, effective};
 use crate::btf::Same;
 use crate::{Btf, TypeId};
 
@@ -82,7 +82,8 @@ pub fn fields(
     renames: &BTreeMap<String, String>,
 ) -> Option<Vec<FieldChange>> {
     let (before, after) = (leaves(old_types, old_ty).ok()?, leaves(new_types, new_ty).ok()?);
-    let pairs = Pairs::of(&before, &after, renames);
+    let renames = effective(renames, &before, &after);
+    let pairs = Pairs::of(&before, &after, &renames);
     let mut same = Same::new(old_types, new_types);
     let now = pairs.now.iter().map(|(leaf, old)| FieldChange {
         name: leaf.name.clone(),

@@ -65,20 +65,6 @@ pub fn paths(btf: &Btf, ty: TypeId) -> Option<BTreeSet<String>> {
     Some(leaves(btf, ty).ok()?.into_iter().map(|leaf| leaf.name).collect())
 }
 
-/// The renames that a manifest has from fields of this type. It keeps those of earlier versions: what they renamed is there under
-/// its new name.
-#[must_use]
-pub fn renames_from(
-    old: &Btf,
-    ty: TypeId,
-    all: &BTreeMap<String, String>,
-) -> BTreeMap<String, String> {
-    let known = if all.is_empty() { None } else { paths(old, ty) };
-    let is_there = |name: &String| known.as_ref().is_none_or(|known| known.contains(name));
-    let there = all.iter().filter(|(_, from)| is_there(from));
-    there.map(|(name, from)| (name.clone(), from.clone())).collect()
-}
-
 /// Compares two types of map values. `renames` maps paths of the new version to those of the old.
 #[must_use]
 pub fn compare(
@@ -88,7 +74,8 @@ pub fn compare(
     new_ty: TypeId,
     renames: &BTreeMap<String, String>,
 ) -> LayoutChange {
-    if renames.is_empty() && old.layout_eq(old_ty, new, new_ty) {
+    let is_same = || old.layout_eq(old_ty, new, new_ty);
+    if renames.is_empty() && is_same() {
         return LayoutChange::Equal;
     }
     let (before, after) = match (leaves(old, old_ty), leaves(new, new_ty)) {
@@ -103,7 +90,26 @@ pub fn compare(
             new.describe(new_ty)
         ));
     }
-    decide(&Pairs::of(&before, &after, renames), &mut Same::new(old, new))
+    let renames = effective(renames, &before, &after);
+    if renames.is_empty() && is_same() {
+        return LayoutChange::Equal;
+    }
+    decide(&Pairs::of(&before, &after, &renames), &mut Same::new(old, new))
+}
+
+/// The renames that do something: a leaf of the new version was another one of the old version. A manifest keeps those of
+/// earlier versions, and what they renamed is there under its new name.
+fn effective<'a>(
+    renames: &'a BTreeMap<String, String>,
+    before: &[Leaf],
+    after: &[Leaf],
+) -> BTreeMap<&'a str, &'a str> {
+    let (old, new): (BTreeSet<&str>, BTreeSet<&str>) = (
+        before.iter().map(|leaf| &*leaf.name).collect(),
+        after.iter().map(|leaf| &*leaf.name).collect(),
+    );
+    let all = renames.iter().map(|(name, from)| (name.as_str(), from.as_str()));
+    all.filter(|(name, from)| name != from && new.contains(name) && old.contains(from)).collect()
 }
 
 fn decide(pairs: &Pairs<'_>, same: &mut Same<'_>) -> LayoutChange {
@@ -137,13 +143,13 @@ struct Pairs<'a> {
 
 impl<'a> Pairs<'a> {
     /// What a leaf is renamed from belongs to no other leaf, wherever that stands.
-    fn of(before: &'a [Leaf], after: &'a [Leaf], renames: &BTreeMap<String, String>) -> Self {
+    fn of(before: &'a [Leaf], after: &'a [Leaf], renames: &BTreeMap<&str, &'a str>) -> Self {
         let mut left: BTreeMap<&str, &Leaf> =
             before.iter().map(|leaf| (leaf.name.as_str(), leaf)).collect();
-        let renamed = |leaf: &Leaf| renames.get(&leaf.name).map(String::as_str);
+        let renamed = |leaf: &Leaf| renames.get(leaf.name.as_str()).copied();
         let claimed: BTreeSet<&str> = after.iter().filter_map(renamed).collect();
-        let old_name = |leaf: &'a Leaf| match renames.get(&leaf.name) {
-            Some(old) => Some(old.as_str()),
+        let old_name = |leaf: &'a Leaf| match renamed(leaf) {
+            Some(old) => Some(old),
             None => Some(leaf.name.as_str()).filter(|name| !claimed.contains(name)),
         };
         let now = after

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use skep_object::layout::{FieldPair, LayoutChange, paths, renames_from};
+use skep_object::layout::{FieldPair, LayoutChange, paths};
 use skep_spec::life::{Entries, Fate, Lost};
 use skep_spec::manifest::{Merge, Upgrade};
 use skep_spec::nearest::nearest;
@@ -153,8 +153,7 @@ impl Pair<'_> {
         let (Some(old), Some(new), Some((a, b))) = types else {
             return LayoutChange::Incompatible("its value has no type in BTF".to_owned());
         };
-        let renames = self.policy.map(|policy| renames_from(a, old, &policy.rename));
-        let renames = renames.unwrap_or_default();
+        let renames = self.policy.map(|policy| policy.rename.clone()).unwrap_or_default();
         fields(a, old, b, new, &renames)
     }
 
