@@ -127,11 +127,11 @@ fn what_others_loaded_is_shown_by_number() {
     let (node, other) = (running(), running());
     other.run(&["map", "update", "exec", "execs", &key("theirs"), r#"{"execs":3}"#]);
     let number = id(&other, "execs");
+    let their_id: u64 = number.parse().unwrap();
     let mine = node.json(&["map", "list"]);
     assert!(mine.as_array().unwrap().iter().all(|map| map["service"] == "exec"), "{mine}");
     let all = node.json(&["map", "list", "--all"]);
-    let theirs =
-        all.as_array().unwrap().iter().find(|map| map["id"].to_string() == number).unwrap();
+    let theirs = all.as_array().unwrap().iter().find(|map| map["id"] == their_id).unwrap();
     assert_eq!((&theirs["service"], &theirs["value_type"]), (&Value::Null, &"struct count".into()));
     let there = node.json(&["map", "lookup", "--id", &number, &key("theirs")]);
     assert_eq!(there["value"], json!({"execs": 3}));

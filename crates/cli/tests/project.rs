@@ -438,13 +438,8 @@ fn a_manifest_that_does_not_fit_its_objects_is_not_packed() {
         "A & B",
         PACK,
     );
-    bench.refuses_with(
-        "permissions that do not cover the code",
-        "skep.toml",
-        "\"probe_read_user_str\", ",
-        "",
-        PACK,
-    );
+    let what = "permissions that do not cover the code";
+    bench.refuses_with(what, "skep.toml", "\"probe_read_user_str\", ", "", PACK);
     bench.refuses_with("no permissions", "skep.toml", "[permissions]", "[x-permissions]", PACK);
     bench.refuses_with(
         "a licence that the kernel refuses helpers to",
