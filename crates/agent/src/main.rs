@@ -62,7 +62,6 @@ fn run(args: &Args) -> Result<()> {
     let config = Config::read(args)?;
     let threads = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .thread_stack_size(512 << 10)
         .build()
         .context("start threads")?;
     let entered = threads.enter();

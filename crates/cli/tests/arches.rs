@@ -49,6 +49,9 @@ impl Bench {
              [object.x]\nfile = {{ {file} }}\n{tables}\n{permissions}"
         );
         fs::write(folder.join("skep.toml"), text).unwrap();
+        if tables.contains("[dependencies.") {
+            fs::write(folder.join("skep.lock"), LOCK).unwrap();
+        }
         self.run(&["pack", name, "-o", &format!("{name}.oci")]);
     }
 
@@ -78,6 +81,9 @@ impl Bench {
     }
 }
 
+/// What was found of the package that is needed: no registry is asked again.
+const LOCK: &str = "version = 1\n[dependencies.\"acme/y\"]\nversion = \"1.0.0\"\n\
+     digest = \"sha256:0000000000000000000000000000000000000000000000000000000000000000\"\n";
 const PERMISSIONS: &str =
     "[permissions]\nhooks = [\"raw_tp\"]\nhelpers = [\"send_signal\"]\nmap-memory = \"1KiB\"\n";
 const BOTH: &str = "x86_64 = \"quiet.o\", aarch64 = \"quiet.o\"";

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use skep_kernel::{KernelError, MapHandle};
 use skep_object::event::{Column, Decoder, Labels};
-use skep_object::layout::{LayoutChange, compare};
+use skep_object::layout::{LayoutChange, compare_fields};
 use skep_object::{Btf, Facts, TypeId};
 use skep_spec::ServiceName;
 use skep_spec::manifest::{Field, Map, Merge, Output};
@@ -262,8 +262,8 @@ impl Table {
 
 /// The integers of a type, each merged as the manifest says of its field.
 fn numbers(btf: &Btf, ty: TypeId, policy: Option<&Map>) -> Vec<Number> {
-    let renames = BTreeMap::from([(".".to_owned(), ".".to_owned())]); // every field, also of equal types
-    let LayoutChange::Fields { common, .. } = compare(btf, ty, btf, ty, &renames) else {
+    let fields = compare_fields(btf, ty, btf, ty, &BTreeMap::new());
+    let LayoutChange::Fields { common, .. } = fields else {
         return Vec::new();
     };
     let numbers = common.iter().filter(|pair| pair.number);

@@ -108,9 +108,32 @@ impl SaidOutput {
                 let unit = unit.as_deref().and_then(line);
                 let unit = unit.map(|unit| format!(", unit = {}", quoted(&unit)));
                 let unit = unit.unwrap_or_default();
-                Some(head("histogram") + &format!("buckets = {{ scale = \"{scale}\"{unit} }}\n"))
+                let slots = self.slots(&holders, unmapped)?;
+                let buckets = format!("buckets = {{ scale = \"{scale}\"{unit} }}\n");
+                Some(head("histogram") + &slots + &buckets)
             }
         }
+    }
+
+    /// Which field of the map's value has the slots, where it is not the whole.
+    fn slots(&self, holders: &[&Facts], unmapped: &mut BTreeSet<String>) -> Option<String> {
+        let of = |facts: &&Facts| {
+            let value = facts.map(&self.map)?.value_type?;
+            Some(Decoder::new(facts.btf.as_ref()?, value, &BTreeMap::new()).ok()?.counts())
+        };
+        let all: Option<BTreeSet<Vec<String>>> = holders.iter().map(of).collect();
+        let all: Vec<Vec<String>> = all.into_iter().flatten().collect();
+        if let [one] = all.as_slice()
+            && let [field] = one.as_slice()
+        {
+            let value = format!("value = {}\n", quoted(field));
+            return Some(if field.is_empty() { String::new() } else { value });
+        }
+        unmapped.insert(format!(
+            "nobody can tell which array of the map '{}' is the histogram '{}': give it an [output] with value",
+            self.map, self.name
+        ));
+        None
     }
 
     /// The struct and the fields of records, as far as every object has them so.

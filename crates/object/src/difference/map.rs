@@ -140,7 +140,7 @@ impl Pair<'_> {
             name: self.after.name.clone(),
             keeps,
             why,
-            attributes: self.attributes(),
+            attributes: self.attributes().into_iter().chain(self.written()).collect(),
             key: self.fields(self.before.key_type, self.after.key_type),
             value: self.fields(value.0, value.1),
         }
@@ -247,6 +247,13 @@ impl Pair<'_> {
 
     fn renames(&self) -> BTreeMap<String, String> {
         self.policy().map(|map| map.rename.clone()).unwrap_or_default()
+    }
+
+    /// What decides how exact a warm upgrade is: how programs write it.
+    fn written(&self) -> Option<String> {
+        let name = &self.after.name;
+        let (old, new) = (self.old.facts.writers(name), self.new.facts.writers(name));
+        (old != new && !self.is_ring()).then(|| format!("written: {new}, was {old}"))
     }
 
     fn attributes(&self) -> Vec<String> {

@@ -308,19 +308,28 @@ impl Decoder {
     /// # Errors
     /// [`DecoderError::NoCounts`].
     pub fn needs_counts(&self, path: &str, ty: &str) -> Result<(), DecoderError> {
-        let counts = |path: &str| {
-            let Some((_, Shape::Array { element, .. })) = self.at(path) else { return false };
-            matches!(&**element, Shape::Scalar(_))
-        };
-        if counts(path) {
+        if self.has_counts(path) {
             return Ok(());
         }
-        let arrays = plan::paths(&self.shape).into_iter().filter(|path| counts(path));
-        let fields = match arrays.collect::<Vec<_>>().join(", ") {
+        let fields = match self.counts().join(", ") {
             none if none.is_empty() => "none".to_owned(),
             fields => fields,
         };
         Err(DecoderError::NoCounts { field: path.to_owned(), ty: ty.to_owned(), fields })
+    }
+
+    /// The paths of all arrays of integers; the empty one where it is such an array itself.
+    #[must_use]
+    pub fn counts(&self) -> Vec<String> {
+        if self.has_counts("") {
+            return vec![String::new()];
+        }
+        plan::paths(&self.shape).into_iter().filter(|path| self.has_counts(path)).collect()
+    }
+
+    fn has_counts(&self, path: &str) -> bool {
+        let Some((_, Shape::Array { element, .. })) = self.at(path) else { return false };
+        matches!(&**element, Shape::Scalar(_))
     }
 
     /// That there is a number at a path of this type.

@@ -74,10 +74,25 @@ pub fn compare(
     new_ty: TypeId,
     renames: &BTreeMap<String, String>,
 ) -> LayoutChange {
-    let is_same = || old.layout_eq(old_ty, new, new_ty);
-    if renames.is_empty() && is_same() {
-        return LayoutChange::Equal;
+    let nothing_moves = || {
+        let leaves = leaves(old, old_ty).ok().zip(leaves(new, new_ty).ok());
+        leaves.is_some_and(|(before, after)| effective(renames, &before, &after).is_empty())
+    };
+    match old.layout_eq(old_ty, new, new_ty) && (renames.is_empty() || nothing_moves()) {
+        true => LayoutChange::Equal,
+        false => compare_fields(old, old_ty, new, new_ty, renames),
     }
+}
+
+/// Compares them field by field, also where they are equal.
+#[must_use]
+pub fn compare_fields(
+    old: &Btf,
+    old_ty: TypeId,
+    new: &Btf,
+    new_ty: TypeId,
+    renames: &BTreeMap<String, String>,
+) -> LayoutChange {
     let (before, after) = match (leaves(old, old_ty), leaves(new, new_ty)) {
         (Ok(before), Ok(after)) => (before, after),
         (Err(why), _) | (_, Err(why)) => return LayoutChange::Incompatible(why),
@@ -91,9 +106,6 @@ pub fn compare(
         ));
     }
     let renames = effective(renames, &before, &after);
-    if renames.is_empty() && is_same() {
-        return LayoutChange::Equal;
-    }
     decide(&Pairs::of(&before, &after, &renames), &mut Same::new(old, new))
 }
 

@@ -52,11 +52,11 @@ const fn row(power: Power) -> Row {
     Row { power, hooks: &[], helpers: &[], kfuncs: &[] }
 }
 
-/// Where packets and connections pass.
+/// Where packets and connections pass: what replaces a program has what that one had.
 #[rustfmt::skip]
 const PACKETS: &[&str] = &[
-    "xdp", "tcx", "netkit", "action", "socket", "sockops", "sk_msg", "sk_skb", "sk_lookup",
-    "sk_reuseport", "cgroup_skb", "flow_dissector", "lwt_in", "lwt_out", "lwt_xmit",
+    "freplace", "xdp", "tcx", "netkit", "action", "socket", "sockops", "sk_msg", "sk_skb",
+    "sk_lookup", "sk_reuseport", "cgroup_skb", "flow_dissector", "lwt_in", "lwt_out", "lwt_xmit",
     "lwt_seg6local", "netfilter", "cgroup/skb", "cgroup/sock", "cgroup/sock_create",
     "cgroup/sock_release", "cgroup/post_bind4", "cgroup/post_bind6", "cgroup/bind4", "cgroup/bind6",
     "cgroup/connect4", "cgroup/connect6", "cgroup/connect_unix", "cgroup/sendmsg4",
@@ -177,8 +177,8 @@ pub const TABLE: [Row; 21] = [
     },
     Row {
         hooks: &[
-            "fentry", "fexit", "fmod_ret", "fsession", "iter", "lsm", "lsm_cgroup", "netfilter",
-            "struct_ops", "tp_btf",
+            "fentry", "fexit", "fmod_ret", "freplace", "fsession", "iter", "lsm", "lsm_cgroup",
+            "netfilter", "struct_ops", "tp_btf",
         ],
         helpers: &[
             "find_vma", "get_current_task_btf", "per_cpu_ptr", "probe_read", "probe_read_kernel",

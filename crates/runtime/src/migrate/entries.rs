@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use skep_object::layout::{FieldPair, LayoutChange, paths};
+use skep_object::layout::{FieldPair, LayoutChange, compare_fields, paths};
 use skep_spec::life::{Entries, Fate, Lost};
 use skep_spec::manifest::{Merge, Upgrade};
 use skep_spec::nearest::nearest;
 use skep_spec::param::Value;
 
 use super::explain;
-use super::pair::{Pair, field_move, fields, plan, reset};
+use super::pair::{Pair, field_move, plan, reset};
 use crate::plan::{Exactness, FieldMove, MapChange, MapPlan};
 
 /// So many renames of nothing are told, and held against what they may have meant.
@@ -154,7 +154,7 @@ impl Pair<'_> {
             return LayoutChange::Incompatible("its value has no type in BTF".to_owned());
         };
         let renames = self.policy.map(|policy| policy.rename.clone()).unwrap_or_default();
-        fields(a, old, b, new, &renames)
+        compare_fields(a, old, b, new, &renames)
     }
 
     /// Renames of what the old version does not have; where it has the new name already, another version renamed it before.

@@ -1,11 +1,9 @@
 //! One map in both versions: what is the same of it, and which rule it falls under.
 
-use std::collections::BTreeMap;
-
 use skep_object::event::event_type;
-use skep_object::layout::{FieldPair, LayoutChange, compare};
+use skep_object::layout::FieldPair;
 use skep_object::share::{Defined, TypeOf, same_type};
-use skep_object::{Btf, Facts, MapFacts, MapKind, MapOrigin, TypeId};
+use skep_object::{Btf, Facts, MapFacts, MapKind, MapOrigin};
 use skep_spec::PackageName;
 use skep_spec::life::{Class, Moved, class};
 use skep_spec::manifest::{Map, Merge, Upgrade};
@@ -13,7 +11,6 @@ use skep_spec::manifest::{Map, Merge, Upgrade};
 use super::decide::{Held, Side};
 use super::explain;
 use crate::plan::{Exactness, FieldMove, MapChange, MapPlan};
-use crate::state::LOST;
 
 /// A map of both versions.
 pub(super) struct Pair<'a> {
@@ -144,19 +141,6 @@ pub(super) fn plan(change: MapChange, why: impl Into<String>, exactness: Exactne
 
 pub(super) fn reset() -> MapPlan {
     plan(MapChange::Reset, "the manifest says reset", Exactness::Dropped)
-}
-
-/// The fields of two types, also where the types are equal.
-pub(super) fn fields(
-    a: &Btf,
-    old: TypeId,
-    b: &Btf,
-    new: TypeId,
-    renames: &BTreeMap<String, String>,
-) -> LayoutChange {
-    let mut renames = renames.clone();
-    renames.entry(LOST.to_owned()).or_default(); // no field has that name: compare() looks at every field
-    compare(a, old, b, new, &renames)
 }
 
 pub(super) fn field_move(pair: &FieldPair, merge: Merge) -> FieldMove {

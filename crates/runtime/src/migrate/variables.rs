@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skep_object::layout::{FieldPair, LayoutChange};
+use skep_object::layout::{FieldPair, LayoutChange, compare_fields};
 use skep_object::{Btf, Global, TypeId};
 use skep_spec::manifest::Merge;
 
-use super::pair::{Pair, Version, field_move, fields, plan, reset};
+use super::pair::{Pair, Version, field_move, plan, reset};
 use crate::plan::{Exactness, FieldMove, FieldSpan, MapChange, MapPlan};
 
 impl Pair<'_> {
@@ -89,7 +89,7 @@ fn moved(
     (from, to): (FieldSpan, FieldSpan),
     merge: Merge,
 ) -> Option<Vec<FieldMove>> {
-    let pairs = fields(a, old, b, new, &BTreeMap::new());
+    let pairs = compare_fields(a, old, b, new, &BTreeMap::new());
     let LayoutChange::Fields { common, blocked, .. } = pairs else { return None };
     if !blocked.is_empty() {
         return None;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skep_spec::dependency::Other;
+use skep_spec::dependency::{Other, giver};
 use skep_spec::{Digest, Manifest, PackageName, ServiceName, Version};
 
 use crate::error::RuntimeError;
@@ -33,9 +33,9 @@ impl Runtime {
                 .and_then(|service| service.active())
                 .is_some_and(|active| active.package == *package)
         };
-        let by_name = |name: &&ServiceName| name.as_str() == package.short();
         let mut all = self.state.services.keys().filter(runs);
-        all.clone().find(by_name).or_else(|| all.next())
+        let given = giver(package, all.clone().map(ServiceName::as_str))?;
+        all.find(|name| name.as_str() == given)
     }
 
     /// The services that give others their packages, by package.

@@ -21,3 +21,12 @@ pub const MOST_ROUNDS: usize = 256;
 
 /// What a package needs: ranges by name.
 pub type Needs = BTreeMap<PackageName, Range>;
+
+/// The service that gives others a package, of those that run it: the one under its own name, or else the first by name.
+#[must_use]
+pub fn giver<'a>(
+    package: &PackageName,
+    runs_it: impl Iterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
+    runs_it.clone().find(|service| *service == package.short()).or_else(|| runs_it.min())
+}

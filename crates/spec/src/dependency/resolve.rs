@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::chains::{Conflict, Link, chain};
-use super::{MOST_DEPTH, MOST_PACKAGES, MOST_ROUNDS, Needs, Range};
+use super::{MOST_DEPTH, MOST_PACKAGES, MOST_ROUNDS, Needs, Range, giver};
 use crate::{PackageName, Version};
 
 /// Where versions and what they need come from.
@@ -117,10 +117,16 @@ pub fn resolve<V: Versions>(
     others: &[Other],
     source: &mut V,
 ) -> Result<Vec<Resolved>, ResolveError<V::Error>> {
+    let given = |of: &Other| {
+        let all = others.iter().filter(|other| other.package == of.package);
+        giver(&of.package, all.map(|other| other.service.as_str())) == Some(of.service.as_str())
+    };
+    let (givers, apart) = others.iter().partition(|other| given(other));
     let mut resolution = Resolution {
         root,
         runs,
-        others,
+        givers,
+        apart,
         source,
         lists: BTreeMap::new(),
         given_up: BTreeMap::new(),
@@ -141,7 +147,10 @@ type Asks = BTreeMap<PackageName, Vec<(Option<PackageName>, Range)>>;
 struct Resolution<'a, V> {
     root: Root<'a>,
     runs: &'a BTreeMap<PackageName, Version>,
-    others: &'a [Other],
+    /// Services that a set upgrades where their package is in it.
+    givers: Vec<&'a Other>,
+    /// Those that it leaves alone.
+    apart: Vec<&'a Other>,
     source: &'a mut V,
     /// The versions of each package, the one that is wanted most first.
     lists: BTreeMap<PackageName, Vec<Version>>,
@@ -182,7 +191,8 @@ impl<V: Versions> Resolution<'_, V> {
     }
 
     fn others(&self) -> impl Iterator<Item = &Other> {
-        self.others.iter().filter(|other| !self.set.contains_key(&other.package))
+        let stay = self.givers.iter().filter(|other| !self.set.contains_key(&other.package));
+        stay.chain(&self.apart).copied()
     }
 
     /// What the root and the choices ask for, as far as the root leads.

@@ -295,7 +295,8 @@ fn map(map: &Map) -> [String; 7] {
     let (key, value) = (sized(&map.key_type, map.key_size), sized(&map.value_type, map.value_size));
     let taken = match map.r#type.grows_with() {
         Some(of) if map.memory == Memory::default() => {
-            format!("{} {of}", bytes(map.value_size.into()))
+            let each = if map.r#type.is_per_cpu() { "/CPU" } else { "" };
+            format!("{}{each} {of}", bytes(map.value_size.into()))
         }
         _ => memory(map.memory),
     };
