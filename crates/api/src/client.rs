@@ -21,8 +21,8 @@ use crate::{
     Plan, Removed, Status, Upgrade, Watch,
 };
 
-/// How long an answer may take to begin: twice what skepd lets a request wait for the end of an operation.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an answer may take to begin: twice the minute that skepd counts runs of programs at most.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Speaks to one skepd.
 #[derive(Clone, Debug)]

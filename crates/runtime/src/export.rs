@@ -40,6 +40,7 @@ impl Runtime {
             let Some(export) = &record.export else { continue };
             let path = pins.export(map);
             if MapHandle::open_pinned(&path).is_ok_and(|pinned| pinned.info().id == record.id) {
+                open_to(&path, export)?;
                 continue;
             }
             make_folder(&pins.exports())?;

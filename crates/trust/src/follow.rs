@@ -192,6 +192,31 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_the_rule_ends_no_later_than_there() {
+        let world = World::new();
+        let spki = |key| world.public(key).spki_base64();
+        let rule = format!(
+            "[[rule]]\npackages = [\"acme/*\"]\nfollow = true\nkeys = [{{spki = \"{}\", not_after = 2027-01-01T00:00:00Z}}]\n",
+            spki(0)
+        );
+        let policy = Policy::parse(&rule).unwrap();
+        let ends = policy.rules()[0].keys()[0].not_after.unwrap();
+        let name = "acme/exec".parse().unwrap();
+        let day = std::time::Duration::from_secs(86_400);
+        let (before, after) = (Some(ends - day), Some(ends + day));
+        for (expires, first, second) in
+            [(None, Some(ends), None), (after, Some(ends), after), (before, before, before)]
+        {
+            let keys = vec![world.public(0), world.public(1)];
+            let now =
+                Keys { publisher: "acme".to_owned(), version: 1, threshold: 1, keys, expires };
+            let with = policy.with_keys(&name, None, &now).unwrap();
+            let until = |at: usize| with.rule(&name, None).unwrap().0.keys()[at].not_after;
+            assert_eq!((until(0), until(1)), (first, second), "{expires:?}");
+        }
+    }
+
+    #[test]
     fn a_rule_s_threshold_is_never_lowered() {
         let world = World::new();
         let two = |rest: &str| {

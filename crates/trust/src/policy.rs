@@ -151,7 +151,7 @@ impl Policy {
     }
 
     /// The same, but that the rule of a package has the keys that its publisher has now. The threshold is never lower than the
-    /// operator's.
+    /// operator's, and a key of the rule ends no later than there.
     ///
     /// # Errors
     /// Fewer keys than that.
@@ -171,9 +171,14 @@ impl Policy {
             let (version, which) = (now.version, "its own");
             return Err(RotationError::Threshold { version, which, found, needed });
         }
-        let trusted = |key: &PublicKey| TrustedKey { key: key.clone(), not_after: now.expires };
+        let own = |key: &PublicKey| rule.keys.iter().find(|one| one.key == *key)?.not_after;
+        let trusted = |key: &PublicKey| {
+            let not_after = [own(key), now.expires].into_iter().flatten().min();
+            TrustedKey { key: key.clone(), not_after }
+        };
+        let keys = now.keys.iter().map(trusted).collect();
         rule.threshold = needed;
-        rule.keys = now.keys.iter().map(trusted).collect();
+        rule.keys = keys;
         Ok(policy)
     }
 
