@@ -43,9 +43,11 @@ fn work() -> Result<()> {
             say(&format!("guest-init: no {kind} at {path}: {error}"));
         }
     }
-    for folder in ["/var/lib", "/var/tmp"] {
+    for folder in ["/var/lib", "/var/tmp", "/etc"] {
         fs::create_dir_all(folder).with_context(|| format!("make {folder}"))?;
     }
+    // Maps are given to groups by name.
+    fs::write("/etc/group", "root:x:0:\n").context("write /etc/group")?;
     let _ = sethostname(b"guest");
     load_modules()?;
     skep_kernel::netns::up("lo").context("bring lo up")?;
