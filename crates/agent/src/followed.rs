@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use skep_oci::{durable, regular};
 use skep_spec::PackageRef;
@@ -39,7 +40,8 @@ impl Publishers {
         let _lock = self.lock()?; // until the end: nobody reads what another is about to raise
         let file = self.0.join(format!("{publisher}.keys"));
         let kept = lines(&file)?;
-        let followed = follow::reach(publisher, rule, &kept, came, policy.revoked_keys());
+        let (revoked, now) = (policy.revoked_keys(), SystemTime::now());
+        let followed = follow::reach(publisher, rule, &kept, came, revoked, now);
         let followed = followed.map_err(stopped)?;
         if let Some(error) = &followed.refused {
             tracing::warn!(publisher, "the new keys that came are not followed: {error}");

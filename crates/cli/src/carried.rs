@@ -2,10 +2,12 @@
 //! into another registry.
 
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use skep_oci::{Registry, Store, apart};
 use skep_spec::{Channel, Digest, PackageRef, media};
-use skep_trust::channel::{Unchecked, unchecked};
+use skep_trust::channel::{Asked, Unchecked, look, unchecked};
+use skep_trust::{Policy, rotation};
 
 use crate::error::{Result, failed};
 use crate::place;
@@ -34,21 +36,30 @@ pub async fn bring(
     Ok(())
 }
 
+/// What became of what a layout carries beside a package.
+#[derive(Default)]
+pub struct Carried {
+    /// What was put into the registry.
+    pub put: Vec<String>,
+    /// What stays there as it was, and why.
+    pub left: Vec<String>,
+}
+
 /// Puts what a layout carries beside packages that are in a registry now, unless there is as much or more there already: keys of
-/// their publishers, channels of theirs.
+/// their publishers, channels of theirs. What is there is replaced only by what follows from it: keys that lead on from those,
+/// pointers that this machine's rules trust.
 ///
 /// # Errors
 /// The layout cannot be read, or the registry does not take something.
-pub fn push(store: &Store, registry: &Registry, reference: &PackageRef) -> Result<Vec<String>> {
-    let mut put = Vec::new();
-    let publisher = reference.name.publisher();
+pub fn push(
+    store: &Store,
+    registry: &Registry,
+    reference: &PackageRef,
+    policy: &Policy,
+) -> Result<Carried> {
+    let mut carried = Carried::default();
     for keys in apart::kept(store, media::KEYS).map_err(failed)? {
-        let Some((of, ours)) = Chain::said(&keys) else { continue };
-        let theirs = place::ask(registry.keys(reference))?;
-        if of == publisher && Chain::said(&theirs).is_none_or(|(_, theirs)| theirs < ours) {
-            place::ask(registry.put_keys(reference, &keys))?;
-            put.push(format!("version {ours} of the keys of {of}"));
-        }
+        push_keys(&keys, registry, reference, &mut carried)?;
     }
     for pointers in apart::kept(store, media::CHANNEL).map_err(failed)? {
         let channels: BTreeSet<Channel> = said(&pointers)
@@ -56,15 +67,77 @@ pub fn push(store: &Store, registry: &Registry, reference: &PackageRef) -> Resul
             .map(|pointer| pointer.channel)
             .collect();
         for channel in channels {
-            let theirs = place::ask(registry.channel(reference, &channel))?;
-            let highest = |all: &[Vec<u8>]| said(all).map(|pointer| pointer.sequence).max();
-            if highest(&theirs) < highest(&pointers) {
-                place::ask(registry.put_channel(reference, &channel, &pointers))?;
-                put.push(format!("the channel '{channel}' of {}", reference.name));
-            }
+            push_channel(&channel, &pointers, registry, reference, policy, &mut carried)?;
         }
     }
-    Ok(put)
+    Ok(carried)
+}
+
+fn push_keys(
+    keys: &[Vec<u8>],
+    registry: &Registry,
+    reference: &PackageRef,
+    carried: &mut Carried,
+) -> Result<()> {
+    let Some((of, ours)) = Chain::said(keys) else { return Ok(()) };
+    if of != reference.name.publisher() {
+        return Ok(());
+    }
+    let theirs = place::ask(registry.keys(reference))?;
+    let there = Chain::said(&theirs).map(|(_, version)| version);
+    if there.is_some_and(|there| there >= ours) {
+        return Ok(());
+    }
+    if !lead_on(there, &theirs, keys) {
+        let what = format!(
+            "the keys of {of} stay: the version {ours} that came does not follow from what is there"
+        );
+        carried.left.push(what);
+        return Ok(());
+    }
+    place::ask(registry.put_keys(reference, keys))?;
+    carried.put.push(format!("version {ours} of the keys of {of}"));
+    Ok(())
+}
+
+/// Whether keys begin with what is there, and each version behind that is signed as it must be.
+fn lead_on(there: Option<u64>, theirs: &[Vec<u8>], ours: &[Vec<u8>]) -> bool {
+    let named = ours.iter().map(|bundle| ("what came".to_owned(), bundle.clone()));
+    let Ok(chain) = Chain::of(named) else { return false };
+    let versions = chain.versions();
+    let from = versions.iter().find(|one| there.is_none_or(|there| one.keys.version == there));
+    let Some(from) = from else { return false };
+    let newer = versions.iter().filter(|one| one.keys.version > from.keys.version);
+    let newer: Vec<_> = newer.map(|one| one.bundles.clone()).collect();
+    theirs.iter().all(|bundle| ours.contains(bundle))
+        && rotation::follow(from.keys.clone(), &newer, &BTreeSet::new()).is_ok()
+}
+
+fn push_channel(
+    channel: &Channel,
+    pointers: &[Vec<u8>],
+    registry: &Registry,
+    reference: &PackageRef,
+    policy: &Policy,
+    carried: &mut Carried,
+) -> Result<()> {
+    let theirs = place::ask(registry.channel(reference, channel))?;
+    let highest = |all: &[Vec<u8>]| said(all).map(|pointer| pointer.sequence).max();
+    if highest(&theirs) >= highest(pointers) {
+        return Ok(());
+    }
+    let (name, registry_name) = (&reference.name, reference.registry.as_deref());
+    let asked = Asked { name, registry: registry_name, channel };
+    if !theirs.is_empty() && look(&asked, pointers, policy, None, SystemTime::now()).is_err() {
+        let what = format!(
+            "the channel '{channel}' of {name} stays: no rule of this machine trusts the pointer that came"
+        );
+        carried.left.push(what);
+        return Ok(());
+    }
+    place::ask(registry.put_channel(reference, channel, pointers))?;
+    carried.put.push(format!("the channel '{channel}' of {name}"));
+    Ok(())
 }
 
 fn said(pointers: &[Vec<u8>]) -> impl Iterator<Item = Unchecked> {

@@ -57,7 +57,7 @@ impl Chain {
     }
 
     /// Of bundles, each with its place.
-    fn of(bundles: impl Iterator<Item = (String, Vec<u8>)>) -> Result<Self> {
+    pub fn of(bundles: impl Iterator<Item = (String, Vec<u8>)>) -> Result<Self> {
         let mut chain = Self::default();
         for (place, bundle) in bundles {
             let wrong = || Error::usage(format!("{place} holds no keys"));

@@ -164,6 +164,10 @@ fn versions_and_channels_go_on_and_not_back() {
         "0.1.5 is not higher than 0.2.0, the newest version in",
     );
     assert_eq!(of(&steps(&mut bench.release(to, &["--older"])), "done").last().unwrap(), "push");
+    // A job of an older tag that is run again: nothing goes back.
+    let again = steps(&mut bench.release(to, &[]));
+    assert_eq!(of(&again, "there"), ["sign", "attest", "push"]);
+    assert!(!of(&again, "done").iter().any(|step| step == "channel"), "{again:?}");
     bench.version("0.1.5", "0.3.0-rc.1");
     assert_eq!(of(&steps(&mut bench.release(to, &[])), "done").last().unwrap(), "push");
     let stable = format!("{to}/acme/opens@stable");

@@ -203,3 +203,42 @@ fn keys_travel_through_registries_and_bundles() {
     std::fs::write(folder.join("acme.keys"), first).unwrap();
     refused(&mut rotate(&["--push", &package]), 4, "version 2 of the keys is beside");
 }
+
+#[test]
+fn what_a_stranger_bundles_replaces_neither_keys_nor_channels() {
+    let (site, strangers) = (DockerRegistry::start(), DockerRegistry::start());
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    keys(folder);
+    let publish = |to: &str, file: &str, key: &str, versions: usize, sequence: &[&str]| {
+        let (package, public) = (format!("{to}/acme/exec"), format!("{key}.pub"));
+        let (reference, key) = (format!("{package}:1.0.0"), format!("{key}.key"));
+        run(skep(folder).args(["push", "layout", &reference]));
+        for version in 1..=versions {
+            let mut rotate = skep(folder);
+            rotate.args(["key", "rotate", file, "--to", &public, "--key", &key]);
+            rotate.args(if version == 1 { &["--publisher", "acme"][..] } else { &[] });
+            run(&mut rotate);
+        }
+        run(skep(folder).args(["key", "rotate", file, "--key", &key, "--push", &package]));
+        let moved = ["channel", "move", &reference, "stable", "--key", &key];
+        run(skep(folder)
+            .args(moved)
+            .args(sequence)
+            .env("XDG_STATE_HOME", folder.join("state").join(&key)));
+        reference
+    };
+    run(skep(folder).args(["sign", "--key", "a.key", "layout"]));
+    let good = publish(&site.host, "acme.keys", "a", 1, &[]);
+    let forged = publish(&strangers.host, "forged.keys", "b", 3, &["--sequence", "99"]);
+    run(skep(folder).args(["bundle", &forged, "-o", "forged.skep"]));
+    let text = wait::output(skep(folder).args(["unbundle", "forged.skep", "--to", &site.host]));
+    let text = String::from_utf8(text.stderr).unwrap();
+    assert!(text.contains("the keys of acme stay"), "{text}");
+    assert!(text.contains("the channel 'stable' of acme/exec stays"), "{text}");
+    let (package, stable) = (good.trim_end_matches(":1.0.0"), good.replace(":1.0.0", "@stable"));
+    let shown = run(skep(folder).args(["channel", "show", &stable, "--key", "a.pub"]));
+    assert!(shown.contains("sequence 1"), "{shown}");
+    run(skep(folder).args(["key", "rotate", "acme.keys", "--to", "a.pub", "--key", "a.key"]));
+    run(skep(folder).args(["key", "rotate", "acme.keys", "--key", "a.key", "--push", package]));
+}

@@ -4,6 +4,7 @@
 //! document leads back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use crate::key::{KeyId, PublicKey};
 use crate::policy::Rule;
@@ -20,7 +21,8 @@ pub struct Followed {
     pub refused: Option<RotationError>,
 }
 
-/// Follows a publisher from the keys of a rule: first by the bundles that were kept of earlier times, then by those that came.
+/// Follows a publisher from the keys of a rule: first by the bundles that were kept of earlier times, then by those that came. A key
+/// of the rule whose time is over led on while it counted, and leads nowhere now.
 ///
 /// # Errors
 /// What was kept holds no more, since one of its keys was revoked: then nobody knows whose keys count.
@@ -30,10 +32,12 @@ pub fn reach(
     kept: &[Vec<u8>],
     came: &[Vec<u8>],
     revoked: &BTreeSet<KeyId>,
+    now: SystemTime,
 ) -> Result<Followed, RotationError> {
     let before = stands_at(publisher, rule, kept, revoked);
     let before = before.map(|keys| onward(keys, kept, revoked)).transpose()?;
-    let from = before.clone().or_else(|| stands_at(publisher, rule, came, revoked));
+    let silent: BTreeSet<KeyId> = revoked.union(&rule.ended(now)).copied().collect();
+    let from = before.clone().or_else(|| stands_at(publisher, rule, came, &silent));
     let Some(from) = from else { return Ok(Followed { keys: None, keep: None, refused: None }) };
     let is_new = |keys: &Keys| before.as_ref().is_none_or(|before| before.version < keys.version);
     let fits = |keys: Keys| match (keys.keys.len(), rule.threshold()) {
@@ -43,7 +47,7 @@ pub fn reach(
         }
         _ => Ok(keys),
     };
-    match onward(from.clone(), came, revoked).and_then(fits) {
+    match onward(from.clone(), came, &silent).and_then(fits) {
         Ok(keys) if is_new(&keys) => {
             let least = before.map_or(from.version, |before| before.version + 1);
             let newer = by_version(publisher, came).into_iter();
@@ -136,7 +140,8 @@ mod tests {
 
         fn reach(&self, kept: &[Vec<u8>], came: &[Vec<u8>]) -> Followed {
             let policy = self.policy("");
-            reach("acme", &policy.rules()[0], kept, came, policy.revoked_keys()).unwrap()
+            let (rule, now) = (&policy.rules()[0], SystemTime::now());
+            reach("acme", rule, kept, came, policy.revoked_keys(), now).unwrap()
         }
 
         fn is_at(&self, followed: &Followed, version: u64, key: usize) -> bool {
@@ -187,8 +192,32 @@ mod tests {
         let world = World::new();
         let kept = [world.version(1, 0, &[0]), world.version(2, 1, &[0, 1])].concat();
         let policy = world.policy(&format!("[revoked]\nkeys = [\"{}\"]\n", world.public(1).id()));
-        let error = reach("acme", &policy.rules()[0], &kept, &[], policy.revoked_keys());
+        let (rule, now) = (&policy.rules()[0], SystemTime::now());
+        let error = reach("acme", rule, &kept, &[], policy.revoked_keys(), now);
         assert_eq!(error.unwrap_err().code(), "rotation.threshold");
+    }
+
+    #[test]
+    fn a_key_whose_time_is_over_names_no_other() {
+        let world = World::new();
+        let spki = world.public(0).spki_base64();
+        let rule = format!(
+            "[[rule]]\npackages = [\"acme/*\"]\nfollow = true\nkeys = [{{spki = \"{spki}\", not_after = 2027-01-01T00:00:00Z}}]\n"
+        );
+        let policy = Policy::parse(&rule).unwrap();
+        let rule = &policy.rules()[0];
+        let end = rule.keys()[0].not_after.unwrap();
+        let chain = [world.version(1, 0, &[0]), world.version(2, 1, &[0, 1])].concat();
+        let at = |kept: &[Vec<u8>], came: &[Vec<u8>], now| {
+            reach("acme", rule, kept, came, policy.revoked_keys(), now).unwrap()
+        };
+        let later = end + std::time::Duration::from_secs(1);
+        assert_eq!(at(&[], &chain, later).keys, None);
+        assert!(world.is_at(&at(&[], &chain, end), 2, 1));
+        // What was followed in time stays; a publisher of whom version 1 was kept has come too late.
+        assert!(world.is_at(&at(&chain, &chain, later), 2, 1));
+        let late = at(&chain[..1], &chain, later);
+        assert!(world.is_at(&late, 1, 0) && late.refused.is_some());
     }
 
     #[test]

@@ -258,6 +258,13 @@ impl Rule {
         &self.keys
     }
 
+    /// Those of its keys whose time is over.
+    #[must_use]
+    pub fn ended(&self, now: SystemTime) -> BTreeSet<KeyId> {
+        let over = |key: &&TrustedKey| key.not_after.is_some_and(|end| now > end);
+        self.keys.iter().filter(over).map(|key| key.key.id()).collect()
+    }
+
     /// Whether it follows its publisher's keys by itself.
     #[must_use]
     pub const fn follows(&self) -> bool {

@@ -13,7 +13,7 @@ use skep_oci::{Store, regular};
 use skep_spec::dependency::Root;
 use skep_spec::{Arch, Digest};
 
-use crate::carried;
+use crate::carried::{self, Carried};
 use crate::config::Config;
 use crate::error::{Context as _, Error, Result, failed};
 use crate::fetch::{Whole, unpacked, whole};
@@ -24,6 +24,7 @@ use crate::output::{Output, bytes};
 use crate::passing::{Passing, reading};
 use crate::place::{self, Place};
 use crate::progress::shown;
+use crate::rules;
 use crate::subject::manifest_of;
 
 /// Put packages into one file, for machines without a network: with signatures and all else that refers to them
@@ -189,6 +190,7 @@ impl Unbundle {
         place::is_registry(to)?; // before the file is read
         let Whole { store, .. } = &unpacked(&self.file)?;
         let packages = store.packages().map_err(failed)?;
+        let policy = rules::of_machine(config)?;
         let transport = Transport { plain_http: self.plain_http };
         let mut answer = Answer { to: to.to_owned(), ..Answer::default() };
         for (name, digest) in &packages {
@@ -203,7 +205,9 @@ impl Unbundle {
                     error.hint(format!("{done} of {all} packages are there; the same command goes on with the others"))
                 }
             })?;
-            answer.carried.extend(carried::push(store, &registry, &reference)?);
+            let Carried { put, left } = carried::push(store, &registry, &reference, &policy)?;
+            answer.carried.extend(put);
+            left.iter().for_each(|what| output.note(what));
             answer.blobs += pushed.blobs;
             answer.bytes += pushed.bytes;
             answer.packages.push(Listed { package: reference.to_string(), digest: *digest });

@@ -116,7 +116,8 @@ impl Release {
     /// The channel that is moved.
     fn channel(&self, prepared: &Prepared) -> Option<Channel> {
         let version = prepared.reference.version.as_ref();
-        let is_usual = !self.older && version.is_some_and(|version| !version.is_prerelease());
+        let is_newest = !self.older && !prepared.is_older;
+        let is_usual = is_newest && version.is_some_and(|version| !version.is_prerelease());
         let usual = (is_usual && !self.no_channel).then(Channel::stable);
         self.channel.clone().or(usual)
     }

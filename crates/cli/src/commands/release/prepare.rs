@@ -35,12 +35,20 @@ pub struct Prepared {
     pub packed: Packed,
     /// The layout that holds it.
     pub store: Store,
+    /// Whether the registry has a higher one that is no pre-release.
+    pub is_older: bool,
     /// What the key has said about it, by predicate type.
     pub said: BTreeSet<String>,
     /// The same of what the registry has; none where it has not this version.
     there: Option<BTreeSet<String>>,
     /// What was done.
     steps: Vec<Step>,
+}
+
+/// How a version stands to those that a registry has.
+struct Standing {
+    is_there: bool,
+    is_older: bool,
 }
 
 impl Release {
@@ -56,7 +64,7 @@ impl Release {
         let registry = place::registry(&reference, self.transport, config)?.without_mirrors();
         let mut steps = Vec::new();
         let mut done = |step, what| steps.push(Step::new(step, State::Done, what));
-        let is_there = self.version(&registry, &reference, &mut done)?;
+        let Standing { is_there, is_older } = self.version(&registry, &reference, &mut done)?;
         self.has_heading(&project, &mut done)?;
         let packed = self.packed(&project, output, config, &mut done)?;
         let layout = project.out.join("package");
@@ -73,7 +81,8 @@ impl Release {
             false => None,
         };
         all.extend(there.iter().flatten().cloned());
-        Ok(Prepared { reference, registry, project, packed, store, said: all, there, steps })
+        let said = all;
+        Ok(Prepared { reference, registry, project, packed, store, is_older, said, there, steps })
     }
 
     fn reference(&self, project: &Project, config: &Config) -> Result<PackageRef> {
@@ -92,13 +101,20 @@ impl Release {
         registry: &Registry,
         reference: &PackageRef,
         done: &mut impl FnMut(&'static str, String),
-    ) -> Result<bool> {
-        let Some(version) = &reference.version else { return Ok(false) };
+    ) -> Result<Standing> {
+        let Some(version) = &reference.version else {
+            return Ok(Standing { is_there: false, is_older: false });
+        };
         let versions = versions(registry, reference)?;
+        let is_older =
+            versions.iter().any(|other| !other.is_prerelease() && version.is_lower(other));
         if versions.contains(version) {
-            done("version", format!("{version}, which is there already"));
-            return Ok(true);
+            let lower =
+                if is_older { ", below a newer one: it moves no channel by itself" } else { "" };
+            done("version", format!("{version}, which is there already{lower}"));
+            return Ok(Standing { is_there: true, is_older });
         }
+        let new = Standing { is_there: false, is_older };
         match versions.first() {
             Some(newest) if !self.older && !newest.is_lower(version) => Err(Error::new(
                 Kind::Failed,
@@ -112,11 +128,11 @@ impl Release {
             )),
             Some(newest) => {
                 done("version", format!("{version}; the newest there is {newest}"));
-                Ok(false)
+                Ok(new)
             }
             None => {
                 done("version", format!("{version}, the first"));
-                Ok(false)
+                Ok(new)
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
@@ -112,7 +113,9 @@ impl Rotate {
             let publisher = followed.publisher.clone();
             let trusted =
                 Keys { publisher, version: from, threshold: rule.threshold(), keys, expires: None };
-            let new = rotation::follow(trusted, &documents, policy.revoked_keys());
+            let ended = rule.ended(SystemTime::now());
+            let silent = policy.revoked_keys().union(&ended).copied().collect();
+            let new = rotation::follow(trusted, &documents, &silent);
             let new = new.map_err(|error| {
                 let patterns: Vec<_> = rule.patterns().iter().map(|p| p.as_str()).collect();
                 let what = format!("the keys of the rule for {} stay", patterns.join(", "));
