@@ -211,11 +211,12 @@ fn ref_name(name: &PackageName, version: &Version) -> String {
     format!("{name}:{}", version.tag())
 }
 
-/// What [`ref_name`] wrote.
+/// What [`ref_name`] wrote. Other tools write a registry before it; nobody has signed that, so it chooses no rule.
 fn listed_as(ref_name: &str) -> Option<PackageRef> {
     let (name, tag) = ref_name.rsplit_once(':')?;
     let mut reference: PackageRef = name.parse().ok()?;
     reference.version = Some(Version::from_tag(tag).ok()?);
+    (reference.registry, reference.path) = (None, String::new());
     Some(reference)
 }
 
@@ -251,6 +252,8 @@ mod tests {
         let packages = store.packages().unwrap();
         let names: Vec<String> = packages.iter().map(|(name, _)| name.to_string()).collect();
         assert_eq!(names, ["acme/exec:1.0.0", "acme/exec:1.1.0+b.1"]);
+        let elsewhere = listed_as("hub.example.com:5000/x/acme/exec:1.0.0").unwrap();
+        assert_eq!(elsewhere.to_string(), "acme/exec:1.0.0");
         assert_eq!(store.find(&"acme/exec:1.0.0".parse().unwrap()).unwrap(), Some(new));
         assert_eq!(store.find(&"acme/exec:1.1.0+b.1".parse().unwrap()).unwrap(), Some(plus));
         assert_eq!(store.find(&"acme/exec:2.0.0".parse().unwrap()).unwrap(), None);
