@@ -49,19 +49,6 @@ const BY_SECTION: [&str; 10] = [
     "iter",
 ];
 
-/// Those of them that a manifest may attach elsewhere.
-const ANY_PLACE: [&str; 9] = [
-    "kprobe.multi",
-    "kretprobe.multi",
-    "kprobe.session",
-    "uprobe.multi",
-    "uretprobe.multi",
-    "uprobe.session",
-    "fmod_ret",
-    "fsession",
-    "lsm",
-];
-
 /// Kinds that need a place behind a slash to attach to.
 const NEED_PLACE: [&str; 7] =
     ["tp", "tracepoint", "raw_tp", "raw_tracepoint", "tp_btf", "fentry", "fexit"];
@@ -235,7 +222,11 @@ fn takes(program: &ProgramFacts, target: &Target) -> bool {
 /// front of a slash.
 fn is_retargeted(own: &str, target: &str) -> bool {
     let (own, target) = (own.split_once('/'), target.split_once('/'));
-    let known = |kind: &str| ANY_PLACE.contains(&kind.strip_suffix(".s").unwrap_or(kind));
+    // An iterator's place is what it iterates over, which is in its program.
+    let known = |kind: &str| {
+        let kind = kind.strip_suffix(".s").unwrap_or(kind);
+        kind != "iter" && BY_SECTION.contains(&kind)
+    };
     own.zip(target)
         .is_some_and(|((own, _), (kind, place))| own == kind && known(kind) && !place.is_empty())
 }

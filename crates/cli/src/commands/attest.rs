@@ -8,11 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skep_kit::attest::{AttestError, Origin};
 use skep_oci::registry::Part;
-use skep_oci::{Store, durable, regular};
-use skep_spec::oci::{Index, MAX_DOCUMENT};
-use skep_spec::{Digest, Manifest, PackageRef, media};
+use skep_oci::{durable, regular};
+use skep_spec::{Digest, Manifest, media};
 use skep_trust::attestation::{Report, SIGNATURES};
-use skep_trust::{KeyId, Verified, admit, bundle};
+use skep_trust::{KeyId, bundle};
 
 use super::build::in_folder;
 use crate::channel;
@@ -24,6 +23,7 @@ use crate::named;
 use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::place::Place;
+use crate::subject::manifest_of;
 use crate::target::{Held, Target};
 
 /// Sign what a package is made of and how it was built: an SBOM (CycloneDX) and provenance (SLSA), beside its signatures
@@ -171,24 +171,13 @@ fn written(file: &Path, bundles: &[Vec<u8>]) -> Result<()> {
 fn manifest(target: &Target, options: &PlaceOptions, config: &Config) -> Result<Manifest> {
     let Target { reference, digest, held, .. } = target;
     match held {
-        Held::Layout(store) => of_store(store, *digest, reference),
+        Held::Layout(store) => manifest_of(store, *digest, reference),
         Held::Registry(..) => {
             let place = Place::Registry(reference.at(*digest));
             let fetched = fetch(place, options, Part::Whole, config, |_, _, _| Ok(()))?;
-            of_store(&fetched.store, *digest, reference)
+            manifest_of(&fetched.store, *digest, reference)
         }
     }
-}
-
-fn of_store(store: &Store, digest: Digest, reference: &PackageRef) -> Result<Manifest> {
-    let index = store.require(&digest, MAX_DOCUMENT as u64).map_err(failed)?;
-    let index = Index::parse(&index).map_err(failed)?;
-    let there = index.manifests.iter().filter(|entry| store.has(&entry.digest));
-    let arch = there.filter_map(|entry| entry.platform.as_ref()?.arch()).next();
-    let arch =
-        arch.ok_or_else(|| Error::new(Kind::Failed, format!("{reference} has nothing for Linux")))?;
-    let package = admit(Verified::unsigned(digest), store, arch, reference).map_err(failed)?;
-    Ok(package.into_inner().manifest)
 }
 
 /// A compatibility report of what a file says of kernels.
