@@ -12,6 +12,7 @@ mod http;
 mod journal;
 mod names;
 mod objects;
+mod peers;
 pub mod seeds;
 mod trust;
 
@@ -24,12 +25,13 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 22] = [
     Target { name: "object", run: objects::object },
     Target { name: "btf", run: objects::btf },
     Target { name: "btf_ext", run: objects::btf_ext },
     Target { name: "code", run: objects::code },
     Target { name: "event", run: objects::event },
+    Target { name: "condition", run: objects::condition },
     Target { name: "names", run: names::names },
     Target { name: "params", run: names::params },
     Target { name: "source", run: documents::source },
@@ -45,6 +47,7 @@ pub const TARGETS: [Target; 20] = [
     Target { name: "hub_document", run: http::hub_document },
     Target { name: "hub_route", run: http::hub_route },
     Target { name: "challenge", run: http::challenge },
+    Target { name: "peer", run: peers::peer },
 ];
 
 /// Runs a target; the names are those of [`TARGETS`].

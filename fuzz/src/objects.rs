@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use skep_object::btf::Btf;
 use skep_object::btf_ext::BtfExt;
 use skep_object::difference::Difference;
-use skep_object::event::{Decoder, event_type};
+
+use skep_object::event::{Decoder, Filter, event_type};
 use skep_object::{Facts, TypeId, carve, disasm, gpl, layout, permissions};
 use skep_spec::manifest::{Field, Permissions};
 
@@ -74,24 +75,42 @@ pub(crate) fn code(data: &[u8]) {
 
 /// A record: a byte chooses its type, one the format of its fields, the rest is the record.
 pub(crate) fn event(data: &[u8]) {
-    static TYPES: LazyLock<Option<Facts>> = LazyLock::new(|| {
-        Facts::parse(include_bytes!("../../spec/vectors/files/objects/types.o")).ok()
-    });
-    let (Some(facts), [ty, format, record @ ..]) = (TYPES.as_ref(), data) else { return };
-    let Some(btf) = &facts.btf else { return };
-    let ids: Vec<TypeId> =
-        btf.types().map(|(id, _)| id).filter(|id| btf.size_of(*id).is_some()).collect();
-    let Some(ty) = ids.get(usize::from(*ty) % ids.len().max(1)) else { return };
-    let Ok(plain) = Decoder::new(btf, *ty, &BTreeMap::new()) else { return };
+    let [ty, format, record @ ..] = data else { return };
+    let Some((btf, ty, plain)) = typed(*ty) else { return };
     shown(&plain, record);
     let format = FORMATS[usize::from(*format) % FORMATS.len()];
     for column in plain.columns() {
         let field = Field { format: Some(format.to_owned()), ..Field::default() };
-        if let Ok(decoder) = Decoder::new(btf, *ty, &BTreeMap::from([(column.name.clone(), field)]))
+        if let Ok(decoder) = Decoder::new(btf, ty, &BTreeMap::from([(column.name.clone(), field)]))
         {
             shown(&decoder, record);
         }
     }
+}
+
+/// A condition on records, the first byte chooses their type.
+pub(crate) fn condition(data: &[u8]) {
+    let Some((ty, text)) = data.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let (Ok(filter), Some((_, _, decoder))) = (Filter::parse(text), typed(*ty)) else { return };
+    let Ok(bound) = filter.bind(&decoder) else { return };
+    for record in [&[0xa5; 96][..], &[0xff; 40], &[0; 200], &[]] {
+        let negated = Filter::parse(&format!("!({text})")).ok();
+        let negated = negated.and_then(|filter| filter.bind(&decoder).ok());
+        assert!(negated.is_none_or(|not| not.takes(record) != bound.takes(record)), "{text}");
+    }
+}
+
+/// A type of ours, and what reads its records.
+fn typed(number: u8) -> Option<(&'static Btf, TypeId, Decoder)> {
+    static TYPES: LazyLock<Option<Facts>> = LazyLock::new(|| {
+        Facts::parse(include_bytes!("../../spec/vectors/files/objects/types.o")).ok()
+    });
+    let btf = TYPES.as_ref()?.btf.as_ref()?;
+    let ids: Vec<TypeId> =
+        btf.types().map(|(id, _)| id).filter(|id| btf.size_of(*id).is_some()).collect();
+    let ty = *ids.get(usize::from(number) % ids.len().max(1))?;
+    Some((btf, ty, Decoder::new(btf, ty, &BTreeMap::new()).ok()?))
 }
 
 const FORMATS: [&str; 11] =

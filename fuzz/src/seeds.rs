@@ -12,6 +12,7 @@ use skep_conformance::vectors::{Data, load};
 use skep_trust::bundle::Bundle;
 
 use crate::http::SEEDS;
+use crate::peers;
 use crate::trust::PREDICATES;
 
 /// Larger objects are held by the vectors; a fuzzer gets nowhere with them.
@@ -38,6 +39,7 @@ pub fn of_vectors() -> Result<Vec<Seed>> {
         .flat_map(|part| &part.cases)
         .flat_map(|case| of_case(&case.op, &case.input))
         .collect();
+    seeds.extend(peers::SEEDS.map(|(whose, words)| behind("peer", &[whose], words.as_bytes())));
     seeds.extend(SEEDS.map(|(target, text)| seed(target, text.as_bytes())));
     let objects = folder.join("files/objects");
     for entry in std::fs::read_dir(&objects).with_context(|| objects.display().to_string())? {
@@ -97,7 +99,10 @@ fn of_case(op: &str, input: &Value) -> Vec<Seed> {
             let record = text("hex").chunks(2).filter_map(|two| {
                 std::str::from_utf8(two).ok().and_then(|two| u8::from_str_radix(two, 16).ok())
             });
-            vec![behind("event", &[9, 3], &record.collect::<Vec<u8>>())]
+            vec![
+                behind("event", &[9, 3], &record.collect::<Vec<u8>>()),
+                behind("condition", &[9], text("where")),
+            ]
         }
         "key.read" => {
             vec![seed("key", text("spki")), seed("key", &bytes("spki"))]

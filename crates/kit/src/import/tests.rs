@@ -1,5 +1,9 @@
 use std::fs;
 
+use skep_oci::image::{Image, ImagePlatform};
+use skep_spec::oci::{Descriptor, ImageManifest};
+
+use super::peer::Format;
 use super::*;
 
 /// An object with all that has a place in a manifest, and much that has none.
@@ -132,4 +136,28 @@ fn names_become_those_of_tables() {
     let taken = ["a", "a_2"].map(str::to_owned).into();
     assert_eq!(unique("a", &taken), "a_3");
     assert_eq!(unique("", &taken), "unnamed");
+}
+
+#[test]
+fn of_two_gadget_yamls_that_of_the_first_platform_is_read() {
+    let object = include_bytes!("../../../../spec/vectors/files/objects/touch.o");
+    let platform = |arch, yaml: &str| {
+        let layer = Descriptor::of("application/vnd.gadget.ebpf.program.v1+binary", object);
+        let config = Descriptor::of("application/vnd.gadget.config.v1+yaml", yaml.as_bytes());
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#,
+            serde_json::to_string(&config).unwrap(),
+            serde_json::to_string(&layer).unwrap()
+        );
+        let manifest = ImageManifest::parse(manifest.as_bytes()).unwrap();
+        ImagePlatform::new(Some(arch), manifest, yaml.into(), [object.to_vec()])
+    };
+    let platforms = vec![
+        platform(Arch::X86_64, "name: x\ndescription: of the first\n"),
+        platform(Arch::Aarch64, "name: x\ndescription: another\n"),
+    ];
+    let image = Image { platforms, ..Image::default() };
+    let peer = Format::of(&image).unwrap().read(&image, "x").unwrap();
+    assert_eq!(peer.said.summary.as_deref(), Some("of the first"));
+    assert!(peer.unmapped.iter().any(|what| what.contains("differs by architecture")));
 }

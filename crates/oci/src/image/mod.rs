@@ -57,6 +57,18 @@ pub struct ImagePlatform {
 }
 
 impl ImagePlatform {
+    /// An image whose bytes are at hand: its config, and each layer that is one of its manifest's.
+    #[must_use]
+    pub fn new(
+        arch: Option<Arch>,
+        manifest: ImageManifest,
+        config: Vec<u8>,
+        layers: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Self {
+        let layers = layers.into_iter().map(|bytes| (Digest::of(&bytes), bytes)).collect();
+        Self { arch, manifest, config, layers }
+    }
+
     /// The bytes of a layer, as they are stored, once it was brought.
     #[must_use]
     pub fn layer(&self, entry: &Descriptor) -> Option<&[u8]> {
@@ -127,7 +139,7 @@ async fn platform(
     manifest: ImageManifest,
 ) -> Result<ImagePlatform, ImageError> {
     let config = place.blob("the config", &manifest.config, CONFIG_MAX).await?;
-    Ok(ImagePlatform { arch, manifest, config, layers: BTreeMap::new() })
+    Ok(ImagePlatform::new(arch, manifest, config, []))
 }
 
 /// The manifests of an index that are for our architectures, the first of each. Others lie beside them: attestations, and

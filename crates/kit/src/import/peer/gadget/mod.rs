@@ -34,7 +34,7 @@ const LEFT: [(&str, &str); 2] = [
 ];
 
 pub(super) fn read(image: &Image, name: &str) -> Result<Peer, PeerError> {
-    let (mut peer, mut left, mut configs) = (Peer::default(), BTreeSet::new(), BTreeSet::new());
+    let (mut peer, mut left, mut configs) = (Peer::default(), BTreeSet::new(), Vec::new());
     for platform in &image.platforms {
         let found: Vec<_> = of_type(platform, OBJECT).collect();
         let [entry] = *found else { return Err(PeerError::Objects { found: found.len() }) };
@@ -42,8 +42,9 @@ pub(super) fn read(image: &Image, name: &str) -> Result<Peer, PeerError> {
         add(&mut peer.objects, name, platform.arch, bytes.to_vec());
         let layers = platform.manifest.layers.iter().map(|layer| &*layer.media_type);
         left.extend(layers.filter_map(|kind| LEFT.iter().find(|(left, _)| *left == kind)));
-        if platform.manifest.config.media_type == CONFIG {
-            configs.insert(platform.config.as_slice());
+        let config = platform.config.as_slice();
+        if platform.manifest.config.media_type == CONFIG && !configs.contains(&config) {
+            configs.push(config);
         }
     }
     peer.unmapped.extend(left.iter().map(|(_, what)| format!("{what}: left out")));
