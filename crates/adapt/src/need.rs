@@ -149,6 +149,7 @@ fn of_target(target: &Target) -> Vec<Vec<Feature>> {
             features.push(vec![Feature::Function(function.clone())]);
         }
         Target::Uprobe { .. }
+        | Target::Usdt { .. }
         | Target::Xdp { .. }
         | Target::Tc { .. }
         | Target::CgroupSkb { .. } => {}

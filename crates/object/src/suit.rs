@@ -69,13 +69,13 @@ pub fn attachable(program: &ProgramFacts, target: &Target) -> Result<(), Unattac
     let (kind, place) = text.split_once('/').unwrap_or((text, ""));
     let kind = kind.strip_suffix(".s").unwrap_or(kind);
     let why = match kind {
-        "usdt" => "what holds probes of its kind cannot be pinned; skep run can run it",
         "kprobe" | "kretprobe" | "ksyscall" | "kretsyscall" => {
             "its section names no function, and it has no target"
         }
         "uprobe" | "uretprobe" if !place.is_empty() => {
             "its section is not /path/of/binary:function[+offset], and it has no target"
         }
+        "usdt" => "its section is not /path/of/binary:provider:name, and it has no target",
         _ if place.is_empty() && NEED_PLACE.contains(&kind) => {
             "its section names no place, and it has no target"
         }
@@ -141,6 +141,7 @@ pub fn plain(target: Target, arch: Arch) -> Target {
     let plain = match kind {
         "uprobe.s" => format!("uprobe/{place}"),
         "uretprobe.s" => format!("uretprobe/{place}"),
+        "usdt.s" => format!("usdt/{place}"),
         "fentry.s" => format!("fentry/{place}"),
         "fexit.s" => format!("fexit/{place}"),
         "raw_tp.w" | "raw_tracepoint.w" => format!("raw_tp/{place}"),
@@ -199,8 +200,10 @@ fn takes(program: &ProgramFacts, target: &Target) -> bool {
         Target::TpBtf(_) => way == Some("trace_raw_tp"),
         Target::Fentry(_) => way == Some("trace_fentry"),
         Target::Fexit(_) => way == Some("trace_fexit"),
+        // libbpf loads programs for USDT so that one link takes them to several places, where the kernel can.
+        Target::Usdt { .. } => is_usdt(own),
         Target::Kprobe { .. } | Target::Uprobe { .. } => {
-            kind == ProgramKind::Kprobe && way.is_none()
+            kind == ProgramKind::Kprobe && way.is_none() && !is_usdt(own)
         }
         Target::Xdp { .. } => way == Some("xdp"),
         Target::Tc { .. } => kind == ProgramKind::SchedCls && !is_netkit(way),
@@ -231,6 +234,10 @@ fn is_retargeted(own: &str, target: &str) -> bool {
         .is_some_and(|((own, _), (kind, place))| own == kind && known(kind) && !place.is_empty())
 }
 
+fn is_usdt(section: &str) -> bool {
+    section.split(['/', '.']).next() == Some("usdt")
+}
+
 fn is_netkit(way: Option<&str>) -> bool {
     way.is_some_and(|way| way.starts_with("netkit"))
 }
@@ -242,6 +249,9 @@ fn forms(program: &ProgramFacts) -> Option<&'static str> {
         (_, Some("trace_raw_tp")) => "tp_btf/NAME",
         (_, Some("trace_fentry")) => "fentry/FUNCTION",
         (_, Some("trace_fexit")) => "fexit/FUNCTION",
+        (ProgramKind::Kprobe, None) if is_usdt(program.section.trim_start_matches('?')) => {
+            "usdt/BINARY:PROVIDER:NAME"
+        }
         (ProgramKind::Kprobe, None) => {
             "kprobe/FUNCTION, kretprobe/FUNCTION, uprobe/BINARY:FUNCTION or uretprobe/BINARY:FUNCTION"
         }
@@ -299,6 +309,10 @@ mod tests {
             ("fentry.s/vfs_read", "fentry/vfs_write", true),
             ("fentry/vfs_read", "fexit/vfs_read", false),
             ("?kprobe/vfs_read", "kretprobe/vfs_write", true),
+            ("usdt//bin/true:a:b", "usdt//bin/sh:a:c", true),
+            ("usdt.s", "usdt//bin/sh:a:c", true),
+            ("usdt", "uprobe//bin/true:main", false),
+            ("uprobe", "usdt//bin/sh:a:c", false),
             ("uprobe", "uprobe//bin/true:main", true),
             ("uprobe.s", "uprobe//bin/true:main", true),
             ("kprobe.multi/vfs_*", "kprobe/vfs_read", false),
@@ -349,7 +363,10 @@ mod tests {
             ("ksyscall", "ksyscall", false),
             ("kprobe", "kprobe", false),
             ("tp", "tracepoint", false),
-            ("usdt//bin/true:a:b", "usdt//bin/true:a:b", false),
+            ("usdt//bin/true:a:b", "usdt//bin/true:a:b", true),
+            ("usdt.s//bin/true:a:b", "usdt//bin/true:a:b", true),
+            ("usdt", "usdt", true), // what it lacks is said elsewhere
+            ("usdt//bin/true:a", "usdt//bin/true:a", false),
             ("cgroup/connect4", "cgroup/connect4", true), // what it lacks is said elsewhere
             ("sockops", "sockops", true),
             ("sockops:/x", "sockops:/x", false),

@@ -60,12 +60,12 @@ pub(crate) fn is_cut_off(link: &Link, hook: &Hook) -> bool {
     link.is_cut_off(&hook.target).unwrap_or(false) || is_replaced(hook)
 }
 
-/// Whether the binary of a uprobe is another file than that which it was attached to: no process that starts from now on is seen.
+/// Whether the binary of a hook is another file than that which it was attached to: no process that starts from now on is seen.
 fn is_replaced(hook: &Hook) -> bool {
-    match (&hook.target, hook.file) {
+    match (hook.target.binary(), hook.file) {
         // A process that went takes its view of files along, and others may share it.
-        (Target::Uprobe { binary, .. }, _) if binary.starts_with("/proc/") => false,
-        (target, Some(file)) => file_of(target) != Some(file),
+        (Some(binary), _) if binary.starts_with("/proc/") => false,
+        (_, Some(file)) => file_of(&hook.target) != Some(file),
         (_, None) => false,
     }
 }
@@ -79,12 +79,12 @@ pub(crate) fn not_attached(hook_name: &str, hook: &Hook, why: &str) -> String {
 fn its(hook: &Hook) -> &'static str {
     match hook.target {
         Target::CgroupSkb { .. } => "its cgroup",
-        Target::Uprobe { .. } => "its binary",
         Target::At { .. } => match hook.target.site() {
             Some(Site::Cgroup) => "its cgroup",
             Some(Site::Netns) => "its network namespace",
             _ => "its interface",
         },
+        _ if hook.target.binary().is_some() => "its binary",
         _ => "its interface",
     }
 }

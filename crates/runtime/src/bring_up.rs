@@ -102,6 +102,7 @@ impl Runtime {
         let slot = slot_of(word + 1);
         let loaded = kernel.incarnation(placed, report.clone());
         self.record(Record::Loaded { incarnation: loaded.clone() })?;
+        self.carry_probes(&up.service, up.from.as_ref(), &loaded)?;
         for one in placed.iter_mut().filter(|p| !p.there) {
             let payload = kernel.payload(one)?;
             self.attach_hook(&up.service, one, &payload, (&switch, slot), &mut report)?;

@@ -345,6 +345,9 @@ pub(crate) fn lacks(target: &Target) -> Option<(&'static str, String)> {
         Target::Uprobe { binary, .. } if binary.is_empty() => {
             ("binary", "uretprobe//usr/bin/bash:readline")
         }
+        Target::Usdt { binary, .. } if binary.is_empty() => {
+            ("binary", "usdt//usr/bin/python3:python:function__entry")
+        }
         Target::Xdp { interface, .. } if interface.is_empty() => ("interface", "xdp/eth0"),
         Target::Tc { interface, egress } if interface.is_empty() => {
             ("interface", if *egress { "tcx/egress/eth0" } else { "tcx/ingress/eth0" })

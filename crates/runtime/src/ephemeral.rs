@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use skep_kernel::attach::usdt;
 use skep_kernel::ring::{self, Waker};
 use skep_kernel::{AttachPlan, KernelError, Link, Loaded, MapHandle, attach, perf};
 use skep_object::event::Decoder;
@@ -247,6 +248,18 @@ impl Attempt<'_> {
     }
 }
 
+fn attach_one(
+    program: &skep_kernel::Program,
+    target: &Target,
+    loaded: &Loaded,
+    pid: Option<u32>,
+) -> Result<Link, KernelError> {
+    let maps = loaded.map(usdt::SPECS).map(MapHandle::try_clone).transpose()?;
+    let probe = usdt::Probe::find(target)?;
+    let usdt = probe.map(|probe| probe.describe(maps.as_slice())).transpose()?;
+    attach::attach(program, &AttachPlan { pid, usdt, ..AttachPlan::new(target.clone()) })
+}
+
 impl Session {
     fn read_buffers(
         &mut self,
@@ -293,10 +306,11 @@ impl Session {
             let Some(program) = loaded.program(&one.function) else { continue };
             let link = match &one.target {
                 target if !attach::is_known(target) => loaded.attach_by_section(&one.function),
-                target => {
-                    let plan = AttachPlan { pid, ..AttachPlan::new(target.clone()) };
-                    attach::attach(program, &plan)
+                // Where a program must know probes by their addresses, libbpf says it those.
+                Target::Usdt { .. } if !usdt::has_cookies() => {
+                    loaded.attach_by_section(&one.function)
                 }
+                target => attach_one(program, target, loaded, pid),
             };
             match link {
                 Ok(link) => {

@@ -178,12 +178,15 @@ impl Runtime {
         program: &Program,
         target: &Target,
     ) -> Result<Link, RuntimeError> {
-        let plan = AttachPlan::new(target.clone());
-        let link = self.call("attach", || match self.op {
-            Op::Activate | Op::Recover => attach::attach_when_free(program, &plan),
-            _ => attach::attach(program, &plan),
-        });
-        link.map_err(|source| RuntimeError::Attach {
+        let attach = || {
+            let usdt = self.describe(service, target)?;
+            let plan = AttachPlan { usdt, ..AttachPlan::new(target.clone()) };
+            self.call("attach", || match self.op {
+                Op::Activate | Op::Recover => attach::attach_when_free(program, &plan),
+                _ => attach::attach(program, &plan),
+            })
+        };
+        attach().map_err(|source| RuntimeError::Attach {
             service: service.clone(),
             program: name.to_owned(),
             source: Box::new(source),
@@ -400,6 +403,6 @@ mod tests {
         assert_eq!(at("cgroup/connect4:/x"), Mechanism::Update);
         assert_eq!(at("flow_dissector"), Mechanism::Update);
         assert_eq!(at("netfilter:ipv4/input"), Mechanism::Stub);
-        assert_eq!(at("usdt//bin/a:b:c"), Mechanism::Fixed);
+        assert_eq!(at("usdt//bin/a:b:c"), Mechanism::Stub);
     }
 }

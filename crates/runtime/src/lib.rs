@@ -45,6 +45,7 @@ pub mod status;
 mod switch;
 mod together;
 mod upgrade;
+mod usdt;
 
 pub use choose::ChooseError;
 pub use contents::Contents;

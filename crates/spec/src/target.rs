@@ -46,6 +46,15 @@ pub enum Target {
         /// At return instead of entry.
         ret: bool,
     },
+    /// `usdt[/BINARY:PROVIDER:NAME]`. A bare `usdt` waits for its manifest.
+    Usdt {
+        /// Absolute path of the binary or library; empty until a manifest names it.
+        binary: String,
+        /// Whose probe it is.
+        provider: String,
+        /// The probe, at as many places as the binary has it.
+        name: String,
+    },
     /// `xdp[.frags][/INTERFACE]`.
     Xdp {
         /// Interface; empty until a manifest or the command line names it.
@@ -100,6 +109,22 @@ impl Target {
         }
     }
 
+    /// The binary that it names: of uprobes, of those at all functions that a pattern fits, of USDT.
+    #[must_use]
+    pub fn binary(&self) -> Option<&str> {
+        let binary = match self {
+            Self::Uprobe { binary, .. } | Self::Usdt { binary, .. } => binary,
+            Self::Other(text) => {
+                let (word, place) = text.split_once('/')?;
+                let word = word.strip_suffix(".s").unwrap_or(word);
+                let of_many = matches!(word, "uprobe.multi" | "uretprobe.multi" | "uprobe.session");
+                place.split_once(':').filter(|_| of_many)?.0
+            }
+            _ => return None,
+        };
+        Some(binary).filter(|binary| !binary.is_empty())
+    }
+
     /// The kind alone, as `permissions.hooks` names it: `fentry`, `tracepoint`, `xdp`.
     #[must_use]
     pub fn kind(&self) -> &str {
@@ -113,6 +138,7 @@ impl Target {
             Self::Fexit(_) => "fexit",
             Self::Uprobe { ret: false, .. } => "uprobe",
             Self::Uprobe { ret: true, .. } => "uretprobe",
+            Self::Usdt { .. } => "usdt",
             Self::Xdp { .. } => "xdp",
             Self::Tc { .. } => "tcx",
             Self::CgroupSkb { .. } => "cgroup_skb",
@@ -140,6 +166,7 @@ impl FromStr for Target {
             "fexit" => Ok(named(rest, Self::Fexit)),
             "kprobe" | "kretprobe" => kprobe(rest, kind == "kretprobe"),
             "uprobe" | "uretprobe" => uprobe(rest, kind == "uretprobe"),
+            "usdt" => usdt(rest),
             "xdp" | "xdp.frags" => {
                 Ok(Some(Self::Xdp { interface: rest.to_owned(), frags: kind == "xdp.frags" }))
             }
@@ -198,6 +225,19 @@ fn uprobe(rest: &str, ret: bool) -> Parsed {
         return Err("behind its last colon comes a function, or +offset into the file");
     }
     Ok(Some(Target::Uprobe { binary: binary.to_owned(), function, offset, ret }))
+}
+
+fn usdt(rest: &str) -> Parsed {
+    let parts: Vec<&str> = rest.rsplitn(3, ':').collect();
+    let (binary, provider, name) = match parts[..] {
+        _ if rest.is_empty() => ("", "", ""),
+        [name, provider, binary] if ![name, provider, binary].contains(&"") => {
+            (binary, provider, name)
+        }
+        _ => return Err("a USDT probe is /path/of/binary:provider:name"),
+    };
+    let [binary, provider, name] = [binary, provider, name].map(str::to_owned);
+    Ok(Some(Target::Usdt { binary, provider, name }))
 }
 
 fn tc(rest: &str) -> Option<Target> {
@@ -268,6 +308,10 @@ impl fmt::Display for Target {
             Self::Uprobe { binary, function, offset, .. } => {
                 write!(f, "{}/{binary}:{function}+{offset:#x}", self.kind())
             }
+            Self::Usdt { binary, .. } if binary.is_empty() => f.write_str("usdt"),
+            Self::Usdt { binary, provider, name } => {
+                write!(f, "usdt/{binary}:{provider}:{name}")
+            }
             Self::Xdp { interface, frags: false } => with(f, "xdp", "/", interface),
             Self::Xdp { interface, frags: true } => with(f, "xdp.frags", "/", interface),
             Self::Tc { egress, interface } => {
@@ -308,6 +352,35 @@ mod tests {
         }
         for text in ["uprobe", "uprobe//bin/true:+0x10", "uprobe/libc.so.6:prctl@@GLIBC_2.2.5"] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_usdt_probe_names_its_binary_and_itself() {
+        for text in ["usdt", "usdt//bin/a:lib:begin", "usdt//proc/1/root/x:y/a:lib:end"] {
+            let target = text.parse::<Target>().unwrap();
+            assert_eq!((target.to_string().as_str(), target.kind()), (text, "usdt"));
+        }
+        for text in
+            ["usdt//bin/a", "usdt//bin/a:lib", "usdt//bin/a::x", "usdt//bin/a:lib:", "usdt/:a:b"]
+        {
+            let refused = text.parse::<Target>().unwrap_err().to_string();
+            assert!(refused.ends_with("/path/of/binary:provider:name"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn who_names_a_binary() {
+        for (text, binary) in [
+            ("uprobe//bin/a:b", Some("/bin/a")),
+            ("uprobe", None),
+            ("uprobe.multi.s//bin/a:b*", Some("/bin/a")),
+            ("uprobe.session//bin/a:b", Some("/bin/a")),
+            ("usdt//bin/a:b:c", Some("/bin/a")),
+            ("kprobe.multi/a:b", None),
+            ("xdp/lo", None),
+        ] {
+            assert_eq!(text.parse::<Target>().unwrap().binary(), binary, "{text}");
         }
     }
 

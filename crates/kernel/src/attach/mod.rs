@@ -10,6 +10,7 @@ pub(crate) mod target;
 pub mod tc;
 mod there;
 mod uprobe;
+pub mod usdt;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -43,19 +44,21 @@ pub struct AttachPlan {
     pub target: Target,
     /// What `bpf_get_attach_cookie` gives the program; needs Linux 5.15 when not 0.
     pub cookie: u64,
-    /// Only this process, for uprobes.
+    /// Only this process, for uprobes and USDT.
     pub pid: Option<u32>,
     /// For XDP.
     pub xdp: XdpMode,
     /// For tc: a clsact filter even where the kernel has tcx, and its place; without it tcx, else clsact with the defaults.
     pub clsact: Option<tc::FilterPlace>,
+    /// For USDT: the probe that the target names.
+    pub usdt: Option<usdt::Described>,
 }
 
 impl AttachPlan {
     /// Attach at `target` with no options.
     #[must_use]
     pub fn new(target: Target) -> Self {
-        Self { target, cookie: 0, pid: None, xdp: XdpMode::Auto, clsact: None }
+        Self { target, cookie: 0, pid: None, xdp: XdpMode::Auto, clsact: None, usdt: None }
     }
 }
 
@@ -75,6 +78,7 @@ pub fn attach(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError>
         Target::Uprobe { binary, function, offset, ret } => {
             uprobe::attach(program, binary, (function.as_str(), *offset), *ret, plan)
         }
+        Target::Usdt { .. } => usdt::attach(program, plan),
         Target::Xdp { interface, .. } => net::xdp(program, interface, plan),
         Target::Tc { egress, interface } => tc::attach(program, interface, *egress, plan),
         Target::CgroupSkb { egress, cgroup } => net::cgroup_skb(program, cgroup, *egress),

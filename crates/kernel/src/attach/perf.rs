@@ -64,16 +64,27 @@ pub(super) fn kprobe(
     })
 }
 
-/// A probe at `offset` bytes into the file `path`.
+/// Where in a file a probe is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UserPlace {
+    /// Bytes into the file.
+    pub(super) offset: u64,
+    /// Where in the file a counter lies that the kernel raises while the probe is there; 0 is none.
+    pub(super) semaphore: u64,
+    /// At return instead of entry.
+    pub(super) ret: bool,
+}
+
+/// A probe at a place of the file `path`.
 pub(super) fn uprobe_at(
     program: &Program,
     path: &std::path::Path,
-    offset: u64,
-    ret: bool,
+    place: UserPlace,
     plan: &AttachPlan,
 ) -> Result<Link, KernelError> {
     let path = sys::cpath(path).map_err(|e| failed(program, plan, e))?;
-    let attr = probe(program, plan, "uprobe", &path, offset, ret)?;
+    let mut attr = probe(program, plan, "uprobe", &path, place.offset, place.ret)?;
+    attr.config |= place.semaphore << format_bit("uprobe", "ref_ctr_offset").unwrap_or(32);
     let whose = plan.pid.map_or(EVERYONE, |pid| (pid as i32, -1));
     on_event(program, plan, attr, whose)
 }
@@ -94,7 +105,7 @@ fn probe(
     })?;
     Ok(PerfAttr {
         kind,
-        config: if ret { retprobe_bit(unit) } else { 0 },
+        config: u64::from(ret) << format_bit(unit, "retprobe").unwrap_or(0),
         config1: place.as_ptr() as u64,
         config2: offset,
         ..PerfAttr::default()
@@ -169,10 +180,10 @@ fn pmu_type(unit: &str) -> io::Result<u32> {
     text.trim().parse().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
-/// The bit of `config` that means "at return", as the unit describes it ("config:0").
-fn retprobe_bit(unit: &str) -> u64 {
-    let path = format!("/sys/bus/event_source/devices/{unit}/format/retprobe");
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let bit = text.trim().strip_prefix("config:").and_then(|bit| bit.parse::<u32>().ok());
-    1 << bit.unwrap_or(0).min(63)
+/// The bit of `config` at which a field of it begins, as the unit describes it ("config:0", "config:32-63").
+fn format_bit(unit: &str, field: &str) -> Option<u32> {
+    let path = format!("/sys/bus/event_source/devices/{unit}/format/{field}");
+    let text = fs::read_to_string(path).ok()?;
+    let bits = text.trim().strip_prefix("config:")?;
+    bits.split('-').next()?.parse::<u32>().ok().filter(|bit| *bit < u64::BITS)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use skep_spec::nearest::nearest;
 use skep_spec::{Site, Target};
 
-use super::{AttachPlan, attach, multi, net, site, uprobe};
+use super::{AttachPlan, attach, multi, net, site, uprobe, usdt};
 use crate::asm::Assembler;
 use crate::cgroup;
 use crate::error::KernelError;
@@ -47,6 +47,7 @@ pub fn is_there(target: &Target) -> Result<(), KernelError> {
         Target::Uprobe { binary, function, offset, .. } => {
             uprobe::find(binary, function, *offset).map(drop)
         }
+        Target::Usdt { binary, provider, name } => usdt::is_there(binary, provider, name),
         Target::Xdp { interface, .. } | Target::Tc { interface, .. } => has_interface(interface),
         Target::CgroupSkb { cgroup, .. } => cgroup::folder(cgroup).map(drop),
         Target::At { place, .. } => match target.site() {

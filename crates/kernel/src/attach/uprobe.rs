@@ -32,7 +32,8 @@ pub(super) fn attach(
             .with_hint("name a binary and a function: uprobe//path:function"));
     }
     let (path, place) = find(binary, function, offset)?;
-    perf::uprobe_at(program, &path, place, ret, plan)
+    let place = perf::UserPlace { offset: place, semaphore: 0, ret };
+    perf::uprobe_at(program, &path, place, plan)
 }
 
 /// The file of a binary, and which of its bytes is `offset` into a function, or without one into the file.
@@ -84,11 +85,11 @@ pub struct FileId {
     pub inode: u64,
 }
 
-/// The file that a uprobe's binary is now; none where it is not there, and of other targets.
+/// The file that the binary of a target is now: of uprobes, of those at all functions that a pattern fits, of USDT; none where it
+/// is not there, and of other targets.
 #[must_use]
 pub fn file_of(target: &Target) -> Option<FileId> {
-    let Target::Uprobe { binary, .. } = target else { return None };
-    let metadata = fs::metadata(find_binary(binary)?).ok()?;
+    let metadata = fs::metadata(find_binary(target.binary()?)?).ok()?;
     Some(FileId { device: metadata.dev(), inode: metadata.ino() })
 }
 
@@ -144,7 +145,7 @@ fn symbol_offset(path: &Path, function: &str) -> io::Result<u64> {
 }
 
 /// Where in a file lies what is loaded at an address.
-fn in_file(file: &object::File<'_>, address: u64) -> Option<u64> {
+pub(super) fn in_file(file: &object::File<'_>, address: u64) -> Option<u64> {
     file.segments()
         .find(|segment| (segment.address()..segment.address() + segment.size()).contains(&address))
         .map(|segment| address - segment.address() + segment.file_range().0)
@@ -171,7 +172,7 @@ fn is_callable(symbol: &Symbol<'_, '_>) -> bool {
     symbol.is_definition() && symbol.kind() == object::SymbolKind::Text
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     match fs::metadata(path)?.len() > MOST {
         true => Err(io::Error::from_raw_os_error(libc::EFBIG)),
         false => fs::read(path),

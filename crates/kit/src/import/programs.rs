@@ -164,7 +164,7 @@ fn is_called(program: &ProgramFacts, r#type: &str) -> bool {
 
 /// Why a service cannot have a program as its object has it.
 fn unattached(program: &ProgramFacts, target: &Target) -> Option<String> {
-    if let Target::Uprobe { binary, .. } = target
+    if let Target::Uprobe { binary, .. } | Target::Usdt { binary, .. } = target
         && binary.is_empty()
     {
         return Some(nowhere(program, "binary"));

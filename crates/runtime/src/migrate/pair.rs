@@ -11,6 +11,7 @@ use skep_spec::manifest::{Map, Merge, Upgrade};
 use super::decide::{Held, Side};
 use super::explain;
 use crate::plan::{Exactness, FieldMove, MapChange, MapPlan};
+use crate::usdt::is_loaders;
 
 /// A map of both versions.
 pub(super) struct Pair<'a> {
@@ -65,6 +66,7 @@ impl Pair<'_> {
         match self.new.map.kind {
             _ if self.new.map.origin == MapOrigin::Data => Ok(self.variables(resets)),
             MapKind::RingBuf | MapKind::PerfEventArray | MapKind::UserRingBuf => Ok(self.ring()),
+            _ if is_loaders(&self.new.map.name) => Ok(self.loaders()),
             _ if resets => Ok(reset()),
             kind if kind.holds_objects() => {
                 let why = format!("a {kind} holds the version's own programs or maps");
@@ -72,6 +74,19 @@ impl Pair<'_> {
             }
             _ => self.entries(),
         }
+    }
+
+    /// A map that is filled when programs are attached.
+    fn loaders(&self) -> MapPlan {
+        if self.same_map() && self.same_value() {
+            return plan(
+                MapChange::Keep,
+                "its layout is the same in both versions",
+                Exactness::Exact,
+            );
+        }
+        let why = "it says where arguments of probes lie, and is written anew in the new layout";
+        plan(MapChange::Reset, why, Exactness::Exact)
     }
 
     pub(super) fn upgrade(&self) -> Option<Upgrade> {

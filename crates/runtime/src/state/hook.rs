@@ -20,7 +20,7 @@ pub struct Hook {
     pub attachment: Attachment,
     /// What every program on it must be to the kernel.
     pub kind: LoadKind,
-    /// The file that a uprobe was attached to, which another one may have replaced since.
+    /// The file of its binary that it was attached to, which another one may have replaced since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileId>,
     /// Whether its stub calls `bpf_get_func_ip`, so that programs behind it may.

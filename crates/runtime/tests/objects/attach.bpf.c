@@ -2,10 +2,15 @@
 // One program of any kind, which notes the number of the event that is under way: what the tests of attach types count.
 //
 // -DVERSION=1|2, -DKIND="its section", -DRETURNS=what it answers, -DCONTEXT=type and -DCOUNTS(ctx)=which of its runs count,
-// -DBY_PID: only those of the process that makes the events. -DONCE: several runs of one event are one.
+// -DUSDT: where it asks for a probe's argument. -DBY_PID: only those of the process that makes the events. -DONCE: several runs of one event are one.
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
+#ifdef USDT
+#include <linux/ptrace.h>
+typedef _Bool bool;
+#include <bpf/usdt.bpf.h>
+#endif
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

@@ -25,6 +25,7 @@ mod objects_change;
 mod own_cgroup;
 mod place;
 mod previous;
+mod probed;
 mod refusals;
 mod room;
 mod sections;

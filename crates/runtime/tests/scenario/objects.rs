@@ -13,6 +13,7 @@ use skep_trust::{Package, Verified};
 
 const SOURCE: &str = include_str!("../objects/numbered.bpf.c");
 const ATTACH: &str = include_str!("../objects/attach.bpf.c");
+const PROBED: &str = include_str!("../objects/probed.c");
 const TOGETHER: &str = include_str!("../objects/together.bpf.c");
 
 /// Hooks by the name of their test: what is defined for version 1 and for version 2.
@@ -79,6 +80,7 @@ impl Objects {
                 compile(&source, &objects.file(&kind.set(), version), version, &defines)?;
             }
         }
+        link_probed(folder)?;
         let source = folder.join("together.bpf.c");
         fs::write(&source, TOGETHER).map_err(text)?;
         for (name, defines) in crate::together::OBJECTS {
@@ -94,6 +96,11 @@ impl Objects {
 
     pub fn folder(&self) -> &Path {
         &self.0
+    }
+
+    /// A program with USDT probes.
+    pub fn probed(&self) -> PathBuf {
+        self.0.join("probed")
     }
 
     pub fn file(&self, set: &str, version: u32) -> PathBuf {
@@ -191,6 +198,22 @@ fn compile(source: &Path, object: &Path, version: u32, hooks: &[&str]) -> Result
         .arg(format!("-I/usr/include/{machine}-linux-gnu"))
         .arg("-c")
         .args([source, Path::new("-o"), object]);
+    run(clang)
+}
+
+/// The program with USDT probes, which needs no C library.
+fn link_probed(folder: &Path) -> Result<(), String> {
+    let source = folder.join("probed.c");
+    fs::write(&source, PROBED).map_err(text)?;
+    let mut clang = Command::new("clang");
+    clang
+        .args(["-O2", "-Wall", "-ffreestanding", "-fno-stack-protector"])
+        .args(["-nostdlib", "-static", "-fuse-ld=lld", "-o"])
+        .args([&folder.join("probed"), &source]);
+    run(clang)
+}
+
+fn run(mut clang: Command) -> Result<(), String> {
     let done = clang.output().map_err(|e| format!("clang: {e}"))?;
     if done.status.success() {
         return Ok(());

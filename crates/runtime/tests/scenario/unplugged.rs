@@ -57,19 +57,38 @@ pub fn gone_perf_event(objects: &Objects) -> Outcome {
 
 /// Another file comes in the place of a binary, as at its update.
 pub fn replaced_binary(objects: &Objects) -> Outcome {
+    let mut said = Vec::new();
+    let me = Path::new("/proc/self/exe");
+    for (set, hook, kind, place, of) in [
+        ("uprobe", "on_uprobe", "uprobe", "main", me),
+        ("attach_uprobe_multi", "on_event", "uprobe.multi", "mai?", me),
+        ("attach_usdt", "on_event", "usdt", "skep:seven", &objects.probed()),
+    ] {
+        let replaced = replaced(objects, (set, hook), (kind, place), of);
+        said.push(replaced.map_err(|why| format!("{kind}: {why}"))?);
+    }
+    Ok(said.join("; "))
+}
+
+fn replaced(
+    objects: &Objects,
+    (set, hook): (&str, &str),
+    (kind, place): (&str, &str),
+    of: &Path,
+) -> Outcome {
     let folder = tempfile::tempdir().map_err(text)?;
     let [binary, fresh] = ["binary", "fresh"].map(|name| folder.path().join(name));
-    let copy = |to: &Path| fs::copy("/proc/self/exe", to).map(drop);
+    let copy = |to: &Path| fs::copy(of, to).map(drop);
     copy(&binary).map_err(text)?;
-    let target = format!("uprobe/{}:main", binary.display());
-    let place = Place::new(objects, "uprobe", Some(target))?;
-    let link = pins_of(&place, &Job::service()).link("on_uprobe");
-    place.does("install")?;
+    let target = format!("{kind}/{}:{place}", binary.display());
+    let place = Place::new(objects, set, Some(target))?;
+    let link = pins_of(&place, &Job::service()).link(hook);
+    let installed = place.does("install");
     let is_link = link.exists();
-    place.does("remove")?;
-    if !is_link {
-        return Ok("this kernel has no links of uprobes (5.15)".to_owned());
+    if installed.is_err() || !is_link {
+        return Ok(format!("this kernel has no links of {kind} that can be pinned"));
     }
+    place.does("remove")?;
     let replace = || copy(&fresh).and_then(|()| fs::rename(&fresh, &binary)).map_err(text);
     let said = while_detached(&place, replace)?;
     let job = place.here();
@@ -153,7 +172,7 @@ fn while_detached(place: &Place, unplug: impl Fn() -> Result<(), String>) -> Out
     equal("hooks", hooks.iter().flatten().all(|hook| why.contains(hook)), true)?;
     equal("hooks", hooks.iter().flatten().count(), 1)?;
     changes_nothing(&mut runtime, &job, &why)?;
-    runtime.contents(&service, "counts").map_err(text)?;
+    runtime.contents(&service, "seen").map_err(text)?;
     Ok(why)
 }
 

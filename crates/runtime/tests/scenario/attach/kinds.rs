@@ -13,7 +13,7 @@ pub struct Kind {
     pub returns: i32,
     /// More definitions for the compiler.
     pub defines: &'static [&'static str],
-    /// Where a manifest attaches it, with `{me}`, `{cgroup}`; empty where its section says it.
+    /// Where a manifest attaches it, with `{me}`, `{cgroup}`, `{probed}`; empty where its section says it.
     pub target: &'static str,
     /// Where its events happen.
     pub place: Where,
@@ -89,6 +89,13 @@ pub const KINDS: &[Kind] = &[
         ..task("uprobe.session", "uprobe.session//x:y", "uprobe.session/{me}:lseek", make::seek)
     }
     .needs("uprobe_session_cookie"),
+    Kind { defines: &[], ..task("usdt", "usdt", "usdt/{probed}:skep:seven", make::probe) }
+        .with(&[
+            "USDT",
+            "CONTEXT=struct pt_regs",
+            "COUNTS(ctx)=({ long seven; bpf_usdt_arg(ctx, 0, &seven); seven == 7; })",
+        ])
+        .needs("bpf_get_attach_cookie_pe"),
     task("fentry", "fentry/null_lseek", "", make::seek).needs(FTRACE),
     task("fexit", "fexit/null_lseek", "", make::seek).needs(FTRACE),
     task("fmod_ret", "fmod_ret/security_inode_symlink", "", make::symlink).needs(FTRACE),

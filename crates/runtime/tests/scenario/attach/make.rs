@@ -34,6 +34,16 @@ pub fn symlink(_: &Stage) -> Event {
     })
 }
 
+/// Passes one after the other of the three places of a probe.
+pub fn probe(stage: &Stage) -> Event {
+    let mut program = stage.probed.start();
+    let mut places = b"rmc".iter().cycle();
+    Box::new(move || {
+        let place = *places.next().unwrap_or(&b'r');
+        assert_eq!(program.pass(place), place, "what it passed");
+    })
+}
+
 /// Memory that nobody has touched yet, and of which only the allocator's own word is written.
 pub fn fault(_: &Stage) -> Event {
     Box::new(|| drop(std::hint::black_box(vec![0_u8; 8 << 20])))

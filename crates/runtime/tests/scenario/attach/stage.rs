@@ -13,6 +13,7 @@ use crate::equal::text;
 use crate::objects::Objects;
 use crate::own_cgroup::OwnCgroup;
 use crate::place::{Job, Place};
+use crate::probed::Probed;
 
 /// Makes one event.
 pub type Event = Box<dyn FnMut() + Send>;
@@ -36,6 +37,7 @@ pub struct Stage {
     pub target: Option<String>,
     /// The pin of the first service's link.
     pub link: PathBuf,
+    pub probed: Probed,
     _cgroup: Option<OwnCgroup>,
 }
 
@@ -44,7 +46,7 @@ const RPS: &str = "/sys/class/net/lo/queues/rx-0/rps_cpus";
 
 impl Stage {
     /// For the calling thread, whose network namespace may become another one.
-    pub fn new(kind: &Kind) -> Result<Self, String> {
+    pub fn new(kind: &Kind, objects: &Objects) -> Result<Self, String> {
         let mut cgroup = None;
         match kind.place {
             Where::Here => {}
@@ -59,9 +61,11 @@ impl Stage {
         let me = std::env::current_exe().map_err(text)?;
         let folder = cgroup.as_ref().map(|cgroup| cgroup.folder().display().to_string());
         let target = kind.target.replace("{me}", &me.display().to_string());
+        let probed = Probed::copy(objects)?;
+        let target = target.replace("{probed}", &probed.path().display().to_string());
         let target = target.replace("{cgroup}", &folder.unwrap_or_default());
         let target = Some(target).filter(|target| !target.is_empty());
-        Ok(Self { target, link: PathBuf::new(), _cgroup: cgroup })
+        Ok(Self { target, link: PathBuf::new(), probed, _cgroup: cgroup })
     }
 
     /// A node of its own, with the kind's packages.
