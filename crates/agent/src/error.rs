@@ -134,6 +134,14 @@ pub enum NodeError {
     /// Nobody who is trusted signed it.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// Something has expired, by a moment that is later than the clock.
+    #[error("{source}")]
+    Behind {
+        /// What.
+        source: Box<NodeError>,
+        /// Which moment, and what to do.
+        hint: String,
+    },
     /// A channel is not followed.
     #[error(transparent)]
     Follow(#[from] FollowError),
@@ -204,7 +212,7 @@ impl NodeError {
             }
             Self::Admit(_) => "not-admitted",
             Self::Unresolved { .. } => "dependencies",
-            Self::Dependency { source, .. } => source.code(),
+            Self::Dependency { source, .. } | Self::Behind { source, .. } => source.code(),
             Self::Unfit(unfit) => unfit.code(),
             Self::Runtime(error) => error.code(),
             Self::Entry(error) => error.code(),
@@ -234,7 +242,7 @@ impl NodeError {
             Self::Entry(EntryError::NoEntry { .. }) => 404,
             Self::NoMethod => 405,
             Self::Unresolved { .. } => 409,
-            Self::Dependency { source, .. } => source.status(),
+            Self::Dependency { source, .. } | Self::Behind { source, .. } => source.status(),
             Self::OtherPackage { .. } | Self::Downgrade { .. } => 409,
             Self::Runtime(
                 RuntimeError::Exists { .. }
@@ -262,7 +270,7 @@ impl NodeError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             _ if self.is_altered() => return None,
-            Self::Unauthorized { hint, .. } => hint,
+            Self::Unauthorized { hint, .. } | Self::Behind { hint, .. } => hint,
             Self::Unfit(unfit) => return unfit.hint(),
             Self::Trust(error) => return error.hint().map(Into::into),
             Self::Dependency { source, package, .. } => match &**source {
@@ -309,6 +317,7 @@ impl NodeError {
             Self::Dependency { source, .. } => {
                 std::iter::once(source.to_string()).chain(source.causes()).collect()
             }
+            Self::Behind { source, .. } => source.causes(),
             Self::Follow(FollowError::Channel(error)) => {
                 let refusals = error.refusals().iter().map(ToString::to_string);
                 causes(error).into_iter().chain(refusals).collect()
@@ -343,6 +352,15 @@ impl NodeError {
     pub fn text(&self) -> String {
         let whole: Vec<String> = std::iter::once(self.to_string()).chain(self.causes()).collect();
         self.hint().iter().fold(whole.join(": "), |text, hint| format!("{text}; {hint}"))
+    }
+
+    /// Whether it would be let in if it were earlier.
+    pub(crate) fn is_expired(&self) -> bool {
+        match self {
+            Self::Trust(error) => error.is_expired(),
+            Self::Follow(FollowError::Channel(error)) => error.is_expired(),
+            _ => false,
+        }
     }
 
     /// Whether bytes are not what their digest says.

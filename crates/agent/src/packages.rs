@@ -80,6 +80,14 @@ impl Shelf {
         wanted: &PackageSource,
         allow_unsigned: bool,
     ) -> Result<Verified<Package>, NodeError> {
+        self.let_in(wanted, allow_unsigned).map_err(|error| self.clock_told(error))
+    }
+
+    fn let_in(
+        &self,
+        wanted: &PackageSource,
+        allow_unsigned: bool,
+    ) -> Result<Verified<Package>, NodeError> {
         let (reference, verified) = match wanted {
             PackageSource::Reference(reference) => {
                 self.out_of_registry(reference, allow_unsigned)?
@@ -94,6 +102,7 @@ impl Shelf {
         let digest = *verified;
         let unsigned = *verified.origin() == Origin::Unsigned;
         let package = admit(verified, &self.store, arch()?, &reference)?;
+        self.memory().saw(SystemTime::now())?;
         let note = Note { reference: reference.at(digest), unsigned };
         let path = self.note(&digest);
         let text = serde_json::to_vec(&note).map_err(|error| written(&path, error.into()))?;
@@ -107,13 +116,9 @@ impl Shelf {
     /// Refused now.
     pub fn check_again(&self, digest: &Digest) -> Result<(), NodeError> {
         let note = self.read_note(digest)?;
-        self.verify(
-            &note.reference,
-            *digest,
-            &signatures::bundles(&self.store, *digest)?,
-            note.unsigned,
-        )
-        .map(drop)
+        let bundles = signatures::bundles(&self.store, *digest)?;
+        let checked = self.verify(&note.reference, *digest, &bundles, note.unsigned);
+        checked.map(drop).map_err(|error| self.clock_told(error))
     }
 
     /// Forgets every package but these, and removes from the store what only the others needed. Nobody may let a package in
@@ -156,7 +161,7 @@ impl Shelf {
         let explained = |error| self.explained(error, &host);
         if self.follows(&reference)? {
             let keys = async { registry.keys(&reference).await.map_err(explained) };
-            self.rules(&reference, &self.ending.or_answer(&network, keys)?)?;
+            self.rules(&reference, &self.ending.or_answer(&network, keys)?, self.now()?)?;
         }
         let pointers = self.ending.or_answer(&network, async {
             pointers(&registry, &reference).await.map_err(explained)
@@ -220,9 +225,8 @@ impl Shelf {
     ) -> Result<Digest, NodeError> {
         let registry = reference.registry.as_deref();
         let asked = channel::Asked { name: &reference.name, registry, channel };
-        let memory = Memory::new(&self.state.join("channels.json"));
-        let pointer =
-            memory.follow(&asked, pointers, &self.rules(reference, &[])?, SystemTime::now());
+        let policy = self.rules(reference, &[], self.now()?)?;
+        let pointer = self.memory().follow(&asked, pointers, &policy, SystemTime::now());
         let pointer = pointer.inspect_err(|error| {
             tracing::warn!(package = %reference, %channel, "the channel is not followed: {error}");
         })?;
@@ -273,7 +277,7 @@ impl Shelf {
         let (reference, digest) = layout.the_package(package)?;
         let bundles = signatures::bundles(layout, digest)?;
         if self.follows(&reference)? {
-            self.rules(&reference, &apart::kept(layout, media::KEYS)?.concat())?;
+            self.rules(&reference, &apart::kept(layout, media::KEYS)?.concat(), self.now()?)?;
         }
         let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
         self.store.copy_from(layout, digest, &reference, arch()?)?;
@@ -304,10 +308,27 @@ impl Shelf {
         bundles: &[Vec<u8>],
         allow_unsigned: bool,
     ) -> Result<Verified<Digest>, NodeError> {
-        let asked =
-            Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
-        let policy = self.rules(reference, &[])?;
-        Ok(verify_or_allow(&asked, bundles, &policy, SystemTime::now(), allow_unsigned)?)
+        let now = self.now()?;
+        let policy = self.rules(reference, &[], now)?;
+        let asked = asked(reference, digest);
+        Ok(verify_or_allow(&asked, bundles, &policy, now, allow_unsigned)?)
+    }
+
+    fn memory(&self) -> Memory {
+        Memory::new(&self.state.join("channels.json"))
+    }
+
+    /// The later of the clock and of the last moment that was seen.
+    fn now(&self) -> Result<SystemTime, NodeError> {
+        Ok(self.memory().now(SystemTime::now())?)
+    }
+
+    /// With what the clock has to do with it, where that is behind what was seen.
+    fn clock_told(&self, source: NodeError) -> NodeError {
+        match self.memory().behind(SystemTime::now()).filter(|_| source.is_expired()) {
+            Some(hint) => NodeError::Behind { source: Box::new(source), hint },
+            None => source,
+        }
     }
 
     /// Whether the rule of a package follows its publisher's keys.
@@ -317,8 +338,13 @@ impl Shelf {
     }
 
     /// The rules for a package: with the keys that its publisher has come to, by what was kept and by what came.
-    fn rules(&self, reference: &PackageRef, came: &[Vec<u8>]) -> Result<Policy, NodeError> {
-        self.publishers.rules(self.policy()?, reference, came)
+    fn rules(
+        &self,
+        reference: &PackageRef,
+        came: &[Vec<u8>],
+        now: SystemTime,
+    ) -> Result<Policy, NodeError> {
+        self.publishers.rules(self.policy()?, reference, came, now)
     }
 
     fn policy(&self) -> Result<Policy, NodeError> {
@@ -350,9 +376,21 @@ impl Packages for Shelf {
         let cause = |error: NodeError| Cause::from(error.text());
         let note = self.read_note(index).map_err(cause)?;
         let bundles = signatures::bundles(&self.store, *index)?;
-        let verified = self.verify(&note.reference, *index, &bundles, true).map_err(cause)?;
+        let now = self.now().unwrap_or_else(|_| SystemTime::now()); // of no weight here
+        let policy = match self.rules(&note.reference, &[], now) {
+            // Whose keys count is asked of what comes in; what is revoked is refused by the file itself.
+            Err(NodeError::Keys { .. }) => self.policy(),
+            policy => policy,
+        };
+        let asked = asked(&note.reference, *index);
+        let verified = verify_or_allow(&asked, &bundles, &policy.map_err(cause)?, now, true);
+        let verified = verified.map_err(|error| cause(error.into()))?;
         Ok(admit(verified, &self.store, arch().map_err(cause)?, &note.reference)?)
     }
+}
+
+fn asked(reference: &PackageRef, digest: Digest) -> Asked<'_> {
+    Asked { name: &reference.name, registry: reference.registry.as_deref(), digest }
 }
 
 /// The channel that a reference means, and its pointers: the one that it names, or `stable` where it names neither version nor

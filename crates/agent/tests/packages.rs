@@ -7,15 +7,17 @@ mod support;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use skep_agent::config::Config;
 use skep_agent::packages::Shelf;
 use skep_api::PackageSource;
 use skep_oci::{apart, signatures};
+use skep_runtime::Packages;
 use skep_spec::media;
 use skep_trust::key::KeyKind;
 use skep_trust::rotation::Keys;
-use skep_trust::{Origin, SecretKey};
+use skep_trust::{Origin, SecretKey, time};
 use support::{DockerRegistry, Fixture};
 
 fn shelf(fixture: &Fixture) -> Shelf {
@@ -115,6 +117,54 @@ fn keys_that_a_package_brings_are_followed_where_a_rule_says_so_and_stay() {
     assert!(error.contains("nobody knows whose keys count for acme"), "{error}");
 }
 
+/// How many bundles each way of a publisher has that was kept.
+fn ways(fixture: &Fixture) -> Vec<usize> {
+    let files = fs::read_dir(fixture.path("state/keys")).unwrap();
+    let lines = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap().lines().count());
+    let mut lines: Vec<usize> = lines.collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// A publisher that lost its keys, or another one of that name elsewhere: what was kept of the way before is no part of it.
+#[test]
+fn a_publisher_that_begins_anew_is_followed_anew_also_after_a_restart() {
+    let ([a, b], chain) = rotated();
+    let ([c, d], anew) = rotated();
+    let fixture = signed("1.0.0", &b);
+    apart::keep(&fixture.store, media::KEYS, &chain).unwrap();
+    let let_in = |fixture_of: &Fixture| {
+        let path = fixture_of.store.root().to_owned();
+        let wanted = PackageSource::Layout { path, package: None };
+        shelf(&fixture).admit(&wanted, false).map(drop).map_err(|error| error.text())
+    };
+    trusts(&fixture, &a, "follow = true\n");
+    let_in(&fixture).unwrap();
+    let later = signed("2.0.0", &c);
+    apart::keep(&later.store, media::KEYS, &anew[..1]).unwrap();
+    trusts(&fixture, &c, "follow = true\n");
+    let_in(&later).unwrap();
+    let_in(&later).unwrap();
+    assert_eq!(ways(&fixture), [1, 3]);
+    let last = signed("3.0.0", &d);
+    apart::keep(&last.store, media::KEYS, &anew).unwrap();
+    let_in(&last).unwrap();
+    assert_eq!(ways(&fixture), [3, 3]);
+    // Whoever goes back to the rule of before goes on from where that had come to.
+    trusts(&fixture, &a, "follow = true\n");
+    let old = signed("1.1.0", &a);
+    assert!(let_in(&old).unwrap_err().contains("by another key"));
+    // What runs goes on although nobody knows whose keys count; what is revoked does not.
+    let revoked = |key: &SecretKey| {
+        format!("follow = true\n[revoked]\nkeys = [\"{}\"]\n", key.public().unwrap().id())
+    };
+    trusts(&fixture, &a, &revoked(&a));
+    assert!(let_in(&fixture).unwrap_err().contains("nobody knows whose keys count"));
+    Packages::package(&shelf(&fixture), &fixture.index).unwrap();
+    trusts(&fixture, &a, &revoked(&b));
+    assert!(Packages::package(&shelf(&fixture), &fixture.index).is_err());
+}
+
 #[test]
 fn keys_beside_a_package_in_a_registry_are_followed() {
     let ([a, b], chain) = rotated();
@@ -136,10 +186,7 @@ fn keys_beside_a_package_in_a_registry_are_followed() {
     assert!(let_in().unwrap_err().contains("by another key"));
     runtime.block_on(client.put_keys(&reference, &chain)).unwrap();
     let_in().unwrap();
-    assert_eq!(
-        fs::read_to_string(fixture.path("state/keys/acme.keys")).unwrap().lines().count(),
-        3
-    );
+    assert_eq!(ways(&fixture), [3]);
 }
 
 #[test]
@@ -165,4 +212,44 @@ fn a_rule_that_asks_for_attestations_is_held() {
     attest(&a);
     assert!(matches!(let_in(false).unwrap().origin(), Origin::Signed { .. }));
     shelf(&fixture).check_again(&fixture.index).unwrap();
+}
+
+#[test]
+fn a_clock_that_was_set_back_brings_no_key_back() {
+    let ([a, _], _) = rotated();
+    let fixture = signed("1.0.0", &a);
+    let in_days = |days: u64| {
+        let moment = SystemTime::now() + Duration::from_secs(days * 86_400);
+        time::format(moment).unwrap()
+    };
+    trusts(&fixture, &a, "");
+    let rules = fixture.path("config/trust.toml");
+    let text = fs::read_to_string(&rules).unwrap();
+    fs::write(&rules, text.replace(" }]", &format!(", not_after = {} }}]", in_days(30)))).unwrap();
+    let let_in = || {
+        let path = fixture.store.root().to_owned();
+        let wanted = PackageSource::Layout { path, package: None };
+        shelf(&fixture).admit(&wanted, false).map(drop).map_err(|error| error.text())
+    };
+    let_in().unwrap();
+    // The moment is kept although no channel was followed, and none that is earlier.
+    let kept = fixture.path("state/channels.json");
+    let moment = || {
+        let kept: serde_json::Value = serde_json::from_slice(&fs::read(&kept).unwrap()).unwrap();
+        kept["time"].as_str().unwrap().to_owned()
+    };
+    assert!(moment() <= in_days(0));
+    fs::write(&kept, format!(r#"{{"time": "{}"}}"#, in_days(20))).unwrap();
+    let later = moment();
+    let_in().unwrap();
+    assert_eq!(moment(), later);
+    fs::write(&kept, format!(r#"{{"time": "{}"}}"#, in_days(60))).unwrap();
+    let error = let_in().unwrap_err();
+    assert!(error.contains("only until its not_after") && error.contains("wrong clock"), "{error}");
+    let error = shelf(&fixture).check_again(&fixture.index).unwrap_err();
+    assert_eq!((error.code(), error.status()), ("refused", 403));
+    // What runs goes on, also where nobody can read what was seen.
+    fs::write(&kept, "{").unwrap();
+    Packages::package(&shelf(&fixture), &fixture.index).unwrap();
+    assert!(let_in().unwrap_err().contains("keeps what was seen of channels"));
 }

@@ -55,7 +55,7 @@ pub fn push(
     store: &Store,
     registry: &Registry,
     reference: &PackageRef,
-    policy: &Policy,
+    (policy, now): (&Policy, SystemTime),
 ) -> Result<Carried> {
     let mut carried = Carried::default();
     for keys in apart::kept(store, media::KEYS).map_err(failed)? {
@@ -67,7 +67,7 @@ pub fn push(
             .map(|pointer| pointer.channel)
             .collect();
         for channel in channels {
-            push_channel(&channel, &pointers, registry, reference, policy, &mut carried)?;
+            push_channel((&channel, &pointers), registry, reference, (policy, now), &mut carried)?;
         }
     }
     Ok(carried)
@@ -114,11 +114,10 @@ fn lead_on(there: Option<u64>, theirs: &[Vec<u8>], ours: &[Vec<u8>]) -> bool {
 }
 
 fn push_channel(
-    channel: &Channel,
-    pointers: &[Vec<u8>],
+    (channel, pointers): (&Channel, &[Vec<u8>]),
     registry: &Registry,
     reference: &PackageRef,
-    policy: &Policy,
+    (policy, now): (&Policy, SystemTime),
     carried: &mut Carried,
 ) -> Result<()> {
     let theirs = place::ask(registry.channel(reference, channel))?;
@@ -128,7 +127,7 @@ fn push_channel(
     }
     let (name, registry_name) = (&reference.name, reference.registry.as_deref());
     let asked = Asked { name, registry: registry_name, channel };
-    if !theirs.is_empty() && look(&asked, pointers, policy, None, SystemTime::now()).is_err() {
+    if !theirs.is_empty() && look(&asked, pointers, policy, None, now).is_err() {
         let what = format!(
             "the channel '{channel}' of {name} stays: no rule of this machine trusts the pointer that came"
         );

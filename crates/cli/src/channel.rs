@@ -2,13 +2,14 @@
 
 use std::time::SystemTime;
 
-use skep_oci::{Memory, Registry, RegistryError};
+use skep_oci::{FollowError, Memory, Registry, RegistryError};
 use skep_spec::{Channel, PackageRef};
 use skep_trust::Policy;
 use skep_trust::channel::{Asked, ChannelError, Pointer, Seen, look};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed, not_followed};
+use crate::moment;
 use crate::options::Transport;
 use crate::place::{self, Place};
 use crate::rules;
@@ -71,7 +72,11 @@ pub fn follow(
     let host = reference.registry.as_deref();
     let asked = Asked { name: &reference.name, registry: host, channel: &channel };
     let pointer = memory(config).follow(&asked, &bundles, policy, SystemTime::now());
-    let pointer = pointer.map_err(not_followed)?;
+    let pointer = pointer.map_err(|error| {
+        let is_over = matches!(&error, FollowError::Channel(error) if error.is_expired());
+        let refused = not_followed(error);
+        if is_over { moment::clock_told(refused, config) } else { refused }
+    })?;
     let reference = PackageRef { channel: None, ..reference.clone() };
     Ok(Followed { reference, channel, pointer, bundles })
 }
@@ -97,6 +102,7 @@ pub fn carry(
     registry: &Registry,
     to: &PackageRef,
     policy: &Policy,
+    now: SystemTime,
 ) -> Result<bool> {
     let Followed { channel, pointer, bundles: ours, .. } = followed;
     let theirs = bundles(registry, to, channel)?;
@@ -106,7 +112,7 @@ pub fn carry(
     let host = to.registry.as_deref();
     let asked = Asked { name: &to.name, registry: host, channel };
     let seen = Some(Seen { sequence: pointer.sequence, digest: pointer.digest });
-    match look(&asked, &theirs, policy, seen, SystemTime::now()) {
+    match look(&asked, &theirs, policy, seen, now) {
         Ok(there) if there.sequence > pointer.sequence => {
             let (ours, theirs) = (pointer.sequence, there.sequence);
             return Err(Error::new(Kind::Refused, format!("the channel '{channel}' of {to} has moved on: its sequence is {theirs}, and {ours} would be copied"))

@@ -1,10 +1,12 @@
-//! Moments to come, as options have them.
+//! Moments to come, as options have them, and what is held against them.
 
 use std::time::{Duration, SystemTime};
 
-use skep_trust::time;
+use skep_trust::{TrustError, time};
 
-use crate::error::{Error, Result};
+use crate::channel::memory;
+use crate::config::Config;
+use crate::error::{Error, Result, not_followed, untrusted};
 
 /// A moment to come, as it is typed.
 ///
@@ -19,4 +21,26 @@ pub fn moment(text: &str, now: SystemTime) -> Result<SystemTime> {
             "--expires {text}: write days, as 90d, or a moment to come, as 2027-12-31T00:00:00Z"
         ))
     })
+}
+
+/// What keys and pointers are held against: the clock, or the last moment that this user has seen where that is later.
+///
+/// # Errors
+/// What was seen cannot be read.
+pub fn now(config: &Config) -> Result<SystemTime> {
+    memory(config).now(SystemTime::now()).map_err(not_followed)
+}
+
+/// A refusal by signatures, with what the clock has to do with it.
+pub fn refused(error: TrustError, config: &Config) -> Error {
+    match error.is_expired() {
+        true => clock_told(untrusted(error), config),
+        false => untrusted(error),
+    }
+}
+
+/// What has expired, with which moment that was held against where the clock is behind it.
+pub fn clock_told(error: Error, config: &Config) -> Error {
+    let behind = memory(config).behind(SystemTime::now());
+    behind.into_iter().fold(error, Error::hint)
 }

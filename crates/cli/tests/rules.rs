@@ -9,7 +9,9 @@ mod wait;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
+use skep_trust::time;
 use support::{DockerRegistry, Fixture, run};
 use typed::refused;
 
@@ -173,4 +175,32 @@ fn a_package_is_held_against_the_rules() {
     refused(skep().args(["trust", "test", "layout"]), 4, "by another key");
     run(skep().args(["trust", "remove", "*"]));
     refused(skep().args(["trust", "test", "layout"]), 4, "no rule in trust.toml");
+}
+
+#[test]
+fn a_clock_that_was_set_back_brings_no_key_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let fixture = Fixture::new("1.0.0");
+    let layout = fixture.store.root().to_str().unwrap();
+    keys(folder);
+    let in_days = |days: u64| {
+        let moment = SystemTime::now() + Duration::from_secs(days * 86_400);
+        time::format(moment).unwrap()
+    };
+    let add = ["trust", "add", "acme/*", "--key", "a.pub", "--not-after"];
+    run(skep(folder).args(add).arg(in_days(30)));
+    run(skep(folder).args(["sign", "--key", "a.key", layout]));
+    let commands: [&[&str]; 3] = [&["verify"], &["trust", "test"], &["run"]];
+    commands[..2].iter().for_each(|args| drop(run(skep(folder).args(*args).arg(layout))));
+    // It was later once.
+    let seen = folder.join(".local/state/skep/channels.json");
+    std::fs::create_dir_all(seen.parent().unwrap()).unwrap();
+    std::fs::write(&seen, format!(r#"{{"time": "{}"}}"#, in_days(60))).unwrap();
+    let hint = format!("wrong clock said the former once, take \"time\" out of {}", seen.display());
+    for args in commands {
+        for words in ["only until its not_after", &hint] {
+            refused(skep(folder).args(args).arg(layout), 4, words);
+        }
+    }
 }

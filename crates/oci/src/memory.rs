@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use skep_spec::Digest;
@@ -13,7 +13,14 @@ use skep_trust::{Policy, time};
 
 use crate::{durable, regular};
 
-/// A file with the highest pointer of each channel that was followed.
+/// No clock that is right says less, nor much more where nothing is kept yet: 2026-01-01. A release may raise it.
+const BEGINNING: Duration = Duration::from_secs(1_767_225_600);
+/// Ten years: a clock that is further than that past the last moment is taken for wrong, and what it says is not kept.
+const STEP: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// An hour, by which clocks of one machine may differ without a word.
+const BEHIND: Duration = Duration::from_secs(3600);
+
+/// A file with the highest pointer of each channel that was followed, and the last moment that was seen.
 #[derive(Clone, Debug)]
 pub struct Memory {
     path: PathBuf,
@@ -88,6 +95,36 @@ impl Memory {
         self.with(asked, clock, |seen, now| channel::look(asked, bundles, policy, seen, now))
     }
 
+    /// What keys are held against: the clock, or the last moment that was seen where that is later.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn now(&self, clock: SystemTime) -> Result<SystemTime, FollowError> {
+        Ok(self.read()?.now(clock))
+    }
+
+    /// Keeps what the clock says, where that is later than what is kept.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn saw(&self, clock: SystemTime) -> Result<(), FollowError> {
+        let _lock = self.lock()?;
+        let kept = self.read()?;
+        self.write(kept, clock)
+    }
+
+    /// What to do where something has expired by the last moment that was seen, and the clock is well behind that.
+    #[must_use]
+    pub fn behind(&self, clock: SystemTime) -> Option<String> {
+        let last = self.read().ok()?.time().filter(|last| *last > clock + BEHIND)?;
+        Some(format!(
+            "it is held against {}, the last moment that was seen here, since the clock says {}; if a wrong clock said the former once, take \"time\" out of {}",
+            time::format(last)?,
+            time::format(clock)?,
+            self.path.display()
+        ))
+    }
+
     /// The highest pointer of a channel that was seen.
     ///
     /// # Errors
@@ -120,7 +157,7 @@ impl Memory {
     ) -> Result<Pointer, FollowError> {
         let _lock = self.lock()?; // until the end: nobody reads what another is about to raise
         let mut kept = self.read()?;
-        let now = kept.time().map_or(clock, |last| last.max(clock));
+        let now = kept.now(clock);
         let pointer = look(kept.seen(&name(asked)), now)?;
         kept.keep(name(asked), Seen { sequence: pointer.sequence, digest: pointer.digest });
         self.write(kept, now)?;
@@ -143,8 +180,7 @@ impl Memory {
     }
 
     fn write(&self, mut kept: Kept, now: SystemTime) -> Result<(), FollowError> {
-        let last = kept.time().map_or(now, |last| last.max(now));
-        kept.time = time::format(last);
+        kept.saw(now);
         let text = serde_json::to_vec(&kept).map_err(io::Error::from);
         text.and_then(|text| durable::replace(&self.path, &text, 0o644))
             .map_err(self.failed("write"))
@@ -159,6 +195,18 @@ impl Memory {
 impl Kept {
     fn time(&self) -> Option<SystemTime> {
         time::parse(self.time.as_deref()?)
+    }
+
+    fn now(&self, clock: SystemTime) -> SystemTime {
+        self.time().map_or(clock, |last| last.max(clock))
+    }
+
+    /// Only forward: a clock that is set back, or that is years ahead, leaves no trace.
+    fn saw(&mut self, moment: SystemTime) {
+        let last = self.time().unwrap_or(SystemTime::UNIX_EPOCH + BEGINNING);
+        if (last..=last + STEP).contains(&moment) {
+            self.time = time::format(moment);
+        }
     }
 
     fn seen(&self, name: &str) -> Option<Seen> {
@@ -232,5 +280,29 @@ mod tests {
         assert_eq!(memory.seen(&asked).unwrap().unwrap().sequence, 7);
         fs::write(folder.path().join("state/channels.json"), "{").unwrap();
         assert_eq!(code(follow(&first, 0).unwrap_err()), "memory", "it is not taken for none");
+        assert_eq!(code(memory.now(start).unwrap_err()), "memory");
+    }
+
+    #[test]
+    fn moments_go_forward_and_no_wrong_clock_takes_them_far() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::new(&folder.path().join("channels.json"));
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let day = Duration::from_secs(86_400);
+        assert_eq!(memory.now(start).unwrap(), start, "without a file");
+        // A clock without a battery, and one that is far ahead.
+        memory.saw(SystemTime::UNIX_EPOCH).unwrap();
+        memory.saw(start + 40 * 365 * day).unwrap();
+        assert_eq!(memory.now(start).unwrap(), start);
+        memory.saw(start).unwrap();
+        memory.saw(start - day).unwrap();
+        assert_eq!((memory.now(start - day).unwrap(), memory.behind(start)), (start, None));
+        assert_eq!(memory.now(start + day).unwrap(), start + day);
+        let behind = memory.behind(start - day).unwrap();
+        assert!(behind.contains("2027-01-15T08:00:00Z") && behind.contains("2027-01-14T08"));
+        memory.saw(start + 10 * 365 * day + day).unwrap();
+        assert_eq!(memory.now(start).unwrap(), start);
+        memory.saw(start + 9 * 365 * day).unwrap();
+        assert_eq!(memory.now(start).unwrap(), start + 9 * 365 * day);
     }
 }

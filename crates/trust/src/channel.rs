@@ -128,6 +128,13 @@ impl ChannelError {
         }
     }
 
+    /// Whether it would be followed if it were earlier.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        matches!(self, Self::Expired)
+            || self.refusals().iter().any(|refusal| matches!(refusal, Refusal::Expired(_)))
+    }
+
     /// Why bundles do not count, where too few do.
     #[must_use]
     pub fn refusals(&self) -> &[Refusal] {

@@ -8,20 +8,23 @@ use std::time::SystemTime;
 
 use crate::key::{KeyId, PublicKey};
 use crate::policy::Rule;
-use crate::rotation::{Keys, RotationError, follow, signed_by_its_own};
+use crate::rotation::{Keys, RotationError, follow, own_signers};
 
 /// Where a rule has come to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Followed {
     /// The keys that count now; none where no document speaks of the rule's.
     pub keys: Option<Keys>,
-    /// The bundles to keep from now on, where that is more than was kept.
+    /// The way that was kept which it is on, counted from 0; none where it is on none of them.
+    pub way: Option<usize>,
+    /// The bundles to keep of this way from now on, where that is more than was kept.
     pub keep: Option<Vec<Vec<u8>>>,
-    /// Why what came is not followed: the keys stay as they were.
+    /// Why what came is followed no further than that.
     pub refused: Option<RotationError>,
 }
 
-/// Follows a publisher from the keys of a rule: first by the bundles that were kept of earlier times, then by those that came. A key
+/// Follows a publisher from the keys of a rule: first on one of the ways that were kept of earlier times, then by the bundles that
+/// came. A way on which the rule's keys are not leads nowhere: they are another publisher's of that name, or it began anew. A key
 /// of the rule whose time is over led on while it counted, and leads nowhere now.
 ///
 /// # Errors
@@ -29,35 +32,53 @@ pub struct Followed {
 pub fn reach(
     publisher: &str,
     rule: &Rule,
-    kept: &[Vec<u8>],
+    kept: &[Vec<Vec<u8>>],
     came: &[Vec<u8>],
     revoked: &BTreeSet<KeyId>,
     now: SystemTime,
 ) -> Result<Followed, RotationError> {
-    let before = stands_at(publisher, rule, kept, revoked);
-    let before = before.map(|keys| onward(keys, kept, revoked)).transpose()?;
+    let before = furthest(publisher, rule, kept, revoked)?;
     let silent: BTreeSet<KeyId> = revoked.union(&rule.ended(now)).copied().collect();
-    let from = before.clone().or_else(|| stands_at(publisher, rule, came, &silent));
-    let Some(from) = from else { return Ok(Followed { keys: None, keep: None, refused: None }) };
-    let is_new = |keys: &Keys| before.as_ref().is_none_or(|before| before.version < keys.version);
-    let fits = |keys: Keys| match (keys.keys.len(), rule.threshold()) {
-        (found, needed) if found < needed => {
-            let (version, which) = (keys.version, "its own");
-            Err(RotationError::Threshold { version, which, found, needed })
+    let began = || Some((None, stands_at(publisher, rule, came, &silent)?));
+    let before = before.map(|(way, keys)| (Some(way), keys));
+    let Some((way, from)) = before.or_else(began) else { return Ok(Followed::default()) };
+    let (keys, refused) = onward(from.clone(), came, &silent, rule.threshold());
+    // Where the rule stands is kept as well.
+    let least = if way.is_some() { from.version + 1 } else { from.version };
+    let newer = by_version(publisher, came).split_off(&least).into_iter();
+    let newer = newer.take_while(|(version, _)| *version <= keys.version);
+    let newer: Vec<Vec<u8>> = newer.flat_map(|(_, bundles)| bundles).collect();
+    let old = way.and_then(|way| kept.get(way)).into_iter().flatten().cloned();
+    let keep = (!newer.is_empty()).then(|| old.chain(newer).collect());
+    Ok(Followed { keys: Some(keys), way, keep, refused })
+}
+
+/// Where the ways that were kept have led the keys of a rule, and which has led furthest.
+fn furthest(
+    publisher: &str,
+    rule: &Rule,
+    kept: &[Vec<Vec<u8>>],
+    revoked: &BTreeSet<KeyId>,
+) -> Result<Option<(usize, Keys)>, RotationError> {
+    let mut furthest: Option<(usize, Keys)> = None;
+    for (way, bundles) in kept.iter().enumerate() {
+        let nobody = BTreeSet::new();
+        let Some(stood) = stands_at(publisher, rule, bundles, &nobody) else { continue };
+        let (whole, _) = onward(stood.clone(), bundles, &nobody, 1);
+        let Some(from) = stands_at(publisher, rule, bundles, revoked) else {
+            let (version, which, needed) = (stood.version, "its own", stood.threshold);
+            let document = by_version(publisher, bundles).remove(&version).unwrap_or_default();
+            let found = own_signers(&stood, &document, revoked);
+            return Err(RotationError::Threshold { version, which, found, needed });
+        };
+        let (keys, refused) = onward(from, bundles, revoked, 1);
+        match refused {
+            Some(error) if whole.version > keys.version => return Err(error),
+            _ if furthest.as_ref().is_some_and(|(_, best)| best.version >= keys.version) => {}
+            _ => furthest = Some((way, keys)),
         }
-        _ => Ok(keys),
-    };
-    match onward(from.clone(), came, &silent).and_then(fits) {
-        Ok(keys) if is_new(&keys) => {
-            let least = before.map_or(from.version, |before| before.version + 1);
-            let newer = by_version(publisher, came).into_iter();
-            let newer = newer.filter(|(version, _)| (least..=keys.version).contains(version));
-            let keep = kept.iter().cloned().chain(newer.flat_map(|(_, bundles)| bundles)).collect();
-            Ok(Followed { keys: Some(keys), keep: Some(keep), refused: None })
-        }
-        Ok(keys) => Ok(Followed { keys: Some(keys), keep: None, refused: None }),
-        Err(error) => Ok(Followed { keys: Some(from), keep: None, refused: Some(error) }),
     }
+    Ok(furthest)
 }
 
 /// The newest version whose keys and threshold a rule has, and which these keys have signed.
@@ -74,19 +95,33 @@ fn stands_at(
     let versions = by_version(publisher, bundles);
     versions.values().rev().find_map(|document| {
         let said = document.iter().filter_map(|bundle| Keys::unchecked(bundle).ok());
-        said.filter(is_here).find(|keys| signed_by_its_own(keys, document, revoked))
+        said.filter(is_here).find(|keys| own_signers(keys, document, revoked) >= keys.threshold)
     })
 }
 
-/// The newest version that can be followed to.
+/// The newest version with as many keys that can be followed to, and why it goes no further.
 fn onward(
     from: Keys,
     bundles: &[Vec<u8>],
     revoked: &BTreeSet<KeyId>,
-) -> Result<Keys, RotationError> {
-    let mut versions = by_version(&from.publisher, bundles);
-    let newer: Vec<_> = versions.split_off(&(from.version + 1)).into_values().collect();
-    follow(from, &newer, revoked)
+    least: usize,
+) -> (Keys, Option<RotationError>) {
+    let newer = by_version(&from.publisher, bundles).split_off(&(from.version + 1));
+    let (mut reached, mut at, mut refused) = (from.clone(), from, None);
+    for document in newer.into_values() {
+        match follow(at, &[document], revoked) {
+            Err(error) => return (reached, Some(error)),
+            Ok(next) => at = next,
+        }
+        refused = (at.keys.len() < least).then(|| {
+            let (version, which, found) = (at.version, "its own", at.keys.len());
+            RotationError::Threshold { version, which, found, needed: least }
+        });
+        if refused.is_none() {
+            reached = at.clone();
+        }
+    }
+    (reached, refused)
 }
 
 /// The bundles of a publisher's keys, by the version that they say they are of. What is none, or another's, is left out.
@@ -106,6 +141,9 @@ fn by_version(publisher: &str, bundles: &[Vec<u8>]) -> BTreeMap<u64, Vec<Vec<u8>
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+
     use super::*;
     use crate::key::KeyKind;
     use crate::{Policy, SecretKey};
@@ -139,6 +177,10 @@ mod tests {
         }
 
         fn reach(&self, kept: &[Vec<u8>], came: &[Vec<u8>]) -> Followed {
+            self.reach_on(&[kept.to_vec()], came)
+        }
+
+        fn reach_on(&self, kept: &[Vec<Vec<u8>>], came: &[Vec<u8>]) -> Followed {
             let policy = self.policy("");
             let (rule, now) = (&policy.rules()[0], SystemTime::now());
             reach("acme", rule, kept, came, policy.revoked_keys(), now).unwrap()
@@ -188,12 +230,59 @@ mod tests {
     }
 
     #[test]
+    fn a_publisher_that_begins_anew_and_another_of_its_name_have_ways_of_their_own() {
+        let world = World::new();
+        // What was kept of the keys before, or of the publisher of another registry, begins with others.
+        let other = [world.version(1, 1, &[1]), world.version(2, 2, &[1, 2])].concat();
+        let anew = world.version(1, 0, &[0]);
+        let begun = world.reach_on(std::slice::from_ref(&other), &anew);
+        assert!(world.is_at(&begun, 1, 0) && begun.way.is_none());
+        assert_eq!(begun.keep.as_ref(), Some(&anew));
+        let kept = [other.clone(), anew.clone()];
+        let again = world.reach_on(&kept, &[]);
+        assert!(world.is_at(&again, 1, 0) && again.way == Some(1) && again.keep.is_none());
+        let on = world.reach_on(&kept, &world.version(2, 3, &[0, 3]));
+        assert!(world.is_at(&on, 2, 3) && on.way == Some(1));
+        assert_eq!(on.keep.unwrap().len(), 3);
+        // Where both lie on one way, what a stranger has signed leads nowhere, and takes nothing away.
+        let mixed = world.reach_on(&[[other, anew].concat()], &[]);
+        assert!(world.is_at(&mixed, 1, 0));
+    }
+
+    #[test]
+    fn a_version_that_is_refused_holds_back_none_before_it() {
+        let world = World::new();
+        let chain = [world.version(1, 0, &[0]), world.version(2, 1, &[0, 1])].concat();
+        for junk in [world.version(3, 3, &[3]), world.version(9, 3, &[3])] {
+            let came = [chain.clone(), junk].concat();
+            let followed = world.reach(&[], &came);
+            assert!(world.is_at(&followed, 2, 1), "{followed:?}");
+            assert_eq!(followed.refused.unwrap().code(), "rotation.threshold");
+            assert_eq!(followed.keep.unwrap(), chain);
+        }
+        // The same words, signed by nobody, and first.
+        let mut unsigned: serde_json::Value = serde_json::from_slice(&chain[0]).unwrap();
+        let payload = unsigned["dsseEnvelope"]["payload"].as_str().unwrap();
+        let text = String::from_utf8(BASE64.decode(payload).unwrap()).unwrap();
+        let spaced = BASE64.encode(text.replacen(':', " : ", 1));
+        unsigned["dsseEnvelope"]["payload"] = spaced.into();
+        let came = [vec![unsigned.to_string().into_bytes()], chain].concat();
+        assert!(world.is_at(&world.reach(&[], &came), 2, 1));
+    }
+
+    #[test]
     fn a_revoked_key_takes_what_was_followed_away() {
         let world = World::new();
         let kept = [world.version(1, 0, &[0]), world.version(2, 1, &[0, 1])].concat();
         let policy = world.policy(&format!("[revoked]\nkeys = [\"{}\"]\n", world.public(1).id()));
         let (rule, now) = (&policy.rules()[0], SystemTime::now());
+        let kept = [kept];
         let error = reach("acme", rule, &kept, &[], policy.revoked_keys(), now);
+        assert_eq!(error.unwrap_err().code(), "rotation.threshold");
+        // Nor does the rule's own key, which was stolen, begin a second way.
+        let policy = world.policy(&format!("[revoked]\nkeys = [\"{}\"]\n", world.public(0).id()));
+        let (rule, revoked) = (&policy.rules()[0], policy.revoked_keys());
+        let error = reach("acme", rule, &kept, &world.version(1, 0, &[0]), revoked, now);
         assert_eq!(error.unwrap_err().code(), "rotation.threshold");
     }
 
@@ -209,7 +298,8 @@ mod tests {
         let end = rule.keys()[0].not_after.unwrap();
         let chain = [world.version(1, 0, &[0]), world.version(2, 1, &[0, 1])].concat();
         let at = |kept: &[Vec<u8>], came: &[Vec<u8>], now| {
-            reach("acme", rule, kept, came, policy.revoked_keys(), now).unwrap()
+            let revoked = policy.revoked_keys();
+            reach("acme", rule, &[kept.to_vec()], came, revoked, now).unwrap()
         };
         let later = end + std::time::Duration::from_secs(1);
         assert_eq!(at(&[], &chain, later).keys, None);

@@ -17,6 +17,7 @@ use crate::carried::{self, Carried};
 use crate::config::Config;
 use crate::error::{Context as _, Error, Result, failed};
 use crate::fetch::{Whole, unpacked, whole};
+use crate::moment;
 use crate::named;
 use crate::needed::{Asking, Where, needed, needs_of};
 use crate::options::{Choice, Transport};
@@ -190,7 +191,7 @@ impl Unbundle {
         place::is_registry(to)?; // before the file is read
         let Whole { store, .. } = &unpacked(&self.file)?;
         let packages = store.packages().map_err(failed)?;
-        let policy = rules::of_machine(config)?;
+        let by = (&rules::of_machine(config)?, moment::now(config)?);
         let transport = Transport { plain_http: self.plain_http };
         let mut answer = Answer { to: to.to_owned(), ..Answer::default() };
         for (name, digest) in &packages {
@@ -205,7 +206,7 @@ impl Unbundle {
                     error.hint(format!("{done} of {all} packages are there; the same command goes on with the others"))
                 }
             })?;
-            let Carried { put, left } = carried::push(store, &registry, &reference, &policy)?;
+            let Carried { put, left } = carried::push(store, &registry, &reference, by)?;
             answer.carried.extend(put);
             left.iter().for_each(|what| output.note(what));
             answer.blobs += pushed.blobs;

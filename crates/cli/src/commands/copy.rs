@@ -11,6 +11,7 @@ use crate::channel::{self, Followed};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::fetch::whole;
+use crate::moment;
 use crate::options::PlaceOptions;
 use crate::output::{Output, bytes};
 use crate::place::{self, Place};
@@ -67,7 +68,8 @@ impl Copy {
         let pushed = place::ask(shown(output, registry.progress(), &what, push))?;
         let channel = followed.as_ref().map(|followed| followed.channel.clone());
         if let Some(followed) = &followed {
-            channel::carry(followed, &registry, &to, &rules::of_machine(config)?)?;
+            let (policy, now) = (rules::of_machine(config)?, moment::now(config)?);
+            channel::carry(followed, &registry, &to, &policy, now)?;
         }
         let Pushed { blobs, bytes: size, signatures, others } = pushed;
         let (from, to) = (self.from.to_string_lossy().into_owned(), to.to_string());

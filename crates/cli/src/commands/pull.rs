@@ -13,6 +13,7 @@ use super::verify;
 use crate::channel;
 use crate::config::Config;
 use crate::error::{Error, Result, failed};
+use crate::moment;
 use crate::options::Transport;
 use crate::output::{Output, lossy};
 use crate::passing::{Passing, interruptible};
@@ -68,7 +69,7 @@ impl Pull {
         };
         let registry = place::registry(&reference, self.transport, config)?;
         let what = format!("Pulling {reference}");
-        let pull = self.pull(&registry, &reference, policy.as_ref());
+        let pull = self.pull(&registry, &reference, policy.as_ref(), config);
         let (digest, carried, verified) =
             interruptible(shown(output, registry.progress(), &what, pull))?;
         place::note_left(&carried, output);
@@ -99,12 +100,15 @@ impl Pull {
         registry: &Registry,
         reference: &PackageRef,
         policy: Option<&Policy>,
+        config: &Config,
     ) -> Result<(Digest, Carried, Option<verify::Answer>)> {
         let digest = registry.resolve(reference).await.map_err(failed)?;
         let signed = match policy {
             Some(policy) => {
                 let bundles = registry.bundles(reference, digest).await.map_err(failed)?;
-                Some(verify::checked(reference, digest, &bundles, policy)?)
+                let by = (policy, moment::now(config)?);
+                let signed = verify::checked(reference, digest, &bundles, by);
+                Some(signed.map_err(|error| moment::refused(error, config))?)
             }
             None => None,
         };

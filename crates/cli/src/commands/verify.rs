@@ -11,13 +11,14 @@ use skep_oci::registry::Part;
 use skep_spec::oci::{Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef};
 use skep_trust::attestation::{self, Kind};
-use skep_trust::{Asked, Blobs, Origin, Policy, Verified, admit, check, verify};
+use skep_trust::{Asked, Blobs, Origin, Policy, TrustError, Verified, admit, check, verify};
 
 use crate::channel;
 use crate::config::Config;
-use crate::error::{self, Error, Result, refused, untrusted};
+use crate::error::{self, Error, Result, refused};
 use crate::explain::{Attested, Explained, attested};
 use crate::fetch::fetch;
+use crate::moment;
 use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::place::Place;
@@ -73,11 +74,13 @@ impl Verify {
         let place = Place::parse(&self.place, &self.options.choice, config)?;
         let transport = self.options.transport;
         let place = channel::settled_by(place, || Ok(policy.clone()), transport, config)?;
+        let by = (&policy, moment::now(config)?);
         let check = |name: &_, digest, bundles: &[_]| {
-            let explained = self.explain.then(|| explained(name, digest, bundles, &policy, output));
-            let signed = checked(name, digest, bundles, &policy)?;
+            let explained = self.explain.then(|| explained(name, digest, bundles, by, output));
+            let signed = checked(name, digest, bundles, by)
+                .map_err(|error| moment::refused(error, config))?;
             let asked = self.attestation.as_ref();
-            let said = asked.map(|kind| said(kind, name, digest, bundles, &policy)).transpose()?;
+            let said = asked.map(|kind| said(kind, name, digest, bundles, by)).transpose()?;
             Ok((signed, explained.transpose()?, said))
         };
         let fetched = fetch(place, &self.options, Part::Whole, config, check)?;
@@ -104,12 +107,12 @@ fn explained(
     reference: &PackageRef,
     digest: Digest,
     bundles: &[Vec<u8>],
-    policy: &Policy,
+    (policy, now): (&Policy, SystemTime),
     output: &Output,
 ) -> Result<Explained> {
     let asked = Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
     let rule = Explained::rule(reference, policy)?;
-    let (explained, verified) = rule.found(&asked, bundles, policy, SystemTime::now());
+    let (explained, verified) = rule.found(&asked, bundles, policy, now);
     if verified.is_err() {
         output.answer(&explained, || explained.text());
     }
@@ -122,12 +125,12 @@ fn said(
     reference: &PackageRef,
     digest: Digest,
     bundles: &[Vec<u8>],
-    policy: &Policy,
+    (policy, now): (&Policy, SystemTime),
 ) -> Result<Vec<Value>> {
     let known = Kind::ALL.into_iter().find(|one| one.as_str() == kind);
     let wanted = known.map_or(kind, |known| known.predicate_type());
     let asked = Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
-    let all = attestation::beside(&asked, bundles, policy, SystemTime::now());
+    let all = attestation::beside(&asked, bundles, policy, now);
     let of_kind = all.into_iter().filter(|one| one.predicate_type == wanted);
     let said: Vec<Value> =
         of_kind.filter_map(|one| one.counted.ok()).map(|one| one.predicate).collect();
@@ -146,11 +149,11 @@ pub fn checked(
     reference: &PackageRef,
     digest: Digest,
     bundles: &[Vec<u8>],
-    policy: &Policy,
-) -> Result<Signed> {
+    (policy, now): (&Policy, SystemTime),
+) -> Result<Signed, TrustError> {
     let registry = reference.registry.as_deref();
-    let (asked, now) = (Asked { name: &reference.name, registry, digest }, SystemTime::now());
-    let verified = verify(&asked, bundles, policy, now).map_err(untrusted)?;
+    let asked = Asked { name: &reference.name, registry, digest };
+    let verified = verify(&asked, bundles, policy, now)?;
     Ok(Signed { verified, attestations: attested(&asked, bundles, policy, now) })
 }
 

@@ -128,6 +128,13 @@ impl TrustError {
         }
     }
 
+    /// Whether a signature would count if it were earlier.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        let Self::NotEnough { refusals, .. } = self else { return false };
+        refusals.iter().any(|refusal| matches!(refusal, Refusal::Expired(_)))
+    }
+
     /// What to do next, where the message does not say.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

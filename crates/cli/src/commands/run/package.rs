@@ -1,7 +1,6 @@
 //! A package of somebody else's: who signed it, and that it does no more than it says, as skepd asks before it installs one.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use skep_object::fit;
 use skep_spec::{Digest, PackageRef};
@@ -9,8 +8,9 @@ use skep_trust::{Asked, Package, Verified, admit, verify_or_allow};
 
 use super::{Ready, host};
 use crate::config::Config;
-use crate::error::{Result, refused, unfit};
+use crate::error::{Error, Result, refused, unfit};
 use crate::fetch::Fetched;
+use crate::moment;
 use crate::rules;
 
 /// Whether this machine's rules let a package in.
@@ -22,12 +22,12 @@ pub(super) fn checked(
     allow_unsigned: bool,
 ) -> Result<Verified<Digest>> {
     let asked = Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
-    let now = SystemTime::now();
+    let now = moment::now(config)?;
     verify_or_allow(&asked, bundles, &rules::of_machine(config)?, now, allow_unsigned).map_err(
         |error| {
             let take = "trust its key in trust.toml, or take the risk: --allow-unsigned";
-            let hint = error.hint().unwrap_or(take);
-            refused(error).hint(hint)
+            let hint = error.hint().is_none().then_some(take);
+            hint.into_iter().fold(moment::refused(error, config), Error::hint)
         },
     )
 }

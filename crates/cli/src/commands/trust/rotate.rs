@@ -16,6 +16,7 @@ use super::file::Which;
 use crate::come::Come;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::moment;
 use crate::options::Transport;
 use crate::output::{Output, lossy};
 use crate::rotation::Chain;
@@ -67,7 +68,7 @@ impl Rotate {
         let file = self.which.file(config);
         let (policy, followed) = file.change(|text, policy| {
             let come = Come::read(&file.path, config)?; // under the file's lock
-            self.edit(text, policy, &chain, &come)
+            self.edit(text, policy, &chain, &come, moment::now(config)?)
         })?;
         let Followed { publisher, from, version, rules } = followed;
         if version > from {
@@ -86,6 +87,7 @@ impl Rotate {
         policy: &Policy,
         chain: &Chain,
         come: &Come,
+        now: SystemTime,
     ) -> Result<(Option<String>, Followed)> {
         let (_, newest) = chain.newest().ok_or_else(|| {
             Error::usage(format!("there are no keys in '{}'", self.keys.display()))
@@ -113,7 +115,7 @@ impl Rotate {
             let publisher = followed.publisher.clone();
             let trusted =
                 Keys { publisher, version: from, threshold: rule.threshold(), keys, expires: None };
-            let ended = rule.ended(SystemTime::now());
+            let ended = rule.ended(now);
             let silent = policy.revoked_keys().union(&ended).copied().collect();
             let new = rotation::follow(trusted, &documents, &silent);
             let new = new.map_err(|error| {

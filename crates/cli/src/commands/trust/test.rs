@@ -1,7 +1,6 @@
 //! `skep trust test`.
 
 use std::ffi::OsString;
-use std::time::SystemTime;
 
 use clap::Args;
 use skep_spec::{Digest, PackageRef};
@@ -9,9 +8,10 @@ use skep_trust::Asked;
 
 use super::file::Which;
 use crate::config::Config;
-use crate::error::{Result, untrusted};
+use crate::error::Result;
 use crate::explain::Explained;
 use crate::fetch;
+use crate::moment;
 use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::place::Place;
@@ -46,9 +46,10 @@ impl Test {
         };
         let asked =
             Asked { name: &reference.name, registry: reference.registry.as_deref(), digest };
-        let (explained, verified) = explained.found(&asked, &bundles, &policy, SystemTime::now());
+        let (explained, verified) =
+            explained.found(&asked, &bundles, &policy, moment::now(config)?);
         output.answer(&explained, || explained.text());
-        verified.map(drop).map_err(untrusted)
+        verified.map(drop).map_err(|error| moment::refused(error, config))
     }
 
     /// What is meant, and what it has where that can be looked at.
