@@ -132,6 +132,9 @@ fn of_target(target: &Target) -> Vec<Vec<Feature>> {
     let attach = |kind: &str| Feature::Attach(kind.to_owned());
     let mut features = vec![match target {
         Target::Tc { .. } => vec![attach("tcx"), attach("tc")],
+        Target::At { section: text, .. } | Target::Other(text) => {
+            vec![attach(at_several(text).unwrap_or_else(|| target.kind()))]
+        }
         target => vec![attach(target.kind())],
     }];
     match target {
@@ -158,6 +161,18 @@ fn of_target(target: &Target) -> Vec<Vec<Feature>> {
         }
     }
     features
+}
+
+/// Ways to attach that a kernel has or lacks whatever it has for one place.
+fn at_several(text: &str) -> Option<&'static str> {
+    let kind = text.split_once('/').map_or(text, |(kind, _)| kind);
+    match kind.strip_suffix(".s").unwrap_or(kind) {
+        "kprobe.multi" | "kretprobe.multi" => Some("kprobe.multi"),
+        "uprobe.multi" | "uretprobe.multi" => Some("uprobe.multi"),
+        "kprobe.session" => Some("kprobe.session"),
+        "uprobe.session" => Some("uprobe.session"),
+        _ => None,
+    }
 }
 
 /// What a target that stands as its section has it needs: `fentry.s/NAME`, `raw_tp.w/NAME`, `lsm/NAME`.

@@ -8,7 +8,10 @@ PROGRAM(enters, "fentry.s/do_nanosleep")
 PROGRAM(iterates, "iter.s/task")
 PROGRAM(modifies, "fmod_ret/bpf_modify_return_test")
 PROGRAM(opens, "lsm.s/file_open")
+PROGRAM(leaves, "uretprobe.multi.s//bin/true:main*")
+PROGRAM(meets, "kprobe.session/vfs_*")
 PROGRAM(probes, "kprobe.multi/vfs_*")
+PROGRAM(wraps, "uprobe.session//bin/true:main")
 PROGRAM(writes, "raw_tp.w/nbd_send_request")
 
 char LICENSE[] SEC("license") = "GPL";
