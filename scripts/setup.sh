@@ -168,7 +168,7 @@ cargo_deny() {
 
 # libFuzzer's driver, and the compiler whose coverage it reads
 cargo_fuzz() {
-	packages - g++
+	packages - g++ libelf-dev zlib1g-dev # libbpf, for the machine itself
 	rustup toolchain list 2>/dev/null | grep -q '^nightly' || {
 		say "rustup toolchain install nightly"
 		rustup -q toolchain install nightly --profile minimal --no-self-update

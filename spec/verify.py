@@ -364,7 +364,7 @@ def parse_statement(payload):
     return value["_type"].endswith("/v1") and value["predicateType"], subjects, value.get("predicate"), value["predicateType"]
 since_1970 = lambda moment: need(moment.tzinfo is not None and moment.timestamp() >= 0, "policy.rule") and moment
 moment = lambda text: since_1970(datetime.strptime(text, UTC).replace(tzinfo=timezone.utc))
-FORMATS = {"skep-entries": lambda value: references(value) if "${" in str(value) else read("size", value),
+FORMATS = {"skep-entries": lambda value: references(value) if "${" in str(value) else need(1 <= read("size", value) < 1 << 32, "manifest.value"),
            "skep-size": lambda text: read("size", text), "skep-duration": lambda text: read("duration", text),
            "skep-license": is_license, "skep-time": moment, "skep-spki": read_key, "skep-base64": unbase64,
            "skep-pattern": lambda text: name("package", re.sub(r"\*\Z", "x/x" if text == "*" else "x", text)),

@@ -5,7 +5,7 @@ use std::fmt;
 
 use skep_spec::Target;
 use skep_spec::manifest::{Manifest, Permissions, Program};
-use skep_spec::param::{Value, parse_size, substitute};
+use skep_spec::param::{Value, parse_entries, substitute};
 
 use crate::permissions::{self, Power, Summary};
 use crate::program::target_of;
@@ -120,9 +120,9 @@ fn with(
     let value = |name: &str| given.get(name).or_else(|| default(manifest, name));
     for map in &mut facts.maps {
         let told = manifest.map.get(&map.name).and_then(|told| told.max_entries.as_ref());
-        let entries = told.and_then(|size| parse_size(&substitute(&size.text(), value).ok()?));
-        // What is no size of a map is refused where the map is made.
-        if let Some(entries) = entries.and_then(|entries| u32::try_from(entries).ok()) {
+        // What parameters make no size of a map is refused where the map is made.
+        let entries = told.and_then(|size| parse_entries(&substitute(&size.text(), value).ok()?));
+        if let Some(entries) = entries {
             map.max_entries = entries;
         }
     }

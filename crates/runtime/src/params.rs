@@ -8,7 +8,7 @@ use skep_object::bound::{Binding, Misbound, bindings, is_name};
 use skep_spec::Manifest;
 use skep_spec::manifest::{Map, Param};
 use skep_spec::nearest;
-use skep_spec::param::{ParamError, Value, parse_size, substitute};
+use skep_spec::param::{ParamError, Value, parse_entries, substitute};
 
 use crate::error::RuntimeError;
 use crate::install::Request;
@@ -144,8 +144,9 @@ impl Params {
         };
         let text = self.substitute(&size.text());
         let text = text.map_err(|source| ParamsError::MapSize { map: map.to_owned(), source })?;
-        let size = parse_size(&text).and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
-        size.map(Some).ok_or_else(|| ParamsError::Size { map: map.to_owned(), text })
+        parse_entries(&text)
+            .map(Some)
+            .ok_or_else(|| ParamsError::Size { map: map.to_owned(), text })
     }
 
     /// That each variable is in one of the objects, of a type and size for its value.

@@ -7,7 +7,9 @@ mod template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::spelling::{DURATIONS, SIZES, parse_duration, parse_integer, parse_size};
+pub use self::spelling::{
+    DURATIONS, SIZES, parse_duration, parse_entries, parse_integer, parse_size,
+};
 pub use self::template::{MAX_TEXT, references, substitute};
 
 /// The type of a parameter, as `type = "…"` spells it.

@@ -34,6 +34,12 @@ pub fn parse_size(text: &str) -> Option<i128> {
         .map(|number| number * i128::from(unit))
 }
 
+/// The entries of a map, or the bytes of a ring, as `max_entries` says them: what a kernel takes.
+#[must_use]
+pub fn parse_entries(text: &str) -> Option<u32> {
+    parse_size(text).and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0)
+}
+
 /// An integer as a person writes it: decimal or `0x` hexadecimal, with an optional `-` and digits grouped by `_`; its
 /// magnitude is below 2^64.
 #[must_use]

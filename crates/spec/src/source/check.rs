@@ -175,8 +175,10 @@ impl Check<'_, '_, '_> {
     fn entries(&mut self, path: &str, text: &str) {
         if text.contains("${") {
             self.template(path, text);
-        } else if param::parse_size(text).is_none() {
-            let message = format!("'{text}' is not a number or a size, such as 1024 or 1MiB");
+        } else if param::parse_entries(text).is_none() {
+            let message = format!(
+                "'{text}' is no size of a map: a number or a size from 1 to 2^32-1, such as 1024 or 1MiB"
+            );
             self.add(Code::Value, path, message, None);
         }
     }

@@ -102,7 +102,7 @@ range = [\"4KiB\", \"1KiB\"]
     16:19: there is no [program.exce]; did you mean 'exec'?
     21:11: the default 11 is outside 1 to 10
     23:1: [map.events] says how fields migrate, but not upgrade = "migrate"
-    24:15: '1 cup' is not a number or a size, such as 1024 or 1MiB
+    24:15: '1 cup' is no size of a map: a number or a size from 1 to 2^32-1, such as 1024 or 1MiB
     29:9: a range is [lowest, highest]: [1KiB, 4KiB]
     "#);
 }
