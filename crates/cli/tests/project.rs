@@ -617,6 +617,28 @@ fn what_a_package_leaves_out_is_said_and_counts_once_it_runs() {
     assert!(text.contains("+ helper bpf_send_signal"), "{text}");
 }
 
+#[test]
+fn who_fills_a_program_array_is_named_as_one_to_be_wary_of() {
+    let bench = Bench::new();
+    let source = bench.path("opens/src/opens.bpf.c");
+    let jumps = |values: &str| {
+        format!(
+            "struct {{ __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 1); __type(key, int);\n\
+             __array(values, int(void *)); }} jumps SEC(\".maps\"){values};\n\
+             SEC(\"xdp\") int entry(struct xdp_md *c) {{ bpf_tail_call(c, &jumps, 0); return 0; }}\n"
+        )
+    };
+    let last = "SEC(\"xdp\") int last(struct xdp_md *c) { return 0; }\n";
+    let text = fs::read_to_string(&source).unwrap();
+    let said = "Open slots of jumps: whoever fills one has their program run where entry runs";
+    for (values, is_open) in [("", true), (" = { .values = { [0] = (void *)&last } }", false)] {
+        fs::write(&source, format!("{text}\n{last}{}", jumps(values))).unwrap();
+        bench.run(BUILD);
+        let page = bench.run(&["inspect", "opens/build/x86_64/opens.bpf.o"]);
+        assert_eq!(page.contains(said), is_open, "{page}");
+    }
+}
+
 /// A C file compiled without `-g`.
 fn without_btf(bench: &Bench) -> Vec<u8> {
     let text = "struct { int (*type)[1]; } m __attribute__((section(\".maps\"), used));\n__attribute__((section(\"xdp\"), used)) int f(void *c) { return m.type != 0; }\n";

@@ -78,6 +78,7 @@ pub fn object(object: &Object, everywhere: &[Arch]) -> String {
     if !object.maps.is_empty() {
         lines.push(format!("Together, when full: {}", memory(object.memory)));
     }
+    lines.extend(open_arrays(object));
     let variables = object.variables.iter().map(|variable| {
         let value = variable.value.as_ref().map(ToString::to_string).unwrap_or_default();
         let ty = variable.r#type.clone().unwrap_or_else(|| bytes(variable.size));
@@ -86,6 +87,23 @@ pub fn object(object: &Object, everywhere: &[Arch]) -> String {
     section(&mut lines, ["VARIABLE", "TYPE", "VALUE", "SECTION"], variables);
     section(&mut lines, ["USES", "PROGRAMS", "FIRST LINE", "WHEN"], uses(object));
     lines.join("\n")
+}
+
+/// Program arrays whose slots the object leaves to others, which its programs call through.
+fn open_arrays(object: &Object) -> impl Iterator<Item = String> {
+    let calls = |used: &Use| used.what == Used::Helper && used.name == "tail_call";
+    let callers: Vec<&Program> =
+        object.programs.iter().filter(|program| program.uses.iter().any(calls)).collect();
+    let arrays = object.maps.iter().filter(|map| map.r#type == MapKind::ProgArray);
+    arrays.filter(|map| map.slots.len() < map.max_entries.max(1) as usize).filter_map(move |map| {
+        let by = callers.iter().filter(|program| program.maps.contains(&map.name));
+        let by: Vec<&str> = by.map(|program| program.name.as_str()).collect();
+        let by = by.join(", ");
+        let (map, by) = (shown(&map.name), shown(&by));
+        (!by.is_empty()).then(|| {
+            format!("Open slots of {map}: whoever fills one has their program run where {by} runs")
+        })
+    })
 }
 
 fn heading(object: &Object, everywhere: &[Arch]) -> String {
