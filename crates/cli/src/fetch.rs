@@ -149,7 +149,10 @@ pub struct Whole {
 }
 
 /// A layout that goes with the folder.
-fn passing() -> Result<(Store, Passing)> {
+///
+/// # Errors
+/// It cannot be made.
+pub fn passing() -> Result<(Store, Passing)> {
     let folder = Passing::folder()?;
     Ok((Store::passing(folder.path()).map_err(failed)?, folder))
 }

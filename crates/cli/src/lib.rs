@@ -15,6 +15,7 @@ pub mod error;
 mod explain;
 mod fetch;
 mod keys;
+mod locked;
 mod moment;
 mod named;
 mod needed;

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use skep_oci::Store;
-use skep_spec::dependency::{Needs, ResolveError, Root, Versions, resolve};
-use skep_spec::manifest::Dependency;
+use skep_oci::registry::Part;
+use skep_spec::dependency::{self, Finder, Needs, ResolveError, Root, resolve};
 use skep_spec::{Digest, PackageName, PackageRef, Version};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed};
-use crate::fetch::{Whole, whole};
+use crate::fetch::passing;
 use crate::options::Transport;
-use crate::output::Output;
-use crate::place::{self, Place};
+use crate::place;
 use crate::subject::manifest_of;
 
 /// Where packages are looked for.
@@ -27,11 +26,13 @@ pub enum Where {
 /// A package that another one needs.
 pub struct Needed {
     /// Its name and version.
-    pub reference: PackageRef,
+    pub name: PackageName,
+    /// Its version.
+    pub version: Version,
     /// Its index.
     pub digest: Digest,
-    /// What holds it, where it was pulled for this.
-    pub whole: Option<Whole>,
+    /// Where it is, if that is a registry.
+    pub from: Option<PackageRef>,
 }
 
 /// How registries are asked.
@@ -39,22 +40,25 @@ pub struct Needed {
 pub struct Asking<'a> {
     /// As on the command line.
     pub transport: Transport,
-    /// Where to say what is pulled.
-    pub output: &'a Output,
     /// This run's settings.
     pub config: &'a Config,
 }
 
-/// What a package needs, what is needed first in front.
+/// What a package needs, what is needed first in front. What is `chosen` already stays where every range allows it.
 ///
 /// # Errors
 /// There is no set of versions that does, or one is not to be had.
-pub fn needed(root: Root<'_>, from: Option<Where>, asking: Asking<'_>) -> Result<Vec<Needed>> {
+pub fn needed(
+    root: Root<'_>,
+    chosen: &BTreeMap<PackageName, Version>,
+    from: Option<Where>,
+    asking: Asking<'_>,
+) -> Result<Vec<Needed>> {
     let hub =
         asking.config.hub.as_ref().map(|hub| PackageRef::short(root.name, None).or_registry(hub));
-    let places = from.into_iter().chain(hub.map(Where::Registry)).collect();
-    let mut finder = Finder { places, asking, found: BTreeMap::new(), had: BTreeMap::new() };
-    let set = resolve(root, &BTreeMap::new(), &[], &mut finder).map_err(|error| match error {
+    let places = from.into_iter().chain(hub.map(Where::Registry));
+    let mut finder = Finder::new(places.map(|place| Place { place, asking }).collect());
+    let set = resolve(root, chosen, &[], &mut finder).map_err(|error| match error {
         ResolveError::Versions(error) => error,
         ResolveError::Unresolved(error) => {
             let what = format!("what {} {} needs cannot be had", root.name, root.version);
@@ -65,70 +69,56 @@ pub fn needed(root: Root<'_>, from: Option<Where>, asking: Asking<'_>) -> Result
             }
         }
     })?;
-    Ok(set.into_iter().filter_map(|one| finder.had.remove(&(one.name, one.version))).collect())
+    Ok(set.iter().filter_map(|one| finder.take(one)).collect())
 }
 
-/// Ranges by package.
-pub fn needs_of(dependencies: &BTreeMap<PackageName, Dependency>) -> Needs {
-    dependencies.iter().map(|(name, on)| (name.clone(), on.version.clone())).collect()
-}
-
-struct Finder<'a> {
-    places: Vec<Where>,
+/// A place that is only asked what its packages say of themselves.
+struct Place<'a> {
+    place: Where,
     asking: Asking<'a>,
-    /// The place of each package.
-    found: BTreeMap<PackageName, Where>,
-    had: BTreeMap<(PackageName, Version), Needed>,
 }
 
-impl Finder<'_> {
-    fn there(&self, place: &Where, name: &PackageName) -> Result<Vec<Version>> {
-        match place {
+impl dependency::Place for Place<'_> {
+    type Package = Needed;
+    type Error = Error;
+
+    fn versions(&self, package: &PackageName) -> Result<Vec<Version>> {
+        match &self.place {
             Where::Registry(beside) => {
-                let reference = beside.beside(name, None);
-                let Asking { transport, config, .. } = self.asking;
+                let reference = beside.beside(package, None);
+                let Asking { transport, config } = self.asking;
                 let registry = place::registry(&reference, transport, config)?;
                 place::ask(registry.versions(&reference))
             }
             Where::Store(store) => {
                 let packages = store.packages().map_err(failed)?;
-                let of_name = packages.into_iter().filter(|(reference, _)| reference.name == *name);
-                Ok(of_name.filter_map(|(reference, _)| reference.version).collect())
+                let of_name = packages.into_iter().filter(|(listed, _)| listed.name == *package);
+                Ok(of_name.filter_map(|(listed, _)| listed.version).collect())
             }
         }
     }
-}
 
-impl Versions for Finder<'_> {
-    type Error = Error;
-
-    fn of(&mut self, package: &PackageName) -> Result<Vec<Version>> {
-        for place in &self.places {
-            let versions = self.there(place, package)?;
-            if !versions.is_empty() {
-                self.found.insert(package.clone(), place.clone());
-                return Ok(versions);
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    fn needs(&mut self, package: &PackageName, version: &Version) -> Result<Needs> {
-        let Some(place) = self.found.get(package) else { return Ok(Needs::new()) };
+    fn package(&self, package: &PackageName, version: &Version) -> Result<(Needs, Needed)> {
         let wanted = PackageRef::short(package, Some(version));
-        let (store, held) = match place {
-            Where::Store(store) => (store.clone(), None),
+        let (manifest, digest, from) = match &self.place {
+            Where::Store(store) => {
+                let (reference, digest) = place::package(store, Some(&wanted))?;
+                (manifest_of(store, digest, &reference)?, digest, None)
+            }
             Where::Registry(beside) => {
-                let Asking { transport, output, config } = self.asking;
-                let reference = Place::Registry(beside.beside(package, Some(version)));
-                let pulled = whole(reference, transport, output, config)?;
-                (pulled.store.clone(), Some(pulled))
+                let Asking { transport, config } = self.asking;
+                let reference = beside.beside(package, Some(version));
+                let registry = place::registry(&reference, transport, config)?;
+                let (store, _folder) = passing()?;
+                let digest = place::ask(async {
+                    let digest = registry.resolve(&reference).await?;
+                    registry.pull(&reference, digest, Part::Manifest, &store).await?;
+                    Ok(digest)
+                })?;
+                (manifest_of(&store, digest, &wanted)?, digest, Some(reference))
             }
         };
-        let (reference, digest) = place::package(&store, Some(&wanted))?;
-        let needs = needs_of(&manifest_of(&store, digest, &reference)?.dependencies);
-        let had = Needed { reference, digest, whole: held };
-        self.had.insert((package.clone(), version.clone()), had);
-        Ok(needs)
+        let (name, version) = (package.clone(), version.clone());
+        Ok((dependency::needs(&manifest.dependencies), Needed { name, version, digest, from }))
     }
 }

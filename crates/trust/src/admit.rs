@@ -107,6 +107,21 @@ pub fn check(
     Ok(Checked { platform: followed.platform, objects })
 }
 
+/// What a package says of itself: its objects need not be there, and nothing of it is let in.
+///
+/// # Errors
+/// As [`admit`], but for what only objects can be wrong with.
+pub fn manifest(
+    index: Digest,
+    blobs: &dyn Blobs,
+    arch: Arch,
+    asked: &PackageRef,
+) -> Result<Manifest, AdmitError> {
+    let reader = Reader { blobs, arch };
+    let (_, parts) = reader.platform(index)?;
+    reader.manifest(&parts, asked).map(|(manifest, _)| manifest)
+}
+
 /// What was found at the end of a digest chain.
 struct Followed<T> {
     platform: Digest,
@@ -165,9 +180,7 @@ impl Reader<'_> {
         asked: &PackageRef,
     ) -> Result<Followed<T>, AdmitError> {
         let (platform, parts) = self.platform(index)?;
-        let manifest_bytes = self.the_manifest(&parts)?;
-        let manifest = Manifest::parse(&manifest_bytes).map_err(AdmitError::Manifest)?;
-        is_what_was_asked(&manifest, asked)?;
+        let (manifest, manifest_bytes) = self.manifest(&parts, asked)?;
         let objects = self.objects(&manifest, &parts)?;
         let readme = self.readme(&parts)?;
         Ok(Followed { platform, manifest, manifest_bytes, objects, readme })
@@ -211,13 +224,21 @@ impl Reader<'_> {
         Ok(blob.is_some())
     }
 
-    fn the_manifest(&self, parts: &ImageManifest) -> Result<Vec<u8>, AdmitError> {
+    fn manifest(
+        &self,
+        parts: &ImageManifest,
+        asked: &PackageRef,
+    ) -> Result<(Manifest, Vec<u8>), AdmitError> {
         let layers: Vec<_> = parts.layers_with_role("manifest").collect();
         let [layer] = layers.as_slice() else {
             let (what, found) = ("manifest", layers.len());
             return Err(AdmitError::Layers { what, found, expected: "exactly one".into() });
         };
-        self.file("manifest layer", layer, MANIFEST_MAX, &Room::new(MANIFEST_MAX))
+        let room = Room::new(MANIFEST_MAX);
+        let bytes: Vec<u8> = self.file("manifest layer", layer, MANIFEST_MAX, &room)?;
+        let manifest = Manifest::parse(&bytes).map_err(AdmitError::Manifest)?;
+        is_what_was_asked(&manifest, asked)?;
+        Ok((manifest, bytes))
     }
 
     fn objects<T: Taken>(

@@ -4,17 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use skep_kit::build::{self, BuildError, Built, Dependencies, Lock, Locked, Options, TypesError};
+use skep_kit::build::{self, BuildError, Built, Options, TypesError};
 use skep_kit::pack::{self, PackingError};
 use skep_kit::project::{Project, ProjectError};
-use skep_spec::dependency::Root;
-use skep_spec::manifest::Dependency;
-use skep_spec::{Arch, Digest, PackageName, PackageRef};
+use skep_spec::{Arch, Digest};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::needed::{Asking, Needed, needed, needs_of};
-use crate::options::Transport;
+use crate::locked::dependencies;
 use crate::output::{Output, bytes, lossy};
 
 /// Compile a package's objects for every architecture that it names
@@ -140,56 +137,6 @@ pub fn in_folder(project: Project, out: Option<PathBuf>) -> Project {
         Some(out) => project.built_in(out),
         None => project,
     }
-}
-
-/// What a project needs: as its lock has it, where that is still in every range; otherwise what the hub has now.
-///
-/// # Errors
-/// There is no set of versions that does, or `locked`, and the lock has none.
-pub fn dependencies(
-    project: &Project,
-    locked: bool,
-    output: &Output,
-    config: &Config,
-) -> Result<Option<Dependencies>> {
-    let wanted = &project.source.dependencies;
-    if wanted.is_empty() {
-        return Ok(Some(Dependencies::new()));
-    }
-    // What is wrong with the lock is the build's to say.
-    let Ok(lock) = Lock::read(&project.folder, project.lock_folder(), false) else {
-        return Ok(None);
-    };
-    let pinned = lock.dependencies();
-    let holds = |(name, on): (&PackageName, &Dependency)| {
-        pinned.get(name).is_some_and(|pin| !pin.indirect && on.version.holds(&pin.version))
-    };
-    let named = pinned.values().filter(|pin| !pin.indirect).count();
-    if wanted.iter().all(holds) && named == wanted.len() {
-        return Ok(Some(pinned.clone()));
-    }
-    if locked {
-        let missing = wanted.iter().find(|one| !holds(*one));
-        let what = missing.map_or_else(
-            || "something that [dependencies] does not name".to_owned(),
-            |(name, on)| format!("no {name} that is in {}", on.version),
-        );
-        let what = format!("--locked: skep.lock has {what}");
-        return Err(
-            Error::new(Kind::Failed, what).hint("build without --locked to pin what there is now")
-        );
-    }
-    let about = &project.source.package;
-    let needs = needs_of(wanted);
-    let root = Root { name: &about.name, version: &about.version, needs: &needs };
-    let transport = Transport { plain_http: false };
-    let set = needed(root, None, Asking { transport, output, config })?;
-    let pin = |one: Needed| {
-        let PackageRef { name, version, .. } = one.reference;
-        let indirect = !wanted.contains_key(&name);
-        Some((name, Locked { version: version?, digest: one.digest, indirect }))
-    };
-    Ok(Some(set.into_iter().filter_map(pin).collect()))
 }
 
 /// Builds `project`, passing on what the compiler says.

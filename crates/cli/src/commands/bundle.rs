@@ -1,6 +1,6 @@
 //! `skep bundle` and `skep unbundle`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufReader, BufWriter};
@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use skep_oci::archive::{self, Archived, BundleError, Source};
 use skep_oci::{Store, regular};
-use skep_spec::dependency::Root;
+use skep_spec::dependency::{Root, needs};
 use skep_spec::{Arch, Digest};
 
 use crate::carried::{self, Carried};
@@ -19,7 +19,7 @@ use crate::error::{Context as _, Error, Result, failed};
 use crate::fetch::{Whole, unpacked, whole};
 use crate::moment;
 use crate::named;
-use crate::needed::{Asking, Where, needed, needs_of};
+use crate::needed::{Asking, Needed, Where, needed};
 use crate::options::{Choice, Transport};
 use crate::output::{Output, bytes};
 use crate::passing::{Passing, reading};
@@ -148,14 +148,18 @@ impl Bundle {
         output: &Output,
         config: &Config,
     ) -> Result<Vec<Whole>> {
-        let asking = Asking { transport: self.transport, output, config };
+        let transport = self.transport;
+        let asking = Asking { transport, config };
         let mut wholes = Vec::new();
         for (reference, digest) in store.packages().map_err(failed)? {
             let manifest = manifest_of(store, digest, &reference)?;
-            let (about, needs) = (&manifest.package, needs_of(&manifest.dependencies));
+            let (about, needs) = (&manifest.package, needs(&manifest.dependencies));
             let root = Root { name: &about.name, version: &about.version, needs: &needs };
-            let set = needed(root, Some(from.clone()), asking)?;
-            wholes.extend(set.into_iter().filter_map(|one| one.whole));
+            let set = needed(root, &BTreeMap::new(), Some(from.clone()), asking)?;
+            for Needed { digest, from, .. } in set {
+                let Some(from) = from else { continue };
+                wholes.push(whole(Place::Registry(from.at(digest)), transport, output, config)?);
+            }
         }
         Ok(wholes)
     }

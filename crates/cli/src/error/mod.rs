@@ -97,6 +97,12 @@ impl Error {
         self.kind
     }
 
+    /// What failed, without why.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The text, as it is printed: names in it may be a stranger's.
     #[must_use]
     pub fn text(&self) -> String {

@@ -29,9 +29,6 @@ const FILES: u32 = 32;
 /// From so many bytes on, what came of a blob stays where a pull is cut off, and the next one goes on from there.
 const LARGE: u64 = 64 * 1024;
 
-/// The roles that a node needs; the rest stays in the registry.
-const NODE_ROLES: [&str; 2] = ["object", "manifest"];
-
 /// Which part of a package is pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -39,6 +36,29 @@ pub enum Part {
     Whole,
     /// What a node of this architecture needs: its objects and the manifest.
     Node(Arch),
+    /// What it says of itself: the manifest, of its first platform.
+    Manifest,
+}
+
+impl Part {
+    fn platforms(self, index: &Index) -> Vec<&Descriptor> {
+        let arch = |entry: &&Descriptor| entry.platform.as_ref().and_then(|p| p.arch());
+        let all = index.manifests.iter();
+        match self {
+            Self::Whole => all.collect(),
+            Self::Node(wanted) => all.filter(|entry| arch(entry) == Some(wanted)).collect(),
+            Self::Manifest => all.filter(|entry| arch(entry).is_some()).take(1).collect(),
+        }
+    }
+
+    /// Whether a layer is of it; the rest stays in the registry.
+    fn has(self, layer: &Descriptor) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Node(_) => matches!(layer.role(), Some("object" | "manifest")),
+            Self::Manifest => layer.role() == Some("manifest"),
+        }
+    }
 }
 
 impl Registry {
@@ -204,11 +224,7 @@ impl<'a> Pull<'a> {
         part: Part,
     ) -> Result<Content, RegistryError> {
         let Followed { digest, bytes, index } = followed;
-        let is_wanted = |entry: &&Descriptor| {
-            let arch = entry.platform.as_ref().and_then(|platform| platform.arch());
-            part == Part::Whole || matches!(part, Part::Node(wanted) if arch == Some(wanted))
-        };
-        let wanted: Vec<&Descriptor> = index.manifests.iter().filter(is_wanted).collect();
+        let wanted = part.platforms(index);
         let mut checked: BTreeSet<Digest> = wanted.iter().map(|entry| entry.digest).collect();
         let platforms = at_once(wanted.into_iter().map(|entry| self.platform(entry))).await?;
         let blobs = self.wanted(platforms.iter().map(|(manifest, _)| manifest), part)?;
@@ -280,11 +296,7 @@ impl<'a> Pull<'a> {
         let mut room = PACKAGE_MAX;
         let mut blobs: BTreeMap<Digest, &Descriptor> = BTreeMap::new();
         for manifest in platforms {
-            let is_wanted = |layer: &&Descriptor| {
-                let is_node = layer.role().is_some_and(|role| NODE_ROLES.contains(&role));
-                part == Part::Whole || is_node
-            };
-            let layers = manifest.layers.iter().filter(is_wanted);
+            let layers = manifest.layers.iter().filter(|layer| part.has(layer));
             for entry in std::iter::once(&manifest.config).chain(layers) {
                 let limit = LAYER_MAX.min(room);
                 if entry.size > limit {

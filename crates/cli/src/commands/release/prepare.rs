@@ -19,6 +19,7 @@ use crate::commands::channel::Moving;
 use crate::commands::{build, pack};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed};
+use crate::locked::dependencies;
 use crate::output::Output;
 use crate::passing::interruptible;
 use crate::{named, place};
@@ -166,7 +167,7 @@ impl Release {
         done: &mut impl FnMut(&'static str, String),
     ) -> Result<Packed> {
         let (clang, cache) = (self.clang.clone(), config.cache_dir.clone());
-        let dependencies = build::dependencies(project, true, output, config)?;
+        let dependencies = dependencies(project, true, output, config)?;
         let options = Options { clang, cache, locked: true, dependencies, ..Options::default() };
         let built = build::run(project, &options, output)?;
         let arches: BTreeSet<String> = built
