@@ -156,6 +156,14 @@ pub enum NodeError {
         /// The chains of packages and ranges that show it.
         why: String,
     },
+    /// Two packages of a set, and one name for the service of each.
+    #[error("both {} and {} would run as the service {service}", packages[0], packages[1])]
+    OneName {
+        /// The name.
+        service: ServiceName,
+        /// The packages.
+        packages: Box<[PackageName; 2]>,
+    },
     /// A package that another one needs.
     #[error("{of} needs {package}, which is not to be had")]
     Dependency {
@@ -211,7 +219,7 @@ impl NodeError {
                 "file"
             }
             Self::Admit(_) => "not-admitted",
-            Self::Unresolved { .. } => "dependencies",
+            Self::Unresolved { .. } | Self::OneName { .. } => "dependencies",
             Self::Dependency { source, .. } | Self::Behind { source, .. } => source.code(),
             Self::Unfit(unfit) => unfit.code(),
             Self::Runtime(error) => error.code(),
@@ -241,11 +249,12 @@ impl NodeError {
             ) => 404,
             Self::Entry(EntryError::NoEntry { .. }) => 404,
             Self::NoMethod => 405,
-            Self::Unresolved { .. } => 409,
+            Self::Unresolved { .. } | Self::OneName { .. } => 409,
             Self::Dependency { source, .. } | Self::Behind { source, .. } => source.status(),
             Self::OtherPackage { .. } | Self::Downgrade { .. } => 409,
             Self::Runtime(
                 RuntimeError::Exists { .. }
+                | RuntimeError::Changed { .. }
                 | RuntimeError::Needed { .. }
                 | RuntimeError::InUse { .. }
                 | RuntimeError::Missing { .. },
@@ -284,6 +293,12 @@ impl NodeError {
             Self::Runtime(error) => return error.hint().map(str::to_owned),
             Self::Entry(error) => return error.hint().map(str::to_owned),
             Self::NotRoot(_) => "use sudo",
+            Self::OneName { packages, .. } => {
+                return Some(format!(
+                    "install {} first, under another name: --as NAME",
+                    packages[1]
+                ));
+            }
             Self::Keys { .. } => {
                 "give the rule the keys that count now and take 'follow' out of it; what was followed lies in the folder 'keys' of skepd's state"
             }
@@ -335,6 +350,12 @@ impl NodeError {
             causes: self.causes(),
             hint: self.hint(),
         }
+    }
+
+    /// Why a package is not to be had that `of` needs.
+    pub(crate) fn dependency(of: &str, package: impl ToString, source: Self) -> Self {
+        let (of, package) = (of.to_owned(), package.to_string());
+        Self::Dependency { of, package, source: Box::new(source) }
     }
 
     /// Why there is no set for a package.

@@ -12,9 +12,9 @@ use skep_kernel::maps::Update;
 use skep_object::fit;
 use skep_runtime::maps::{EntryError, MapLine, NewValue, OpenMap};
 use skep_runtime::programs::ProgramLine;
-use skep_runtime::{EventStream, Runtime, RuntimeError, Together, Upgraded, status};
+use skep_runtime::{EventStream, Request, Runtime, RuntimeError, Together, status};
 use skep_spec::ServiceName;
-use skep_trust::{Origin, Package, Verified};
+use skep_trust::Origin;
 
 use crate::answer::{self, Beside};
 use crate::counters;
@@ -22,7 +22,7 @@ use crate::ending::Ending;
 use crate::error::NodeError;
 use crate::packages::Shelf;
 use crate::selection::Selection;
-use crate::set::{Set, Standing};
+use crate::set::{Change, Set, Standing};
 
 /// The daemon behind its API.
 pub struct Node {
@@ -84,14 +84,12 @@ impl Node {
     /// # Errors
     /// The package is refused, or the runtime refuses: nothing is left of it, unless that could not be undone.
     pub fn install(&self, install: Install) -> Result<Detail, NodeError> {
+        let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
-        let (package, asked, set) = self.coming(install)?;
-        tell_unsigned(&package, &asked.service);
+        let (root, set) = self.coming(install)?;
+        tell_unsigned(&root);
         let mut runtime = self.runtime();
-        let detail = match set.changes.as_slice() {
-            [] => runtime.install(&package, &asked)?,
-            changes => together(&mut runtime, changes, (&package, &asked))?.detail,
-        };
+        let detail = together(&mut runtime, &set.changes, &root)?.detail;
         Ok(Detail { together: set.members, ..self.detail(&runtime, detail) })
     }
 
@@ -100,18 +98,18 @@ impl Node {
     /// # Errors
     /// As [`Self::install`], but for what only the kernel can say.
     pub fn plan_install(&self, install: Install) -> Result<Vec<Member>, NodeError> {
+        let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
-        let (package, asked, set) = self.coming(install)?;
-        let about = package.into_inner().manifest.package;
-        let (service, change) = (asked.service, MemberChange::Installed);
-        let root = Member { service, package: about.name, version: about.version, change };
+        let (root, set) = self.coming(install)?;
+        let unsigned = *root.package.origin() == Origin::Unsigned;
+        let about = root.package.into_inner().manifest.package;
+        let (service, change) = (root.request.service, MemberChange::Installed);
+        let (package, version) = (about.name, about.version);
+        let root = Member { service, package, version, change, unsigned };
         Ok(set.members.into_iter().chain([root]).collect())
     }
 
-    fn coming(
-        &self,
-        install: Install,
-    ) -> Result<(Verified<Package>, skep_runtime::Request, Set), NodeError> {
+    fn coming(&self, install: Install) -> Result<(Change, Set), NodeError> {
         let package = self.shelf.admit(&install.package, install.allow_unsigned)?;
         fit(&package.manifest, &package.objects, &install.params)?;
         let short = package.manifest.package.name.short().to_owned();
@@ -120,9 +118,9 @@ impl Node {
         if standing.services.contains(&service) {
             return Err(RuntimeError::Exists { service }.into());
         }
-        let set = Set::of(&package, &install.package, &self.shelf, &standing)?;
-        let (params, unset) = (install.params, BTreeSet::new());
-        Ok((package, skep_runtime::Request { service, params, unset }, set))
+        let set = Set::of((&package, &service), &install.package, &self.shelf, &standing)?;
+        let request = Request { service, params: install.params, unset: BTreeSet::new() };
+        Ok((Change { package, request, from: None }, set))
     }
 
     fn standing(&self, but: &ServiceName) -> Standing {
@@ -136,13 +134,14 @@ impl Node {
     /// # Errors
     /// As [`Self::upgrade`], but for what only the kernel can say.
     pub fn plan(&self, service: ServiceName, upgrade: Upgrade) -> Result<Plan, NodeError> {
+        let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
-        let (package, asked, set) = self.admitted(service, upgrade)?;
+        let (root, set) = self.admitted(service, upgrade)?;
         if set.changes.is_empty() {
-            let plan = answer::plan(self.runtime().plan_upgrade(&package, &asked)?);
+            let plan = answer::plan(self.runtime().plan_upgrade(&root.package, &root.request)?);
             return Ok(Plan { together: set.members, ..plan });
         }
-        let service = &asked.service;
+        let service = &root.request.service;
         let later =
             format!("what becomes of {service} itself is planned when what it needs is there");
         Ok(Plan { notes: vec![later], together: set.members, ..Plan::default() })
@@ -157,27 +156,14 @@ impl Node {
         service: ServiceName,
         upgrade: Upgrade,
     ) -> Result<(Plan, Detail), NodeError> {
-        let coming_in = self.coming_in();
-        let (package, asked, set) = self.admitted(service, upgrade)?;
-        tell_unsigned(&package, &asked.service);
+        let _goes_again = GoesAgain(self);
+        let _coming_in = self.coming_in();
+        let (root, set) = self.admitted(service, upgrade)?;
+        tell_unsigned(&root);
         let mut runtime = self.runtime();
-        let upgraded = match set.changes.as_slice() {
-            [] => runtime.upgrade(&package, &asked)?,
-            changes => {
-                let Together { plan, detail } =
-                    together(&mut runtime, changes, (&package, &asked))?;
-                let gone = || RuntimeError::NoService {
-                    service: asked.service.clone(),
-                    there: Vec::new(),
-                };
-                Upgraded { plan: plan.ok_or_else(gone)?, detail }
-            }
-        };
-        let detail = self.detail(&runtime, upgraded.detail);
-        let answer = (answer::plan(upgraded.plan), Detail { together: set.members, ..detail });
-        drop((coming_in, runtime));
-        self.collect();
-        Ok(answer)
+        let Together { plan, detail } = together(&mut runtime, &set.changes, &root)?;
+        let plan = plan.map(answer::plan).unwrap_or_default();
+        Ok((plan, Detail { together: set.members, ..self.detail(&runtime, detail) }))
     }
 
     /// Returns to the generation before the last upgrade, if policy still allows it.
@@ -335,11 +321,7 @@ impl Node {
         Ok(())
     }
 
-    fn admitted(
-        &self,
-        service: ServiceName,
-        upgrade: Upgrade,
-    ) -> Result<(Verified<Package>, skep_runtime::Request, Set), NodeError> {
+    fn admitted(&self, service: ServiceName, upgrade: Upgrade) -> Result<(Change, Set), NodeError> {
         let detail = self.runtime().service(&service)?;
         let active = detail.generations.into_iter().find(|generation| generation.active);
         let mut given = active.map(|generation| generation.fixed.params).unwrap_or_default();
@@ -357,9 +339,11 @@ impl Node {
             let (runs, older) = (running.version, to.version.clone());
             return Err(NodeError::Downgrade { service, runs, older });
         }
-        let set = Set::of(&package, &upgrade.package, &self.shelf, &self.standing(&service))?;
+        let standing = self.standing(&service);
+        let set = Set::of((&package, &service), &upgrade.package, &self.shelf, &standing)?;
         let Upgrade { params, unset, .. } = upgrade;
-        Ok((package, skep_runtime::Request { service, params, unset }, set))
+        let (request, from) = (Request { service, params, unset }, Some(running.generation));
+        Ok((Change { package, request, from }, set))
     }
 
     fn status(&self, status: status::Status) -> Status {
@@ -386,6 +370,15 @@ impl Node {
     }
 }
 
+/// Removes what was let in and is no service's, once it is known what became of it.
+struct GoesAgain<'a>(&'a Node);
+
+impl Drop for GoesAgain<'_> {
+    fn drop(&mut self) {
+        self.0.collect();
+    }
+}
+
 fn opened(runtime: &Runtime, map: &MapRef) -> Result<OpenMap, RuntimeError> {
     match map {
         MapRef::Of(service, map) => runtime.service_map(service, map),
@@ -396,22 +389,21 @@ fn opened(runtime: &Runtime, map: &MapRef) -> Result<OpenMap, RuntimeError> {
 /// Installs or upgrades a package and what it needs first, as a whole.
 fn together(
     runtime: &mut Runtime,
-    changes: &[(Verified<Package>, skep_runtime::Request)],
-    root: (&Verified<Package>, &skep_runtime::Request),
-) -> Result<Together, NodeError> {
-    let needed = changes.iter().map(|(package, request)| (package, request));
-    let members =
-        needed.chain([root]).map(|(package, request)| skep_runtime::Member { package, request });
+    needed: &[Change],
+    root: &Change,
+) -> Result<Together, RuntimeError> {
+    let members = needed.iter().chain([root]).map(|Change { package, request, from }| {
+        skep_runtime::Member { package, request, from: *from }
+    });
     let done = runtime.together(&members.collect::<Vec<_>>())?.pop();
-    let service = &root.1.service;
-    Ok(done
-        .ok_or_else(|| RuntimeError::NoService { service: service.clone(), there: Vec::new() })?)
+    let service = root.request.service.clone();
+    done.ok_or(RuntimeError::NoService { service, there: Vec::new() })
 }
 
 /// The line that an audit looks for: once where a package comes in, never where one that runs is looked at.
-fn tell_unsigned(package: &Verified<Package>, service: &ServiceName) {
+fn tell_unsigned(Change { package, request, .. }: &Change) {
     if *package.origin() == Origin::Unsigned {
-        let about = &package.manifest.package;
+        let (about, service) = (&package.manifest.package, &request.service);
         let (name, version, digest) = (&about.name, &about.version, &package.index);
         tracing::warn!(%service, package = %name, %version, %digest, "let in without a signature");
     }

@@ -6,8 +6,10 @@ use skep_api::{Member, MemberChange, PackageSource};
 use skep_object::fit;
 use skep_oci::{Store, archive};
 use skep_runtime::{Packages as _, Provider, Request, RuntimeError};
-use skep_spec::dependency::{Needs, Other, Resolved, Root, Versions, resolve};
-use skep_spec::{Manifest, PackageName, PackageRef, ServiceName, Version};
+use skep_spec::dependency::{
+    Finder, Needs, Other, Place, Resolved, Root, Versions, needs, resolve,
+};
+use skep_spec::{PackageName, PackageRef, ServiceName, Version};
 use skep_trust::{Package, Verified};
 
 use crate::error::NodeError;
@@ -17,9 +19,16 @@ use crate::packages::Shelf;
 #[derive(Default)]
 pub(crate) struct Set {
     /// What is to be installed or upgraded, in this order.
-    pub(crate) changes: Vec<(Verified<Package>, Request)>,
+    pub(crate) changes: Vec<Change>,
     /// All of it, in the same order.
     pub(crate) members: Vec<Member>,
+}
+
+/// A service that is installed, or upgraded from a generation.
+pub(crate) struct Change {
+    pub(crate) package: Verified<Package>,
+    pub(crate) request: Request,
+    pub(crate) from: Option<u64>,
 }
 
 /// Where the services of a node stand, as a set needs to know.
@@ -33,42 +42,55 @@ pub(crate) struct Standing {
 }
 
 impl Set {
-    /// The set of a package that came from `source`.
+    /// The set of a package that came from `source` and runs as `service`, or is to.
     ///
     /// # Errors
     /// There is none; a package of it is not to be had, or not let in.
     pub(crate) fn of(
-        root: &Verified<Package>,
+        (root, service): (&Verified<Package>, &ServiceName),
         source: &PackageSource,
         shelf: &Shelf,
         standing: &Standing,
     ) -> Result<Self, NodeError> {
         let about = &root.manifest.package;
-        let needs = needs(&root.manifest);
+        let needs = needs(&root.manifest.dependencies);
         if needs.is_empty() {
             return Ok(Self::default());
         }
         let asked = Root { name: &about.name, version: &about.version, needs: &needs };
-        let mut finder = Finder {
-            of: format!("{} {}", about.name, about.version),
-            places: places(source, shelf, &about.name),
-            shelf,
-            standing,
-            found: BTreeMap::new(),
-            admitted: BTreeMap::new(),
-        };
+        let of = format!("{} {}", about.name, about.version);
+        let places = places(source, shelf, &about.name).into_iter();
+        let places = places.map(|source| Source { of: of.clone(), shelf, source });
+        let finder = Finder::new(places.collect());
+        let mut packages = Packages { of, shelf, standing, finder };
         let runs = standing.providers.iter().map(|(name, p)| (name.clone(), p.version.clone()));
-        let set = resolve(asked, &runs.collect(), &standing.others, &mut finder);
+        let set = resolve(asked, &runs.collect(), &standing.others, &mut packages);
         let set = set.map_err(|error| NodeError::unresolved(&about.name, error))?;
         let mut whole = Self::default();
         for one in set {
-            whole.add(
-                &one,
-                finder.admitted.remove(&(one.name.clone(), one.version.clone())),
-                standing,
-            )?;
+            whole.is_free((&one.name, &about.name), service, standing)?;
+            whole.add(&one, packages.finder.take(&one), standing, shelf)?;
         }
         Ok(whole)
+    }
+
+    /// That no other package of the set goes by the name that one would have.
+    fn is_free(
+        &self,
+        (package, root): (&PackageName, &PackageName),
+        roots: &ServiceName,
+        standing: &Standing,
+    ) -> Result<(), NodeError> {
+        let service = standing.service(package)?;
+        let member = self.members.iter().find(|member| member.service == service);
+        let has_it = member.map(|member| &member.package);
+        match has_it.or_else(|| (*roots == service).then_some(root)) {
+            None => Ok(()),
+            Some(first) => {
+                let packages = Box::new([first.clone(), package.clone()]);
+                Err(NodeError::OneName { service, packages })
+            }
+        }
     }
 
     fn add(
@@ -76,12 +98,10 @@ impl Set {
         one: &Resolved,
         admitted: Option<Verified<Package>>,
         standing: &Standing,
+        shelf: &Shelf,
     ) -> Result<(), NodeError> {
         let runs = standing.providers.get(&one.name);
-        let service = match runs {
-            Some(provider) => provider.service.clone(),
-            None => one.name.short().parse()?,
-        };
+        let service = standing.service(&one.name)?;
         if let Some(provider) = runs.filter(|provider| one.version.is_lower(&provider.version)) {
             let (runs, older) = (provider.version.clone(), one.version.clone());
             return Err(NodeError::Downgrade { service, runs, older });
@@ -95,20 +115,28 @@ impl Set {
             (None, Some(_)) => MemberChange::Installed,
         };
         let (package, version) = (one.name.clone(), one.version.clone());
-        self.members.push(Member { service: service.clone(), package, version, change });
+        let is_unsigned = |provider: &Provider| shelf.origin(&provider.index).1;
+        let unsigned = admitted.is_none() && runs.is_some_and(is_unsigned);
+        self.members.push(Member { service: service.clone(), package, version, change, unsigned });
         if let Some(package) = admitted {
             let given = runs.map(|provider| provider.params.clone()).unwrap_or_default();
             fit(&package.manifest, &package.objects, &given)?;
             let request = Request { service, params: BTreeMap::new(), unset: Default::default() };
-            self.changes.push((package, request));
+            let from = runs.map(|provider| provider.generation);
+            self.changes.push(Change { package, request, from });
         }
         Ok(())
     }
 }
 
-/// Ranges by package.
-fn needs(manifest: &Manifest) -> Needs {
-    manifest.dependencies.iter().map(|(name, on)| (name.clone(), on.version.clone())).collect()
+impl Standing {
+    /// The service that gives a package, or would.
+    fn service(&self, package: &PackageName) -> Result<ServiceName, NodeError> {
+        match self.providers.get(package) {
+            Some(provider) => Ok(provider.service.clone()),
+            None => Ok(package.short().parse()?),
+        }
+    }
 }
 
 /// Where packages of a set are looked for: with the root, then at the hub.
@@ -124,22 +152,17 @@ fn places(source: &PackageSource, shelf: &Shelf, name: &PackageName) -> Vec<Pack
     std::iter::once(source.clone()).chain(hub).collect()
 }
 
-/// Finds the packages of one set.
-struct Finder<'a> {
-    /// Whose.
+/// A place from which packages are let in.
+struct Source<'a> {
+    /// Whose they are.
     of: String,
-    places: Vec<PackageSource>,
     shelf: &'a Shelf,
-    standing: &'a Standing,
-    /// The place of each package.
-    found: BTreeMap<PackageName, PackageSource>,
-    admitted: BTreeMap<(PackageName, Version), Verified<Package>>,
+    source: PackageSource,
 }
 
-impl Finder<'_> {
-    /// What a place has of a package.
-    fn there(&self, place: &PackageSource, name: &PackageName) -> Result<Vec<Version>, NodeError> {
-        let listed = match place {
+impl Source<'_> {
+    fn there(&self, name: &PackageName) -> Result<Vec<Version>, NodeError> {
+        let listed = match &self.source {
             PackageSource::Reference(reference) => {
                 return self.shelf.versions(&reference.beside(name, None));
             }
@@ -149,38 +172,23 @@ impl Finder<'_> {
         let of_name = listed.into_iter().filter(|(reference, _)| reference.name == *name);
         Ok(of_name.filter_map(|(reference, _)| reference.version).collect())
     }
-
-    fn failed(&self, package: String) -> impl FnOnce(NodeError) -> NodeError + use<> {
-        let of = self.of.clone();
-        move |source| NodeError::Dependency { of, package, source: Box::new(source) }
-    }
 }
 
-impl Versions for Finder<'_> {
+impl Place for Source<'_> {
+    type Package = Verified<Package>;
     type Error = NodeError;
 
-    fn of(&mut self, package: &PackageName) -> Result<Vec<Version>, NodeError> {
-        for place in &self.places {
-            let versions = self.there(place, package).map_err(self.failed(package.to_string()))?;
-            if !versions.is_empty() {
-                self.found.insert(package.clone(), place.clone());
-                return Ok(versions);
-            }
-        }
-        Ok(Vec::new())
+    fn versions(&self, package: &PackageName) -> Result<Vec<Version>, NodeError> {
+        self.there(package).map_err(|error| NodeError::dependency(&self.of, package, error))
     }
 
-    fn needs(&mut self, package: &PackageName, version: &Version) -> Result<Needs, NodeError> {
-        let runs = self.standing.providers.get(package).filter(|p| p.version == *version);
-        if let Some(provider) = runs {
-            let running = self.shelf.package(&provider.index);
-            let running = running
-                .map_err(|source| RuntimeError::Package { index: provider.index, source })?;
-            return Ok(needs(&running.manifest));
-        }
-        let Some(place) = self.found.get(package) else { return Ok(Needs::new()) };
+    fn package(
+        &self,
+        package: &PackageName,
+        version: &Version,
+    ) -> Result<(Needs, Verified<Package>), NodeError> {
         let short = PackageRef::short(package, Some(version));
-        let source = match place {
+        let source = match &self.source {
             PackageSource::Reference(reference) => {
                 PackageSource::Reference(reference.beside(package, Some(version)))
             }
@@ -192,9 +200,42 @@ impl Versions for Finder<'_> {
             }
         };
         let admitted = self.shelf.admit(&source, false);
-        let admitted = admitted.map_err(self.failed(format!("{package} {version}")))?;
-        let needs = needs(&admitted.manifest);
-        self.admitted.insert((package.clone(), version.clone()), admitted);
-        Ok(needs)
+        let failed = |error| NodeError::dependency(&self.of, format!("{package} {version}"), error);
+        let admitted = admitted.map_err(failed)?;
+        Ok((needs(&admitted.manifest.dependencies), admitted))
+    }
+}
+
+/// The packages of one set: those that run, and those that are found.
+struct Packages<'a> {
+    of: String,
+    shelf: &'a Shelf,
+    standing: &'a Standing,
+    finder: Finder<Source<'a>>,
+}
+
+impl Packages<'_> {
+    /// What a package needs that runs, if its rule still lets it in: consent to it was given when it came, or not at all.
+    fn running(&self, provider: &Provider) -> Result<Needs, NodeError> {
+        let index = provider.index;
+        self.shelf.check_again(&index)?;
+        let gone = |source| RuntimeError::Package { index, source };
+        let running = self.shelf.package(&index).map_err(gone)?;
+        Ok(needs(&running.manifest.dependencies))
+    }
+}
+
+impl Versions for Packages<'_> {
+    type Error = NodeError;
+
+    fn of(&mut self, package: &PackageName) -> Result<Vec<Version>, NodeError> {
+        self.finder.of(package)
+    }
+
+    fn needs(&mut self, package: &PackageName, version: &Version) -> Result<Needs, NodeError> {
+        let runs = self.standing.providers.get(package).filter(|p| p.version == *version);
+        let Some(provider) = runs else { return self.finder.needs(package, version) };
+        let failed = |error| NodeError::dependency(&self.of, format!("{package} {version}"), error);
+        self.running(provider).map_err(failed)
     }
 }

@@ -196,6 +196,9 @@ pub struct Member {
     pub version: Version,
     /// What becomes of it.
     pub change: MemberChange,
+    /// Whether nobody who is trusted answers for it: it is there by consent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsigned: bool,
 }
 
 /// What becomes of a service that another needs.

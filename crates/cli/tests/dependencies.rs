@@ -125,6 +125,12 @@ impl World {
     }
 }
 
+/// A dependency on flows, and kernel types that lie in the project.
+fn depends(range: &str) -> String {
+    let btf = format!("[build.btf]\n{} = \"vmlinux.btf\"\n", std::env::consts::ARCH);
+    needs("flows", range, "") + &btf
+}
+
 fn needs(name: &str, range: &str, more: &str) -> String {
     format!("[dependencies.\"acme/{name}\"]\nversion = \"{range}\"\n{more}\n")
 }
@@ -197,6 +203,24 @@ fn what_a_package_needs_comes_from_the_hub_with_it() {
 }
 
 #[test]
+fn nothing_is_left_of_what_was_only_planned_and_one_name_is_one_services() {
+    let mut world = World::new();
+    world.flows("1.0.0");
+    world.app("1.0.0", "^1");
+    world.node.start();
+    world.node.run(&["install", "acme/app:1.0.0", "--dry-run"]);
+    let let_in = || fs::read_dir(world.node.path("state/admitted")).unwrap().count();
+    assert_eq!(let_in(), 0, "what was only looked at is gone");
+    // One name is one service's.
+    let (status, said) = world.node.refused(&["install", "acme/app:1.0.0", "--as", "flows"]);
+    assert_eq!(status, 1);
+    assert!(said.contains("both acme/app and acme/flows would run as the service flows"), "{said}");
+    assert!(said.contains("install acme/flows first, under another name: --as NAME"), "{said}");
+    assert_eq!(let_in(), 0, "and so is what was refused");
+    assert!(world.services().is_empty() && !world.node.has_pins());
+}
+
+#[test]
 fn a_bundle_carries_what_its_packages_need() {
     let mut world = World::new();
     world.flows("1.0.0");
@@ -234,14 +258,47 @@ fn a_bundle_carries_what_its_packages_need() {
 }
 
 #[test]
+fn a_dependency_that_runs_is_held_against_its_rule_like_one_that_comes() {
+    let mut world = World::new();
+    world.flows("1.0.0");
+    world.app("1.0.0", "^1");
+    let World { node, .. } = &mut world;
+    let trust = node.path("config/trust.toml");
+    let rules = fs::read_to_string(&trust).unwrap();
+    node.start();
+    node.run(&["install", "acme/flows:1.0.0"]);
+    // Nobody answers for it any more.
+    fs::write(&trust, rules.replace("acme/*", "acme/app")).unwrap();
+    let refused = |node: &Node, why: &str| {
+        let (status, said) = node.refused(&["install", "acme/app:1.0.0"]);
+        assert_eq!(status, 4, "{said}");
+        assert!(said.contains("acme/app 1.0.0 needs acme/flows 1.0.0"), "{said}");
+        assert!(said.contains(why), "{said}");
+    };
+    refused(node, "no rule");
+    // Or its key is out of use.
+    let public = fs::read_to_string(node.path("key.pub")).unwrap();
+    let key = skep_trust::PublicKey::from_pem(&public).unwrap().id();
+    fs::write(&trust, format!("{rules}[revoked]\nkeys = [\"{key}\"]\n")).unwrap();
+    let (status, said) = node.refused(&["install", "acme/app:1.0.0", "--allow-unsigned"]);
+    assert_eq!(status, 4, "{said}");
+    assert!(said.contains("revoked"), "{said}");
+    // Consent to it by itself is consent, and is told.
+    fs::write(&trust, rules.replace("acme/*", "acme/app")).unwrap();
+    node.run(&["upgrade", "flows", "acme/flows:1.0.0", "--allow-unsigned"]);
+    let installed = node.run(&["install", "acme/app:1.0.0"]);
+    let line = "\n  acme/flows 1.0.0 as flows: runs already, NOT SIGNED\n";
+    assert!(installed.contains(line), "{installed}");
+    node.run(&["remove", "app"]);
+    node.run(&["remove", "flows"]);
+    assert!(!node.has_pins());
+}
+
+#[test]
 fn a_lock_pins_what_a_package_is_built_against() {
     let world = World::new();
     world.flows("1.0.0");
     world.flows("1.1.0");
-    let depends = |range| {
-        let btf = format!("[build.btf]\n{} = \"vmlinux.btf\"\n", std::env::consts::ARCH);
-        needs("flows", range, "") + &btf
-    };
     let project = world.project("app", "1.0.0", &depends("^1"));
     let lock = || fs::read_to_string(world.node.path(&project).join("skep.lock")).unwrap();
     let types = world.node.path(&project).join("vmlinux.btf");
@@ -256,8 +313,22 @@ fn a_lock_pins_what_a_package_is_built_against() {
     world.flows("1.2.0");
     world.run(&build);
     assert_eq!(lock(), pinned, "a newer one is not taken by itself");
-    // Without the hub, too.
+    // Without the hub, too; with one that does not answer, that is said.
     world.node.run(&[&build[..], &["--locked"]].concat());
+    let mut far = world.node.skep(&build);
+    let output = wait::output(far.env("SKEP_HUB", "127.0.0.1:1"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("what skep.lock pins was not held against the hub"), "{said}");
+    // One more moves no other.
+    world.publish("more", "1.0.0", "");
+    world.project("app", "1.0.0", &[depends("^1"), needs("more", "^1", "")].concat());
+    world.run(&build);
+    assert!(lock().contains("version = \"1.1.0\""), "{}", lock());
+    assert!(lock().contains("[dependencies.\"acme/more\"]"), "{}", lock());
+    world.project("app", "1.0.0", &depends("^1"));
+    world.run(&build);
+    assert_eq!(lock(), pinned);
     world.project("app", "1.0.0", &depends("=1.2"));
     let (_, said) = world.node.refused(&[&build[..], &["--locked"]].concat());
     assert!(said.contains("--locked: skep.lock has no acme/flows that is in =1.2"), "{said}");
@@ -268,4 +339,35 @@ fn a_lock_pins_what_a_package_is_built_against() {
         world.node.said(&wait::output(&mut world.skep(&build)))
     };
     assert!(said.contains("no version of acme/flows is in every range: acme/app 1.0.0 → acme/flows ^7; there are 1.2.0, 1.1.0, 1.0.0"), "{said}");
+}
+
+#[test]
+fn what_a_lock_pins_never_changes() {
+    let world = World::new();
+    world.flows("1.1.0");
+    world.publish("more", "1.0.0", "");
+    let project = world.project("app", "1.0.0", &depends("^1"));
+    let types = world.node.path(&project).join("vmlinux.btf");
+    fs::copy("/sys/kernel/btf/vmlinux", types).unwrap();
+    let build = ["build", &project];
+    world.run(&build);
+    let file = world.node.path(&project).join("skep.lock");
+    let pinned = fs::read_to_string(&file).unwrap();
+    // Another package under a version that is pinned is no longer what this is built against.
+    let digest = pinned.split("[dependencies.").nth(1).unwrap().split("sha256:").nth(1).unwrap();
+    let digest = &digest[..64];
+    fs::write(&file, pinned.replace(digest, &"0".repeat(64))).unwrap();
+    for locked in [&["--locked"][..], &[]] {
+        let (status, said) =
+            world.node.said(&wait::output(&mut world.skep(&[&build[..], locked].concat())));
+        assert_eq!(status, 1, "{said}");
+        let words = "skep.lock pins acme/flows 1.1.0 as sha256:0000000";
+        assert!(said.contains(words), "{said}");
+        assert!(said.contains(&format!("and the hub has sha256:{digest}")), "{said}");
+    }
+    // The same where something else is to be found anew.
+    world.project("app", "1.0.0", &[depends("^1"), needs("more", "^1", "")].concat());
+    let (status, said) = world.node.said(&wait::output(&mut world.skep(&build)));
+    assert_eq!(status, 1, "{said}");
+    assert!(said.contains("skep.lock pins acme/flows 1.1.0 as sha256:0000000"), "{said}");
 }

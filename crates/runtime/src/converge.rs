@@ -70,9 +70,10 @@ impl Runtime {
     /// Removes every pin under `folder` that no record names, then empty folders.
     pub(crate) fn unpin_unknown(&self, folder: &Path) -> Result<(), RuntimeError> {
         let known = self.state.pins(&self.dirs.bpffs);
+        let links = self.state.links(&self.dirs.bpffs);
         let (links, others): (Vec<PathBuf>, Vec<PathBuf>) = bpffs::pins(folder)?
             .into_iter()
-            .filter(|pin| !known.contains(pin) && !known.contains(&Link::first_pin(pin)))
+            .filter(|pin| !known.contains(pin) && !links.contains(&Link::first_pin(pin)))
             .partition(|pin| pin.file_name().is_some_and(|name| name == "link"));
         for pin in &links {
             self.call("unpin", || Link::take_off(pin))?;

@@ -143,6 +143,16 @@ pub enum RuntimeError {
         /// The service.
         service: ServiceName,
     },
+    /// It is not what it was when its upgrade was planned.
+    #[error("{service} was changed by somebody else meanwhile: generation {from} ran when this was planned, and {} now", now.map_or("it is gone".to_owned(), |now| format!("{now} runs")))]
+    Changed {
+        /// The service.
+        service: ServiceName,
+        /// The generation that was to be upgraded.
+        from: u64,
+        /// The one that runs.
+        now: Option<u64>,
+    },
     /// There is no such service.
     #[error("there is no service {service}{}", known(there))]
     NoService {
@@ -366,6 +376,7 @@ impl RuntimeError {
             Self::Hooks { .. } => "hooks-differ",
             Self::Timers { .. } => "arms-timers",
             Self::Exists { .. } => "service-exists",
+            Self::Changed { .. } => "changed",
             Self::NoService { .. } => "no-service",
             Self::NoPrevious { .. } | Self::PreviousLost { .. } => "no-previous-generation",
             Self::Partly { .. } => "runs-partly",
@@ -396,6 +407,7 @@ impl RuntimeError {
             Self::Attach { source, .. } | Self::NoHook { source, .. } => source.hint(),
             Self::Load { source, .. } => source.hint.as_deref(),
             Self::Unfinished { source, .. } | Self::Together { source, .. } => source.hint(),
+            Self::Changed { .. } => Some("look at it with skep show, and ask again"),
             Self::Alone { .. } => Some("skep install installs it with what it needs"),
             Self::Needed { .. } => Some("remove those first"),
             Self::InUse { .. } => Some(

@@ -250,7 +250,9 @@ impl Runtime {
         } else if link.pinnable() {
             self.make_hook_folder(service, name)?;
             let path = self.pins(service).link(name);
-            self.call("pin", || link.pin(&path))?;
+            for (part, pin) in link.parts(&path) {
+                self.call("pin", || part.pin(&pin))?;
+            }
             hook.attachment = Attachment::Link { id: link.id().unwrap_or(0) };
         } else if let Some(fd) = link.into_fd() {
             let key = format!("{service}/{name}");

@@ -10,6 +10,7 @@ use crate::error::RuntimeError;
 use crate::runtime::Runtime;
 use crate::state::{Generation, Op};
 use crate::status::Detail;
+use crate::upgrade::Direction;
 
 /// What the operator says at install and upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl Runtime {
         if self.state.services.contains_key(service) {
             return Err(RuntimeError::Exists { service: service.clone() });
         }
-        let needs = self.needs_of(service, &package.manifest, None)?;
+        let needs = self.needs_of(service, &package.manifest, None, Direction::Forward)?;
         let generation = generation(package, 1, install.params.clone());
         self.bring_up(&BringUp {
             op: Op::Install,

@@ -55,7 +55,7 @@ impl Runtime {
     ) -> Result<(), RuntimeError> {
         if !from.needs.is_empty() || !to.needs.is_empty() || self.users(service).next().is_some() {
             let package = self.package(&to.index)?;
-            self.needs_of(service, &package.manifest, Some(to))?;
+            self.needs_of(service, &package.manifest, Some(to), Direction::Back)?;
             self.users_can_follow(service, (from, to), &package.manifest, changes)?;
         }
         if !self.has_its_maps(to) {

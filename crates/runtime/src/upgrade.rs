@@ -73,7 +73,7 @@ impl Runtime {
             Direction::Forward => carried(&package.manifest, &from.params, install)?,
             Direction::Back => install.params.clone(),
         };
-        let needs = self.needs_of(&install.service, &package.manifest, Some(&from))?;
+        let needs = self.needs_of(&install.service, &package.manifest, Some(&from), direction)?;
         let to = Generation { needs, ..generation(package, number, params) };
         let already =
             (to.index, to.platform, &to.params) == (from.index, from.platform, &from.params);

@@ -102,7 +102,8 @@ pub fn member(member: &Member) -> String {
         MemberChange::Upgraded => "upgraded",
         MemberChange::Kept => "runs already",
     };
-    format!("  {} {} as {}: {change}", member.package, member.version, member.service)
+    let signed = if member.unsigned { ", NOT SIGNED" } else { "" };
+    format!("  {} {} as {}: {change}{signed}", member.package, member.version, member.service)
 }
 
 /// Who needs whom.

@@ -116,27 +116,36 @@ impl Link {
         }
     }
 
-    /// Where the parts of an attachment are pinned, the first at `path`.
-    fn part_pins(path: &Path) -> impl Iterator<Item = PathBuf> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let more = path.to_path_buf();
-        let more = (1..).map(move |number| more.with_file_name(format!("{name}_{number}")));
-        std::iter::once(path.to_path_buf()).chain(more)
+    /// Its parts, each with its pin where `path` is the first one's. The first comes last: where it is pinned, all are.
+    #[must_use]
+    pub fn parts(&self, path: &Path) -> Vec<(&Self, PathBuf)> {
+        let Held::Several(links) = &self.0 else { return vec![(self, path.to_owned())] };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let pin = |number| match number {
+            0 => path.to_owned(),
+            more => path.with_file_name(format!("{name}_{more}")),
+        };
+        let mut parts: Vec<_> =
+            links.iter().enumerate().map(|(at, link)| (link, pin(at))).collect();
+        parts.rotate_left(1);
+        parts
     }
 
-    /// Removes the pin at `path`, with those of its other parts, and detaches the link that it held: when this returns, its program is off the hook. After unlink(2) a
-    /// worker of the kernel takes it off some time, and attaching the same program again meets EEXIST or EBUSY until then.
-    /// Nothing there is no error, and what is no link is unpinned.
+    /// Removes the pin at `path`, with those of its other parts, and detaches the link that it held: when this returns, its
+    /// program is off the hook. After unlink(2) a worker of the kernel takes it off some time, and attaching the same program again
+    /// meets EEXIST or EBUSY until then. Nothing there is no error, and what is no link is unpinned.
     ///
     /// # Errors
     /// What unlink(2) says.
     pub fn take_off(path: &Path) -> Result<(), KernelError> {
-        let more = Self::part_pins(path).skip(1).take_while(|pin| pin.exists());
-        let parts: Vec<PathBuf> = std::iter::once(path.to_path_buf()).chain(more).collect();
+        // Whoever pinned them may have been stopped after any of them.
+        let beside = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+        let beside = beside.into_iter().flatten().flatten().map(|entry| entry.path());
+        let parts = beside.filter(|pin| pin != path && Self::first_pin(pin) == path);
         // The first goes last: while it is there all of them are known.
-        parts.iter().rev().try_for_each(|part| {
-            let link = Self::open_pinned(part).ok();
-            bpffs::unpin(part)?;
+        parts.chain([path.to_owned()]).try_for_each(|part| {
+            let link = Self::open_pinned(&part).ok();
+            bpffs::unpin(&part)?;
             link.map_or(Ok(()), Self::detach)
         })
     }
@@ -191,10 +200,8 @@ impl Link {
     /// # Errors
     /// It is no bpf_link; EEXIST; ENOENT for the folder; EPERM for a dot in the name.
     pub fn pin(&self, path: &Path) -> Result<(), KernelError> {
-        if let (Held::Several(links), true) = (&self.0, self.pinnable()) {
-            // The first comes last, as it goes.
-            let parts: Vec<_> = links.iter().zip(Self::part_pins(path)).collect();
-            return parts.into_iter().rev().try_for_each(|(link, pin)| link.pin(&pin));
+        if let (Held::Several(_), true) = (&self.0, self.pinnable()) {
+            return self.parts(path).into_iter().try_for_each(|(link, pin)| link.pin(&pin));
         }
         match (self.bpf_fd(), self.pinnable()) {
             (Some(fd), true) => pin(fd, "pin the link at", path),
@@ -313,10 +320,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_pinned_beside_the_first() {
+    fn parts_are_pinned_beside_the_first_which_comes_last() {
         let first = Path::new("/sys/fs/bpf/a/link");
-        let pins: Vec<PathBuf> = Link::part_pins(first).take(3).collect();
-        assert_eq!(pins[1..], ["link_1", "link_2"].map(|name| first.with_file_name(name)));
+        let link = Link::several((0..4).map(|_| Link(Held::Gone)).collect());
+        let pins: Vec<PathBuf> = link.parts(first).into_iter().map(|(_, pin)| pin).collect();
+        let names = ["link_1", "link_2", "link_3", "link"];
+        assert_eq!(pins, names.map(|name| first.with_file_name(name)));
         for pin in &pins {
             assert_eq!(Link::first_pin(pin), first);
         }

@@ -277,6 +277,32 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_taken_off_wherever_their_pinning_was_cut_off() {
+        let folder = Path::new(bpffs::DEFAULT).join(format!("skep_parts_{}", std::process::id()));
+        on_lo(move || {
+            std::fs::create_dir(&folder).unwrap();
+            let path = folder.join("link");
+            let programs = [(); 4].map(|()| nothing(libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, -1));
+            let attached = || programs.iter().map(|p| attach(p, &plan("tcx/ingress/lo")).unwrap());
+            for cut in 0..=4 {
+                let links: Vec<Link> = attached().collect();
+                if matches!(links[0].kind(), link::LinkKind::Tc(_)) {
+                    break; // before 6.6 a tc filter, which cannot be pinned
+                }
+                let link = Link::several(links);
+                for (part, pin) in link.parts(&path).into_iter().skip(cut) {
+                    part.pin(&pin).unwrap();
+                }
+                drop(link);
+                Link::take_off(&path).unwrap();
+                assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "{cut}");
+                attached().for_each(drop); // nobody is there any more
+            }
+            std::fs::remove_dir(&folder).unwrap();
+        });
+    }
+
+    #[test]
     fn a_filter_goes_with_its_link_unless_it_is_kept() {
         on_lo(|| {
             let program = nothing(libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, -1);

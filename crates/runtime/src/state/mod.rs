@@ -283,15 +283,16 @@ impl State {
         under_way.or_else(|| self.aside.get(name).map(|aside| &aside.pending))
     }
 
-    /// Whether a service is of the set that is under way.
-    pub(crate) fn in_set(&self, name: &ServiceName) -> bool {
-        self.set.iter().any(|member| member.service == *name)
-    }
-
     /// Every pin that should be there, under `root`.
     #[must_use]
     pub fn pins(&self, root: &Path) -> BTreeSet<PathBuf> {
         self.services.iter().flat_map(|(name, s)| s.pins(&Pins::new(root, name))).collect()
+    }
+
+    /// Every pin among them that stands for all parts of an attachment.
+    #[must_use]
+    pub fn links(&self, root: &Path) -> BTreeSet<PathBuf> {
+        self.services.iter().flat_map(|(name, s)| s.links(&Pins::new(root, name))).collect()
     }
 
     /// Every key that the holder should hold.
@@ -317,17 +318,20 @@ impl State {
 }
 
 impl Service {
+    fn links(&self, pins: &Pins) -> Vec<PathBuf> {
+        let links =
+            self.hooks.iter().filter(|(_, h)| matches!(h.attachment, Attachment::Link { .. }));
+        links.map(|(name, _)| pins.link(name)).collect()
+    }
+
     fn pins(&self, pins: &Pins) -> BTreeSet<PathBuf> {
-        let mut paths = BTreeSet::new();
+        let mut paths = BTreeSet::from_iter(self.links(pins));
         if self.switch.is_some() {
             paths.insert(pins.switch());
         }
         for (name, hook) in &self.hooks {
             if hook.mechanism == Mechanism::Stub {
                 paths.extend([pins.stub(name), pins.slots(name)]);
-            }
-            if matches!(hook.attachment, Attachment::Link { .. }) {
-                paths.insert(pins.link(name));
             }
         }
         for (number, generation) in &self.generations {

@@ -9,13 +9,16 @@ use crate::error::RuntimeError;
 use crate::plan::MapChange;
 use crate::runtime::Runtime;
 use crate::state::{Generation, Need, Service};
+use crate::upgrade::Direction;
 
 /// A service that gives others its package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provider {
     /// Its name.
     pub service: ServiceName,
-    /// The version that runs.
+    /// The generation that runs.
+    pub generation: u64,
+    /// Its version.
     pub version: Version,
     /// Digest of its index.
     pub index: Digest,
@@ -46,9 +49,9 @@ impl Runtime {
         let provider = |package: PackageName| {
             let service = self.provider(&package)?.clone();
             let active = self.runs(&service)?;
-            let (version, index, params) =
-                (active.version.clone(), active.index, active.params.clone());
-            Some((package, Provider { service, version, index, params }))
+            let (generation, version) = (active.number, active.version.clone());
+            let (index, params) = (active.index, active.params.clone());
+            Some((package, Provider { service, generation, version, index, params }))
         };
         packages.filter_map(provider).collect()
     }
@@ -67,12 +70,13 @@ impl Runtime {
         others.filter_map(other).collect()
     }
 
-    /// What a package needs, and which service gives it.
+    /// What a package needs, and which service gives it. On the way back a range does not count of who will go back, too.
     pub(crate) fn needs_of(
         &self,
         service: &ServiceName,
         manifest: &Manifest,
         before: Option<&Generation>,
+        direction: Direction,
     ) -> Result<BTreeMap<PackageName, Need>, RuntimeError> {
         let mut needs = BTreeMap::new();
         for (package, dependency) in &manifest.dependencies {
@@ -89,7 +93,9 @@ impl Runtime {
             let given = known.filter(gives).or_else(|| self.provider(package));
             let given = given.filter(|name| *name != service).ok_or_else(|| missing(None))?;
             let version = self.runs(given).map(|generation| generation.version.clone());
-            if !version.as_ref().is_some_and(|version| dependency.version.holds(version)) {
+            let holds = version.as_ref().is_some_and(|version| dependency.version.holds(version));
+            let may_fail = direction == Direction::Back && self.goes_back(given);
+            if !holds && !may_fail {
                 return Err(missing(version));
             }
             let (version, maps) = (dependency.version.clone(), dependency.maps.clone());
@@ -138,7 +144,8 @@ impl Runtime {
         Err(RuntimeError::Needed { service: name.clone(), by: by.into_iter().collect() })
     }
 
-    /// That who needs a service can do with another version of it: its ranges hold, unless it changes along, and its maps stay.
+    /// That who needs a service can do with another version of it: its ranges hold, unless its own turn in the set is yet to come,
+    /// and its maps stay.
     pub(crate) fn users_can_follow(
         &self,
         name: &ServiceName,
@@ -152,7 +159,7 @@ impl Runtime {
             why,
         };
         for (user, need) in self.users(name) {
-            if !self.state.in_set(user) && !need.version.holds(&to.version) {
+            if !self.changes_yet(user) && !need.version.holds(&to.version) {
                 let why =
                     format!("it needs {} {}, and not {}", from.package, need.version, to.version);
                 return Err(refuse(user, why));

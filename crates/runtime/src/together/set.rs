@@ -11,13 +11,15 @@ use crate::runtime::Runtime;
 use crate::state::{Op, Record, SetMember};
 use crate::status::Detail;
 
-/// One service of a set, which is upgraded if it is there.
+/// One service of a set.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
     /// What it is to run.
     pub package: &'a Verified<Package>,
     /// Its name and parameters.
     pub request: &'a Request,
+    /// The generation that is upgraded; none where there was no such service when this was planned.
+    pub from: Option<u64>,
 }
 
 /// What became of one service of a set.
@@ -33,17 +35,18 @@ impl Runtime {
     /// Installs and upgrades services in their order. Where one fails, what was done to those before it is undone.
     ///
     /// # Errors
-    /// As [`Self::install`] and [`Self::upgrade`].
+    /// As [`Self::install`] and [`Self::upgrade`]; one of them is not what it was when this was planned.
     pub fn together(&mut self, members: &[Member<'_>]) -> Result<Vec<Together>, RuntimeError> {
         if let [one] = members {
+            self.is_as_planned(one)?;
             return Ok(vec![self.one(*one)?]);
         }
         self.mend_journal()?;
         self.settle_set(&mut Recovery::default())?;
-        let begun = members.iter().map(|member| {
-            let service = member.request.service.clone();
-            let before = self.runs(&service).map(|active| active.number);
-            SetMember { service, before }
+        members.iter().try_for_each(|member| self.is_as_planned(member))?;
+        let begun = members.iter().map(|member| SetMember {
+            service: member.request.service.clone(),
+            before: member.from,
         });
         self.record(Record::SetBegan { members: begun.collect() })?;
         let mut done = Vec::new();
@@ -58,8 +61,20 @@ impl Runtime {
         Ok(done)
     }
 
-    fn one(&mut self, Member { package, request }: Member<'_>) -> Result<Together, RuntimeError> {
-        if self.state.services.contains_key(&request.service) {
+    /// Between the plan and the lock under which it is done, others may have changed the service.
+    fn is_as_planned(&self, member: &Member<'_>) -> Result<(), RuntimeError> {
+        let service = member.request.service.clone();
+        match (member.from, self.runs(&service).map(|active| active.number)) {
+            (None, None) => Ok(()),
+            (Some(from), Some(now)) if from == now => Ok(()),
+            (None, Some(_)) => Err(RuntimeError::Exists { service }),
+            (Some(from), now) => Err(RuntimeError::Changed { service, from, now }),
+        }
+    }
+
+    fn one(&mut self, member: Member<'_>) -> Result<Together, RuntimeError> {
+        let Member { package, request, from } = member;
+        if from.is_some() {
             let upgraded = self.upgrade(package, request)?;
             return Ok(Together { plan: Some(upgraded.plan), detail: upgraded.detail });
         }
@@ -120,6 +135,16 @@ impl Runtime {
             recovery.aside.extend(services.last().map(|service| (service.clone(), why)));
         }
         Ok(())
+    }
+
+    /// Whether a service is of the set under way, and what it was to be: an undo has yet to come to it.
+    pub(crate) fn goes_back(&self, service: &ServiceName) -> bool {
+        self.state.set.iter().any(|member| member.service == *service && self.is_done(member))
+    }
+
+    /// Whether a service is of the set under way, and not what it is to be yet.
+    pub(crate) fn changes_yet(&self, service: &ServiceName) -> bool {
+        self.state.set.iter().any(|member| member.service == *service && !self.is_done(member))
     }
 
     fn is_done(&self, member: &SetMember) -> bool {

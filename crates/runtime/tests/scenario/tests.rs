@@ -91,6 +91,8 @@ type Life = fn(&Place) -> Outcome;
 const LIVES: &[(&str, &str, Life)] = &[
     ("together", "raw_tp", together::shared),
     ("together_refusals", "raw_tp", together::refusals),
+    ("together_three", "raw_tp", together::chain_of_three),
+    ("together_changed", "raw_tp", together::changed),
     ("together_lost", "raw_tp", together::lost),
     ("refusals", "raw_tp", refusals::refused),
     ("no_such_hook", "raw_tp", refusals::no_such_hook),
