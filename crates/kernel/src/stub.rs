@@ -48,8 +48,7 @@ pub fn load(
     if slots.info().kind != kind::PROG_ARRAY || slots.info().max_entries < SLOTS {
         return wrong(slots, "the slots are a prog array of 3");
     }
-    let pass = pass_value(payload.kind());
-    let insns = instructions(uses_func_ip, pass, switch, slots)
+    let insns = instructions(uses_func_ip, payload.kind(), switch, slots)
         .ok_or_else(|| KernelError::unsupported("assemble the stub", name, "a label is missing"))?;
     let target = AttachTarget::of(payload)?;
     load_insns(name, payload.kind(), &insns, &target)
@@ -61,7 +60,8 @@ pub fn load(
 /// The verifier refuses it.
 pub fn idle(kind: &LoadKind) -> Result<Program, KernelError> {
     let mut asm = Assembler::new();
-    asm.mov_imm(0, pass_value(kind)).exit();
+    asm.mov(6, 1);
+    pass(&mut asm, kind);
     let insns = asm.finish();
     let insns =
         insns.ok_or_else(|| KernelError::unsupported("assemble", IDLE, "a label is missing"))?;
@@ -70,12 +70,12 @@ pub fn idle(kind: &LoadKind) -> Result<Program, KernelError> {
 
 fn instructions(
     uses_func_ip: bool,
-    pass_value: i32,
+    kind: &LoadKind,
     switch: &MapHandle,
     slots: &MapHandle,
 ) -> Option<Vec<Insn>> {
     let mut asm = Assembler::new();
-    let (odd, pass) = (asm.label(), asm.label());
+    let (odd, empty) = (asm.label(), asm.label());
     let slots = slots.as_fd().as_raw_fd();
     asm.mov(6, 1);
     if uses_func_ip {
@@ -83,10 +83,20 @@ fn instructions(
     }
     asm.map_value(0, switch.as_fd().as_raw_fd(), 0).load(Width::B8, 0, 0, 0);
     asm.mov(1, 6).map(2, slots).jump_if(Cond::Set, 0, 1, odd);
-    asm.mov_imm(3, 2).call(TAIL_CALL).jump(pass);
+    asm.mov_imm(3, 2).call(TAIL_CALL).jump(empty);
     asm.bind(odd).mov_imm(3, 1).call(TAIL_CALL);
-    asm.bind(pass).mov_imm(0, pass_value).exit();
+    asm.bind(empty);
+    pass(&mut asm, kind);
     asm.finish()
+}
+
+/// Does as if there was no program; register 6 is the context.
+fn pass(asm: &mut Assembler, kind: &LoadKind) {
+    match kind.expected_attach_type {
+        // All of what is there is one message: `len` of `struct __sk_buff`.
+        libbpf_sys::BPF_SK_SKB_STREAM_PARSER => asm.load(Width::B4, 0, 6, 0).exit(),
+        _ => asm.mov_imm(0, pass_value(kind)).exit(),
+    };
 }
 
 /// What a hook takes for "as if there was no program", for an empty slot.

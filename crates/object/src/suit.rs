@@ -271,6 +271,7 @@ fn forms(program: &ProgramFacts) -> Option<&'static str> {
         }
         (ProgramKind::Netfilter, _) => "netfilter:FAMILY/HOOK[/PRIORITY]",
         (ProgramKind::SocketFilter, _) => "socket:INTERFACE",
+        (ProgramKind::SkMsg, _) | (ProgramKind::SkSkb, Some(_)) => "its section, a colon and a sockmap",
         (_, Some("trace_kprobe_multi" | "trace_kprobe_session")) => {
             "its section with another pattern"
         }
@@ -334,6 +335,8 @@ mod tests {
             ("netkit/peer", "netkit/primary:nk0", false),
             ("netfilter", "netfilter:ipv4/input", true),
             ("netfilter", "socket:lo", false),
+            ("sk_msg", "sk_msg:sockets", true),
+            ("sk_skb/stream_verdict", "sk_skb/verdict:sockets", false),
             ("kprobe.multi/vfs_*", "kprobe.multi/ksys_*", true),
             ("kprobe.multi/vfs_*", "kretprobe.multi/ksys_*", false),
             ("lsm/file_open", "lsm/inode_symlink", true),
@@ -371,7 +374,9 @@ mod tests {
             ("sockops", "sockops", true),
             ("sockops:/x", "sockops:/x", false),
             ("sk_lookup", "sk_lookup", true),
-            ("sk_msg", "sk_msg", false),
+            ("sk_msg", "sk_msg", true),
+            ("sk_skb", "sk_skb", false),
+            ("sk_reuseport", "sk_reuseport", false),
             ("my_section", "my_section", false),
             ("xdp/devmap", "xdp/devmap", false),
             ("xdp.frags/cpumap", "xdp.frags/cpumap", false),

@@ -20,7 +20,7 @@ use crate::events::{Source, decoding_of, decodings};
 use crate::load::{Preparation, wanted_objects};
 use crate::params::Params;
 use crate::plan::Report;
-use crate::runtime;
+use crate::{runtime, sockmap};
 
 /// One wait: programs may put out without waking the reader (`BPF_RB_NO_WAKEUP`), and perf buffers wake nobody here.
 const TURN: Duration = Duration::from_millis(10);
@@ -241,7 +241,7 @@ impl Attempt<'_> {
             Target::At { section, place } => match Site::of(section) {
                 Some(Site::Cgroup) => fill(place, &options.cgroup),
                 Some(Site::Netkit | Site::Socket) => fill(place, &options.interface),
-                Some(Site::Netns | Site::Netfilter | Site::PerfEvent) | None => {}
+                Some(Site::Netns | Site::Netfilter | Site::PerfEvent | Site::SockMap) | None => {}
             },
             _ => {}
         }
@@ -255,9 +255,11 @@ fn attach_one(
     pid: Option<u32>,
 ) -> Result<Link, KernelError> {
     let maps = loaded.map(usdt::SPECS).map(MapHandle::try_clone).transpose()?;
+    let map = sockmap::own_map(target).and_then(|symbol| loaded.map(symbol));
+    let map = map.map(|map| map.info().id);
     let probe = usdt::Probe::find(target)?;
     let usdt = probe.map(|probe| probe.describe(maps.as_slice())).transpose()?;
-    attach::attach(program, &AttachPlan { pid, usdt, ..AttachPlan::new(target.clone()) })
+    attach::attach(program, &AttachPlan { pid, map, usdt, ..AttachPlan::new(target.clone()) })
 }
 
 impl Session {

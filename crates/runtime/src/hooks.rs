@@ -180,7 +180,8 @@ impl Runtime {
     ) -> Result<Link, RuntimeError> {
         let attach = || {
             let usdt = self.describe(service, target)?;
-            let plan = AttachPlan { usdt, ..AttachPlan::new(target.clone()) };
+            let map = self.map_of(service, target)?;
+            let plan = AttachPlan { usdt, map, ..AttachPlan::new(target.clone()) };
             self.call("attach", || match self.op {
                 Op::Activate | Op::Recover => attach::attach_when_free(program, &plan),
                 _ => attach::attach(program, &plan),

@@ -39,6 +39,7 @@ mod remove;
 mod replaceable;
 mod rollback;
 mod runtime;
+mod sockmap;
 mod start;
 pub mod state;
 pub mod status;

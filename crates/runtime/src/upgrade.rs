@@ -99,6 +99,7 @@ impl Runtime {
         };
         if !already {
             let changes = changes_of(&maps);
+            Self::maps_stay(&install.service, &placed, &changes)?;
             self.users_can_follow(&install.service, (&from, &to), &package.manifest, &changes)?;
         }
         let plan = Plan {

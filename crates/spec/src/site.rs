@@ -16,6 +16,8 @@ pub enum Site {
     Netfilter,
     /// An interface whose packets a socket of the node's sees.
     Socket,
+    /// A sockmap or sockhash: of the service by its symbol, or pinned, by its path.
+    SockMap,
     /// A counter of each CPU, as [`PerfEvent`] reads it.
     PerfEvent,
 }
@@ -49,6 +51,9 @@ const CGROUP: [&str; 25] = [
     "sysctl",
 ];
 
+/// What programs of `sk_skb/` do.
+const SK_SKB: [&str; 3] = ["stream_parser", "stream_verdict", "verdict"];
+
 impl Site {
     /// What a section's hook has; none where programs of the section attach otherwise.
     #[must_use]
@@ -62,6 +67,8 @@ impl Site {
             "netkit" if matches!(rest, "primary" | "peer") => Some(Self::Netkit),
             "netfilter" if rest.is_empty() => Some(Self::Netfilter),
             "socket" if rest.is_empty() => Some(Self::Socket),
+            "sk_msg" if rest.is_empty() => Some(Self::SockMap),
+            "sk_skb" if SK_SKB.contains(&rest) => Some(Self::SockMap),
             "perf_event" if rest.is_empty() => Some(Self::PerfEvent),
             _ => None,
         }
@@ -75,6 +82,7 @@ impl Site {
             Self::Netns => None,
             Self::Netkit | Self::Socket => Some(("interface", "eth0")),
             Self::Netfilter => Some(("hook of netfilter", "ipv4/input")),
+            Self::SockMap => Some(("sockmap", "sockets")),
             Self::PerfEvent => Some(("event", "cpu-clock/99hz")),
         }
     }
@@ -87,7 +95,7 @@ impl Site {
         match self {
             Self::Netfilter => place.parse::<Netfilter>().map(drop),
             Self::PerfEvent => place.parse::<PerfEvent>().map(drop),
-            Self::Cgroup | Self::Netns | Self::Netkit | Self::Socket => Ok(()),
+            Self::Cgroup | Self::Netns | Self::Netkit | Self::Socket | Self::SockMap => Ok(()),
         }
     }
 
@@ -252,6 +260,9 @@ mod tests {
             ("netkit", None),
             ("netfilter", Some(Site::Netfilter)),
             ("socket", Some(Site::Socket)),
+            ("sk_msg", Some(Site::SockMap)),
+            ("sk_skb/stream_verdict", Some(Site::SockMap)),
+            ("sk_skb", None),
             ("xdp", None),
         ] {
             assert_eq!(Site::of(section), site, "{section}");

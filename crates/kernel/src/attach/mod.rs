@@ -50,6 +50,8 @@ pub struct AttachPlan {
     pub xdp: XdpMode,
     /// For tc: a clsact filter even where the kernel has tcx, and its place; without it tcx, else clsact with the defaults.
     pub clsact: Option<tc::FilterPlace>,
+    /// For sk_msg and sk_skb: the id of the map that the target names by its symbol.
+    pub map: Option<u32>,
     /// For USDT: the probe that the target names.
     pub usdt: Option<usdt::Described>,
 }
@@ -58,7 +60,7 @@ impl AttachPlan {
     /// Attach at `target` with no options.
     #[must_use]
     pub fn new(target: Target) -> Self {
-        Self { target, cookie: 0, pid: None, xdp: XdpMode::Auto, clsact: None, usdt: None }
+        Self { target, cookie: 0, pid: None, xdp: XdpMode::Auto, clsact: None, map: None, usdt: None }
     }
 }
 
@@ -344,6 +346,8 @@ mod tests {
         let error = refused(libbpf_sys::BPF_PROG_TYPE_SOCK_OPS, "sockops");
         assert_eq!(error.hint(), Some("name a cgroup: sockops:/system.slice"));
         let error = refused(libbpf_sys::BPF_PROG_TYPE_SK_MSG, "sk_msg");
-        assert_eq!(error.errno(), None);
+        assert_eq!(error.hint(), Some("name a sockmap: sk_msg:sockets"));
+        let error = refused(libbpf_sys::BPF_PROG_TYPE_SK_MSG, "sk_msg:/no/such");
+        assert_eq!(error.errno(), Some(libc::ENOENT));
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
 
 use skep_spec::Site;
 use skep_spec::site::{Netfilter, PerfEvent};
@@ -11,6 +12,7 @@ use super::net::{index_of, no_interface, to_cgroup};
 use super::perf::{PerfAttr, on_event};
 use super::{AttachPlan, Link, create_link, failed, link_options};
 use crate::error::KernelError;
+use crate::maps::MapHandle;
 use crate::program::Program;
 use crate::sys;
 
@@ -36,6 +38,7 @@ pub(super) fn attach(
         Site::Netkit => netkit(program, place, plan),
         Site::Netfilter => netfilter(program, &place.parse().map_err(wrong)?, plan),
         Site::Socket => socket(program, place, plan),
+        Site::SockMap => sockmap(program, place, plan),
         Site::PerfEvent => perf_event(program, &place.parse().map_err(wrong)?, plan),
     }
 }
@@ -96,6 +99,30 @@ fn netfilter(program: &Program, hook: &Netfilter, plan: &AttachPlan) -> Result<L
             Some(libc::EAFNOSUPPORT) => {
                 refused.with_hint("netfilter of this family is not loaded or not there")
             }
+            _ => refused,
+        }
+    })?;
+    Ok(Link::from_fd(fd))
+}
+
+/// Sockets take the programs of their map when they are put into it, and keep them.
+fn sockmap(program: &Program, place: &str, plan: &AttachPlan) -> Result<Link, KernelError> {
+    let map = match plan.map {
+        Some(id) => MapHandle::by_id(id)?,
+        None => MapHandle::open_pinned(Path::new(place))?,
+    };
+    let way = program.kind().expected_attach_type;
+    let fd = create_link(program, map.as_fd().as_raw_fd(), way, &link_options()).map_err(|e| {
+        let refused = failed(program, plan, e);
+        match refused.errno() {
+            Some(libc::EINVAL) => refused.with_hint(format!(
+                "'{}' must be a sockmap or sockhash, and the kernel have links of them (Linux 6.10)",
+                map.name()
+            )),
+            Some(libc::EBUSY) => refused.with_hint(format!(
+                "the map '{}' has a program of this kind: see bpftool link",
+                map.name()
+            )),
             _ => refused,
         }
     })?;

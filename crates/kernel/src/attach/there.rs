@@ -58,7 +58,11 @@ pub fn is_there(target: &Target) -> Result<(), KernelError> {
                 let found = fs::metadata(file).map(drop);
                 found.map_err(|e| KernelError::new("find the network namespace", file, e))
             }
-            Some(Site::Netfilter | Site::PerfEvent) | None => Ok(()),
+            Some(Site::SockMap) if place.starts_with('/') => {
+                let found = fs::metadata(place).map(drop);
+                found.map_err(|e| KernelError::new("find the pinned map", place, e))
+            }
+            Some(Site::Netfilter | Site::PerfEvent | Site::SockMap) | None => Ok(()),
         },
         Target::Other(section) => multi::is_there(section),
     }
@@ -194,6 +198,7 @@ mod tests {
             "socket:lo",
             "netfilter:ipv4/input",
             "perf_event:cpu-clock/1",
+            "sk_msg:sockets",
             "sk_msg",
         ] {
             assert_eq!(said(target), Ok(()), "{target}");

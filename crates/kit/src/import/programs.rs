@@ -169,7 +169,7 @@ fn unattached(program: &ProgramFacts, target: &Target) -> Option<String> {
     {
         return Some(nowhere(program, "binary"));
     }
-    if let Some(site @ (Site::Netfilter | Site::PerfEvent)) = target.site()
+    if let Some(site @ (Site::Netfilter | Site::PerfEvent | Site::SockMap)) = target.site()
         && let Some((what, _)) = site.wants()
     {
         return Some(nowhere(program, what));
@@ -209,7 +209,7 @@ fn placed(program: &ProgramFacts) -> Option<((&'static str, &'static str), Strin
             Site::Netkit | Site::Socket => {
                 Some((INTERFACE, format!("{section}:${{param.interface}}")))
             }
-            Site::Netns | Site::Netfilter | Site::PerfEvent => None,
+            Site::Netns | Site::Netfilter | Site::PerfEvent | Site::SockMap => None,
         },
         _ => None,
     }

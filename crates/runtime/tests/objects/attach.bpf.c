@@ -2,7 +2,7 @@
 // One program of any kind, which notes the number of the event that is under way: what the tests of attach types count.
 //
 // -DVERSION=1|2, -DKIND="its section", -DRETURNS=what it answers, -DCONTEXT=type and -DCOUNTS(ctx)=which of its runs count,
-// -DUSDT: where it asks for a probe's argument. -DBY_PID: only those of the process that makes the events. -DONCE: several runs of one event are one.
+// -DSOCKETS: a map of them. -DBESIDE: the section of another program. -DUSDT: where it asks for a probe's argument. -DBY_PID: only those of the process that makes the events. -DONCE: several runs of one event are one.
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
@@ -67,6 +67,25 @@ static __always_inline void note(void)
 #endif
 	__sync_fetch_and_add(times, ONE);
 }
+
+#ifdef SOCKETS
+// An upgrade keeps it.
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u64);
+} sockets SEC(".maps");
+#endif
+
+// A parser of streams runs only beside one that judges them.
+#ifdef BESIDE
+SEC(BESIDE)
+int beside(void *ctx)
+{
+	return 1;
+}
+#endif
 
 SEC(KIND)
 int on_event(CONTEXT *ctx)

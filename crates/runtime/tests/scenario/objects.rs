@@ -135,17 +135,28 @@ pub fn verified(package: Package) -> Verified<Package> {
     Verified::local(package)
 }
 
+/// The section of the other program of a set.
+fn beside(set: &str) -> Option<&'static str> {
+    let kind = KINDS.iter().find(|kind| kind.set() == set)?;
+    let section = kind.defines.iter().find_map(|define| define.strip_prefix("BESIDE=\""))?;
+    section.strip_suffix('"')
+}
+
 /// Of a test of an attach type.
-fn attach_manifest(version: u32, target: Option<&str>) -> Value {
+fn attach_manifest(set: &str, version: u32, target: Option<&str>) -> Value {
     let mut program = json!({ "function": "on_event" });
     if let Some(target) = target {
         program["target"] = json!(target);
+    }
+    let mut programs = json!({ "on_event": program });
+    if let Some(beside) = beside(set) {
+        programs["beside"] = json!({ "function": "beside", "target": format!("{beside}:sockets") });
     }
     json!({
         "spec": "1.0",
         "package": { "name": "test/attach", "version": format!("{version}.0.0"), "license": "Apache-2.0" },
         "objects": {},
-        "program": { "on_event": program },
+        "program": programs,
         "param": { "pid": { "type": "uint", "rodata": "own_pid" } },
         "map": { "now": { "upgrade": "keep" }, "seen": { "upgrade": "keep" } },
     })
@@ -153,7 +164,7 @@ fn attach_manifest(version: u32, target: Option<&str>) -> Value {
 
 fn manifest(set: &str, version: u32, target: Option<&str>) -> Value {
     if set.starts_with("attach_") {
-        return attach_manifest(version, target);
+        return attach_manifest(set, version, target);
     }
     let (_, hooks) = SETS.iter().find(|(name, _)| *name == set).expect("a set");
     let mut programs = serde_json::Map::new();

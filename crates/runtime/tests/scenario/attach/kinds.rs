@@ -64,6 +64,7 @@ const FTRACE: &str = "register_ftrace_function";
 const KPROBE_MULTI: &str = "fprobe_register_ips";
 const UPROBE_MULTI: &str = "bpf_uprobe_multi_link_attach";
 const SESSION: &str = "bpf_session_is_return";
+const SOCKMAP: &str = "sock_map_link_update_prog";
 const UNIX: &str = "bpf_sock_addr_set_sun_path";
 
 /// All that are tested.
@@ -113,6 +114,24 @@ pub const KINDS: &[Kind] = &[
     net("netfilter", 1, "netfilter:ipv4/input").needs("bpf_nf_link_attach"),
     net("socket", 0, "socket:lo")
         .with(&["CONTEXT=struct __sk_buff", "COUNTS(ctx)=((ctx)->pkt_type != 4)"]),
+    Kind { make: make::sent, ..net("sk_msg", 1, "sk_msg:sockets") }
+        .with(&["SOCKETS"])
+        .needs(SOCKMAP),
+    Kind { make: make::received, ..net("sk_skb/verdict", 1, "sk_skb/verdict:sockets") }
+        .with(&["SOCKETS"])
+        .needs(SOCKMAP),
+    Kind {
+        make: make::received,
+        ..net("sk_skb/stream_verdict", 1, "sk_skb/stream_verdict:sockets")
+    }
+    .with(&["SOCKETS"])
+    .needs(SOCKMAP),
+    Kind {
+        make: make::received,
+        ..net("sk_skb/stream_parser", 1, "sk_skb/stream_parser:sockets")
+    }
+    .with(&["SOCKETS", "BESIDE=\"sk_skb/stream_verdict\""])
+    .needs(SOCKMAP),
     Kind { place: Where::Rps, ..net("flow_dissector", 0, "") }.with(&["ONCE"]),
     cgroup("cgroup_skb/ingress", "cgroup_skb/ingress:{cgroup}", make::packet),
     cgroup("cgroup_skb/egress", "cgroup_skb/egress:{cgroup}", make::packet),

@@ -175,6 +175,37 @@ pub fn open_null(_: &Stage) -> Event {
     Box::new(|| drop(File::open("/dev/null").expect("/dev/null")))
 }
 
+/// What one socket of a map sends, the other end reads.
+pub fn sent(stage: &Stage) -> Event {
+    let (mut own, mut other) = pair();
+    stage.put(&own);
+    Box::new(move || pass(&mut own, &mut other))
+}
+
+/// What the other end sends, a socket of a map reads.
+pub fn received(stage: &Stage) -> Event {
+    let (mut own, mut other) = pair();
+    stage.put(&own);
+    Box::new(move || pass(&mut other, &mut own))
+}
+
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(V4).expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let one = TcpStream::connect(address).expect("a connection");
+    let (other, _) = listener.accept().expect("its other end");
+    for end in [&one, &other] {
+        end.set_read_timeout(Some(std::time::Duration::from_secs(10))).expect("a deadline");
+        end.set_nodelay(true).expect("no delay");
+    }
+    (one, other)
+}
+
+fn pass(from: &mut TcpStream, to: &mut TcpStream) {
+    from.write_all(b"1").expect("a byte");
+    to.read_exact(&mut [0]).expect("the byte");
+}
+
 pub fn connect_tcp(_: &Stage) -> Event {
     let listener = TcpListener::bind(V4).expect("a listener");
     let address = listener.local_addr().expect("an address");

@@ -126,6 +126,7 @@ fn one(objects: &Objects, kind: &Kind, must: bool) -> Result<Row, String> {
     let mut stage = Stage::new(kind, objects)?;
     let place = stage.place(objects, kind)?;
     stage.link = Stage::link_of(&place);
+    stage.sockets = Stage::sockets_of(&place);
     let (job, mut runtime) = place.opened()?;
     if let Err(error) = runtime.install(&job.package(1)?, &job.install()) {
         equal("pins", place.pins(), Vec::new())?;

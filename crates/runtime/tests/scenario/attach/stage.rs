@@ -1,11 +1,12 @@
 //! Where the events of an attach type happen, and what counts them.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use skep_kernel::maps::MappedU64s;
-use skep_kernel::netns;
+use skep_kernel::maps::{MappedU64s, Update};
+use skep_kernel::{MapHandle, netns};
 use skep_runtime::pins::Pins;
 
 use super::kinds::Kind;
@@ -37,6 +38,8 @@ pub struct Stage {
     pub target: Option<String>,
     /// The pin of the first service's link.
     pub link: PathBuf,
+    /// The pin of its map of sockets.
+    pub sockets: PathBuf,
     pub probed: Probed,
     _cgroup: Option<OwnCgroup>,
 }
@@ -65,12 +68,23 @@ impl Stage {
         let target = target.replace("{probed}", &probed.path().display().to_string());
         let target = target.replace("{cgroup}", &folder.unwrap_or_default());
         let target = Some(target).filter(|target| !target.is_empty());
-        Ok(Self { target, link: PathBuf::new(), probed, _cgroup: cgroup })
+        Ok(Self { target, link: PathBuf::new(), sockets: PathBuf::new(), probed, _cgroup: cgroup })
     }
 
     /// A node of its own, with the kind's packages.
     pub fn place(&self, objects: &Objects, kind: &Kind) -> Result<Place, String> {
         Place::new(objects, &kind.set(), self.target.clone())
+    }
+
+    /// Puts a socket into the service's map of sockets.
+    pub fn put(&self, socket: &impl AsRawFd) {
+        let map = MapHandle::open_pinned(&self.sockets).expect("the map of sockets");
+        let value = u64::try_from(socket.as_raw_fd()).expect("an fd").to_ne_bytes();
+        map.update(&0_u32.to_ne_bytes(), &value, Update::Any).expect("room for a socket");
+    }
+
+    pub fn sockets_of(place: &Place) -> PathBuf {
+        Pins::new(&place.dirs().bpffs, &Job::service()).map("sockets", 1)
     }
 
     pub fn link_of(place: &Place) -> PathBuf {
