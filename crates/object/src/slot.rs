@@ -1,13 +1,14 @@
-//! What stands in the slots of maps of maps and of programs from the start.
+//! What stands in the slots of maps of maps, of programs and of kernel interfaces from the start.
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ObjectError;
-use crate::elf::Elf;
-use crate::place::Place;
+use crate::elf::{Elf, Section};
 use crate::texts::Texts;
 
-/// A slot that the object fills: an inner map or a program.
+/// A slot that the object fills: an inner map or a program. Those of kernel interfaces are words of 8 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
     /// The key, counted from 0.
@@ -18,21 +19,19 @@ pub struct Slot {
 
 const POINTER: u64 = 8;
 
-/// The slots of a map whose `values` begin some bytes into its definition.
+/// The slots that stand in a part of a section.
 pub(crate) fn slots(
     elf: &Elf<'_>,
-    map: &Place<'_>,
-    values: u64,
+    section: &Section<'_>,
+    part: Range<u64>,
     texts: &mut Texts,
 ) -> Result<Vec<Slot>, ObjectError> {
-    let Some((_, section)) = elf.section(".maps") else { return Ok(Vec::new()) };
-    let start = map.start.saturating_add(values);
-    let first = section.relocations.partition_point(|r| r.offset < start);
-    let inside = section.relocations.iter().skip(first).take_while(|r| r.offset < map.end);
+    let first = section.relocations.partition_point(|r| r.offset < part.start);
+    let inside = section.relocations.iter().skip(first).take_while(|r| r.offset < part.end);
     let mut slots = Vec::new();
     for relocation in inside {
         let name = elf.symbols.get(relocation.symbol).map_or("", |symbol| &symbol.name);
-        let Ok(index) = u32::try_from((relocation.offset - start) / POINTER) else { continue };
+        let Ok(index) = u32::try_from((relocation.offset - part.start) / POINTER) else { continue };
         // Definitions may overlap, so that relocations do not bound the slots.
         texts.count(size_of::<Slot>())?;
         slots.push(Slot { index, name: texts.take(name)? });

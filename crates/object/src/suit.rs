@@ -271,7 +271,10 @@ fn forms(program: &ProgramFacts) -> Option<&'static str> {
         }
         (ProgramKind::Netfilter, _) => "netfilter:FAMILY/HOOK[/PRIORITY]",
         (ProgramKind::SocketFilter, _) => "socket:INTERFACE",
-        (ProgramKind::SkMsg, _) | (ProgramKind::SkSkb, Some(_)) => "its section, a colon and a sockmap",
+        (ProgramKind::StructOps, _) => "struct_ops:VARIABLE",
+        (ProgramKind::SkMsg, _) | (ProgramKind::SkSkb, Some(_)) => {
+            "its section, a colon and a sockmap"
+        }
         (_, Some("trace_kprobe_multi" | "trace_kprobe_session")) => {
             "its section with another pattern"
         }
@@ -336,6 +339,8 @@ mod tests {
             ("netfilter", "netfilter:ipv4/input", true),
             ("netfilter", "socket:lo", false),
             ("sk_msg", "sk_msg:sockets", true),
+            ("struct_ops/init", "struct_ops:ops", true),
+            ("struct_ops", "sk_msg:sockets", false),
             ("sk_skb/stream_verdict", "sk_skb/verdict:sockets", false),
             ("kprobe.multi/vfs_*", "kprobe.multi/ksys_*", true),
             ("kprobe.multi/vfs_*", "kretprobe.multi/ksys_*", false),

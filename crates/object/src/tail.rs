@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Facts, MapFacts, MapKind};
+use crate::{Facts, MapFacts, MapKind, MapOrigin};
 
 impl Facts {
     /// Program arrays with slots that the object fills.
@@ -10,16 +10,27 @@ impl Facts {
         self.maps.iter().filter(|map| map.kind == MapKind::ProgArray && !map.slots.is_empty())
     }
 
-    /// `chosen`, and what program arrays hold from the start: those must be loaded too, for libbpf fills the slots of every array,
-    /// whoever uses it.
+    /// The map of a kernel interface that holds a program.
+    #[must_use]
+    pub fn interface_of(&self, program: &str) -> Option<&MapFacts> {
+        let mut interfaces = self.maps.iter().filter(|map| map.origin == MapOrigin::StructOps);
+        interfaces.find(|map| map.slots.iter().any(|slot| slot.name == program))
+    }
+
+    /// `chosen`, what program arrays hold from the start, and the other functions of their interfaces: those must be loaded too,
+    /// for libbpf fills the slots of every map, whoever uses it.
     #[must_use]
     pub fn with_tail_called<'a>(
         &self,
         chosen: impl IntoIterator<Item = &'a str>,
     ) -> BTreeSet<String> {
-        let held = self.tables().flat_map(|map| &map.slots).map(|slot| slot.name.clone());
-        let held = held.filter(|name| self.program(name).is_some());
-        chosen.into_iter().map(str::to_owned).chain(held).collect()
+        let mut all: BTreeSet<String> = chosen.into_iter().map(str::to_owned).collect();
+        let interfaces: Vec<&MapFacts> =
+            all.iter().filter_map(|program| self.interface_of(program)).collect();
+        let held = self.tables().chain(interfaces).flat_map(|map| &map.slots);
+        let held = held.map(|slot| slot.name.clone()).filter(|name| self.program(name).is_some());
+        all.extend(held);
+        all
     }
 
     /// Marks the programs in slots of an array that another one uses: they run when that one calls them, and attach nowhere.

@@ -109,6 +109,7 @@ impl Runtime {
         }
         let incarnation = Incarnation { report, ..loaded }; // with what attaching adapted
         self.record(Record::Loaded { incarnation: incarnation.clone() })?;
+        kernel.fill_interfaces(placed)?;
         self.fill_slots(&up.service, &kernel, placed, slot)?;
         let to = Generation { incarnation: Some(incarnation), ..up.generation.clone() };
         self.read_perfs_of(&up.service, &to)?;

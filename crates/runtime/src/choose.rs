@@ -1,6 +1,6 @@
 //! Which programs of a package run here, and where each attaches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_adapt::Change;
 use skep_object::suit::{Unattachable, Unsuited, attachable, by_entry, plain, suits};
@@ -10,6 +10,7 @@ use skep_spec::param::ParamError;
 use skep_spec::target::TargetError;
 use skep_spec::{Arch, Manifest, Target};
 
+use crate::at_map::interface;
 use crate::params::Params;
 use crate::plan::Report;
 
@@ -177,7 +178,7 @@ pub(crate) fn choose(
     refused: &Refused,
     report: &mut Report,
 ) -> Result<Vec<Chosen>, ChooseError> {
-    let mut chosen = select(manifest, objects, params, refused, report)?;
+    let mut chosen = by_interface(select(manifest, objects, params, refused, report)?, objects);
     if chosen.is_empty() {
         return Err(ChooseError::Nothing);
     }
@@ -210,6 +211,22 @@ pub(crate) fn select(
         return Ok(by_section(objects));
     }
     by_manifest(manifest, objects, params, refused, report)
+}
+
+/// Functions of a kernel interface attach together, by the map that holds them: the first one stands for all of its map.
+pub(crate) fn by_interface(chosen: Vec<Chosen>, objects: &Objects) -> Vec<Chosen> {
+    let mut seen = BTreeSet::new();
+    let together = |mut one: Chosen| {
+        let facts = objects.get(&one.object);
+        let map = facts.and_then(|facts| facts.interface_of(&one.function)).map(|map| &map.name);
+        let Some(map) = map.filter(|_| one.target.kind() == "struct_ops") else { return Some(one) };
+        if interface(&one.target).is_none_or(str::is_empty) {
+            let (section, place) = ("struct_ops".to_owned(), map.clone());
+            one.target = Target::At { section, place };
+        }
+        seen.insert((one.object.clone(), one.target.to_string())).then_some(one)
+    };
+    chosen.into_iter().filter_map(together).collect()
 }
 
 /// Whether a package can do without a program: it is optional, or one of several alternatives.

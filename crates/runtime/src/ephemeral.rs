@@ -13,14 +13,14 @@ use skep_spec::manifest::{Output, Program};
 use skep_spec::{Site, Target, chain};
 use skep_trust::{Package, Verified};
 
-use crate::choose::{ChooseError, Chosen, Objects, Refused, facts_of, lacks, select};
+use crate::choose::{ChooseError, Chosen, Objects, Refused, by_interface, facts_of, lacks, select};
 use crate::contents::{Contents, Reading};
 use crate::error::RuntimeError;
 use crate::events::{Source, decoding_of, decodings};
 use crate::load::{Preparation, wanted_objects};
 use crate::params::Params;
 use crate::plan::Report;
-use crate::{runtime, sockmap};
+use crate::{at_map, runtime};
 
 /// One wait: programs may put out without waking the reader (`BPF_RB_NO_WAKEUP`), and perf buffers wake nobody here.
 const TURN: Duration = Duration::from_millis(10);
@@ -202,6 +202,7 @@ impl Attempt<'_> {
         let known: Refused = refused.iter().filter_map(named).collect();
         let mut report = Report::default();
         let all = select(manifest, self.objects, self.params, &known, &mut report)?;
+        let all = by_interface(all, self.objects);
         for mut one in all {
             self.complete(&mut one);
             if let Some(why) = refused.get(&(one.object.clone(), one.function.clone())) {
@@ -241,7 +242,8 @@ impl Attempt<'_> {
             Target::At { section, place } => match Site::of(section) {
                 Some(Site::Cgroup) => fill(place, &options.cgroup),
                 Some(Site::Netkit | Site::Socket) => fill(place, &options.interface),
-                Some(Site::Netns | Site::Netfilter | Site::PerfEvent | Site::SockMap) | None => {}
+                Some(Site::Netns | Site::Netfilter | Site::PerfEvent) | None => {}
+                Some(Site::SockMap | Site::Interface) => {}
             },
             _ => {}
         }
@@ -255,7 +257,7 @@ fn attach_one(
     pid: Option<u32>,
 ) -> Result<Link, KernelError> {
     let maps = loaded.map(usdt::SPECS).map(MapHandle::try_clone).transpose()?;
-    let map = sockmap::own_map(target).and_then(|symbol| loaded.map(symbol));
+    let map = at_map::own_map(target).and_then(|symbol| loaded.map(symbol));
     let map = map.map(|map| map.info().id);
     let probe = usdt::Probe::find(target)?;
     let usdt = probe.map(|probe| probe.describe(maps.as_slice())).transpose()?;
@@ -312,7 +314,10 @@ impl Session {
                 Target::Usdt { .. } if !usdt::has_cookies() => {
                     loaded.attach_by_section(&one.function)
                 }
-                target => attach_one(program, target, loaded, pid),
+                target => match at_map::interface(target) {
+                    Some(map) => loaded.attach_interface(map),
+                    None => attach_one(program, target, loaded, pid),
+                },
             };
             match link {
                 Ok(link) => {

@@ -15,6 +15,7 @@ use skep_kernel::stub::{self, SLOTS};
 use skep_kernel::{AttachPlan, KernelError, Link, MapHandle, Program, attach};
 use skep_spec::{ServiceName, Site, Target};
 
+use crate::at_map::interface;
 use crate::choose::Chosen;
 use crate::error::RuntimeError;
 use crate::faults::Side;
@@ -84,6 +85,7 @@ fn first_choice(target: &Target, alone: bool) -> Mechanism {
         Target::Tc { .. } | Target::CgroupSkb { .. } if alone => Mechanism::Update,
         // One that a stub called, and that was not there, would have dissected nothing.
         Target::At { section, .. } if section == "flow_dissector" => Mechanism::Update,
+        Target::At { .. } if interface(target).is_some() => Mechanism::Update,
         Target::At { .. } if alone && is_updated(target) => Mechanism::Update,
         Target::Other(_) if target.kind() == "iter" => Mechanism::Update,
         Target::Other(_) if !attach::is_known(target) => Mechanism::Fixed,
@@ -159,6 +161,9 @@ impl Runtime {
         }
         let attached = stubbed.as_ref().map_or(program, |stubbed| &stubbed.program);
         let link = match (&hook.target, sections) {
+            (target, Some(sections)) if interface(target).is_some() => {
+                self.register(&service, placed, sections)
+            }
             (target, Some(sections)) if !attach::is_known(target) => {
                 self.attach_by_section(&service, placed, sections)
             }
@@ -191,6 +196,21 @@ impl Runtime {
             service: service.clone(),
             program: name.to_owned(),
             source: Box::new(source),
+        })
+    }
+
+    /// Registers the functions of a kernel interface.
+    fn register(
+        &self,
+        service: &ServiceName,
+        placed: &Placed,
+        sections: &Sections,
+    ) -> Result<Link, RuntimeError> {
+        let Chosen { name, target, .. } = &placed.chosen;
+        let map = interface(target).unwrap_or_default();
+        self.call("attach", || sections.attach_interface(map)).map_err(|source| {
+            let (service, program) = (service.clone(), name.clone());
+            RuntimeError::Attach { service, program, source: Box::new(source) }
         })
     }
 

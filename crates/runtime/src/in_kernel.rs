@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use skep_kernel::object::Sections;
 use skep_kernel::{KernelError, MapHandle, Program, attach};
+use skep_spec::Target;
 
+use crate::at_map::interface;
 use crate::bring_up::BringUp;
 use crate::choose::{Chosen, Objects};
 use crate::error::RuntimeError;
@@ -48,6 +50,18 @@ impl InKernel {
             calls_func_ip: self.calls_func_ip(placed),
             sections: self.sections.get(&placed.chosen.object),
         })
+    }
+
+    /// Gives the maps of kernel interfaces that are registered their functions, so that they can take the places of those that
+    /// run.
+    pub(crate) fn fill_interfaces(&self, placed: &[Placed]) -> Result<(), KernelError> {
+        for one in placed.iter().filter(|one| one.there) {
+            let sections = self.sections.get(&one.chosen.object);
+            if let Some((map, sections)) = interface(&one.chosen.target).zip(sections) {
+                sections.fill_interface(map)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a program asks for the address of its function, which a stub must then pass on.
@@ -108,7 +122,8 @@ impl Runtime {
             if let Some(record) = maps.values_mut().find(|m| m.object == *object && m.is_lost()) {
                 record.counts = slots;
             }
-            let by_section = |c: &Chosen| c.object == *object && !attach::is_known(&c.target);
+            let needs = |target: &Target| !attach::is_known(target) || interface(target).is_some();
+            let by_section = |c: &Chosen| c.object == *object && needs(&c.target);
             if chosen.iter().any(by_section) {
                 sections.insert(object.clone(), loaded.sections);
             }

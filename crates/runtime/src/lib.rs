@@ -7,6 +7,7 @@
 
 mod adopt;
 mod aside;
+mod at_map;
 mod attached;
 mod bring_up;
 mod choose;
@@ -39,7 +40,6 @@ mod remove;
 mod replaceable;
 mod rollback;
 mod runtime;
-mod sockmap;
 mod start;
 pub mod state;
 pub mod status;

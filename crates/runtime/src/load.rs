@@ -6,7 +6,7 @@ use skep_adapt::Pass;
 use skep_kernel::maps::possible_cpus;
 use skep_kernel::object::{self, OpenOptions, Sections};
 use skep_kernel::{KernelError, LoadError, Loaded, MapHandle, Opened, Program};
-use skep_object::{Facts, MapFacts, OpenSize, gpl};
+use skep_object::{Facts, MapFacts, MapOrigin, OpenSize, Slot, gpl};
 use skep_trust::Package;
 
 use crate::choose::{Chosen, Objects};
@@ -178,6 +178,11 @@ impl Preparation<'_> {
             wanted.insert(chosen.function.as_str(), &chosen.target);
         }
         let loaded = self.facts.with_tail_called(self.functions());
+        let is_loaded = |slot: &Slot| loaded.contains(&slot.name);
+        let interfaces = self.facts.maps.iter().filter(|map| map.origin == MapOrigin::StructOps);
+        for map in interfaces.filter(|map| !map.slots.iter().any(is_loaded)) {
+            opened.leave_out(&map.name)?;
+        }
         for program in opened.programs() {
             let target = wanted.get(program.name.as_str());
             opened.set_autoload(&program.name, loaded.contains(&program.name))?;

@@ -5,6 +5,7 @@ use skep_kernel::Program;
 use skep_object::ProgramFacts;
 use skep_spec::ServiceName;
 
+use crate::at_map::interface;
 use crate::choose::Objects;
 use crate::error::RuntimeError;
 use crate::hooks::Placed;
@@ -32,7 +33,7 @@ impl Runtime {
                 Some(_) if hook.mechanism == Mechanism::Fixed => {
                     format!("the kernel can't replace the program at {target} without a gap")
                 }
-                None if hook.mechanism == Mechanism::Fixed && runs && !back => format!(
+                None if is_fixed(hook) && runs && !back => format!(
                     "the new version has no program at {target}, and the kernel can't stop the one that runs there at the \
                      moment of the switch"
                 ),
@@ -59,6 +60,11 @@ impl Runtime {
         let why = format!("program '{}' at {} {OTHER_KIND}", program.name(), hook.target);
         Err(refusal(service, &why))
     }
+}
+
+/// Whether nothing stops a hook's program at the moment of a switch.
+fn is_fixed(hook: &Hook) -> bool {
+    hook.mechanism == Mechanism::Fixed || interface(&hook.target).is_some()
 }
 
 /// Why a program does not fit a hook with a stub, by what its object says.

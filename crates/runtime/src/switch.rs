@@ -4,15 +4,22 @@ use skep_kernel::attach::tc::Filter;
 use skep_kernel::{KernelError, Link, MapHandle, Program, stub};
 use skep_spec::ServiceName;
 
+use crate::at_map::{id_of, interface};
 use crate::attached::is_cut_off;
 use crate::error::RuntimeError;
 use crate::runtime::Runtime;
-use crate::state::{Generation, Hook, Mechanism, Pending, ProgramRecord, Record};
+use crate::state::{Generation, Hook, Mechanism, Pending, Record};
 
-/// A hook that switches by itself, and the program that it is to run.
+/// A hook that switches by itself, and what it is to run.
 struct Update {
     attached: Attached,
-    program: Program,
+    payload: Payload,
+}
+
+enum Payload {
+    Program(Program),
+    /// The functions of a kernel interface.
+    Functions(MapHandle),
 }
 
 enum Attached {
@@ -87,9 +94,9 @@ impl Runtime {
         let Some(service) = self.state.services.get(&pending.service) else { return Ok(false) };
         for (name, hook) in self.update_hooks(&pending.service, to) {
             let Some(runs) = self.runs_now(&pending.service, &name, &hook)? else { continue };
-            let id = |(_, program): (&str, &ProgramRecord)| program.id;
-            let old = service.program_on(service.active, &name).map(id);
-            let new = to.program_on(&name).map(id);
+            let active = service.active();
+            let old = active.and_then(|active| payload_id(active, &name, &hook));
+            let new = payload_id(to, &name, &hook);
             // What runs for a generation that has no program there is told by what it is not.
             let switched = match (old, new) {
                 (_, Some(new)) => old != Some(new) && runs == new,
@@ -140,16 +147,17 @@ impl Runtime {
         to: &Generation,
     ) -> Result<Option<Update>, RuntimeError> {
         let attached = self.attached(service, name, hook)?;
-        let program = match to.program_on(name) {
-            // A hook that runs the program already stays as it is.
-            Some((_, record)) if attached.program_id()? == Some(record.id) => return Ok(None),
-            Some((program, record)) => {
+        let payload = match (to.program_on(name), interface(&hook.target)) {
+            // A hook that runs it already stays as it is.
+            (Some(_), _) if attached.runs(hook)? == payload_id(to, name, hook) => return Ok(None),
+            (Some(_), Some(map)) => Payload::Functions(self.open_map(service, to, map)?),
+            (Some((program, record)), None) => {
                 let path = self.pins(service).program(to.number, program);
-                Program::open_pinned(&path, record.kind.clone())?
+                Payload::Program(Program::open_pinned(&path, record.kind.clone())?)
             }
-            None => stub::idle(&hook.kind)?,
+            (None, _) => Payload::Program(stub::idle(&hook.kind)?),
         };
-        Ok(Some(Update { attached, program }))
+        Ok(Some(Update { attached, payload }))
     }
 
     /// Whether a hook has nothing attached that could be replaced.
@@ -162,7 +170,7 @@ impl Runtime {
         Ok(self.runs_now(service, name, hook)?.is_none())
     }
 
-    /// The program that a hook runs; none where nothing is attached any more.
+    /// What a hook runs, as [`payload_id`] numbers it; none where nothing is attached any more.
     fn runs_now(
         &self,
         service: &ServiceName,
@@ -176,7 +184,7 @@ impl Runtime {
         if attached.is_cut_off(hook) {
             return Ok(None);
         }
-        attached.program_id().map_err(Into::into)
+        attached.runs(hook).map_err(Into::into)
     }
 
     fn attached(
@@ -192,16 +200,28 @@ impl Runtime {
     }
 
     fn replace(&self, update: &mut Update) -> Result<(), KernelError> {
-        self.call("update", || match &mut update.attached {
-            Attached::Link(link) => link.update(&update.program),
-            Attached::Filter(filter) => filter.replace(&update.program),
+        self.call("update", || match (&mut update.attached, &update.payload) {
+            (Attached::Link(link), Payload::Program(program)) => link.update(program),
+            (Attached::Link(link), Payload::Functions(map)) => link.update_map(map),
+            (Attached::Filter(filter), Payload::Program(program)) => filter.replace(program),
+            (Attached::Filter(_), Payload::Functions(_)) => Ok(()), // no filter is at such a target
         })
     }
 }
 
+/// The id of a generation's program on a hook, or of the map that holds the functions of its interface.
+fn payload_id(generation: &Generation, name: &str, hook: &Hook) -> Option<u32> {
+    let (_, program) = generation.program_on(name)?;
+    match interface(&hook.target) {
+        Some(map) => id_of(generation.incarnation.as_ref()?, map),
+        None => Some(program.id),
+    }
+}
+
 impl Attached {
-    fn program_id(&self) -> Result<Option<u32>, KernelError> {
+    fn runs(&self, hook: &Hook) -> Result<Option<u32>, KernelError> {
         match self {
+            Self::Link(link) if interface(&hook.target).is_some() => Ok(link.map_id()),
             Self::Link(link) => Ok(link.program_id()),
             Self::Filter(filter) => filter.program_id(),
         }

@@ -18,6 +18,8 @@ pub enum Site {
     Socket,
     /// A sockmap or sockhash: of the service by its symbol, or pinned, by its path.
     SockMap,
+    /// An interface of the kernel whose functions programs are: the map of the service that holds them, by its symbol.
+    Interface,
     /// A counter of each CPU, as [`PerfEvent`] reads it.
     PerfEvent,
 }
@@ -69,6 +71,7 @@ impl Site {
             "socket" if rest.is_empty() => Some(Self::Socket),
             "sk_msg" if rest.is_empty() => Some(Self::SockMap),
             "sk_skb" if SK_SKB.contains(&rest) => Some(Self::SockMap),
+            "struct_ops" => Some(Self::Interface),
             "perf_event" if rest.is_empty() => Some(Self::PerfEvent),
             _ => None,
         }
@@ -83,6 +86,7 @@ impl Site {
             Self::Netkit | Self::Socket => Some(("interface", "eth0")),
             Self::Netfilter => Some(("hook of netfilter", "ipv4/input")),
             Self::SockMap => Some(("sockmap", "sockets")),
+            Self::Interface => Some(("variable of .struct_ops.link", "my_ops")),
             Self::PerfEvent => Some(("event", "cpu-clock/99hz")),
         }
     }
@@ -95,14 +99,15 @@ impl Site {
         match self {
             Self::Netfilter => place.parse::<Netfilter>().map(drop),
             Self::PerfEvent => place.parse::<PerfEvent>().map(drop),
-            Self::Cgroup | Self::Netns | Self::Netkit | Self::Socket | Self::SockMap => Ok(()),
+            Self::Cgroup | Self::Netns | Self::Netkit | Self::Socket => Ok(()),
+            Self::SockMap | Self::Interface => Ok(()),
         }
     }
 
-    /// Whether the kernel replaces the program of its link.
+    /// Whether the kernel replaces the program of its link, or the map that holds its programs.
     #[must_use]
     pub const fn is_updated(self) -> bool {
-        matches!(self, Self::Cgroup | Self::Netns | Self::Netkit)
+        matches!(self, Self::Cgroup | Self::Netns | Self::Netkit | Self::Interface)
     }
 }
 
@@ -263,6 +268,8 @@ mod tests {
             ("sk_msg", Some(Site::SockMap)),
             ("sk_skb/stream_verdict", Some(Site::SockMap)),
             ("sk_skb", None),
+            ("struct_ops", Some(Site::Interface)),
+            ("struct_ops/init", Some(Site::Interface)),
             ("xdp", None),
         ] {
             assert_eq!(Site::of(section), site, "{section}");

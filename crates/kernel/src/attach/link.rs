@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use super::tc;
 use crate::bpffs;
 use crate::error::KernelError;
+use crate::maps::MapHandle;
 use crate::pin::{fd_kind, open_pinned, pin};
 use crate::program::Program;
 use crate::sys;
@@ -185,6 +186,15 @@ impl Link {
         self.info().ok().map(|info| info.prog_id)
     }
 
+    /// The id of the map behind it, for a link of an interface's functions.
+    #[must_use]
+    pub fn map_id(&self) -> Option<u32> {
+        let info = self.info().ok()?;
+        // SAFETY: the kernel fills what belongs to the type; all of it is integers.
+        let map = unsafe { info.__bindgen_anon_1.struct_ops.map_id };
+        (info.type_ == libbpf_sys::BPF_LINK_TYPE_STRUCT_OPS).then_some(map)
+    }
+
     /// Whether [`Self::pin`] can work. What can't be pinned is kept by a holder of its fd, or stays by itself (tc).
     #[must_use]
     pub fn pinnable(&self) -> bool {
@@ -238,6 +248,29 @@ impl Link {
         let (link, program_fd) = (fd.as_raw_fd(), program.as_fd().as_raw_fd());
         // SAFETY: two open fds; no options.
         sys::check(unsafe { libbpf_sys::bpf_link_update(link, program_fd, std::ptr::null()) })
+            .map(drop)
+            .map_err(failed)
+    }
+
+    /// Puts the functions of `map` in place of those that an interface has.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP for interfaces that cannot be replaced (sched_ext, qdisc); EINVAL for one of another name.
+    pub fn update_map(&mut self, map: &MapHandle) -> Result<(), KernelError> {
+        let failed = |e: io::Error| {
+            let error = KernelError::new("update the link to the functions of", map.name(), e);
+            match error.errno() {
+                Some(libc::EOPNOTSUPP) => error.with_hint(
+                    "the kernel cannot replace this interface while it runs; remove the service and install it again",
+                ),
+                Some(libc::EINVAL) => error.with_hint("it must be of the kind and the name of the one that runs"),
+                _ => error,
+            }
+        };
+        let fd = self.bpf_fd().ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EINVAL)))?;
+        let (link, map_fd) = (fd.as_raw_fd(), map.as_fd().as_raw_fd());
+        // SAFETY: two open fds; no options.
+        sys::check(unsafe { libbpf_sys::bpf_link_update(link, map_fd, std::ptr::null()) })
             .map(drop)
             .map_err(failed)
     }

@@ -50,7 +50,7 @@ pub struct AttachPlan {
     pub xdp: XdpMode,
     /// For tc: a clsact filter even where the kernel has tcx, and its place; without it tcx, else clsact with the defaults.
     pub clsact: Option<tc::FilterPlace>,
-    /// For sk_msg and sk_skb: the id of the map that the target names by its symbol.
+    /// For sk_msg, sk_skb and struct_ops: the id of the map that the target names by its symbol.
     pub map: Option<u32>,
     /// For USDT: the probe that the target names.
     pub usdt: Option<usdt::Described>,
@@ -60,7 +60,15 @@ impl AttachPlan {
     /// Attach at `target` with no options.
     #[must_use]
     pub fn new(target: Target) -> Self {
-        Self { target, cookie: 0, pid: None, xdp: XdpMode::Auto, clsact: None, map: None, usdt: None }
+        Self {
+            target,
+            cookie: 0,
+            pid: None,
+            xdp: XdpMode::Auto,
+            clsact: None,
+            map: None,
+            usdt: None,
+        }
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) fn attach(
         Site::Netfilter => netfilter(program, &place.parse().map_err(wrong)?, plan),
         Site::Socket => socket(program, place, plan),
         Site::SockMap => sockmap(program, place, plan),
+        Site::Interface => interface(program, plan),
         Site::PerfEvent => perf_event(program, &place.parse().map_err(wrong)?, plan),
     }
 }
@@ -127,6 +128,25 @@ fn sockmap(program: &Program, place: &str, plan: &AttachPlan) -> Result<Link, Ke
         }
     })?;
     Ok(Link::from_fd(fd))
+}
+
+/// Registers the functions of a map that has them already ([`crate::object::Sections::fill_interface`]).
+fn interface(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError> {
+    let none = || {
+        let why = "only its own loader can register an interface's functions the first time";
+        KernelError::unsupported("attach at", plan.target.to_string(), why)
+    };
+    let map = MapHandle::by_id(plan.map.ok_or_else(none)?)?;
+    // SAFETY: an open map; no options.
+    let fd = sys::owned(unsafe {
+        libbpf_sys::bpf_link_create(
+            map.as_fd().as_raw_fd(),
+            0,
+            libbpf_sys::BPF_STRUCT_OPS,
+            std::ptr::null(),
+        )
+    });
+    Ok(Link::from_fd(fd.map_err(|e| failed(program, plan, e))?))
 }
 
 /// A packet socket on the interface that nobody reads: its filter sees each packet, coming and going. It keeps none if the filter

@@ -62,7 +62,9 @@ pub fn is_there(target: &Target) -> Result<(), KernelError> {
                 let found = fs::metadata(place).map(drop);
                 found.map_err(|e| KernelError::new("find the pinned map", place, e))
             }
-            Some(Site::Netfilter | Site::PerfEvent | Site::SockMap) | None => Ok(()),
+            Some(Site::Netfilter | Site::PerfEvent | Site::SockMap | Site::Interface) | None => {
+                Ok(())
+            }
         },
         Target::Other(section) => multi::is_there(section),
     }

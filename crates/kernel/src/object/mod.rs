@@ -203,6 +203,14 @@ impl Loaded {
         (self.programs, self.maps, self.sections)
     }
 
+    /// As [`Sections::attach_interface`].
+    ///
+    /// # Errors
+    /// There is no such map, or the kernel refuses it.
+    pub fn attach_interface(&self, map: &str) -> Result<Link, KernelError> {
+        self.sections.attach_interface(map)
+    }
+
     /// As [`Sections::attach`].
     ///
     /// # Errors
@@ -239,6 +247,42 @@ impl Sections {
             )),
             (None, _) => failed(e),
         })
+    }
+}
+
+impl Sections {
+    /// Registers the functions of a map of `.struct_ops.link` with the kernel.
+    ///
+    /// # Errors
+    /// There is no such map; it is one of `.struct_ops`, which has no link; the interface is taken (EEXIST, EBUSY).
+    pub fn attach_interface(&self, map: &str) -> Result<Link, KernelError> {
+        let failed = |e| KernelError::new("register the functions of", map, e);
+        let found = self.0.maps().into_iter().find(|one| map_name(*one) == map);
+        let found = found.ok_or_else(|| failed(std::io::Error::from_raw_os_error(libc::ENOENT)))?;
+        // SAFETY: a map of a loaded object.
+        if unsafe { libbpf_sys::bpf_map__map_flags(found) } & libbpf_sys::BPF_F_LINK == 0 {
+            let why =
+                "it stands in .struct_ops, and only one in .struct_ops.link has a link (Linux 6.4)";
+            return Err(KernelError::unsupported("register the functions of", map, why));
+        }
+        // SAFETY: a map of a loaded object.
+        let (link, said) = capture(|| unsafe { libbpf_sys::bpf_map__attach_struct_ops(found) });
+        Link::from_libbpf(link).map_err(|e| match said.last_line() {
+            Some(line) => failed(e).with_hint(format!("libbpf says: {}", words::spelled_out(line))),
+            None => failed(e),
+        })
+    }
+
+    /// Gives a map of `.struct_ops.link` its functions, so that it can take the place of another one at a link. libbpf does so
+    /// on its way to a link, which the kernel refuses while the other is there.
+    ///
+    /// # Errors
+    /// As [`Self::attach_interface`], but for an interface that is taken.
+    pub fn fill_interface(&self, map: &str) -> Result<(), KernelError> {
+        match self.attach_interface(map) {
+            Err(error) if !matches!(error.errno(), Some(libc::EEXIST | libc::EBUSY)) => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

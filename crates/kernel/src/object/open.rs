@@ -279,6 +279,18 @@ impl Opened {
         found.ok_or_else(|| missing("program", name, self.programs().into_iter().map(|p| p.name)))
     }
 
+    /// Leaves out a map that no program of those to be loaded needs, such as an interface's.
+    ///
+    /// # Errors
+    /// There is no such map.
+    pub fn leave_out(&mut self, name: &str) -> Result<(), KernelError> {
+        let map = self.find_map(name)?;
+        // SAFETY: a map of an object that is not loaded yet.
+        sys::check(unsafe { libbpf_sys::bpf_map__set_autocreate(map, false) })
+            .map(drop)
+            .map_err(|e| KernelError::new("leave out the map", name, e))
+    }
+
     fn find_map(&self, name: &str) -> Result<*mut libbpf_sys::bpf_map, KernelError> {
         let found = self.raw.maps().into_iter().find(|m| map_name(*m) == name);
         found.ok_or_else(|| missing("map", name, self.maps().into_iter().map(|m| m.name)))

@@ -209,7 +209,8 @@ fn placed(program: &ProgramFacts) -> Option<((&'static str, &'static str), Strin
             Site::Netkit | Site::Socket => {
                 Some((INTERFACE, format!("{section}:${{param.interface}}")))
             }
-            Site::Netns | Site::Netfilter | Site::PerfEvent | Site::SockMap => None,
+            Site::Netns | Site::Netfilter | Site::PerfEvent => None,
+            Site::SockMap | Site::Interface => None,
         },
         _ => None,
     }

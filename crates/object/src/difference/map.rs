@@ -161,6 +161,7 @@ impl Pair<'_> {
                 }
             }
             _ if self.upgrade() == Some(Upgrade::Reset) => said(Keeps::Reset, ""),
+            kind if kind.holds_of_others() && self.attributes().is_empty() => said(Keeps::All, ""),
             kind if kind.holds_objects() => {
                 said(Keeps::Own, "it holds the version's own programs or maps")
             }

@@ -25,7 +25,10 @@ pub(super) fn of_btf(
         };
         let mut map = definition_of(btf, name, definition, 0)?;
         if let Some(values) = definition.members.iter().find(|m| btf.name(*m) == "values") {
-            map.slots = slots(elf, &place, u64::from(values.bit_offset / 8), texts)?;
+            let start = place.start.saturating_add(u64::from(values.bit_offset / 8));
+            if let Some((_, section)) = elf.section(".maps") {
+                map.slots = slots(elf, section, start..place.end, texts)?;
+            }
         }
         maps.push(map);
         few(maps.len())?;

@@ -93,6 +93,19 @@ impl MapKind {
         )
     }
 
+    /// Whether it holds what others than its package put into it: sockets and cgroups.
+    #[must_use]
+    pub const fn holds_of_others(self) -> bool {
+        matches!(
+            self,
+            Self::CgroupArray
+                | Self::Sockmap
+                | Self::Sockhash
+                | Self::ReuseportSockarray
+                | Self::Xskmap
+        )
+    }
+
     /// Whether values are programs, maps, sockets or devices, which belong to the version that put them there.
     #[must_use]
     pub const fn holds_objects(self) -> bool {

@@ -40,7 +40,7 @@ pub struct MapFacts {
     pub pinned: bool,
     /// For maps of maps: what an inner map looks like.
     pub inner: Option<Box<Self>>,
-    /// What stands in its slots from the start: inner maps, or programs.
+    /// What stands in its slots from the start: inner maps, programs, or the functions of an interface.
     pub slots: Vec<Slot>,
     /// Where the definition stands.
     pub origin: MapOrigin,
@@ -95,6 +95,7 @@ pub(crate) fn maps(
     maps.extend(section::config(outside, btf));
     maps.extend(btf.into_iter().flat_map(section::struct_ops).take(limits::MAPS + 1));
     few(maps.len())?;
+    section::functions(elf, &mut maps, texts)?;
     texts.count(maps.iter().map(|map| map.name.len()).sum())?;
     maps.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some([map, _]) = maps.array_windows().find(|[a, b]| a.name == b.name) {

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use super::{MapFacts, MapKind, MapOrigin};
 use crate::btf::Kind;
-use crate::elf::{Elf, Section, is_data_section};
+use crate::elf::{Elf, Section, Symbol, SymbolKind, is_data_section};
 use crate::outside::{CONFIG, Outside, OutsideKind};
-use crate::{Btf, TypeId};
+use crate::slot::slots;
+use crate::texts::Texts;
+use crate::{Btf, ObjectError, TypeId};
 
 /// `BPF_F_LINK`: what `.struct_ops.link` sets.
 const LINK: u32 = 1 << 13;
@@ -15,6 +17,12 @@ const MMAPABLE: u32 = 1 << 10;
 const RDONLY_PROG: u32 = 1 << 7;
 
 impl MapFacts {
+    /// Whether it is of a kernel interface that a link holds: of `.struct_ops.link`.
+    #[must_use]
+    pub fn has_link(&self) -> bool {
+        self.origin == MapOrigin::StructOps && self.flags & LINK != 0
+    }
+
     /// Whether programs only read it, and each version has its own: constants, and the kernel's configuration.
     #[must_use]
     pub fn is_constant(&self) -> bool {
@@ -80,15 +88,16 @@ fn data_sections(btf: Option<&Btf>) -> BTreeMap<&str, TypeId> {
     sections
 }
 
+const INTERFACES: [(&str, u32); 4] = [
+    (".struct_ops", 0),
+    (".struct_ops.link", LINK),
+    ("?.struct_ops", 0),
+    ("?.struct_ops.link", LINK),
+];
+
 /// The maps of kernel interfaces. The kernel's own struct is larger than the object's, so that the size is not the one that is loaded.
 pub(super) fn struct_ops(btf: &Btf) -> impl Iterator<Item = MapFacts> {
-    const SECTIONS: [(&str, u32); 4] = [
-        (".struct_ops", 0),
-        (".struct_ops.link", LINK),
-        ("?.struct_ops", 0),
-        ("?.struct_ops.link", LINK),
-    ];
-    SECTIONS.into_iter().flat_map(move |(section, flags)| {
+    INTERFACES.into_iter().flat_map(move |(section, flags)| {
         btf.data_section(section).iter().filter_map(move |variable| {
             let Kind::Variable { ty, .. } = btf.kind(variable.ty) else { return None };
             let name = btf.name(btf.ty(variable.ty)).to_owned();
@@ -103,4 +112,25 @@ pub(super) fn struct_ops(btf: &Btf) -> impl Iterator<Item = MapFacts> {
             })
         })
     })
+}
+
+/// Which functions the maps of kernel interfaces hold.
+pub(super) fn functions(
+    elf: &Elf<'_>,
+    maps: &mut [MapFacts],
+    texts: &mut Texts,
+) -> Result<(), ObjectError> {
+    let section = |symbol: &Symbol<'_>| {
+        let section = elf.sections.get(symbol.section?)?;
+        INTERFACES.iter().any(|(name, _)| *name == section.name).then_some(section)
+    };
+    let variables = elf.symbols.iter().filter(|symbol| symbol.kind == SymbolKind::Object);
+    let places: BTreeMap<&str, _> =
+        variables.filter_map(|symbol| Some((&*symbol.name, (section(symbol)?, symbol)))).collect();
+    for map in maps.iter_mut().filter(|map| map.origin == MapOrigin::StructOps) {
+        let Some((section, symbol)) = places.get(map.name.as_str()) else { continue };
+        let part = symbol.value..symbol.value.saturating_add(symbol.size);
+        map.slots = slots(elf, section, part, texts)?;
+    }
+    Ok(())
 }

@@ -66,8 +66,18 @@ impl Pair<'_> {
         match self.new.map.kind {
             _ if self.new.map.origin == MapOrigin::Data => Ok(self.variables(resets)),
             MapKind::RingBuf | MapKind::PerfEventArray | MapKind::UserRingBuf => Ok(self.ring()),
+            MapKind::StructOps => {
+                let why = "each version has its own functions of the interface";
+                Ok(plan(MapChange::Reset, why, Exactness::Exact))
+            }
             _ if is_loaders(&self.new.map.name) => Ok(self.loaders()),
             _ if resets => Ok(reset()),
+            kind if kind.holds_of_others() && self.same_map() => {
+                let why = format!(
+                    "the {kind} is the same in both versions: what others put into it stays"
+                );
+                Ok(plan(MapChange::Keep, why, Exactness::Exact))
+            }
             kind if kind.holds_objects() => {
                 let why = format!("a {kind} holds the version's own programs or maps");
                 Ok(plan(MapChange::Reset, why, Exactness::Dropped))

@@ -2,7 +2,7 @@
 // One program of any kind, which notes the number of the event that is under way: what the tests of attach types count.
 //
 // -DVERSION=1|2, -DKIND="its section", -DRETURNS=what it answers, -DCONTEXT=type and -DCOUNTS(ctx)=which of its runs count,
-// -DSOCKETS: a map of them. -DBESIDE: the section of another program. -DUSDT: where it asks for a probe's argument. -DBY_PID: only those of the process that makes the events. -DONCE: several runs of one event are one.
+// -DCONTROLS: congestion control of TCP. -DSOCKETS: a map of them. -DBESIDE: the section of another program. -DUSDT: where it asks for a probe's argument. -DBY_PID: only those of the process that makes the events. -DONCE: several runs of one event are one.
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
@@ -85,6 +85,49 @@ int beside(void *ctx)
 {
 	return 1;
 }
+#endif
+
+// Functions of the kernel's interface for congestion control, of which only one counts.
+#ifdef CONTROLS
+struct sock;
+struct tcp_congestion_ops {
+	void (*init)(struct sock *sk);
+	__u32 (*ssthresh)(struct sock *sk);
+	void (*cong_avoid)(struct sock *sk, __u32 ack, __u32 acked);
+	__u32 (*undo_cwnd)(struct sock *sk);
+	__u32 flags;
+	char name[16];
+};
+
+int on_event(void *ctx);
+
+SEC("struct_ops/ssthresh")
+int ssthresh(void *ctx)
+{
+	return 2;
+}
+
+SEC("struct_ops/cong_avoid")
+int cong_avoid(void *ctx)
+{
+	return 0;
+}
+
+SEC("struct_ops/undo_cwnd")
+int undo_cwnd(void *ctx)
+{
+	return 10;
+}
+
+SEC(".struct_ops.link")
+struct tcp_congestion_ops control = {
+	.init = (void *)on_event,
+	.ssthresh = (void *)ssthresh,
+	.cong_avoid = (void *)cong_avoid,
+	.undo_cwnd = (void *)undo_cwnd,
+	.flags = 1, // for every network namespace
+	.name = "skep_test",
+};
 #endif
 
 SEC(KIND)

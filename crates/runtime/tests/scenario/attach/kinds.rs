@@ -114,6 +114,14 @@ pub const KINDS: &[Kind] = &[
     net("netfilter", 1, "netfilter:ipv4/input").needs("bpf_nf_link_attach"),
     net("socket", 0, "socket:lo")
         .with(&["CONTEXT=struct __sk_buff", "COUNTS(ctx)=((ctx)->pkt_type != 4)"]),
+    Kind {
+        name: "struct_ops (TCP)",
+        section: "struct_ops/init",
+        make: make::controlled,
+        ..net("", 0, "")
+    }
+    .with(&["CONTROLS", "ONCE"])
+    .needs("bpf_struct_ops_link_create"),
     Kind { make: make::sent, ..net("sk_msg", 1, "sk_msg:sockets") }
         .with(&["SOCKETS"])
         .needs(SOCKMAP),
@@ -126,12 +134,9 @@ pub const KINDS: &[Kind] = &[
     }
     .with(&["SOCKETS"])
     .needs(SOCKMAP),
-    Kind {
-        make: make::received,
-        ..net("sk_skb/stream_parser", 1, "sk_skb/stream_parser:sockets")
-    }
-    .with(&["SOCKETS", "BESIDE=\"sk_skb/stream_verdict\""])
-    .needs(SOCKMAP),
+    Kind { make: make::received, ..net("sk_skb/stream_parser", 1, "sk_skb/stream_parser:sockets") }
+        .with(&["SOCKETS", "BESIDE=\"sk_skb/stream_verdict\""])
+        .needs(SOCKMAP),
     Kind { place: Where::Rps, ..net("flow_dissector", 0, "") }.with(&["ONCE"]),
     cgroup("cgroup_skb/ingress", "cgroup_skb/ingress:{cgroup}", make::packet),
     cgroup("cgroup_skb/egress", "cgroup_skb/egress:{cgroup}", make::packet),

@@ -206,6 +206,20 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream) {
     to.read_exact(&mut [0]).expect("the byte");
 }
 
+/// A connection whose ends are controlled by the service, where it is there. Who has chosen it as the default keeps it, so that it is
+/// chosen anew each time.
+pub fn controlled(_: &Stage) -> Event {
+    let listener = TcpListener::bind(V4).expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let choose = |name: &str| fs::write("/proc/sys/net/ipv4/tcp_congestion_control", name);
+    Box::new(move || {
+        let _ = choose("skep_test");
+        let stream = TcpStream::connect(address).expect("a connection");
+        drop((stream, listener.accept().expect("its other end")));
+        choose("reno").expect("what every kernel has");
+    })
+}
+
 pub fn connect_tcp(_: &Stage) -> Event {
     let listener = TcpListener::bind(V4).expect("a listener");
     let address = listener.local_addr().expect("an address");

@@ -1,4 +1,5 @@
-//! Programs that sockets of a map run: they attach to the map, which a target names by its symbol where it is the service's own.
+//! Hooks that are at a map: programs that its sockets run, and functions of a kernel interface, which it holds. A target names it by
+//! its symbol where it is the service's own.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +15,18 @@ use crate::state::Incarnation;
 /// The service's own map that a target names, by its symbol.
 pub(crate) fn own_map(target: &Target) -> Option<&str> {
     match target {
-        Target::At { place, .. } if target.site() == Some(Site::SockMap) => {
+        Target::At { place, .. }
+            if matches!(target.site(), Some(Site::SockMap | Site::Interface)) =>
+        {
             Some(place.as_str()).filter(|place| !place.starts_with('/'))
         }
         _ => None,
     }
+}
+
+/// The map that holds an interface's functions, of a target of that kind.
+pub(crate) fn interface(target: &Target) -> Option<&str> {
+    own_map(target).filter(|_| target.site() == Some(Site::Interface))
 }
 
 impl Runtime {
@@ -36,7 +44,7 @@ impl Runtime {
         found.map(Some).ok_or_else(|| {
             let thing = format!("the map '{symbol}' that {target} names");
             let error = KernelError::unsupported("find", thing, "no object of the service has it");
-            error.with_hint("name a sockmap or sockhash of the package, or the path of a pinned one")
+            error.with_hint("name a map of the package, or the path of a pinned one")
         })
     }
 
@@ -47,7 +55,9 @@ impl Runtime {
         changes: &BTreeMap<String, MapChange>,
     ) -> Result<(), RuntimeError> {
         for one in placed.iter().filter(|one| one.there) {
-            let Some(symbol) = own_map(&one.chosen.target) else { continue };
+            let target = &one.chosen.target;
+            let symbol = own_map(target).filter(|_| interface(target).is_none());
+            let Some(symbol) = symbol else { continue };
             if changes.get(symbol).is_none_or(|change| *change == MapChange::Keep) {
                 continue;
             }
@@ -62,7 +72,7 @@ impl Runtime {
     }
 }
 
-fn id_of(incarnation: &Incarnation, symbol: &str) -> Option<u32> {
+pub(crate) fn id_of(incarnation: &Incarnation, symbol: &str) -> Option<u32> {
     let by_name = incarnation.maps.get(symbol);
     let by_symbol = || incarnation.maps.values().find(|map| map.symbol == symbol);
     by_name.or_else(by_symbol).map(|map| map.id)
