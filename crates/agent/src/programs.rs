@@ -96,7 +96,7 @@ fn listed(bytes: &[u8]) -> Vec<Instruction> {
         let own = own.get(..count * INSN_BYTES).unwrap_or(own);
         listed.push(Instruction {
             at,
-            bytes: own.iter().map(|byte| format!("{byte:02x}")).collect(),
+            bytes: to_hex(own),
             text: text(*insn, insns.get(at + 1).copied()),
             note: map_of(*insn),
         });
@@ -132,11 +132,16 @@ async fn run(
     let run = move |_: &Node| {
         let done = by_id(id)?.test_run(&data, repeat).map_err(RuntimeError::from)?;
         let run_ns = u64::try_from(done.duration.as_nanos()).unwrap_or(u64::MAX);
-        Ok(TestRunResult { returned: done.retval, run_ns })
+        let context = done.context.map(|bytes| to_hex(&bytes));
+        Ok(TestRunResult { returned: done.retval, run_ns, context })
     };
     let done = blocking(shared.node, run).await?;
     tracing::info!(id, repeat, "root test-ran a program");
     Ok(Json(done))
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

@@ -91,12 +91,15 @@ pub struct TestRun {
 }
 
 /// What a test run gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TestRunResult {
     /// What the program returned.
     pub returned: u32,
     /// Nanoseconds of one run, on the average.
     pub run_ns: u64,
+    /// What a program of the kind `syscall` left of its context, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
 }
 
 impl Client {

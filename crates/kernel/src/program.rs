@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -87,12 +87,14 @@ pub struct ProgramInfo {
 }
 
 /// What a test run gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRun {
     /// The program's return value.
     pub retval: u32,
     /// Mean time of one run.
     pub duration: Duration,
+    /// What a program of the kind `syscall` left of its context.
+    pub context: Option<Vec<u8>>,
 }
 
 impl Program {
@@ -192,11 +194,16 @@ impl Program {
         Ok(self.test_run(packet, 1)?.retval)
     }
 
-    /// Runs the program `repeat` times on `packet` (XDP, tc, cgroup_skb…: BPF_PROG_TEST_RUN, Linux 4.12).
+    /// Runs the program `repeat` times on `packet` (XDP, tc, cgroup_skb…: BPF_PROG_TEST_RUN, Linux 4.12); one of the kind
+    /// `syscall` once (Linux 5.14), with what is given as its context, which it may write.
     ///
     /// # Errors
-    /// EINVAL for a packet under 14 bytes, ENOTSUPP for a type that can't be test-run.
+    /// EINVAL for a packet under 14 bytes or a context that is shorter than the program looks, ENOTSUPP for a type that can't be
+    /// test-run.
     pub fn test_run(&self, packet: &[u8], repeat: u32) -> Result<TestRun, KernelError> {
+        if self.kind.prog_type == libbpf_sys::BPF_PROG_TYPE_SYSCALL {
+            return self.call(packet);
+        }
         let mut opts = libbpf_sys::bpf_test_run_opts {
             sz: sys::size::<libbpf_sys::bpf_test_run_opts>(),
             data_in: packet.as_ptr().cast(),
@@ -210,7 +217,35 @@ impl Program {
         })
         .map_err(|e| KernelError::new("test-run the program", self.name.as_str(), e))?;
         let duration = Duration::from_nanos(u64::from(opts.duration));
-        Ok(TestRun { retval: opts.retval, duration })
+        Ok(TestRun { retval: opts.retval, duration, context: None })
+    }
+
+    fn call(&self, context: &[u8]) -> Result<TestRun, KernelError> {
+        let mut context = context.to_vec();
+        let mut opts = libbpf_sys::bpf_test_run_opts {
+            sz: sys::size::<libbpf_sys::bpf_test_run_opts>(),
+            ctx_size_in: context.len() as u32,
+            ..Default::default()
+        };
+        if !context.is_empty() {
+            opts.ctx_in = context.as_mut_ptr().cast();
+        }
+        let began = Instant::now();
+        // SAFETY: the options point at `context`, whose length they carry, which the kernel writes back, and which is ours.
+        sys::check(unsafe {
+            libbpf_sys::bpf_prog_test_run_opts(self.fd.as_raw_fd(), &raw mut opts)
+        })
+        .map_err(|e| {
+            let failed = KernelError::new("run the program", self.name.as_str(), e);
+            match failed.errno() {
+                Some(libc::EINVAL) => failed.with_hint(
+                    "its context must be as long as the program looks, at most 65535 bytes: --data has it",
+                ),
+                _ => failed,
+            }
+        })?;
+        let duration = began.elapsed();
+        Ok(TestRun { retval: opts.retval, duration, context: Some(context) })
     }
 }
 

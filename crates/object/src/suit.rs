@@ -62,6 +62,9 @@ pub fn attachable(program: &ProgramFacts, target: &Target) -> Result<(), Unattac
         let (program, section) = (program.name.clone(), program.section.clone());
         Err(Unattachable { program, section, why })
     };
+    if is_called(program) {
+        return Ok(());
+    }
     if let Some(why) = by_entry(program) {
         return refused(why);
     }
@@ -88,13 +91,19 @@ pub fn attachable(program: &ProgramFacts, target: &Target) -> Result<(), Unattac
     refused(why)
 }
 
-/// Why a program attaches nowhere, whatever its target: what puts packets into a map's entry runs it, or nobody loads it.
+/// Whether a program runs when it is asked to, or where an entry of a map names it, and attaches nowhere: a service has it, and
+/// people run it or put it into entries.
+#[must_use]
+pub fn is_called(program: &ProgramFacts) -> bool {
+    matches!(program.attach_type, Some("xdp_devmap" | "xdp_cpumap"))
+        || ProgramKind::of_section(&program.section) == Some(ProgramKind::Syscall)
+}
+
+/// Why no loader loads a program, whatever its target.
 #[must_use]
 pub fn by_entry(program: &ProgramFacts) -> Option<&'static str> {
-    if matches!(program.attach_type, Some("xdp_devmap" | "xdp_cpumap")) {
-        return Some(
-            "it attaches nowhere: its own loader puts it into the entries of a devmap or cpumap, and packets redirected there run it",
-        );
+    if is_called(program) {
+        return None;
     }
     // libbpf takes these sections whole, and what it does not know it does not load.
     match target_of(&program.section) {
@@ -383,8 +392,9 @@ mod tests {
             ("sk_skb", "sk_skb", false),
             ("sk_reuseport", "sk_reuseport", false),
             ("my_section", "my_section", false),
-            ("xdp/devmap", "xdp/devmap", false),
-            ("xdp.frags/cpumap", "xdp.frags/cpumap", false),
+            ("xdp/devmap", "xdp/devmap", true),
+            ("xdp.frags/cpumap", "xdp.frags/cpumap", true),
+            ("syscall", "syscall", true),
             ("xdp/eth0", "xdp/eth0", false),
             ("xdp", "xdp", true),
             ("tcx/ingress/eth0", "tcx/ingress/eth0", false),

@@ -151,7 +151,7 @@ impl Runtime {
         let hooks = self.state.services.get(service).map(|s| s.hooks.clone()).unwrap_or_default();
         for (name, hook) in hooks.iter().filter(|(_, h)| h.mechanism == Mechanism::Stub) {
             let slots = MapHandle::open_pinned(&self.pins(service).slots(name))?;
-            match placed.iter().find(|p| p.hook == *name) {
+            match placed.iter().find(|p| p.hook.as_ref() == Some(name)) {
                 Some(one) => {
                     let program = kernel.program(one)?;
                     Self::check_program(service, hook, program)?;

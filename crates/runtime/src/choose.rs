@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_adapt::Change;
-use skep_object::suit::{Unattachable, Unsuited, attachable, by_entry, plain, suits};
+use skep_object::suit::{Unattachable, Unsuited, attachable, by_entry, is_called, plain, suits};
 use skep_object::{Facts, ProgramFacts, Unlisted, unlisted};
 use skep_spec::manifest::{Alternatives, Otherwise, Program};
 use skep_spec::param::ParamError;
@@ -25,6 +25,8 @@ pub(crate) struct Chosen {
     pub(crate) object: String,
     pub(crate) function: String,
     pub(crate) target: Target,
+    /// Whether it attaches nowhere, and runs when it is asked to or where an entry of a map names it.
+    pub(crate) called: bool,
 }
 
 /// Programs that this kernel refused, with the reason.
@@ -186,8 +188,12 @@ pub(crate) fn choose(
         if let Some(arch) = Arch::host() {
             one.target = plain(one.target.clone(), arch);
         }
-        check_complete(one)?;
         let Some(program) = facts_of(one, objects) else { continue };
+        one.called = is_called(program);
+        if one.called {
+            continue;
+        }
+        check_complete(one)?;
         let name = || one.name.clone();
         if by_entry(program).is_none() {
             suits(program, &one.target)
@@ -242,6 +248,7 @@ fn by_section(objects: &Objects) -> Vec<Chosen> {
         object: one.object.to_owned(),
         function: one.program.name.clone(),
         target: one.program.target.clone(),
+        called: false,
     };
     unlisted(objects).into_iter().map(chosen).collect()
 }
@@ -350,7 +357,7 @@ fn resolve(
         }
     };
     let (name, object, function) = (name.to_owned(), object.clone(), function.clone());
-    Ok(Chosen { name, object, function, target })
+    Ok(Chosen { name, object, function, target, called: false })
 }
 
 /// Whether a target names all that attaching needs; what it lacks, and an example.

@@ -7,7 +7,7 @@ use skep_kernel::attach::usdt;
 use skep_kernel::ring::{self, Waker};
 use skep_kernel::{AttachPlan, KernelError, Link, Loaded, MapHandle, attach, perf};
 use skep_object::event::Decoder;
-use skep_object::suit::{by_entry, suits};
+use skep_object::suit::{by_entry, is_called, suits};
 use skep_object::{MapKind, shown};
 use skep_spec::manifest::{Output, Program};
 use skep_spec::{Site, Target, chain};
@@ -210,6 +210,9 @@ impl Attempt<'_> {
             } else if let Some((lacks, example)) = lacks(&one.target) {
                 let why = format!("'{}' names no {lacks}; a whole one is {example}", one.target);
                 skipped.push((one.name, why));
+            } else if facts_of(&one, self.objects).is_some_and(is_called) {
+                let why = "it attaches nowhere: a service has it, for skep prog run or for entries of its maps";
+                skipped.push((one.name, why.to_owned()));
             } else if let Some(why) = facts_of(&one, self.objects).and_then(by_entry) {
                 skipped.push((one.name, why.to_owned()));
             } else if let Some(Err(unsuited)) =

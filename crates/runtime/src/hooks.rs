@@ -27,8 +27,8 @@ use crate::state::{Attachment, DeadHook, Hook, Mechanism, Op, Record};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Placed {
     pub(crate) chosen: Chosen,
-    /// The hook's name.
-    pub(crate) hook: String,
+    /// The hook's name; none where it attaches nowhere.
+    pub(crate) hook: Option<String>,
     /// Whether the service has the hook already.
     pub(crate) there: bool,
     /// How the program is replaced there; of a new hook the first choice.
@@ -42,7 +42,8 @@ pub(crate) fn place(hooks: &BTreeMap<String, Hook>, chosen: &[Chosen]) -> Vec<Pl
         hooks.get(name).is_some_and(|h| is_one_place(&h.target, &c.target))
     };
     let mut found: Vec<Option<String>> = Vec::new();
-    for c in chosen {
+    let (called, chosen): (Vec<&Chosen>, Vec<&Chosen>) = chosen.iter().partition(|c| c.called);
+    for c in &chosen {
         let same_name = at(c, &c.name).then(|| c.name.clone());
         taken.extend(same_name.clone());
         found.push(same_name);
@@ -60,8 +61,13 @@ pub(crate) fn place(hooks: &BTreeMap<String, Hook>, chosen: &[Chosen]) -> Vec<Pl
         let there = known.is_some();
         let hook = found.unwrap_or_else(|| free_name(&c.name, hooks, &taken));
         taken.insert(hook.clone());
-        placed.push(Placed { chosen: c.clone(), hook, there, mechanism });
+        placed.push(Placed { chosen: (*c).clone(), hook: Some(hook), there, mechanism });
     }
+    let nowhere = |c: &&Chosen| {
+        let (chosen, mechanism) = ((*c).clone(), Mechanism::Fixed);
+        Placed { chosen, hook: None, there: true, mechanism }
+    };
+    placed.extend(called.iter().map(nowhere));
     placed
 }
 
@@ -131,6 +137,7 @@ impl Runtime {
         (switch, slot): (&MapHandle, u32),
         report: &mut Report,
     ) -> Result<(), RuntimeError> {
+        let Some(name) = placed.hook.clone() else { return Ok(()) };
         let mut hook = Hook {
             target: placed.chosen.target.clone(),
             mechanism: placed.mechanism,
@@ -141,19 +148,19 @@ impl Runtime {
         };
         let mut stubbed = None;
         if hook.mechanism == Mechanism::Stub {
-            match self.make_stub(service, &placed.hook, program, calls_func_ip, (switch, slot)) {
+            match self.make_stub(service, &name, program, calls_func_ip, (switch, slot)) {
                 Ok(made) => stubbed = Some(made),
                 Err(error) => {
                     hook.mechanism = without_stub(&hook.target);
                     let why = error.hint().unwrap_or("the kernel refuses the stub");
                     let what =
                         format!("attached without a stub, so that it switches by itself: {why}");
-                    report.add(Pass::LegacyAttach, &placed.hook, what);
+                    report.add(Pass::LegacyAttach, &name, what);
                 }
             }
         }
         placed.mechanism = hook.mechanism;
-        let (service, name) = (service.clone(), placed.hook.clone());
+        let service = service.clone();
         let intent = hook.clone();
         self.record(Record::Attach { service: service.clone(), name: name.clone(), hook: intent })?;
         if let Some(stubbed) = &stubbed {
@@ -368,7 +375,8 @@ mod tests {
 
     fn chosen(name: &str, target: &str) -> Chosen {
         let target = target.parse().unwrap();
-        Chosen { name: name.into(), object: "o".into(), function: name.into(), target }
+        let called = name == "called";
+        Chosen { name: name.into(), object: "o".into(), function: name.into(), target, called }
     }
 
     fn hook(target: &str) -> Hook {
@@ -385,13 +393,21 @@ mod tests {
     fn places(hooks: &[(&str, &str)], programs: &[(&str, &str)]) -> Vec<(String, bool, Mechanism)> {
         let hooks = hooks.iter().map(|(name, target)| ((*name).to_owned(), hook(target))).collect();
         let programs: Vec<Chosen> = programs.iter().map(|(n, t)| chosen(n, t)).collect();
-        place(&hooks, &programs).into_iter().map(|p| (p.hook, p.there, p.mechanism)).collect()
+        let hook = |p: &Placed| p.hook.clone().unwrap_or_default();
+        place(&hooks, &programs).iter().map(|p| (hook(p), p.there, p.mechanism)).collect()
     }
 
     #[test]
     fn a_renamed_program_keeps_its_hook() {
         let placed = places(&[("on_exec", "tp/sched/x")], &[("handle", "tracepoint/sched/x")]);
         assert_eq!(placed, [("on_exec".to_owned(), true, Mechanism::Stub)]);
+    }
+
+    #[test]
+    fn what_is_called_has_no_hook() {
+        let placed = places(&[], &[("called", "syscall"), ("alone", "tcx/egress/lo")]);
+        let none = (String::new(), true, Mechanism::Fixed);
+        assert_eq!(placed, [("alone".to_owned(), false, Mechanism::Update), none]);
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl InKernel {
                 object: one.chosen.object.clone(),
                 id: program.id().unwrap_or(0),
                 kind: program.kind().clone(),
-                hook: Some(one.hook.clone()),
+                hook: one.hook.clone(),
             };
             Some((one.chosen.name.clone(), record))
         };

@@ -26,7 +26,7 @@ impl Runtime {
     ) -> Result<(), RuntimeError> {
         let Some(service) = self.state.services.get(name) else { return Ok(()) };
         for (hook_name, hook) in &service.hooks {
-            let coming = placed.iter().find(|one| one.hook == *hook_name);
+            let coming = placed.iter().find(|one| one.hook.as_ref() == Some(hook_name));
             let runs = service.program_on(service.active, hook_name).is_some();
             let target = &hook.target;
             let why = match coming {

@@ -241,14 +241,15 @@ fn identity(generation: &Generation) -> Identity {
 }
 
 fn hook_plans(service: &Service, placed: &[Placed]) -> Vec<HookPlan> {
-    let coming = placed.iter().map(|p| HookPlan {
-        hook: p.hook.clone(),
+    let attached = placed.iter().filter_map(|p| Some((p, p.hook.clone()?)));
+    let coming = attached.map(|(p, hook)| HookPlan {
+        hook,
         target: p.chosen.target.clone(),
         program: Some(p.chosen.name.clone()),
         mechanism: p.mechanism,
         change: if p.there { HookChange::Kept } else { HookChange::Added },
     });
-    let goes = |name: &String| !placed.iter().any(|p| p.hook == *name);
+    let goes = |name: &String| !placed.iter().any(|p| p.hook.as_ref() == Some(name));
     let going = service.hooks.iter().filter(|(name, _)| goes(name)).map(|(name, hook)| HookPlan {
         hook: name.clone(),
         target: hook.target.clone(),

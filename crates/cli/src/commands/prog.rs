@@ -75,12 +75,13 @@ struct Disasm {
 /// Run a program on bytes, and show what it returns
 ///
 /// Root's, and logged by skepd. For kinds that the kernel can test-run, such as xdp, tc and cgroup_skb; what the program writes
-/// to maps stays written.
+/// to maps stays written. A program of the kind syscall is run in earnest, with the bytes as its context, and they are shown as it
+/// leaves them.
 #[derive(Debug, Args)]
 struct Run {
     #[command(flatten)]
     which: Which,
-    /// The packet, in hexadecimal; at least 14 bytes, an Ethernet header, where it takes packets
+    /// The packet or the context, in hexadecimal; at least 14 bytes, an Ethernet header, where it takes packets
     #[arg(long, value_name = "HEX", default_value = "")]
     data: String,
     /// How often; the time is that of one run, on the average
@@ -127,7 +128,9 @@ impl Prog {
                 let asked = TestRun { data: run.data, repeat: Some(run.repeat) };
                 let done = daemon::ask(client.test_run(id, &asked))?;
                 output.answer(&done, || {
-                    format!("It returned {} in {}", done.returned, time(done.run_ns))
+                    let context = done.context.iter().filter(|context| !context.is_empty());
+                    let left: String = context.map(|c| format!("\nIts context: {c}")).collect();
+                    format!("It returned {} in {}{left}", done.returned, time(done.run_ns))
                 });
             }
             ProgCommand::Stats(counted) => {

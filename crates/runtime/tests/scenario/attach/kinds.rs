@@ -114,6 +114,8 @@ pub const KINDS: &[Kind] = &[
     net("netfilter", 1, "netfilter:ipv4/input").needs("bpf_nf_link_attach"),
     net("socket", 0, "socket:lo")
         .with(&["CONTEXT=struct __sk_buff", "COUNTS(ctx)=((ctx)->pkt_type != 4)"]),
+    Kind { defines: &[], ..task("syscall", "syscall", "", make::run) }
+        .needs("bpf_prog_test_run_syscall"),
     Kind {
         name: "struct_ops (TCP)",
         section: "struct_ops/init",

@@ -8,8 +8,13 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use skep_kernel::Program;
+use skep_kernel::program::LoadKind;
+
 use super::stage::{Event, Stage};
 
+/// `BPF_PROG_TYPE_SYSCALL`.
+const SYSCALL: u32 = 31;
 const V4: &str = "127.0.0.1:0";
 const V6: &str = "[::1]:0";
 
@@ -44,6 +49,17 @@ pub fn probe(stage: &Stage) -> Event {
     })
 }
 
+/// Runs the newest generation's program, as `skep prog run` does.
+pub fn run(stage: &Stage) -> Event {
+    let pins = stage.pins.clone();
+    Box::new(move || {
+        let pin = (1..10).rev().map(|n| pins.program(n, "on_event")).find(|pin| pin.exists());
+        let kind = LoadKind { prog_type: SYSCALL, ..LoadKind::default() };
+        let program = pin.and_then(|pin| Program::open_pinned(&pin, kind).ok());
+        program.map(|program| program.test_run(&[], 1).expect("a run"));
+    })
+}
+
 /// Memory that nobody has touched yet, and of which only the allocator's own word is written.
 pub fn fault(_: &Stage) -> Event {
     Box::new(|| drop(std::hint::black_box(vec![0_u8; 8 << 20])))
@@ -51,7 +67,7 @@ pub fn fault(_: &Stage) -> Event {
 
 /// Reads what an iterator's link gives.
 pub fn read_link(stage: &Stage) -> Event {
-    let pin = stage.link.clone();
+    let pin = stage.pins.link("on_event");
     Box::new(move || drop(fs::read(&pin).expect("the iterator's link")))
 }
 

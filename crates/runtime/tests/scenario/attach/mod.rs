@@ -125,8 +125,7 @@ fn one(objects: &Objects, kind: &Kind, must: bool) -> Result<Row, String> {
     }
     let mut stage = Stage::new(kind, objects)?;
     let place = stage.place(objects, kind)?;
-    stage.link = Stage::link_of(&place);
-    stage.sockets = Stage::sockets_of(&place);
+    stage.pins = Stage::pins_of(&place);
     let (job, mut runtime) = place.opened()?;
     if let Err(error) = runtime.install(&job.package(1)?, &job.install()) {
         equal("pins", place.pins(), Vec::new())?;
@@ -319,6 +318,7 @@ fn there_and_back(
     more()?;
     drop(detail);
     let hooks = runtime.service(&Job::service()).map_err(text)?.hooks;
-    let hook = hooks.first().ok_or("it has no hook")?;
-    Ok(Some(hook.mechanism.to_string()))
+    // What is run when it is asked to has none.
+    let how = hooks.first().map(|hook| hook.mechanism.to_string());
+    Ok(Some(how.unwrap_or_else(|| "the one that is asked for".to_owned())))
 }

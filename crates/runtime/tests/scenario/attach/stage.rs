@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use skep_kernel::maps::{MappedU64s, Update};
@@ -36,10 +36,8 @@ pub enum Where {
 /// A kind's own surroundings; they go with it.
 pub struct Stage {
     pub target: Option<String>,
-    /// The pin of the first service's link.
-    pub link: PathBuf,
-    /// The pin of its map of sockets.
-    pub sockets: PathBuf,
+    /// Of the first service.
+    pub pins: Pins,
     pub probed: Probed,
     _cgroup: Option<OwnCgroup>,
 }
@@ -68,7 +66,12 @@ impl Stage {
         let target = target.replace("{probed}", &probed.path().display().to_string());
         let target = target.replace("{cgroup}", &folder.unwrap_or_default());
         let target = Some(target).filter(|target| !target.is_empty());
-        Ok(Self { target, link: PathBuf::new(), sockets: PathBuf::new(), probed, _cgroup: cgroup })
+        Ok(Self {
+            target,
+            pins: Pins::new(Path::new(""), &Job::service()),
+            probed,
+            _cgroup: cgroup,
+        })
     }
 
     /// A node of its own, with the kind's packages.
@@ -78,17 +81,13 @@ impl Stage {
 
     /// Puts a socket into the service's map of sockets.
     pub fn put(&self, socket: &impl AsRawFd) {
-        let map = MapHandle::open_pinned(&self.sockets).expect("the map of sockets");
+        let map = MapHandle::open_pinned(&self.pins.map("sockets", 1)).expect("the map of sockets");
         let value = u64::try_from(socket.as_raw_fd()).expect("an fd").to_ne_bytes();
         map.update(&0_u32.to_ne_bytes(), &value, Update::Any).expect("room for a socket");
     }
 
-    pub fn sockets_of(place: &Place) -> PathBuf {
-        Pins::new(&place.dirs().bpffs, &Job::service()).map("sockets", 1)
-    }
-
-    pub fn link_of(place: &Place) -> PathBuf {
-        Pins::new(&place.dirs().bpffs, &Job::service()).link("on_event")
+    pub fn pins_of(place: &Place) -> Pins {
+        Pins::new(&place.dirs().bpffs, &Job::service())
     }
 }
 
