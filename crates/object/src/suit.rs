@@ -36,7 +36,7 @@ pub struct Unattachable {
 }
 
 /// Kinds that libbpf attaches by their section, to a link that can be pinned.
-const BY_SECTION: [&str; 10] = [
+const BY_SECTION: [&str; 9] = [
     "kprobe.multi",
     "kretprobe.multi",
     "kprobe.session",
@@ -46,7 +46,6 @@ const BY_SECTION: [&str; 10] = [
     "fmod_ret",
     "fsession",
     "lsm",
-    "iter",
 ];
 
 /// Kinds that need a place behind a slash to attach to.
@@ -220,11 +219,11 @@ fn takes(program: &ProgramFacts, target: &Target) -> bool {
         Target::CgroupSkb { egress, .. } => {
             kind == ProgramKind::CgroupSkb && (*egress || way != Some("cgroup_inet_egress"))
         }
-        // Which one of LSM's hooks is in the program; what else a cgroup has is in its way to attach.
+        // Which one of LSM's hooks, and what an iterator goes over, is in the program; what else a cgroup has is in its way to attach.
         Target::At { section, .. } => {
             ProgramKind::of_section(section) == Some(kind)
                 && crate::attach::attach_type(section) == way
-                && (section.split('/').next() != Some("lsm_cgroup") || section == own)
+                && (!matches!(target.kind(), "lsm_cgroup" | "iter") || section == own)
         }
         Target::Other(_) => false,
     }
@@ -234,10 +233,9 @@ fn takes(program: &ProgramFacts, target: &Target) -> bool {
 /// front of a slash.
 fn is_retargeted(own: &str, target: &str) -> bool {
     let (own, target) = (own.split_once('/'), target.split_once('/'));
-    // An iterator's place is what it iterates over, which is in its program.
     let known = |kind: &str| {
         let kind = kind.strip_suffix(".s").unwrap_or(kind);
-        kind != "iter" && BY_SECTION.contains(&kind)
+        BY_SECTION.contains(&kind)
     };
     own.zip(target)
         .is_some_and(|((own, _), (kind, place))| own == kind && known(kind) && !place.is_empty())
@@ -281,6 +279,9 @@ fn forms(program: &ProgramFacts) -> Option<&'static str> {
         (ProgramKind::Netfilter, _) => "netfilter:FAMILY/HOOK[/PRIORITY]",
         (ProgramKind::SocketFilter, _) => "socket:INTERFACE",
         (ProgramKind::StructOps, _) => "struct_ops:VARIABLE",
+        (_, Some("trace_iter")) => {
+            "its section, alone or with a colon and the map, the cgroup or the pid=NUMBER or tid=NUMBER that it goes over"
+        }
         (ProgramKind::SkMsg, _) | (ProgramKind::SkSkb, Some(_)) => {
             "its section, a colon and a sockmap"
         }
@@ -347,6 +348,8 @@ mod tests {
             ("netkit/peer", "netkit/primary:nk0", false),
             ("netfilter", "netfilter:ipv4/input", true),
             ("netfilter", "socket:lo", false),
+            ("iter/task", "iter/task:pid=1", true),
+            ("iter/task", "iter/task_file:pid=1", false),
             ("sk_msg", "sk_msg:sockets", true),
             ("struct_ops/init", "struct_ops:ops", true),
             ("struct_ops", "sk_msg:sockets", false),
@@ -375,6 +378,7 @@ mod tests {
             ("kretsyscall/openat", "kretprobe/__x64_sys_openat", true),
             ("lsm.s/file_open", "lsm.s/file_open", true),
             ("iter/task", "iter/task", true),
+            ("iter/bpf_map_elem", "iter/bpf_map_elem", true), // what it lacks is said elsewhere
             ("uprobe.multi.s//bin/true:*", "uprobe.multi.s//bin/true:*", true),
             ("iter", "iter", false),
             ("ksyscall", "ksyscall", false),
@@ -429,6 +433,6 @@ mod tests {
             suits(&program(section), &target.parse().unwrap()).unwrap_err().to_string()
         };
         insta::assert_snapshot!(said("raw_tp/task_rename", "garbage"), @r#"the program 'p' (SEC("raw_tp/task_rename")) can't attach at 'garbage': its kind attaches at raw_tp/NAME"#);
-        insta::assert_snapshot!(said("iter/task", "iter/bpf_map"), @r#"the program 'p' (SEC("iter/task")) can't attach at 'iter/bpf_map': it attaches where its section says, and nowhere else"#);
+        insta::assert_snapshot!(said("iter/task", "iter/bpf_map"), @r#"the program 'p' (SEC("iter/task")) can't attach at 'iter/bpf_map': its kind attaches at its section, alone or with a colon and the map, the cgroup or the pid=NUMBER or tid=NUMBER that it goes over"#);
     }
 }

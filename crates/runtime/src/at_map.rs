@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use skep_kernel::KernelError;
+use skep_spec::site::Over;
 use skep_spec::{ServiceName, Site, Target};
 
 use crate::error::RuntimeError;
@@ -16,7 +17,10 @@ use crate::state::Incarnation;
 pub(crate) fn own_map(target: &Target) -> Option<&str> {
     match target {
         Target::At { place, .. }
-            if matches!(target.site(), Some(Site::SockMap | Site::Interface)) =>
+            if matches!(
+                target.site(),
+                Some(Site::SockMap | Site::Interface | Site::Iterator(Over::Map))
+            ) =>
         {
             Some(place.as_str()).filter(|place| !place.starts_with('/'))
         }

@@ -246,7 +246,7 @@ impl Attempt<'_> {
                 Some(Site::Cgroup) => fill(place, &options.cgroup),
                 Some(Site::Netkit | Site::Socket) => fill(place, &options.interface),
                 Some(Site::Netns | Site::Netfilter | Site::PerfEvent) | None => {}
-                Some(Site::SockMap | Site::Interface) => {}
+                Some(Site::SockMap | Site::Interface | Site::Iterator(_)) => {}
             },
             _ => {}
         }

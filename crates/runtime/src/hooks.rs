@@ -93,7 +93,7 @@ fn first_choice(target: &Target, alone: bool) -> Mechanism {
         Target::At { section, .. } if section == "flow_dissector" => Mechanism::Update,
         Target::At { .. } if interface(target).is_some() => Mechanism::Update,
         Target::At { .. } if alone && is_updated(target) => Mechanism::Update,
-        Target::Other(_) if target.kind() == "iter" => Mechanism::Update,
+        Target::At { .. } if target.kind() == "iter" => Mechanism::Update,
         Target::Other(_) if !attach::is_known(target) => Mechanism::Fixed,
         _ => Mechanism::Stub,
     }

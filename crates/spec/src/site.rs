@@ -18,10 +18,25 @@ pub enum Site {
     Socket,
     /// A sockmap or sockhash: of the service by its symbol, or pinned, by its path.
     SockMap,
+    /// What an iterator goes over, or a part of it.
+    Iterator(Over),
     /// An interface of the kernel whose functions programs are: the map of the service that holds them, by its symbol.
     Interface,
     /// A counter of each CPU, as [`PerfEvent`] reads it.
     PerfEvent,
+}
+
+/// What an iterator may be told to go over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The elements of a map, which it must be told: of the service by its symbol, or pinned, by its path.
+    Map,
+    /// A cgroup and all below it; without one the root.
+    Cgroup,
+    /// All tasks, those of a process (`pid=1`), or one (`tid=1`).
+    Tasks,
+    /// All there is.
+    All,
 }
 
 /// Hooks of a cgroup, behind `cgroup/`. `skb` is not among them: its direction makes it a `cgroup_skb`.
@@ -72,6 +87,7 @@ impl Site {
             "sk_msg" if rest.is_empty() => Some(Self::SockMap),
             "sk_skb" if SK_SKB.contains(&rest) => Some(Self::SockMap),
             "struct_ops" => Some(Self::Interface),
+            "iter" | "iter.s" if !rest.is_empty() => Some(Self::Iterator(Over::of(rest))),
             "perf_event" if rest.is_empty() => Some(Self::PerfEvent),
             _ => None,
         }
@@ -86,6 +102,8 @@ impl Site {
             Self::Netkit | Self::Socket => Some(("interface", "eth0")),
             Self::Netfilter => Some(("hook of netfilter", "ipv4/input")),
             Self::SockMap => Some(("sockmap", "sockets")),
+            Self::Iterator(Over::Map) => Some(("map", "counts")),
+            Self::Iterator(_) => None,
             Self::Interface => Some(("variable of .struct_ops.link", "my_ops")),
             Self::PerfEvent => Some(("event", "cpu-clock/99hz")),
         }
@@ -101,13 +119,53 @@ impl Site {
             Self::PerfEvent => place.parse::<PerfEvent>().map(drop),
             Self::Cgroup | Self::Netns | Self::Netkit | Self::Socket => Ok(()),
             Self::SockMap | Self::Interface => Ok(()),
+            Self::Iterator(Over::Map | Over::Cgroup) => Ok(()),
+            Self::Iterator(Over::Tasks) => place.parse::<Tasks>().map(drop),
+            Self::Iterator(Over::All) => Err("this iterator goes over all there is"),
         }
     }
 
     /// Whether the kernel replaces the program of its link, or the map that holds its programs.
     #[must_use]
     pub const fn is_updated(self) -> bool {
-        matches!(self, Self::Cgroup | Self::Netns | Self::Netkit | Self::Interface)
+        matches!(
+            self,
+            Self::Cgroup | Self::Netns | Self::Netkit | Self::Interface | Self::Iterator(_)
+        )
+    }
+}
+
+impl Over {
+    fn of(what: &str) -> Self {
+        match what {
+            "bpf_map_elem" | "bpf_sk_storage_map" => Self::Map,
+            "cgroup" => Self::Cgroup,
+            "task" | "task_file" | "task_vma" => Self::Tasks,
+            _ => Self::All,
+        }
+    }
+}
+
+/// Which tasks an iterator goes over: `pid=1`, `tid=1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tasks {
+    /// Of this process; 0 is none.
+    pub pid: u32,
+    /// This one; 0 is none.
+    pub tid: u32,
+}
+
+impl FromStr for Tasks {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let (what, number) = text.split_once('=').unwrap_or((text, ""));
+        let number = number.parse().ok().filter(|number| *number > 0);
+        match (what, number) {
+            ("pid", Some(pid)) => Ok(Self { pid, tid: 0 }),
+            ("tid", Some(tid)) => Ok(Self { pid: 0, tid }),
+            _ => Err("an iterator over tasks is told pid=NUMBER or tid=NUMBER"),
+        }
     }
 }
 
@@ -251,6 +309,15 @@ mod tests {
     }
 
     #[test]
+    fn tasks_are_told_by_numbers() {
+        assert_eq!("pid=7".parse(), Ok(Tasks { pid: 7, tid: 0 }));
+        assert_eq!("tid=7".parse(), Ok(Tasks { pid: 0, tid: 7 }));
+        for text in ["", "7", "pid=", "pid=0", "pid=-1", "cpu=1"] {
+            assert!(text.parse::<Tasks>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn sections_have_sites() {
         for (section, site) in [
             ("cgroup/connect4", Some(Site::Cgroup)),
@@ -269,6 +336,10 @@ mod tests {
             ("sk_skb/stream_verdict", Some(Site::SockMap)),
             ("sk_skb", None),
             ("struct_ops", Some(Site::Interface)),
+            ("iter/bpf_map_elem", Some(Site::Iterator(Over::Map))),
+            ("iter.s/task", Some(Site::Iterator(Over::Tasks))),
+            ("iter/bpf_link", Some(Site::Iterator(Over::All))),
+            ("iter", None),
             ("struct_ops/init", Some(Site::Interface)),
             ("xdp", None),
         ] {

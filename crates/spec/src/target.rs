@@ -142,7 +142,7 @@ impl Target {
             Self::Xdp { .. } => "xdp",
             Self::Tc { .. } => "tcx",
             Self::CgroupSkb { .. } => "cgroup_skb",
-            Self::At { section, .. } => section.split('/').next().unwrap_or(section),
+            Self::At { section, .. } => section.split(['/', '.']).next().unwrap_or(section),
             Self::Other(text) => match text.split(['/', '.', ':']).next().unwrap_or(text) {
                 "raw_tracepoint" => "raw_tp",
                 "tc" | "classifier" => "tcx",
@@ -395,6 +395,8 @@ mod tests {
             ("netkit/peer:nk0", "netkit"),
             ("netfilter:ipv4/input/-10", "netfilter"),
             ("sk_msg:x", "sk_msg"),
+            ("iter.s/task:pid=7", "iter"),
+            ("iter/bpf_map_elem:counts", "iter"),
         ] {
             let target = text.parse::<Target>().unwrap();
             assert_eq!((target.to_string().as_str(), target.kind()), (text, kind));

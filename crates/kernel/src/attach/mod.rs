@@ -50,7 +50,7 @@ pub struct AttachPlan {
     pub xdp: XdpMode,
     /// For tc: a clsact filter even where the kernel has tcx, and its place; without it tcx, else clsact with the defaults.
     pub clsact: Option<tc::FilterPlace>,
-    /// For sk_msg, sk_skb and struct_ops: the id of the map that the target names by its symbol.
+    /// For sk_msg, sk_skb, struct_ops and iterators over a map: the id of the map that the target names by its symbol.
     pub map: Option<u32>,
     /// For USDT: the probe that the target names.
     pub usdt: Option<usdt::Described>,

@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use skep_spec::Site;
-use skep_spec::site::{Netfilter, PerfEvent};
+use skep_spec::site::{Netfilter, Over, PerfEvent, Tasks};
 
 use super::net::{index_of, no_interface, to_cgroup};
 use super::perf::{PerfAttr, on_event};
 use super::{AttachPlan, Link, create_link, failed, link_options};
+use crate::cgroup;
 use crate::error::KernelError;
 use crate::maps::MapHandle;
 use crate::program::Program;
@@ -40,6 +41,7 @@ pub(super) fn attach(
         Site::Socket => socket(program, place, plan),
         Site::SockMap => sockmap(program, place, plan),
         Site::Interface => interface(program, plan),
+        Site::Iterator(over) => iterator(program, over, place, plan),
         Site::PerfEvent => perf_event(program, &place.parse().map_err(wrong)?, plan),
     }
 }
@@ -106,12 +108,16 @@ fn netfilter(program: &Program, hook: &Netfilter, plan: &AttachPlan) -> Result<L
     Ok(Link::from_fd(fd))
 }
 
+fn map_at(place: &str, plan: &AttachPlan) -> Result<MapHandle, KernelError> {
+    match plan.map {
+        Some(id) => MapHandle::by_id(id),
+        None => MapHandle::open_pinned(Path::new(place)),
+    }
+}
+
 /// Sockets take the programs of their map when they are put into it, and keep them.
 fn sockmap(program: &Program, place: &str, plan: &AttachPlan) -> Result<Link, KernelError> {
-    let map = match plan.map {
-        Some(id) => MapHandle::by_id(id)?,
-        None => MapHandle::open_pinned(Path::new(place))?,
-    };
+    let map = map_at(place, plan)?;
     let way = program.kind().expected_attach_type;
     let fd = create_link(program, map.as_fd().as_raw_fd(), way, &link_options()).map_err(|e| {
         let refused = failed(program, plan, e);
@@ -146,6 +152,44 @@ fn interface(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError> 
             std::ptr::null(),
         )
     });
+    Ok(Link::from_fd(fd.map_err(|e| failed(program, plan, e))?))
+}
+
+/// Goes over what it is told to each time that somebody opens its link.
+fn iterator(
+    program: &Program,
+    over: Over,
+    place: &str,
+    plan: &AttachPlan,
+) -> Result<Link, KernelError> {
+    const DESCENDANTS_FIRST_TO_LAST: u32 = 2; // BPF_CGROUP_ITER_DESCENDANTS_PRE
+    let wrong = |why: &'static str| {
+        failed(program, plan, io::Error::from_raw_os_error(libc::EINVAL)).with_hint(why)
+    };
+    let (mut info, mut map, mut folder) = (libbpf_sys::bpf_iter_link_info::default(), None, None);
+    match over {
+        Over::Map => {
+            info.map.map_fd = map.insert(map_at(place, plan)?).as_fd().as_raw_fd() as u32;
+        }
+        Over::Cgroup => {
+            let path = cgroup::folder(if place.is_empty() { "/" } else { place })?;
+            let open = File::open(&path)
+                .map_err(|e| KernelError::new("open the cgroup", path.display().to_string(), e))?;
+            info.cgroup.order = DESCENDANTS_FIRST_TO_LAST;
+            info.cgroup.cgroup_fd = folder.insert(open).as_raw_fd() as u32;
+        }
+        Over::Tasks if !place.is_empty() => {
+            let tasks: Tasks = place.parse().map_err(wrong)?;
+            (info.task.pid, info.task.tid) = (tasks.pid, tasks.tid);
+        }
+        Over::Tasks | Over::All => {}
+    }
+    let mut opts = link_options();
+    if !place.is_empty() || over == Over::Cgroup {
+        opts.iter_info = &raw mut info;
+        opts.iter_info_len = size_of::<libbpf_sys::bpf_iter_link_info>() as u32;
+    }
+    let fd = create_link(program, 0, libbpf_sys::BPF_TRACE_ITER, &opts);
     Ok(Link::from_fd(fd.map_err(|e| failed(program, plan, e))?))
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use skep_spec::nearest::nearest;
+use skep_spec::site::Over;
 use skep_spec::{Site, Target};
 
 use super::{AttachPlan, attach, multi, net, site, uprobe, usdt};
@@ -51,20 +52,20 @@ pub fn is_there(target: &Target) -> Result<(), KernelError> {
         Target::Xdp { interface, .. } | Target::Tc { interface, .. } => has_interface(interface),
         Target::CgroupSkb { cgroup, .. } => cgroup::folder(cgroup).map(drop),
         Target::At { place, .. } => match target.site() {
-            Some(Site::Cgroup) => cgroup::folder(place).map(drop),
+            Some(Site::Iterator(Over::Cgroup)) if place.is_empty() => Ok(()),
+            Some(Site::Cgroup | Site::Iterator(Over::Cgroup)) => cgroup::folder(place).map(drop),
             Some(Site::Netkit | Site::Socket) => has_interface(place),
             Some(Site::Netns) => {
                 let file = site::netns_file(place);
                 let found = fs::metadata(file).map(drop);
                 found.map_err(|e| KernelError::new("find the network namespace", file, e))
             }
-            Some(Site::SockMap) if place.starts_with('/') => {
+            Some(Site::SockMap | Site::Iterator(Over::Map)) if place.starts_with('/') => {
                 let found = fs::metadata(place).map(drop);
                 found.map_err(|e| KernelError::new("find the pinned map", place, e))
             }
-            Some(Site::Netfilter | Site::PerfEvent | Site::SockMap | Site::Interface) | None => {
-                Ok(())
-            }
+            Some(Site::Netfilter | Site::PerfEvent | Site::SockMap) => Ok(()),
+            Some(Site::Interface | Site::Iterator(_)) | None => Ok(()),
         },
         Target::Other(section) => multi::is_there(section),
     }

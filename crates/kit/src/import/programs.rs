@@ -169,8 +169,9 @@ fn unattached(program: &ProgramFacts, target: &Target) -> Option<String> {
     {
         return Some(nowhere(program, "binary"));
     }
-    if let Some(site @ (Site::Netfilter | Site::PerfEvent | Site::SockMap)) = target.site()
-        && let Some((what, _)) = site.wants()
+    if let Some((what, _)) = target.site().and_then(Site::wants)
+        && !matches!(target.site(), Some(Site::Interface))
+        && placed(program).is_none()
     {
         return Some(nowhere(program, what));
     }
@@ -210,7 +211,7 @@ fn placed(program: &ProgramFacts) -> Option<((&'static str, &'static str), Strin
                 Some((INTERFACE, format!("{section}:${{param.interface}}")))
             }
             Site::Netns | Site::Netfilter | Site::PerfEvent => None,
-            Site::SockMap | Site::Interface => None,
+            Site::SockMap | Site::Interface | Site::Iterator(_) => None,
         },
         _ => None,
     }

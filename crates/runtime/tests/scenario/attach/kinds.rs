@@ -13,7 +13,7 @@ pub struct Kind {
     pub returns: i32,
     /// More definitions for the compiler.
     pub defines: &'static [&'static str],
-    /// Where a manifest attaches it, with `{me}`, `{cgroup}`, `{probed}`; empty where its section says it.
+    /// Where a manifest attaches it, with `{me}`, `{pid}`, `{cgroup}`, `{probed}`; empty where its section says it.
     pub target: &'static str,
     /// Where its events happen.
     pub place: Where,
@@ -106,6 +106,18 @@ pub const KINDS: &[Kind] = &[
         .with(&["BY_PID", "ONCE"])
         .needs("bpf_get_attach_cookie_pe"), // as old as links of perf events
     task("iter", "iter/task", "", make::read_link).with(&["ONCE"]),
+    task("iter/task (pid)", "iter/task", "iter/task:pid={pid}", make::read_link)
+        .with(&["ONCE"])
+        .needs("bpf_iter_attach_task"),
+    task("iter/bpf_map_elem", "iter/bpf_map_elem", "iter/bpf_map_elem:now", make::read_link)
+        .with(&["ONCE"]),
+    Kind {
+        section: "iter/cgroup",
+        returns: 0,
+        ..cgroup("iter/cgroup", "iter/cgroup:{cgroup}", make::read_link)
+    }
+    .with(&["ONCE"])
+    .needs("bpf_iter_attach_cgroup"),
     net("xdp", 2, "xdp/lo"),
     net("xdp.frags", 2, "xdp.frags/lo").needs("bpf_xdp_get_buff_len"),
     net("tcx/ingress", -1, "tcx/ingress/lo"),

@@ -63,6 +63,7 @@ impl Stage {
         let folder = cgroup.as_ref().map(|cgroup| cgroup.folder().display().to_string());
         let target = kind.target.replace("{me}", &me.display().to_string());
         let probed = Probed::copy(objects)?;
+        let target = target.replace("{pid}", &std::process::id().to_string());
         let target = target.replace("{probed}", &probed.path().display().to_string());
         let target = target.replace("{cgroup}", &folder.unwrap_or_default());
         let target = Some(target).filter(|target| !target.is_empty());
