@@ -47,7 +47,7 @@ fn an_image_of_bpfmans_becomes_a_package() {
         for told in [
             "the image names the program 'gone', which is not in its object",
             "the image calls 'pass' tc, and its section is xdp: the section counts",
-            "skepd can't attach the program 'message'",
+            "the program 'message' (SEC(\"sk_msg\")) names no sockmap",
         ] {
             assert!(text.contains(told), "{text}");
         }

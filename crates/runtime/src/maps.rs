@@ -420,6 +420,7 @@ impl OpenMap {
                 (padded(value)?.repeat(possible_cpus()?), None)
             }
             NewValue::Whole(value) if info.holds_fds() => return self.held(value),
+            NewValue::Whole(value) if info.holds_programs() => return self.with_program(value),
             NewValue::Whole(value) => (self.encoded("value", &self.types.value, value)?, None),
             NewValue::PerCpu(_) if !info.is_per_cpu() => {
                 return Err(wrong("one value: its values are not per CPU".to_owned()));
@@ -434,6 +435,21 @@ impl OpenMap {
             }
         };
         Ok(NewBytes { bytes, _held: held })
+    }
+
+    /// A value that names a program by its id, as the kernel gives it, with what the kernel takes instead.
+    fn with_program(&self, value: &Value) -> Result<NewBytes, EntryError> {
+        let mut bytes = self.encoded("value", &self.types.value, value)?;
+        let Some(word) = bytes.get_mut(4..8) else { return Ok(NewBytes { bytes, _held: None }) };
+        let id = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
+        if id == 0 {
+            return Ok(NewBytes { bytes, _held: None });
+        }
+        let fd = Program::by_id(id)?.as_fd().try_clone_to_owned();
+        let fd =
+            fd.map_err(|e| KernelError::new("copy the fd of", "what is to be in the map", e))?;
+        word.copy_from_slice(&fd.as_raw_fd().to_ne_bytes());
+        Ok(NewBytes { bytes, _held: Some(fd) })
     }
 
     /// The map or program of an id, as the kernel takes it.

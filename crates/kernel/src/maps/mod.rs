@@ -44,8 +44,14 @@ pub mod kind {
     pub const ARRAY_OF_MAPS: u32 = 12;
     /// Hash table of maps.
     pub const HASH_OF_MAPS: u32 = 13;
+    /// Interfaces to send packets to.
+    pub const DEVMAP: u32 = 14;
+    /// CPUs to send packets to.
+    pub const CPUMAP: u32 = 16;
     /// cgroup storage per CPU.
     pub const PERCPU_CGROUP_STORAGE: u32 = 21;
+    /// Interfaces to send packets to, by any key.
+    pub const DEVMAP_HASH: u32 = 25;
     /// Ring buffer.
     pub const RINGBUF: u32 = 27;
     /// Ring buffer that processes write to.
@@ -111,6 +117,13 @@ impl MapInfo {
     #[must_use]
     pub fn is_array(&self) -> bool {
         matches!(self.kind, kind::ARRAY | kind::PERCPU_ARRAY)
+    }
+
+    /// Whether its values have a program behind their first word, written as an fd and read as an id (devmap, cpumap).
+    #[must_use]
+    pub fn holds_programs(&self) -> bool {
+        use kind::{CPUMAP, DEVMAP, DEVMAP_HASH};
+        matches!(self.kind, DEVMAP | DEVMAP_HASH | CPUMAP) && self.value_size == 8
     }
 
     /// Whether its values are other maps or programs, written as fds and read as ids.

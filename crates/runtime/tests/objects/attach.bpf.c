@@ -2,7 +2,9 @@
 // One program of any kind, which notes the number of the event that is under way: what the tests of attach types count.
 //
 // -DVERSION=1|2, -DKIND="its section", -DRETURNS=what it answers, -DCONTEXT=type and -DCOUNTS(ctx)=which of its runs count,
-// -DCONTROLS: congestion control of TCP. -DSOCKETS: a map of them. -DBESIDE: the section of another program. -DUSDT: where it asks for a probe's argument. -DBY_PID: only those of the process that makes the events. -DONCE: several runs of one event are one.
+// -DCONTROLS: congestion control of TCP. -DSOCKETS, -DCPUS: a map of those. -DBESIDE: the section of another program. -DUSDT:
+// where it asks for a probe's argument. -DBY_PID: only those of the process that makes the events. -DONCE: several runs of one
+// event are one.
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
@@ -78,11 +80,23 @@ struct {
 } sockets SEC(".maps");
 #endif
 
-// A parser of streams runs only beside one that judges them.
+#ifdef CPUS
+struct {
+	__uint(type, BPF_MAP_TYPE_CPUMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bpf_cpumap_val);
+} cpus SEC(".maps");
+#endif
+
+// A parser of streams runs only beside one that judges them, and a program of a CPU only where another one sends packets there.
 #ifdef BESIDE
 SEC(BESIDE)
 int beside(void *ctx)
 {
+#ifdef CPUS
+	return bpf_redirect_map(&cpus, 0, 2);
+#endif
 	return 1;
 }
 #endif

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::attach::KINDS;
+use crate::attach::{KINDS, NAMED};
 use crate::equal::text;
 use serde_json::{Value, json};
 use skep_spec::{Digest, Manifest};
@@ -72,7 +72,7 @@ impl Objects {
         }
         let source = folder.join("attach.bpf.c");
         fs::write(&source, ATTACH).map_err(text)?;
-        for kind in KINDS {
+        for kind in KINDS.iter().chain(NAMED) {
             let section = format!("KIND=\"{}\"", kind.section);
             let returns = format!("RETURNS=({})", kind.returns);
             let defines = [&[section.as_str(), &returns], kind.defines].concat();
@@ -137,7 +137,7 @@ pub fn verified(package: Package) -> Verified<Package> {
 
 /// The section of the other program of a set.
 fn beside(set: &str) -> Option<&'static str> {
-    let kind = KINDS.iter().find(|kind| kind.set() == set)?;
+    let kind = KINDS.iter().chain(NAMED).find(|kind| kind.set() == set)?;
     let section = kind.defines.iter().find_map(|define| define.strip_prefix("BESIDE=\""))?;
     section.strip_suffix('"')
 }
@@ -150,7 +150,9 @@ fn attach_manifest(set: &str, version: u32, target: Option<&str>) -> Value {
     }
     let mut programs = json!({ "on_event": program });
     if let Some(beside) = beside(set) {
-        programs["beside"] = json!({ "function": "beside", "target": format!("{beside}:sockets") });
+        let place = if beside == "xdp" { "/lo" } else { ":sockets" };
+        let target = format!("{beside}{place}");
+        programs["beside"] = json!({ "function": "beside", "target": target });
     }
     json!({
         "spec": "1.0",

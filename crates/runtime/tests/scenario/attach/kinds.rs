@@ -67,6 +67,14 @@ const SESSION: &str = "bpf_session_is_return";
 const SOCKMAP: &str = "sock_map_link_update_prog";
 const UNIX: &str = "bpf_sock_addr_set_sun_path";
 
+/// Those that attach nowhere: an entry of a map names them.
+pub const NAMED: &[Kind] = &[Kind {
+    section: "xdp/cpumap",
+    defines: &["CPUS", "BESIDE=\"xdp\""],
+    ..net("xdp/cpumap", 2, "")
+}
+.needs("cpu_map_generic_redirect")];
+
 /// All that are tested.
 pub const KINDS: &[Kind] = &[
     task("tracepoint", "tp/task/task_rename", "", make::rename),

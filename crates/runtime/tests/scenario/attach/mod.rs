@@ -1,6 +1,7 @@
 //! Every attach type: a real event reaches a program of ours, what happens when two services share the hook, and what an upgrade
 //! is worth under events that never stop. Each prints a row of `docs/reference/attach-types.md`.
 
+pub mod entries;
 mod kinds;
 mod make;
 mod stage;
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant};
 use skep_runtime::Runtime;
 use skep_spec::chain;
 
-pub use kinds::KINDS;
 use kinds::Kind;
+pub use kinds::{KINDS, NAMED};
 use stage::{Event, Stage, Watch};
 
 use crate::equal::{equal, text};
