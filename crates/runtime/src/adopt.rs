@@ -181,7 +181,7 @@ impl Runtime {
         let program = self.attached_program(service, name, hook)?;
         let mut hook = Hook { file: file_of(&hook.target), ..hook.clone() };
         self.take_off(service, name, hook.attachment.filter())?;
-        let link = self.attach(service, name, &program, &hook.target)?;
+        let link = self.attach(service, name, &program, &hook)?;
         self.settle(service, name, &mut hook, link, &mut Report::default())?;
         let (service, name) = (service.clone(), name.to_owned());
         self.record(Record::Attached { service, name, hook })

@@ -1,6 +1,6 @@
 //! What is attached, as the kernel says it now: interfaces and cgroups go, and people remove pins.
 
-use skep_kernel::attach::file_of;
+use skep_kernel::attach::{called_now, file_of};
 use skep_kernel::{KernelError, Link};
 use skep_spec::{ServiceName, Site, Target};
 
@@ -44,6 +44,22 @@ impl Runtime {
                     .then(|| format!("link {id} is gone: somebody removed its pin")),
             },
         }
+    }
+
+    /// What holds a hook, for people, and what its interface is called now, if it was renamed: it is where it was, and the next
+    /// boot would not find it.
+    pub(crate) fn held_by(&self, name: &ServiceName, hook_name: &str, hook: &Hook) -> String {
+        let renamed = match hook.attachment {
+            Attachment::Link { id } => {
+                self.link(name, hook_name, id).ok().and_then(|link| link.renamed(&hook.target))
+            }
+            Attachment::Tc { ifindex, .. } => {
+                u32::try_from(ifindex).ok().and_then(|index| called_now(&hook.target, index))
+            }
+            Attachment::Intended | Attachment::Held { .. } => None,
+        };
+        let renamed = renamed.map(|now| format!(", at the interface that is called '{now}' now"));
+        format!("{}{}", hook.attachment, renamed.unwrap_or_default())
     }
 
     /// The link with this id: the one that is pinned, or one that somebody holds.

@@ -8,7 +8,7 @@ use skep_object::{Facts, ProgramFacts, Unlisted, unlisted};
 use skep_spec::manifest::{Alternatives, Otherwise, Program};
 use skep_spec::param::ParamError;
 use skep_spec::target::TargetError;
-use skep_spec::{Arch, Manifest, Target};
+use skep_spec::{Arch, Manifest, Site, Target};
 
 use crate::at_map::interface;
 use crate::params::Params;
@@ -25,6 +25,8 @@ pub(crate) struct Chosen {
     pub(crate) object: String,
     pub(crate) function: String,
     pub(crate) target: Target,
+    /// The only process that it runs in.
+    pub(crate) pid: Option<u32>,
     /// Whether it attaches nowhere, and runs when it is asked to or where an entry of a map names it.
     pub(crate) called: bool,
 }
@@ -107,6 +109,16 @@ pub enum ChooseError {
         /// Why.
         source: Unsuited,
     },
+    /// A process that the program cannot be told.
+    #[error("program '{program}' can't be for the process '{pid}' alone: {why}")]
+    Process {
+        /// The program.
+        program: String,
+        /// As the manifest and the parameters have it.
+        pid: String,
+        /// Why.
+        why: String,
+    },
     /// No service can have a program of this kind.
     #[error("program '{program}' can't run in a service")]
     Unattachable {
@@ -165,7 +177,7 @@ impl ChooseError {
             | Self::Unattachable { .. }
             | Self::NoMember { .. }
             | Self::Nothing => "manifest",
-            Self::Substitute { .. } | Self::Empty { .. } => "parameter",
+            Self::Substitute { .. } | Self::Empty { .. } | Self::Process { .. } => "parameter",
             Self::NoAlternative { .. } => "no-alternative",
             Self::Refused { .. } | Self::NothingAttached { .. } => "kernel-refused",
         }
@@ -248,6 +260,7 @@ fn by_section(objects: &Objects) -> Vec<Chosen> {
         object: one.object.to_owned(),
         function: one.program.name.clone(),
         target: one.program.target.clone(),
+        pid: None,
         called: false,
     };
     unlisted(objects).into_iter().map(chosen).collect()
@@ -356,8 +369,39 @@ fn resolve(
             parsed.map_err(bad)?
         }
     };
+    let pid = process(name, program, &target, params)?;
     let (name, object, function) = (name.to_owned(), object.clone(), function.clone());
-    Ok(Chosen { name, object, function, target, called: false })
+    Ok(Chosen { name, object, function, target, pid, called: false })
+}
+
+/// The process that a program is to run in; none for all.
+fn process(
+    name: &str,
+    program: &Program,
+    target: &Target,
+    params: &Params,
+) -> Result<Option<u32>, ChooseError> {
+    let Some(told) = &program.pid else { return Ok(None) };
+    let text = params
+        .substitute(told)
+        .map_err(|source| ChooseError::Substitute { program: name.to_owned(), source })?;
+    let pid = text.parse::<u32>().map_err(|_| ChooseError::Process {
+        program: name.to_owned(),
+        pid: text.clone(),
+        why: "a process has a number; 0 is every one".to_owned(),
+    })?;
+    let chooses = target.binary().is_some() || target.site() == Some(Site::PerfEvent);
+    match (pid, chooses) {
+        (0, _) => Ok(None),
+        (pid, true) => Ok(Some(pid)),
+        (_, false) => Err(ChooseError::Process {
+            program: name.to_owned(),
+            pid: text,
+            why: format!(
+                "a program at {target} runs in every process: only uprobes, USDT and perf events can be told one"
+            ),
+        }),
+    }
 }
 
 /// Whether a target names all that attaching needs; what it lacks, and an example.

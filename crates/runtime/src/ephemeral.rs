@@ -319,7 +319,7 @@ impl Session {
                 }
                 target => match at_map::interface(target) {
                     Some(map) => loaded.attach_interface(map),
-                    None => attach_one(program, target, loaded, pid),
+                    None => attach_one(program, target, loaded, one.pid.or(pid)),
                 },
             };
             match link {

@@ -39,7 +39,7 @@ pub(crate) struct Placed {
 pub(crate) fn place(hooks: &BTreeMap<String, Hook>, chosen: &[Chosen]) -> Vec<Placed> {
     let mut taken = BTreeSet::new();
     let at = |c: &Chosen, name: &str| {
-        hooks.get(name).is_some_and(|h| is_one_place(&h.target, &c.target))
+        hooks.get(name).is_some_and(|h| h.pid == c.pid && is_one_place(&h.target, &c.target))
     };
     let mut found: Vec<Option<String>> = Vec::new();
     let (called, chosen): (Vec<&Chosen>, Vec<&Chosen>) = chosen.iter().partition(|c| c.called);
@@ -140,6 +140,7 @@ impl Runtime {
         let Some(name) = placed.hook.clone() else { return Ok(()) };
         let mut hook = Hook {
             target: placed.chosen.target.clone(),
+            pid: placed.chosen.pid,
             mechanism: placed.mechanism,
             attachment: Attachment::Intended,
             kind: program.kind().clone(),
@@ -174,7 +175,7 @@ impl Runtime {
             (target, Some(sections)) if !attach::is_known(target) => {
                 self.attach_by_section(&service, placed, sections)
             }
-            _ => self.attach(&service, &placed.chosen.name, attached, &hook.target),
+            _ => self.attach(&service, &placed.chosen.name, attached, &hook),
         }?;
         self.settle(&service, &name, &mut hook, link, report)?;
         placed.mechanism = hook.mechanism;
@@ -188,12 +189,13 @@ impl Runtime {
         service: &ServiceName,
         name: &str,
         program: &Program,
-        target: &Target,
+        hook: &Hook,
     ) -> Result<Link, RuntimeError> {
+        let Hook { target, pid, .. } = hook;
         let attach = || {
             let usdt = self.describe(service, target)?;
             let map = self.map_of(service, target)?;
-            let plan = AttachPlan { usdt, map, ..AttachPlan::new(target.clone()) };
+            let plan = AttachPlan { pid: *pid, usdt, map, ..AttachPlan::new(target.clone()) };
             self.call("attach", || match self.op {
                 Op::Activate | Op::Recover => attach::attach_when_free(program, &plan),
                 _ => attach::attach(program, &plan),
@@ -376,12 +378,14 @@ mod tests {
     fn chosen(name: &str, target: &str) -> Chosen {
         let target = target.parse().unwrap();
         let called = name == "called";
-        Chosen { name: name.into(), object: "o".into(), function: name.into(), target, called }
+        let (object, function) = ("o".into(), name.into());
+        Chosen { name: name.into(), object, function, target, pid: None, called }
     }
 
     fn hook(target: &str) -> Hook {
         Hook {
             target: target.parse().unwrap(),
+            pid: None,
             mechanism: Mechanism::Stub,
             attachment: Attachment::Link { id: 1 },
             kind: LoadKind::default(),

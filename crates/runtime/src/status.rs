@@ -180,7 +180,7 @@ impl Runtime {
                 target: hook.target.clone(),
                 mechanism: hook.mechanism,
                 program: service.program_on(service.active, hook_name).map(|(p, _)| p.to_owned()),
-                held_by: hook.attachment.to_string(),
+                held_by: self.held_by(name, hook_name, hook),
                 detached: self.why_detached(name, hook_name, hook),
                 missed: stub.map_or(0, |info| info.missed),
             }

@@ -38,6 +38,15 @@ impl Link {
         })
     }
 
+    /// What the interface that it holds is called now, where `target` names it otherwise.
+    #[must_use]
+    pub fn renamed(&self, target: &Target) -> Option<String> {
+        match self.hold() {
+            Ok(Hold::Interface(index)) => called_now(target, index),
+            _ => None,
+        }
+    }
+
     fn hold(&self) -> Result<Hold, KernelError> {
         let info = self.info()?;
         let more = info.__bindgen_anon_1;
@@ -59,12 +68,23 @@ impl Link {
 
 /// Whether another interface has the name: the one with this index was renamed.
 fn names_another(target: &Target, index: u32) -> bool {
-    let interface = match target {
-        Target::Xdp { interface, .. } | Target::Tc { interface, .. } => interface,
-        Target::At { place, .. } if target.site() == Some(Site::Netkit) => place,
-        _ => return false,
-    };
-    net::index_of(interface).is_ok_and(|found| u32::try_from(found) != Ok(index))
+    let found = interface_of(target).map(net::index_of);
+    found.is_some_and(|found| found.is_ok_and(|found| u32::try_from(found) != Ok(index)))
+}
+
+/// What the interface with this index is called, where it is not what `target` names.
+#[must_use]
+pub fn called_now(target: &Target, index: u32) -> Option<String> {
+    let named = interface_of(target)?;
+    net::name_of(index).filter(|name| name != named)
+}
+
+fn interface_of(target: &Target) -> Option<&str> {
+    match target {
+        Target::Xdp { interface, .. } | Target::Tc { interface, .. } => Some(interface),
+        Target::At { place, .. } if target.site() == Some(Site::Netkit) => Some(place),
+        _ => None,
+    }
 }
 
 /// Whether the folder of a cgroup is gone, or is another one's than that with this id.
@@ -95,6 +115,15 @@ fn is_another_netns(target: &Target, inode: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interface_may_have_another_name() {
+        let target: Target = "xdp/eth0".parse().unwrap();
+        assert_eq!(called_now(&target, 1).as_deref(), Some("lo"));
+        assert_eq!(called_now(&"tcx/egress/lo".parse().unwrap(), 1), None);
+        assert_eq!(called_now(&target, 1_000_000), None);
+        assert_eq!(called_now(&"raw_tp/task_rename".parse().unwrap(), 1), None);
+    }
 
     #[test]
     fn an_interface_is_known_by_its_number() {

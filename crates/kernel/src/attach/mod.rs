@@ -16,6 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+pub use hold::called_now;
 pub use link::Link;
 use skep_spec::Target;
 pub use there::is_there;

@@ -1,5 +1,6 @@
 //! XDP and cgroup links.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -18,6 +19,15 @@ pub(super) fn index_of(interface: &str) -> io::Result<i32> {
         0 => Err(io::Error::last_os_error()),
         index => Ok(index as i32),
     }
+}
+
+/// The name of the interface with an index, in this thread's network namespace.
+pub(super) fn name_of(index: u32) -> Option<String> {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: room for a name of the longest kind.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    let name = CStr::from_bytes_until_nul(&name).ok()?;
+    (!found.is_null()).then(|| name.to_string_lossy().into_owned())
 }
 
 /// The error for an interface that isn't there or isn't named.

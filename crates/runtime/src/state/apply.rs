@@ -346,6 +346,7 @@ mod tests {
     fn upgrading() -> State {
         let hook = |target: &str| Hook {
             target: target.parse().unwrap(),
+            pid: None,
             mechanism: Mechanism::Stub,
             attachment: Attachment::Link { id: 1 },
             kind: LoadKind::default(),

@@ -14,6 +14,9 @@ pub use skep_spec::life::Mechanism;
 pub struct Hook {
     /// Where.
     pub target: Target,
+    /// The only process that it runs in; none for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
     /// How a program is replaced there.
     pub mechanism: Mechanism,
     /// What holds it.

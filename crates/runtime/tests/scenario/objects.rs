@@ -148,6 +148,9 @@ fn attach_manifest(set: &str, version: u32, target: Option<&str>) -> Value {
     if let Some(target) = target {
         program["target"] = json!(target);
     }
+    if set == "attach_usdt" {
+        program["pid"] = json!("${param.only}");
+    }
     let mut programs = json!({ "on_event": program });
     if let Some(beside) = beside(set) {
         let place = if beside == "xdp" { "/lo" } else { ":sockets" };
@@ -159,7 +162,10 @@ fn attach_manifest(set: &str, version: u32, target: Option<&str>) -> Value {
         "package": { "name": "test/attach", "version": format!("{version}.0.0"), "license": "Apache-2.0" },
         "objects": {},
         "program": programs,
-        "param": { "pid": { "type": "uint", "rodata": "own_pid" } },
+        "param": {
+            "pid": { "type": "uint", "rodata": "own_pid" },
+            "only": { "type": "pid", "default": 0 },
+        },
         "map": { "now": { "upgrade": "keep" }, "seen": { "upgrade": "keep" } },
     })
 }

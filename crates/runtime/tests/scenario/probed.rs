@@ -39,6 +39,10 @@ impl Probed {
 pub struct Running(Child);
 
 impl Running {
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Passes the probe's place of that letter; gives what it says then.
     pub fn pass(&mut self, place: u8) -> u8 {
         let Running(Child { stdin: Some(stdin), stdout: Some(stdout), .. }) = self else {

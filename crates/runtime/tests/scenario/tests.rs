@@ -59,11 +59,13 @@ pub fn tests() -> Vec<Test> {
     tests.push(Test { everywhere: false, ..test("sections", sections::sections) });
     tests.push(test("attach_types", attach::types));
     tests.push(Test { everywhere: false, ..test("attach_types_quick", attach::quick) });
+    tests.push(test("one_process", attach::one_process::alone));
     tests.push(test("entries", attach::entries::of_a_map));
     tests.push(test("crash_together", together::test_killed));
     tests.push(test("two_daemons", two_daemons));
     tests.push(test("already", already));
     tests.push(test("gone_interface", unplugged::gone_interface));
+    tests.push(test("renamed_interface", unplugged::renamed_interface));
     tests.push(test("gone_link", unplugged::gone_link));
     tests.push(test("gone_perf_event", unplugged::gone_perf_event));
     tests.push(test("gone_cgroup", unplugged::gone_cgroup));

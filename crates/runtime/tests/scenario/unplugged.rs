@@ -28,6 +28,26 @@ pub fn gone_interface(objects: &Objects) -> Outcome {
     Ok(said.join("; "))
 }
 
+/// An interface gets another name: the service runs on there, an upgrade goes on, and who asks is told the name.
+pub fn renamed_interface(objects: &Objects) -> Outcome {
+    for (set, target) in [("tc", "tcx/ingress/lo"), ("xdp", "xdp/lo")] {
+        new_interface()?;
+        let place = Place::without_holder(objects, set, Some(target.to_owned()))?;
+        let (job, mut runtime) = place.installed()?;
+        netns::rename("lo", "lo9").map_err(text)?;
+        let detail = runtime.service(&Job::service()).map_err(text)?;
+        let hook = detail.hooks.first().ok_or("no hook")?;
+        equal("told", hook.held_by.ends_with("at the interface that is called 'lo9' now"), true)?;
+        equal("detached", hook.detached.clone(), None)?;
+        runtime.upgrade(&job.package(2)?, &job.install()).map_err(text)?;
+        drop(runtime);
+        let end = made(Kind::Packet, 1, 20);
+        place.seen_once(&[&place.map("seen", 2)?], end)?;
+        goes(job.open().map_err(text)?.0, &job, &place)?;
+    }
+    Ok("it stays where it is, and its new name is told".to_owned())
+}
+
 /// A network namespace with a device; the one before goes with this thread, which was the last in it.
 fn new_interface() -> Result<(), String> {
     netns::enter_new().and_then(|()| netns::up("lo")).map_err(text)

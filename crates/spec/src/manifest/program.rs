@@ -15,6 +15,9 @@ pub struct Program {
     /// Where it attaches instead of its section, spelled as sections are (`tp/sched/sched_switch`, `xdp/${param.iface}`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// For uprobes, USDT and perf events: only in this process (`${param.pid}`); `0` is every process, as without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<String>,
     /// Whether the service runs without it if the kernel refuses it; default `false`.
     #[serde(default)]
     pub optional: bool,

@@ -107,6 +107,9 @@ impl Check<'_, '_, '_> {
             if let Some(target) = &program.target {
                 self.template(&format!("{path}.target"), target);
             }
+            if let Some(pid) = &program.pid {
+                self.template(&format!("{path}.pid"), pid);
+            }
         }
     }
 

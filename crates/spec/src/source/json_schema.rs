@@ -90,7 +90,7 @@ fn maps() -> [(&'static str, Json); 2] {
     ]
 }
 
-fn programs() -> [(&'static str, Json); 4] {
+fn programs() -> [(&'static str, Json); 5] {
     [
         (
             "/properties/program/additionalProperties/properties/object",
@@ -99,6 +99,10 @@ fn programs() -> [(&'static str, Json); 4] {
         (
             "/properties/program/additionalProperties/properties/requires-param",
             json!({"x-refers": "param"}),
+        ),
+        (
+            "/properties/program/additionalProperties/properties/pid",
+            json!({"x-refers": "${param}"}),
         ),
         (
             "/properties/program/additionalProperties/properties/target",

@@ -96,6 +96,7 @@ const PROGRAM: &[Key] = &[
     must("function", Text(SYMBOL)),
     may("object", Text(LABEL)),
     may("target", Text(TEMPLATE)),
+    may("pid", Text(TEMPLATE)),
     may("optional", Bool),
     may("requires-param", Text(LABEL)),
     may("exclusive", Bool),

@@ -4,6 +4,7 @@
 pub mod entries;
 mod kinds;
 mod make;
+pub mod one_process;
 mod stage;
 
 use std::fs;
