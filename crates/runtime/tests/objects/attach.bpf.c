@@ -2,7 +2,7 @@
 // One program of any kind, which notes the number of the event that is under way: what the tests of attach types count.
 //
 // -DVERSION=1|2, -DKIND="its section", -DRETURNS=what it answers, -DCONTEXT=type and -DCOUNTS(ctx)=which of its runs count,
-// -DCONTROLS: congestion control of TCP. -DSOCKETS, -DCPUS: a map of those. -DBESIDE: the section of another program. -DUSDT:
+// -DCONTROLS: congestion control of TCP. -DSCHEDULES: a scheduler. -DSOCKETS, -DCPUS: a map of those. -DBESIDE: the section of another program. -DUSDT:
 // where it asks for a probe's argument. -DBY_PID: only those of the process that makes the events. -DONCE: several runs of one
 // event are one.
 #include <linux/bpf.h>
@@ -140,6 +140,23 @@ struct tcp_congestion_ops control = {
 	.cong_avoid = (void *)cong_avoid,
 	.undo_cwnd = (void *)undo_cwnd,
 	.flags = 1, // for every network namespace
+	.name = "skep_test",
+};
+#endif
+
+// A scheduler that leaves all to the kernel, and counts.
+#ifdef SCHEDULES
+struct task_struct;
+struct sched_ext_ops {
+	void (*running)(struct task_struct *task);
+	char name[128];
+};
+
+int on_event(void *ctx);
+
+SEC(".struct_ops.link")
+struct sched_ext_ops schedule = {
+	.running = (void *)on_event,
 	.name = "skep_test",
 };
 #endif

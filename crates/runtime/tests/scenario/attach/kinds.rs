@@ -144,6 +144,12 @@ pub const KINDS: &[Kind] = &[
     }
     .with(&["CONTROLS", "ONCE"])
     .needs("bpf_struct_ops_link_create"),
+    Kind {
+        defines: &["SCHEDULES", "ONCE"],
+        place: Where::Guest,
+        ..task("struct_ops (sched_ext)", "struct_ops/running", "", make::sleep)
+    }
+    .needs("bpf_scx_reg"),
     Kind { make: make::sent, ..net("sk_msg", 1, "sk_msg:sockets") }
         .with(&["SOCKETS"])
         .needs(SOCKMAP),

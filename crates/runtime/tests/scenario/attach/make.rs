@@ -222,6 +222,11 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream) {
     to.read_exact(&mut [0]).expect("the byte");
 }
 
+/// Sleeps: whoever runs next is told to the scheduler.
+pub fn sleep(_: &Stage) -> Event {
+    Box::new(|| std::thread::sleep(std::time::Duration::from_millis(1)))
+}
+
 /// A connection whose ends are controlled by the service, where it is there. Who has chosen it as the default keeps it, so that it is
 /// chosen anew each time.
 pub fn controlled(_: &Stage) -> Event {
