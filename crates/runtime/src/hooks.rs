@@ -104,6 +104,11 @@ fn is_updated(target: &Target) -> bool {
     target.site().is_some_and(Site::is_updated)
 }
 
+/// Whether programs there say where messages of a stream end: what they call might change the stream under them.
+fn is_parser(target: &Target) -> bool {
+    matches!(target, Target::At { section, .. } if section == "sk_skb/stream_parser")
+}
+
 /// What is left where a stub can't be used.
 fn without_stub(target: &Target) -> Mechanism {
     match target {
@@ -176,6 +181,13 @@ impl Runtime {
                 self.attach_by_section(&service, placed, sections)
             }
             _ => self.attach(&service, &placed.chosen.name, attached, &hook),
+        };
+        let link = match link {
+            Err(_) if stubbed.is_some() && is_parser(&hook.target) => {
+                self.take_stub_back(&service, &name, &mut hook, report)?;
+                self.attach(&service, &placed.chosen.name, program, &hook)
+            }
+            link => link,
         }?;
         self.settle(&service, &name, &mut hook, link, report)?;
         placed.mechanism = hook.mechanism;
@@ -311,6 +323,25 @@ impl Runtime {
         let pins = self.pins(service);
         self.call("pin", || stubbed.slots.pin(&pins.slots(name)))?;
         self.call("pin", || stubbed.program.pin(&pins.stub(name)))?;
+        Ok(())
+    }
+
+    /// Goes on without a stub that the kernel loads and does not attach.
+    fn take_stub_back(
+        &mut self,
+        service: &ServiceName,
+        name: &str,
+        hook: &mut Hook,
+        report: &mut Report,
+    ) -> Result<(), RuntimeError> {
+        hook.mechanism = without_stub(&hook.target);
+        let what = "attached without a stub, so that it can't be replaced: this kernel takes no parser that calls others (Linux 7)";
+        report.add(Pass::LegacyAttach, name, what.to_owned());
+        let intent = hook.clone();
+        let (owner, named) = (service.clone(), name.to_owned());
+        self.record(Record::Attach { service: owner, name: named, hook: intent })?;
+        let pins = self.pins(service);
+        bpffs::unpin(&pins.stub(name)).and_then(|()| bpffs::unpin(&pins.slots(name)))?;
         Ok(())
     }
 

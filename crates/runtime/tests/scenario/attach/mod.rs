@@ -35,8 +35,16 @@ const SWITCHES: usize = 2;
 const MOST: u64 = 60_000;
 
 /// What no other test has and needs a guest; the rest takes as long there as anything.
-const QUICK: [&str; 6] =
-    ["kprobe.multi", "kprobe.session", "fmod_ret", "lsm", "flow_dissector", "lsm_cgroup"];
+const QUICK: [&str; 8] = [
+    "kprobe.multi",
+    "kprobe.session",
+    "fmod_ret",
+    "lsm",
+    "struct_ops (sched_ext)",
+    "sk_skb/stream_parser",
+    "flow_dissector",
+    "lsm_cgroup",
+];
 
 /// What a machine that is no guest may refuse, although its kernel knows it: trampolines (as under lockdown), and probes by
 /// fprobe without kprobes.
