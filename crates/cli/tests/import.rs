@@ -48,7 +48,7 @@ fn an_object_becomes_a_package_that_is_signed_as_any() {
     let folder = folder.path();
     let text = run(skep(folder).args(["import", "Exec.bpf.o"]));
     assert!(text.starts_with("Made exec/ for local/exec: exec\nnot in its skep.toml:\n"), "{text}");
-    assert!(text.contains("skepd can't attach the program 'message' (SEC(\"sk_msg\"))"), "{text}");
+    assert!(text.contains("the program 'message' (SEC(\"sk_msg\")) names no sockmap"), "{text}");
     assert!(text.ends_with("Next: read exec/skep.toml, then skep pack exec\n"), "{text}");
     let object = |path: &str| fs::read(folder.join(path)).unwrap();
     assert_eq!(object("exec/objects/exec.o"), object("Exec.bpf.o"), "not a byte changes");

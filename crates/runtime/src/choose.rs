@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skep_adapt::Change;
 use skep_object::suit::{Unattachable, Unsuited, attachable, by_entry, is_called, plain, suits};
-use skep_object::{Facts, ProgramFacts, Unlisted, unlisted};
+use skep_object::{Facts, ProgramFacts, Unlisted, shown, unlisted};
 use skep_spec::manifest::{Alternatives, Otherwise, Program};
 use skep_spec::param::ParamError;
 use skep_spec::target::TargetError;
@@ -157,6 +157,14 @@ pub enum ChooseError {
         /// Each program and what was wrong with it.
         why: String,
     },
+    /// Every program waits for a parameter.
+    #[error(
+        "each of its programs runs only if its parameter is given: give one with --set NAME=VALUE, of {params}"
+    )]
+    Unasked {
+        /// The parameters.
+        params: String,
+    },
     /// A package without programs.
     #[error(
         "there is no program to run: the objects have none but what is not loaded unasked (SEC(\"?…\")) or only called by others"
@@ -177,7 +185,10 @@ impl ChooseError {
             | Self::Unattachable { .. }
             | Self::NoMember { .. }
             | Self::Nothing => "manifest",
-            Self::Substitute { .. } | Self::Empty { .. } | Self::Process { .. } => "parameter",
+            Self::Substitute { .. }
+            | Self::Empty { .. }
+            | Self::Process { .. }
+            | Self::Unasked { .. } => "parameter",
             Self::NoAlternative { .. } => "no-alternative",
             Self::Refused { .. } | Self::NothingAttached { .. } => "kernel-refused",
         }
@@ -194,7 +205,7 @@ pub(crate) fn choose(
 ) -> Result<Vec<Chosen>, ChooseError> {
     let mut chosen = by_interface(select(manifest, objects, params, refused, report)?, objects);
     if chosen.is_empty() {
-        return Err(ChooseError::Nothing);
+        return Err(nothing(manifest, refused));
     }
     for one in &mut chosen {
         if let Some(arch) = Arch::host() {
@@ -215,6 +226,26 @@ pub(crate) fn choose(
             .map_err(|source| ChooseError::Unattachable { program: name(), source })?;
     }
     Ok(chosen)
+}
+
+/// Why there is nothing to run.
+fn nothing(manifest: &Manifest, refused: &Refused) -> ChooseError {
+    let lines = refused.iter().map(|(program, why)| refusal(program, why));
+    let why = lines.collect::<Vec<_>>().join("\n");
+    let params = manifest.program.values().filter_map(|program| program.requires_param.clone());
+    let params = params.collect::<BTreeSet<String>>();
+    match (why.is_empty(), params.is_empty()) {
+        (false, _) => ChooseError::NothingAttached { why },
+        (true, false) => {
+            ChooseError::Unasked { params: params.into_iter().collect::<Vec<_>>().join(", ") }
+        }
+        (true, true) => ChooseError::Nothing,
+    }
+}
+
+/// A line of why every program was left out.
+pub(crate) fn refusal(program: &str, why: &str) -> String {
+    format!("{}: {}", shown(program), why.replace('\n', "\n  "))
 }
 
 /// Chooses programs whose targets may still lack something.
@@ -442,4 +473,38 @@ fn check_complete(chosen: &Chosen) -> Result<(), ChooseError> {
     let Some((lacks, example)) = lacks(&chosen.target) else { return Ok(()) };
     let (program, target) = (chosen.name.clone(), chosen.target.to_string());
     Err(ChooseError::Incomplete { program, target, lacks, example })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_there_is_nothing_to_run() {
+        let manifest = |programs: &str| {
+            let text = format!(
+                "spec = \"1.0\"\n[package]\nname = \"a/b\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
+                 [object.o]\nfile = {{ x86_64 = \"o.o\" }}\n{programs}"
+            );
+            skep_spec::source::parse(&text).unwrap().resolve(&BTreeMap::new())
+        };
+        let waiting = manifest(
+            "[param.where]\ntype = \"interface\"\n[program.p]\nfunction = \"p\"\nrequires-param = \"where\"\n",
+        );
+        let optional = manifest("[program.p]\nfunction = \"p\"\noptional = true\n");
+        let refused = Refused::from([("p".to_owned(), "no such function".to_owned())]);
+        let said = |manifest: &Manifest, refused: &Refused| {
+            let params = Params::resolve(manifest, &BTreeMap::new()).unwrap();
+            let mut report = Report::default();
+            let error = choose(manifest, &Objects::new(), &params, refused, &mut report);
+            let error = error.unwrap_err();
+            (error.code(), error.to_string())
+        };
+        let (code, text) = said(&waiting, &Refused::new());
+        assert_eq!(code, "parameter");
+        assert!(text.contains("--set NAME=VALUE, of where"), "{text}");
+        let (code, text) = said(&optional, &refused);
+        assert_eq!(code, "kernel-refused");
+        assert!(text.contains("p: no such function"), "{text}");
+    }
 }

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 use skep_kernel::attach::usdt;
 use skep_kernel::ring::{self, Waker};
 use skep_kernel::{AttachPlan, KernelError, Link, Loaded, MapHandle, attach, perf};
+use skep_object::MapKind;
 use skep_object::event::Decoder;
 use skep_object::suit::{by_entry, is_called, suits};
-use skep_object::{MapKind, shown};
 use skep_spec::manifest::{Output, Program};
 use skep_spec::{Site, Target, chain};
 use skep_trust::{Package, Verified};
 
-use crate::choose::{ChooseError, Chosen, Objects, Refused, by_interface, facts_of, lacks, select};
+use crate::choose::{
+    ChooseError, Chosen, Objects, Refused, by_interface, facts_of, lacks, refusal, select,
+};
 use crate::contents::{Contents, Reading};
 use crate::error::RuntimeError;
 use crate::events::{Source, decoding_of, decodings};
@@ -473,9 +475,7 @@ fn advised(why: String, hint: Option<&str>) -> String {
 }
 
 fn nothing_attached(skipped: Vec<(String, String)>) -> ChooseError {
-    let line = |(program, why): (String, String)| {
-        format!("{}: {}", shown(&program), why.replace('\n', "\n  "))
-    };
-    let why = skipped.into_iter().map(line).collect::<Vec<_>>().join("\n");
+    let lines = skipped.iter().map(|(program, why)| refusal(program, why));
+    let why = lines.collect::<Vec<_>>().join("\n");
     if why.is_empty() { ChooseError::Nothing } else { ChooseError::NothingAttached { why } }
 }

@@ -14,14 +14,15 @@ use super::{ImportError, Object, label, parsed, quoted, unique};
 const PARAMS_MAX: usize = 64;
 
 /// A parameter for each constant that the loader is to set (`const volatile`), if one number or truth is its value; where a
-/// description says which variables are parameters, for those.
+/// description says which variables are parameters, for those. `taken` are names that others have.
 pub(super) fn parameters(
     head: &str,
+    taken: BTreeSet<String>,
     objects: &[Object],
     said: Option<&[SaidParam]>,
     unmapped: &mut Vec<String>,
 ) -> Result<String, ImportError> {
-    let mut made = Parameters { head, objects, text: String::new(), taken: names_of_places() };
+    let mut made = Parameters { head, objects, text: String::new(), taken };
     let (mut left, mut own, mut seen) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (facts, global) in objects.iter().flat_map(|object| variables(&object.facts)) {
         let of_it = said.and_then(|said| said.iter().find(|one| one.variable == global.name));
@@ -108,11 +109,6 @@ fn written(ptype: &str, text: &str) -> Option<String> {
         "int" | "uint" => text.parse::<i64>().ok().map(|value| value.to_string()),
         _ => Some(quoted(text)),
     }
-}
-
-/// Those that parameters for places have.
-fn names_of_places() -> BTreeSet<String> {
-    ["interface", "cgroup"].map(str::to_owned).into()
 }
 
 /// Variables that C calls by a name: of others, such as texts to print, the symbol has a dot.

@@ -2,8 +2,10 @@
 
 mod data;
 pub mod peer;
+mod places;
 mod programs;
 mod said;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -99,13 +101,15 @@ pub enum ImportError {
 /// Their licence is none that is known and none is given, their names have no place in a manifest, or no package can be made
 /// of them.
 pub fn describe(wanted: &Wanted, objects: &[Object], said: &Said) -> Result<Imported, ImportError> {
-    let mut unmapped = Vec::new();
+    let (mut unmapped, mut told) = (Vec::new(), Vec::new());
     let mut text = head(wanted, objects, said)?;
-    let params = data::parameters(&text, objects, said.params.as_deref(), &mut unmapped)?;
-    let (programs, places) = programs::tables(objects, said, &mut unmapped)?;
-    text += &places;
+    let (programs, places) = programs::tables(objects, said, &mut told)?;
+    let said_params = said.params.as_deref();
+    let params = data::parameters(&text, places.taken(), objects, said_params, &mut unmapped)?;
+    text += &places.tables();
     text += &params;
     text += &programs;
+    unmapped.extend(told);
     text += &data::outputs(objects, &said.outputs, &mut unmapped);
     data::maps(objects, &mut unmapped);
     let manifest = parsed(&text)?;

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use skep_object::suit::{attachable, plain};
+use skep_object::suit::{attachable, by_entry, plain};
 use skep_object::{Facts, ProgramFacts, Unlisted, unlisted};
 use skep_spec::{Arch, Site, Target};
 
+use super::places::{self, Places};
+use super::ways::Ways;
 use super::{ImportError, Object, Said, label, quoted, unique};
 
 /// The programs that a service can attach, and the parameters that say where, where their sections do not.
@@ -14,45 +16,74 @@ pub(super) fn tables(
     objects: &[Object],
     said: &Said,
     unmapped: &mut Vec<String>,
-) -> Result<(String, String), ImportError> {
+) -> Result<(String, Places), ImportError> {
     misnamed(objects, said, unmapped);
     if each_its_own(objects, said) {
         unmapped.push(
             "its programs are not the same on each architecture: none is listed, and each runs all of its own".to_owned(),
         );
-        return Ok((String::new(), String::new()));
+        return Ok((String::new(), Places::default()));
     }
     let mut facts = BTreeMap::new();
     for object in objects {
         facts.entry(object.name.clone()).or_insert_with(|| object.facts.clone());
     }
-    let (mut text, mut places, mut taken) = (String::new(), BTreeSet::new(), BTreeSet::new());
-    let mut whys = Vec::new();
-    for Unlisted { object, program, .. } in unlisted(&facts) {
+    let (listed, mut whys) = listed(objects, &facts, said);
+    whys.extend(others(objects, &facts));
+    if listed.is_empty() {
+        return Err(ImportError::NoProgram { whys: or_none(whys) });
+    }
+    unmapped.extend(whys);
+    let places = Places::of(&listed);
+    let ways = if said.whole { Ways::default() } else { Ways::of(&listed) };
+    let mut text = String::new();
+    for one in &listed {
+        let _ =
+            write!(text, "\n[program.{}]\nfunction = {}\n", one.name, quoted(&one.program.name));
+        if facts.len() > 1 {
+            let _ = writeln!(text, "object = \"{}\"", one.object);
+        }
+        text += &places.place(one);
+        if ways.is_optional(&one.name) {
+            text += "optional = true\n";
+        }
+    }
+    text += &ways.tables();
+    unmapped.extend(places.told().into_iter().chain(ways.told()));
+    Ok((text, places))
+}
+
+/// A program that is listed.
+pub(super) struct Listed<'a> {
+    pub(super) name: String,
+    pub(super) object: &'a str,
+    pub(super) program: &'a ProgramFacts,
+    /// Where it attaches, as [`plain`] has it.
+    pub(super) target: Target,
+}
+
+/// Those that are listed, and why others are not.
+fn listed<'a>(
+    objects: &[Object],
+    facts: &'a BTreeMap<String, Facts>,
+    said: &Said,
+) -> (Vec<Listed<'a>>, Vec<String>) {
+    let (mut listed, mut whys, mut taken) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for Unlisted { object, program, .. } in unlisted(facts) {
         if let Some(why) = unlistable(objects, object, program, said) {
             whys.push(why);
             continue;
         }
         let name = unique(&label(&program.name, '_'), &taken);
-        let _ = write!(text, "\n[program.{name}]\nfunction = {}\n", quoted(&program.name));
-        taken.insert(name);
-        if facts.len() > 1 {
-            let _ = writeln!(text, "object = \"{object}\"");
-        }
-        if let Some((param, target)) = placed(program) {
-            places.insert(param);
-            let _ = writeln!(text, "target = {}", quoted(&target));
-        }
+        taken.insert(name.clone());
+        listed.push(Listed { name, object, program, target: target(objects, object, program) });
     }
-    whys.extend(others(objects, &facts));
-    if taken.is_empty() {
-        return Err(ImportError::NoProgram { whys: or_none(whys) });
-    }
-    unmapped.extend(whys);
-    let places = places
-        .into_iter()
-        .map(|(name, doc)| format!("\n[param.{name}]\ntype = \"{name}\"\ndoc = \"{doc}\"\n"));
-    Ok((text, places.collect()))
+    (listed, whys)
+}
+
+fn target(objects: &[Object], object: &str, program: &ProgramFacts) -> Target {
+    let arch = objects.iter().find(|one| one.name == object).and_then(|one| one.arches.first());
+    plain(program.target.clone(), arch.copied().unwrap_or(Arch::X86_64))
 }
 
 /// Why a program is not listed.
@@ -62,11 +93,9 @@ fn unlistable(
     program: &ProgramFacts,
     said: &Said,
 ) -> Option<String> {
-    let arch = objects.iter().find(|one| one.name == object).and_then(|one| one.arches.first());
-    let target = plain(program.target.clone(), arch.copied().unwrap_or(Arch::X86_64));
-    unattached(program, &target)
-        .or_else(|| unoffered(program, said))
-        .or_else(|| partial(objects, object, program))
+    let is_given = places::is_open(program) && by_entry(program).is_none();
+    let why = (!is_given).then(|| unattached(program, &target(objects, object, program)));
+    why.flatten().or_else(|| unoffered(program, said)).or_else(|| partial(objects, object, program))
 }
 
 /// Why programs are not listed that nobody looked at: those that the first architecture lacks, and those that are asleep.
@@ -111,7 +140,7 @@ fn runs_whole(object: &Object, said: &Said) -> bool {
     unlisted(&alone).iter().all(|Unlisted { program, .. }| {
         let target = plain(program.target.clone(), arch);
         let why = unattached(program, &target).or_else(|| unoffered(program, said));
-        why.is_none() && placed(program).is_none()
+        why.is_none() && !places::is_open(program)
     })
 }
 
@@ -171,7 +200,7 @@ fn unattached(program: &ProgramFacts, target: &Target) -> Option<String> {
     }
     if let Some((what, _)) = target.site().and_then(Site::wants)
         && !matches!(target.site(), Some(Site::Interface))
-        && placed(program).is_none()
+        && !places::is_open(program)
     {
         return Some(nowhere(program, what));
     }
@@ -185,34 +214,4 @@ fn nowhere(program: &ProgramFacts, what: &str) -> String {
 fn of(program: &ProgramFacts) -> String {
     let (name, section) = (skep_object::shown(&program.name), skep_object::shown(&program.section));
     format!("the program '{name}' (SEC(\"{section}\"))")
-}
-
-/// For a program whose section leaves its place open: the parameter that says it, with what that means, and the target.
-#[allow(clippy::type_complexity, reason = "used once")]
-fn placed(program: &ProgramFacts) -> Option<((&'static str, &'static str), String)> {
-    const INTERFACE: (&str, &str) = ("interface", "The network interface to attach to");
-    const CGROUP: (&str, &str) = ("cgroup", "The folder of the cgroup to attach to");
-    match &program.target {
-        Target::Xdp { interface, frags } if interface.is_empty() => {
-            let kind = if *frags { "xdp.frags" } else { "xdp" };
-            Some((INTERFACE, format!("{kind}/${{param.interface}}")))
-        }
-        Target::Tc { egress, interface } if interface.is_empty() => {
-            let way = if *egress { "egress" } else { "ingress" };
-            Some((INTERFACE, format!("tcx/{way}/${{param.interface}}")))
-        }
-        Target::CgroupSkb { egress, cgroup } if cgroup.is_empty() => {
-            let way = if *egress { "egress" } else { "ingress" };
-            Some((CGROUP, format!("cgroup_skb/{way}:${{param.cgroup}}")))
-        }
-        Target::At { section, .. } => match Site::of(section)? {
-            Site::Cgroup => Some((CGROUP, format!("{section}:${{param.cgroup}}"))),
-            Site::Netkit | Site::Socket => {
-                Some((INTERFACE, format!("{section}:${{param.interface}}")))
-            }
-            Site::Netns | Site::Netfilter | Site::PerfEvent => None,
-            Site::SockMap | Site::Interface | Site::Iterator(_) => None,
-        },
-        _ => None,
-    }
 }

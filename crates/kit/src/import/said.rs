@@ -13,6 +13,8 @@ use super::{label, quoted};
 /// What is taken over from a description, where the objects bear it out. Nothing is said of objects alone.
 #[derive(Clone, Debug, Default)]
 pub struct Said {
+    /// Whether something is said at all: the loader that it is said to runs all programs, or none.
+    pub whole: bool,
     /// What it is called.
     pub name: Option<String>,
     /// Its version.

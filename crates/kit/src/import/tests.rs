@@ -65,6 +65,106 @@ fn several_objects_are_told_apart() {
     assert!(text.contains("license = \"MIT\""), "{text}");
 }
 
+/// An object whose programs do nothing at these sections.
+fn at(sections: &[&str]) -> Object {
+    let program = |(at, section): (usize, &&str)| {
+        format!(
+            "__attribute__((section(\"{section}\"), used)) int p{at}(void *c) {{ return 0; }}\n"
+        )
+    };
+    object("x", &sections.iter().enumerate().map(program).collect::<String>())
+}
+
+fn imported(sections: &[&str], said: &Said) -> Imported {
+    describe(&wanted(Some("MIT")), &[at(sections)], said).unwrap()
+}
+
+#[test]
+fn of_programs_that_see_the_same_one_runs() {
+    let sections = [
+        "kprobe/vfs_read",
+        "kretprobe/vfs_read",
+        "fexit/vfs_read",
+        "raw_tp/sched_switch",
+        "tp_btf/sched_switch",
+        "tp_btf/sched_switch",
+        "tp/sched/sched_wakeup",
+        "kprobe/vfs_write",
+        "kprobe/vfs_write+0x4",
+    ];
+    let Imported { source, unmapped } = imported(&sections, &Said::default());
+    let (_, ways) = source.split_once("[alternatives.").unwrap();
+    insta::assert_snapshot!(ways.split_once("# What").unwrap().0, @r#"
+    sched_switch]
+    try = [["p4", "p5"], ["p3"]]
+    otherwise = "skip"
+
+    [alternatives.vfs_read]
+    try = [["p2"], ["p0", "p1"]]
+    otherwise = "skip"
+    "#);
+    for (program, is_optional) in
+        [("p0", false), ("p4", false), ("p6", true), ("p7", true), ("p8", false)]
+    {
+        let (_, table) = source.split_once(&format!("[program.{program}]\n")).unwrap();
+        let table = table.split_once("\n\n").unwrap().0;
+        assert_eq!(table.contains("optional = true"), is_optional, "{program}: {source}");
+    }
+    let told = unmapped.join("\n");
+    assert!(told.contains("several programs see the same (sched_switch, vfs_read)"), "{told}");
+    // One point is what the object is for, and a loader that runs all or none needs no other.
+    assert!(
+        !imported(&["kprobe/vfs_read", "kretprobe/vfs_read"], &Said::default())
+            .source
+            .contains("optional")
+    );
+    let alone = imported(&["kprobe/vfs_read", "fentry/vfs_read"], &Said::default()).source;
+    assert!(alone.contains("[alternatives.vfs_read]") && !alone.contains("skip"), "{alone}");
+    let whole = imported(&sections, &Said { whole: true, ..Said::default() }).source;
+    assert!(!whole.contains("optional") && !whole.contains("alternatives"), "{whole}");
+}
+
+#[test]
+fn places_that_sections_leave_open_are_parameters() {
+    let sections =
+        ["uretprobe/readline", "uprobe/free", "perf_event", "perf_event", "kprobe", "uprobe"];
+    let Imported { source, unmapped } = imported(&sections, &Said::default());
+    for line in [
+        "target = \"uretprobe/${param.binary}:readline\"",
+        "target = \"uprobe/${param.binary}:free\"",
+        "target = \"perf_event:${param.event_p2}\"",
+        "target = \"perf_event:${param.event_p3}\"",
+        "target = \"kprobe/${param.function}\"",
+        "[param.binary]\ntype = \"path\"",
+        "[param.event_p3]\ntype = \"string\"",
+    ] {
+        assert!(source.contains(line), "{line}: {source}");
+    }
+    assert!(!source.contains("requires-param") && !source.contains("p5"), "{source}");
+    assert!(unmapped.iter().any(|told| told.contains("the program 'p5'")), "{unmapped:?}");
+}
+
+#[test]
+fn an_interface_has_one_of_several_xdp_programs() {
+    let Imported { source, unmapped } =
+        imported(&["xdp", "xdp.frags", "tc", "tp/a/b"], &Said::default());
+    for (program, table) in [
+        (
+            "p0",
+            "function = \"p0\"\ntarget = \"xdp/${param.interface_p0}\"\nrequires-param = \"interface_p0\"\n\n",
+        ),
+        (
+            "p1",
+            "function = \"p1\"\ntarget = \"xdp.frags/${param.interface_p1}\"\nrequires-param = \"interface_p1\"\n\n",
+        ),
+        ("p2", "function = \"p2\"\ntarget = \"tcx/ingress/${param.interface}\"\n\n"),
+    ] {
+        assert!(source.contains(&format!("[program.{program}]\n{table}")), "{source}");
+    }
+    assert!(source.contains("[param.interface_p1]\ntype = \"interface\"\n"), "{source}");
+    assert!(unmapped.iter().any(|told| told.contains("p0, p1")), "{unmapped:?}");
+}
+
 #[test]
 fn a_licence_is_asked_for_where_the_objects_do_not_say_it() {
     let own = SOURCE.replace("Dual BSD/GPL", "Proprietary");

@@ -46,7 +46,8 @@ fn signed(size: u64) -> Option<[Value; 2]> {
     Some([Value::integer(-beyond), Value::integer(beyond - 1)])
 }
 
-/// Gives a place that the command line names to the parameters of its type that have no value.
+/// Gives a place that the command line names to the parameters of its type that have no value. One that a program waits for is
+/// its choice: of several such programs one may be all that the place has room for.
 pub(super) fn place(
     manifest: &Manifest,
     kind: ParamType,
@@ -54,8 +55,12 @@ pub(super) fn place(
     params: &mut BTreeMap<String, String>,
 ) {
     let Some(place) = place else { return };
-    let open = |param: &Param| param.r#type == kind && param.default.is_none();
-    for (name, _) in manifest.param.iter().filter(|(_, param)| open(param)) {
+    let waits = |name: &str| {
+        manifest.program.values().any(|program| program.requires_param.as_deref() == Some(name))
+    };
+    let open =
+        |name: &str, param: &Param| param.r#type == kind && param.default.is_none() && !waits(name);
+    for (name, _) in manifest.param.iter().filter(|(name, param)| open(name, param)) {
         params.entry(name.clone()).or_insert_with(|| place.clone());
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn read(image: &Image, name: &str) -> Result<Peer, PeerError> {
             ));
         }
     }
-    peer.said = Said { programs: Some(offered), ..peer.said };
+    peer.said = Said { whole: true, programs: Some(offered), ..peer.said };
     peer.unmapped.dedup();
     Ok(peer)
 }

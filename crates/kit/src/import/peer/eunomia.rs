@@ -110,6 +110,7 @@ fn said(meta: &Value, facts: &Facts, unmapped: &mut Vec<String>) -> Said {
     loader(meta, unmapped);
     extras(&skeleton["progs"], unmapped);
     Said {
+        whole: true,
         name,
         version: doc["version"].as_str().and_then(|version| version.parse().ok()),
         summary: text(&doc["brief"]).or_else(|| text(&doc["description"])),

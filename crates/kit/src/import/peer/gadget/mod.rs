@@ -180,7 +180,13 @@ impl Metadata {
         for name in sources.keys() {
             unmapped.push(format!("its data source '{name}', which comes of no buffer or map: of an iterator, or of another part of Inspektor Gadget"));
         }
-        Said { summary: self.description, params: Some(params), outputs, ..Said::default() }
+        Said {
+            whole: true,
+            summary: self.description,
+            params: Some(params),
+            outputs,
+            ..Said::default()
+        }
     }
 }
 
