@@ -42,6 +42,8 @@ pub enum Pass {
     LostEvents,
     /// A map whose size its own loader would have set was given one.
     Sizes,
+    /// A field that this kernel calls otherwise is read by its old name.
+    Renamed,
 }
 
 impl Report {
@@ -108,6 +110,7 @@ impl fmt::Display for Pass {
             Self::LegacyAttach => "legacy-attach",
             Self::LostEvents => "lost-events",
             Self::Sizes => "sizes",
+            Self::Renamed => "renamed",
         })
     }
 }

@@ -8,6 +8,7 @@ mod change;
 mod kernel_facts;
 pub mod lost;
 pub mod need;
+pub mod renamed;
 
 pub use change::{Change, Pass, Report};
 pub use kernel_facts::{Feature, FeatureError, KernelFacts, Support};

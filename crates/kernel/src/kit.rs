@@ -89,8 +89,8 @@ const TAIL: &str = "
 /// # Errors
 /// An input is no BPF object, or symbols clash: the hint says which, or what libbpf said.
 pub fn link(objects: &[(&str, Vec<u8>)]) -> Result<Vec<u8>, KernelError> {
-    let file =
-        memory_file().map_err(|e| KernelError::new("make a file for", "the linked object", e))?;
+    let file = sys::memory_file(c"skep-link")
+        .map_err(|e| KernelError::new("make a file for", "the linked object", e))?;
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
     let (linked, said) = capture(|| {
         let linker = Linker::new(&path)?;
@@ -155,13 +155,6 @@ impl Drop for Linker {
         // SAFETY: made by libbpf, owned by us, freed once.
         unsafe { libbpf_sys::bpf_linker__free(self.0.as_ptr()) };
     }
-}
-
-fn memory_file() -> io::Result<std::os::fd::OwnedFd> {
-    // SAFETY: a NUL-terminated name that outlives the call.
-    let fd = sys::errno(unsafe { libc::memfd_create(c"skep-link".as_ptr(), libc::MFD_CLOEXEC) })?;
-    // SAFETY: memfd_create made this fd for us.
-    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) })
 }
 
 /// Parsed BTF, freed when dropped.

@@ -1,6 +1,6 @@
 //! What every call to libbpf and libc here needs: return values as `io::Result`, C strings, owned fds.
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
@@ -19,6 +19,14 @@ pub(crate) fn errno(ret: c_int) -> io::Result<c_int> {
 pub(crate) fn owned(ret: c_int) -> io::Result<OwnedFd> {
     let fd = check(ret)?;
     // SAFETY: the call that returned `fd` made it for us and nothing else holds it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A file that is in memory alone.
+pub(crate) fn memory_file(name: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: a NUL-terminated name that outlives the call.
+    let fd = errno(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    // SAFETY: memfd_create made this fd for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -3,13 +3,19 @@
 //! libbpf's own look-up parses all 150,000 types first; this takes 2 to 3 ms, and what was found is kept: the
 //! kernel's BTF is the same until it reboots.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::CStr;
 use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Mutex;
+
+use skep_adapt::renamed;
 
 use crate::error::KernelError;
 use crate::maps::Mapping;
+use crate::sys;
 
 const PATH: &str = "/sys/kernel/btf/vmlinux";
 
@@ -49,6 +55,36 @@ pub fn ids(wanted: &[(&str, BtfKind)]) -> Result<Vec<Option<u32>>, KernelError> 
         );
     }
     Ok(wanted.iter().map(|w| find(&known, w).flatten()).collect())
+}
+
+/// The kernel's BTF with fields by the names that they had, in a file that lasts as long as this value.
+#[derive(Debug)]
+pub struct OldNames {
+    file: OwnedFd,
+    /// What was added, a phrase each.
+    pub added: Vec<String>,
+}
+
+impl OldNames {
+    /// For an object that reads such fields (`inet_sock.freebind`); none where this kernel has all of them, or none by another name.
+    #[must_use]
+    pub fn of<'a>(fields: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let fields: BTreeSet<&str> = fields.filter(|field| renamed::is_known(field)).collect();
+        if fields.is_empty() {
+            return None;
+        }
+        let kernel = Vmlinux::read().ok()?;
+        let (bytes, added) = renamed::with_old_names(kernel.bytes(), &fields)?;
+        let mut file = File::from(sys::memory_file(c"skep-btf").ok()?);
+        file.write_all(&bytes).ok()?;
+        Some(Self { file: file.into(), added })
+    }
+
+    /// Where libbpf reads it.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+    }
 }
 
 /// Names that were looked up, few in a process's life.

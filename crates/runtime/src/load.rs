@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use skep_adapt::Pass;
 use skep_kernel::maps::possible_cpus;
 use skep_kernel::object::{self, OpenOptions, Sections};
+use skep_kernel::vmlinux::OldNames;
 use skep_kernel::{KernelError, LoadError, Loaded, MapHandle, Opened, Program};
 use skep_object::{Facts, MapFacts, MapOrigin, OpenSize, Slot, gpl};
 use skep_trust::Package;
@@ -105,11 +106,17 @@ impl Preparation<'_> {
         report: &mut Report,
     ) -> Result<(Loaded, Option<MapHandle>), RuntimeError> {
         let mut counters = self.counters()?;
-        let loaded = match self.opened(counters.as_ref(), report)?.load() {
+        let names = self.facts.core_relocations.iter().map(|relocation| relocation.path.as_str());
+        let names = OldNames::of(names);
+        for added in names.iter().flat_map(|names| &names.added) {
+            report.add(Pass::Renamed, self.object, added);
+        }
+        let names = names.as_ref();
+        let loaded = match self.opened(counters.as_ref(), names, report)?.load() {
             Ok(loaded) => loaded,
             Err(error) if counters.is_some() => {
                 counters = None;
-                let again = self.opened(None, &mut Report::default())?.load();
+                let again = self.opened(None, names, &mut Report::default())?.load();
                 let loaded = again.map_err(|_| self.failed(error.clone()))?;
                 let what = format!("lost events are not counted: {}", error.summary);
                 report.add(Pass::LostEvents, self.object, what);
@@ -155,9 +162,10 @@ impl Preparation<'_> {
     fn opened(
         &self,
         counters: Option<&MapHandle>,
+        names: Option<&OldNames>,
         report: &mut Report,
     ) -> Result<Opened, RuntimeError> {
-        let options = OpenOptions::default();
+        let options = OpenOptions { btf_path: names.map(OldNames::path) };
         let opened = object::open(self.bytes, "skep", &options);
         let mut opened = opened.map_err(|e| self.failed(e))?;
         self.choose_programs(&mut opened)?;

@@ -20,7 +20,8 @@ impl MapFacts {
         }
         match self.kind {
             MapKind::RingBuf | MapKind::UserRingBuf => Some(OpenSize::Entries(256 << 10)),
-            MapKind::PerfEventArray => Some(OpenSize::EachCpu),
+            // A cpumap of more entries than CPUs that the kernel is built for is refused.
+            MapKind::PerfEventArray | MapKind::Cpumap => Some(OpenSize::EachCpu),
             MapKind::SkStorage
             | MapKind::InodeStorage
             | MapKind::TaskStorage
