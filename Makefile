@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/skep/bin:/usr/local/go/bin:$(PATH)
 CARGO := cargo
 
-.PHONY: help setup build test demo bench fuzz guests proof clean
+.PHONY: help setup build test demo bench fuzz guests corpus proof clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t12
@@ -34,6 +34,10 @@ fuzz: setup ## every parser of strangers' bytes, FUZZ_SECONDS (600) each
 guests: setup ## every kernel of tests/kernels.toml
 	@scripts/setup.sh test
 	@$(CARGO) xtask guests
+
+corpus: build ## an hour: objects of Debian's BPF tools on every kernel; writes docs/reference/corpus.md, target/corpus.json
+	@scripts/setup.sh test
+	@$(CARGO) xtask corpus
 
 proof: ## hours: every test on every kernel; writes docs/reference/proof.md
 	@scripts/setup.sh test

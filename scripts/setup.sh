@@ -159,6 +159,21 @@ zig() {
 	chmod +x "$cache/zig/ziglang/zig"
 }
 
+# Tools of others whose objects run in the tests: unpacked, never installed
+corpus() {
+	local name folder
+	for name in libbpf-tools xdp-tools libxdp1; do
+		folder=$cache/corpus/$name
+		[[ ! -d $folder ]] || continue
+		say "download $name"
+		apt_update
+		rm -rf "$folder.part"
+		mkdir -p "$folder.part"
+		(cd "$folder.part" && apt-get -qq -o APT::Sandbox::User=root download "$name" && dpkg-deb -x ./*.deb . && rm ./*.deb)
+		mv "$folder.part" "$folder"
+	done
+}
+
 cargo_deny() {
 	have cargo-deny || {
 		say "cargo install cargo-deny (some minutes)"
@@ -198,11 +213,13 @@ test)
 	gadget_image
 	eunomia
 	zig
+	corpus
 	cargo_deny
 	;;
 bench)
 	packages - bpftrace linux-headers-amd64 python3-bpfcc
 	oras
+	corpus
 	;;
 fuzz) cargo_fuzz ;;
 esac

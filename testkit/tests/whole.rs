@@ -103,19 +103,13 @@ fn the_demo_stopped_as_it_starts_leaves_nothing() {
     }
 }
 
-/// Debian's libbpf-tools, downloaded once and unpacked, never installed.
+/// Debian's libbpf-tools, unpacked by `scripts/setup.sh test`, never installed.
 fn libbpf_tools() -> PathBuf {
-    let folder = std::env::temp_dir().join("skep-libbpf-tools");
-    let tool = folder.join("usr/sbin/execsnoop");
-    if !tool.exists() {
-        std::fs::create_dir_all(&folder).unwrap();
-        let run = |script: &str| {
-            Command::new("sh").args(["-ec", script]).current_dir(&folder).status().unwrap()
-        };
-        let status =
-            run("apt-get -q download libbpf-tools >/dev/null && dpkg-deb -x libbpf-tools_*.deb .");
-        assert!(status.success(), "Debian's libbpf-tools could not be downloaded with apt-get");
-    }
+    let set = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty());
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+    let cache = set.map(PathBuf::from).or_else(home).unwrap_or_default();
+    let folder = cache.join("skep/corpus/libbpf-tools");
+    assert!(folder.exists(), "{} is missing: scripts/setup.sh test", folder.display());
     folder
 }
 

@@ -18,11 +18,21 @@ struct Program {
     beside: &'static [&'static str],
 }
 
+/// What runs what nobody here wrote: never with the others, as it takes hours.
+const CORPUS: Program =
+    Program { name: "corpus", test_of: None, objects: true, beside: &["skep", "skepd"] };
 const PROGRAMS: [Program; 3] = [
     Program { name: "on_kernel", test_of: Some("skep-kernel"), objects: false, beside: &[] },
     Program { name: "scenario", test_of: Some("skep-runtime"), objects: true, beside: &[] },
     Program { name: "node", test_of: None, objects: true, beside: &["skep", "skepd"] },
 ];
+
+/// The packages of a whole node.
+const NODE: [&str; 3] = ["testkit", "skep-cli", "skep-agent"];
+/// Profiles: cargo's words for each, and its folder.
+type Profile = (&'static [&'static str], &'static str);
+const DEBUG: Profile = (&[], "debug");
+const RELEASE: Profile = (&["--release"], "release");
 
 /// Where consoles, which are kept, and objects lie.
 const FOLDER: &str = "target/guests";
@@ -35,32 +45,38 @@ pub fn run(options: &[&str]) -> Result<()> {
 
 /// What runs the guests, with the tests that `tests/kernels.toml` picks.
 pub fn command() -> Result<Command> {
-    with(&PROGRAMS, &["testkit", "skep-cli", "skep-agent"])
+    with(&PROGRAMS, &NODE, DEBUG)
+}
+
+/// What runs the corpus in guests: with what ships, or with what tests are built with.
+pub fn corpus(released: bool) -> Result<Command> {
+    with(&[CORPUS], &NODE, if released { RELEASE } else { DEBUG })
 }
 
 /// What runs one of the programs in guests.
 pub fn command_of(name: &str) -> Result<Command> {
     let program = PROGRAMS.iter().find(|program| program.name == name);
-    with(std::slice::from_ref(program.context("no such program")?), &["testkit"])
+    with(std::slice::from_ref(program.context("no such program")?), &["testkit"], DEBUG)
 }
 
 /// What runs these programs in guests, once the packages are built.
-fn with(programs: &[Program], packages: &[&str]) -> Result<Command> {
+fn with(programs: &[Program], packages: &[&str], (words, profile): Profile) -> Result<Command> {
     let mut build = cargo(&["build", "--locked", "--quiet"]);
+    build.args(words);
     build.args(packages.iter().flat_map(|package| ["-p", package]));
     ensure!(build.status()?.success(), "what runs in guests does not build");
     let folder = Path::new(FOLDER);
-    let mut guests = Command::new(binary("guests"));
+    let mut guests = Command::new(binary(profile, "guests"));
     guests.args(["--kernels", "tests/kernels.toml", "--consoles"]).arg(folder.join("consoles"));
     guests.arg("--cache").arg(cache()?);
     for program in programs {
         let own = match program.test_of {
             Some(package) => executable(package, program.name)?,
-            None => binary(program.name),
+            None => binary(profile, program.name),
         };
         let mut word = format!("{}={}", program.name, own.display());
         for name in program.beside {
-            word += &format!("+{}", binary(name).display());
+            word += &format!("+{}", binary(profile, name).display());
         }
         if program.objects {
             let objects = folder.join(program.name);
@@ -76,14 +92,14 @@ fn with(programs: &[Program], packages: &[&str]) -> Result<Command> {
 
 /// The test of a whole node on this kernel, with the packages that are built for the guests.
 pub fn node() -> Command {
-    let mut command = Command::new(binary("node"));
+    let mut command = Command::new(binary(DEBUG.1, "node"));
     command.arg("--objects").arg(Path::new(FOLDER).join("node"));
     command
 }
 
-/// A binary that cargo built for tests.
-fn binary(name: &str) -> PathBuf {
-    Path::new("target/x86_64-unknown-linux-musl/debug").join(name)
+/// A binary that cargo built.
+fn binary(profile: &str, name: &str) -> PathBuf {
+    Path::new("target/x86_64-unknown-linux-musl").join(profile).join(name)
 }
 
 /// The path of a package's test, which is built.

@@ -4,6 +4,7 @@
 
 mod arrows;
 mod attach_types;
+mod corpus;
 mod fuzz;
 mod guests;
 mod page;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const HELP: &str = "cargo xtask arrows | sysroot | test | proof | attach-types [--only SERIES | --from FILE...] | guests [--all] [--only SERIES] | fuzz [TARGET...]";
+const HELP: &str = "cargo xtask arrows | sysroot | test | proof | attach-types [--only SERIES | --from FILE...] | corpus [--only SERIES | --ask OBJECT | --from FILE...] | guests [--all] [--only SERIES] | fuzz [TARGET...]";
 
 fn main() -> ExitCode {
     match run() {
@@ -36,6 +37,7 @@ fn run() -> Result<()> {
         ["test"] => test::everything(),
         ["proof", rest @ ..] => proof::run(rest),
         ["attach-types", rest @ ..] => attach_types::run(rest),
+        ["corpus", rest @ ..] => corpus::run(rest),
         ["guests", rest @ ..] => guests::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         _ => bail!("{HELP}"),

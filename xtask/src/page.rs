@@ -54,7 +54,13 @@ impl Page {
         self.write()
     }
 
-    fn write(&self) -> Result<()> {
+    /// What stands in the rows behind their first cells.
+    pub fn rows(&self) -> impl Iterator<Item = &str> {
+        self.rows.values().map(String::as_str)
+    }
+
+    /// Writes the page as it is.
+    pub fn write(&self) -> Result<()> {
         let mut page = self.head.clone();
         for (thing, rest) in &self.rows {
             writeln!(page, "| {thing} | {rest} |")?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{arrows, guests};
+use crate::{arrows, corpus, guests};
 
 /// What was counted so far.
 #[derive(Default)]
@@ -41,6 +41,10 @@ pub fn everything() -> Result<()> {
     // Tests look for the binaries beside their own.
     counts.step("build", cargo(&["build", "--workspace", "--locked", "--quiet"]));
     counts.tests("tests", cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+    match corpus::quick() {
+        Ok(command) => counts.tests("objects of others in a guest", command)?,
+        Err(error) => counts.outcome("objects of others in a guest", Err(error)),
+    }
     match guests::command() {
         Ok(command) => {
             counts.tests("a node on this kernel", guests::node())?;

@@ -1,7 +1,6 @@
 //! Objects that nobody here wrote, which Debian's tools carry.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::LazyLock;
 
 use skep_object::carve;
@@ -12,7 +11,7 @@ pub struct Carved {
     pub bytes: Vec<u8>,
 }
 
-/// The objects of Debian's libbpf-tools, xdp-tools and libxdp, downloaded once and unpacked, never installed.
+/// The objects of Debian's libbpf-tools, xdp-tools and libxdp, unpacked, never installed.
 pub static CORPUS: LazyLock<Vec<Carved>> = LazyLock::new(|| {
     let mut all = Vec::new();
     let objects = "usr/lib/x86_64-linux-gnu/bpf";
@@ -39,15 +38,12 @@ fn carved(path: &Path) -> impl Iterator<Item = Carved> {
     })
 }
 
+/// Where `scripts/setup.sh test` unpacks a package of Debian's.
 fn unpacked(package: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("skep-{package}"));
-    if !folder.join("usr").exists() {
-        std::fs::create_dir_all(&folder).unwrap();
-        let script =
-            format!("apt-get -q download {package} >/dev/null && dpkg-deb -x {package}_*.deb .");
-        let status =
-            Command::new("sh").args(["-ec", &script]).current_dir(&folder).status().unwrap();
-        assert!(status.success(), "Debian's {package} could not be downloaded with apt-get");
-    }
+    let set = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty());
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+    let cache = set.map(PathBuf::from).or_else(home).unwrap_or_default();
+    let folder = cache.join("skep/corpus").join(package);
+    assert!(folder.exists(), "{} is missing: scripts/setup.sh test", folder.display());
     folder
 }

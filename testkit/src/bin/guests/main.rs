@@ -4,7 +4,7 @@
 //! `NAME [--objects /FOLDER] ARGUMENT…` and prints as Rust's test harness does. Each runs on each kernel with one and
 //! with two processors, and once with `preempt=full` where the list says so, two guests at a time. The arguments are
 //! the list's, or with `--all` are `all`, in as many guests as the list says (`--part K/N`), or are the words of `--ask`, with
-//! two processors. `--only SERIES` takes one kernel. Prints as the test harness, too, and hands on lines that begin with `row `.
+//! two processors or as many as `--cpus` says. `--module NAME` loads one more. `--only SERIES` takes one kernel. Prints as the test harness, too, and hands on lines that begin with `row `.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people watch")]
 
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 fn run() -> Result<bool> {
     let (mut kernels, mut cache, mut consoles) = (None, None, None);
     let (mut only, mut whole, mut programs) = (Vec::new(), false, Vec::new());
-    let mut words_asked = Vec::new();
+    let (mut words_asked, mut cpus, mut modules) = (Vec::new(), 2, Vec::new());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut path = || words.next().map(PathBuf::from).context("a folder or file is missing");
@@ -43,6 +43,10 @@ fn run() -> Result<bool> {
             "--consoles" => consoles = Some(path()?),
             "--only" => only.extend(words.next()),
             "--all" => whole = true,
+            "--cpus" => {
+                cpus = words.next().and_then(|word| word.parse().ok()).context("--cpus NUMBER")?
+            }
+            "--module" => modules.extend(words.next()),
             "--ask" => words_asked.extend(words.next()),
             word if word.contains('=') => programs.push(Program::parse(word)?),
             word => bail!("no such option: {word}"),
@@ -58,10 +62,11 @@ fn run() -> Result<bool> {
         cache: cache.context("--cache FOLDER is missing")?,
         consoles: consoles.context("--consoles FOLDER is missing")?,
         programs,
+        modules,
         asked: match (whole, words_asked.is_empty()) {
             (true, _) => Asked::All(list.parts),
             (false, true) => Asked::Named { all: list.arguments, once: list.once },
-            (false, false) => Asked::Only(words_asked),
+            (false, false) => Asked::Only(words_asked, cpus),
         },
     };
     matrix.run(&list.kernels)

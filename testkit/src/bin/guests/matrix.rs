@@ -53,14 +53,16 @@ pub struct Matrix {
     pub consoles: PathBuf,
     pub programs: Vec<Program>,
     pub asked: Asked,
+    /// Modules beside those of every guest.
+    pub modules: Vec<String>,
 }
 
 /// What the programs are asked for, by name.
 pub enum Asked {
     /// These arguments; `all` where there are none. More of them where there are two processors.
     Named { all: BTreeMap<String, Vec<String>>, once: BTreeMap<String, Vec<String>> },
-    /// The same of every program, with two processors.
-    Only(Vec<String>),
+    /// The same of every program, with so many processors.
+    Only(Vec<String>, u32),
     /// All, shared among so many guests; by one where there is no number.
     All(BTreeMap<String, usize>),
 }
@@ -80,7 +82,7 @@ impl Asked {
                     .extend(once.get(program).filter(|_| cpus == 2).into_iter().flatten().cloned());
                 vec![(words, String::new())]
             }
-            Self::Only(words) => vec![(words.clone(), String::new())],
+            Self::Only(words, _) => vec![(words.clone(), String::new())],
             Self::All(parts) => match parts.get(program).copied().unwrap_or(1) {
                 1 => vec![(everything(), String::new())],
                 parts => (1..=parts)
@@ -109,7 +111,11 @@ const SHAPES: [Shape; 3] = [
 ];
 
 /// Where tests are asked for by name: with permissions that BPF decides about too, which not every kernel's default has.
-const ASKED: Shape = Shape { cpus: 2, append: "lsm=yama,bpf", name: "2 cpus, lsm=yama,bpf" };
+const ASKED: [Shape; 2] = [
+    // Memory of two nodes, for what moves it between them.
+    Shape { cpus: 1, append: "lsm=yama,bpf numa=fake=2", name: "1 cpu, lsm=yama,bpf" },
+    Shape { cpus: 2, append: "lsm=yama,bpf", name: "2 cpus, lsm=yama,bpf" },
+];
 
 /// One guest to boot.
 struct Job<'a> {
@@ -222,7 +228,7 @@ impl Matrix {
     fn shapes(&self, entry: &Entry) -> Vec<&'static Shape> {
         let shapes = SHAPES.iter();
         match self.asked {
-            Asked::Only(_) => vec![&ASKED],
+            Asked::Only(_, cpus) => ASKED.iter().filter(|shape| shape.cpus == cpus).collect(),
             Asked::All(_) => shapes.filter(|shape| shape.cpus == 2).collect(),
             Asked::Named { .. } => {
                 shapes.filter(|shape| shape.append.is_empty() || entry.preempt_full).collect()
@@ -280,7 +286,11 @@ impl Matrix {
             kernel: job.kernel.clone(),
             init: self.init.clone(),
             files,
-            modules: MODULES.map(str::to_owned).into(),
+            modules: MODULES
+                .map(str::to_owned)
+                .into_iter()
+                .chain(self.modules.iter().cloned())
+                .collect(),
             command,
             cpus: job.shape.cpus,
             memory: 1024,

@@ -69,14 +69,19 @@ impl Skepd {
 
     /// Runs `skep` and gives what it printed.
     pub fn skep(&self, words: &[&str]) -> Result<String> {
-        let mut command = Command::new(beside("skep")?);
-        command.args(words).env("SKEP_SOCKET", self.socket()).stdin(Stdio::null());
-        let output = command.output().context("run skep")?;
+        let output = self.command(words)?.output().context("run skep")?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             bail!("skep {} failed:\n{said}\nskepd said:\n{}", words.join(" "), self.log());
         }
         String::from_utf8(output.stdout).context("skep printed no text")
+    }
+
+    /// `skep` with these words, not run yet.
+    pub fn command(&self, words: &[&str]) -> Result<Command> {
+        let mut command = Command::new(beside("skep")?);
+        command.args(words).env("SKEP_SOCKET", self.socket()).stdin(Stdio::null());
+        Ok(command)
     }
 
     /// The folder of the service's maps in bpffs.
