@@ -15,7 +15,7 @@ What attaches where, and what an upgrade is worth there: `cargo xtask attach-typ
 each kernel of `tests/kernels.toml` (two processors, `lsm=yama,bpf`), and writes this page; `--only SERIES` runs one guest. In each row a program of ours was installed as a
 service; *seen* is how many real events it saw, each once, half of them after the next start of the runtime took it over. A second service on the same hook says how it is *shared*.
 Then the service was upgraded and rolled back while events went on: *exact* means that each was seen by exactly one version, by what means: a *stub* ([decision 2](../decisions/0002-stub.md)), an
-*update* of the link, a filter's *replace*; *refused* that the runtime says before it touches anything that it cannot promise that there. A row that begins with *no* has the reason in the
+*update* of the link, a filter's *replace*; *refused* that the runtime says so before it touches anything, or undoes it where only the kernel can say (sched_ext). A row that begins with *no* has the reason in the
 runtime's and the kernel's words. What has no row, no test covers yet, or its last run failed. Hardware counters (`perf_event:cycles/100000`) attach as software ones do, but no machine of ours has such a unit:
 virtual ones and QEMU's emulation count none. Programs that entries of a map name (`xdp/cpumap`) are tested by `scenario entries`.
 

@@ -81,6 +81,16 @@ pub fn attachable(program: &ProgramFacts, target: &Target) -> Result<(), Unattac
         _ if place.is_empty() && NEED_PLACE.contains(&kind) => {
             "its section names no place, and it has no target"
         }
+        "sk_reuseport" => {
+            "the process that has a socket of the group gives it the program (SO_ATTACH_REUSEPORT_EBPF), and nobody else can"
+        }
+        "lwt_in" | "lwt_out" | "lwt_xmit" | "lwt_seg6local" => {
+            "it belongs to a route (ip route add … encap bpf), and skep makes no routes"
+        }
+        "freplace" => "it replaces a function of another program, which only its own loader names",
+        "action" => {
+            "it belongs to a filter of tc that somebody makes: a program of tcx decides by itself"
+        }
         _ if !BY_SECTION.contains(&kind) => {
             "programs of its kind attach to what their own loader chooses, such as a socket or a map"
         }
