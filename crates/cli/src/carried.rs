@@ -2,22 +2,40 @@
 //! into another registry.
 
 use std::collections::BTreeSet;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use skep_oci::{Registry, Store, apart};
 use skep_spec::{Channel, Digest, PackageRef, media};
 use skep_trust::channel::{Asked, Unchecked, look, unchecked};
 use skep_trust::{Policy, rotation};
 
-use crate::error::{Result, failed};
+use crate::error::{Error, Kind, Result, failed};
 use crate::place;
 use crate::rotation::Chain;
+
+/// How long a registry may take for what lies beside a package.
+const TIME: Duration = Duration::from_secs(600);
 
 /// Takes along what a registry has beside a package: its publisher's keys, and the channels that point to it.
 ///
 /// # Errors
-/// The registry does not answer as it should, or the layout cannot be written.
+/// The registry does not answer as it should or in time, or the layout cannot be written.
 pub async fn bring(
+    registry: &Registry,
+    reference: &PackageRef,
+    digest: Digest,
+    store: &Store,
+) -> Result<()> {
+    let brought = tokio::time::timeout(TIME, bring_all(registry, reference, digest, store)).await;
+    brought.unwrap_or_else(|_| {
+        let (of, time) = (reference.repository(), TIME.as_secs() / 60);
+        let what = format!("the keys and channels of {of} did not come within {time} minutes");
+        Err(Error::new(Kind::Failed, what)
+            .hint("skep pull leaves them out, and skep bundle takes what it pulled"))
+    })
+}
+
+async fn bring_all(
     registry: &Registry,
     reference: &PackageRef,
     digest: Digest,

@@ -149,8 +149,7 @@ pub fn attested(
 impl Attested {
     fn of(one: &Beside) -> Self {
         let predicate_type = one.predicate_type.clone();
-        let kind = Kind::ALL.into_iter().find(|kind| kind.predicate_type() == predicate_type);
-        let kind = kind.map_or_else(|| predicate_type.clone(), |kind| kind.to_string());
+        let kind = Kind::named(&predicate_type).to_owned();
         let (counts, key, report, why) = match &one.counted {
             Ok(Attestation { key, said, .. }) => (true, Some(*key), report(said), None),
             Err(error) => (false, one.claimed, None, Some(error.to_string())),

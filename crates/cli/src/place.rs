@@ -9,7 +9,7 @@ use skep_oci::{Credentials, RegistryError, Store, StoreError};
 use skep_spec::{Digest, PackageRef};
 
 use crate::config::Config;
-use crate::error::{Error, Result, failed, misnamed, not_chosen};
+use crate::error::{Error, Kind, Result, failed, misnamed, not_chosen};
 use crate::options::{Choice, Transport};
 use crate::output::{Output, bytes};
 use crate::passing::interruptible;
@@ -134,6 +134,31 @@ pub fn options(credentials: Credentials, transport: Transport, config: &Config) 
 /// What it does not give or take, or a signal came.
 pub fn ask<T>(work: impl Future<Output = Result<T, RegistryError>>) -> Result<T> {
     interruptible(async { work.await.map_err(failed) })
+}
+
+/// That a version is not there with other content, which whoever knows its digest would miss.
+///
+/// # Errors
+/// It is.
+pub fn is_free(registry: &Registry, reference: &PackageRef, digest: Digest) -> Result<()> {
+    let there = interruptible(async {
+        match registry.without_mirrors().resolve(reference).await {
+            // Who may only push is told nothing.
+            Err(RegistryError::NotFound { .. } | RegistryError::Forbidden { .. }) => Ok(None),
+            there => there.map(Some).map_err(failed),
+        }
+    })?;
+    match there.filter(|there| *there != digest) {
+        None => Ok(()),
+        Some(there) => Err(another(reference, there, digest)
+            .hint("a version never changes: raise it; or --force replaces what is there")),
+    }
+}
+
+/// A version that is there already, and is another one.
+pub fn another(reference: &PackageRef, there: Digest, ours: Digest) -> Error {
+    let what = format!("{reference} is there already, and is another one: {there}");
+    Error::new(Kind::Failed, what).because(format!("what would be there is {ours}"))
 }
 
 /// How many signatures and other referrers a package has with it, for people.

@@ -12,6 +12,7 @@ use skep_oci::{Store, archive, regular};
 use skep_spec::oci::{Descriptor, Index, MAX_DOCUMENT};
 use skep_spec::source::SourceObject;
 use skep_spec::{Arch, Digest, Manifest, PackageRef};
+use skep_trust::attestation;
 use skep_trust::bundle::Bundle;
 use skep_trust::{Verified, admit};
 
@@ -133,8 +134,28 @@ pub struct Package {
     /// What it has objects for too that are not here, so that nobody looks at them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<Arch>,
-    /// Key ids that signatures name. Whether to trust them is `skep verify`'s matter.
+    /// What lies beside it.
+    #[serde(flatten)]
+    pub beside: Beside,
+}
+
+/// Signatures and attestations by their own words: whether to trust them is `skep verify`'s matter.
+#[derive(Clone, Serialize)]
+pub struct Beside {
+    /// Key ids that signatures name.
     pub signed_by: Vec<String>,
+    /// What else was said of it.
+    pub attestations: Vec<Attested>,
+}
+
+/// An attestation, as it says itself.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Attested {
+    /// `sbom`, `provenance`, `compatibility`, or its predicate type.
+    pub kind: String,
+    /// The id of the key that it names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 impl Package {
@@ -208,7 +229,7 @@ impl Subject {
             Named::Package(place) => place,
         };
         // By its digests; nobody is asked to trust it.
-        let look = |_: &_, digest, bundles: &[_]| Ok((digest, signers(bundles)));
+        let look = |_: &_, digest, bundles: &[_]| Ok((digest, Beside::of(bundles)));
         packaged(fetch(place, options, Part::Whole, config, look)?, only)
     }
 }
@@ -315,8 +336,8 @@ fn project(folder: &Path, only: Option<Arch>) -> Result<Subject> {
     Ok(Subject { package, project, architectures: wanted, objects })
 }
 
-fn packaged(fetched: Fetched<(Digest, Vec<String>)>, only: Option<Arch>) -> Result<Subject> {
-    let Fetched { store, reference, checked: (digest, signed_by), .. } = &fetched;
+fn packaged(fetched: Fetched<(Digest, Beside)>, only: Option<Arch>) -> Result<Subject> {
+    let Fetched { store, reference, checked: (digest, beside), .. } = &fetched;
     let digest = *digest;
     let document = store.require(&digest, MAX_DOCUMENT as u64).map_err(failed)?;
     let index = Index::parse(&document).map_err(failed)?;
@@ -344,8 +365,8 @@ fn packaged(fetched: Fetched<(Digest, Vec<String>)>, only: Option<Arch>) -> Resu
     }
     let manifest = manifest
         .ok_or_else(|| Error::new(Kind::Failed, format!("{reference} has nothing for Linux")))?;
-    let signed_by = signed_by.clone();
-    let package = Package { manifest, digest, architectures, absent, signed_by };
+    let beside = beside.clone();
+    let package = Package { manifest, digest, architectures, absent, beside };
     let (project, objects) = (None, objects.objects());
     Ok(Subject { package: Some(package), project, architectures: looked_at, objects })
 }
@@ -364,12 +385,21 @@ pub fn manifest_of(store: &Store, digest: Digest, reference: &PackageRef) -> Res
     admit::manifest(digest, store, arch, reference).map_err(failed)
 }
 
-/// The keys that signatures name, each once.
-fn signers(bundles: &[Vec<u8>]) -> Vec<String> {
-    let signer =
-        |bundle: &Vec<u8>| Some(Bundle::parse(bundle).ok()?.signer().key_id()?.to_string());
-    let mut signers: Vec<String> = bundles.iter().filter_map(signer).collect();
-    signers.sort();
-    signers.dedup();
-    signers
+impl Beside {
+    /// Each once.
+    fn of(bundles: &[Vec<u8>]) -> Self {
+        let signer =
+            |bundle: &Vec<u8>| Some(Bundle::parse(bundle).ok()?.signer().key_id()?.to_string());
+        let attested = |bundle: &Vec<u8>| {
+            let (predicate_type, key) = attestation::unchecked(bundle)?;
+            let kind = attestation::Kind::named(&predicate_type).to_owned();
+            Some(Attested { kind, key: key.map(|key| key.to_string()) })
+        };
+        let signatures = bundles.iter().filter(|bundle| !attestation::is_attestation(bundle));
+        let signed_by: BTreeSet<String> = signatures.filter_map(signer).collect();
+        let attestations: BTreeSet<Attested> = bundles.iter().filter_map(attested).collect();
+        let (signed_by, attestations) =
+            (signed_by.into_iter().collect(), attestations.into_iter().collect());
+        Self { signed_by, attestations }
+    }
 }

@@ -47,6 +47,11 @@ fn edit(path: &Path, change: impl FnOnce(String) -> String) {
     fs::write(path, text).unwrap();
 }
 
+fn key_id(folder: &Path) -> String {
+    let text = fs::read_to_string(folder.join("key.pub")).unwrap();
+    PublicKey::from_pem(&text).unwrap().id().to_string()
+}
+
 /// What the key has attested of the only package in a layout.
 fn attested(folder: &Path, layout: &str) -> Vec<(Said, Value)> {
     let store = Store::open(&folder.join(layout)).unwrap();
@@ -97,6 +102,11 @@ fn a_package_says_what_it_is_made_of_and_how_it_was_built() {
     let registry = DockerRegistry::start();
     let reference = format!("{}/acme/opens:0.1.0", registry.host);
     run(skep(folder).args(["push", "layout", &reference]));
+    let shown = run(skep(folder).args(["inspect", &reference]));
+    let id = key_id(folder);
+    for line in ["signed         ", "attested       provenance, by ", "attested       sbom, by "] {
+        assert!(shown.contains(&format!("\n{line}{id}\n")), "{shown}");
+    }
     run(skep(folder).args(["pull", &reference, "-o", "back", "--key", "key.pub"]));
     let back = Store::open(&folder.join("back")).unwrap();
     let (_, index) = back.packages().unwrap().remove(0);

@@ -282,6 +282,40 @@ fn versions_are_listed_for_people_and_programs() {
 
 /// Packages go into a file and out of it again, bytes and signatures the same; skopeo reads the file, too.
 #[test]
+fn a_version_that_is_there_is_replaced_only_where_that_is_asked_for() {
+    let registry = DockerRegistry::start();
+    let one = Fixture::new("1.0.0");
+    let mut objects = support::objects();
+    objects.values_mut().flat_map(|object| object.values_mut()).for_each(|elf| elf.push(8));
+    let two = Fixture::of("1.0.0", &objects);
+    let folder = one.folder.path();
+    let [one_layout, two_layout] = [&one, &two].map(|one| one.store.root().to_str().unwrap());
+    let place = registry.reference("1.0.0").to_string();
+    let skep = |args: &[&str]| {
+        let mut command = skep(folder);
+        command.args(args);
+        command
+    };
+    run(&mut skep(&["push", one_layout, &place]));
+    run(&mut skep(&["push", one_layout, &place]));
+    run(&mut skep(&["bundle", two_layout, "-o", "two.skep"]));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let reference = registry.reference("1.0.0");
+    let there = || runtime.block_on(registry.client().resolve(&reference)).unwrap();
+    for args in [
+        &["push", two_layout, &place][..],
+        &["copy", two_layout, &place],
+        &["unbundle", "two.skep", "--to", &registry.host],
+    ] {
+        refused(&mut skep(args), 1, "is there already, and is another one");
+        assert_eq!(there(), one.index, "{args:?}");
+        run(&mut skep(&[args, &["--force"]].concat()));
+        assert_eq!(there(), two.index, "{args:?}");
+        run(&mut skep(&["push", one_layout, &place, "--force"]));
+    }
+}
+
+#[test]
 fn packages_travel_in_a_file() {
     let registry = DockerRegistry::start();
     let (one, two) = (Fixture::new("1.0.0"), Fixture::new("2.0.0"));

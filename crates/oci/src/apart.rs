@@ -12,6 +12,9 @@ use crate::store::{Store, StoreError, referrer_entry};
 /// The `artifactType`s of such manifests.
 pub const KINDS: [&str; 2] = [media::CHANNEL, media::KEYS];
 
+/// Most bundles of a publisher's keys: those of 64 versions and more, each signed by two keys before and two of its own.
+pub const KEYS_MAX: usize = 256;
+
 /// The manifest of bundles.
 pub(crate) fn manifest(artifact_type: &str, bundles: &[Vec<u8>]) -> ImageManifest {
     let layers = bundles.iter().map(|bundle| Descriptor::of(media::BUNDLE, bundle)).collect();
@@ -19,17 +22,21 @@ pub(crate) fn manifest(artifact_type: &str, bundles: &[Vec<u8>]) -> ImageManifes
     ImageManifest::new(artifact_type, config, layers, Annotations::new())
 }
 
-/// The bundles of a manifest, of those that are looked at; or why it is none of this kind.
+/// The bundles of a manifest; or why it is none of this kind that anybody would read whole.
 pub(crate) fn layers<'a>(
     manifest: &'a ImageManifest,
     artifact_type: &str,
-) -> Result<&'a [Descriptor], &'static str> {
+) -> Result<&'a [Descriptor], String> {
     if manifest.artifact_type.as_deref() != Some(artifact_type) {
-        return Err("is of another kind");
+        return Err("is of another kind".to_owned());
     }
-    let layers = manifest.layers.get(..BUNDLES_MAX).unwrap_or(&manifest.layers);
+    let most = if artifact_type == media::KEYS { KEYS_MAX } else { BUNDLES_MAX };
+    let layers = &manifest.layers;
+    if layers.len() > most {
+        return Err(format!("has {} bundles, more than {most}", layers.len()));
+    }
     let sizes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.size));
-    if sizes > BUNDLE_MAX as u64 { Err("has more than 1 MiB") } else { Ok(layers) }
+    if sizes > BUNDLE_MAX as u64 { Err("has more than 1 MiB".to_owned()) } else { Ok(layers) }
 }
 
 /// Puts bundles into a layout, and lists them there.
@@ -60,4 +67,21 @@ pub fn kept(store: &Store, artifact_type: &str) -> Result<Vec<Vec<Vec<u8>>>, Sto
         layers.iter().map(|layer| read(&layer.digest, BUNDLE_MAX as u64)).collect()
     };
     Ok(of_kind.filter_map(bundles).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_puts_what_nobody_reads() {
+        for (kind, most) in [(media::KEYS, KEYS_MAX), (media::CHANNEL, BUNDLES_MAX)] {
+            let of = |count: usize| manifest(kind, &vec![b"{}".to_vec(); count]);
+            assert_eq!(layers(&of(most), kind).unwrap().len(), most);
+            let why = layers(&of(most + 1), kind).unwrap_err();
+            assert_eq!(why, format!("has {} bundles, more than {most}", most + 1));
+        }
+        let large = manifest(media::KEYS, &[vec![b' '; BUNDLE_MAX], b"{}".to_vec()]);
+        assert_eq!(layers(&large, media::KEYS).unwrap_err(), "has more than 1 MiB");
+    }
 }

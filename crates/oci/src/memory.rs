@@ -81,18 +81,24 @@ impl Memory {
         self.with(asked, clock, |seen, now| channel::follow(asked, bundles, policy, seen, now))
     }
 
-    /// As [`Memory::follow`], of a pointer that may have expired: for who moves the channel.
+    /// As [`Memory::follow`], for who signs the next pointer: this one may have expired, or be behind what was seen, since what
+    /// comes next is above both.
     ///
     /// # Errors
-    /// As [`Memory::follow`].
-    pub fn look(
+    /// As [`Memory::follow`], but for those.
+    pub fn last(
         &self,
         asked: &Asked<'_>,
         bundles: &[Vec<u8>],
         policy: &Policy,
         clock: SystemTime,
     ) -> Result<Pointer, FollowError> {
-        self.with(asked, clock, |seen, now| channel::look(asked, bundles, policy, seen, now))
+        self.with(asked, clock, |seen, now| {
+            match channel::look(asked, bundles, policy, seen, now) {
+                Err(ChannelError::Older { .. }) => channel::look(asked, bundles, policy, None, now),
+                last => last,
+            }
+        })
     }
 
     /// What keys are held against: the clock, or the last moment that was seen where that is later.
@@ -272,8 +278,12 @@ mod tests {
         assert_eq!(code(follow(&bundle(6, b"zero"), 1).unwrap_err()), "channel.older");
         assert_eq!(code(follow(&bundle(7, b"two"), 1).unwrap_err()), "channel.equivocation");
         assert_eq!(code(follow(&first, 1001).unwrap_err()), "channel.expired");
-        let look = memory.look(&asked, &first, &policy, start + Duration::from_secs(1001));
-        assert_eq!(look.unwrap().sequence, 7, "who moves it may see it");
+        let last = |bundles: &[Vec<u8>]| {
+            memory.last(&asked, bundles, &policy, start + Duration::from_secs(1001))
+        };
+        assert_eq!(last(&first).unwrap().sequence, 7, "who moves it may see it");
+        assert_eq!(last(&bundle(6, b"zero")).unwrap().sequence, 6, "in another registry");
+        assert_eq!(code(last(&bundle(7, b"two")).unwrap_err()), "channel.equivocation");
         // The clock was past the end once: set back, it brings nothing back.
         assert_eq!(code(follow(&first, 2).unwrap_err()), "channel.expired");
         memory.keep(&asked, Seen { sequence: 3, digest: Digest::of(b"old") }, start).unwrap();

@@ -47,6 +47,60 @@ async fn what_passes_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_registry_that_says_when_is_asked_then() {
+    let first = std::sync::Once::new();
+    let server = Server::new(move |_, stream| {
+        let (mut status, mut headers) = ("200 OK", "");
+        first.call_once(|| (status, headers) = ("429 x", "Retry-After: 1\r\n"));
+        drop(stream.write_all(&answer(status, headers, b"{}")));
+    });
+    let begun = std::time::Instant::now();
+    assert_eq!(server.resolve().await.unwrap(), Digest::of(b"{}"));
+    assert!(begun.elapsed() >= Duration::from_secs(1) && server.requests() == 2);
+    // Nobody is held up for an hour, and what is no number of seconds says nothing.
+    for (after, tries, words) in
+        [("3600", 1, "try again in 3600 s"), ("soon", 3, "try again later")]
+    {
+        for status in ["429 x", "503 x"] {
+            let headers = format!("Retry-After: {after}\r\n");
+            let server = Server::saying(answer(status, &headers, b""));
+            let error = server.resolve().await.unwrap_err().to_string();
+            assert!(
+                error.contains(words) && server.requests() == tries,
+                "{status} {after}: {error}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn more_tags_than_a_package_has_are_not_read() {
+    let tags = |form: &str, count: usize| {
+        let tags: Vec<String> = (0..count).map(|at| form.replace('N', &at.to_string())).collect();
+        answer("200 OK", "", serde_json::json!({ "tags": tags }).to_string().as_bytes())
+    };
+    let (version, channel) = ("1.0.N", "skep-channel-cN");
+    for (form, most) in [(version, 10_000), (channel, 64)] {
+        let server = Server::saying(tags(form, most));
+        let found = server.registry().tags(&server.reference()).await.unwrap();
+        assert_eq!(found.versions.len() + found.channels.len(), most);
+        let server = Server::saying(tags(form, most + 1));
+        let error = server.registry().tags(&server.reference()).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("has more than {most} ")), "{error}");
+    }
+    // Pages that each come in time, and never end.
+    let server = Server::new(|head, stream| {
+        std::thread::sleep(Duration::from_millis(50)); // the server's pace, not a wait for something
+        let path = head.split(' ').nth(1).unwrap();
+        let link = format!("Link: <{path}>; rel=\"next\"\r\n");
+        drop(stream.write_all(&answer("200 OK", &link, br#"{"tags": ["1.0.0"]}"#)));
+    });
+    let registry = server.hasty_registry();
+    let error = while_held(registry.tags(&server.reference())).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Hangs { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn nobody_there_is_said() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();

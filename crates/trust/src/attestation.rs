@@ -181,6 +181,16 @@ impl Kind {
         }
     }
 
+    /// What people call a predicate type: a kind, or itself.
+    #[must_use]
+    pub fn named(predicate_type: &str) -> &str {
+        let kind = Self::ALL.into_iter().find(|kind| kind.predicate_type() == predicate_type);
+        match kind {
+            Some(kind) => kind.as_str(),
+            None => predicate_type,
+        }
+    }
+
     /// Its predicate type.
     #[must_use]
     pub const fn predicate_type(self) -> &'static str {
@@ -222,7 +232,15 @@ pub fn beside(
 /// Whether a bundle says that it is an attestation and no signature, whoever signed it.
 #[must_use]
 pub fn is_attestation(bundle: &[u8]) -> bool {
-    Bundle::parse(bundle).is_ok_and(|bundle| attested_type(&bundle).is_some())
+    unchecked(bundle).is_some()
+}
+
+/// What a bundle says that it is, if that is an attestation: its predicate type, and the key that it names. For showing, never
+/// for trusting.
+#[must_use]
+pub fn unchecked(bundle: &[u8]) -> Option<(String, Option<KeyId>)> {
+    let bundle = Bundle::parse(bundle).ok()?;
+    Some((attested_type(&bundle)?, bundle.signer().key_id()))
 }
 
 fn attested_type(bundle: &Bundle) -> Option<String> {
@@ -247,6 +265,23 @@ pub(crate) fn is_there(
     };
     let there = beside(asked, bundles, policy, now);
     there.iter().any(|one| one.counted.as_ref().is_ok_and(|counted| is_it(&counted.said)))
+}
+
+/// Why those of a kind that are there do not count.
+pub(crate) fn refusals(
+    kind: Kind,
+    asked: &Asked<'_>,
+    bundles: &[Vec<u8>],
+    policy: &Policy,
+    now: SystemTime,
+) -> Vec<String> {
+    let there = beside(asked, bundles, policy, now).into_iter();
+    let of_kind = there.filter(|one| one.predicate_type == kind.predicate_type());
+    let why = |one: Beside| match one.counted {
+        Ok(_) => format!("its report says {}", Outcome::Failed),
+        Err(why) => why.to_string(),
+    };
+    of_kind.map(why).collect()
 }
 
 /// Reads a statement about `digest` that one of `keys` signed.

@@ -83,8 +83,10 @@ pub fn verify(
     }
     for kind in rule.attestations() {
         if !attestation::is_there(*kind, asked, bundles, policy, now) {
-            let kind = *kind;
-            return Err(TrustError::NoAttestation { name: name(), digest, rule: pattern, kind });
+            let (kind, name) = (*kind, name());
+            let refusals = attestation::refusals(kind, asked, bundles, policy, now);
+            let rule = pattern;
+            return Err(TrustError::NoAttestation { name, digest, rule, kind, refusals });
         }
     }
     let origin = Origin::Signed { keys: keys.into_iter().collect(), rule: pattern };

@@ -68,6 +68,9 @@ pub struct Unbundle {
     /// Speak HTTP without TLS (loopback addresses always do)
     #[arg(long, requires = "to")]
     plain_http: bool,
+    /// Replace versions where they are there with other content
+    #[arg(long, requires = "to")]
+    force: bool,
 }
 
 #[derive(Default, Serialize)]
@@ -203,7 +206,10 @@ impl Unbundle {
             let registry = place::registry(&reference, transport, config)?;
             let what = format!("Pushing {reference}");
             let push = registry.push(store, *digest, &reference);
-            let pushed = place::ask(shown(output, registry.progress(), &what, push));
+            let free =
+                if self.force { Ok(()) } else { place::is_free(&registry, &reference, *digest) };
+            let pushed =
+                free.and_then(|()| place::ask(shown(output, registry.progress(), &what, push)));
             let pushed = pushed.map_err(|error| {
                 let (done, all) = (answer.packages.len(), packages.len());
                 if done == 0 { error } else {

@@ -57,7 +57,7 @@ struct Move {
     /// When it ends to install anything: after so many days, or at a moment such as 2027-12-31T00:00:00Z
     #[arg(long, value_name = "DAYS|TIME", default_value = "90d")]
     expires: String,
-    /// The sequence, where the last pointer is by other keys: higher than its own
+    /// The sequence, where the last pointer is by other keys: higher than that, and than any that was signed here
     #[arg(long, value_name = "N")]
     sequence: Option<u64>,
     #[command(flatten)]
@@ -167,7 +167,7 @@ impl Moving<'_> {
             return Ok(None);
         }
         let memory = channel::memory(config);
-        let pointer = memory.look(&self.asked(), &bundles, &self.policy()?, SystemTime::now());
+        let pointer = memory.last(&self.asked(), &bundles, &self.policy()?, SystemTime::now());
         pointer.map(Some).map_err(not_followed)
     }
 
@@ -226,19 +226,27 @@ impl Moving<'_> {
     fn last(&self, config: &Config) -> Result<(Option<Seen>, Vec<Vec<u8>>)> {
         let (asked, memory) = (self.asked(), channel::memory(config));
         let bundles = channel::bundles(self.registry, self.reference, self.channel)?;
+        let seen = memory.seen(&asked).map_err(not_followed)?;
         if bundles.is_empty() {
             // Whether it never was there, or is hidden: the sequence goes on.
-            return Ok((memory.seen(&asked).map_err(not_followed)?, bundles));
+            return Ok((seen, bundles));
         }
-        match memory.look(&asked, &bundles, &self.policy()?, SystemTime::now()) {
+        match memory.last(&asked, &bundles, &self.policy()?, SystemTime::now()) {
             Ok(pointer) => {
                 let of_it = |bundle: &Vec<u8>| sequence(bundle) == Some(pointer.sequence);
-                let seen = Seen { sequence: pointer.sequence, digest: pointer.digest };
-                Ok((Some(seen), bundles.into_iter().filter(of_it).collect()))
+                let there = Seen { sequence: pointer.sequence, digest: pointer.digest };
+                // What was signed for another registry is the same channel.
+                let last = seen.filter(|seen| seen.sequence > there.sequence).unwrap_or(there);
+                Ok((Some(last), bundles.into_iter().filter(of_it).collect()))
             }
-            Err(_) if self.sequence.is_some() => Ok((None, bundles)),
-            Err(error) => Err(not_followed(error)
-                .hint("the last pointer is not one of these keys': where that is right, give a higher sequence with --sequence")),
+            Err(_) if self.sequence.is_some() => Ok((seen, bundles)),
+            Err(error) => {
+                let above = seen.map(|seen| format!(", above {}", seen.sequence));
+                Err(not_followed(error).hint(format!(
+                    "the last pointer is not one of these keys': where that is right, give a higher sequence with --sequence{}",
+                    above.unwrap_or_default()
+                )))
+            }
         }
     }
 
@@ -248,7 +256,7 @@ impl Moving<'_> {
             None => Ok(after + 1),
             Some(sequence) if sequence > after => Ok(sequence),
             Some(sequence) => Err(Error::usage(format!(
-                "--sequence {sequence}: the last pointer has {after} already"
+                "--sequence {sequence}: the last pointer that is known here has {after} already, and none is signed again for another package"
             ))),
         }
     }

@@ -28,6 +28,9 @@ pub struct Copy {
     from: OsString,
     /// Where to: [registry/][path/]publisher/name, with the same name, and the same version or none
     to: String,
+    /// Replace the version where it is there with other content
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     options: PlaceOptions,
 }
@@ -63,6 +66,9 @@ impl Copy {
         let (reference, digest) = place::package(&found.store, choice.package.as_ref())?;
         let to = PackageRef { version: to.version.or(reference.version), ..to };
         let registry = place::registry(&to, *transport, config)?.without_mirrors();
+        if !self.force {
+            place::is_free(&registry, &to, digest)?;
+        }
         let what = format!("Pushing {to}");
         let push = registry.push(&found.store, digest, &to);
         let pushed = place::ask(shown(output, registry.progress(), &what, push))?;

@@ -15,13 +15,17 @@ use crate::progress::shown;
 
 /// Push a package, with all that refers to it, from a layout to a registry
 ///
-/// The tag moves last: whoever follows it finds everything. Credentials come from docker's config and its helpers.
+/// The tag moves last: whoever follows it finds everything. A version that is there with other content is left alone. Credentials
+/// come from docker's config and its helpers.
 #[derive(Debug, Args)]
 pub struct Push {
     /// The OCI layout that skep pack or skep pull made
     layout: PathBuf,
     /// Where to: [registry/]publisher/name:version, the package's own name and version
     reference: String,
+    /// Replace the version where it is there with other content
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     transport: Transport,
 }
@@ -46,6 +50,9 @@ impl Push {
         let reference = place::reference(&self.reference, config)?;
         let (_, digest) = place::package(&store, Some(&reference))?;
         let registry = place::registry(&reference, self.transport, config)?;
+        if !self.force {
+            place::is_free(&registry, &reference, digest)?;
+        }
         let what = format!("Pushing {reference}");
         let push = registry.push(&store, digest, &reference);
         let pushed = place::ask(shown(output, registry.progress(), &what, push))?;

@@ -30,14 +30,6 @@ pub struct ImageRefError {
     pub why: String,
 }
 
-impl ImageRef {
-    /// What a registry is asked for.
-    #[must_use]
-    pub fn tag_or_digest(&self) -> String {
-        self.digest.as_ref().map_or_else(|| self.tag.clone(), ToString::to_string)
-    }
-}
-
 impl FromStr for ImageRef {
     type Err = ImageRefError;
 
@@ -98,7 +90,7 @@ mod tests {
         assert_eq!((&*image.registry, &*image.tag), ("127.0.0.1:5000", "v0.55.0"));
         let digest = Digest::of(b"x");
         let image: ImageRef = format!("ghcr.io/a/b:main@{digest}").parse().unwrap();
-        assert_eq!(image.tag_or_digest(), digest.to_string());
+        assert_eq!(image.digest.unwrap().to_string(), digest.to_string());
         for text in [
             "exec.o",
             "folder/exec.o",

@@ -9,6 +9,9 @@ use skep_spec::{Digest, media};
 use super::{ImageError, ImageRef, docker};
 use crate::{Registry, Store};
 
+/// The media types of images.
+const ACCEPT: [&str; 4] = [media::INDEX, media::MANIFEST, docker::LIST, docker::MANIFEST];
+
 /// Where an image is.
 pub enum ImagePlace {
     /// In a registry.
@@ -43,21 +46,25 @@ impl ImagePlace {
             }
             Self::Registry(registry, reference) => (registry, reference),
         };
-        let bytes = self.manifest(&reference.tag_or_digest()).await?;
+        let (action, repository) = (self.action(), &reference.repository);
         let bytes = match &reference.digest {
-            Some(digest) => registry.has_digest(&self.action(), digest, bytes)?,
-            None => bytes,
+            Some(digest) => {
+                registry.manifest_by_digest(&action, repository, digest, &ACCEPT).await?
+            }
+            None => registry.manifest_tagged(&action, repository, &reference.tag, &ACCEPT).await?,
         };
-        self.parsed(&bytes)
+        self.parsed(&bytes.ok_or_else(|| registry.not_found(&action))?)
     }
 
     /// The document that a descriptor points at.
     pub(super) async fn document(&self, entry: &Descriptor) -> Result<Document, ImageError> {
-        let Self::Registry(registry, _) = self else {
+        let Self::Registry(registry, reference) = self else {
             return self.parsed(&self.blob("a manifest", entry, MAX_DOCUMENT as u64).await?);
         };
-        let bytes = self.manifest(&entry.digest.to_string()).await?;
-        let bytes = registry.has_digest(&self.action(), &entry.digest, bytes)?;
+        let (action, repository) = (self.action(), &reference.repository);
+        let bytes =
+            registry.manifest_by_digest(&action, repository, &entry.digest, &ACCEPT).await?;
+        let bytes = bytes.ok_or_else(|| registry.not_found(&action))?;
         self.has_size(entry, bytes.len())?;
         self.parsed(&bytes)
     }
@@ -85,14 +92,6 @@ impl ImagePlace {
                 Ok(bytes.ok_or_else(|| registry.not_found(&action))?)
             }
         }
-    }
-
-    async fn manifest(&self, tag_or_digest: &str) -> Result<Vec<u8>, ImageError> {
-        const ACCEPT: [&str; 4] = [media::INDEX, media::MANIFEST, docker::LIST, docker::MANIFEST];
-        let Self::Registry(registry, reference) = self else { return Ok(Vec::new()) };
-        let (action, repository) = (self.action(), &reference.repository);
-        let bytes = registry.manifest_as(&action, repository, tag_or_digest, &ACCEPT).await?;
-        Ok(bytes.ok_or_else(|| registry.not_found(&action))?)
     }
 
     fn action(&self) -> String {

@@ -45,7 +45,7 @@ impl Clients {
     /// The client for an address, which something is sent to or not.
     pub(super) fn at(&self, url: &Url, patient: bool) -> Result<Client, RegistryError> {
         let trusting = url.scheme() == "https";
-        let known = trusting && self.tls.identity.is_some() && server(url) == self.registry;
+        let known = trusting && self.tls.identity.is_some() && self.is_registry(url);
         let kind = Kind { trusting, known, patient };
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = made.get(&kind) {
@@ -57,6 +57,12 @@ impl Clients {
         })?;
         made.insert(kind, client.clone());
         Ok(client)
+    }
+
+    /// Whether an address is the registry's own, with its port or without the one that is usual.
+    fn is_registry(&self, url: &Url) -> bool {
+        let own = Url::parse(&format!("{}://{}/", url.scheme(), self.registry));
+        own.is_ok_and(|own| own.origin() == url.origin())
     }
 
     fn client(&self, kind: Kind) -> reqwest::Result<Client> {
@@ -96,5 +102,27 @@ pub(super) fn of_certificate(why: &str) -> String {
                 .to_owned()
         }
         why => why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_is_known_with_its_port_and_without_the_usual_one() {
+        for (registry, url, is_its) in [
+            ("hub.test", "https://hub.test/v2/", true),
+            ("hub.test:443", "https://hub.test/v2/", true),
+            ("hub.test", "https://hub.test:443/v2/", true),
+            ("hub.test:5000", "https://hub.test:5000/v2/", true),
+            ("[::1]:443", "https://[::1]/v2/", true),
+            ("hub.test:5000", "https://hub.test/v2/", false),
+            ("hub.test", "https://hub.test:5000/v2/", false),
+            ("hub.test", "https://elsewhere.test/v2/", false),
+        ] {
+            let clients = Clients::new(registry, TimeLimits::default(), Tls::default());
+            assert_eq!(clients.is_registry(&url.parse().unwrap()), is_its, "{registry} {url}");
+        }
     }
 }

@@ -105,15 +105,17 @@ pub enum RegistryError {
         registry: String,
     },
     /// 429.
-    #[error("cannot {action}: {registry} is asked too often (429); try again later")]
+    #[error("cannot {action}: {registry} is asked too often (429); try again {}", later(*.after))]
     TooMany {
         /// What was being done, on what.
         action: String,
         /// `host[:port]`.
         registry: String,
+        /// When it may be asked again (`Retry-After`).
+        after: Option<Duration>,
     },
     /// Any other status.
-    #[error("cannot {action}: {registry} answered {status}{}; {}", quoted(.said.as_ref()), next(*.status))]
+    #[error("cannot {action}: {registry} answered {status}{}; {}", quoted(.said.as_ref()), next(*.status, *.after))]
     Status {
         /// What was being done, on what.
         action: String,
@@ -123,6 +125,8 @@ pub enum RegistryError {
         status: u16,
         /// What the registry said.
         said: Option<String>,
+        /// When it may be asked again (`Retry-After`).
+        after: Option<Duration>,
     },
     /// More bytes than a document of this kind may have.
     #[error(
@@ -199,6 +203,16 @@ pub enum RegistryError {
         registry: String,
         /// What the tag says.
         what: &'static str,
+    },
+    /// Bundles that readers would not take together.
+    #[error(
+        "cannot {action}: what would be put there {why}, and nobody would read it; leave out the oldest that nobody needs any more"
+    )]
+    Bundles {
+        /// What was being done, on what.
+        action: String,
+        /// What is wrong with them.
+        why: String,
     },
     /// The package in the layout is not the one that the reference names.
     #[error("cannot push as {reference}: the layout holds {found}; a push never renames")]
@@ -289,6 +303,22 @@ impl RegistryError {
         matches!(self, Self::Hangs { .. }) || self.is_passing()
     }
 
+    /// When the registry wants to be asked again.
+    pub(super) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooMany { after, .. } | Self::Status { after, .. } => *after,
+            _ => None,
+        }
+    }
+
+    /// The same, where an answer's `Retry-After` is so many seconds.
+    pub(super) fn asked_later(mut self, seconds: Option<u64>) -> Self {
+        if let Self::TooMany { after, .. } | Self::Status { after, .. } = &mut self {
+            *after = seconds.map(Duration::from_secs);
+        }
+        self
+    }
+
     /// Whether trying again soon may help.
     pub(super) fn is_passing(&self) -> bool {
         match self {
@@ -318,10 +348,14 @@ fn quoted(said: Option<&String>) -> String {
     said.map(|said| format!(", saying '{said}'")).unwrap_or_default()
 }
 
-fn next(status: u16) -> &'static str {
+fn next(status: u16, after: Option<Duration>) -> String {
     if status >= 500 {
-        "the fault is on its side: try again later"
+        format!("the fault is on its side: try again {}", later(after))
     } else {
-        "check the reference, and that this is an OCI registry"
+        "check the reference, and that this is an OCI registry".to_owned()
     }
+}
+
+fn later(after: Option<Duration>) -> String {
+    after.map_or_else(|| "later".to_owned(), |after| format!("in {} s", after.as_secs()))
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LOCATION, RANGE,
+    RETRY_AFTER,
 };
 use reqwest::{Method, StatusCode, Url};
 use tokio::time::Instant;
@@ -37,6 +38,8 @@ pub struct TimeLimits {
     pub idle: Duration,
     /// Between two pieces of an answer that has begun.
     pub gap: Duration,
+    /// For a list of tags, all of its pages; and for what lies under one tag beside versions, all of its bundles.
+    pub list: Duration,
     /// For a whole request about a document: a manifest, a token, a list of referrers.
     pub document: Duration,
     /// For a whole request about a blob, at most: of a small one it is less, see [`Self::for_blob`].
@@ -51,6 +54,7 @@ impl Default for TimeLimits {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(30),
             gap: Duration::from_secs(10),
+            list: Duration::from_secs(180),
             document: Duration::from_secs(60),
             blob: Duration::from_secs(900),
             back_off: Duration::from_millis(300),
@@ -285,7 +289,7 @@ impl Http {
             if status == StatusCode::UNAUTHORIZED || status == StatusCode::NOT_FOUND {
                 return Ok(Answer { status, headers, body });
             }
-            return Err(self.refused(get.action, status, &body));
+            return Err(self.refused(get.action, status, &body).asked_later(retry_after(&headers)));
         }
         if get.method == Method::HEAD {
             return Ok(Answer { status, headers, body: Vec::new() });
@@ -360,6 +364,17 @@ impl Http {
         }
     }
 
+    /// Work of several requests, which together take no longer than a list may.
+    pub(super) async fn within_list<T>(
+        &self,
+        action: &str,
+        work: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, RegistryError> {
+        let limit = self.limits.list;
+        let done = tokio::time::timeout(limit, work).await;
+        done.unwrap_or_else(|_| Err(self.hangs(action, limit)))
+    }
+
     fn hangs(&self, action: &str, limit: Duration) -> RegistryError {
         RegistryError::Hangs { action: action.into(), registry: self.registry.clone(), limit }
     }
@@ -397,8 +412,13 @@ impl Http {
             }
             StatusCode::FORBIDDEN => RegistryError::Forbidden { action, registry, said },
             StatusCode::NOT_FOUND => RegistryError::NotFound { action, registry },
-            StatusCode::TOO_MANY_REQUESTS => RegistryError::TooMany { action, registry },
-            _ => RegistryError::Status { action, registry, status: status.as_u16(), said },
+            StatusCode::TOO_MANY_REQUESTS => {
+                RegistryError::TooMany { action, registry, after: None }
+            }
+            _ => {
+                let status = status.as_u16();
+                RegistryError::Status { action, registry, status, said, after: None }
+            }
         }
     }
 
@@ -431,6 +451,11 @@ fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::e
 fn begins_at(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
     range.split_once('-')?.0.trim().parse().ok()
+}
+
+/// The seconds of `Retry-After`. One that is a date counts for nothing.
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {

@@ -69,6 +69,9 @@ pub struct Registry {
     looked: Mutex<Looked>,
 }
 
+/// The media types of what packages are made of.
+pub(crate) const OURS: [&str; 2] = [media::INDEX, media::MANIFEST];
+
 /// A read of one repository, before credentials.
 struct Read<'a> {
     action: &'a str,
@@ -170,7 +173,9 @@ impl Registry {
         let repository = reference.repository();
         let version = reference.version.as_ref().filter(|_| reference.channel.is_none());
         let found = match (&reference.digest, version) {
-            (Some(digest), _) => self.manifest_by_digest(&action, &repository, digest).await?,
+            (Some(digest), _) => {
+                self.manifest_by_digest(&action, &repository, digest, &OURS).await?
+            }
             (None, Some(version)) => {
                 self.manifest(&action, &repository, &version.tag(), By::Tag).await?
             }
@@ -190,23 +195,18 @@ impl Registry {
         tag_or_digest: &str,
         by: By,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let accept = [media::INDEX, media::MANIFEST];
-        self.manifest_by(action, repository, tag_or_digest, &accept, by).await
+        self.manifest_by(action, repository, tag_or_digest, &OURS, by).await
     }
 
-    /// The same of one of these media types.
-    pub(crate) async fn manifest_as(
+    /// What a tag means, of one of these media types.
+    pub(crate) async fn manifest_tagged(
         &self,
         action: &str,
         repository: &str,
-        tag_or_digest: &str,
+        tag: &str,
         accept: &[&str],
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let by = match tag_or_digest.parse::<Digest>() {
-            Ok(_) => By::Digest,
-            Err(_) => By::Tag,
-        };
-        self.manifest_by(action, repository, tag_or_digest, accept, by).await
+        self.manifest_by(action, repository, tag, accept, By::Tag).await
     }
 
     async fn manifest_by(
@@ -255,16 +255,17 @@ impl Registry {
         }
     }
 
-    /// A manifest or index whose bytes are what `digest` says.
-    async fn manifest_by_digest(
+    /// A manifest or index of one of these media types, whose bytes are what `digest` says.
+    pub(crate) async fn manifest_by_digest(
         &self,
         action: &str,
         repository: &str,
         digest: &Digest,
+        accept: &[&str],
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let first = self.held_manifest(action, repository, digest).await;
+        let first = self.held_manifest(action, repository, digest, accept).await;
         if self.is_mirrors_fault(&first) {
-            return self.held_manifest(action, repository, digest).await;
+            return self.held_manifest(action, repository, digest, accept).await;
         }
         first
     }
@@ -274,8 +275,10 @@ impl Registry {
         action: &str,
         repository: &str,
         digest: &Digest,
+        accept: &[&str],
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let came = self.manifest(action, repository, &digest.to_string(), By::Digest).await?;
+        let (digest_text, by) = (digest.to_string(), By::Digest);
+        let came = self.manifest_by(action, repository, &digest_text, accept, by).await?;
         came.map(|bytes| self.has_digest(action, digest, bytes)).transpose()
     }
 
@@ -351,7 +354,7 @@ impl Registry {
         Ok(answer.await?.status != StatusCode::NOT_FOUND)
     }
 
-    pub(crate) fn has_digest(
+    fn has_digest(
         &self,
         action: &str,
         digest: &Digest,

@@ -12,9 +12,9 @@ use skep_trust::admit::LAYER_MAX;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
-use super::Registry;
 use super::carry::Carried;
 use super::error::RegistryError;
+use super::{OURS, Registry};
 use crate::store::{Received, Store, StoreError, Whole, package_entry};
 
 /// Most bytes of one package, all platforms together.
@@ -318,7 +318,8 @@ impl<'a> Pull<'a> {
             Ok(None) | Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let found = self.registry.manifest_by_digest(self.action, self.repository, digest).await?;
+        let found =
+            self.registry.manifest_by_digest(self.action, self.repository, digest, &OURS).await?;
         found.ok_or_else(|| self.registry.not_found(self.action))
     }
 

@@ -9,7 +9,7 @@ use skep_trust::bundle::BUNDLE_MAX;
 use super::error::RegistryError;
 use super::http::Body;
 use super::mirrors::By;
-use super::{Read, Registry};
+use super::{OURS, Read, Registry};
 use crate::signatures::{REFERRERS_MAX, is_bundle_of};
 
 /// Most pages of a list of referrers that are followed.
@@ -71,7 +71,7 @@ impl Registry {
     ) -> Result<Option<(ImageManifest, Vec<u8>)>, RegistryError> {
         let bytes = match self.document(&entry.digest) {
             Some(bytes) => Some(bytes),
-            None => self.manifest_by_digest(action, repository, &entry.digest).await?,
+            None => self.manifest_by_digest(action, repository, &entry.digest, &OURS).await?,
         };
         let parsed = bytes.and_then(|bytes| Some((ImageManifest::parse(&bytes).ok()?, bytes)));
         let refers = |manifest: &ImageManifest| {

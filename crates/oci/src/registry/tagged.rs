@@ -68,6 +68,17 @@ impl Registry {
         artifact_type: &str,
         action: &str,
     ) -> Result<Vec<Vec<u8>>, RegistryError> {
+        let work = self.bundles_under(reference, tag, artifact_type, action);
+        self.http.within_list(action, work).await
+    }
+
+    async fn bundles_under(
+        &self,
+        reference: &PackageRef,
+        tag: &str,
+        artifact_type: &str,
+        action: &str,
+    ) -> Result<Vec<Vec<u8>>, RegistryError> {
         let repository = reference.repository();
         let Some(bytes) = self.manifest(action, &repository, tag, By::Tag).await? else {
             return Ok(Vec::new());
@@ -94,11 +105,15 @@ impl Registry {
         action: &str,
     ) -> Result<(), RegistryError> {
         let repository = reference.repository();
+        let manifest = apart::manifest(artifact_type, bundles);
+        if let Err(why) = apart::layers(&manifest, artifact_type) {
+            return Err(RegistryError::Bundles { action: action.to_owned(), why });
+        }
         let push = self.pusher(&repository, action).await?;
         for blob in bundles.iter().map(Vec::as_slice).chain([EMPTY]) {
             push.blob(&Digest::of(blob), blob.to_vec(), &mut Pushed::default()).await?;
         }
-        let bytes = apart::manifest(artifact_type, bundles).to_bytes();
+        let bytes = manifest.to_bytes();
         push.manifest(tag, media::MANIFEST, bytes.clone()).await?;
         match push.registry.manifest(action, &repository, tag, By::Tag).await? {
             Some(stays) if stays == bytes => Ok(()),

@@ -10,8 +10,12 @@ use super::http::Body;
 use super::mirrors::By;
 use super::{Read, Registry};
 
-/// Most pages that are followed, of as many tags as the registry likes.
+/// Most pages that are followed.
 const PAGES_MAX: usize = 64;
+/// Most tags of a package that are versions.
+pub const VERSIONS_MAX: usize = 10_000;
+/// Most tags of a package that are channels.
+pub const CHANNELS_MAX: usize = 64;
 
 /// What a package is tagged with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,13 +38,17 @@ impl Registry {
     /// # Errors
     /// When the registry has no such package, or does not list its tags as it should.
     pub async fn tags(&self, reference: &PackageRef) -> Result<Tags, RegistryError> {
+        let action = format!("list the tags of {}", reference.repository());
+        self.http.within_list(&action, self.all_pages(&action, reference)).await
+    }
+
+    async fn all_pages(&self, action: &str, reference: &PackageRef) -> Result<Tags, RegistryError> {
         let repository = reference.repository();
-        let action = format!("list the tags of {repository}");
         let mut path = format!("/v2/{repository}/tags/list?n=1000");
         let mut tags = Tags::default();
         for _ in 0..PAGES_MAX {
             let answer = self.read(Read {
-                action: &action,
+                action,
                 repository: &repository,
                 path,
                 accept: "application/json",
@@ -50,21 +58,20 @@ impl Registry {
             });
             let answer = answer.await?;
             if answer.status == StatusCode::NOT_FOUND {
-                return Err(self.not_found(&action));
+                return Err(self.not_found(action));
             }
             let page: Page = json::read(&answer.body, MAX_DOCUMENT)
-                .map_err(|e| self.http.misbehaves(&action, format!("its list: {}", chain(&e))))?;
+                .map_err(|e| self.http.misbehaves(action, format!("its list: {}", chain(&e))))?;
             page.tags.iter().flatten().for_each(|tag| tags.add(tag));
-            match self.next_page(&action, &answer.headers)? {
+            tags.is_within_limits().map_err(|why| self.http.misbehaves(action, why))?;
+            match self.next_page(action, &answer.headers)? {
                 Some(next) => path = next,
                 None => return Ok(tags.sorted()),
             }
         }
-        Err(self.http.misbehaves(&action, format!("its list has more than {PAGES_MAX} pages")))
+        Err(self.http.misbehaves(action, format!("its list has more than {PAGES_MAX} pages")))
     }
-}
 
-impl Registry {
     /// The versions of a package; none where the registry has no such package.
     ///
     /// # Errors
@@ -81,6 +88,17 @@ impl Tags {
     fn add(&mut self, tag: &str) {
         self.versions.extend(Version::from_tag(tag));
         self.channels.extend(Channel::from_tag(tag));
+    }
+
+    fn is_within_limits(&self) -> Result<(), String> {
+        let counted = [
+            (self.versions.len(), VERSIONS_MAX, "versions"),
+            (self.channels.len(), CHANNELS_MAX, "channels"),
+        ];
+        match counted.iter().find(|(found, most, _)| found > most) {
+            Some((_, most, what)) => Err(format!("its list has more than {most} {what}")),
+            None => Ok(()),
+        }
     }
 
     fn sorted(mut self) -> Self {

@@ -1,9 +1,11 @@
-//! What may pass is tried again: a registry that is busy or starts again says not when it is back.
+//! What may pass is tried again: after a time of our own, or the one that a busy registry asks for.
 
 use std::time::Duration;
 
 use super::error::RegistryError;
 
+/// The longest time that a registry may ask for: who asks for more is not asked again.
+pub(super) const AFTER_MAX: Duration = Duration::from_secs(30);
 /// How often a request is sent that brings nothing.
 const MOST: u32 = 3;
 
@@ -25,10 +27,11 @@ impl Tries {
     /// The same, where there is none: it does not pass, or that try was the last.
     pub(super) async fn again(&mut self, error: RegistryError) -> Result<(), RegistryError> {
         self.failed += 1;
-        if self.failed == MOST || !error.is_passing() {
+        let after = error.retry_after().unwrap_or_default();
+        if self.failed == MOST || !error.is_passing() || after > AFTER_MAX {
             return Err(error);
         }
-        tokio::time::sleep(self.pause).await;
+        tokio::time::sleep(self.pause.max(after)).await;
         self.pause *= 2;
         Ok(())
     }

@@ -59,6 +59,7 @@ impl Server {
             connect: Duration::from_millis(500),
             idle: Duration::from_millis(300),
             gap: Duration::from_millis(300),
+            list: Duration::from_millis(900),
             document: Duration::from_millis(900),
             blob: Duration::from_millis(900),
             back_off: Duration::from_millis(5),

@@ -84,7 +84,8 @@ pub enum TrustError {
     },
     /// Signed well, but the rule asks for more.
     #[error(
-        "{name} ({digest}) is refused: rule '{rule}' asks for an attestation of the kind '{kind}' by one of its keys, and none is beside it"
+        "{name} ({digest}) is refused: rule '{rule}' asks for an attestation of the kind '{kind}' by one of its keys, and {}",
+        none(refusals)
     )]
     NoAttestation {
         /// The package.
@@ -95,6 +96,8 @@ pub enum TrustError {
         rule: String,
         /// Which.
         kind: Kind,
+        /// Why each that is there does not count.
+        refusals: Vec<String>,
     },
 }
 
@@ -211,6 +214,13 @@ pub enum Refusal {
 
 fn hint(key: Option<&KeyId>) -> String {
     key.map_or_else(|| "it does not say which".into(), ToString::to_string)
+}
+
+fn none(refusals: &[String]) -> String {
+    match refusals {
+        [] => "none is beside it".to_owned(),
+        some => format!("none that is beside it counts: {}", some.join("; ")),
+    }
 }
 
 fn list(refusals: &[Refusal]) -> String {

@@ -28,11 +28,15 @@ pub fn package(package: &Package, looked_at: &[Arch]) -> String {
     lines.push(format!("license        {}", shown(&about.license)));
     lines.push(format!("architectures  {arches}"));
     lines.push(format!("digest         {}", package.digest));
-    let signed = match package.signed_by.as_slice() {
+    let signed = match package.beside.signed_by.as_slice() {
         [] => "by nobody".to_owned(),
         keys => keys.join(", "),
     };
     lines.push(format!("signed         {signed}"));
+    lines.extend(package.beside.attestations.iter().map(|one| {
+        let key = one.key.as_deref().unwrap_or("a key that it does not name");
+        format!("attested       {}, by {key}", shown(&one.kind))
+    }));
     let params = package.manifest.param.iter().map(|(name, param)| {
         let default = param.default.as_ref().map(skep_spec::param::Value::text).unwrap_or_default();
         [name.clone(), default, param.doc.clone().unwrap_or_default()]

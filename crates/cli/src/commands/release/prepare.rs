@@ -255,12 +255,8 @@ fn versions(registry: &Registry, reference: &PackageRef) -> Result<Vec<Version>>
 fn same(registry: &Registry, reference: &PackageRef, packed: Digest) -> Result<Vec<Vec<u8>>> {
     let there = place::ask(registry.resolve(reference))?;
     if there != packed {
-        return Err(Error::new(
-            Kind::Failed,
-            format!("{reference} is there already, and is another one: {there}"),
-        )
-        .because(format!("what was built here is {packed}"))
-        .hint("a version never changes: raise [package] version in skep.toml"));
+        return Err(place::another(reference, there, packed)
+            .hint("a version never changes: raise [package] version in skep.toml"));
     }
     place::ask(registry.bundles(reference, there))
 }
