@@ -3,6 +3,7 @@
 use skep_runtime::{plan, status};
 
 use crate::counters::Counters;
+use crate::packages::Answers;
 
 /// What skepd knows of a service beside the runtime.
 #[derive(Debug, Default)]
@@ -13,8 +14,8 @@ pub(crate) struct Beside {
     pub(crate) unheeded: Vec<String>,
 }
 
-/// A line of the list; `origin` says who answers for the package, and whether nobody does.
-pub(crate) fn status(status: status::Status, origin: (String, bool)) -> skep_api::Status {
+/// A line of the list.
+pub(crate) fn status(status: status::Status, answers: Answers) -> skep_api::Status {
     let status::Status {
         service,
         package,
@@ -29,7 +30,7 @@ pub(crate) fn status(status: status::Status, origin: (String, bool)) -> skep_api
         needs,
         needed_by,
     } = status;
-    let (origin, unsigned) = origin;
+    let Answers { origin, unsigned, untrusted } = answers;
     skep_api::Status {
         service,
         package,
@@ -43,17 +44,14 @@ pub(crate) fn status(status: status::Status, origin: (String, bool)) -> skep_api
         half_done,
         origin,
         unsigned,
+        untrusted,
         needs,
         needed_by,
     }
 }
 
 /// Everything about a service.
-pub(crate) fn detail(
-    detail: status::Detail,
-    origin: (String, bool),
-    beside: Beside,
-) -> skep_api::Detail {
+pub(crate) fn detail(detail: status::Detail, answers: Answers, beside: Beside) -> skep_api::Detail {
     let status::Detail {
         status: line,
         switch,
@@ -72,7 +70,7 @@ pub(crate) fn detail(
     } = detail;
     let Beside { counters: Counters { rows, more }, unheeded } = beside;
     skep_api::Detail {
-        status: status(line, origin),
+        status: status(line, answers),
         switch,
         generations,
         hooks,
@@ -214,8 +212,9 @@ mod tests {
         serde_json::to_value(value).unwrap()
     }
 
-    fn origin() -> (String, bool) {
-        ("signed by 0bb9".to_owned(), false)
+    fn answers() -> Answers {
+        let untrusted = Some("revoked".to_owned());
+        Answers { origin: "signed by 0bb9".to_owned(), unsigned: false, untrusted }
     }
 
     fn status_on_the_wire() -> Value {
@@ -224,13 +223,14 @@ mod tests {
             "generation": 2, "state": "partial", "failed": "why",
             "previous": {"generation": 1, "version": "0.9.0"}, "previous_lost": "gone",
             "half_done": "begun", "origin": "signed by 0bb9", "unsigned": false,
+            "untrusted": "revoked",
             "needs": ["flows"], "needed_by": ["top"],
         })
     }
 
     #[test]
     fn a_status_and_who_answers_for_it() {
-        assert_eq!(on_the_wire(super::status(status(), origin())), status_on_the_wire());
+        assert_eq!(on_the_wire(super::status(status(), answers())), status_on_the_wire());
     }
 
     #[test]
@@ -257,7 +257,7 @@ mod tests {
             "unheeded": ["health.soak"], "counters": {"runs": [{"key": {"cpu": 1}, "value": 7}]},
             "counters_more": {"runs": 8},
         });
-        assert_eq!(on_the_wire(super::detail(detail(), origin(), beside)), expected);
+        assert_eq!(on_the_wire(super::detail(detail(), answers(), beside)), expected);
     }
 
     #[test]

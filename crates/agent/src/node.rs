@@ -87,6 +87,7 @@ impl Node {
         let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
         let (root, set) = self.coming(install)?;
+        self.keep(&root, &set)?;
         tell_unsigned(&root);
         let mut runtime = self.runtime();
         let detail = together(&mut runtime, &set.changes, &root)?.detail;
@@ -121,6 +122,12 @@ impl Node {
         let set = Set::of((&package, &service), &install.package, &self.shelf, &standing)?;
         let request = Request { service, params: install.params, unset: BTreeSet::new() };
         Ok((Change { package, request, from: None }, set))
+    }
+
+    /// Services are about to be made of these.
+    fn keep(&self, root: &Change, set: &Set) -> Result<(), NodeError> {
+        let mut changes = set.changes.iter().chain([root]);
+        changes.try_for_each(|change| self.shelf.keep(&change.package.index))
     }
 
     fn standing(&self, but: &ServiceName) -> Standing {
@@ -159,6 +166,7 @@ impl Node {
         let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
         let (root, set) = self.admitted(service, upgrade)?;
+        self.keep(&root, &set)?;
         tell_unsigned(&root);
         let mut runtime = self.runtime();
         let Together { plan, detail } = together(&mut runtime, &set.changes, &root)?;
@@ -166,17 +174,21 @@ impl Node {
         Ok((plan, Detail { together: set.members, ..self.detail(&runtime, detail) }))
     }
 
-    /// Returns to the generation before the last upgrade, if policy still allows it.
+    /// Returns to the generation before the last upgrade, if policy allows it now, or `allow_unsigned`.
     ///
     /// # Errors
-    /// There is none, it is not trusted any more, or the kernel refuses.
-    pub fn rollback(&self, service: &ServiceName) -> Result<Detail, NodeError> {
+    /// There is none, it is not trusted, or the kernel refuses.
+    pub fn rollback(
+        &self,
+        service: &ServiceName,
+        allow_unsigned: bool,
+    ) -> Result<Detail, NodeError> {
         let mut runtime = self.runtime();
         let detail = runtime.service(service)?;
         let kept = detail.status.previous.map(|previous| previous.generation);
         let previous = detail.generations.iter().find(|one| Some(one.number) == kept);
         if let Some(previous) = previous {
-            self.shelf.check_again(&previous.index)?;
+            self.shelf.check_return(&previous.index, allow_unsigned)?;
         }
         let detail = runtime.rollback(service)?;
         Ok(self.detail(&runtime, detail))
@@ -347,8 +359,8 @@ impl Node {
     }
 
     fn status(&self, status: status::Status) -> Status {
-        let origin = self.shelf.origin(&status.index);
-        answer::status(status, origin)
+        let answers = self.shelf.answers(&status.index);
+        answer::status(status, answers)
     }
 
     fn detail(&self, runtime: &Runtime, detail: status::Detail) -> Detail {
@@ -360,8 +372,8 @@ impl Node {
             },
             Err(_) => Beside::default(),
         };
-        let origin = self.shelf.origin(index);
-        answer::detail(detail, origin, beside)
+        let answers = self.shelf.answers(index);
+        answer::detail(detail, answers, beside)
     }
 
     /// Nobody finds it poisoned: a panic ends skepd (`panic = "abort"`), and the next start takes up what was under way.

@@ -1,8 +1,9 @@
 //! Packages on their way in: resolve, signatures, policy, and only then content; and back out of the store at each
 //! activation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,8 @@ pub struct Shelf {
     state: PathBuf,
     store: Store,
     notes: PathBuf,
+    /// How packages were let in of which no service was made yet.
+    came: Arc<Mutex<BTreeMap<Digest, Note>>>,
     trust: PathBuf,
     publishers: Publishers,
     config: Config,
@@ -48,6 +51,17 @@ struct Note {
     unsigned: bool,
 }
 
+/// Who answers for a package, by the rules as they are now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// For people.
+    pub origin: String,
+    /// Nobody did when it was let in, and nobody does now.
+    pub unsigned: bool,
+    /// Why it would not be let in now as it was then.
+    pub untrusted: Option<String>,
+}
+
 impl Shelf {
     /// The shelf in `state`, with the rules of `config_dir/trust.toml`, which is read again each time.
     ///
@@ -61,7 +75,8 @@ impl Shelf {
         remove_unpacked(state);
         let (trust, ending) = (config_dir.join("trust.toml"), Ending::default());
         let (state, publishers) = (state.to_owned(), Publishers::of(state));
-        Ok(Self { state, store, notes, trust, publishers, config, ending })
+        let came = Arc::default();
+        Ok(Self { state, store, notes, came, trust, publishers, config, ending })
     }
 
     /// What gives up a pull.
@@ -74,7 +89,7 @@ impl Shelf {
     /// is verified. Takes its time: not for the thread that answers.
     ///
     /// # Errors
-    /// Not there, refused by policy, or not what its digests say. Then nothing of it is kept but blobs.
+    /// Not there, refused by policy, or not what its digests say. Nothing of it is kept but blobs, until [`Shelf::keep`].
     pub fn admit(
         &self,
         wanted: &PackageSource,
@@ -104,21 +119,53 @@ impl Shelf {
         let package = admit(verified, &self.store, arch()?, &reference)?;
         self.memory().saw(SystemTime::now())?;
         let note = Note { reference: reference.at(digest), unsigned };
-        let path = self.note(&digest);
-        let text = serde_json::to_vec(&note).map_err(|error| written(&path, error.into()))?;
-        durable::write(&path, &text)?;
+        self.came().insert(digest, note);
         Ok(package)
     }
 
-    /// Whether a package that was let in once may still be activated: policy and revocation as they are now.
+    /// Keeps how a package was let in, for as long as a service has it: before one is made of it, and never for a look.
+    ///
+    /// # Errors
+    /// It cannot be written, or the package was not let in.
+    pub fn keep(&self, digest: &Digest) -> Result<(), NodeError> {
+        let path = self.note(digest);
+        let note = self.came().get(digest).cloned();
+        let note = note.map_or_else(|| self.read_note(digest), Ok)?;
+        let text = serde_json::to_vec(&note).map_err(|error| written(&path, error.into()))?;
+        Ok(durable::write(&path, &text)?)
+    }
+
+    fn came(&self) -> MutexGuard<'_, BTreeMap<Digest, Note>> {
+        self.came.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a package that was let in once would be let in now as it was then, by policy and revocation as they are now: signed,
+    /// or by the leave that was given.
     ///
     /// # Errors
     /// Refused now.
     pub fn check_again(&self, digest: &Digest) -> Result<(), NodeError> {
+        self.check(digest, None).map(drop)
+    }
+
+    /// The same of one that somebody's command activates again: that it was let in unsigned once is no leave.
+    ///
+    /// # Errors
+    /// Refused now.
+    pub fn check_return(&self, digest: &Digest, allow_unsigned: bool) -> Result<(), NodeError> {
+        let verified = self.check(digest, Some(allow_unsigned))?;
+        if *verified.origin() == Origin::Unsigned {
+            tracing::warn!(%digest, "activated again without a signature");
+        }
+        Ok(())
+    }
+
+    fn check(&self, digest: &Digest, leave: Option<bool>) -> Result<Verified<Digest>, NodeError> {
         let note = self.read_note(digest)?;
         let bundles = signatures::bundles(&self.store, *digest)?;
-        let checked = self.verify(&note.reference, *digest, &bundles, note.unsigned);
-        checked.map(drop).map_err(|error| self.clock_told(error))
+        let leave = leave.unwrap_or(note.unsigned);
+        let checked = self.verify(&note.reference, *digest, &bundles, leave);
+        checked.map_err(|error| self.clock_told(error))
     }
 
     /// Forgets every package but these, and removes from the store what only the others needed. Nobody may let a package in
@@ -127,6 +174,7 @@ impl Shelf {
     /// # Errors
     /// The store or the notes cannot be read or written: the next time goes on.
     pub fn keep_only(&self, used: &BTreeSet<Digest>) -> Result<(), NodeError> {
+        self.came().clear();
         let notes: BTreeSet<PathBuf> = used.iter().map(|digest| self.note(digest)).collect();
         let there = std::fs::read_dir(&self.notes).map_err(|error| written(&self.notes, error))?;
         for note in there.flatten().map(|entry| entry.path()).filter(|path| !notes.contains(path)) {
@@ -139,14 +187,21 @@ impl Shelf {
         Ok(())
     }
 
-    /// Who answers for a package, and whether nobody does.
+    /// Who answers for a package.
     #[must_use]
-    pub fn origin(&self, digest: &Digest) -> (String, bool) {
-        let Ok(note) = self.read_note(digest) else { return ("unknown".to_owned(), true) };
+    pub fn answers(&self, digest: &Digest) -> Answers {
+        let unknown = || Answers { origin: "unknown".to_owned(), unsigned: true, untrusted: None };
+        let Ok(note) = self.read_note(digest) else { return unknown() };
         let bundles = signatures::bundles(&self.store, *digest).unwrap_or_default();
         match self.verify(&note.reference, *digest, &bundles, note.unsigned) {
-            Ok(verified) => (verified.origin().to_string(), *verified.origin() == Origin::Unsigned),
-            Err(error) => (format!("no longer trusted: {}", error), true),
+            Ok(verified) => {
+                let unsigned = *verified.origin() == Origin::Unsigned;
+                Answers { origin: verified.origin().to_string(), unsigned, untrusted: None }
+            }
+            Err(error) => {
+                let (unsigned, why) = (note.unsigned, error.to_string());
+                Answers { origin: "no longer trusted".to_owned(), unsigned, untrusted: Some(why) }
+            }
         }
     }
 

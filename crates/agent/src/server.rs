@@ -145,14 +145,23 @@ async fn upgrade(
     })
 }
 
+/// `?allow_unsigned=true` as at an install.
+#[derive(Deserialize)]
+struct Allowed {
+    #[serde(default)]
+    allow_unsigned: bool,
+}
+
 async fn rollback(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     Path(name): Path<String>,
+    query: Result<Query<Allowed>, QueryRejection>,
 ) -> Started {
     peer.may_change()?;
-    let name = service(&name)?;
-    started(shared.operations.start(blocking(shared.node, move |node| node.rollback(&name))))
+    let (name, allowed) = (service(&name)?, query?.allow_unsigned);
+    let rollback = blocking(shared.node, move |node| node.rollback(&name, allowed));
+    started(shared.operations.start(rollback))
 }
 
 async fn remove(

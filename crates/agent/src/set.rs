@@ -115,7 +115,7 @@ impl Set {
             (None, Some(_)) => MemberChange::Installed,
         };
         let (package, version) = (one.name.clone(), one.version.clone());
-        let is_unsigned = |provider: &Provider| shelf.origin(&provider.index).1;
+        let is_unsigned = |provider: &Provider| shelf.answers(&provider.index).unsigned;
         let unsigned = admitted.is_none() && runs.is_some_and(is_unsigned);
         self.members.push(Member { service: service.clone(), package, version, change, unsigned });
         if let Some(package) = admitted {

@@ -26,7 +26,8 @@ fn shelf(fixture: &Fixture) -> Shelf {
 
 fn admit(shelf: &Shelf, layout: &Path) {
     let wanted = PackageSource::Layout { path: layout.to_owned(), package: None };
-    shelf.admit(&wanted, true).unwrap();
+    let package = shelf.admit(&wanted, true).unwrap();
+    shelf.keep(&package.index).unwrap();
 }
 
 fn note(fixture: &Fixture) -> PathBuf {
@@ -136,7 +137,9 @@ fn a_publisher_that_begins_anew_is_followed_anew_also_after_a_restart() {
     let let_in = |fixture_of: &Fixture| {
         let path = fixture_of.store.root().to_owned();
         let wanted = PackageSource::Layout { path, package: None };
-        shelf(&fixture).admit(&wanted, false).map(drop).map_err(|error| error.text())
+        let shelf = shelf(&fixture);
+        let admitted = shelf.admit(&wanted, false).and_then(|package| shelf.keep(&package.index));
+        admitted.map_err(|error| error.text())
     };
     trusts(&fixture, &a, "follow = true\n");
     let_in(&fixture).unwrap();
@@ -203,15 +206,21 @@ fn a_rule_that_asks_for_attestations_is_held() {
         let wanted = PackageSource::Layout { path, package: None };
         shelf(&fixture).admit(&wanted, allow_unsigned).map_err(|error| error.text())
     };
-    let none = "asks for an attestation of the kind 'sbom' by one of its keys";
-    assert!(let_in(false).unwrap_err().contains(none));
+    let none = "asks for an attestation of the kind 'sbom' by one of its keys, and none ";
+    let is_refused = |why: &str| {
+        let error = let_in(false).unwrap_err();
+        assert!(error.contains(&format!("{none}{why}")), "{error}");
+    };
+    is_refused("is beside it");
     attest(&b);
-    assert!(let_in(false).unwrap_err().contains(none));
+    is_refused("that is beside it counts: a signature is by another key");
+    let other = Fixture::new("1.1.0").sign(&a, media::PREDICATE_SBOM);
+    signatures::attach(&fixture.store, fixture.index, &other).unwrap();
+    assert!(let_in(false).unwrap_err().contains("the attestation is about something else than"));
     // Who lets it in all the same has it marked as unsigned.
     assert_eq!(*let_in(true).unwrap().origin(), Origin::Unsigned);
     attest(&a);
     assert!(matches!(let_in(false).unwrap().origin(), Origin::Signed { .. }));
-    shelf(&fixture).check_again(&fixture.index).unwrap();
 }
 
 #[test]
@@ -229,7 +238,9 @@ fn a_clock_that_was_set_back_brings_no_key_back() {
     let let_in = || {
         let path = fixture.store.root().to_owned();
         let wanted = PackageSource::Layout { path, package: None };
-        shelf(&fixture).admit(&wanted, false).map(drop).map_err(|error| error.text())
+        let shelf = shelf(&fixture);
+        let admitted = shelf.admit(&wanted, false).and_then(|package| shelf.keep(&package.index));
+        admitted.map_err(|error| error.text())
     };
     let_in().unwrap();
     // The moment is kept although no channel was followed, and none that is earlier.
@@ -252,4 +263,37 @@ fn a_clock_that_was_set_back_brings_no_key_back() {
     fs::write(&kept, "{").unwrap();
     Packages::package(&shelf(&fixture), &fixture.index).unwrap();
     assert!(let_in().unwrap_err().contains("keeps what was seen of channels"));
+}
+
+/// A look at what would happen is no leave for later, nor is that it was let in unsigned once.
+#[test]
+fn what_nobody_signed_comes_back_by_a_command_that_says_so_alone() {
+    let ([a, b], _) = rotated();
+    let fixture = signed("1.0.0", &a);
+    trusts(&fixture, &a, "");
+    let shelf = shelf(&fixture);
+    let (path, package) = (fixture.store.root().to_owned(), None);
+    let wanted = PackageSource::Layout { path, package };
+    shelf.admit(&wanted, false).unwrap();
+    let digest = &fixture.index;
+    shelf.keep(digest).unwrap();
+    shelf.check_return(digest, false).unwrap();
+    trusts(&fixture, &b, "");
+    let is_refused = || shelf.check_return(digest, false).unwrap_err().code() == "refused";
+    assert!(is_refused());
+    let answers = shelf.answers(digest);
+    assert!(!answers.unsigned && answers.untrusted.unwrap().contains("by another key"));
+    // A dry run.
+    shelf.admit(&wanted, true).unwrap();
+    assert!(is_refused() && !shelf.answers(digest).unsigned);
+    shelf.keep(digest).unwrap();
+    assert!(is_refused());
+    let answers = shelf.answers(digest);
+    assert!(answers.unsigned && answers.untrusted.is_none());
+    shelf.check_again(digest).unwrap();
+    shelf.check_return(digest, true).unwrap();
+    Packages::package(&shelf, digest).unwrap();
+    let revoked = format!("[revoked]\ndigests = [\"{digest}\"]\n");
+    trusts(&fixture, &b, &revoked);
+    assert_eq!(shelf.check_return(digest, true).unwrap_err().code(), "refused");
 }

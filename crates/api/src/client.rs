@@ -193,8 +193,13 @@ impl Client {
     ///
     /// # Errors
     /// As [`Self::services`].
-    pub async fn rollback(&self, name: &ServiceName) -> Result<Detail, ClientError> {
-        let (work, path) = about("rollback", name, "/rollback");
+    pub async fn rollback(
+        &self,
+        name: &ServiceName,
+        allow_unsigned: bool,
+    ) -> Result<Detail, ClientError> {
+        let path = if allow_unsigned { "/rollback?allow_unsigned=true" } else { "/rollback" };
+        let (work, path) = about("rollback", name, path);
         self.operate(work, Method::POST, &path, &()).await
     }
 

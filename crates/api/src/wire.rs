@@ -177,6 +177,9 @@ pub struct Status {
     /// Whether it was let in without a signature.
     #[serde(default)]
     pub unsigned: bool,
+    /// Why it would not be let in now as it was then.
+    #[serde(default)]
+    pub untrusted: Option<String>,
     /// The services that it needs.
     #[serde(default)]
     pub needs: BTreeSet<ServiceName>,

@@ -92,7 +92,10 @@ fn a_pin_that_cannot_be_put_back_leaves_a_service_that_runs_and_is_not_changed()
     let list = node.run(&["list"]);
     assert!(list.contains("two runs, but not as a whole: its pins cannot be"), "{list}");
     assert!(list.contains("restart skepd once the cause is gone"), "{list}");
-    for args in [&["upgrade", "two", "exec-2.oci", "--allow-unsigned"][..], &["rollback", "two"]] {
+    for args in [
+        &["upgrade", "two", "exec-2.oci", "--allow-unsigned"][..],
+        &["rollback", "two", "--allow-unsigned"],
+    ] {
         let (status, text) = node.refused(args);
         assert_eq!(status, 1, "{text}");
         assert!(
@@ -120,7 +123,10 @@ fn a_hook_that_is_detached_is_said_until_a_start_attaches_it_again() {
     assert!(list.contains("is gone: somebody removed its pin)\n  restart skepd"), "{list}");
     let shown = node.run(&["show", "two"]);
     assert!(shown.contains("(stub, NOT ATTACHED)"), "{shown}");
-    for args in [&["upgrade", "two", "exec-2.oci", "--allow-unsigned"][..], &["rollback", "two"]] {
+    for args in [
+        &["upgrade", "two", "exec-2.oci", "--allow-unsigned"][..],
+        &["rollback", "two", "--allow-unsigned"],
+    ] {
         let (status, text) = node.refused(args);
         assert_eq!(status, 1, "{text}");
         assert!(text.contains("is gone: somebody removed its pin"), "{text}");
@@ -188,7 +194,7 @@ fn what_cannot_be_undone_stops_its_own_service_alone() {
     for args in [
         &["upgrade", "two", "exec-2.oci", "--allow-unsigned"][..],
         &["upgrade", "two", "exec-2.oci", "--allow-unsigned"],
-        &["rollback", "two"],
+        &["rollback", "two", "--allow-unsigned"],
     ] {
         let (status, text) = node.refused(args);
         said.push_str(&format!("$ skep {}\n{text}exit status {status}\n\n", args.join(" ")));
@@ -263,7 +269,7 @@ fn a_full_disk_is_said_and_what_it_stopped_goes_on_without_a_restart() {
     };
     node.run(&["install", "exec.oci", "--allow-unsigned"]);
     upgrade();
-    let rollback = grown(&|| drop(node.run(&["rollback", "exec"]))).unwrap();
+    let rollback = grown(&|| drop(node.run(&["rollback", "exec", "--allow-unsigned"]))).unwrap();
     upgrade();
     // Other services fill the journal's last page, until the rollback's first records have room in it, and not its last.
     let [one, two] = [1, 2].map(|letters| grown(&|| live(letters)).unwrap());
@@ -280,7 +286,7 @@ fn a_full_disk_is_said_and_what_it_stopped_goes_on_without_a_restart() {
 
     let full = node.inside("state/full");
     fill(&full);
-    let (done, said) = node.tried(&["rollback", "exec"]);
+    let (done, said) = node.tried(&["rollback", "exec", "--allow-unsigned"]);
     let half_done = node.json(&["list"])[0]["half_done"].as_str().map(str::to_owned);
     fs::remove_file(&full).unwrap();
     let half_done = half_done.expect("the rollback was cut off in the middle");

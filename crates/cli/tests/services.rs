@@ -142,10 +142,35 @@ fn a_table_that_is_followed_over_an_upgrade_gets_the_header_of_the_new_record() 
     shows(&["TIME", "PID", "UID", "COMM"]);
     node.run(&["upgrade", "exec", "swapped.oci", "--allow-unsigned"]);
     shows(&["TIME", "COMM", "UID", "PID"]);
-    node.run(&["rollback", "exec"]);
+    node.run(&["rollback", "exec", "--allow-unsigned"]);
     shows(&["TIME", "PID", "UID", "COMM"]);
     reader.kill().unwrap();
     wait::ended("a killed skep events", reader);
+    node.run(&["remove", "exec"]);
+}
+
+#[test]
+fn a_rollback_to_what_nobody_signed_needs_leave_of_its_own() {
+    let mut node = Node::new();
+    node.sign_both();
+    let arch = std::env::consts::ARCH;
+    node.run(&["pack", "exec", "-o", "unsigned.oci", "--btf", "host", "--arch", arch]);
+    node.start();
+    node.run(&["install", "unsigned.oci", "--allow-unsigned"]);
+    node.run(&["upgrade", "exec", "exec-2.oci"]);
+    let (status, said) = node.refused(&["rollback", "exec"]);
+    assert!(status == 4 && said.contains("it is unsigned"), "{status}: {said}");
+    assert!(said.contains("--allow-unsigned"), "{said}");
+    node.run(&["rollback", "exec", "--allow-unsigned"]);
+    assert!(node.run(&["list"]).contains("NOT SIGNED"));
+    // A service whose key is revoked was signed, and is trusted no more.
+    node.run(&["upgrade", "exec", "exec-2.oci"]);
+    let id = node.json(&["key", "trust", "key.pub"])["id"].as_str().unwrap().to_owned();
+    let rules = node.path("config/trust.toml");
+    let text = fs::read_to_string(&rules).unwrap();
+    fs::write(&rules, format!("{text}\n[revoked]\nkeys = [\"{id}\"]\n")).unwrap();
+    let list = node.run(&["list"]);
+    assert!(list.contains("NO LONGER TRUSTED") && list.contains("is revoked"), "{list}");
     node.run(&["remove", "exec"]);
 }
 
@@ -327,7 +352,7 @@ fn a_value_that_the_new_version_has_no_parameter_for_is_not_dropped_in_silence()
     node.refused(&[&upgrade[..], &["--unset", "room", "--set", "room=1"]].concat());
     node.run(&[&upgrade[..], &["--unset", "room"]].concat());
     assert_eq!(node.json(&["list"])[0]["version"], "2.0.0");
-    node.run(&["rollback", "exec"]);
+    node.run(&["rollback", "exec", "--allow-unsigned"]);
     let generations = node.json(&["show", "exec"])["generations"].clone();
     let active = generations.as_array().unwrap().iter().find(|one| one["active"] == true).unwrap();
     assert_eq!(active["params"]["room"], "1024", "a rollback has it again");
@@ -559,7 +584,7 @@ fn a_client_of_a_skepd_that_dies_is_told_what_becomes_of_its_operation() {
             &["upgrade", "exec", "exec-2.oci", "--allow-unsigned"],
             Some("2.0.0"),
         ),
-        ("rollback.Switching.before", &["rollback", "exec"], Some("2.0.0")),
+        ("rollback.Switching.before", &["rollback", "exec", "--allow-unsigned"], Some("2.0.0")),
         ("remove.Begin.after", &["remove", "exec"], None),
     ] {
         let mut skepd = node.skepd();

@@ -26,7 +26,6 @@ impl List {
             }
             let rows = services.iter().map(|status| {
                 let previous = status.previous.as_ref().map(|kept| kept.version.to_string());
-                let signed = if status.unsigned { "NOT SIGNED" } else { "signed" };
                 [
                     status.service.to_string(),
                     status.package.to_string(),
@@ -34,7 +33,7 @@ impl List {
                     status.generation.to_string(),
                     state(status),
                     previous.unwrap_or_else(|| "-".to_owned()),
-                    signed.to_owned(),
+                    signature(status).to_owned(),
                 ]
             });
             let header = [
@@ -53,6 +52,15 @@ impl List {
                 .join("\n")
         });
         Ok(())
+    }
+}
+
+/// Whether somebody answers for it, in a word or three.
+fn signature(status: &Status) -> &'static str {
+    match (&status.untrusted, status.unsigned) {
+        (_, true) => "NOT SIGNED",
+        (Some(_), false) => "NO LONGER TRUSTED",
+        (None, false) => "signed",
     }
 }
 
@@ -90,6 +98,10 @@ pub fn wrong(status: &Status) -> Vec<String> {
     }
     let lost = status.previous_lost.as_ref();
     lines.extend(lost.map(|lost| format!("{name} has nothing to roll back to: {lost}")));
+    if let Some(why) = &status.untrusted {
+        lines.push(format!("{name} would not be let in now: {why}"));
+        lines.push("  it runs on until it is upgraded, rolled back or removed".to_owned());
+    }
     lines
 }
 
@@ -146,6 +158,16 @@ mod tests {
         exec does not run: its upgrade is half done: no space
           each start of skepd tries again; skep remove exec gives it up
         ");
+    }
+
+    #[test]
+    fn who_answers_is_said_in_a_word() {
+        let word = |more| signature(&status(more));
+        assert_eq!(word(json!({})), "signed");
+        assert_eq!(word(json!({"unsigned": true})), "NOT SIGNED");
+        let revoked = status(json!({"untrusted": "its key is revoked"}));
+        assert_eq!(signature(&revoked), "NO LONGER TRUSTED");
+        assert_eq!(wrong(&revoked)[0], "exec would not be let in now: its key is revoked");
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::output::Output;
 pub struct Rollback {
     /// The service
     service: String,
+    /// Return to what no key signed that trust.toml trusts now, with its risk; it stays marked as unsigned
+    #[arg(long)]
+    allow_unsigned: bool,
 }
 
 impl Rollback {
@@ -28,7 +31,8 @@ impl Rollback {
         let clock = Instant::now();
         let service = daemon::service(&self.service)?;
         let client = daemon::client(config);
-        let detail = daemon::ask_about(&client, &service, client.rollback(&service))?;
+        let detail =
+            daemon::ask_about(&client, &service, client.rollback(&service, self.allow_unsigned))?;
         let took = clock.elapsed().as_millis();
         output.done(&detail, || {
             let status = &detail.status;
