@@ -1,20 +1,14 @@
 //! A publisher's keys over time: in a file a Sigstore bundle a line, those of a version together, the oldest first; the same
 //! bundles beside a package in a registry, and in a layout or bundle that was made of that.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
-use skep_oci::{apart, archive, durable, regular};
-use skep_spec::media;
+use skep_oci::{durable, regular};
 use skep_trust::rotation::Keys;
 
-use crate::config::Config;
-use crate::error::{Context as _, Error, Kind, Result, failed};
-use crate::fetch;
+use crate::error::{Context as _, Error, Result};
 use crate::named;
-use crate::options::Transport;
-use crate::place;
 
 /// All versions of a publisher's keys, as a file has them: nobody checked a signature.
 #[derive(Default)]
@@ -65,42 +59,6 @@ impl Chain {
             chain.add(keys, bundle).map_err(|why| Error::usage(place).because(why))?;
         }
         Ok(chain)
-    }
-
-    /// Of a file; of a layout or bundle that carries them; or of a registry, where a package is named.
-    ///
-    /// # Errors
-    /// There are none, or they cannot be read.
-    pub fn find(what: &OsStr, transport: Transport, config: &Config) -> Result<Self> {
-        let path = Path::new(what);
-        let layout = match path.is_dir() {
-            true => Some(place::layout(path)?),
-            false => None,
-        };
-        let unpacked = match path.is_file() && archive::is_archive(path) {
-            true => Some(fetch::unpacked(path)?),
-            false => None,
-        };
-        if let Some(store) = layout.as_ref().or(unpacked.as_ref().map(|whole| &whole.store)) {
-            let all = apart::kept(store, media::KEYS).map_err(failed)?;
-            let newest = all.into_iter().max_by_key(|keys| Self::said(keys).map(|said| said.1));
-            return Self::came(newest.unwrap_or_default(), &path.display().to_string());
-        }
-        let text = what.to_str().filter(|text| text.contains('/') && !place::is_path(text));
-        let Some(text) = text.filter(|_| !path.exists()) else { return Self::must(path) };
-        let reference = place::reference(text, config)?;
-        let registry = place::registry(&reference, transport, config)?;
-        Self::came(place::ask(registry.keys(&reference))?, text)
-    }
-
-    /// What was carried here.
-    fn came(bundles: Vec<Vec<u8>>, from: &str) -> Result<Self> {
-        if bundles.is_empty() {
-            let none = format!("there are no keys of a publisher with '{from}'");
-            return Err(Error::new(Kind::Failed, none)
-                .hint("skep key rotate FILE --push REF puts them beside a package"));
-        }
-        Self::of(bundles.into_iter().map(|bundle| (format!("what came of '{from}'"), bundle)))
     }
 
     /// Whose keys bundles say that they are, and the newest version.

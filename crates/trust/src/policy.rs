@@ -11,19 +11,20 @@
 //! digests = ["sha256:…"]
 //! ```
 
+mod file;
+mod pattern;
+mod rule;
+
 use std::collections::BTreeSet;
-use std::time::SystemTime;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-use skep_spec::toml_1_0::{self, Later};
-use skep_spec::{Digest, PackageName, json, schema};
+use skep_spec::{Digest, PackageName};
 
-use crate::attestation::Kind;
+pub(crate) use self::file::schema;
+pub use self::pattern::Pattern;
+pub use self::rule::{Rule, TrustedKey};
 use crate::bundle::Bundle;
 use crate::key::{KeyId, PublicKey};
 use crate::rotation::{Keys, RotationError};
-use crate::time::instant;
 
 /// Largest `trust.toml` that is read, in bytes.
 pub const POLICY_MAX: usize = 1024 * 1024;
@@ -35,31 +36,6 @@ pub struct Policy {
     revoked_keys: BTreeSet<KeyId>,
     revoked_digests: BTreeSet<Digest>,
 }
-
-/// One rule: which packages, how many signatures, whose.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    patterns: Vec<Pattern>,
-    registries: Vec<String>,
-    threshold: usize,
-    keys: Vec<TrustedKey>,
-    keyless: bool,
-    attestations: BTreeSet<Kind>,
-    follow: bool,
-}
-
-/// A key that a rule trusts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustedKey {
-    /// The key.
-    pub key: PublicKey,
-    /// The last moment at which its signatures count, if there is one.
-    pub not_after: Option<SystemTime>,
-}
-
-/// Which package names a rule speaks of: `acme/exec`, `acme/*`, `acme/net-*` or `*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
 
 /// Why a text is no `trust.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,7 +77,7 @@ impl Policy {
         if text.len() > POLICY_MAX {
             return Err(PolicyError::TooLarge(text.len()));
         }
-        let file = file(text).map_err(PolicyError::Syntax)?;
+        let file = file::read(text).map_err(PolicyError::Syntax)?;
         let mut rules = Vec::new();
         for (number, rule) in (1..).zip(file.rule) {
             let rule = Rule::new(rule).map_err(|why| PolicyError::Rule { rule: number, why })?;
@@ -217,266 +193,6 @@ impl Policy {
         let key = |bundle: &Vec<u8>| Bundle::parse(bundle).ok()?.signer().key_id();
         bundles.iter().filter_map(key).find(|key| self.is_key_revoked(key))
     }
-}
-
-/// The schema of the file.
-pub(crate) fn schema() -> serde_json::Value {
-    let codes =
-        [("minItems", "policy.rule"), ("minimum", "policy.rule"), ("format", "policy.rule")];
-    let codes = [&codes[..], &[("*", "policy.syntax")]].concat();
-    schema::of::<PolicyFile>("trust.toml", "Whose signatures let a package in", &codes)
-}
-
-impl Rule {
-    /// Which packages it speaks of.
-    #[must_use]
-    pub fn patterns(&self) -> &[Pattern] {
-        &self.patterns
-    }
-
-    /// The registries that packages must come from; none means any place.
-    #[must_use]
-    pub fn registries(&self) -> &[String] {
-        &self.registries
-    }
-
-    /// Whether it names keyless identities, which admit nothing yet.
-    #[must_use]
-    pub const fn is_keyless(&self) -> bool {
-        self.keyless
-    }
-
-    /// How many different keys must have signed: one or more.
-    #[must_use]
-    pub fn threshold(&self) -> usize {
-        self.threshold
-    }
-
-    /// The trusted keys.
-    #[must_use]
-    pub fn keys(&self) -> &[TrustedKey] {
-        &self.keys
-    }
-
-    /// Those of its keys whose time is over.
-    #[must_use]
-    pub fn ended(&self, now: SystemTime) -> BTreeSet<KeyId> {
-        let over = |key: &&TrustedKey| key.not_after.is_some_and(|end| now > end);
-        self.keys.iter().filter(over).map(|key| key.key.id()).collect()
-    }
-
-    /// Whether it follows its publisher's keys by itself.
-    #[must_use]
-    pub const fn follows(&self) -> bool {
-        self.follow
-    }
-
-    /// The kinds of attestations that one of the keys must have signed, too.
-    #[must_use]
-    pub const fn attestations(&self) -> &BTreeSet<Kind> {
-        &self.attestations
-    }
-
-    fn new(file: RuleFile) -> Result<Self, String> {
-        if file.packages.is_empty() {
-            return Err("'packages' is empty: write [\"publisher/*\"], or [\"*\"] for all".into());
-        }
-        let patterns =
-            file.packages.into_iter().map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
-        let mut keys: Vec<TrustedKey> = Vec::new();
-        for key in file.keys {
-            let key = TrustedKey::new(key)?;
-            if keys.iter().any(|other| other.key == key.key) {
-                return Err(format!("the key {} is there twice", key.key.id()));
-            }
-            keys.push(key);
-        }
-        let keyless = !file.keyless.is_empty();
-        if keys.is_empty() && !keyless {
-            return Err("it trusts nobody: give 'keys' (or delete the rule)".into());
-        }
-        let threshold = usize::try_from(file.threshold).unwrap_or_default();
-        if threshold == 0 || (!keyless && threshold > keys.len()) {
-            return Err(format!(
-                "threshold {} cannot be met with {} keys: it is from 1 to the number of keys",
-                file.threshold,
-                keys.len()
-            ));
-        }
-        if file.registries.as_ref().is_some_and(Vec::is_empty) {
-            return Err("'registries' is empty: leave it out to mean every registry".into());
-        }
-        let registries = file.registries.unwrap_or_default();
-        if file.attestations.as_ref().is_some_and(Vec::is_empty) {
-            return Err("'attestations' is empty: leave it out to ask for none".into());
-        }
-        let attestations = file.attestations.into_iter().flatten().collect();
-        let mut publishers = patterns.iter().filter_map(Pattern::publisher);
-        let publisher = publishers.next();
-        let is_one = publisher.is_some() && publishers.all(|other| Some(other) == publisher);
-        if file.follow
-            && (!is_one || patterns.iter().any(|pattern| pattern.0 == "*") || keys.is_empty())
-        {
-            return Err(
-                "'follow' is for the keys of one publisher: give it a rule of its own".into()
-            );
-        }
-        let follow = file.follow;
-        Ok(Self { patterns, registries, threshold, keys, keyless, attestations, follow })
-    }
-
-    fn is_for_registry(&self, registry: Option<&str>) -> bool {
-        self.registries.is_empty()
-            || registry.is_some_and(|asked| self.registries.iter().any(|r| r == asked))
-    }
-
-    /// The most specific of its patterns that speaks of a package.
-    #[must_use]
-    pub fn best_pattern(&self, name: &PackageName) -> Option<&Pattern> {
-        self.patterns.iter().filter(|p| p.matches(name)).max_by_key(|p| p.weight())
-    }
-
-    /// A pattern that both rules hold while neither's registries tell them apart.
-    fn clashes_with(&self, other: &Self) -> Option<&Pattern> {
-        let same_registry = match (self.registries.as_slice(), other.registries.as_slice()) {
-            ([], []) => true,
-            (ours, theirs) => ours.iter().any(|r| theirs.contains(r)),
-        };
-        self.patterns.iter().find(|p| same_registry && other.patterns.contains(p))
-    }
-}
-
-impl TrustedKey {
-    fn new(file: KeyFile) -> Result<Self, String> {
-        let key = PublicKey::from_spki_base64(&file.spki).map_err(|e| format!("'spki': {e}"))?;
-        let not_after = file.not_after.as_ref().map(instant).transpose()?;
-        Ok(Self { key, not_after })
-    }
-}
-
-impl Pattern {
-    /// What one looks like, in words.
-    pub const FORM: &str = "publisher/name, publisher/*, publisher/prefix* or *";
-
-    /// What a text means.
-    ///
-    /// # Errors
-    /// No package name fits, or another publisher's could: in words.
-    pub fn new(text: String) -> Result<Self, String> {
-        let fits = match text.strip_suffix('*') {
-            Some("") => true,
-            // A prefix that some name of one publisher begins with: filled up to a name.
-            Some(prefix) => format!("{prefix}x").parse::<PackageName>().is_ok(),
-            None => text.parse::<PackageName>().is_ok(),
-        };
-        if fits {
-            return Ok(Self(text));
-        }
-        Err(format!("'{text}' is not a pattern of package names: write {}", Self::FORM))
-    }
-
-    /// The pattern as it is written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whose packages alone it speaks of; none where it is for all.
-    fn publisher(&self) -> Option<&str> {
-        self.0.split_once('/').map(|(publisher, _)| publisher)
-    }
-
-    fn matches(&self, name: &PackageName) -> bool {
-        match self.0.strip_suffix('*') {
-            Some(prefix) => name.as_str().starts_with(prefix),
-            None => name.as_str() == self.0,
-        }
-    }
-
-    /// An exact name outweighs every prefix, a longer prefix a shorter one.
-    fn weight(&self) -> (bool, usize) {
-        (!self.0.ends_with('*'), self.0.len())
-    }
-}
-
-/// Reads the file twice: TOML's own reader says where a mistake is, and takes a list for a table.
-fn file(text: &str) -> Result<PolicyFile, String> {
-    if text.starts_with('\u{feff}') {
-        return Err("it begins with a byte order mark".to_owned());
-    }
-    let _: PolicyFile = toml::from_str(text).map_err(|error| error.to_string())?;
-    if let Some(Later { at, why }) = toml_1_0::later(text).first() {
-        let line = text.bytes().take(*at).filter(|byte| *byte == b'\n').count() + 1;
-        return Err(format!("line {line}: this is not TOML 1.0: {why}"));
-    }
-    let table: toml::Table = toml::from_str(text).map_err(|error| error.to_string())?;
-    let value = serde_json::to_value(table).map_err(|error| error.to_string())?;
-    json::typed(value).map_err(|error| error.to_string())
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct PolicyFile {
-    #[serde(default)]
-    rule: Vec<RuleFile>,
-    revoked: Option<RevokedFile>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RuleFile {
-    #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "skep-pattern"}))]
-    packages: Vec<String>,
-    #[schemars(length(min = 1))]
-    registries: Option<Vec<String>>,
-    #[serde(default = "one")]
-    #[schemars(range(min = 1))]
-    threshold: i64,
-    #[serde(default)]
-    keys: Vec<KeyFile>,
-    #[serde(default)]
-    keyless: Vec<KeylessFile>,
-    #[serde(default)]
-    follow: bool,
-    #[schemars(length(min = 1), extend("items" = {"type": "string", "enum": Kind::ALL}))]
-    attestations: Option<Vec<Kind>>,
-}
-
-fn one() -> i64 {
-    1
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct KeyFile {
-    #[schemars(extend("format" = "skep-spki"))]
-    spki: String,
-    /// A moment with its offset; in a schema, TOML's moments are texts.
-    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
-    not_after: Option<toml::value::Datetime>,
-}
-
-// Read, so that a file for a later version is no syntax error; nothing is admitted by it.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct KeylessFile {
-    #[serde(rename = "issuer")]
-    _issuer: String,
-    #[serde(rename = "identity")]
-    _identity: String,
-    #[serde(rename = "trusted_root")]
-    _trusted_root: Option<String>,
-}
-
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RevokedFile {
-    #[serde(default)]
-    #[schemars(with = "Vec<KeyId>")]
-    keys: BTreeSet<KeyId>,
-    #[serde(default)]
-    #[schemars(with = "Vec<Digest>")]
-    digests: BTreeSet<Digest>,
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! `skep trust rotate`.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
+use skep_oci::{apart, archive};
+use skep_spec::media;
 use skep_trust::policy::Rule;
 use skep_trust::rotation::{self, Keys};
 use skep_trust::{Policy, time};
@@ -15,10 +17,12 @@ use super::edit::{Editor, NewKey};
 use super::file::Which;
 use crate::come::Come;
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, failed};
+use crate::fetch;
 use crate::moment;
 use crate::options::Transport;
 use crate::output::{Output, lossy};
+use crate::place;
 use crate::rotation::Chain;
 use crate::rules::Shown;
 
@@ -64,7 +68,7 @@ impl Rotate {
     /// # Errors
     /// No rule is the publisher's alone, the new keys are not signed as they must be, or the file cannot be written.
     pub(super) fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let chain = Chain::find(&self.keys, self.transport, config)?;
+        let chain = find(&self.keys, self.transport, config)?;
         let file = self.which.file(config);
         let (policy, followed) = file.change(|text, policy| {
             let come = Come::read(&file.path, config)?; // under the file's lock
@@ -128,6 +132,42 @@ impl Rotate {
         }
         Ok((Some(editor.text()), followed))
     }
+}
+
+/// Of a file; of a layout or bundle that carries them; or of a registry, where a package is named.
+///
+/// # Errors
+/// There are none, or they cannot be read.
+fn find(what: &OsStr, transport: Transport, config: &Config) -> Result<Chain> {
+    let path = Path::new(what);
+    let layout = match path.is_dir() {
+        true => Some(place::layout(path)?),
+        false => None,
+    };
+    let unpacked = match path.is_file() && archive::is_archive(path) {
+        true => Some(fetch::unpacked(path)?),
+        false => None,
+    };
+    if let Some(store) = layout.as_ref().or(unpacked.as_ref().map(|whole| &whole.store)) {
+        let all = apart::kept(store, media::KEYS).map_err(failed)?;
+        let newest = all.into_iter().max_by_key(|keys| Chain::said(keys).map(|said| said.1));
+        return came(newest.unwrap_or_default(), &path.display().to_string());
+    }
+    let text = what.to_str().filter(|text| text.contains('/') && !place::is_path(text));
+    let Some(text) = text.filter(|_| !path.exists()) else { return Chain::must(path) };
+    let reference = place::reference(text, config)?;
+    let registry = place::registry(&reference, transport, config)?;
+    came(place::ask(registry.keys(&reference))?, text)
+}
+
+/// What was carried here.
+fn came(bundles: Vec<Vec<u8>>, from: &str) -> Result<Chain> {
+    if bundles.is_empty() {
+        let none = format!("there are no keys of a publisher with '{from}'");
+        return Err(Error::new(Kind::Failed, none)
+            .hint("skep key rotate FILE --push REF puts them beside a package"));
+    }
+    Chain::of(bundles.into_iter().map(|bundle| (format!("what came of '{from}'"), bundle)))
 }
 
 /// The newest version whose keys all of the rules have: they were followed before, or written by hand, and nothing was kept

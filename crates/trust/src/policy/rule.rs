@@ -1,0 +1,160 @@
+//! One rule of `trust.toml`.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use skep_spec::PackageName;
+
+use super::file::{KeyFile, RuleFile};
+use super::pattern::Pattern;
+use crate::attestation::Kind;
+use crate::key::{KeyId, PublicKey};
+use crate::time::instant;
+
+/// One rule: which packages, how many signatures, whose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub(super) patterns: Vec<Pattern>,
+    pub(super) registries: Vec<String>,
+    pub(super) threshold: usize,
+    pub(super) keys: Vec<TrustedKey>,
+    pub(super) keyless: bool,
+    pub(super) attestations: BTreeSet<Kind>,
+    pub(super) follow: bool,
+}
+
+/// A key that a rule trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedKey {
+    /// The key.
+    pub key: PublicKey,
+    /// The last moment at which its signatures count, if there is one.
+    pub not_after: Option<SystemTime>,
+}
+
+impl Rule {
+    /// Which packages it speaks of.
+    #[must_use]
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
+    /// The registries that packages must come from; none means any place.
+    #[must_use]
+    pub fn registries(&self) -> &[String] {
+        &self.registries
+    }
+
+    /// Whether it names keyless identities, which admit nothing yet.
+    #[must_use]
+    pub const fn is_keyless(&self) -> bool {
+        self.keyless
+    }
+
+    /// How many different keys must have signed: one or more.
+    #[must_use]
+    pub fn threshold(&self) -> usize {
+        self.threshold
+    }
+
+    /// The trusted keys.
+    #[must_use]
+    pub fn keys(&self) -> &[TrustedKey] {
+        &self.keys
+    }
+
+    /// Those of its keys whose time is over.
+    #[must_use]
+    pub fn ended(&self, now: SystemTime) -> BTreeSet<KeyId> {
+        let over = |key: &&TrustedKey| key.not_after.is_some_and(|end| now > end);
+        self.keys.iter().filter(over).map(|key| key.key.id()).collect()
+    }
+
+    /// Whether it follows its publisher's keys by itself.
+    #[must_use]
+    pub const fn follows(&self) -> bool {
+        self.follow
+    }
+
+    /// The kinds of attestations that one of the keys must have signed, too.
+    #[must_use]
+    pub const fn attestations(&self) -> &BTreeSet<Kind> {
+        &self.attestations
+    }
+
+    pub(super) fn new(file: RuleFile) -> Result<Self, String> {
+        if file.packages.is_empty() {
+            return Err("'packages' is empty: write [\"publisher/*\"], or [\"*\"] for all".into());
+        }
+        let patterns =
+            file.packages.into_iter().map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
+        let mut keys: Vec<TrustedKey> = Vec::new();
+        for key in file.keys {
+            let key = TrustedKey::new(key)?;
+            if keys.iter().any(|other| other.key == key.key) {
+                return Err(format!("the key {} is there twice", key.key.id()));
+            }
+            keys.push(key);
+        }
+        let keyless = !file.keyless.is_empty();
+        if keys.is_empty() && !keyless {
+            return Err("it trusts nobody: give 'keys' (or delete the rule)".into());
+        }
+        let threshold = usize::try_from(file.threshold).unwrap_or_default();
+        if threshold == 0 || (!keyless && threshold > keys.len()) {
+            return Err(format!(
+                "threshold {} cannot be met with {} keys: it is from 1 to the number of keys",
+                file.threshold,
+                keys.len()
+            ));
+        }
+        if file.registries.as_ref().is_some_and(Vec::is_empty) {
+            return Err("'registries' is empty: leave it out to mean every registry".into());
+        }
+        let registries = file.registries.unwrap_or_default();
+        if file.attestations.as_ref().is_some_and(Vec::is_empty) {
+            return Err("'attestations' is empty: leave it out to ask for none".into());
+        }
+        let attestations = file.attestations.into_iter().flatten().collect();
+        let mut publishers = patterns.iter().filter_map(Pattern::publisher);
+        let publisher = publishers.next();
+        let is_one = publisher.is_some() && publishers.all(|other| Some(other) == publisher);
+        if file.follow
+            && (!is_one || patterns.iter().any(|pattern| pattern.0 == "*") || keys.is_empty())
+        {
+            return Err(
+                "'follow' is for the keys of one publisher: give it a rule of its own".into()
+            );
+        }
+        let follow = file.follow;
+        Ok(Self { patterns, registries, threshold, keys, keyless, attestations, follow })
+    }
+
+    pub(super) fn is_for_registry(&self, registry: Option<&str>) -> bool {
+        self.registries.is_empty()
+            || registry.is_some_and(|asked| self.registries.iter().any(|r| r == asked))
+    }
+
+    /// The most specific of its patterns that speaks of a package.
+    #[must_use]
+    pub fn best_pattern(&self, name: &PackageName) -> Option<&Pattern> {
+        self.patterns.iter().filter(|p| p.matches(name)).max_by_key(|p| p.weight())
+    }
+
+    /// A pattern that both rules hold while neither's registries tell them apart.
+    pub(super) fn clashes_with(&self, other: &Self) -> Option<&Pattern> {
+        let same_registry = match (self.registries.as_slice(), other.registries.as_slice()) {
+            ([], []) => true,
+            (ours, theirs) => ours.iter().any(|r| theirs.contains(r)),
+        };
+        self.patterns.iter().find(|p| same_registry && other.patterns.contains(p))
+    }
+}
+
+impl TrustedKey {
+    fn new(file: KeyFile) -> Result<Self, String> {
+        let key = PublicKey::from_spki_base64(&file.spki).map_err(|e| format!("'spki': {e}"))?;
+        let not_after = file.not_after.as_ref().map(instant).transpose()?;
+        Ok(Self { key, not_after })
+    }
+}
