@@ -51,6 +51,9 @@ impl Chain {
     }
 
     /// Of bundles, each with its place.
+    ///
+    /// # Errors
+    /// One is none of the version before it, nor of the next.
     pub fn of(bundles: impl Iterator<Item = (String, Vec<u8>)>) -> Result<Self> {
         let mut chain = Self::default();
         for (place, bundle) in bundles {
@@ -59,6 +62,18 @@ impl Chain {
             chain.add(keys, bundle).map_err(|why| Error::usage(place).because(why))?;
         }
         Ok(chain)
+    }
+
+    /// Of bundles of which nobody knows who put them there: those that are of one publisher, and each of the version after the one
+    /// before. What is none of those is said.
+    #[must_use]
+    pub fn leading(bundles: Vec<Vec<u8>>) -> (Self, Option<String>) {
+        let (mut chain, mut left) = (Self::default(), None);
+        for bundle in bundles {
+            let keys = Keys::unchecked(&bundle);
+            left = left.or(keys.and_then(|keys| chain.add(keys, bundle)).err());
+        }
+        (chain, left)
     }
 
     /// Whose keys bundles say that they are, and the newest version.

@@ -204,6 +204,40 @@ fn keys_travel_through_registries_and_bundles() {
     refused(&mut rotate(&["--push", &package]), 4, "version 2 of the keys is beside");
 }
 
+/// It is said, and holds none of them back.
+#[test]
+fn what_a_stranger_puts_behind_good_keys_is_left_out() {
+    let (registry, fixture) = (DockerRegistry::start(), Fixture::new("1.0.0"));
+    let folder = fixture.folder.path();
+    keys(folder);
+    let rotate =
+        |file: &str, args: &[&str]| run(skep(folder).args(["key", "rotate", file]).args(args));
+    rotate("acme.keys", &["--publisher", "acme", "--to", "a.pub", "--key", "a.key"]);
+    rotate("acme.keys", &["--to", "b.pub", "--key", "a.key", "--key", "b.key"]);
+    rotate("c.keys", &["--publisher", "acme", "--to", "c.pub", "--key", "c.key"]);
+    (2..=9).for_each(|_| drop(rotate("c.keys", &["--to", "c.pub", "--key", "c.key"])));
+    let bundles = |file: &str| -> Vec<Vec<u8>> {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        text.lines().map(|line| line.as_bytes().to_vec()).collect()
+    };
+    let (good, strangers) = (bundles("acme.keys"), bundles("c.keys"));
+    let package = format!("{}/acme/exec", registry.host);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // Version 3, and 9.
+    for (at, junk) in [2, 8].into_iter().enumerate() {
+        let keys = [good.clone(), vec![strangers[junk].clone()]].concat();
+        let put = registry.client();
+        runtime.block_on(put.put_keys(&package.parse().unwrap(), &keys)).unwrap();
+        let rules = format!("rules-{at}.toml");
+        std::fs::copy(folder.join("trust.toml"), folder.join(&rules)).unwrap();
+        let follow = ["trust", "rotate", &package, "--policy", &rules];
+        let output = wait::output(skep(folder).args(follow));
+        let (done, said) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
+        let (done, said) = (done.unwrap(), said.unwrap());
+        assert!(done.contains("from version 1 to 2") && said.starts_with("note: "), "{done}{said}");
+    }
+}
+
 #[test]
 fn what_a_stranger_bundles_replaces_neither_keys_nor_channels() {
     let (site, strangers) = (DockerRegistry::start(), DockerRegistry::start());

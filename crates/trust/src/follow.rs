@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use crate::key::{KeyId, PublicKey};
 use crate::policy::Rule;
-use crate::rotation::{Keys, RotationError, follow, own_signers};
+use crate::rotation::{Keys, RotationError, lead, own_signers};
 
 /// Where a rule has come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,21 +107,14 @@ fn onward(
     least: usize,
 ) -> (Keys, Option<RotationError>) {
     let newer = by_version(&from.publisher, bundles).split_off(&(from.version + 1));
-    let (mut reached, mut at, mut refused) = (from.clone(), from, None);
-    for document in newer.into_values() {
-        match follow(at, &[document], revoked) {
-            Err(error) => return (reached, Some(error)),
-            Ok(next) => at = next,
-        }
-        refused = (at.keys.len() < least).then(|| {
-            let (version, which, found) = (at.version, "its own", at.keys.len());
-            RotationError::Threshold { version, which, found, needed: least }
-        });
-        if refused.is_none() {
-            reached = at.clone();
-        }
-    }
-    (reached, refused)
+    let newer: Vec<_> = newer.into_values().collect();
+    let (reached, refused) = lead(from.clone(), &newer, revoked);
+    let too_few = reached.last().filter(|last| last.keys.len() < least).map(|last| {
+        let (version, which, found) = (last.version, "its own", last.keys.len());
+        RotationError::Threshold { version, which, found, needed: least }
+    });
+    let newest = reached.into_iter().rev().find(|keys| keys.keys.len() >= least);
+    (newest.unwrap_or(from), refused.or(too_few))
 }
 
 /// The bundles of a publisher's keys, by the version that they say they are of. What is none, or another's, is left out.

@@ -149,7 +149,27 @@ pub fn follow(
     documents: &[Vec<Vec<u8>>],
     revoked: &BTreeSet<KeyId>,
 ) -> Result<Keys, RotationError> {
-    documents.iter().try_fold(trusted, |old, document| next(&old, document, revoked))
+    let (reached, refused) = lead(trusted.clone(), documents, revoked);
+    refused.map_or_else(|| Ok(reached.last().cloned().unwrap_or(trusted)), Err)
+}
+
+/// Follows them as far as they lead: each version that was come to, and why it goes no further than the last.
+#[must_use]
+pub fn lead(
+    trusted: Keys,
+    documents: &[Vec<Vec<u8>>],
+    revoked: &BTreeSet<KeyId>,
+) -> (Vec<Keys>, Option<RotationError>) {
+    let mut reached = Vec::new();
+    let mut at = trusted;
+    for document in documents {
+        match next(&at, document, revoked) {
+            Err(error) => return (reached, Some(error)),
+            Ok(new) => at = new,
+        }
+        reached.push(at.clone());
+    }
+    (reached, None)
 }
 
 fn next(

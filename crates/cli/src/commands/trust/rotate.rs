@@ -10,8 +10,8 @@ use serde::Serialize;
 use skep_oci::{apart, archive};
 use skep_spec::media;
 use skep_trust::policy::Rule;
-use skep_trust::rotation::{self, Keys};
-use skep_trust::{Policy, time};
+use skep_trust::rotation::{self, Keys, RotationError};
+use skep_trust::{Policy, PublicKey, time};
 
 use super::edit::{Editor, NewKey};
 use super::file::Which;
@@ -60,6 +60,8 @@ struct Followed {
     from: u64,
     version: u64,
     rules: Vec<usize>,
+    /// Why it goes no further.
+    refused: Option<RotationError>,
 }
 
 impl Rotate {
@@ -68,13 +70,18 @@ impl Rotate {
     /// # Errors
     /// No rule is the publisher's alone, the new keys are not signed as they must be, or the file cannot be written.
     pub(super) fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let chain = find(&self.keys, self.transport, config)?;
+        let chain = find(&self.keys, self.transport, output, config)?;
         let file = self.which.file(config);
         let (policy, followed) = file.change(|text, policy| {
             let come = Come::read(&file.path, config)?; // under the file's lock
             self.edit(text, policy, &chain, &come, moment::now(config)?)
         })?;
-        let Followed { publisher, from, version, rules } = followed;
+        let Followed { publisher, from, version, rules, refused } = followed;
+        if let Some(refused) = refused {
+            output.note(&format!(
+                "note: what comes after version {version} is not followed: {refused}"
+            ));
+        }
         if version > from {
             Come::keep(&file.path, &publisher, version, config)?; // only what was followed: a file may say any number
         }
@@ -108,29 +115,64 @@ impl Rotate {
         let from = from.unwrap_or(1);
         let newer = chain.versions().iter().filter(|version| version.keys.version > from);
         let documents: Vec<_> = newer.map(|version| version.bundles.clone()).collect();
-        let mut followed = Followed { publisher, from, version: from, rules };
+        let mut followed = Followed { publisher, from, version: from, rules, refused: None };
         if documents.is_empty() {
             return Ok((None, followed));
         }
         let mut editor = Editor::new(text)?;
-        for at in &followed.rules {
+        let at = (followed.publisher.as_str(), from);
+        let (led, refused) = led(policy, &followed.rules, at, &documents, now)?;
+        for (at, new) in &led {
             let Some(rule) = policy.rules().get(*at) else { continue };
-            let keys = rule.keys().iter().map(|trusted| trusted.key.clone()).collect();
-            let publisher = followed.publisher.clone();
-            let trusted =
-                Keys { publisher, version: from, threshold: rule.threshold(), keys, expires: None };
-            let ended = rule.ended(now);
-            let silent = policy.revoked_keys().union(&ended).copied().collect();
-            let new = rotation::follow(trusted, &documents, &silent);
-            let new = new.map_err(|error| {
-                let patterns: Vec<_> = rule.patterns().iter().map(|p| p.as_str()).collect();
-                let what = format!("the keys of the rule for {} stay", patterns.join(", "));
-                Error::caused(Kind::Refused, what, &error)
-            })?;
             followed.version = new.version;
-            replace(&mut editor, *at, rule, &new)?;
+            replace(&mut editor, *at, rule, new)?;
         }
+        followed.refused = refused;
         Ok((Some(editor.text()), followed))
+    }
+}
+
+/// The keys that each rule comes to, by its place in the file, and why no further.
+type Led = (Vec<(usize, Keys)>, Option<RotationError>);
+
+/// To which keys documents lead each rule of a publisher, all to one version, and why no further: what a stranger put behind good
+/// versions holds none of them back.
+fn led(
+    policy: &Policy,
+    rules: &[usize],
+    (publisher, from): (&str, u64),
+    documents: &[Vec<Vec<u8>>],
+    now: SystemTime,
+) -> Result<Led> {
+    let (mut led, mut why) = (Vec::new(), None);
+    let mut most = documents.len();
+    for at in rules {
+        let Some(rule) = policy.rules().get(*at) else { continue };
+        let keys = rule.keys().iter().map(|trusted| trusted.key.clone()).collect();
+        let (publisher, threshold) = (publisher.to_owned(), rule.threshold());
+        let trusted = Keys { publisher, version: from, threshold, keys, expires: None };
+        let silent = policy.revoked_keys().union(&rule.ended(now)).copied().collect();
+        let (mut reached, refused) = rotation::lead(trusted, documents, &silent);
+        reached.truncate(most);
+        // The first rule says how far it goes.
+        let is_as_far = led.is_empty() || reached.len() == most;
+        most = reached.len();
+        match reached.pop().filter(|_| is_as_far) {
+            Some(new) => led.push((*at, new)),
+            None => return Err(stays(rule, refused)),
+        }
+        why = why.or(refused);
+    }
+    Ok((led, why))
+}
+
+/// The keys of a rule, which nothing leads on from.
+fn stays(rule: &Rule, refused: Option<RotationError>) -> Error {
+    let patterns: Vec<_> = rule.patterns().iter().map(|pattern| pattern.as_str()).collect();
+    let what = format!("the keys of the rule for {} stay", patterns.join(", "));
+    match refused {
+        Some(error) => Error::caused(Kind::Refused, what, &error),
+        None => Error::new(Kind::Refused, what),
     }
 }
 
@@ -138,7 +180,7 @@ impl Rotate {
 ///
 /// # Errors
 /// There are none, or they cannot be read.
-fn find(what: &OsStr, transport: Transport, config: &Config) -> Result<Chain> {
+fn find(what: &OsStr, transport: Transport, output: &Output, config: &Config) -> Result<Chain> {
     let path = Path::new(what);
     let layout = match path.is_dir() {
         true => Some(place::layout(path)?),
@@ -151,23 +193,34 @@ fn find(what: &OsStr, transport: Transport, config: &Config) -> Result<Chain> {
     if let Some(store) = layout.as_ref().or(unpacked.as_ref().map(|whole| &whole.store)) {
         let all = apart::kept(store, media::KEYS).map_err(failed)?;
         let newest = all.into_iter().max_by_key(|keys| Chain::said(keys).map(|said| said.1));
-        return came(newest.unwrap_or_default(), &path.display().to_string());
+        return came(newest.unwrap_or_default(), &path.display().to_string(), output);
     }
     let text = what.to_str().filter(|text| text.contains('/') && !place::is_path(text));
     let Some(text) = text.filter(|_| !path.exists()) else { return Chain::must(path) };
     let reference = place::reference(text, config)?;
     let registry = place::registry(&reference, transport, config)?;
-    came(place::ask(registry.keys(&reference))?, text)
+    came(place::ask(registry.keys(&reference))?, text, output)
 }
 
 /// What was carried here.
-fn came(bundles: Vec<Vec<u8>>, from: &str) -> Result<Chain> {
+fn came(bundles: Vec<Vec<u8>>, from: &str, output: &Output) -> Result<Chain> {
     if bundles.is_empty() {
         let none = format!("there are no keys of a publisher with '{from}'");
         return Err(Error::new(Kind::Failed, none)
             .hint("skep key rotate FILE --push REF puts them beside a package"));
     }
-    Chain::of(bundles.into_iter().map(|bundle| (format!("what came of '{from}'"), bundle)))
+    let (chain, left) = Chain::leading(bundles);
+    match (left, chain.versions()) {
+        (Some(why), []) => {
+            Err(Error::new(Kind::Failed, format!("what came of '{from}' holds no keys"))
+                .because(why))
+        }
+        (Some(why), _) => {
+            output.note(&format!("note: not all that came of '{from}' is looked at: {why}"));
+            Ok(chain)
+        }
+        (None, _) => Ok(chain),
+    }
 }
 
 /// The newest version whose keys all of the rules have: they were followed before, or written by hand, and nothing was kept
@@ -211,14 +264,19 @@ fn rules_of(policy: &Policy, publisher: &str) -> Result<Vec<usize>> {
 
 /// Puts new keys in the place of a rule's. Those that stay, stay where they are.
 fn replace(editor: &mut Editor, at: usize, rule: &Rule, new: &Keys) -> Result<()> {
-    let stays = |key: &skep_trust::PublicKey| {
-        rule.keys().iter().any(|old| old.key == *key && old.not_after == new.expires)
+    // A key that the rule has ends no later than there.
+    let until = |key: &PublicKey| {
+        let own = rule.keys().iter().find(|old| old.key == *key).and_then(|old| old.not_after);
+        [own, new.expires].into_iter().flatten().min()
+    };
+    let stays = |key: &PublicKey| {
+        rule.keys().iter().any(|old| old.key == *key && old.not_after == until(key))
     };
     let again = rule.keys().iter().filter(|old| new.keys.contains(&old.key) && !stays(&old.key));
     editor.remove_keys(at, &again.map(|old| old.key.id()).collect())?;
-    let not_after = new.expires.and_then(time::format);
     let added = new.keys.iter().filter(|key| !stays(key));
-    let added = added.map(|key| NewKey { key: key.clone(), not_after: not_after.clone() });
+    let added =
+        added.map(|key| NewKey { key: key.clone(), not_after: until(key).and_then(time::format) });
     let added: Vec<NewKey> = added.collect();
     let threshold = Some(new.threshold).filter(|threshold| *threshold != rule.threshold());
     editor.add_keys(at, &added, threshold)?;
