@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use skep_api::PackageSource;
 use skep_oci::registry::{Options, Part};
 use skep_oci::{
-    Collected, Credentials, Memory, Registry, RegistryError, Store, apart, archive, durable,
-    regular, signatures,
+    Collected, Credentials, Memory, Registry, RegistryError, Store, archive, durable,
+    keys_and_channels, regular, signatures,
 };
 use skep_runtime::{Cause, Packages};
 use skep_spec::{Arch, Channel, Digest, PackageRef, Version, media};
@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use crate::config::Config;
 use crate::ending::Ending;
 use crate::error::NodeError;
-use crate::followed::Publishers;
+use crate::publishers::Publishers;
 
 /// How the names of folders begin that hold what is taken out of a bundle.
 const UNPACKED: &str = ".unpacked-";
@@ -223,7 +223,7 @@ impl Shelf {
         })?;
         let reference = match pointers {
             Some((channel, pointers)) => {
-                reference.at(self.follow(&reference, &channel, &pointers)?)
+                reference.at(self.pointed(&reference, &channel, &pointers)?)
             }
             None => reference,
         };
@@ -272,7 +272,7 @@ impl Shelf {
     }
 
     /// Where a channel points to. What was seen of it is kept on the disk before anything is installed by it.
-    fn follow(
+    fn pointed(
         &self,
         reference: &PackageRef,
         channel: &Channel,
@@ -332,7 +332,11 @@ impl Shelf {
         let (reference, digest) = layout.the_package(package)?;
         let bundles = signatures::bundles(layout, digest)?;
         if self.follows(&reference)? {
-            self.rules(&reference, &apart::kept(layout, media::KEYS)?.concat(), self.now()?)?;
+            self.rules(
+                &reference,
+                &keys_and_channels::kept(layout, media::KEYS)?.concat(),
+                self.now()?,
+            )?;
         }
         let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
         self.store.copy_from(layout, digest, &reference, arch()?)?;

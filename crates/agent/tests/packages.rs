@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use skep_agent::config::Config;
 use skep_agent::packages::Shelf;
 use skep_api::PackageSource;
-use skep_oci::{apart, signatures};
+use skep_oci::{keys_and_channels, signatures};
 use skep_runtime::Packages;
 use skep_spec::media;
 use skep_trust::key::KeyKind;
@@ -98,7 +98,7 @@ fn keys_that_a_package_brings_are_followed_where_a_rule_says_so_and_stay() {
     };
     trusts(&fixture, &a, "follow = true\n");
     assert!(let_in(&shelf(&fixture), &fixture).unwrap_err().contains("by another key"));
-    apart::keep(&fixture.store, media::KEYS, &chain).unwrap();
+    keys_and_channels::keep(&fixture.store, media::KEYS, &chain).unwrap();
     trusts(&fixture, &a, "");
     assert!(let_in(&shelf(&fixture), &fixture).unwrap_err().contains("by another key"));
     trusts(&fixture, &a, "follow = true\n");
@@ -106,10 +106,10 @@ fn keys_that_a_package_brings_are_followed_where_a_rule_says_so_and_stay() {
     // What was followed stays when nothing comes, or less; the old key's time is over.
     let later = signed("1.1.0", &b);
     let_in(&shelf(&fixture), &later).unwrap();
-    apart::keep(&later.store, media::KEYS, &chain[..1]).unwrap();
+    keys_and_channels::keep(&later.store, media::KEYS, &chain[..1]).unwrap();
     let_in(&shelf(&fixture), &later).unwrap();
     let old = signed("1.2.0", &a);
-    apart::keep(&old.store, media::KEYS, &chain[..1]).unwrap();
+    keys_and_channels::keep(&old.store, media::KEYS, &chain[..1]).unwrap();
     assert!(let_in(&shelf(&fixture), &old).unwrap_err().contains("by another key"));
     // A key that is revoked takes what it signed with it: nobody goes back to the keys before.
     let revoked = format!("follow = true\n[revoked]\nkeys = [\"{}\"]\n", b.public().unwrap().id());
@@ -133,7 +133,7 @@ fn a_publisher_that_begins_anew_is_followed_anew_also_after_a_restart() {
     let ([a, b], chain) = rotated();
     let ([c, d], anew) = rotated();
     let fixture = signed("1.0.0", &b);
-    apart::keep(&fixture.store, media::KEYS, &chain).unwrap();
+    keys_and_channels::keep(&fixture.store, media::KEYS, &chain).unwrap();
     let let_in = |fixture_of: &Fixture| {
         let path = fixture_of.store.root().to_owned();
         let wanted = PackageSource::Layout { path, package: None };
@@ -144,13 +144,13 @@ fn a_publisher_that_begins_anew_is_followed_anew_also_after_a_restart() {
     trusts(&fixture, &a, "follow = true\n");
     let_in(&fixture).unwrap();
     let later = signed("2.0.0", &c);
-    apart::keep(&later.store, media::KEYS, &anew[..1]).unwrap();
+    keys_and_channels::keep(&later.store, media::KEYS, &anew[..1]).unwrap();
     trusts(&fixture, &c, "follow = true\n");
     let_in(&later).unwrap();
     let_in(&later).unwrap();
     assert_eq!(ways(&fixture), [1, 3]);
     let last = signed("3.0.0", &d);
-    apart::keep(&last.store, media::KEYS, &anew).unwrap();
+    keys_and_channels::keep(&last.store, media::KEYS, &anew).unwrap();
     let_in(&last).unwrap();
     assert_eq!(ways(&fixture), [3, 3]);
     // Whoever goes back to the rule of before goes on from where that had come to.

@@ -9,10 +9,10 @@ use skep_oci::{Store, archive, regular, signatures};
 use skep_spec::{Digest, PackageRef};
 
 use crate::cache::{Cache, Used};
-use crate::carried;
 use crate::channel;
 use crate::config::Config;
 use crate::error::{Result, failed};
+use crate::keys_and_channels;
 use crate::named;
 use crate::options::{PlaceOptions, Transport};
 use crate::output::Output;
@@ -190,7 +190,7 @@ pub fn whole(
     let carried = interruptible(shown(output, registry.progress(), &what, async {
         let digest = registry.resolve(&reference).await.map_err(failed)?;
         let carried = registry.pull_whole(&reference, digest, &store).await.map_err(failed)?;
-        carried::bring(&registry, &reference, digest, &store).await?;
+        keys_and_channels::bring(&registry, &reference, digest, &store).await?;
         Ok(carried)
     }))?;
     place::note_left(&carried, output);

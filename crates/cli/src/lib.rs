@@ -5,16 +5,16 @@
 //! Reads the environment in [`config`] only, prints in [`output`] and [`error`] only.
 
 mod cache;
-mod carried;
 mod channel;
-mod come;
 pub mod commands;
 pub mod config;
 mod daemon;
 pub mod error;
 mod explain;
 mod fetch;
+mod key_versions;
 mod keys;
+mod keys_and_channels;
 mod locked;
 mod moment;
 mod named;

@@ -3,12 +3,12 @@
 //!
 //! Nothing here trusts: digests are checked, signatures are `skep-trust`'s matter.
 
-pub mod apart;
 pub mod archive;
 pub mod durable;
 mod error;
 mod flat;
 pub mod image;
+pub mod keys_and_channels;
 pub mod memory;
 pub mod pack;
 pub mod registry;

@@ -11,7 +11,6 @@ mod at_once;
 pub mod attestation;
 pub mod bundle;
 pub mod channel;
-pub mod follow;
 pub mod key;
 pub mod layer;
 pub mod policy;
@@ -20,6 +19,7 @@ pub mod time;
 mod ustar;
 pub mod verified;
 pub mod verify;
+pub mod ways;
 
 pub use admit::{AdmitError, Blobs, Package, admit, check};
 pub use key::{KeyId, PublicKey, SecretKey};

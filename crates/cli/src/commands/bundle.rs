@@ -13,10 +13,10 @@ use skep_oci::{Store, regular};
 use skep_spec::dependency::{Root, needs};
 use skep_spec::{Arch, Digest};
 
-use crate::carried::{self, Carried};
 use crate::config::Config;
 use crate::error::{Context as _, Error, Result, failed};
 use crate::fetch::{Whole, unpacked, whole};
+use crate::keys_and_channels::{self, Put};
 use crate::moment;
 use crate::named;
 use crate::needed::{Asking, Needed, Where, needed};
@@ -216,7 +216,7 @@ impl Unbundle {
                     error.hint(format!("{done} of {all} packages are there; the same command goes on with the others"))
                 }
             })?;
-            let Carried { put, left } = carried::push(store, &registry, &reference, by)?;
+            let Put { put, left } = keys_and_channels::push(store, &registry, &reference, by)?;
             answer.carried.extend(put);
             left.iter().for_each(|what| output.note(what));
             answer.blobs += pushed.blobs;

@@ -11,7 +11,7 @@ use skep_trust::admit::LAYER_MAX;
 use skep_trust::archive::{ArchiveError, Reader, Writer};
 
 pub use self::opened::{is_archive, packages, take};
-use crate::apart;
+use crate::keys_and_channels;
 use crate::signatures::{SignatureError, artifact_type, referrers};
 use crate::store::{Store, StoreError, referrer_entry};
 
@@ -95,7 +95,7 @@ pub fn write(
     let mut contents = Contents::default();
     for source in sources {
         contents.package(source, arches)?;
-        contents.apart(source.store)?;
+        contents.keys_and_channels(source.store)?;
     }
     let Contents { packages, referrers, blobs } = contents;
     let listed = packages.iter().map(|(name, descriptor)| Descriptor {
@@ -213,9 +213,10 @@ impl<'a> Contents<'a> {
     }
 
     /// What the layout carries that refers to no package.
-    fn apart(&mut self, store: &'a Store) -> Result<(), BundleError> {
+    fn keys_and_channels(&mut self, store: &'a Store) -> Result<(), BundleError> {
         for Descriptor { digest, size, artifact_type, .. } in store.index()?.manifests {
-            let kind = artifact_type.filter(|kind| apart::KINDS.contains(&kind.as_str()));
+            let kind =
+                artifact_type.filter(|kind| keys_and_channels::KINDS.contains(&kind.as_str()));
             if let Some(kind) = kind {
                 self.manifest(store, digest)?;
                 self.referrers.insert(digest, referrer_entry(&kind, digest, size));

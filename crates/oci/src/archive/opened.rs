@@ -12,7 +12,7 @@ use skep_trust::archive::{ArchiveError, Reader};
 
 use super::BundleError;
 use crate::store::{Store, StoreError, choose, io_error, packages_of};
-use crate::{apart, regular};
+use crate::{keys_and_channels, regular};
 
 /// Whether a file is meant to be an archive: by its beginning, or for one that lost that, by its name.
 #[must_use]
@@ -134,8 +134,10 @@ impl Taken<'_> {
             if entry.media_type != media::MANIFEST || entry.artifact_type.is_none() {
                 continue;
             }
-            let is_apart =
-                entry.artifact_type.as_deref().is_some_and(|kind| apart::KINDS.contains(&kind));
+            let is_apart = entry
+                .artifact_type
+                .as_deref()
+                .is_some_and(|kind| keys_and_channels::KINDS.contains(&kind));
             let subject = self.opened.manifest(entry.digest)?.subject;
             if is_apart || subject.is_some_and(|subject| self.blobs.contains(&subject.digest)) {
                 self.manifest(entry.digest)?;

@@ -8,7 +8,7 @@ use super::Registry;
 use super::error::RegistryError;
 use super::mirrors::By;
 use super::push::Pushed;
-use crate::apart;
+use crate::keys_and_channels;
 use crate::signatures::EMPTY;
 
 impl Registry {
@@ -86,8 +86,8 @@ impl Registry {
         let refuse = |why: String| self.http.misbehaves(action, format!("the tag {tag}{why}"));
         let manifest =
             ImageManifest::parse(&bytes).map_err(|e| refuse(format!(": {}", chain(&e))))?;
-        let layers =
-            apart::layers(&manifest, artifact_type).map_err(|why| refuse(format!(" {why}")))?;
+        let layers = keys_and_channels::layers(&manifest, artifact_type)
+            .map_err(|why| refuse(format!(" {why}")))?;
         let mut bundles = Vec::new();
         for layer in layers {
             let bundle = self.blob(action, &repository, &layer.digest, layer.size).await?;
@@ -105,8 +105,8 @@ impl Registry {
         action: &str,
     ) -> Result<(), RegistryError> {
         let repository = reference.repository();
-        let manifest = apart::manifest(artifact_type, bundles);
-        if let Err(why) = apart::layers(&manifest, artifact_type) {
+        let manifest = keys_and_channels::manifest(artifact_type, bundles);
+        if let Err(why) = keys_and_channels::layers(&manifest, artifact_type) {
             return Err(RegistryError::Bundles { action: action.to_owned(), why });
         }
         let push = self.pusher(&repository, action).await?;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
-use skep_oci::{apart, archive};
+use skep_oci::{archive, keys_and_channels};
 use skep_spec::media;
 use skep_trust::policy::Rule;
 use skep_trust::rotation::{self, Keys, RotationError};
@@ -15,10 +15,10 @@ use skep_trust::{Policy, PublicKey, time};
 
 use super::edit::{Editor, NewKey};
 use super::file::Which;
-use crate::come::Come;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed};
 use crate::fetch;
+use crate::key_versions::KeyVersions;
 use crate::moment;
 use crate::options::Transport;
 use crate::output::{Output, lossy};
@@ -73,8 +73,8 @@ impl Rotate {
         let chain = find(&self.keys, self.transport, output, config)?;
         let file = self.which.file(config);
         let (policy, followed) = file.change(|text, policy| {
-            let come = Come::read(&file.path, config)?; // under the file's lock
-            self.edit(text, policy, &chain, &come, moment::now(config)?)
+            let versions = KeyVersions::read(&file.path, config)?; // under the file's lock
+            self.edit(text, policy, &chain, &versions, moment::now(config)?)
         })?;
         let Followed { publisher, from, version, rules, refused } = followed;
         if let Some(refused) = refused {
@@ -83,7 +83,7 @@ impl Rotate {
             ));
         }
         if version > from {
-            Come::keep(&file.path, &publisher, version, config)?; // only what was followed: a file may say any number
+            KeyVersions::keep(&file.path, &publisher, version, config)?; // only what was followed: a file may say any number
         }
         let rules = rules.into_iter().filter_map(|at| policy.rules().get(at));
         let rules = rules.map(|rule| Shown::of(rule, &policy)).collect();
@@ -97,7 +97,7 @@ impl Rotate {
         text: &str,
         policy: &Policy,
         chain: &Chain,
-        come: &Come,
+        reached: &KeyVersions,
         now: SystemTime,
     ) -> Result<(Option<String>, Followed)> {
         let (_, newest) = chain.newest().ok_or_else(|| {
@@ -111,7 +111,7 @@ impl Rotate {
                 "--from {from}: the newest keys in '{shown}' are version {newest}"
             )));
         }
-        let from = come.version(&publisher).max(self.from).max(stands_at(policy, &rules, chain));
+        let from = reached.version(&publisher).max(self.from).max(stands_at(policy, &rules, chain));
         let from = from.unwrap_or(1);
         let newer = chain.versions().iter().filter(|version| version.keys.version > from);
         let documents: Vec<_> = newer.map(|version| version.bundles.clone()).collect();
@@ -191,7 +191,7 @@ fn find(what: &OsStr, transport: Transport, output: &Output, config: &Config) ->
         false => None,
     };
     if let Some(store) = layout.as_ref().or(unpacked.as_ref().map(|whole| &whole.store)) {
-        let all = apart::kept(store, media::KEYS).map_err(failed)?;
+        let all = keys_and_channels::kept(store, media::KEYS).map_err(failed)?;
         let newest = all.into_iter().max_by_key(|keys| Chain::said(keys).map(|said| said.1));
         return came(newest.unwrap_or_default(), &path.display().to_string(), output);
     }

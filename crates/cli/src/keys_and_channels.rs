@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use skep_oci::{Registry, Store, apart};
+use skep_oci::{Registry, Store, keys_and_channels as listed};
 use skep_spec::{Channel, Digest, PackageRef, media};
 use skep_trust::channel::{Asked, Unchecked, look, unchecked};
 use skep_trust::{Policy, rotation};
@@ -43,12 +43,12 @@ async fn bring_all(
 ) -> Result<()> {
     let keys = registry.keys(reference).await.map_err(failed)?;
     if !keys.is_empty() {
-        apart::keep(store, media::KEYS, &keys).map_err(failed)?;
+        listed::keep(store, media::KEYS, &keys).map_err(failed)?;
     }
     for channel in registry.tags(reference).await.map_err(failed)?.channels {
         let pointers = registry.channel(reference, &channel).await.map_err(failed)?;
         if said(&pointers).any(|pointer| pointer.digest == digest) {
-            apart::keep(store, media::CHANNEL, &pointers).map_err(failed)?;
+            listed::keep(store, media::CHANNEL, &pointers).map_err(failed)?;
         }
     }
     Ok(())
@@ -56,7 +56,7 @@ async fn bring_all(
 
 /// What became of what a layout carries beside a package.
 #[derive(Default)]
-pub struct Carried {
+pub struct Put {
     /// What was put into the registry.
     pub put: Vec<String>,
     /// What stays there as it was, and why.
@@ -74,28 +74,28 @@ pub fn push(
     registry: &Registry,
     reference: &PackageRef,
     (policy, now): (&Policy, SystemTime),
-) -> Result<Carried> {
-    let mut carried = Carried::default();
-    for keys in apart::kept(store, media::KEYS).map_err(failed)? {
-        push_keys(&keys, registry, reference, &mut carried)?;
+) -> Result<Put> {
+    let mut outcome = Put::default();
+    for keys in listed::kept(store, media::KEYS).map_err(failed)? {
+        push_keys(&keys, registry, reference, &mut outcome)?;
     }
-    for pointers in apart::kept(store, media::CHANNEL).map_err(failed)? {
+    for pointers in listed::kept(store, media::CHANNEL).map_err(failed)? {
         let channels: BTreeSet<Channel> = said(&pointers)
             .filter(|pointer| pointer.name == reference.name)
             .map(|pointer| pointer.channel)
             .collect();
         for channel in channels {
-            push_channel((&channel, &pointers), registry, reference, (policy, now), &mut carried)?;
+            push_channel((&channel, &pointers), registry, reference, (policy, now), &mut outcome)?;
         }
     }
-    Ok(carried)
+    Ok(outcome)
 }
 
 fn push_keys(
     keys: &[Vec<u8>],
     registry: &Registry,
     reference: &PackageRef,
-    carried: &mut Carried,
+    outcome: &mut Put,
 ) -> Result<()> {
     let Some((of, ours)) = Chain::said(keys) else { return Ok(()) };
     if of != reference.name.publisher() {
@@ -110,11 +110,11 @@ fn push_keys(
         let what = format!(
             "the keys of {of} stay: the version {ours} that came does not follow from what is there"
         );
-        carried.left.push(what);
+        outcome.left.push(what);
         return Ok(());
     }
     place::ask(registry.put_keys(reference, keys))?;
-    carried.put.push(format!("version {ours} of the keys of {of}"));
+    outcome.put.push(format!("version {ours} of the keys of {of}"));
     Ok(())
 }
 
@@ -136,7 +136,7 @@ fn push_channel(
     registry: &Registry,
     reference: &PackageRef,
     (policy, now): (&Policy, SystemTime),
-    carried: &mut Carried,
+    outcome: &mut Put,
 ) -> Result<()> {
     let theirs = place::ask(registry.channel(reference, channel))?;
     let highest = |all: &[Vec<u8>]| said(all).map(|pointer| pointer.sequence).max();
@@ -149,11 +149,11 @@ fn push_channel(
         let what = format!(
             "the channel '{channel}' of {name} stays: no rule of this machine trusts the pointer that came"
         );
-        carried.left.push(what);
+        outcome.left.push(what);
         return Ok(());
     }
     place::ask(registry.put_channel(reference, channel, pointers))?;
-    carried.put.push(format!("the channel '{channel}' of {name}"));
+    outcome.put.push(format!("the channel '{channel}' of {name}"));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use skep_oci::{durable, regular};
 use skep_spec::{Digest, PackageRef};
 use skep_trust::policy::Rule;
-use skep_trust::{Policy, follow};
+use skep_trust::{Policy, ways};
 
 use crate::error::NodeError;
 
@@ -46,7 +46,7 @@ impl Publishers {
         let _lock = self.lock()?; // until the end: nobody reads what another is about to raise
         let (files, kept): (Vec<_>, Vec<_>) = self.ways(publisher)?.into_iter().unzip();
         let revoked = policy.revoked_keys();
-        let followed = follow::reach(publisher, rule, &kept, came, revoked, now);
+        let followed = ways::reach(publisher, rule, &kept, came, revoked, now);
         let followed = followed.map_err(stopped)?;
         if let Some(error) = &followed.refused {
             tracing::warn!(publisher, "not all keys that came are followed: {error}");

@@ -11,13 +11,13 @@ use crate::config::Config;
 use crate::error::{Context as _, Result};
 
 /// Which versions a `trust.toml` has come to, by its path and the publisher: an older one is not gone back to.
-pub struct Come {
+pub struct KeyVersions {
     path: PathBuf,
     versions: BTreeMap<String, BTreeMap<String, u64>>,
     of: String,
 }
 
-impl Come {
+impl KeyVersions {
     /// What this user keeps of a `trust.toml`.
     ///
     /// # Errors
@@ -50,10 +50,10 @@ impl Come {
         std::fs::create_dir_all(folder).context(cannot)?;
         let lock = File::open(folder).context(cannot)?;
         lock.lock().context(cannot)?; // until the end: nobody reads what another is about to raise
-        let mut come = Self::read(of, config)?;
-        let kept = come.versions.entry(come.of).or_default().entry(publisher.to_owned());
+        let mut all = Self::read(of, config)?;
+        let kept = all.versions.entry(all.of).or_default().entry(publisher.to_owned());
         kept.and_modify(|kept| *kept = version.max(*kept)).or_insert(version);
-        let text = serde_json::to_string(&come.versions).context(cannot)?;
-        durable::replace(&come.path, text.as_bytes(), 0o644).context(cannot)
+        let text = serde_json::to_string(&all.versions).context(cannot)?;
+        durable::replace(&all.path, text.as_bytes(), 0o644).context(cannot)
     }
 }
