@@ -50,7 +50,7 @@ canonical = lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"
 # The schemas. A pattern of ECMA-262 ends where the text does, and spells the names of groups in another way
 matched = lambda pattern, text: re.search(re.sub(r"\$$", r"\\Z", pattern).replace("(?<", "(?P<"), text)
 KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", type(None): "null",
-         datetime: "moment", date: "moment", time: "moment"}  # these of TOML
+         **dict.fromkeys((datetime, date, time), "moment")}
 CHECKS = {  # of each keyword the type that it speaks of, and whether a schema with it takes a value
     "type": (object, lambda schema, value: KINDS.get(type(value), "number") in (
         "moment" if schema.get("format") == "date-time" else schema["type"])),
@@ -253,7 +253,6 @@ def files_of(tar, code, extras=""):
             said = {}
         need(at <= len(tar), code, "cut off")
     need(not said, code)
-
 def read_layer(data, most):
     reader, found = zlib.decompressobj(31), None
     tar = tried("layer.gzip", reader.decompress, data, most + MIB + 1)
@@ -315,8 +314,11 @@ def permissions_powers(hooks, helpers, kfuncs, **_):
     return {"powers": [row["power"] for row in VALUES["powers"] if of(row)]}
 def permissions_hooks(section, target=None, writes_registers=False):
     def hook(text):
-        text = re.sub("^(tc|classifier)(?=$|/(in|e)gress(/|$))", "tcx", text.removeprefix("?"))
+        text = re.sub("^(tc|classifier)(?=$|/$|/(in|e)gress(/|$))", "tcx", text.removeprefix("?"))
         text = re.sub("^(tp|raw_tracepoint)(?=$|/)", lambda word: alias(word[0]), text)
+        text = re.sub(r"^(u(?:ret)?probe|usdt|xdp(?:\.frags)?|tcx(?:/(?:in|e)gress)?)/\Z", r"\1", text)
+        offset = re.fullmatch(r"([ku](?:ret)?probe/[^+]*)\+(0x[0-9a-fA-F]+|[1-9]\d*|0)", text)
+        text = text if not offset else offset[1] + f"+{int(offset[2], 0):#x}".removesuffix("+0x0")
         is_written = writes_registers and kind_of(text) in ("uprobe", "uretprobe", "usdt")
         return re.sub("^[^/]*", kind_of(text) + ".w", text) if is_written else re.sub("^tcx$", "tcx/ingress", text)
     own, told = hook(section), hook(target or section)
@@ -327,8 +329,7 @@ def permissions_check(permissions, hooks, helpers, kfuncs, map_memory):
     for what, used in {"hooks": hooks, "helpers": helpers, "kfuncs": kfuncs}.items():
         given = permissions.get(what, [])
         need(all(covered(given, one) or what == "hooks" and kinds(one) & set(given) for one in used), "permission." + what[:-1])
-    most = permissions.get("map-memory")
-    need(most is None or map_memory <= tried("permission.memory", read, "size", most), "permission.memory")
+    need(map_memory <= tried("permission.memory", read, "size", permissions.get("map-memory", "9999TiB")), "permission.memory")
 def permissions_compare(old, new):
     old, new = ({**one, **permissions_powers(**one)} for one in (old, new))
     order = {"powers": [one["power"] for one in VALUES["powers"]].index}
@@ -433,8 +434,7 @@ def channel_follow(**q):
     need(sequence > seen["sequence"] or digest == seen["digest"], "channel.equivocation")
     need(moment(q["now"]) <= expires, "channel.expired")
     return {"digest": digest, "sequence": sequence}
-def rotation_follow(publisher, trusted, documents, revoked=()):
-    bad = "rotation.malformed"
+def rotation_follow(publisher, trusted, documents, revoked=(), bad="rotation.malformed"):
     def follow(payload):
         kind, subjects, said, _ = tried(bad, parse_statement, payload)
         need(kind == PREDICATES["keys"] and subjects == [("keys", sha(canonical(said).encode()))], bad)

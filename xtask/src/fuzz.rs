@@ -21,7 +21,7 @@ const PAGE: &str = "docs/reference/fuzz.md";
 const HEAD: &str = "# What `make fuzz` printed
 
 `make fuzz` feeds each parser of strangers' bytes with what libFuzzer makes of the standard's vectors, under AddressSanitizer and with checks for overflow;
-then what it gathered runs once more at the speed of a release, where an input may take a second. It writes this page, a row whenever a target is done;
+then what it gathered runs once more at the speed of a release, where an input may take a second of the processor. It writes this page, a row whenever a target is done;
 `cargo xtask fuzz TARGET` runs one again. A row is of the last run without a finding.
 
 ";

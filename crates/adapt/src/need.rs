@@ -121,7 +121,8 @@ fn of_code(facts: &Facts, weak: &BTreeSet<&str>, program: &ProgramFacts) -> Vec<
         }
     }
     let maps = program.maps.iter().filter_map(|name| facts.map(name));
-    features.extend(maps.map(|map| (Feature::Map(map.kind), false)));
+    let kinds = maps.flat_map(|map| [Some(map.kind), map.inner.as_ref().map(|inner| inner.kind)]);
+    features.extend(kinds.flatten().map(|kind| (Feature::Map(kind), false)));
     if program.relocated || !program.kfuncs.is_empty() {
         features.push((Feature::Btf, false));
     }

@@ -634,9 +634,43 @@ fn who_fills_a_program_array_is_named_as_one_to_be_wary_of() {
     for (values, is_open) in [("", true), (" = { .values = { [0] = (void *)&last } }", false)] {
         fs::write(&source, format!("{text}\n{last}{}", jumps(values))).unwrap();
         bench.run(BUILD);
-        let page = bench.run(&["inspect", "opens/build/x86_64/opens.bpf.o"]);
+        let object = "opens/build/x86_64/opens.bpf.o";
+        let page = bench.run(&["inspect", object]);
         assert_eq!(page.contains(said), is_open, "{page}");
+        let kept = if is_open { "open.o" } else { "filled.o" };
+        fs::copy(bench.path(object), bench.path(kept)).unwrap();
     }
+    let opened = bench.run(&["diff", "filled.o", "open.o"]);
+    assert!(opened.starts_with("The new version may do more than the old one."), "{opened}");
+    assert!(opened.contains("+ open slots, for others to fill, of jumps"), "{opened}");
+    assert!(opened.contains("slots filled: none, was 0 last"), "{opened}");
+    let filled = bench.run(&["diff", "open.o", "filled.o"]);
+    assert!(filled.starts_with("The new version may do no more than the old one."), "{filled}");
+}
+
+#[test]
+fn code_that_is_other_code_is_told_though_it_is_as_long() {
+    let bench = Bench::new();
+    let source = bench.path("opens/src/opens.bpf.c");
+    let text = fs::read_to_string(&source).unwrap();
+    let program =
+        |verdict: u8| format!("SEC(\"xdp\") int judge(void *ctx) {{ return {verdict}; }}\n");
+    let line = "\n\n";
+    for (name, code) in [
+        ("drops.o", program(1)),
+        ("sends.o", program(3)),
+        ("moved.o", format!("{line}{}", program(1))),
+    ] {
+        fs::write(&source, format!("{text}\n{code}")).unwrap();
+        bench.run(BUILD);
+        fs::copy(bench.path("opens/build/x86_64/opens.bpf.o"), bench.path(name)).unwrap();
+    }
+    let text = bench.run(&["diff", "drops.o", "sends.o"]);
+    assert!(text.contains("judge"), "{text}");
+    assert!(text.contains("as many, not the same"), "{text}");
+    assert!(!text.contains("on_open"), "{text}");
+    let same = bench.run(&["diff", "drops.o", "moved.o"]);
+    assert!(!same.contains("judge"), "{same}");
 }
 
 /// A C file compiled without `-g`.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use skep_object::shown;
 
 use crate::run::{Answer, Implementation};
 
@@ -141,9 +142,13 @@ impl Command {
             }
             RecvTimeoutError::Timeout => format!("no answer within {seconds} s"),
         })??;
-        let line: Line = serde_json::from_str(&text).map_err(|error| {
-            format!("its answer is not as it should be: {error}: {}", cut(&text))
-        })?;
+        let bad =
+            |error: String| format!("its answer is not as it should be: {error}: {}", cut(&text));
+        let line: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        if !line.is_object() {
+            return Err(bad("it is no object".to_owned()));
+        }
+        let line: Line = serde_json::from_value(line).map_err(|error| bad(error.to_string()))?;
         if line.id != self.asked {
             return Err(format!("it answered question {}, asked was {}", line.id, self.asked));
         }
@@ -151,7 +156,9 @@ impl Command {
             Line { unsupported: true, .. } => Ok(Answer::Unsupported),
             Line { ok: Some(value), error: None, .. } => Ok(Answer::Ok(value)),
             Line { ok: None, error: Some(code), message, at, .. } => {
-                Ok(Answer::Refused { code, message: message.unwrap_or_default(), at })
+                let [code, message] =
+                    [code, message.unwrap_or_default()].map(|text| shown(&text).into_owned());
+                Ok(Answer::Refused { code, message, at })
             }
             _ => Err(format!("it should answer with either ok or error: {}", cut(&text))),
         }

@@ -45,12 +45,12 @@ impl ProgramKind {
     pub fn of_section(section: &str) -> Option<Self> {
         let section = section.strip_prefix('?').unwrap_or(section);
         let (first, rest) = section.split_once('/').unwrap_or((section, ""));
-        let base = first.split('.').next().unwrap_or(first);
+        let (base, suffix) = first.split_once('.').unwrap_or((first, ""));
         Some(match base {
             "kprobe" | "kretprobe" | "uprobe" | "uretprobe" | "ksyscall" | "kretsyscall"
             | "usdt" => Self::Kprobe,
             "tp" | "tracepoint" => Self::Tracepoint,
-            "raw_tp" | "raw_tracepoint" if first.ends_with(".w") => Self::RawTracepointWritable,
+            "raw_tp" | "raw_tracepoint" if suffix == "w" => Self::RawTracepointWritable,
             "raw_tp" | "raw_tracepoint" => Self::RawTracepoint,
             "tp_btf" | "fentry" | "fexit" | "fmod_ret" | "fsession" | "iter" => Self::Tracing,
             "tc" | "tcx" | "classifier" | "netkit" => Self::SchedCls,

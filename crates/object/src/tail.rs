@@ -2,12 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Facts, MapFacts, MapKind, MapOrigin};
+use crate::{Facts, MapFacts, MapKind, MapOrigin, ProgramFacts, Use, Used};
 
 impl Facts {
     /// Program arrays with slots that the object fills.
     fn tables(&self) -> impl Iterator<Item = &MapFacts> {
         self.maps.iter().filter(|map| map.kind == MapKind::ProgArray && !map.slots.is_empty())
+    }
+
+    /// Program arrays with slots that the object leaves to others, each with the programs that call through it: whoever fills one
+    /// has a program of theirs run there.
+    #[must_use]
+    pub fn open_arrays(&self) -> BTreeMap<String, Vec<String>> {
+        let calls = |used: &Use| used.what == Used::Helper && used.name == "tail_call";
+        let callers: Vec<&ProgramFacts> =
+            self.programs.iter().filter(|program| program.uses.iter().any(calls)).collect();
+        let arrays = self.maps.iter().filter(|map| map.kind == MapKind::ProgArray);
+        let open = arrays.filter(|map| map.slots.len() < map.max_entries.max(1) as usize);
+        let by = |map: &MapFacts| {
+            let by = callers.iter().filter(|program| program.maps.contains(&map.name));
+            by.map(|program| program.name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        let all = open.map(|map| (map.name.clone(), by(map)));
+        all.filter(|(_, by): &(_, Vec<_>)| !by.is_empty()).collect()
     }
 
     /// The map of a kernel interface that holds a program.

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::spelling::{
-    DURATIONS, SIZES, parse_duration, parse_entries, parse_integer, parse_size,
+    DURATIONS, SIZES, parse_device, parse_duration, parse_entries, parse_integer, parse_mac,
+    parse_size,
 };
 pub use self::template::{MAX_TEXT, references, substitute};
 

@@ -271,12 +271,18 @@ fn at(text: &str) -> Parsed {
 
 fn function_offset(text: &str) -> Result<(String, u64), &'static str> {
     let Some((function, offset)) = text.split_once('+') else { return Ok((text.to_owned(), 0)) };
-    let offset = match offset.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16),
-        None => offset.parse(),
-    };
-    let offset = offset.map_err(|_| "after + comes an offset in bytes, decimal or 0x hex")?;
-    Ok((function.to_owned(), offset))
+    let bytes = offset_of(offset).ok_or("after + comes an offset in bytes, decimal or 0x hex")?;
+    Ok((function.to_owned(), bytes))
+}
+
+/// Digits alone; loaders take those behind a 0 for octal.
+fn offset_of(text: &str) -> Option<u64> {
+    let hex = text.strip_prefix("0x");
+    let digits = hex.unwrap_or(text);
+    let fine = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_octal = hex.is_none() && digits.len() > 1 && digits.starts_with('0');
+    let radix = if hex.is_some() { 16 } else { 10 };
+    u64::from_str_radix(digits, radix).ok().filter(|_| fine && !is_octal)
 }
 
 impl fmt::Display for Target {

@@ -371,6 +371,12 @@ struct Predicate {
     result: Outcome,
     #[schemars(length(min = 1))]
     configuration: Vec<Configuration>,
+    #[serde(default, rename = "passedTests")]
+    _passed: Vec<String>,
+    #[serde(default, rename = "warnedTests")]
+    _warned: Vec<String>,
+    #[serde(default, rename = "failedTests")]
+    _failed: Vec<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -63,7 +63,9 @@ pub enum LayerError {
         name: String,
     },
     /// Too large once decompressed.
-    #[error("the layer's file has more than the {max} bytes allowed")]
+    #[error(
+        "the layer has more than the {max} bytes allowed for its file, or more than 1 MiB beside it"
+    )]
     TooLarge {
         /// Bytes that it may have.
         max: u64,

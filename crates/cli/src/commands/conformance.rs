@@ -9,6 +9,7 @@ use serde::Serialize;
 use skep_conformance::command::{Line, Question};
 use skep_conformance::ours::unread;
 use skep_conformance::{Command, Implementation, Ours, Report, load, run};
+use skep_spec::json;
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::output::{Output, table};
@@ -138,14 +139,15 @@ fn answer(output: &Output) -> Result<()> {
 }
 
 fn answered(line: &[u8]) -> Line {
-    match serde_json::from_slice(line) {
+    let question = serde_json::from_slice(line).map_err(|error| error.to_string());
+    match question.and_then(|line| json::typed(line).map_err(|error| error.to_string())) {
         Ok(Question { id, op, input }) => {
             Line::of(id, Ours.answer(&op, &input).unwrap_or_else(unread))
         }
         Err(error) => {
             let line: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
             let id = line.get("id").and_then(serde_json::Value::as_u64).unwrap_or_default();
-            Line::of(id, unread(error.to_string()))
+            Line::of(id, unread(error))
         }
     }
 }
@@ -161,6 +163,8 @@ mod tests {
             (b"", 0),
             (b"[]", 0),
             (br#"{"id":7}"#, 7),
+            (br#"[6,"name",{"kind":"package","text":"acme/exec"}]"#, 0),
+            (br#"{"id":5,"op":"name","input":["package","acme/exec"]}"#, 5),
             (br#"{"id":8,"op":1,"input":{}}"#, 8),
             (br#"{"id":9,"op":"permissions.hooks","input":{"section":"xdp","target":""}}"#, 9),
         ] {

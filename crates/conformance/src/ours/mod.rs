@@ -103,6 +103,10 @@ fn answer(op: &str, input: &Value) -> Answered {
 
 /// The members of a question.
 fn question<T: DeserializeOwned>(input: &Value) -> Result<T, Failure> {
+    // A list is no object, whatever its order.
+    if !input.is_object() {
+        return Err(Failure::Question("its input is no object".to_owned()));
+    }
     T::deserialize(input).map_err(|error| Failure::Question(error.to_string()))
 }
 

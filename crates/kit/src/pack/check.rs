@@ -7,6 +7,7 @@ use skep_object::named::{self, TwoMaps};
 use skep_object::suit::{all_suit, attachable, loadable, plain};
 use skep_object::{Btf, Facts, MapOrigin, ProgramFacts, TypeId, declared, event, gpl, unlisted};
 use skep_spec::manifest::{Manifest, OutputKind};
+use skep_spec::param::{Value, parse_entries, substitute};
 use skep_spec::{Arch, Target};
 
 use super::{PackingError, Parsed};
@@ -24,6 +25,7 @@ pub(super) fn all(
     are_attachable(manifest, objects)?;
     are_told_apart(manifest, objects)?;
     are_bound(manifest, objects)?;
+    are_sizes(manifest)?;
     covered(manifest, objects)
 }
 
@@ -129,6 +131,19 @@ fn are_bound(manifest: &Manifest, objects: &[Parsed]) -> Result<(), Misbound> {
     })
 }
 
+/// Whether the defaults of parameters make sizes of maps; those without one are the operator's to give.
+fn are_sizes(manifest: &Manifest) -> Result<(), PackingError> {
+    for (map, told) in &manifest.map {
+        let Some(written) = told.max_entries.as_ref().map(Value::text) else { continue };
+        let default = |name: &str| manifest.param.get(name)?.default.as_ref();
+        let Ok(size) = substitute(&written, default) else { continue };
+        if parse_entries(&size).is_none() {
+            return Err(PackingError::MapSize { map: map.clone(), written, size });
+        }
+    }
+    Ok(())
+}
+
 /// The objects of each architecture are held together, with parameters at their defaults.
 fn covered(manifest: &Manifest, objects: &[Parsed]) -> Result<(), PackingError> {
     let held = |arch| {
@@ -169,6 +184,23 @@ mod tests {
              [output.all]\nkind = \"{kind}\"\nmap = \"conns\"\n"
         );
         skep_spec::source::parse(&source).unwrap().resolve(&BTreeMap::new())
+    }
+
+    #[test]
+    fn a_map_has_a_size_by_the_defaults() {
+        let sized = |param: &str| {
+            let tables = format!(
+                "[param.n]\ntype = \"uint\"\n{param}[map.rb]\nmax_entries = \"${{param.n}}\"\n"
+            );
+            are_sizes(&with(&tables)).map_err(|error| error.to_string())
+        };
+        sized("default = 4294967295\n").unwrap();
+        sized("").unwrap();
+        assert_eq!(
+            sized("default = 4294967296\n").unwrap_err(),
+            "[map.rb] max_entries = \"${param.n}\" is 4294967296 by the defaults of its parameters, and a map has from 1 to 2^32-1: give another default, or a range"
+        );
+        sized("default = 0\n").unwrap_err();
     }
 
     #[test]

@@ -49,6 +49,18 @@ pub enum PackingError {
         /// The program.
         program: String,
     },
+    /// A map's size by its parameters' defaults.
+    #[error(
+        "[map.{map}] max_entries = \"{written}\" is {size} by the defaults of its parameters, and a map has from 1 to 2^32-1: give another default, or a range"
+    )]
+    MapSize {
+        /// The map.
+        map: String,
+        /// As the manifest has it.
+        written: String,
+        /// With the defaults.
+        size: String,
+    },
     /// A parameter cannot set its variable.
     #[error("skep.toml has a parameter that cannot be set")]
     Bound(#[from] Misbound),

@@ -140,7 +140,12 @@ impl Pair<'_> {
             name: self.after.name.clone(),
             keeps,
             why,
-            attributes: self.attributes().into_iter().chain(self.written()).collect(),
+            attributes: self
+                .attributes()
+                .into_iter()
+                .chain(self.slots())
+                .chain(self.written())
+                .collect(),
             key: self.fields(self.before.key_type, self.after.key_type),
             value: self.fields(value.0, value.1),
         }
@@ -161,7 +166,7 @@ impl Pair<'_> {
                 }
             }
             _ if self.upgrade() == Some(Upgrade::Reset) => said(Keeps::Reset, ""),
-            kind if kind.holds_of_others() && self.attributes().is_empty() => said(Keeps::All, ""),
+            kind if kind.holds_of_others() && self.is_alike() => said(Keeps::All, ""),
             kind if kind.holds_objects() => {
                 said(Keeps::Own, "it holds the version's own programs or maps")
             }
@@ -172,7 +177,7 @@ impl Pair<'_> {
     fn entries(&self) -> (Keeps, String) {
         let said = |keeps, why: &str| (keeps, why.to_owned());
         let same_key = self.same(|map| map.key_type);
-        if self.attributes().is_empty() && same_key && self.same(|map| map.value_type) {
+        if self.is_alike() && same_key && self.same(|map| map.value_type) {
             return said(Keeps::All, "");
         }
         let (keeps, why) = self.movable();
@@ -267,7 +272,27 @@ impl Pair<'_> {
             ("value_size", number(old.value_size), number(new.value_size)),
             ("max_entries", number(self.old.entries(old)), number(self.new.entries(new))),
             ("flags", format!("{:#x}", old.flags), format!("{:#x}", new.flags)),
+        ];
+        let changed = rows.into_iter().filter(|(_, old, new)| old != new);
+        changed.map(|(what, old, new)| format!("{what}: {new}, was {old}")).collect()
+    }
+
+    /// Whether nothing differs that a kernel makes the map by.
+    fn is_alike(&self) -> bool {
+        self.attributes().is_empty()
+    }
+
+    /// What asks to be pinned, which no node does, and what stands in its slots from the start.
+    fn slots(&self) -> Vec<String> {
+        let held = |map: &MapFacts| {
+            let each = map.slots.iter().map(|slot| format!("{} {}", slot.index, slot.name));
+            let each = each.collect::<Vec<_>>().join(", ");
+            if each.is_empty() { "none".to_owned() } else { each }
+        };
+        let (old, new) = (self.before, self.after);
+        let rows = [
             ("pinned", old.pinned.to_string(), new.pinned.to_string()),
+            ("slots filled", held(old), held(new)),
         ];
         let changed = rows.into_iter().filter(|(_, old, new)| old != new);
         changed.map(|(what, old, new)| format!("{what}: {new}, was {old}")).collect()
@@ -281,7 +306,7 @@ impl Pair<'_> {
         let name = &self.after.name;
         let records = (self.old.record(name), self.new.record(name), self.types());
         let (Some(old), Some(new), Some((a, b))) = records else { return false };
-        self.attributes().is_empty() && a.layout_eq(old, b, new)
+        self.is_alike() && a.layout_eq(old, b, new)
     }
 
     fn types(&self) -> Option<(&Btf, &Btf)> {

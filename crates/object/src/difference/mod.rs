@@ -29,6 +29,9 @@ pub struct Difference {
     pub woken: Vec<Power>,
     /// Programs with calls that cannot be followed.
     pub unknown_calls: Changed<String>,
+    /// Program arrays that programs call through, with slots that the object leaves to others.
+    #[serde(default, skip_serializing_if = "Changed::is_empty")]
+    pub open_arrays: Changed<String>,
     /// Bytes of all maps, before and after.
     pub memory: [Memory; 2],
     /// The licence, before and after, if it changed.
@@ -125,6 +128,7 @@ impl Difference {
                 .collect(),
             powers: Changed::between(&had, &has),
             unknown_calls: Changed::between(&before.unknown_calls, &after.unknown_calls),
+            open_arrays: Changed::between(&open_arrays(old), &open_arrays(new)),
             memory: [before.map_memory, after.map_memory],
             license,
             programs,
@@ -134,7 +138,7 @@ impl Difference {
     }
 
     /// Whether the new version may do more than the old one: more hooks, helpers, kfuncs or powers, powers that were off,
-    /// calls that cannot be followed, or more memory.
+    /// calls that cannot be followed, program arrays that others fill, or more memory.
     #[must_use]
     pub fn is_wider(&self) -> bool {
         let [before, after] = self.memory;
@@ -143,7 +147,8 @@ impl Difference {
             || !self.kfuncs.added.is_empty()
             || !self.powers.added.is_empty()
             || !self.woken.is_empty()
-            || !self.unknown_calls.added.is_empty();
+            || !self.unknown_calls.added.is_empty()
+            || !self.open_arrays.added.is_empty();
         more || after.once > before.once || after.per_cpu > before.per_cpu
     }
 }
@@ -184,6 +189,10 @@ fn programs(version: Version<'_>) -> BTreeMap<String, String> {
         *one = format!("{one}{and}{}", described(program));
     }
     all
+}
+
+fn open_arrays(facts: &Facts) -> BTreeSet<String> {
+    facts.open_arrays().into_keys().collect()
 }
 
 fn variables(facts: &Facts) -> BTreeMap<String, String> {

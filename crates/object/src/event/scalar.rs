@@ -52,8 +52,9 @@ impl Names {
 
     /// The name of a value.
     pub(super) fn name(&self, value: i128) -> Option<&str> {
-        let at = self.values.binary_search_by_key(&value, |(v, _)| *v).ok()?;
-        self.values.get(at).map(|(_, name)| &**name)
+        // The first name of a value is the one that counts.
+        let at = self.values.partition_point(|(v, _)| *v < value);
+        self.values.get(at).filter(|(v, _)| *v == value).map(|(_, name)| &**name)
     }
 
     /// All names, by their values.
@@ -68,7 +69,9 @@ impl Names {
 
     /// The names of single bits.
     pub(super) fn bits(&self) -> impl Iterator<Item = (u64, &str)> {
-        let bits = self.values.iter().map(|(value, name)| (value.cast_unsigned() as u64, &**name));
+        let firsts = self.values.chunk_by(|(one, _), (next, _)| one == next);
+        let firsts = firsts.filter_map(<[_]>::first);
+        let bits = firsts.map(|(value, name)| (value.cast_unsigned() as u64, &**name));
         bits.filter(|(value, _)| value.is_power_of_two())
     }
 }
@@ -242,9 +245,7 @@ fn enumeration(btf: &Btf, e: &Enum) -> Meaning {
     let value = |v: i64| if wide { i128::from(v.cast_unsigned()) } else { i128::from(v) };
     let mut names: Vec<(i128, Box<str>)> =
         e.values.iter().map(|v| (value(v.value), btf.name(v).into())).collect();
-    // The first name of a value is the one that counts.
-    names.sort_by_key(|(value, _)| *value);
-    names.dedup_by_key(|(value, _)| *value);
+    names.sort_by_key(|(value, _)| *value); // stable: those of one value stay in their order
     // Compilers before `enum` kept its sign in BTF write -1 as 0xffffffff.
     let signed = e.signed || names.iter().any(|(value, _)| *value < 0);
     let longest = names.iter().map(|(_, name)| name.len()).max().unwrap_or(0);

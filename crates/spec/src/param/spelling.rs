@@ -82,18 +82,22 @@ pub(super) fn unit_ns(unit: Option<&str>) -> Option<i128> {
 }
 
 /// The kernel's `dev_t`: 12 bits of major, 20 of minor (include/linux/kdev_t.h).
-pub(super) fn parse_device(text: &str) -> Option<i128> {
+#[must_use]
+pub fn parse_device(text: &str) -> Option<i128> {
     let (major, minor) = text.split_once(':')?;
     let part = |text: &str| is_digits(text).then(|| text.parse::<u32>().ok()).flatten();
     let (major, minor) = (part(major)?, part(minor)?);
     (major < 1 << 12 && minor < 1 << 20).then_some(i128::from(major << 20 | minor))
 }
 
-pub(super) fn parse_mac(text: &str) -> Option<Vec<u8>> {
+/// Six bytes, each of two hexadecimal digits.
+#[must_use]
+pub fn parse_mac(text: &str) -> Option<Vec<u8>> {
     let parts: Option<Vec<u8>> = text
         .split(':')
-        // `from_str_radix` takes a sign.
-        .map(|part| (part.len() == 2 && !part.starts_with('+')).then_some(part))
+        .map(|part| {
+            (part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(part)
+        })
         .map(|part| u8::from_str_radix(part?, 16).ok())
         .collect();
     parts.filter(|bytes| bytes.len() == 6)

@@ -299,6 +299,7 @@ fn duration(text: &str) -> Result<(), String> {
 }
 
 fn mode(text: &str) -> Result<(), String> {
-    let octal = u32::from_str_radix(text, 8).is_ok_and(|mode| mode <= 0o777);
+    let is_octal = text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    let octal = is_octal && u32::from_str_radix(text, 8).is_ok_and(|mode| mode <= 0o777);
     ensure(octal, || format!("'{text}' is not a file mode, such as 0640"))
 }

@@ -93,20 +93,11 @@ pub fn object(object: &Object, everywhere: &[Arch]) -> String {
     lines.join("\n")
 }
 
-/// Program arrays whose slots the object leaves to others, which its programs call through.
 fn open_arrays(object: &Object) -> impl Iterator<Item = String> {
-    let calls = |used: &Use| used.what == Used::Helper && used.name == "tail_call";
-    let callers: Vec<&Program> =
-        object.programs.iter().filter(|program| program.uses.iter().any(calls)).collect();
-    let arrays = object.maps.iter().filter(|map| map.r#type == MapKind::ProgArray);
-    arrays.filter(|map| map.slots.len() < map.max_entries.max(1) as usize).filter_map(move |map| {
-        let by = callers.iter().filter(|program| program.maps.contains(&map.name));
-        let by: Vec<&str> = by.map(|program| program.name.as_str()).collect();
+    object.open_arrays.iter().map(|(map, by)| {
         let by = by.join(", ");
-        let (map, by) = (shown(&map.name), shown(&by));
-        (!by.is_empty()).then(|| {
-            format!("Open slots of {map}: whoever fills one has their program run where {by} runs")
-        })
+        let (map, by) = (shown(map), shown(&by));
+        format!("Open slots of {map}: whoever fills one has their program run where {by} runs")
     })
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use skep_spec::nearest::nearest;
-use skep_spec::param::{parse_duration, parse_integer, parse_size};
+use skep_spec::param::{parse_device, parse_duration, parse_integer, parse_mac, parse_size};
 
 use super::parse::{Expression, Operator, Test};
 use super::{Filter, FilterError};
@@ -25,8 +25,9 @@ enum Node {
     Any(Vec<Node>),
     All(Vec<Node>),
     Not(Box<Node>),
-    /// A number, in the unit of what it is compared with.
+    /// A number, in the unit of what it is compared with; of what is true or false 0 or 1.
     Number {
+        truth: bool,
         at: usize,
         scalar: Scalar,
         times: i128,
@@ -78,8 +79,9 @@ impl Node {
             Self::Any(list) => list.iter().any(|node| node.takes(data)),
             Self::All(list) => list.iter().all(|node| node.takes(data)),
             Self::Not(node) => !node.takes(data),
-            Self::Number { at, scalar, times, is, than } => from(at)
+            Self::Number { truth, at, scalar, times, is, than } => from(at)
                 .and_then(|data| scalar.read(data))
+                .map(|number| if *truth { i128::from(number != 0) } else { number })
                 .is_some_and(|number| is.holds(Some(number.saturating_mul(*times).cmp(than)))),
             Self::Float { at, size, big_endian, is, than } => from(at)
                 .and_then(|data| Float::read(data, *size, *big_endian))
@@ -141,12 +143,15 @@ fn bound(test: &Test, decoder: &Decoder) -> Result<Node, FilterError> {
                     (*is, times, than)
                 }
             };
-            Ok(Node::Number { at, scalar: scalar.clone(), times, is, than })
+            let truth = is_truth(scalar, format);
+            Ok(Node::Number { truth, at, scalar: scalar.clone(), times, is, than })
         }
         Shape::Float { size, big_endian } => {
             let (is, than) = match &test.with {
                 None => (Operator::Unequal, 0.0),
-                Some((is, value)) => (*is, value.parse().map_err(|_| wrong("a number", value))?),
+                Some((is, value)) => {
+                    (*is, float(value, *size).ok_or_else(|| wrong("a number such as -0.5", value))?)
+                }
             };
             Ok(Node::Float { at, size: *size, big_endian: *big_endian, is, than })
         }
@@ -216,6 +221,11 @@ fn at<'a>(root: &'a Shape, path: &str) -> Option<Found<'a>> {
     Some((offset, shape, format))
 }
 
+/// Whether it is shown as true or false.
+const fn is_truth(scalar: &Scalar, format: Option<&Format>) -> bool {
+    matches!(format, Some(Format::Bool)) || matches!(scalar.meaning, Meaning::Bool)
+}
+
 /// What the field is to be multiplied with, and the number to compare that with.
 fn number(scalar: &Scalar, format: Option<&Format>, value: &str) -> Option<(i128, i128)> {
     let plain = || parse_integer(value).map(|number| (1, number));
@@ -235,7 +245,7 @@ fn number(scalar: &Scalar, format: Option<&Format>, value: &str) -> Option<(i128
             None => names::errno_of(value),
         },
         (Some(Format::Syscall), _) => number_of(value),
-        (Some(Format::Device), _) => device(value),
+        (Some(Format::Device), _) => parse_device(value),
         (Some(Format::Bool), _) | (_, Meaning::Bool) => match value {
             "true" => Some(1),
             "false" => Some(0),
@@ -266,10 +276,16 @@ fn takes(scalar: &Scalar, format: Option<&Format>) -> String {
     }
 }
 
-fn device(value: &str) -> Option<i128> {
-    let (major, minor) = value.split_once(':')?;
-    let (major, minor): (u32, u32) = (major.parse().ok()?, minor.parse().ok()?);
-    (major < 1 << 12 && minor < 1 << 20).then(|| i128::from(major << 20 | minor))
+/// A floating-point number as it would stand in so many bytes.
+fn float(value: &str, size: usize) -> Option<f64> {
+    let is_part = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-');
+    let fine = value.chars().all(is_part) && value.ends_with(|c: char| c.is_ascii_digit());
+    let fine = fine && value.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit());
+    match size {
+        _ if !fine => None,
+        4 => value.parse::<f32>().ok().map(f64::from),
+        _ => value.parse().ok(),
+    }
 }
 
 fn address(format: &Format, size: usize, value: &str) -> Option<Vec<u8>> {
@@ -278,10 +294,7 @@ fn address(format: &Format, size: usize, value: &str) -> Option<Vec<u8>> {
             IpAddr::V4(ip) => ip.octets().to_vec(),
             IpAddr::V6(ip) => ip.octets().to_vec(),
         },
-        _ => {
-            let octets = value.split(':').map(|octet| u8::from_str_radix(octet, 16));
-            octets.collect::<Result<_, _>>().ok()?
-        }
+        _ => parse_mac(value)?,
     };
     (bytes.len() == size).then_some(bytes)
 }

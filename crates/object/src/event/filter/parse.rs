@@ -55,6 +55,11 @@ pub(super) fn parse(text: &str) -> Result<Expression, FilterError> {
     }
 }
 
+/// White space of a condition.
+const fn is_white(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r')
+}
+
 struct Parser<'a> {
     text: &'a str,
     at: usize,
@@ -79,14 +84,13 @@ impl<'a> Parser<'a> {
     }
 
     fn one(&mut self, depth: usize) -> Result<Expression, FilterError> {
-        let Some(depth) = depth.checked_sub(1) else {
-            return Err(FilterError::Limit { what: "levels", most: DEPTH });
-        };
+        let deeper =
+            || depth.checked_sub(1).ok_or(FilterError::Limit { what: "levels", most: DEPTH });
         if self.take("!") {
-            return Ok(Expression::Not(Box::new(self.one(depth)?)));
+            return Ok(Expression::Not(Box::new(self.one(deeper()?)?)));
         }
         if self.take("(") {
-            let inner = self.any(depth)?;
+            let inner = self.any(deeper()?)?;
             return match self.take(")") {
                 true => Ok(inner),
                 false => Err(self.error("&&, || or ) should stand here")),
@@ -100,7 +104,7 @@ impl<'a> Parser<'a> {
         if self.comparisons > COMPARISONS {
             return Err(FilterError::Limit { what: "comparisons", most: COMPARISONS });
         }
-        let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
         let field = self.word(is_name);
         if field.is_empty() {
             return Err(self.error("a field, ! or ( should stand here"));
@@ -116,7 +120,7 @@ impl<'a> Parser<'a> {
             return self.quoted();
         }
         let is_plain = |c: char| {
-            !c.is_whitespace() && !matches!(c, '(' | ')' | '&' | '|' | '!' | '=' | '<' | '>' | '"')
+            !is_white(c) && !matches!(c, '(' | ')' | '&' | '|' | '!' | '=' | '<' | '>' | '"')
         };
         match self.word(is_plain) {
             "" => Err(self.error("a value should stand here: a number, a word, or a text in \"\"")),
@@ -167,7 +171,7 @@ impl<'a> Parser<'a> {
     /// What comes behind white space.
     fn rest(&mut self) -> &'a str {
         let rest = &self.text[self.at..];
-        let trimmed = rest.trim_start();
+        let trimmed = rest.trim_start_matches(is_white);
         self.at += rest.len() - trimmed.len();
         trimmed
     }
