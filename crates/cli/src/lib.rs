@@ -12,6 +12,7 @@ mod daemon;
 pub mod error;
 mod explain;
 mod fetch;
+mod kernel_types;
 mod key_versions;
 mod keys;
 mod keys_and_channels;

@@ -81,6 +81,55 @@ fn a_bundle_serves_every_command_where_there_is_no_network() {
 }
 
 #[test]
+fn kernel_types_travel_to_nodes_whose_kernels_carry_none() {
+    let mut node = Node::new();
+    node.sign_both();
+    let bundle = |node: &Node, from: &str, out: &str, more: &[&str]| {
+        run(node, &[&["bundle", from, "-o", out], more].concat());
+        fs::read(node.path(out)).unwrap()
+    };
+    let site = bundle(&node, "exec.oci", "site.skep", &["--btf", "host"]);
+    assert!(site == bundle(&node, "exec.oci", "again.skep", &["--btf", "host"]), "the same bytes");
+    run(&node, &["unbundle", "site.skep", "-o", "layout"]);
+    assert!(site == bundle(&node, "layout", "again.skep", &[]), "a layout carries them, too");
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let own = format!("config/btf/{}-{}.btf", release.trim(), std::env::consts::ARCH);
+    run(&node, &["unbundle", "site.skep", "--btf", "config/btf"]);
+    let types = fs::read("/sys/kernel/btf/vmlinux").unwrap();
+    assert!(fs::read(node.path(&own)).unwrap() == types, "{own}");
+
+    // Of another kernel, out of a file.
+    fs::write(node.path("types"), &types).unwrap();
+    bundle(&node, "exec.oci", "far.skep", &["--btf", "5.4.0-42-generic/aarch64=types"]);
+    let written = run(&node, &["unbundle", "far.skep", "--btf", "far"]);
+    assert_eq!(written, "far/5.4.0-42-generic-aarch64.btf\n");
+    bundle(&node, "exec.oci", "plain.skep", &[]);
+    let (status, said) = refused(&node, &["unbundle", "plain.skep", "--btf", "far"]);
+    assert!(status == 1 && said.contains("there are no kernel types in it"), "{status}: {said}");
+    for (btf, status, words) in [
+        ("types", 2, "does not say of which kernel"),
+        ("5.4/vax=types", 2, "does not say of which kernel"),
+        ("..=types", 2, "'..' is not what `uname -r` says anywhere"),
+        ("5.4.0=key.pub", 1, "holds no kernel types"),
+    ] {
+        let got = refused(&node, &["bundle", "exec.oci", "-o", "bad.skep", "--btf", btf]);
+        assert!(got.0 == status && got.1.contains(words), "{btf}: {got:?}");
+        assert!(!node.path("bad.skep").exists());
+    }
+
+    // What lies there for the kernel that runs is what objects are made to fit.
+    node.start();
+    node.run(&[&["install", "site.skep"], &ONE[..]].concat());
+    node.run(&["remove", "exec"]);
+    node.kill();
+    fs::write(node.path(&own), "no types").unwrap();
+    node.start();
+    let (status, said) = refused(&node, &[&["install", "site.skep"], &ONE[..]].concat());
+    assert!(status == 1 && said.contains("it is made to fit the kernel types in "), "{said}");
+    assert!(said.contains("they must be this kernel's"), "{said}");
+}
+
+#[test]
 fn what_is_not_trusted_or_not_whole_comes_out_of_no_bundle() {
     let node = {
         let mut node = Node::new();

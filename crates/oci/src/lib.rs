@@ -8,6 +8,7 @@ pub mod durable;
 mod error;
 mod flat;
 pub mod image;
+mod kernel_types;
 pub mod keys_and_channels;
 pub mod memory;
 pub mod pack;
@@ -17,6 +18,7 @@ pub mod signatures;
 pub mod store;
 
 pub use flat::flat;
+pub use kernel_types::KernelTypes;
 pub use memory::{FollowError, Memory};
 pub use pack::pack;
 pub use registry::{Credentials, Registry, RegistryError};

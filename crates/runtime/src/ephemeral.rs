@@ -152,6 +152,7 @@ impl Attempt<'_> {
                 chosen: &chosen,
                 params: self.params,
                 reuse: &reuse,
+                btf: None,
             };
             let (loaded, counters) = preparation.load_whole(&mut session.report)?;
             session.counters.extend(counters);

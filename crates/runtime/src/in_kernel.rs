@@ -115,6 +115,7 @@ impl Runtime {
                 chosen: &chosen,
                 params,
                 reuse: &reuse,
+                btf: self.dirs.btf.as_deref(),
             };
             let loaded = self.call("load", || preparation.load(report))?;
             self.pin_maps(up, object, &names, &loaded, &mut maps)?;

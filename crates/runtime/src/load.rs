@@ -1,6 +1,7 @@
 //! Loading a package's objects: sizes, constants and shared maps first, then the kernel.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use skep_adapt::Pass;
 use skep_kernel::maps::possible_cpus;
@@ -33,6 +34,8 @@ pub(crate) struct Preparation<'a> {
     pub(crate) params: &'a Params,
     /// Maps of the running generation to use again, by symbol.
     pub(crate) reuse: &'a BTreeMap<String, MapHandle>,
+    /// Kernel types in place of those that the kernel carries.
+    pub(crate) btf: Option<&'a Path>,
 }
 
 /// An object in the kernel.
@@ -144,6 +147,10 @@ impl Preparation<'_> {
             source.hint = gpl::check(self.facts).err().map(|error| error.to_string());
         }
         source.hint = source.hint.or_else(|| self.wrong_size(&source.summary));
+        let own = self.btf.map(|file| {
+            format!("it is made to fit the kernel types in {}: they must be this kernel's", file.display())
+        });
+        source.hint = source.hint.or(own);
         let (service, object) = (self.service.to_owned(), self.object.to_owned());
         RuntimeError::Load { service, object, source: Box::new(source) }
     }
@@ -165,7 +172,8 @@ impl Preparation<'_> {
         names: Option<&OldNames>,
         report: &mut Report,
     ) -> Result<Opened, RuntimeError> {
-        let options = OpenOptions { btf_path: names.map(OldNames::path) };
+        let own = || self.btf.map(Path::to_owned);
+        let options = OpenOptions { btf_path: names.map(OldNames::path).or_else(own) };
         let opened = object::open(self.bytes, "skep", &options);
         let mut opened = opened.map_err(|e| self.failed(e))?;
         self.choose_programs(&mut opened)?;

@@ -28,6 +28,8 @@ pub struct Dirs {
     pub state: PathBuf,
     /// Pins, such as `/sys/fs/bpf/skep`; nothing else may lie there.
     pub bpffs: PathBuf,
+    /// The types of this kernel, where its operator has them for it: objects are made to fit them.
+    pub btf: Option<PathBuf>,
 }
 
 /// Where the bytes of verified packages come from: the agent's store.

@@ -16,6 +16,12 @@ pub const PACKAGE: &str = "application/vnd.skep.package.v1";
 pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// `artifactType` of a channel's manifest, whose layers are the bundles of its pointers.
 pub const CHANNEL: &str = "application/vnd.skep.channel.v1";
+/// `artifactType` of a manifest of kernel types, and the media type of its one layer.
+pub const BTF: &str = "application/vnd.skep.btf.v1";
+/// Annotation of such a manifest: the kernel's release, as `uname -r` says it.
+pub const BTF_RELEASE: &str = "vnd.skep.btf.release";
+/// Annotation of such a manifest: the kernel's architecture.
+pub const BTF_ARCH: &str = "vnd.skep.btf.arch";
 /// The payload type of an in-toto statement in a DSSE envelope.
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 

@@ -15,7 +15,8 @@ use skep_spec::{Arch, Digest};
 
 use crate::config::Config;
 use crate::error::{Context as _, Error, Result, failed};
-use crate::fetch::{Whole, unpacked, whole};
+use crate::fetch::{Whole, passing, unpacked, whole};
+use crate::kernel_types;
 use crate::keys_and_channels::{self, Put};
 use crate::moment;
 use crate::named;
@@ -45,6 +46,10 @@ pub struct Bundle {
     /// Only for this architecture; may be given several times
     #[arg(long, value_name = "ARCH")]
     arch: Vec<Arch>,
+    /// Kernel types for nodes whose kernels carry none: host, debian:SERIES, RELEASE=FILE or RELEASE/ARCH=FILE; may be given
+    /// several times
+    #[arg(long, value_name = "KERNEL")]
+    btf: Vec<String>,
     /// Leave out what the packages need
     #[arg(long)]
     without_dependencies: bool,
@@ -60,11 +65,14 @@ pub struct Unbundle {
     /// The file that skep bundle made
     file: PathBuf,
     /// The folder of the layout; it is made if need be
-    #[arg(long, short = 'o', value_name = "LAYOUT", required_unless_present = "to")]
+    #[arg(long, short = 'o', value_name = "LAYOUT", required_unless_present_any = ["to", "btf"])]
     out: Option<PathBuf>,
     /// Push the packages to this registry, with all that refers to them: host[:port][/path]
     #[arg(long, value_name = "REGISTRY", conflicts_with = "out")]
     to: Option<String>,
+    /// Write the kernel types in it into this folder, where skepd looks in /etc/skep/btf: RELEASE-ARCH.btf
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "to"])]
+    btf: Option<PathBuf>,
     /// Speak HTTP without TLS (loopback addresses always do)
     #[arg(long, requires = "to")]
     plain_http: bool,
@@ -134,7 +142,10 @@ impl Bundle {
         let cannot = || format!("can't write {shown}");
         let (passing, file) = Passing::file(folder.unwrap_or(".".as_ref()), cannot)?;
         let arches: BTreeSet<Arch> = self.arch.iter().copied().collect();
-        let archived = archive::write(&sources, &arches, BufWriter::new(&file)).map_err(failed)?;
+        let beside = self.kernel_types(config)?;
+        let beside = beside.as_ref().map(|(store, _)| store);
+        let archived = archive::write(&sources, beside, &arches, BufWriter::new(&file));
+        let archived = archived.map_err(failed)?;
         let whole = file.sync_all().and_then(|()| fs::rename(passing.path(), &self.out));
         whole.context(cannot)?;
         answer(archived, &self.out, "into", output);
@@ -143,6 +154,20 @@ impl Bundle {
 }
 
 impl Bundle {
+    /// The kernel types that were asked for, in a layout of their own.
+    fn kernel_types(&self, config: &Config) -> Result<Option<(Store, Passing)>> {
+        if self.btf.is_empty() {
+            return Ok(None);
+        }
+        let (store, folder) = passing()?;
+        for what in &self.btf {
+            for types in kernel_types::named(what, &self.arch, config)? {
+                types.keep(&store).map_err(failed)?;
+            }
+        }
+        Ok(Some((store, folder)))
+    }
+
     /// What the packages of a layout need and it does not hold.
     fn needed(
         &self,
@@ -175,11 +200,21 @@ impl Unbundle {
     /// The file is no bundle or not whole, or the layout cannot be written: then nothing of it is there. The registry does not
     /// take a package: those before it are there.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        match (&self.out, &self.to) {
-            (_, Some(to)) => self.fill_registry(to, output, config),
-            (Some(out), None) => self.fill_layout(out, output),
-            (None, None) => Err(Error::usage("give -o LAYOUT or --to REGISTRY")),
+        match (&self.out, &self.to, &self.btf) {
+            (_, Some(to), _) => self.fill_registry(to, output, config),
+            (Some(out), ..) => self.fill_layout(out, output),
+            (None, None, Some(folder)) => self.write_types(folder, output),
+            (None, None, None) => Err(Error::usage("give -o LAYOUT, --to REGISTRY or --btf DIR")),
         }
+    }
+
+    fn write_types(&self, folder: &Path, output: &Output) -> Result<()> {
+        let Whole { store, .. } = &unpacked(&self.file)?;
+        let of_file = |error: Error| error.of(format!("can't unbundle {}", self.file.display()));
+        let paths = kernel_types::write(store, folder).map_err(of_file)?;
+        let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        output.done(&paths, || paths.join("\n"));
+        Ok(())
     }
 
     fn fill_layout(&self, out: &Path, output: &Output) -> Result<()> {

@@ -43,11 +43,11 @@ pub(super) const STRIPPED: &str =
 const HINTS: [(&str, &str); 7] = [
     (
         "failed to find valid kernel BTF",
-        "this kernel carries no BTF (no /sys/kernel/btf/vmlinux): name a BTF file for it",
+        "this kernel carries no BTF (no /sys/kernel/btf/vmlinux): give skepd its types in /etc/skep/btf (skep bundle --btf, skep unbundle --btf)",
     ),
     (
         "vmlinux BTF is not found",
-        "this kernel carries no BTF (no /sys/kernel/btf/vmlinux): name a BTF file for it",
+        "this kernel carries no BTF (no /sys/kernel/btf/vmlinux): give skepd its types in /etc/skep/btf (skep bundle --btf, skep unbundle --btf)",
     ),
     (
         "failed to find kernel BTF type ID of",

@@ -19,7 +19,7 @@ pub use clang::{Clang, ClangError};
 pub use lock::{Dependencies, Lock, LockError, Locked, Pin};
 pub use made::Made;
 use made::Read;
-pub use types::TypesError;
+pub use types::{TypesError, fetch as kernel_types};
 
 use crate::project::Project;
 

@@ -99,7 +99,12 @@ pub(super) fn find(
     Ok(btf)
 }
 
-fn fetch(
+/// The raw BTF for `arch` from a source as `[build] btf` names one, and the kernel's release where the source says it. Files are
+/// found from `folder` on.
+///
+/// # Errors
+/// There is no such source, or it has none.
+pub fn fetch(
     folder: &Path,
     arch: Arch,
     named: &str,

@@ -82,21 +82,23 @@ impl BundleError {
     }
 }
 
-/// Writes packages, their signatures and whatever else refers to them; only these architectures, or all where none is named.
-/// The same packages always give the same bytes.
+/// Writes packages, their signatures and whatever else refers to them; only these architectures, or all where none is named; and
+/// the kernel types that `beside` holds. The same packages always give the same bytes.
 ///
 /// # Errors
 /// A package is not whole in its store, or the archive cannot be written.
 pub fn write(
     sources: &[Source<'_>],
+    beside: Option<&Store>,
     arches: &BTreeSet<Arch>,
     out: impl Write,
 ) -> Result<Archived, BundleError> {
     let mut contents = Contents::default();
     for source in sources {
         contents.package(source, arches)?;
-        contents.keys_and_channels(source.store)?;
+        contents.beside(source.store)?;
     }
+    beside.map_or(Ok(()), |store| contents.beside(store))?;
     let Contents { packages, referrers, blobs } = contents;
     let listed = packages.iter().map(|(name, descriptor)| Descriptor {
         annotations: Annotations::from([(media::REF_NAME.to_owned(), name.clone())]),
@@ -213,10 +215,11 @@ impl<'a> Contents<'a> {
     }
 
     /// What the layout carries that refers to no package.
-    fn keys_and_channels(&mut self, store: &'a Store) -> Result<(), BundleError> {
+    fn beside(&mut self, store: &'a Store) -> Result<(), BundleError> {
         for Descriptor { digest, size, artifact_type, .. } in store.index()?.manifests {
-            let kind =
-                artifact_type.filter(|kind| keys_and_channels::KINDS.contains(&kind.as_str()));
+            let is_carried =
+                |kind: &str| keys_and_channels::KINDS.contains(&kind) || kind == media::BTF;
+            let kind = artifact_type.filter(|kind| is_carried(kind));
             if let Some(kind) = kind {
                 self.manifest(store, digest)?;
                 self.referrers.insert(digest, referrer_entry(&kind, digest, size));

@@ -98,7 +98,7 @@ impl Place {
     }
 
     pub fn dirs(&self) -> Dirs {
-        Dirs { state: self.folder.path().join("state"), bpffs: self.bpffs.clone() }
+        Dirs { state: self.folder.path().join("state"), bpffs: self.bpffs.clone(), btf: None }
     }
 
     /// A job for this process itself.
@@ -121,7 +121,7 @@ impl Place {
     }
 
     fn job(&self, op: &str, fault: Option<&str>) -> Job {
-        let Dirs { state, bpffs } = self.dirs();
+        let Dirs { state, bpffs, .. } = self.dirs();
         Job {
             state,
             bpffs,
@@ -235,7 +235,7 @@ impl Job {
         store: impl Packages + 'static,
     ) -> Result<(Runtime, Recovery), Box<dyn Error>> {
         let faults = self.fault.as_deref().map_or(Ok(Faults::none()), Faults::arm)?;
-        let dirs = Dirs { state: self.state.clone(), bpffs: self.bpffs.clone() };
+        let dirs = Dirs { state: self.state.clone(), bpffs: self.bpffs.clone(), btf: None };
         let holder = crate::holder::connect(&self.state)?;
         Ok(Runtime::open(dirs, Box::new(store), holder, faults)?)
     }
