@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 use skep_api::{Bucket, CounterRow, Metric, MetricRow};
-use skep_runtime::Runtime;
 use skep_runtime::contents::{Contents, Entry};
-use skep_runtime::status::MapDetail;
+use skep_runtime::{Objects, OpenContents, Runtime, RuntimeError};
 use skep_spec::ServiceName;
 use skep_spec::manifest::{Output, OutputKind};
 use skep_trust::Package;
@@ -26,21 +25,48 @@ pub struct Counters {
     pub more: BTreeMap<String, u64>,
 }
 
-/// Every counter and gauge that the manifest declares; those that cannot be read are left out.
+/// An output, and the map that carries it.
+#[derive(Debug)]
+pub struct Open<'a> {
+    name: &'a str,
+    output: &'a Output,
+    map: OpenContents,
+}
+
+/// Opens the maps of the outputs that are wanted; those that are not there are left out.
 #[must_use]
-pub fn read(
+pub fn open<'a>(
     runtime: &Runtime,
-    package: &Package,
+    package: &'a Package,
     service: &ServiceName,
-    maps: &[MapDetail],
-) -> Counters {
-    let is_there = |output: &Output| maps.iter().any(|map| map.name == output.map);
-    let wanted = package.manifest.output.iter();
-    let wanted: Vec<_> = wanted.filter(|(_, one)| one.kind.counts() && is_there(one)).collect();
-    let room = MOST / wanted.len().max(1);
+    wanted: fn(OutputKind) -> bool,
+) -> Vec<Open<'a>> {
+    let there = runtime.map_names(service).unwrap_or_default();
+    let outputs = package.manifest.output.iter();
+    let outputs = outputs.filter(|(_, one)| wanted(one.kind) && there.contains(&one.map));
+    let open = |(name, output): (&'a String, &'a Output)| {
+        let unread = |error: &RuntimeError| tracing::warn!(output = name, %error, "not read");
+        let map = runtime.open_contents(service, &output.map).inspect_err(unread).ok()?;
+        Some(Open { name, output, map })
+    };
+    outputs.filter_map(open).collect()
+}
+
+impl Open<'_> {
+    /// The generation whose map it is.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.map.generation()
+    }
+}
+
+/// What these hold; those that cannot be read are left out.
+#[must_use]
+pub fn read(opened: &[Open<'_>], package: &Package, objects: &Objects) -> Counters {
+    let room = MOST / opened.len().max(1);
     let mut counters = Counters::default();
-    for (name, output) in wanted {
-        match runtime.contents(service, &output.map) {
+    for Open { name, output, map } in opened {
+        match map.read(package, objects, None, false) {
             Ok(contents) => counters.add(name, &limited(contents, room), output.value.as_deref()),
             Err(error) => tracing::warn!(output = name, %error, "counter not read"),
         }
@@ -99,27 +125,21 @@ pub fn metric(name: &str, output: &Output, contents: &Contents) -> Metric {
     }
 }
 
-/// Every output that a map carries, by name; those that cannot be read are left out.
+/// The same as metrics, with the rows of a `table` or without.
 #[must_use]
 pub fn metrics(
-    runtime: &Runtime,
+    opened: &[Open<'_>],
     package: &Package,
-    service: &ServiceName,
-    maps: &[MapDetail],
+    objects: &Objects,
     table: bool,
 ) -> Vec<Metric> {
-    let is_there = |output: &Output| maps.iter().any(|map| map.name == output.map);
-    let wanted = package.manifest.output.iter();
-    let wanted: Vec<_> = wanted.filter(|(_, one)| one.kind.is_metric() && is_there(one)).collect();
-    let room = MOST_METRICS / wanted.len().max(1);
-    let read = |(name, output): (&String, &Output)| match runtime.metric(service, output, table) {
-        Ok(contents) => Some(metric(name, output, &limited(contents, room))),
-        Err(error) => {
-            tracing::warn!(output = name, %error, "metric not read");
-            None
-        }
+    let room = MOST_METRICS / opened.len().max(1);
+    let read = |Open { name, output, map }: &Open<'_>| {
+        let unread = |error: &RuntimeError| tracing::warn!(output = name, %error, "not read");
+        let contents = map.read(package, objects, Some(output), table).inspect_err(unread).ok()?;
+        Some(metric(name, output, &limited(contents, room)))
     };
-    wanted.into_iter().filter_map(read).collect()
+    opened.iter().filter_map(read).collect()
 }
 
 /// The entries of a counter's map, by the field that counts.

@@ -149,7 +149,7 @@ fn follow(request: &Run, package: &Verified<Package>) -> Result<()> {
     let mut printer = Printer {
         request,
         selection,
-        view: None,
+        views: BTreeMap::new(),
         out: BufWriter::new(io::stdout()),
         rows: Rows::new(request.width),
         csv: Vec::new(),
@@ -217,11 +217,15 @@ fn stop_at_signals(waker: Waker) -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+fn address(record: &Record<'_>) -> usize {
+    std::ptr::from_ref(record.decoder).addr()
+}
+
 struct Printer<'a> {
     request: &'a Run,
     selection: Selection,
-    /// What is wanted of the output of the last event; by its decoder's address, which lasts as long as the session.
-    view: Option<(usize, Option<View>)>,
+    /// What is wanted of each output, by its decoder's address, which lasts as long as the session.
+    views: BTreeMap<usize, Option<View>>,
     out: BufWriter<io::Stdout>,
     rows: Rows,
     /// The columns of the last row, of CSV.
@@ -277,16 +281,14 @@ impl Printer<'_> {
 
     /// What is wanted of a record; none if it is not wanted.
     fn view(&mut self, record: &Record<'_>) -> Option<&View> {
-        let address = std::ptr::from_ref(record.decoder).addr();
-        if self.view.as_ref().is_none_or(|(known, _)| *known != address) {
-            self.view = Some((address, self.selection.view(record.decoder).ok()));
-        }
-        let view = self.view.as_ref().and_then(|(_, view)| view.as_ref());
+        let (address, selection) = (address(record), &self.selection);
+        let view = self.views.entry(address);
+        let view = view.or_insert_with(|| selection.view(record.decoder).ok()).as_ref();
         view.filter(|view| view.takes(record.data))
     }
 
     fn print(&mut self, record: &Record<'_>) -> io::Result<()> {
-        let Some((_, Some(view))) = &self.view else { return Ok(()) };
+        let Some(Some(view)) = self.views.get(&address(record)) else { return Ok(()) };
         let decoder = view.decoder();
         if self.request.mode == Mode::Ndjson {
             let json = decoder.decode(record.data).to_json();

@@ -10,6 +10,7 @@ pub mod ending;
 pub mod ephemeral;
 pub mod error;
 pub mod hold;
+mod http;
 mod maps;
 pub mod node;
 pub mod operations;

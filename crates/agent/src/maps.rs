@@ -15,8 +15,8 @@ use skep_runtime::maps::{EntryError, MapLine, NewValue};
 
 use crate::blocking::blocking;
 use crate::error::NodeError;
+use crate::http::{Peer, Shared, line, read, streamed};
 use crate::node::Node;
-use crate::server::{Peer, Shared, line, read, streamed};
 
 /// What is asked of maps.
 pub(crate) fn routes() -> Router<Shared> {

@@ -12,9 +12,10 @@ use skep_kernel::maps::Update;
 use skep_object::fit;
 use skep_runtime::maps::{EntryError, MapLine, NewValue, OpenMap};
 use skep_runtime::programs::ProgramLine;
-use skep_runtime::{EventStream, Request, Runtime, RuntimeError, Together, status};
+use skep_runtime::{EventStream, Request, Runtime, RuntimeError, Together, facts_of, status};
 use skep_spec::ServiceName;
-use skep_trust::Origin;
+use skep_spec::manifest::OutputKind;
+use skep_trust::{Origin, Package};
 
 use crate::answer::{self, Beside};
 use crate::counters;
@@ -74,9 +75,8 @@ impl Node {
     /// # Errors
     /// There is none of that name.
     pub fn service(&self, name: &ServiceName) -> Result<Detail, NodeError> {
-        let runtime = self.runtime();
-        let detail = runtime.service(name)?;
-        Ok(self.detail(&runtime, detail))
+        let detail = self.runtime().service(name)?;
+        Ok(self.detail(detail))
     }
 
     /// Installs a package as a service.
@@ -89,9 +89,8 @@ impl Node {
         let (root, set) = self.coming(install)?;
         self.keep(&root, &set)?;
         tell_unsigned(&root);
-        let mut runtime = self.runtime();
-        let detail = together(&mut runtime, &set.changes, &root)?.detail;
-        Ok(Detail { together: set.members, ..self.detail(&runtime, detail) })
+        let detail = together(&mut self.runtime(), &set.changes, &root)?.detail;
+        Ok(Detail { together: set.members, ..self.detail(detail) })
     }
 
     /// What an install would install, what it needs first.
@@ -168,10 +167,9 @@ impl Node {
         let (root, set) = self.admitted(service, upgrade)?;
         self.keep(&root, &set)?;
         tell_unsigned(&root);
-        let mut runtime = self.runtime();
-        let Together { plan, detail } = together(&mut runtime, &set.changes, &root)?;
+        let Together { plan, detail } = together(&mut self.runtime(), &set.changes, &root)?;
         let plan = plan.map(answer::plan).unwrap_or_default();
-        Ok((plan, Detail { together: set.members, ..self.detail(&runtime, detail) }))
+        Ok((plan, Detail { together: set.members, ..self.detail(detail) }))
     }
 
     /// Returns to the generation before the last upgrade, if policy allows it now, or `allow_unsigned`.
@@ -191,7 +189,8 @@ impl Node {
             self.shelf.check_return(&previous.index, allow_unsigned)?;
         }
         let detail = runtime.rollback(service)?;
-        Ok(self.detail(&runtime, detail))
+        drop(runtime);
+        Ok(self.detail(detail))
     }
 
     /// Removes a service, and says which services nobody needs any more for that.
@@ -245,12 +244,36 @@ impl Node {
     /// # Errors
     /// There is no such service, it does not run, or its package is gone.
     pub fn metrics(&self, service: &ServiceName, table: bool) -> Result<Vec<Metric>, NodeError> {
-        let runtime = self.runtime();
-        let detail = runtime.service(service)?;
-        let index = &detail.status.index;
-        let gone = |source| RuntimeError::Package { index: *index, source };
-        let package = skep_runtime::Packages::package(&self.shelf, index).map_err(gone)?;
-        Ok(counters::metrics(&runtime, &package, service, &detail.maps, table))
+        let index = self.runtime().service(service)?.status.index;
+        let gone = |source| RuntimeError::Package { index, source };
+        let package = skep_runtime::Packages::package(&self.shelf, &index).map_err(gone)?;
+        let objects = facts_of(&package)?;
+        Ok(self.read_maps(service, &package, OutputKind::is_metric, |opened| {
+            counters::metrics(opened, &package, &objects, table)
+        }))
+    }
+
+    /// Reads what maps hold while others may work on services: once more where this one was upgraded meanwhile, as entries were on
+    /// their way then.
+    fn read_maps<T>(
+        &self,
+        service: &ServiceName,
+        package: &Package,
+        wanted: fn(OutputKind) -> bool,
+        read: impl Fn(&[counters::Open<'_>]) -> T,
+    ) -> T {
+        let mut tries = 3;
+        loop {
+            let opened = counters::open(&self.runtime(), package, service, wanted);
+            let done = read(&opened);
+            let Some(generation) = opened.first().map(counters::Open::generation) else {
+                return done;
+            };
+            tries -= 1;
+            if tries == 0 || self.runtime().generation(service) == Some(generation) {
+                return done;
+            }
+        }
     }
 
     /// Maps of services, or all of this kernel.
@@ -258,11 +281,12 @@ impl Node {
     /// # Errors
     /// There is no such service, or the kernel does not list them.
     pub fn maps(&self, asked: &Maps) -> Result<Vec<MapLine>, NodeError> {
-        let runtime = self.runtime();
-        if let Some(service) = &asked.service {
-            runtime.service(service)?;
-        }
-        let mut lines = runtime.kernel_maps(asked.all)?;
+        let owned = {
+            let runtime = self.runtime();
+            asked.service.as_ref().map(|service| runtime.service(service)).transpose()?;
+            runtime.owned_maps()
+        };
+        let mut lines = owned.lines(asked.all)?;
         lines.retain(|line| {
             let owner = line.owner.as_ref().map(|(service, _)| service);
             asked.service.is_none() || owner == asked.service.as_ref()
@@ -275,11 +299,12 @@ impl Node {
     /// # Errors
     /// There is no such service, or the kernel does not list them.
     pub fn programs(&self, asked: &Programs) -> Result<Vec<ProgramLine>, NodeError> {
-        let runtime = self.runtime();
-        if let Some(service) = &asked.service {
-            runtime.service(service)?;
-        }
-        let mut lines = runtime.kernel_programs(asked.all)?;
+        let owned = {
+            let runtime = self.runtime();
+            asked.service.as_ref().map(|service| runtime.service(service)).transpose()?;
+            runtime.owned_programs()
+        };
+        let mut lines = owned.lines(asked.all)?;
         lines.retain(|line| asked.service.is_none() || line.service == asked.service);
         Ok(lines)
     }
@@ -363,13 +388,16 @@ impl Node {
         answer::status(status, answers)
     }
 
-    fn detail(&self, runtime: &Runtime, detail: status::Detail) -> Detail {
+    fn detail(&self, detail: status::Detail) -> Detail {
         let (service, index) = (&detail.status.service, &detail.status.index);
         let beside = match skep_runtime::Packages::package(&self.shelf, index) {
-            Ok(package) => Beside {
-                counters: counters::read(runtime, &package, service, &detail.maps),
-                unheeded: package.manifest.unheeded(),
-            },
+            Ok(package) => {
+                let objects = facts_of(&package).unwrap_or_default();
+                let counters = self.read_maps(service, &package, OutputKind::counts, |opened| {
+                    counters::read(opened, &package, &objects)
+                });
+                Beside { counters, unheeded: package.manifest.unheeded() }
+            }
             Err(_) => Beside::default(),
         };
         let answers = self.shelf.answers(index);

@@ -8,18 +8,16 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use skep_api::{Instruction, ProgramRow, Programs, Stats, TestRun, TestRunResult};
-use skep_kernel::MapHandle;
-use skep_kernel::program::RunStats;
 use skep_object::disasm::text;
+use skep_object::event::from_hex;
 use skep_object::insn::{self, INSN_BYTES, Insn, PSEUDO_MAP_FD};
 use skep_object::{ProgramKind, shown};
-use skep_runtime::RuntimeError;
-use skep_runtime::programs::{ProgramLine, by_id};
+use skep_runtime::programs::{self, Counting, ProgramLine};
 
 use crate::blocking::blocking;
 use crate::error::NodeError;
+use crate::http::{Peer, Shared, read};
 use crate::node::Node;
-use crate::server::{Peer, Shared, read};
 
 /// Longest that runs are counted for one request.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -60,7 +58,7 @@ async fn stats(
     let Query(Stats { all, service, milliseconds }) = asked?;
     let asked = Programs { all, service };
     let time = Duration::from_millis(milliseconds.unwrap_or(1000)).min(LONGEST);
-    let on = RunStats::begin().map_err(RuntimeError::from)?;
+    let on = Counting::begin()?;
     let first = asked.clone();
     let before = blocking(shared.node.clone(), move |node| rows(node, &first)).await?;
     tokio::time::sleep(time).await;
@@ -82,7 +80,7 @@ async fn instructions(
 ) -> Result<Json<Vec<Instruction>>, NodeError> {
     peer.is_root("see instructions")?;
     let Path(id) = id?;
-    let read = move |_: &Node| Ok(by_id(id)?.translated().map_err(RuntimeError::from)?);
+    let read = move |_: &Node| Ok(programs::instructions(id)?);
     blocking(shared.node, read).await.map(|bytes| Json(listed(&bytes)))
 }
 
@@ -109,9 +107,9 @@ fn listed(bytes: &[u8]) -> Vec<Instruction> {
 fn map_of(insn: Insn) -> Option<String> {
     let is_map = insn.is_ld_imm64() && insn.src == PSEUDO_MAP_FD;
     let id = insn.imm.cast_unsigned();
-    is_map.then(|| match MapHandle::by_id(id) {
-        Ok(map) => format!("map {} (id {id})", shown(map.name())),
-        Err(_) => format!("map with id {id}"),
+    is_map.then(|| match programs::map_name(id) {
+        Some(name) => format!("map {} (id {id})", shown(&name)),
+        None => format!("map with id {id}"),
     })
 }
 
@@ -130,7 +128,7 @@ async fn run(
         return Err(NodeError::Request(format!("repeat is at most {MOST_RUNS}")));
     }
     let run = move |_: &Node| {
-        let done = by_id(id)?.test_run(&data, repeat).map_err(RuntimeError::from)?;
+        let done = programs::test_run(id, &data, repeat)?;
         let run_ns = u64::try_from(done.duration.as_nanos()).unwrap_or(u64::MAX);
         let context = done.context.map(|bytes| to_hex(&bytes));
         Ok(TestRunResult { returned: done.retval, run_ns, context })
@@ -142,13 +140,6 @@ async fn run(
 
 fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits =
-        text.bytes().all(|digit| digit.is_ascii_hexdigit()) && text.len().is_multiple_of(2);
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    digits.then(|| text.as_bytes().chunks(2).map(byte).collect())?
 }
 
 fn row(line: ProgramLine) -> ProgramRow {

@@ -3,19 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::connect_info::Connected;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use skep_api::{EventLine, Install, MAX_BODY, Metrics, Operation, Upgrade, Watch};
-use skep_kernel::process::peer_cred;
 use skep_runtime::{Event, EventStream, Format, Next};
 use skep_spec::ServiceName;
 use tokio::net::UnixListener;
@@ -23,30 +19,12 @@ use tokio::sync::mpsc;
 
 use crate::blocking::blocking;
 use crate::error::NodeError;
+use crate::http::{Peer, Shared, line, read, streamed};
 use crate::maps;
 use crate::node::Node;
 use crate::operations::Operations;
 use crate::programs;
 use crate::selection::{Selection, View};
-
-/// What handlers share.
-#[derive(Clone)]
-pub(crate) struct Shared {
-    pub(crate) node: Arc<Node>,
-    operations: Operations,
-}
-
-/// Who is at the other end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer {
-    uid: Option<u32>,
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: peer_cred(stream.io()).ok().map(|peer| peer.uid) }
-    }
-}
 
 /// Serves until `end`, and until who is at work has done it.
 ///
@@ -213,26 +191,9 @@ async fn events(
         blocking(shared.node, move |node| node.events(&name, watch.follow, &wanted)).await?;
     let (table, limit) = (watch.table, watch.limit);
     streamed("events", move |sender| {
-        let pouring = Pouring { table, selection, head: None };
+        let pouring = Pouring { table, selection, heads: Vec::new() };
         pouring.pour(&stream, limit.unwrap_or(u64::MAX), &sender);
     })
-}
-
-/// Lines as an answer, which a thread of its own makes as fast as they are read.
-pub(crate) fn streamed(
-    name: &str,
-    pour: impl FnOnce(mpsc::Sender<Bytes>) + Send + 'static,
-) -> Result<Response, NodeError> {
-    let (sender, receiver) = mpsc::channel::<Bytes>(PIECES);
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(256 << 10)
-        .spawn(move || pour(sender))
-        .map_err(NodeError::Thread)?;
-    let lines = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|bytes| (Ok::<_, std::convert::Infallible>(bytes), receiver))
-    });
-    Ok(([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
 /// Records that are sent in one piece.
@@ -241,9 +202,6 @@ const BATCH: u64 = 256;
 /// Bytes after which a piece is sent; the last record of one may be longer.
 const PIECE: usize = 64 << 10;
 
-/// Pieces that wait for a reader: until it takes one, no more records become text.
-const PIECES: usize = 4;
-
 /// How soon a reader that is gone is noticed where no event comes.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -251,8 +209,8 @@ const LOOK: Duration = Duration::from_millis(200);
 struct Pouring {
     table: bool,
     selection: Selection,
-    /// The format of the last event, and what is wanted of such.
-    head: Option<(Format, Option<View>)>,
+    /// The format of each output's last event, and what is wanted of such; the last event's first.
+    heads: Vec<(Format, Option<View>)>,
 }
 
 impl Pouring {
@@ -291,24 +249,13 @@ impl Pouring {
 
     /// Whether the event is wanted.
     fn write(&mut self, event: &Event, lines: &mut Vec<u8>) -> bool {
-        let is_known = self.head.as_ref().is_some_and(|(format, _)| format.is_of(event));
-        if !is_known {
-            let format = event.format();
-            let view = self.selection.view(format.decoder()).ok();
-            if let Some(view) = view.as_ref().filter(|_| self.table) {
-                let columns = view.decoder().columns();
-                let columns = columns.map(|column| (column.name.clone(), column.number)).collect();
-                let (output, note) = (event.output().to_owned(), format.untyped());
-                line(lines, &EventLine::Columns { output, columns, note });
-            }
-            self.head = Some((format, view));
-        }
-        let view = self.head.as_ref().and_then(|(_, view)| view.as_ref());
+        let table = self.table;
+        let view = self.view(event, lines);
         let Some(view) = view.filter(|view| view.takes(event.bytes())) else { return false };
         let output = event.output().to_owned();
         line(
             lines,
-            &match self.table {
+            &match table {
                 true => EventLine::Row { output, cells: view.decoder().row(event.bytes()) },
                 false => EventLine::Event {
                     output,
@@ -318,12 +265,30 @@ impl Pouring {
         );
         true
     }
-}
 
-pub(crate) fn line(lines: &mut Vec<u8>, value: &impl Serialize) {
-    // Strings and numbers always serialise, and a Vec takes all.
-    let _ = serde_json::to_writer(&mut *lines, value);
-    lines.push(b'\n');
+    /// What is wanted of events like this one. A table's columns are said where they are others than those of the last event.
+    fn view(&mut self, event: &Event, lines: &mut Vec<u8>) -> Option<&View> {
+        let at = self.heads.iter().position(|(format, _)| format.is_of(event));
+        if at != Some(0) {
+            let head = match at {
+                Some(at) => self.heads.remove(at),
+                None => {
+                    self.heads.retain(|(format, _)| format.output() != event.output());
+                    let format = event.format();
+                    let view = self.selection.view(format.decoder()).ok();
+                    (format, view)
+                }
+            };
+            if let Some(view) = head.1.as_ref().filter(|_| self.table) {
+                let columns = view.decoder().columns();
+                let columns = columns.map(|column| (column.name.clone(), column.number)).collect();
+                let (output, note) = (event.output().to_owned(), head.0.untyped());
+                line(lines, &EventLine::Columns { output, columns, note });
+            }
+            self.heads.insert(0, head);
+        }
+        self.heads.first()?.1.as_ref()
+    }
 }
 
 fn started(operation: Operation) -> Started {
@@ -332,45 +297,4 @@ fn started(operation: Operation) -> Started {
 
 fn service(name: &str) -> Result<ServiceName, NodeError> {
     Ok(name.parse()?)
-}
-
-pub(crate) fn read<T: serde::de::DeserializeOwned>(
-    body: Result<Bytes, BytesRejection>,
-) -> Result<T, NodeError> {
-    serde_json::from_slice(&body?).map_err(|error| NodeError::Request(error.to_string()))
-}
-
-impl Peer {
-    /// Changes are root's.
-    fn may_change(self) -> Result<(), NodeError> {
-        self.is_root("change services")
-    }
-
-    /// That it is root who asks to do `what`.
-    pub(crate) fn is_root(self, what: &'static str) -> Result<(), NodeError> {
-        if self.uid == Some(0) { Ok(()) } else { Err(NodeError::NotRoot(what)) }
-    }
-}
-
-/// What axum could not take from a request; its own answer would be plain text.
-macro_rules! from_rejection {
-    ($($rejection:ident),*) => {$(
-        impl From<$rejection> for NodeError {
-            fn from(rejection: $rejection) -> Self {
-                match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
-                    _ => Self::Request(rejection.body_text()),
-                }
-            }
-        }
-    )*};
-}
-
-from_rejection!(BytesRejection, PathRejection, QueryRejection);
-
-impl IntoResponse for NodeError {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status());
-        (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(self.body())).into_response()
-    }
 }

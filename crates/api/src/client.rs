@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use skep_spec::ServiceName;
 use tokio::net::UnixStream;
 
-use crate::map::escaped;
+use crate::escaped::escaped;
 use crate::{
     Detail, ErrorBody, EventLine, Install, MAX_ANSWER, Member, Metric, Operation, OperationState,
     Plan, Removed, Status, Upgrade, Watch,

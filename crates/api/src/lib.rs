@@ -2,6 +2,7 @@
 
 mod client;
 mod counter;
+mod escaped;
 mod event;
 mod map;
 mod metric;
@@ -13,7 +14,7 @@ mod wire;
 pub use client::{Client, ClientError, Events};
 pub use counter::{cells, counter_table};
 pub use event::{csv_line, event_json};
-pub use map::{MapDump, MapRef};
+pub use map::{MapDump, MapEnd, MapEntry, MapKey, MapRef, MapRow, MapUpdate, MapWrite, Maps};
 pub use metric::{Bucket, Metric, MetricRow, open_metrics};
 pub use program::{Instruction, ProgramRow, Programs, Stats, TestRun, TestRunResult};
 pub use rows::Rows;
@@ -24,9 +25,8 @@ pub use skep_spec::life::{
     Mechanism, Previous, ServiceState,
 };
 pub use wire::{
-    CounterRow, Detail, ErrorBody, EventLine, Install, MapEnd, MapEntry, MapKey, MapRow, MapUpdate,
-    MapWrite, Maps, Member, MemberChange, Metrics, Node, Operation, OperationState, PackageSource,
-    Plan, Removed, Status, Upgrade, Watch,
+    CounterRow, Detail, ErrorBody, EventLine, Install, Member, MemberChange, Metrics, Node,
+    Operation, OperationState, PackageSource, Plan, Removed, Status, Upgrade, Watch,
 };
 
 /// Most bytes of a request.

@@ -1,12 +1,17 @@
-//! Maps, as a client asks for them.
+//! Maps: what is asked of them and answered, and how a client asks.
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::{Method, Response};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use skep_spec::ServiceName;
 
 use crate::client::{broken, good, unreadable};
-use crate::{Client, ClientError, MapEnd, MapEntry, MapKey, MapRow, MapUpdate, Maps};
+use crate::escaped::escaped;
+use crate::{Client, ClientError, ErrorBody};
 
 /// Which map is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,17 +31,6 @@ impl MapRef {
             Self::Id(id) => format!("/v1/maps/{id}/{what}"),
         }
     }
-}
-
-/// A text as a part of a path or query.
-pub(crate) fn escaped(name: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-            (byte as char).into()
-        }
-        byte => format!("%{byte:02X}"),
-    };
-    name.bytes().map(escape).collect()
 }
 
 impl Client {
@@ -145,4 +139,108 @@ mod tests {
             assert_eq!((got.len(), rest.as_slice()), (30, &b"{\"entries\":3}\n"[..]), "{size}");
         }
     }
+}
+
+/// Which maps are listed: the query of `GET /v1/maps`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Maps {
+    /// Every map of the machine, whoever made it, instead of those of services.
+    #[serde(default)]
+    pub all: bool,
+    /// Those of this service.
+    #[serde(default)]
+    pub service: Option<ServiceName>,
+}
+
+/// A map in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MapRow {
+    /// The kernel's number of it.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// What kind of map.
+    pub kind: String,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Most entries; of a ring its bytes.
+    pub max_entries: u32,
+    /// Bytes of kernel memory.
+    pub memory: u64,
+    /// The key's type as C writes it.
+    #[serde(default)]
+    pub key_type: Option<String>,
+    /// The value's type as C writes it.
+    #[serde(default)]
+    pub value_type: Option<String>,
+    /// The service whose map it is.
+    #[serde(default)]
+    pub service: Option<ServiceName>,
+    /// The generation of the service that brought it.
+    #[serde(default)]
+    pub made_by: Option<u64>,
+}
+
+/// The entry of a map that is looked up or removed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MapKey {
+    /// The key.
+    pub key: Value,
+}
+
+/// An entry of a map as it is to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MapUpdate {
+    /// The key.
+    pub key: Value,
+    /// The value; of a map per CPU for every CPU.
+    #[serde(default)]
+    pub value: Option<Value>,
+    /// Of a map per CPU: the value of each.
+    #[serde(default)]
+    pub values: Option<Vec<Value>>,
+    /// Whether the entry has to be there.
+    #[serde(default)]
+    pub how: MapWrite,
+}
+
+/// Whether an entry has to be there before it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MapWrite {
+    /// It may be there or not.
+    #[default]
+    Any,
+    /// It must not be there.
+    New,
+    /// It must be there.
+    Existing,
+}
+
+/// An entry of a map.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct MapEntry {
+    /// The key, decoded.
+    #[schemars(with = "Value")]
+    pub key: Box<RawValue>,
+    /// The value, decoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Value>")]
+    pub value: Option<Box<RawValue>>,
+    /// Of a map per CPU: the value of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Value>>")]
+    pub values: Option<Vec<Box<RawValue>>>,
+}
+
+/// The last line of a map's entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MapEnd {
+    /// How many came before it.
+    pub entries: u64,
+    /// Why there are no more, if those were not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorBody>,
 }

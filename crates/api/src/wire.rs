@@ -214,6 +214,8 @@ pub enum MemberChange {
     Upgraded,
     /// It runs already.
     Kept,
+    /// It went back to the generation before its last upgrade.
+    RolledBack,
 }
 
 /// What a removal left.
@@ -382,110 +384,6 @@ pub enum EventLine {
         /// How many.
         records: u64,
     },
-}
-
-/// Which maps are listed: the query of `GET /v1/maps`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Maps {
-    /// Every map of the machine, whoever made it, instead of those of services.
-    #[serde(default)]
-    pub all: bool,
-    /// Those of this service.
-    #[serde(default)]
-    pub service: Option<ServiceName>,
-}
-
-/// A map in the kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct MapRow {
-    /// The kernel's number of it.
-    pub id: u32,
-    /// Its name.
-    pub name: String,
-    /// What kind of map.
-    pub kind: String,
-    /// Bytes of a key.
-    pub key_size: u32,
-    /// Bytes of a value.
-    pub value_size: u32,
-    /// Most entries; of a ring its bytes.
-    pub max_entries: u32,
-    /// Bytes of kernel memory.
-    pub memory: u64,
-    /// The key's type as C writes it.
-    #[serde(default)]
-    pub key_type: Option<String>,
-    /// The value's type as C writes it.
-    #[serde(default)]
-    pub value_type: Option<String>,
-    /// The service whose map it is.
-    #[serde(default)]
-    pub service: Option<ServiceName>,
-    /// The generation of the service that brought it.
-    #[serde(default)]
-    pub made_by: Option<u64>,
-}
-
-/// The entry of a map that is looked up or removed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct MapKey {
-    /// The key.
-    pub key: Value,
-}
-
-/// An entry of a map as it is to be.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct MapUpdate {
-    /// The key.
-    pub key: Value,
-    /// The value; of a map per CPU for every CPU.
-    #[serde(default)]
-    pub value: Option<Value>,
-    /// Of a map per CPU: the value of each.
-    #[serde(default)]
-    pub values: Option<Vec<Value>>,
-    /// Whether the entry has to be there.
-    #[serde(default)]
-    pub how: MapWrite,
-}
-
-/// Whether an entry has to be there before it is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum MapWrite {
-    /// It may be there or not.
-    #[default]
-    Any,
-    /// It must not be there.
-    New,
-    /// It must be there.
-    Existing,
-}
-
-/// An entry of a map.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct MapEntry {
-    /// The key, decoded.
-    #[schemars(with = "Value")]
-    pub key: Box<RawValue>,
-    /// The value, decoded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Value>")]
-    pub value: Option<Box<RawValue>>,
-    /// Of a map per CPU: the value of each.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Vec<Value>>")]
-    pub values: Option<Vec<Box<RawValue>>>,
-}
-
-/// The last line of a map's entries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct MapEnd {
-    /// How many came before it.
-    pub entries: u64,
-    /// Why there are no more, if those were not all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<ErrorBody>,
 }
 
 #[cfg(test)]

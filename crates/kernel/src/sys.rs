@@ -1,6 +1,7 @@
 //! What every call to libbpf and libc here needs: return values as `io::Result`, C strings, owned fds.
 
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
@@ -40,6 +41,12 @@ pub(crate) fn cpath(path: &Path) -> io::Result<CString> {
     use std::os::unix::ffi::OsStrExt;
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// Opens what a target names, which may be anything: a pipe is not waited at for its other end.
+pub(crate) fn open_now(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// `size_of::<T>()` as the `sz` field that libbpf's option structs begin with.

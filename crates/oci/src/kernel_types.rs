@@ -59,8 +59,7 @@ impl KernelTypes {
             (media::BTF_ARCH.to_owned(), self.arch.to_string()),
         ]);
         let config = Descriptor::of(media::EMPTY, EMPTY);
-        let manifest =
-            ImageManifest::new(media::BTF, config, vec![layer], annotations).to_bytes();
+        let manifest = ImageManifest::new(media::BTF, config, vec![layer], annotations).to_bytes();
         for blob in [&self.btf, EMPTY, &manifest] {
             store.put_checked(&Digest::of(blob), blob)?;
         }
@@ -96,7 +95,9 @@ mod tests {
     #[test]
     fn a_release_is_a_word() {
         let fine = |release: &str| KernelTypes::new(release, Arch::X86_64, Vec::new()).is_some();
-        for release in ["5.4.0-42-generic", "6.1.0-13-amd64", "4.18.0-553.el8_10.x86_64", "6.9~rc1+"] {
+        for release in
+            ["5.4.0-42-generic", "6.1.0-13-amd64", "4.18.0-553.el8_10.x86_64", "6.9~rc1+"]
+        {
             assert!(fine(release), "{release}");
         }
         for release in ["", "..", ".hidden", "a/b", "a\n", "../x", &"1".repeat(65)] {

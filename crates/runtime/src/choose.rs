@@ -15,7 +15,7 @@ use crate::params::Params;
 use crate::plan::Report;
 
 /// What the objects of a package say, by the object's name.
-pub(crate) type Objects = BTreeMap<String, Facts>;
+pub type Objects = BTreeMap<String, Facts>;
 
 /// A program that is to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Why an operation of the runtime failed.
 
+mod hint;
+
 use std::path::Path;
 
 use skep_kernel::{KernelError, LoadError};
@@ -309,6 +311,16 @@ pub enum RuntimeError {
         /// Why.
         source: Box<RuntimeError>,
     },
+    /// A service of several was not rolled back, and others were.
+    #[error("{service} could not be rolled back, and what goes back with it was: {}", names(done))]
+    HalfBack {
+        /// Which.
+        service: ServiceName,
+        /// Those that were.
+        done: Vec<ServiceName>,
+        /// Why.
+        source: Box<RuntimeError>,
+    },
     /// A group that a map is exported to.
     #[error(
         "{service} exports the map '{map}' to the group '{group}', which this machine does not have"
@@ -383,7 +395,7 @@ impl RuntimeError {
             Self::NotRunning { .. } => "not-running",
             Self::Package { .. } => "package-gone",
             Self::Holder { .. } => "holder",
-            Self::Unfinished { .. } => "unfinished",
+            Self::Unfinished { .. } | Self::HalfBack { .. } => "unfinished",
             Self::NotUndone { .. } => "not-undone",
             Self::Stuck { .. } => "stuck",
             Self::Gone { .. } => "pin-gone",
@@ -395,57 +407,6 @@ impl RuntimeError {
             Self::NoGroup { .. } => "no-group",
             Self::NoSuch { .. } | Self::NoId { .. } => "no-such",
             Self::NoEvents { .. } => "no-events",
-        }
-    }
-
-    /// What a person can do, where the message does not say.
-    #[must_use]
-    pub fn hint(&self) -> Option<&str> {
-        match self {
-            Self::Kernel(error) => error.hint(),
-            Self::Journal(error) => error.hint(),
-            Self::Attach { source, .. } | Self::NoHook { source, .. } => source.hint(),
-            Self::Load { source, .. } => source.hint.as_deref(),
-            Self::Unfinished { source, .. } | Self::Together { source, .. } => source.hint(),
-            Self::Changed { .. } => Some("look at it with skep show, and ask again"),
-            Self::Alone { .. } => Some("skep install installs it with what it needs"),
-            Self::Needed { .. } => Some("remove those first"),
-            Self::InUse { .. } => Some(
-                "a type that others use stays as it is: export another map beside it; or remove who uses it first",
-            ),
-            Self::Params(ParamsError::Gone { .. }) => Some(
-                "--unset NAME lets go of a value; where the new version has another name for it, --set that one too",
-            ),
-            Self::Timers { .. } => Some(
-                "skep remove ends them, and skep install brings the new version; the state of its maps goes",
-            ),
-            Self::Busy { .. } => {
-                Some("stop the other one, or give this one its own --state-dir and --bpffs-dir")
-            }
-            Self::NotOurs { .. } => Some(
-                "give the --state-dir that they belong to, or another --bpffs-dir, or remove the folder: that detaches what it holds",
-            ),
-            Self::Package { .. } => Some(
-                "let the package that runs in again: skep upgrade with its own version or digest",
-            ),
-            Self::NotUndone { source, .. } | Self::Stuck { source, .. }
-                if matches!(**source, Self::Journal(_)) =>
-            {
-                source.hint()
-            }
-            Self::NotUndone { .. } | Self::Stuck { .. } => Some(
-                "other services go on; once the cause is mended, the next operation on this one and each start of skepd try again, and skep remove gives it up",
-            ),
-            Self::NotRunning { .. } => Some(
-                "restart skepd once the cause is gone: each start tries again; skep remove gives the service up, and skep install then makes it anew",
-            ),
-            Self::Partly { .. } => Some(
-                "restart skepd once the cause is gone: each start tries again; skep remove gives the service up",
-            ),
-            Self::Holder { .. } => Some(
-                "try again: skepd starts the holder where none runs; if it fails again, restart skepd, whose log then says why",
-            ),
-            _ => None,
         }
     }
 }
@@ -484,21 +445,6 @@ fn known(there: &[ServiceName]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_start_tries_again_what_does_not_run() {
-        let (service, why): (ServiceName, _) = ("x".parse().unwrap(), "no package".to_owned());
-        let errors = [
-            RuntimeError::NotRunning { service: service.clone(), why: why.clone() },
-            RuntimeError::Partly { service, why },
-        ];
-        for error in errors {
-            let hint = error.hint().unwrap_or_default();
-            assert!(hint.starts_with("restart skepd once the cause is gone"), "{error}: {hint}");
-            assert!(hint.contains("skep remove gives the service up"), "{error}: {hint}");
-            assert!(!error.to_string().contains("install"), "{error}");
-        }
-    }
 
     #[test]
     fn codes_tell_a_wrong_manifest_from_a_value_and_from_a_kernel() {

@@ -148,7 +148,10 @@ impl Preparation<'_> {
         }
         source.hint = source.hint.or_else(|| self.wrong_size(&source.summary));
         let own = self.btf.map(|file| {
-            format!("it is made to fit the kernel types in {}: they must be this kernel's", file.display())
+            format!(
+                "it is made to fit the kernel types in {}: they must be this kernel's",
+                file.display()
+            )
         });
         source.hint = source.hint.or(own);
         let (service, object) = (self.service.to_owned(), self.object.to_owned());

@@ -201,35 +201,9 @@ impl Runtime {
         }
     }
 
-    /// The maps of the services' generations that run, or every map of this kernel; those that go meanwhile are left out.
-    ///
-    /// # Errors
-    /// The kernel does not list them.
-    pub fn kernel_maps(&self, all: bool) -> Result<Vec<MapLine>, RuntimeError> {
-        let owners = self.owners();
-        let ids = match all {
-            true => loaded::maps()?,
-            false => owners.iter().filter(|(_, owner)| owner.active).map(|(id, _)| *id).collect(),
-        };
-        let line = |id| {
-            let handle = MapHandle::by_id(id).ok()?;
-            let types = Types::of_kernel(handle.info());
-            let [key_type, value_type] = types.map(|types| types.names).unwrap_or_default();
-            let owner = owners.get(&id);
-            Some(MapLine {
-                name: owner.map_or_else(|| handle.name().to_owned(), |owner| owner.name.clone()),
-                memory: handle.memory().unwrap_or_default(),
-                key_type,
-                value_type,
-                owner: owner.map(|owner| (owner.service.clone(), owner.made_by)),
-                info: handle.info().clone(),
-            })
-        };
-        Ok(ids.into_iter().filter_map(line).collect())
-    }
-
-    /// Whose map an id is, for all maps of services that people know.
-    fn owners(&self) -> BTreeMap<u32, Owner> {
+    /// Whose each map of services is that people know.
+    #[must_use]
+    pub fn owned_maps(&self) -> OwnedMaps {
         let mut owners = BTreeMap::new();
         for (name, service) in &self.state.services {
             for generation in service.generations.values() {
@@ -244,10 +218,54 @@ impl Runtime {
                 }
             }
         }
-        owners
+        OwnedMaps(owners)
     }
 }
 
+/// Maps by their numbers, with the services that have them.
+#[derive(Debug)]
+pub struct OwnedMaps(BTreeMap<u32, Owner>);
+
+impl OwnedMaps {
+    /// The maps of the generations that run, or every map of this kernel; those that went meanwhile are left out.
+    ///
+    /// # Errors
+    /// The kernel does not list them.
+    pub fn lines(&self, all: bool) -> Result<Vec<MapLine>, RuntimeError> {
+        let ids = match all {
+            true => loaded::maps()?,
+            false => self.0.iter().filter(|(_, owner)| owner.active).map(|(id, _)| *id).collect(),
+        };
+        // Many maps are of one object, and its types are parsed once.
+        let mut known = BTreeMap::new();
+        let line = |id| {
+            let handle = MapHandle::by_id(id).ok()?;
+            let btf = known.entry(handle.info().btf_id).or_insert_with_key(|id| btf_of(*id));
+            let types = btf.as_ref().and_then(|btf| Types::in_kernel(btf, handle.info()));
+            let [key_type, value_type] = types.map(|types| types.names).unwrap_or_default();
+            let owner = self.0.get(&id);
+            Some(MapLine {
+                name: owner.map_or_else(|| handle.name().to_owned(), |owner| owner.name.clone()),
+                memory: handle.memory().unwrap_or_default(),
+                key_type,
+                value_type,
+                owner: owner.map(|owner| (owner.service.clone(), owner.made_by)),
+                info: handle.info().clone(),
+            })
+        };
+        Ok(ids.into_iter().filter_map(line).collect())
+    }
+}
+
+/// What the kernel has under a number of BTF.
+fn btf_of(id: u32) -> Option<Btf> {
+    if id == 0 {
+        return None;
+    }
+    Btf::parse(&loaded::btf(id).ok()??).ok()
+}
+
+#[derive(Debug)]
 struct Owner {
     service: ServiceName,
     name: String,
@@ -259,11 +277,12 @@ struct Owner {
 impl Types {
     /// What the kernel was told; none where it was told nothing, or has it of its own types.
     fn of_kernel(info: &MapInfo) -> Option<Self> {
-        if info.btf_id == 0 || info.btf_value_type == 0 {
-            return None;
-        }
-        let btf = Btf::parse(&loaded::btf(info.btf_id).ok()??).ok()?;
-        Some(Self::new(&btf, Some(info.btf_key_type), Some(info.btf_value_type)))
+        Self::in_kernel(&btf_of(info.btf_id)?, info)
+    }
+
+    fn in_kernel(btf: &Btf, info: &MapInfo) -> Option<Self> {
+        let known = info.btf_value_type != 0;
+        known.then(|| Self::new(btf, Some(info.btf_key_type), Some(info.btf_value_type)))
     }
 
     fn of_object(facts: &Facts, symbol: &str) -> Option<Self> {

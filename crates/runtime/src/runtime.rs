@@ -176,7 +176,10 @@ impl Runtime {
 }
 
 /// Reads the objects of a package.
-pub(crate) fn facts_of(package: &Package) -> Result<Objects, RuntimeError> {
+///
+/// # Errors
+/// One of them is none.
+pub fn facts_of(package: &Package) -> Result<Objects, RuntimeError> {
     let read = |(name, bytes): (&String, &Vec<u8>)| {
         let bad = |source| RuntimeError::Object { object: name.clone(), source };
         Ok((name.clone(), Facts::parse(bytes).map_err(bad)?))

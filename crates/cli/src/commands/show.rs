@@ -101,6 +101,7 @@ pub fn member(member: &Member) -> String {
         MemberChange::Installed => "installed",
         MemberChange::Upgraded => "upgraded",
         MemberChange::Kept => "runs already",
+        MemberChange::RolledBack => "rolled back",
     };
     let signed = if member.unsigned { ", NOT SIGNED" } else { "" };
     format!("  {} {} as {}: {change}{signed}", member.package, member.version, member.service)

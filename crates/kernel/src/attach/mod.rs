@@ -314,6 +314,23 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_in_a_target_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let program = nothing(libbpf_sys::BPF_PROG_TYPE_FLOW_DISSECTOR, 0);
+        let (sender, ended) = std::sync::mpsc::channel();
+        let target = format!("flow_dissector:{}", pipe.display());
+        std::thread::spawn(move || sender.send(attach(&program, &plan(&target)).map(drop)));
+        let refused = ended.recv_timeout(std::time::Duration::from_secs(30)).expect("an answer");
+        let error = refused.unwrap_err();
+        assert!(
+            error.hint().is_some_and(|hint| hint.contains("a network namespace?")),
+            "{error:?}"
+        );
+    }
+
+    #[test]
     fn a_filter_goes_with_its_link_unless_it_is_kept() {
         on_lo(|| {
             let program = nothing(libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, -1);

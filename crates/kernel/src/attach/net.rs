@@ -1,7 +1,6 @@
 //! XDP and cgroup links.
 
 use std::ffi::CStr;
-use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -99,7 +98,7 @@ pub(super) fn cgroup_skb(
 /// A link to a cgroup, of one of its ways to attach (`BPF_CGROUP_*`, `BPF_LSM_CGROUP`).
 pub(super) fn to_cgroup(program: &Program, cgroup: &str, way: u32) -> Result<Link, KernelError> {
     let folder = cgroup::folder(cgroup)?;
-    let open = File::open(&folder)
+    let open = sys::open_now(&folder)
         .map_err(|e| KernelError::new("open the cgroup", folder.display().to_string(), e))?;
     let fd = create_link(program, open.as_raw_fd(), way, &link_options()).map_err(|e| {
         let thing = format!("the program '{}' to the cgroup {}", program.name(), folder.display());

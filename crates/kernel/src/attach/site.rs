@@ -1,6 +1,5 @@
 //! Hooks that a target names by a place behind a colon ([`Site`]).
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
@@ -54,8 +53,8 @@ pub(super) fn netns_file(place: &str) -> &str {
 fn netns(program: &Program, place: &str, plan: &AttachPlan) -> Result<Link, KernelError> {
     let refuse = |e: io::Error| failed(program, plan, e);
     let file = netns_file(place);
-    let open =
-        File::open(file).map_err(|e| KernelError::new("open the network namespace", file, e))?;
+    let open = sys::open_now(Path::new(file))
+        .map_err(|e| KernelError::new("open the network namespace", file, e))?;
     let way = program.kind().expected_attach_type;
     let fd = create_link(program, open.as_raw_fd(), way, &link_options());
     let fd = fd.map_err(|e| match e.raw_os_error() {
@@ -173,7 +172,7 @@ fn iterator(
         }
         Over::Cgroup => {
             let path = cgroup::folder(if place.is_empty() { "/" } else { place })?;
-            let open = File::open(&path)
+            let open = sys::open_now(&path)
                 .map_err(|e| KernelError::new("open the cgroup", path.display().to_string(), e))?;
             info.cgroup.order = DESCENDANTS_FIRST_TO_LAST;
             info.cgroup.cgroup_fd = folder.insert(open).as_raw_fd() as u32;

@@ -259,7 +259,9 @@ fn takes(path: &str, takes: &str, found: &Value) -> EncodeError {
     EncodeError::Takes { path: path.to_owned(), takes: takes.to_owned(), found }
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+/// Bytes of a text of hexadecimal digits, two each; none where it is another.
+#[must_use]
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let digits =
         text.len().is_multiple_of(2) && text.bytes().all(|digit| digit.is_ascii_hexdigit());

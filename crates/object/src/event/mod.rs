@@ -27,7 +27,7 @@ use skep_spec::nearest::nearest;
 use crate::{Btf, TypeId, limits};
 
 pub use choose::{event_type, namesakes};
-pub use encode::EncodeError;
+pub use encode::{EncodeError, from_hex};
 pub use filter::{Bound, Filter, FilterError};
 pub use format::{Clock, Format};
 pub use json::Record;

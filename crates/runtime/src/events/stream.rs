@@ -141,6 +141,12 @@ impl Format {
         Arc::ptr_eq(&self.0, &event.decoding)
     }
 
+    /// Its output.
+    #[must_use]
+    pub fn output(&self) -> &str {
+        &self.0.output
+    }
+
     /// How its records are read.
     #[must_use]
     pub fn decoder(&self) -> &Decoder {

@@ -109,6 +109,12 @@ impl Runtime {
         self.state.services.get(name)?.active()
     }
 
+    /// The number of the generation that is active.
+    #[must_use]
+    pub fn generation(&self, name: &ServiceName) -> Option<u64> {
+        self.runs(name).map(|active| active.number)
+    }
+
     /// Each service that needs `name`, and what for: those that run, and those that come.
     pub(crate) fn users<'s>(
         &'s self,

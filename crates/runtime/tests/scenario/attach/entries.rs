@@ -56,7 +56,7 @@ fn named(objects: &Objects, kind: &Kind) -> Outcome {
 
 /// Names the newest generation's program in the first entry.
 fn put(runtime: &Runtime) -> Result<(), String> {
-    let programs = runtime.kernel_programs(false).map_err(text)?;
+    let programs = runtime.owned_programs().lines(false).map_err(text)?;
     let own = programs.iter().filter(|program| program.name == "on_event");
     let id = own.max_by_key(|program| program.generation).ok_or("no program")?.info.id;
     let map = runtime.service_map(&Job::service(), "cpus").map_err(text)?;
