@@ -172,7 +172,8 @@ impl Node {
         Ok((plan, Detail { together: set.members, ..self.detail(detail) }))
     }
 
-    /// Returns to the generation before the last upgrade, if policy allows it now, or `allow_unsigned`.
+    /// Returns to the generation before the last upgrade, if policy allows it now, or `allow_unsigned`, with the services that go
+    /// back with it.
     ///
     /// # Errors
     /// There is none, it is not trusted, or the kernel refuses.
@@ -182,15 +183,30 @@ impl Node {
         allow_unsigned: bool,
     ) -> Result<Detail, NodeError> {
         let mut runtime = self.runtime();
-        let detail = runtime.service(service)?;
-        let kept = detail.status.previous.map(|previous| previous.generation);
-        let previous = detail.generations.iter().find(|one| Some(one.number) == kept);
-        if let Some(previous) = previous {
-            self.shelf.check_return(&previous.index, allow_unsigned)?;
+        runtime.service(service)?;
+        let all = runtime.goes_back_with(service);
+        for name in &all {
+            let detail = runtime.service(name)?;
+            let kept = detail.status.previous.map(|previous| previous.generation);
+            let previous = detail.generations.iter().find(|one| Some(one.number) == kept);
+            if let Some(previous) = previous {
+                self.shelf.check_return(&previous.index, allow_unsigned)?;
+            }
         }
         let detail = runtime.rollback(service)?;
+        let went = |name: &ServiceName| runtime.service(name).ok().map(|detail| detail.status);
+        let with = all.iter().filter(|name| *name != service).filter_map(went);
+        let with: Vec<status::Status> = with.collect();
         drop(runtime);
-        Ok(self.detail(detail))
+        let member = |status: status::Status| Member {
+            unsigned: self.shelf.answers(&status.index).unsigned,
+            service: status.service,
+            package: status.package,
+            version: status.version,
+            change: MemberChange::RolledBack,
+        };
+        let together = with.into_iter().map(member).collect();
+        Ok(Detail { together, ..self.detail(detail) })
     }
 
     /// Removes a service, and says which services nobody needs any more for that.

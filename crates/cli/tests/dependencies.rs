@@ -179,6 +179,11 @@ fn what_a_package_needs_comes_from_the_hub_with_it() {
     assert!(upgraded.contains("\n  acme/flows 2.0.0 as flows: upgraded\n"), "{upgraded}");
     assert_eq!(world.services(), ["app 2.0.0", "flows 2.0.0"]);
     assert!(starts() >= before, "what was counted is kept");
+    // And back, both at once.
+    let back = world.node.run(&["rollback", "app"]);
+    assert!(back.contains("\n  acme/flows 1.1.0 as flows: rolled back\n"), "{back}");
+    assert_eq!(world.services(), ["app 1.0.0", "flows 1.1.0"]);
+    world.node.run(&["upgrade", "app", "acme/app:2.0.0"]);
 
     // Nothing moves where the chain cannot be.
     world.publish("top", "1.0.0", &[needs("app", "^2", ""), needs("flows", "^2", "")].concat());

@@ -13,12 +13,8 @@ use crate::status::Detail;
 use crate::upgrade::Direction;
 
 impl Runtime {
-    /// Makes the generation before the last upgrade run again, by the same store the other way, and moves the
-    /// state back. What was kept stays; what only the newer version knows is lost. The newer generation goes.
-    ///
-    /// # Errors
-    /// There is no generation to return to; the kernel refuses.
-    pub fn rollback(&mut self, service: &ServiceName) -> Result<Detail, RuntimeError> {
+    /// Takes one service back.
+    pub(crate) fn roll_back(&mut self, service: &ServiceName) -> Result<Detail, RuntimeError> {
         self.take_up(service)?;
         self.whole(service)?;
         let from = self.active(service)?;
@@ -26,9 +22,7 @@ impl Runtime {
         if to.incarnation.is_none() {
             return self.load_previous_again(service, &to);
         }
-        let changes = &self.service_state(service)?.changes;
-        let changes: BTreeMap<String, MapChange> =
-            changes.iter().map(|(map, change)| (map.clone(), change.reversed())).collect();
+        let changes = self.changes_back(service)?;
         self.can_go_back(service, (&from, &to), &changes)?;
         self.op = Op::Rollback;
         self.record(Record::Begin {
@@ -46,8 +40,17 @@ impl Runtime {
         self.service(service)
     }
 
+    /// What becomes of each map on the way back.
+    pub(crate) fn changes_back(
+        &self,
+        service: &ServiceName,
+    ) -> Result<BTreeMap<String, MapChange>, RuntimeError> {
+        let changes = &self.service_state(service)?.changes;
+        Ok(changes.iter().map(|(map, change)| (map.clone(), change.reversed())).collect())
+    }
+
     /// Whether others and this service would still fit each other.
-    fn can_go_back(
+    pub(crate) fn can_go_back(
         &self,
         service: &ServiceName,
         (from, to): (&Generation, &Generation),
@@ -77,7 +80,7 @@ impl Runtime {
         self.switch(service, to)
     }
 
-    fn previous(&self, service: &ServiceName) -> Result<Generation, RuntimeError> {
+    pub(crate) fn previous(&self, service: &ServiceName) -> Result<Generation, RuntimeError> {
         let state = self.service_state(service)?;
         state.previous().cloned().ok_or_else(|| match state.previous_lost.clone() {
             Some(lost) => RuntimeError::PreviousLost { service: service.clone(), lost },

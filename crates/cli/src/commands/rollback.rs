@@ -12,7 +12,8 @@ use crate::output::Output;
 
 /// Return a service to the version before its last upgrade, as warm as the upgrade was
 ///
-/// State moves back; what only the newer version knew is lost.
+/// State moves back; what only the newer version knew is lost. Services that need each other go back together where an upgrade
+/// of all of them led here.
 #[derive(Debug, Args)]
 pub struct Rollback {
     /// The service
@@ -40,8 +41,10 @@ impl Rollback {
                 "Rolled {service} back to {} (generation {}) in {took} ms",
                 status.version, status.generation
             );
+            let with = detail.together.iter().map(show::member);
             let hooks = detail.hooks.iter().map(show::hook);
-            let lines = std::iter::once(head).chain(hooks).chain(show::no_room(&detail));
+            let lines =
+                std::iter::once(head).chain(with).chain(hooks).chain(show::no_room(&detail));
             lines.collect::<Vec<_>>().join("\n")
         });
         Ok(())

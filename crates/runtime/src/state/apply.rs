@@ -8,7 +8,7 @@ use skep_spec::life::Interrupted;
 
 use super::{
     Aside, DeadHook, Generation, Hook, Incarnation, Op, Pending, PreviousLost, Record, Service,
-    State,
+    State, Way,
 };
 use crate::plan::MapChange;
 
@@ -57,8 +57,8 @@ impl State {
                 self.lost_generation(&service, generation, why);
             }
             Record::SetAside { why } => self.set_aside(why),
-            Record::SetBegan { members } => self.set = members,
-            Record::SetEnded {} => self.set.clear(),
+            Record::SetBegan { members, way } => (self.set, self.way) = (members, way),
+            Record::SetEnded {} => (self.set, self.way) = (Vec::new(), Way::There),
             Record::TakeUp { service } => {
                 self.pending = self.aside.remove(&service).map(|aside| aside.pending);
             }

@@ -44,6 +44,26 @@ pub struct State {
     /// The services that an operation under way changes as a whole, in its order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set: Vec<SetMember>,
+    /// Which way they go.
+    #[serde(default, skip_serializing_if = "Way::is_there")]
+    pub way: Way,
+}
+
+/// Where the services of a set go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// To what was asked for: what is half done is undone.
+    #[default]
+    There,
+    /// To the generations before, which are gone then: what is half done goes on.
+    Back,
+}
+
+impl Way {
+    pub(crate) fn is_there(&self) -> bool {
+        *self == Self::There
+    }
 }
 
 /// A service of a set.
@@ -140,6 +160,13 @@ pub struct Need {
     /// The maps that both have in common, by symbol.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub maps: Vec<String>,
+}
+
+impl Need {
+    /// Whether a generation is of a version that will do.
+    pub(crate) fn is_met(&self, by: Option<&Generation>) -> bool {
+        by.is_some_and(|generation| self.version.holds(&generation.version))
+    }
 }
 
 impl Deref for Generation {

@@ -7,7 +7,7 @@ use skep_spec::ServiceName;
 use skep_spec::journal::TYPES;
 use skep_spec::life::Step;
 
-use super::{Generation, Hook, Incarnation, Op, SetMember, State};
+use super::{Generation, Hook, Incarnation, Op, SetMember, State, Way};
 use crate::plan::MapChange;
 
 /// One step of an operation: an intent, written and synced before the kernel is asked, or an outcome.
@@ -153,6 +153,9 @@ pub enum Record {
     SetBegan {
         /// In their order.
         members: Vec<SetMember>,
+        /// Which way they go.
+        #[serde(default, skip_serializing_if = "Way::is_there")]
+        way: Way,
     },
     /// The set is done, or undone.
     SetEnded {},
@@ -290,7 +293,9 @@ mod tests {
             Record::SetAside { why: "w".to_owned() },
             Record::SetBegan {
                 members: vec![SetMember { service: "exec".parse().unwrap(), before: Some(3) }],
+                way: Way::There,
             },
+            Record::SetBegan { members: Vec::new(), way: Way::Back },
             Record::SetEnded {},
         ];
         for record in records {

@@ -1,6 +1,7 @@
 //! Services that need each other: which one gives what, which maps they have in common, and sets of them that come and go as a
 //! whole.
 
+mod back;
 mod needs;
 mod set;
 mod shared;

@@ -8,7 +8,7 @@ use crate::install::Request;
 use crate::plan::Plan;
 use crate::recover::{Interrupted, Recovery, of_one};
 use crate::runtime::Runtime;
-use crate::state::{Op, Record, SetMember};
+use crate::state::{Op, Record, SetMember, Way};
 use crate::status::Detail;
 
 /// One service of a set.
@@ -48,7 +48,7 @@ impl Runtime {
             service: member.request.service.clone(),
             before: member.from,
         });
-        self.record(Record::SetBegan { members: begun.collect() })?;
+        self.record(Record::SetBegan { members: begun.collect(), way: Way::There })?;
         let mut done = Vec::new();
         for member in members {
             match self.one(*member) {
@@ -95,11 +95,14 @@ impl Runtime {
     }
 
     /// Ends a set that was begun: if every member is what it was to be, it is done, otherwise what was done to them is undone, the
-    /// last first.
+    /// last first. What went back is not undone: the others go back, too.
     pub(crate) fn settle_set(&mut self, recovery: &mut Recovery) -> Result<(), RuntimeError> {
         let members = self.state.set.clone();
         if members.is_empty() {
             return Ok(());
+        }
+        if self.state.way == Way::Back && members.iter().any(|member| self.is_done(member)) {
+            return self.all_back(recovery);
         }
         if !members.iter().all(|member| self.is_done(member)) {
             for member in
@@ -108,7 +111,7 @@ impl Runtime {
                 let service = member.service.clone();
                 let op = match member.before {
                     None => self.remove(&service).map(|_| Op::Install)?,
-                    Some(_) => self.go_back(&service).map(|()| Op::Upgrade)?,
+                    Some(_) => self.undo_upgrade(&service).map(|()| Op::Upgrade)?,
                 };
                 recovery.interrupted.push(Interrupted { service, op, finished: false });
             }
@@ -118,8 +121,8 @@ impl Runtime {
     }
 
     /// Back to the generation before the set, unless an earlier start was there already.
-    fn go_back(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
-        match self.rollback(service) {
+    fn undo_upgrade(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
+        match self.roll_back(service) {
             Err(RuntimeError::NoPrevious { .. }) => Ok(()),
             other => other.map(drop),
         }
@@ -131,15 +134,21 @@ impl Runtime {
             self.state.set.iter().map(|member| member.service.clone()).collect();
         let settled = self.settle_set(recovery);
         if let Err(error) = of_one(settled)? {
-            let why = format!("what was installed with it could not be undone ({})", chain(&error));
+            let what = match self.state.way {
+                Way::There => "what was installed with it could not be undone",
+                Way::Back => "it did not go back with others that it goes with",
+            };
+            let why = format!("{what} ({})", chain(&error));
             recovery.aside.extend(services.last().map(|service| (service.clone(), why)));
         }
         Ok(())
     }
 
-    /// Whether a service is of the set under way, and what it was to be: an undo has yet to come to it.
+    /// Whether a service is of the set under way, and the way back has yet to come to it.
     pub(crate) fn goes_back(&self, service: &ServiceName) -> bool {
-        self.state.set.iter().any(|member| member.service == *service && self.is_done(member))
+        let undone = self.state.way == Way::There;
+        let member = self.state.set.iter().find(|member| member.service == *service);
+        member.is_some_and(|member| self.is_done(member) == undone)
     }
 
     /// Whether a service is of the set under way, and not what it is to be yet.
@@ -147,7 +156,7 @@ impl Runtime {
         self.state.set.iter().any(|member| member.service == *service && !self.is_done(member))
     }
 
-    fn is_done(&self, member: &SetMember) -> bool {
+    pub(crate) fn is_done(&self, member: &SetMember) -> bool {
         let now = self.runs(&member.service).map(|active| active.number);
         now.is_some() && now != member.before
     }

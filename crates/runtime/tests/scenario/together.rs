@@ -140,6 +140,7 @@ pub fn child(job: &Job) -> Result<Reply, Box<dyn Error>> {
     match job.op.as_str() {
         "together-install" => both(&mut runtime, job, "1.0.0")?,
         "together-upgrade" => both(&mut runtime, job, "2.0.0")?,
+        "together-rollback" => drop(runtime.rollback(&name("flows"))?),
         "together-install-three" => three(&mut runtime, job, "1.0.0", "1.0.0")?,
         "together-upgrade-three" => three(&mut runtime, job, "2.0.0", "2.0.0")?,
         _ => {}
@@ -229,8 +230,7 @@ pub fn shared(place: &Place) -> Outcome {
     both(&mut runtime, &job, "2.0.0").map_err(text)?;
     let third = counted(place, 1, 1)?;
     equal("it goes on", third > second, true)?;
-    refused(runtime.rollback(&reads.service), "app needs test/flows ^1, and 2.0.0 runs here")?;
-    refused(runtime.rollback(&counts.service), "it needs test/flows ^2, and not 1.1.0")?;
+    back_and_there(place, &mut runtime, &job)?;
     // A restart, and a reboot.
     drop(runtime);
     let (runtime, recovery) = open(&job).map_err(text)?;
@@ -250,6 +250,19 @@ pub fn shared(place: &Place) -> Outcome {
     runtime.remove(&counts.service).map_err(text)?;
     equal("pins", place.pins(), Vec::new())?;
     Ok(format!("{third} renames counted by one and read by the other"))
+}
+
+/// Both at once back, whichever is named, and there again.
+fn back_and_there(place: &Place, runtime: &mut Runtime, job: &Job) -> Result<(), String> {
+    for service in ["app", "flows"] {
+        let before = counted(place, 1, 1)?;
+        runtime.rollback(&name(service)).map_err(text)?;
+        let found = versions(runtime);
+        equal("versions", found, vec!["app 1.0.0".to_owned(), "flows 1.1.0".to_owned()])?;
+        equal("it goes on", counted(place, 1, 1)? > before, true)?;
+        both(runtime, job, "2.0.0").map_err(text)?;
+    }
+    Ok(())
 }
 
 /// The pin that others may open is of the map that runs, and of the mode that the manifest says.
@@ -324,6 +337,26 @@ pub fn chain_of_three(place: &Place) -> Outcome {
     equal(
         "versions",
         found,
+        ["app 2.0.0", "flows 2.0.0", "top 2.0.0"].map(str::to_owned).to_vec(),
+    )?;
+    // Back from there in one step, in its middle; and not, where one that has no way back needs what is there.
+    runtime.rollback(&name("app")).map_err(text)?;
+    let found = versions(&runtime);
+    equal(
+        "versions",
+        found,
+        ["app 1.0.0", "flows 1.0.0", "top 1.0.0"].map(str::to_owned).to_vec(),
+    )?;
+    three(&mut runtime, &job, "2.0.0", "2.0.0").map_err(text)?;
+    runtime.remove(&name("top")).map_err(text)?;
+    runtime.install(&top(&job, "2.0.0")?, &request(&job, "top")).map_err(text)?;
+    refused(
+        runtime.rollback(&name("flows")),
+        "app cannot change as top needs it: it needs test/app ^2, and not 1.0.0",
+    )?;
+    equal(
+        "versions",
+        versions(&runtime),
         ["app 2.0.0", "flows 2.0.0", "top 2.0.0"].map(str::to_owned).to_vec(),
     )?;
     for service in ["top", "app", "flows"] {
@@ -408,6 +441,7 @@ pub fn killed(place: impl Fn() -> Result<Place, String>) -> Outcome {
     for (op, points) in [
         ("together-install", of("set.").chain(of("install.").flat_map(twice)).collect::<Vec<_>>()),
         ("together-upgrade", of("set.").chain(of("upgrade.").flat_map(twice)).collect()),
+        ("together-rollback", of("set.").chain(of("rollback.").flat_map(twice)).collect()),
         ("together-install-three", of("install.").map(third).collect()),
         ("together-upgrade-three", of("upgrade.").map(third).collect()),
     ] {
@@ -438,13 +472,15 @@ fn one_kill(place: &Place, op: &str, point: &str) -> Result<bool, String> {
     let at = |version: &str| -> Vec<String> {
         services.iter().map(|service| format!("{service} {version}")).collect()
     };
-    let (before, wanted) = match op.contains("upgrade") {
-        true => (at("1.0.0"), "2.0.0"),
-        false => (Vec::new(), "1.0.0"),
+    let (way, wanted): (&[&str], _) = match op {
+        "together-rollback" => (&["1.0.0", "2.0.0"], "1.0.0"),
+        op if op.contains("upgrade") => (&["1.0.0"], "2.0.0"),
+        _ => (&[], "1.0.0"),
     };
-    if !before.is_empty() {
-        all(&mut open(&job).map_err(text)?.0, "1.0.0")?;
+    for version in way {
+        all(&mut open(&job).map_err(text)?.0, version)?;
     }
+    let before = way.last().map(|version| at(version)).unwrap_or_default();
     let ended = place.child(op, Some(point))?;
     let killed = match ended {
         Ended::Killed => true,
@@ -462,7 +498,10 @@ fn one_kill(place: &Place, op: &str, point: &str) -> Result<bool, String> {
         equal("the map of both", maps[0].clone()?, maps[1].clone()?)?;
     }
     if found != after {
-        all(&mut runtime, wanted)?;
+        match op {
+            "together-rollback" => drop(runtime.rollback(&name("app")).map_err(text)?),
+            _ => all(&mut runtime, wanted)?,
+        }
         equal("done again", versions(&runtime), after)?;
     }
     for service in ["top", "app", "flows"] {
