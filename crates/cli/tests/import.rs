@@ -130,3 +130,28 @@ fn mistakes_make_no_folder() {
         fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir());
     assert_eq!(folders.count(), 0);
 }
+
+/// Each variable that could be a parameter is tried, and each try reads all that is made so far.
+#[test]
+fn variables_that_are_no_parameters_are_not_tried_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (name, of) in [("a", "int"), ("b", "struct s")] {
+        let variables = (0..256).map(|n| format!("const volatile {of} v{n:03};\n"));
+        let variables = variables.collect::<String>();
+        let source = format!(
+            "struct s {{ int a[3]; }};\n{variables}const volatile int zlast;\n\
+             char LICENSE[] __attribute__((section(\"license\"))) = \"GPL\";\n\
+             __attribute__((section(\"tp/sched/sched_process_exec\"))) int {name}(void *c) {{ return 0; }}\n"
+        );
+        fs::write(folder.join(format!("{name}.c")), source).unwrap();
+        let (object, source) = (format!("{name}.o"), format!("{name}.c"));
+        let clang = ["-target", "bpf", "-g", "-O2", "-c", "-o", &object, &source];
+        run(Command::new(tool("clang")).current_dir(folder).args(clang));
+    }
+    let import = ["import", "a.o", "b.o", "--name", "acme/many"];
+    let text = run(skep(folder).args(import));
+    assert!(text.contains("v255, zlast\n"), "{text}");
+    let made = fs::read_to_string(folder.join("many/skep.toml")).unwrap();
+    assert!(!made.contains("[param."), "{made}");
+}

@@ -12,6 +12,8 @@ use super::{ImportError, Object, label, parsed, quoted, unique};
 
 /// Most parameters that are made: of a program for people there are some ten.
 const PARAMS_MAX: usize = 64;
+/// Most parameters that are tried: each is held against the whole of what is made so far.
+const TRIES_MAX: usize = 256;
 
 /// A parameter for each constant that the loader is to set (`const volatile`), if one number or truth is its value; where a
 /// description says which variables are parameters, for those. `taken` are names that others have.
@@ -22,7 +24,7 @@ pub(super) fn parameters(
     said: Option<&[SaidParam]>,
     unmapped: &mut Vec<String>,
 ) -> Result<String, ImportError> {
-    let mut made = Parameters { head, objects, text: String::new(), taken };
+    let mut made = Parameters { head, objects, text: String::new(), taken, tries: 0 };
     let (mut left, mut own, mut seen) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (facts, global) in objects.iter().flat_map(|object| variables(&object.facts)) {
         let of_it = said.and_then(|said| said.iter().find(|one| one.variable == global.name));
@@ -56,6 +58,7 @@ struct Parameters<'a> {
     objects: &'a [Object],
     text: String,
     taken: BTreeSet<String>,
+    tries: usize,
 }
 
 impl Parameters<'_> {
@@ -68,7 +71,8 @@ impl Parameters<'_> {
         unmapped: &mut Vec<String>,
     ) -> Result<bool, ImportError> {
         let ptype = word(facts, global).filter(|_| self.taken.len() < PARAMS_MAX);
-        let Some(ptype) = ptype else { return Ok(false) };
+        let Some(ptype) = ptype.filter(|_| self.tries < TRIES_MAX) else { return Ok(false) };
+        self.tries += 1;
         let name = said.map_or_else(|| label(&global.name, '_'), SaidParam::label);
         let name = unique(&name, &self.taken);
         let key = if global.section == ".rodata" { "rodata" } else { "data" };
