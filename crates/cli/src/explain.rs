@@ -7,7 +7,7 @@ use skep_spec::{Digest, PackageRef};
 use skep_trust::attestation::{self, Attestation, Beside, Kind, Said, is_attestation};
 use skep_trust::policy::{Policy, Rule};
 use skep_trust::verify::each;
-use skep_trust::{Asked, KeyId, TrustError, Verified, verify};
+use skep_trust::{Asked, By, KeyId, TrustError, Verified, verify};
 
 use crate::error::{Error, Result, refused};
 use crate::rules::Shown;
@@ -57,6 +57,9 @@ pub struct Attested {
     /// That key, or else the one that it names itself, which nobody checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<KeyId>,
+    /// The identity that signed it, where no key did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
     /// Of a report: how it went, and where.
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<String>,
@@ -93,7 +96,7 @@ impl Explained {
         now: SystemTime,
     ) -> (Self, std::result::Result<Verified<Digest>, TrustError>) {
         let signature = |counts: std::result::Result<_, _>| match counts {
-            Ok(key) => Signature { counts: true, says: format!("a signature by the key {key}") },
+            Ok(by) => Signature { counts: true, says: format!("a signature by {by}") },
             Err(refusal) => Signature { counts: false, says: format!("{refusal}") },
         };
         let both = bundles.iter().zip(each(asked, bundles, policy, now));
@@ -150,21 +153,29 @@ impl Attested {
     fn of(one: &Beside) -> Self {
         let predicate_type = one.predicate_type.clone();
         let kind = Kind::named(&predicate_type).to_owned();
-        let (counts, key, report, why) = match &one.counted {
-            Ok(Attestation { key, said, .. }) => (true, Some(*key), report(said), None),
-            Err(error) => (false, one.claimed, None, Some(error.to_string())),
+        let (counts, key, identity, report, why) = match &one.counted {
+            Ok(Attestation { by: By::Key(key), said, .. }) => {
+                (true, Some(*key), None, report(said), None)
+            }
+            Ok(Attestation { by: By::Identity(identity), said, .. }) => {
+                (true, None, Some(identity.clone()), report(said), None)
+            }
+            Err(error) => (false, one.claimed, None, None, Some(error.to_string())),
         };
-        Self { kind, predicate_type, counts, key, report, why }
+        Self { kind, predicate_type, counts, key, identity, report, why }
     }
 
     /// For people.
     #[must_use]
     pub fn text(&self) -> String {
-        let Self { kind, key, report, why, .. } = self;
+        let Self { kind, key, identity, report, why, .. } = self;
         let report = report.as_ref().map(|report| format!(" ({report})")).unwrap_or_default();
-        match (key, why) {
-            (Some(key), None) => format!("an attestation, {kind}{report}, by the key {key}"),
-            (_, why) => format!("an attestation, {kind}: {}", why.as_deref().unwrap_or_default()),
+        match (key, identity, why) {
+            (Some(key), _, None) => format!("an attestation, {kind}{report}, by the key {key}"),
+            (_, Some(identity), None) => {
+                format!("an attestation, {kind}{report}, by the identity {identity}")
+            }
+            (.., why) => format!("an attestation, {kind}: {}", why.as_deref().unwrap_or_default()),
         }
     }
 }

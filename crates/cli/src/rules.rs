@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use skep_object::shown;
 use skep_oci::regular;
 use skep_trust::attestation;
-use skep_trust::policy::{Rule, TrustedKey};
+use skep_trust::policy::{Identity, PolicyError, Rule, TrustedKey};
 use skep_trust::{KeyId, Policy, time};
 
 use crate::config::Config;
@@ -78,8 +79,17 @@ pub fn must(file: &Path) -> Result<Policy> {
 }
 
 fn parse(text: &str, file: &Path) -> Result<Policy> {
-    let shown = file.display();
-    Policy::parse(text).map_err(|error| Error::caused(Kind::Usage, format!("'{shown}'"), &error))
+    let caused = |error| Error::caused(Kind::Usage, format!("'{}'", file.display()), &error);
+    policy(text, file).map_err(caused)
+}
+
+/// The rules of a file that has this text, with the trusted roots that they name.
+///
+/// # Errors
+/// It is none, or a trusted root is none.
+pub fn policy(text: &str, file: &Path) -> std::result::Result<Policy, PolicyError> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    Policy::parse(text)?.with_roots(|root| regular::text(&folder.join(root)))
 }
 
 /// A rule as it is shown.
@@ -89,7 +99,8 @@ pub struct Shown {
     registries: Vec<String>,
     threshold: usize,
     keys: Vec<ShownKey>,
-    keyless: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keyless: Vec<ShownIdentity>,
     follow: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attestations: Vec<attestation::Kind>,
@@ -103,6 +114,13 @@ struct ShownKey {
     revoked: bool,
 }
 
+#[derive(Serialize)]
+struct ShownIdentity {
+    issuer: String,
+    identity: String,
+    trusted_root: Option<String>,
+}
+
 impl Shown {
     /// As it counts under a policy.
     #[must_use]
@@ -113,12 +131,17 @@ impl Shown {
             not_after: trusted.not_after.and_then(time::format),
             revoked: policy.is_key_revoked(&trusted.key.id()),
         };
+        let identity = |one: &Identity| ShownIdentity {
+            issuer: one.issuer.clone(),
+            identity: one.identity.clone(),
+            trusted_root: one.trusted_root.clone(),
+        };
         Self {
             packages: rule.patterns().iter().map(|pattern| pattern.as_str().to_owned()).collect(),
             registries: rule.registries().to_vec(),
             threshold: rule.threshold(),
             keys: rule.keys().iter().map(key).collect(),
-            keyless: rule.is_keyless(),
+            keyless: rule.identities().iter().map(identity).collect(),
             follow: rule.follows(),
             attestations: rule.attestations().iter().copied().collect(),
         }
@@ -131,9 +154,11 @@ impl Shown {
             [] => String::new(),
             some => format!(" from {}", some.join(", ")),
         };
-        let keys = match self.keys.len() {
-            1 => "this key".to_owned(),
-            several => format!("{} of these {several} keys", self.threshold),
+        let keys = match (self.keys.len(), self.keyless.len()) {
+            (1, 0) => "this key".to_owned(),
+            (several, 0) => format!("{} of these {several} keys", self.threshold),
+            (0, 1) => "this identity".to_owned(),
+            (keys, identities) => format!("{} of these {}", self.threshold, keys + identities),
         };
         let mut lines = vec![format!("{}{from}: signed by {keys}", self.packages.join(", "))];
         for ShownKey { id, r#type, not_after, revoked } in &self.keys {
@@ -144,8 +169,10 @@ impl Shown {
         if self.follow {
             lines.push("  and whatever keys these lead to (skepd follows them)".to_owned());
         }
-        if self.keyless {
-            lines.push("  keyless identities, which are not supported yet".to_owned());
+        for ShownIdentity { issuer, identity, trusted_root } in &self.keyless {
+            let root = trusted_root.as_deref().unwrap_or("no trusted_root: it never counts");
+            let (identity, issuer) = (shown(identity), shown(issuer));
+            lines.push(format!("  {identity} of {issuer} (certified by {})", shown(root)));
         }
         if !self.attestations.is_empty() {
             let kinds: Vec<_> = self.attestations.iter().map(|kind| kind.as_str()).collect();

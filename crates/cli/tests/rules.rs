@@ -11,8 +11,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use skep_oci::signatures;
+use skep_spec::media;
 use skep_trust::time;
-use support::{DockerRegistry, Fixture, run};
+use support::{DockerRegistry, Fixture, keyless, run};
 use typed::refused;
 
 /// With a folder that holds the configuration alone.
@@ -175,6 +177,48 @@ fn a_package_is_held_against_the_rules() {
     refused(skep().args(["trust", "test", "layout"]), 4, "by another key");
     run(skep().args(["trust", "remove", "*"]));
     refused(skep().args(["trust", "test", "layout"]), 4, "no rule in trust.toml");
+}
+
+#[test]
+fn an_identity_is_trusted_as_a_key_is() {
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    let signed = keyless(folder, fixture.index, media::PREDICATE_SIGN, &[]);
+    signatures::attach(&fixture.store, fixture.index, &signed).unwrap();
+    keys(folder);
+    let add = |identity: &str| {
+        let mut add = skep(folder);
+        add.args(["trust", "add", "acme/*", "--identity", identity]);
+        add.args(["--issuer", "https://accounts.example", "--trusted-root", "trusted_root.json"]);
+        add
+    };
+    let verify = || {
+        let mut verify = skep(folder);
+        verify.args(["verify", "layout", "--explain"]);
+        verify
+    };
+    refused(skep(folder).args(["trust", "add", "x/*", "--identity", "i"]), 2, "--issuer");
+    let other = "https://ci.example/evil";
+    let text = run(&mut add(other));
+    assert!(
+        text.contains("acme/*: signed by this identity\n  https://ci.example/evil of "),
+        "{text}"
+    );
+    refused(&mut verify(), 4, "it is by https://ci.example/acme/release of ");
+    let text = run(&mut add("https://ci.example/acme/*"));
+    assert!(text.starts_with("Added to the rule in "), "{text}");
+    assert!(run(&mut add("https://ci.example/acme/*")).starts_with("Nothing to add"));
+    let text = run(&mut verify());
+    let by = "the identity https://ci.example/acme/* of https://accounts.example";
+    assert!(text.contains(&format!("\ncounts: a signature by {by}\n")), "{text}");
+    assert!(text.contains("\nsigned by https://ci.example/acme/* of "), "{text}");
+    run(skep(folder).args(["trust", "add", "acme/*", "--key", "a.pub", "--threshold", "2"]));
+    refused(&mut verify(), 4, "1 of 2 trusted signature");
+    run(skep(folder).args(["sign", "--key", "a.key", "layout"]));
+    run(&mut verify());
+
+    std::fs::write(folder.join("trusted_root.json"), "{}").unwrap();
+    refused(&mut verify(), 2, "its trusted_root '");
 }
 
 #[test]

@@ -77,7 +77,10 @@ async fn we_accept_what_cosign_signs() {
     let pem = std::fs::read_to_string(folder.join("cosign.pub")).unwrap();
     let public = PublicKey::from_pem(&pem).unwrap();
     let origin = verified(&registry, &fixture, &reference, &public).await.unwrap();
-    assert_eq!(origin, Origin::Signed { keys: vec![public.id()], rule: "*".into() });
+    assert_eq!(
+        origin,
+        Origin::Signed { keys: vec![public.id()], identities: Vec::new(), rule: "*".into() }
+    );
 
     let other = SecretKey::generate(KeyKind::P256).unwrap().public().unwrap();
     let error = verified(&registry, &fixture, &reference, &other).await.unwrap_err();

@@ -12,7 +12,7 @@ use skep_spec::{Digest, json, media, schema};
 use crate::bundle::{Bundle, BundleError, Statement};
 use crate::key::{KeyId, PublicKey};
 use crate::policy::Policy;
-use crate::verify::{Asked, BUNDLES_MAX, Refusal, trusted_any};
+use crate::verify::{Asked, BUNDLES_MAX, By, Refusal, trusted_any};
 
 /// Predicate types of what is no attestation.
 pub const SIGNATURES: [&str; 3] =
@@ -104,8 +104,8 @@ pub enum Kind {
 pub struct Attestation {
     /// What it says.
     pub said: Said,
-    /// The key that signed it.
-    pub key: KeyId,
+    /// Who signed it.
+    pub by: By,
     /// Its predicate type.
     pub predicate_type: String,
     /// What it says, whole.
@@ -223,7 +223,7 @@ pub fn beside(
         let (predicate_type, claimed) = (attested_type(&bundle)?, bundle.signer().key_id());
         let counted = trusted_any(bytes, rule, policy, now).map_err(NotCounted::from);
         let counted = counted
-            .and_then(|(signed, _)| Ok(of_statement(signed.statement, asked.digest, signed.key)?));
+            .and_then(|(signed, _)| Ok(of_statement(signed.statement, asked.digest, signed.by)?));
         Some(Beside { predicate_type, claimed, counted })
     };
     bundles.iter().take(BUNDLES_MAX).filter_map(one).collect()
@@ -296,14 +296,14 @@ pub fn read(
     let bundle = Bundle::parse(bundle)?;
     let key = keys.iter().find(|key| bundle.is_signed_by(key)).ok_or(AttestationError::Signer)?;
     let (statement, _) = bundle.open_any(key)?.ok_or(AttestationError::Signer)?;
-    of_statement(statement, digest, key.id())
+    of_statement(statement, digest, By::Key(key.id()))
 }
 
-/// What a key said, as an attestation about `digest`.
+/// What somebody said, as an attestation about `digest`.
 fn of_statement(
     statement: Statement,
     digest: Digest,
-    key: KeyId,
+    by: By,
 ) -> Result<Attestation, AttestationError> {
     if SIGNATURES.contains(&statement.predicate_type.as_str()) {
         return Err(AttestationError::Signature(statement.predicate_type));
@@ -323,7 +323,7 @@ fn of_statement(
         _ => Said::Other,
     };
     let (predicate_type, predicate) = (statement.predicate_type, statement.predicate);
-    Ok(Attestation { said, key, predicate_type, predicate })
+    Ok(Attestation { said, by, predicate_type, predicate })
 }
 
 impl Report {

@@ -279,7 +279,11 @@ fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-fn statement(
+/// A statement, as it is signed.
+///
+/// # Errors
+/// The predicate cannot be written as JSON.
+pub fn statement(
     subjects: &[Subject],
     predicate_type: &str,
     predicate: &Value,

@@ -12,7 +12,7 @@ use crate::bundle::{Bundle, Statement, Subject, sign_predicate};
 use crate::key::{KeyError, KeyId, SigningKey};
 use crate::policy::Policy;
 use crate::time;
-use crate::verify::{BUNDLES_MAX, Refusal, code_of, trusted};
+use crate::verify::{BUNDLES_MAX, By, Refusal, Signed, code_of, trusted};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ pub enum ChannelError {
     #[error("{0} is refused: no rule in trust.toml speaks of it")]
     NoRule(PackageName),
     /// The rule names certificates only.
-    #[error("{0} is refused: its rule names keyless identities only, which are not supported yet")]
+    #[error("{0} is refused: its rule has no keys, which are what channels are signed by")]
     Keyless(PackageName),
     /// No bundle.
     #[error("{0} has no signed channel '{1}'")]
@@ -307,6 +307,14 @@ fn highest(
     }
 }
 
+/// The key that signed; certificates sign no channels.
+fn of_key(signed: Signed) -> Result<(KeyId, Signed), Refusal> {
+    match &signed.by {
+        By::Key(key) => Ok((*key, signed)),
+        By::Identity(_) => Err(Refusal::Keyless("channels are signed by keys".to_owned())),
+    }
+}
+
 /// The statements that enough keys of the package's rule signed, in the order in which they came.
 fn signed(
     asked: &Asked<'_>,
@@ -326,12 +334,17 @@ fn signed(
     let mut said: Vec<(Vec<u8>, Statement, BTreeSet<KeyId>)> = Vec::new();
     let mut refusals = Vec::new();
     for bundle in bundles.iter().take(BUNDLES_MAX) {
-        match trusted(bundle, rule, policy, now, media::PREDICATE_CHANNEL) {
-            Ok(signed) => match said.iter_mut().find(|(payload, ..)| *payload == signed.payload) {
-                Some((.., keys)) => _ = keys.insert(signed.key),
-                None => said.push((signed.payload, signed.statement, [signed.key].into())),
-            },
-            Err(refusal) => refusals.push(refusal),
+        let signed = trusted(bundle, rule, policy, now, media::PREDICATE_CHANNEL);
+        let (key, Signed { statement, payload, .. }) = match signed.and_then(of_key) {
+            Ok(signed) => signed,
+            Err(refusal) => {
+                refusals.push(refusal);
+                continue;
+            }
+        };
+        match said.iter_mut().find(|(other, ..)| *other == payload) {
+            Some((.., keys)) => _ = keys.insert(key),
+            None => said.push((payload, statement, [key].into())),
         }
     }
     let needed = rule.threshold();

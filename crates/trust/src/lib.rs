@@ -1,7 +1,7 @@
 //! Who signed a package, and whether that is enough: keys, signature bundles, `trust.toml`, and the one way to
 //! a [`Verified`] package.
 //!
-//! Pure: no I/O, no clock, no environment. The order is digest, signature, parsing: [`verify()`] turns a digest and
+//! Pure: no I/O, no environment, and no clock but for certificates: a log entry of the future is refused. The order is digest, signature, parsing: [`verify()`] turns a digest and
 //! its signature bundles into a `Verified<Digest>` by the rules of a [`Policy`]; [`admit()`] follows the digest
 //! chain from there and yields a `Verified<Package>`. Nothing of a package is parsed before that.
 
@@ -12,6 +12,7 @@ pub mod attestation;
 pub mod bundle;
 pub mod channel;
 pub mod key;
+mod keyless;
 pub mod layer;
 pub mod policy;
 pub mod rotation;
@@ -25,7 +26,7 @@ pub use admit::{AdmitError, Blobs, Package, admit, check};
 pub use key::{KeyId, PublicKey, SecretKey};
 pub use policy::Policy;
 pub use verified::{Origin, Verified};
-pub use verify::{Asked, TrustError, verify, verify_or_allow};
+pub use verify::{Asked, By, TrustError, verify, verify_or_allow};
 
 /// The schemas of `trust.toml`, bundles, statements and their predicates, by their names.
 #[must_use]

@@ -21,9 +21,10 @@ use skep_spec::{Digest, PackageName};
 
 pub(crate) use self::file::schema;
 pub use self::pattern::Pattern;
-pub use self::rule::{Rule, TrustedKey};
+pub use self::rule::{Identity, Rule, TrustedKey};
 use crate::bundle::Bundle;
 use crate::key::{KeyId, PublicKey};
+use crate::keyless;
 use crate::rotation::{Keys, RotationError};
 
 /// Largest `trust.toml` that is read, in bytes.
@@ -94,6 +95,29 @@ impl Policy {
         Ok(Self { rules, revoked_keys: revoked.keys, revoked_digests: revoked.digests })
     }
 
+    /// The same, with what stands in the files that its rules name as trusted roots, which `read` reads.
+    ///
+    /// # Errors
+    /// One cannot be read, or says no authorities.
+    pub fn with_roots(
+        mut self,
+        read: impl Fn(&str) -> std::io::Result<String>,
+    ) -> Result<Self, PolicyError> {
+        for (number, rule) in (1..).zip(&mut self.rules) {
+            for identity in &mut rule.identities {
+                let Some(path) = &identity.trusted_root else { continue };
+                let read = read(path).map_err(|error| error.to_string());
+                let root = read.and_then(|text| keyless::holds(&text).map(|()| text));
+                let bad = |why| PolicyError::Rule {
+                    rule: number,
+                    why: format!("its trusted_root '{}': {why}", path.escape_debug()),
+                };
+                identity.root = Some(root.map_err(bad)?.into());
+            }
+        }
+        Ok(self)
+    }
+
     /// A policy of one rule for every package: `threshold` of `keys`.
     #[must_use]
     pub fn of_keys(keys: Vec<PublicKey>, threshold: usize) -> Self {
@@ -103,7 +127,7 @@ impl Policy {
             registries: Vec::new(),
             threshold: threshold.max(1),
             keys,
-            keyless: false,
+            identities: Vec::new(),
             attestations: BTreeSet::new(),
             follow: false,
         };

@@ -23,10 +23,13 @@ pub struct Verified<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Origin {
-    /// Enough trusted keys signed it.
+    /// Enough trusted keys and identities signed it.
     Signed {
         /// The keys, by id, each once.
         keys: Vec<KeyId>,
+        /// The identities that signed by certificate, as the rule has them, each once.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        identities: Vec<String>,
         /// The pattern of the rule in `trust.toml` that they satisfied.
         rule: String,
     },
@@ -83,9 +86,10 @@ impl<T> Deref for Verified<T> {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Signed { keys, rule } => {
-                let ids: Vec<String> = keys.iter().map(KeyId::short).collect();
-                write!(f, "signed by {} (rule '{rule}')", ids.join(", "))
+            Self::Signed { keys, identities, rule } => {
+                let keys = keys.iter().map(KeyId::short);
+                let by: Vec<String> = keys.chain(identities.iter().cloned()).collect();
+                write!(f, "signed by {} (rule '{rule}')", by.join(", "))
             }
             Self::Unsigned => f.write_str("unsigned, allowed by --allow-unsigned"),
             Self::Local => f.write_str("a local file, unsigned"),

@@ -3,6 +3,7 @@
 mod refusal;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::SystemTime;
 
 use skep_spec::{Digest, PackageName, media};
@@ -12,6 +13,7 @@ pub use self::refusal::{Refusal, TrustError};
 use crate::attestation;
 use crate::bundle::{Bundle, Signer, Statement};
 use crate::key::KeyId;
+use crate::keyless;
 use crate::policy::{Policy, Rule};
 use crate::verified::{Origin, Verified};
 
@@ -53,25 +55,23 @@ pub fn verify(
         return Err(TrustError::NoRule { name: name() });
     };
     let pattern = pattern.as_str().to_owned();
-    if rule.keys().is_empty() {
+    if !rule.has_signers() {
         return Err(TrustError::Keyless { name: name(), rule: pattern });
     }
     let needed = rule.threshold();
     if bundles.is_empty() {
         return Err(TrustError::Unsigned { name: name(), digest, rule: pattern, needed });
     }
-    let mut keys = BTreeSet::new();
+    let mut signers = BTreeSet::new();
     let mut refusals = Vec::new();
     for counts in each(asked, bundles, policy, now) {
         match counts {
-            Ok(key) => {
-                keys.insert(key);
-            }
+            Ok(by) => _ = signers.insert(by),
             Err(refusal) => refusals.push(refusal),
         }
     }
-    if keys.len() < needed {
-        let found = keys.len();
+    if signers.len() < needed {
+        let found = signers.len();
         return Err(TrustError::NotEnough {
             name: name(),
             digest,
@@ -89,8 +89,14 @@ pub fn verify(
             return Err(TrustError::NoAttestation { name, digest, rule, kind, refusals });
         }
     }
-    let origin = Origin::Signed { keys: keys.into_iter().collect(), rule: pattern };
-    Ok(Verified::new(digest, origin))
+    let (mut keys, mut identities) = (Vec::new(), Vec::new());
+    for by in signers {
+        match by {
+            By::Key(key) => keys.push(key),
+            By::Identity(identity) => identities.push(identity),
+        }
+    }
+    Ok(Verified::new(digest, Origin::Signed { keys, identities, rule: pattern }))
 }
 
 /// [`verify`], for an operator who may let a package in although too few trusted keys signed it: `--allow-unsigned`. What is
@@ -115,7 +121,25 @@ pub fn verify_or_allow(
     })
 }
 
-/// What each bundle says under the package's rule, in their order: the key whose signature counts, or why none does. Empty where
+/// Who signed a statement: a key of the package's rule, or one of its identities, as the rule has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum By {
+    /// A key.
+    Key(KeyId),
+    /// An identity, which a certificate has.
+    Identity(String),
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => write!(f, "the key {key}"),
+            Self::Identity(identity) => write!(f, "the identity {identity}"),
+        }
+    }
+}
+
+/// What each bundle says under the package's rule, in their order: whose signature counts, or why none does. Empty where
 /// no rule speaks of the package.
 #[must_use]
 pub fn each(
@@ -123,35 +147,35 @@ pub fn each(
     bundles: &[Vec<u8>],
     policy: &Policy,
     now: SystemTime,
-) -> Vec<Result<KeyId, Refusal>> {
+) -> Vec<Result<By, Refusal>> {
     let Some((rule, _)) = policy.rule(asked.name, asked.registry) else { return Vec::new() };
     let looked_at = bundles.iter().take(BUNDLES_MAX);
     looked_at.map(|bundle| signer(bundle, asked.digest, rule, policy, now)).collect()
 }
 
-/// The trusted key that signed `asked` as a package in this bundle.
+/// Who signed `asked` as a package in this bundle.
 fn signer(
     bytes: &[u8],
     asked: Digest,
     rule: &Rule,
     policy: &Policy,
     now: SystemTime,
-) -> Result<KeyId, Refusal> {
-    let Signed { key, statement, .. } = trusted(bytes, rule, policy, now, media::PREDICATE_SIGN)?;
+) -> Result<By, Refusal> {
+    let Signed { by, statement, .. } = trusted(bytes, rule, policy, now, media::PREDICATE_SIGN)?;
     if !statement.subjects.iter().any(|subject| subject.digest == asked) {
-        return Err(Refusal::AnotherDigest(key));
+        return Err(Refusal::AnotherDigest(by));
     }
-    Ok(key)
+    Ok(by)
 }
 
-/// What a trusted key signed.
+/// What somebody signed that a rule trusts.
 pub(crate) struct Signed {
-    pub(crate) key: KeyId,
+    pub(crate) by: By,
     pub(crate) statement: Statement,
     pub(crate) payload: Vec<u8>,
 }
 
-/// The trusted key that signed a statement of `predicate_type`, and the statement.
+/// Who signed a statement of `predicate_type`, and the statement.
 pub(crate) fn trusted(
     bytes: &[u8],
     rule: &Rule,
@@ -162,12 +186,12 @@ pub(crate) fn trusted(
     let (signed, older) = trusted_any(bytes, rule, policy, now)?;
     if older || signed.statement.predicate_type != predicate_type {
         let found = signed.statement.predicate_type;
-        return Err(Refusal::AnotherPredicate { key: signed.key, found, older });
+        return Err(Refusal::AnotherPredicate { by: signed.by, found, older });
     }
     Ok(signed)
 }
 
-/// The trusted key that signed a statement of whatever type, the statement, and whether it is of the older form.
+/// Who signed a statement of whatever type, the statement, and whether it is of the older form.
 pub(crate) fn trusted_any(
     bytes: &[u8],
     rule: &Rule,
@@ -176,7 +200,7 @@ pub(crate) fn trusted_any(
 ) -> Result<(Signed, bool), Refusal> {
     let bundle = Bundle::parse(bytes).map_err(Refusal::Malformed)?;
     if *bundle.signer() == Signer::Certificate {
-        return Err(Refusal::Keyless);
+        return by_certificate(bytes, &bundle, rule);
     }
     let claimed = bundle.signer().key_id();
     // The hint is only a hint: every key of the rule is tried.
@@ -197,7 +221,18 @@ pub(crate) fn trusted_any(
     }
     let statement = bundle.open_any(&trusted.key).map_err(Refusal::Malformed)?;
     let Some((statement, older)) = statement else { return Err(Refusal::Altered(key)) };
-    Ok((Signed { key, statement, payload: bundle.payload().to_vec() }, older))
+    Ok((Signed { by: By::Key(key), statement, payload: bundle.payload().to_vec() }, older))
+}
+
+/// The identity of a rule that signed a statement, the statement, and whether it is of the older form.
+fn by_certificate(bytes: &[u8], bundle: &Bundle, rule: &Rule) -> Result<(Signed, bool), Refusal> {
+    let (statement, older) = bundle.unchecked_any().map_err(Refusal::Malformed)?;
+    let Some(subject) = statement.subjects.first() else {
+        return Err(Refusal::Keyless("its statement is about nothing".to_owned()));
+    };
+    let signer = keyless::signer(bytes, subject.digest, rule.identities());
+    let by = By::Identity(signer.map_err(Refusal::Keyless)?.to_string());
+    Ok((Signed { by, statement, payload: bundle.payload().to_vec() }, older))
 }
 
 #[cfg(test)]
@@ -254,7 +289,10 @@ mod tests {
         let policy = Policy::of_keys(vec![public(0)], 1);
         let bundles = [b"junk".to_vec(), good(1), good(0)];
         let origin = check(&bundles, &policy).unwrap();
-        assert_eq!(origin, Origin::Signed { keys: vec![public(0).id()], rule: "*".into() });
+        assert_eq!(
+            origin,
+            Origin::Signed { keys: vec![public(0).id()], identities: Vec::new(), rule: "*".into() }
+        );
     }
 
     #[test]

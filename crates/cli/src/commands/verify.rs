@@ -206,8 +206,9 @@ impl Answer {
     /// By whom it is signed, and what was checked.
     pub fn details(&self) -> String {
         let mut lines = Vec::new();
-        if let Origin::Signed { keys, rule } = &self.origin {
+        if let Origin::Signed { keys, identities, rule } = &self.origin {
             lines.extend(keys.iter().map(|key| format!("signed by key {key}")));
+            lines.extend(identities.iter().map(|identity| format!("signed by {identity}")));
             lines.push(format!("by the rule for '{rule}'"));
         }
         for Checked { arch, manifest, objects } in &self.platforms {

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use skep_spec::{Channel, Digest, PackageName};
-use skep_trust::attestation::{self, Said};
+use skep_trust::attestation::{self, AttestationError, Said};
 use skep_trust::channel::{self, Seen};
 use skep_trust::rotation::{self, Keys};
-use skep_trust::{Asked, KeyId, Origin, Policy, PublicKey, time, verify as verify_digest};
+use skep_trust::{Asked, By, KeyId, Origin, Policy, PublicKey, time, verify as verify_digest};
 
 use super::{Answered, Bytes, Failure, question, refused, unreadable};
 
@@ -127,7 +127,7 @@ pub(super) fn attestation(input: &Value) -> Answered {
     let asked: Question = question(input)?;
     let keys: Result<Vec<_>, _> = asked.keys.iter().map(|spki| public(spki)).collect();
     let found = attestation::read(&asked.bundle.0, asked.digest, &keys?)?;
-    let key = found.key;
+    let By::Key(key) = found.by else { return Err(AttestationError::Signer.into()) };
     Ok(match found.said {
         Said::Sbom => json!({"kind": "sbom", "key": key}),
         Said::Provenance => json!({"kind": "provenance", "key": key}),

@@ -4,7 +4,7 @@
 pub mod server;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -87,6 +87,19 @@ impl Fixture {
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+}
+
+/// What an identity signs by certificate: the bundle, and in `folder` it and the trusted root that bears it out.
+pub fn keyless(folder: &Path, index: Digest, predicate: &str, told: &[&str]) -> Vec<u8> {
+    let subject = bundle::Subject { name: "index".into(), digest: index };
+    let said = bundle::statement(&[subject], predicate, &serde_json::json!({})).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../oci/tests/support/keyless.py");
+    let mut python = Command::new(tool("python3"));
+    python.arg(script).arg(folder).args(told);
+    let mut python = python.stdin(Stdio::piped()).spawn().unwrap();
+    python.stdin.take().unwrap().write_all(&said).unwrap();
+    assert!(python.wait().unwrap().success());
+    std::fs::read(folder.join("bundle.json")).unwrap()
 }
 
 /// A program that a test needs. Its absence is a failure, never a skip.

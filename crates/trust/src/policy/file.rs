@@ -67,16 +67,12 @@ pub(super) struct KeyFile {
     pub(super) not_after: Option<toml::value::Datetime>,
 }
 
-// Read, so that a file for a later version is no syntax error; nothing is admitted by it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeylessFile {
-    #[serde(rename = "issuer")]
-    _issuer: String,
-    #[serde(rename = "identity")]
-    _identity: String,
-    #[serde(rename = "trusted_root")]
-    _trusted_root: Option<String>,
+    pub(super) issuer: String,
+    pub(super) identity: String,
+    pub(super) trusted_root: Option<String>,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]

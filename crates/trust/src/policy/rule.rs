@@ -1,11 +1,13 @@
 //! One rule of `trust.toml`.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use skep_spec::PackageName;
 
-use super::file::{KeyFile, RuleFile};
+use super::file::{KeyFile, KeylessFile, RuleFile};
 use super::pattern::Pattern;
 use crate::attestation::Kind;
 use crate::key::{KeyId, PublicKey};
@@ -18,9 +20,22 @@ pub struct Rule {
     pub(super) registries: Vec<String>,
     pub(super) threshold: usize,
     pub(super) keys: Vec<TrustedKey>,
-    pub(super) keyless: bool,
+    pub(super) identities: Vec<Identity>,
     pub(super) attestations: BTreeSet<Kind>,
     pub(super) follow: bool,
+}
+
+/// An identity that a rule trusts, whatever key it signs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Who says that a key is of this identity: an OpenID Connect issuer.
+    pub issuer: String,
+    /// An address or URI as certificates have it; one that ends with `*` is the beginning of one.
+    pub identity: String,
+    /// Where the authorities are said that are believed: a file, from the folder of `trust.toml`.
+    pub trusted_root: Option<String>,
+    /// What stands there, once it was read.
+    pub(crate) root: Option<Arc<str>>,
 }
 
 /// A key that a rule trusts.
@@ -45,13 +60,18 @@ impl Rule {
         &self.registries
     }
 
-    /// Whether it names keyless identities, which admit nothing yet.
+    /// The trusted identities.
     #[must_use]
-    pub const fn is_keyless(&self) -> bool {
-        self.keyless
+    pub fn identities(&self) -> &[Identity] {
+        &self.identities
     }
 
-    /// How many different keys must have signed: one or more.
+    /// Whether anybody can sign by it that can be checked: a key, or an identity whose trusted root was read.
+    pub(crate) fn has_signers(&self) -> bool {
+        !self.keys.is_empty() || self.identities.iter().any(|one| one.root.is_some())
+    }
+
+    /// How many different keys and identities must have signed: one or more.
     #[must_use]
     pub fn threshold(&self) -> usize {
         self.threshold
@@ -96,12 +116,12 @@ impl Rule {
             }
             keys.push(key);
         }
-        let keyless = !file.keyless.is_empty();
-        if keys.is_empty() && !keyless {
+        let identities = identities(file.keyless)?;
+        if keys.is_empty() && identities.is_empty() {
             return Err("it trusts nobody: give 'keys' (or delete the rule)".into());
         }
         let threshold = usize::try_from(file.threshold).unwrap_or_default();
-        if threshold == 0 || (!keyless && threshold > keys.len()) {
+        if threshold == 0 || (identities.is_empty() && threshold > keys.len()) {
             return Err(format!(
                 "threshold {} cannot be met with {} keys: it is from 1 to the number of keys",
                 file.threshold,
@@ -127,7 +147,7 @@ impl Rule {
             );
         }
         let follow = file.follow;
-        Ok(Self { patterns, registries, threshold, keys, keyless, attestations, follow })
+        Ok(Self { patterns, registries, threshold, keys, identities, attestations, follow })
     }
 
     pub(super) fn is_for_registry(&self, registry: Option<&str>) -> bool {
@@ -148,6 +168,27 @@ impl Rule {
             (ours, theirs) => ours.iter().any(|r| theirs.contains(r)),
         };
         self.patterns.iter().find(|p| same_registry && other.patterns.contains(p))
+    }
+}
+
+fn identities(files: Vec<KeylessFile>) -> Result<Vec<Identity>, String> {
+    let mut identities: Vec<Identity> = Vec::new();
+    for KeylessFile { issuer, identity, trusted_root } in files {
+        let one = Identity { issuer, identity, trusted_root, root: None };
+        if one.issuer.is_empty() || one.identity.trim_end_matches('*').is_empty() {
+            return Err("'keyless' is for somebody: give an issuer and an identity".into());
+        }
+        if identities.contains(&one) {
+            return Err(format!("the identity {one} is there twice"));
+        }
+        identities.push(one);
+    }
+    Ok(identities)
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.identity.escape_debug(), self.issuer.escape_debug())
     }
 }
 

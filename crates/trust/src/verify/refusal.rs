@@ -5,6 +5,7 @@ use skep_spec::{Digest, PackageName, media};
 use crate::attestation::Kind;
 use crate::bundle::BundleError;
 use crate::key::KeyId;
+use crate::verify::By;
 
 /// Why a digest was not verified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,9 +40,9 @@ pub enum TrustError {
         /// The package.
         name: PackageName,
     },
-    /// The rule asks for what this version cannot check.
+    /// The rule asks for what nobody can check.
     #[error(
-        "{name} is refused: its rule '{rule}' names keyless identities only, which are not supported yet; give the publisher's 'keys'"
+        "{name} is refused: its rule '{rule}' names keyless identities without a trusted_root: say the file in which their authorities are"
     )]
     Keyless {
         /// The package.
@@ -157,7 +158,7 @@ pub(crate) fn code_of(refusals: &[Refusal]) -> &'static str {
     match refusals.first() {
         None => "trust.not-enough",
         Some(Refusal::Malformed(_)) => "trust.malformed",
-        Some(Refusal::Keyless) => "trust.keyless",
+        Some(Refusal::Keyless(_)) => "trust.keyless",
         Some(Refusal::AnotherKey(_)) => "trust.another-key",
         Some(Refusal::Altered(_)) => "trust.altered",
         Some(Refusal::Expired(_)) => "trust.expired",
@@ -173,9 +174,9 @@ pub enum Refusal {
     /// Not a bundle.
     #[error("a signature could not be read: {0}")]
     Malformed(BundleError),
-    /// Signed with a certificate.
-    #[error("a signature is keyless (by certificate), which is not supported yet")]
-    Keyless,
+    /// Signed with a certificate that does not count.
+    #[error("a signature is keyless (by certificate) and does not count: {0}")]
+    Keyless(String),
     /// Not one of the rule's keys.
     #[error("a signature is by another key: {}", hint(.0.as_ref()))]
     AnotherKey(Option<KeyId>),
@@ -192,14 +193,14 @@ pub enum Refusal {
     Revoked(KeyId),
     /// A trusted key said something else about it.
     #[error(
-        "the key {key} signed '{found}'{}, which is no signature of a package (only '{}'{} is)",
+        "{by} signed '{found}'{}, which is no signature of a package (only '{}'{} is)",
         if *older { " in a statement of the older form v0.1" } else { "" },
         media::PREDICATE_SIGN,
         if *older { " in a statement v1" } else { "" }
     )]
     AnotherPredicate {
-        /// The key.
-        key: KeyId,
+        /// Who.
+        by: By,
         /// The predicate type.
         found: String,
         /// Whether the statement is of a form that never admits.
@@ -207,9 +208,9 @@ pub enum Refusal {
     },
     /// A trusted key signed another package or version.
     #[error(
-        "the key {0} signed another digest, not this one: the package was altered, or the signature belongs elsewhere"
+        "{0} signed another digest, not this one: the package was altered, or the signature belongs elsewhere"
     )]
-    AnotherDigest(KeyId),
+    AnotherDigest(By),
 }
 
 fn hint(key: Option<&KeyId>) -> String {

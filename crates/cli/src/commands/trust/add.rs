@@ -5,24 +5,35 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use skep_trust::Policy;
+use skep_trust::policy::Rule;
 
-use super::edit::{Editor, NewKey, NewRule, same_rule, with_rule};
+use super::edit::{Editor, NewIdentity, NewKey, NewRule, same_rule, with_rule};
 use super::file::Which;
 use crate::commands::key::pattern_help;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::keys;
 use crate::output::{Output, lossy};
 use crate::rules::Shown;
 
-/// Trust public keys for packages: adds a rule, or keys to the rule of just these packages
+/// Trust public keys or identities for packages: adds a rule, or to the rule of just these packages
 #[derive(Debug, Args)]
 pub(super) struct Add {
     #[arg(required = true, value_name = "PATTERN", help = pattern_help())]
     packages: Vec<String>,
     /// The public key (.pub); may be given several times
-    #[arg(long, value_name = "PUB", required = true)]
+    #[arg(long, value_name = "PUB", required_unless_present = "identity")]
     key: Vec<PathBuf>,
+    /// An identity that signs by certificate (cosign without a key), such as the URI of a workflow; `*` at its end for all that
+    /// begin so
+    #[arg(long, value_name = "IDENTITY", requires = "issuer", requires = "trusted_root")]
+    identity: Option<String>,
+    /// Who vouches for the identity, such as https://token.actions.githubusercontent.com
+    #[arg(long, value_name = "URL", requires = "identity")]
+    issuer: Option<String>,
+    /// The authorities and logs that are believed: Sigstore's trusted_root.json
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    trusted_root: Option<PathBuf>,
     /// Only for packages from this registry, host[:port]; may be given several times
     #[arg(long = "registry", value_name = "HOST")]
     registries: Vec<String>,
@@ -50,6 +61,7 @@ struct Answer {
 enum Added {
     Rule,
     Keys,
+    Identity,
     Threshold,
     Nothing,
 }
@@ -76,18 +88,33 @@ impl Add {
         Ok(())
     }
 
+    fn identity(&self) -> Result<Option<NewIdentity>> {
+        let all = (&self.identity, &self.issuer, &self.trusted_root);
+        let (Some(identity), Some(issuer), Some(root)) = all else { return Ok(None) };
+        // Wherever the rules are: a path in them is taken from there.
+        let root = std::path::absolute(root).context(|| "can't tell where this is")?;
+        let trusted_root = root.to_str().map(str::to_owned);
+        let trusted_root = trusted_root.ok_or_else(|| {
+            Error::usage(format!("--trusted-root {}: TOML has UTF-8 only", root.display()))
+        })?;
+        Ok(Some(NewIdentity { issuer: issuer.clone(), identity: identity.clone(), trusted_root }))
+    }
+
     fn edit(
         &self,
         text: &str,
         policy: &Policy,
         mut keys: Vec<NewKey>,
     ) -> Result<(Option<String>, Added)> {
+        let identity = self.identity()?;
         let Some(at) = same_rule(policy.rules(), &self.packages, &self.registries) else {
             let (packages, registries) = (&self.packages[..], &self.registries[..]);
-            let rule = NewRule { packages, registries, threshold: self.threshold, keys: &keys };
+            let (threshold, identity) = (self.threshold, identity.as_ref());
+            let rule = NewRule { packages, registries, threshold, keys: &keys, identity };
             return Ok((Some(with_rule(text, &rule)), Added::Rule));
         };
         let rule = policy.rules().get(at);
+        let identity = identity.filter(|new| !rule.is_some_and(|rule| new.is_in(rule)));
         let has = |key: &NewKey| {
             rule.is_some_and(|rule| rule.keys().iter().any(|other| other.key == key.key))
         };
@@ -99,14 +126,28 @@ impl Add {
         }
         keys.retain(|key| !has(key));
         let threshold = self.threshold.filter(|n| rule.is_some_and(|rule| rule.threshold() != *n));
-        let added = match (keys.is_empty(), threshold) {
-            (false, _) => Added::Keys,
-            (true, Some(_)) => Added::Threshold,
-            (true, None) => return Ok((None, Added::Nothing)),
+        let added = match (keys.is_empty(), &identity, threshold) {
+            (false, ..) => Added::Keys,
+            (true, Some(_), _) => Added::Identity,
+            (true, None, Some(_)) => Added::Threshold,
+            (true, None, None) => return Ok((None, Added::Nothing)),
         };
         let mut editor = Editor::new(text)?;
         editor.add_keys(at, &keys, threshold)?;
+        if let Some(identity) = &identity {
+            editor.add_identity(at, identity)?;
+        }
         Ok((Some(editor.text()), added))
+    }
+}
+
+impl NewIdentity {
+    fn is_in(&self, rule: &Rule) -> bool {
+        rule.identities().iter().any(|one| {
+            one.issuer == self.issuer
+                && one.identity == self.identity
+                && one.trusted_root.as_ref() == Some(&self.trusted_root)
+        })
     }
 }
 
@@ -122,7 +163,7 @@ impl Answer {
     fn text(&self) -> String {
         let did = match self.added {
             Added::Rule => "Added a rule to",
-            Added::Keys => "Added to the rule in",
+            Added::Keys | Added::Identity => "Added to the rule in",
             Added::Threshold => "Changed the rule in",
             Added::Nothing => "Nothing to add to",
         };

@@ -14,6 +14,7 @@ pub(super) struct NewRule<'a> {
     pub(super) registries: &'a [String],
     pub(super) threshold: Option<usize>,
     pub(super) keys: &'a [NewKey],
+    pub(super) identity: Option<&'a NewIdentity>,
 }
 
 /// A key of a rule.
@@ -21,6 +22,13 @@ pub(super) struct NewKey {
     pub(super) key: PublicKey,
     /// As TOML spells it.
     pub(super) not_after: Option<String>,
+}
+
+/// An identity of a rule.
+pub(super) struct NewIdentity {
+    pub(super) issuer: String,
+    pub(super) identity: String,
+    pub(super) trusted_root: String,
 }
 
 /// The text with one more rule at its end.
@@ -38,9 +46,13 @@ pub(super) fn with_rule(text: &str, rule: &NewRule<'_>) -> String {
     }
     let keys: Vec<String> = rule.keys.iter().map(NewKey::text).collect();
     added += &match keys.as_slice() {
+        [] => String::new(),
         [one] => format!("keys = [{one}]\n"),
         several => format!("keys = [\n  {},\n]\n", several.join(",\n  ")),
     };
+    if let Some(identity) = rule.identity {
+        added += &format!("keyless = [{}]\n", identity.text());
+    }
     match text {
         "" => added,
         text if text.ends_with('\n') => format!("{text}\n{added}"),
@@ -57,12 +69,36 @@ impl NewKey {
         let until = self.not_after.as_ref().map(|when| format!(", not_after = {when}"));
         format!("{{ spki = \"{}\"{} }}", self.key.spki_base64(), until.unwrap_or_default())
     }
+}
 
-    fn inline(&self) -> Result<InlineTable> {
-        let text = self.text();
-        let value: Value = text.parse().context(|| format!("can't write '{text}'"))?;
-        value.as_inline_table().cloned().ok_or_else(|| unusual("keys"))
+impl NewIdentity {
+    fn text(&self) -> String {
+        let Self { issuer, identity, trusted_root } = self;
+        let [issuer, identity, root] = [issuer, identity, trusted_root].map(|text| quoted(text));
+        format!("{{ issuer = {issuer}, identity = {identity}, trusted_root = {root} }}")
     }
+}
+
+fn inline(text: &str) -> Result<InlineTable> {
+    let value: Value = text.parse().context(|| format!("can't write '{text}'"))?;
+    value.as_inline_table().cloned().ok_or_else(|| unusual("keys"))
+}
+
+/// Adds one to the list of a rule, which is made where there is none.
+fn add(rule: &mut Table, list: &str, text: &str) -> Result<()> {
+    let one = inline(text)?;
+    match rule.entry(list).or_insert(Item::Value(Array::new().into())) {
+        Item::ArrayOfTables(list) => {
+            let mut table = Table::new();
+            one.into_iter().for_each(|(name, value)| {
+                table.insert(&name, Item::Value(value));
+            });
+            list.push(table);
+        }
+        Item::Value(Value::Array(list)) => push(list, one.into()),
+        _ => return Err(unusual(list)),
+    }
+    Ok(())
 }
 
 /// A text that is being edited.
@@ -89,22 +125,17 @@ impl Editor {
     ) -> Result<()> {
         let table = self.rule(rule)?;
         for key in keys {
-            match table.get_mut("keys") {
-                Some(Item::ArrayOfTables(list)) => {
-                    let mut table = Table::new();
-                    key.inline()?.into_iter().for_each(|(name, value)| {
-                        table.insert(&name, Item::Value(value));
-                    });
-                    list.push(table);
-                }
-                Some(Item::Value(Value::Array(list))) => push(list, key.inline()?.into()),
-                _ => return Err(unusual("keys")),
-            }
+            add(table, "keys", &key.text())?;
         }
         if let Some(threshold) = threshold {
             set_threshold(table, threshold);
         }
         Ok(())
+    }
+
+    /// Adds an identity to a rule, counted from 0.
+    pub(super) fn add_identity(&mut self, rule: usize, identity: &NewIdentity) -> Result<()> {
+        add(self.rule(rule)?, "keyless", &identity.text())
     }
 
     /// Removes a pattern from a rule.

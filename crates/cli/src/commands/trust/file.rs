@@ -58,7 +58,7 @@ impl TrustFile {
         let (text, before) = self.read()?;
         let (after, told) = edit(&text, &before)?;
         let Some(after) = after else { return Ok((before, told)) };
-        let policy = Policy::parse(&after).map_err(|error| {
+        let policy = rules::policy(&after, &self.path).map_err(|error| {
             Error::caused(Kind::Usage, format!("'{shown}' stays as it was"), &error)
         })?;
         let mode = fs::metadata(&self.path).map_or(0o644, |there| there.permissions().mode());

@@ -1,0 +1,156 @@
+//! Signatures by certificate: what cosign accepts of an identity, we do, and neither takes what is not borne out. The authority
+//! and its logs are played by `support/keyless.py`, since the real ones cannot be asked for an identity of a test.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::process::Command;
+use std::time::SystemTime;
+
+use skep_oci::{regular, signatures};
+use skep_spec::media;
+use skep_trust::attestation::{Attestation, beside};
+use skep_trust::key::KeyKind;
+use skep_trust::{Asked, By, Origin, Policy, SecretKey, TrustError, verify};
+use support::{DockerRegistry, Fixture, keyless, tool, try_run};
+
+const IDENTITY: &str = "https://ci.example/acme/release";
+const ISSUER: &str = "https://accounts.example";
+
+/// A package, and what somebody signed of it without a key of their own.
+struct Case {
+    fixture: Fixture,
+    bundle: Vec<u8>,
+}
+
+impl Case {
+    fn new(predicate: &str, told: &[&str]) -> Self {
+        let fixture = Fixture::new("1.0.0");
+        let bundle = keyless(fixture.folder.path(), fixture.index, predicate, told);
+        Self { fixture, bundle }
+    }
+
+    fn asked<'a>(&self, name: &'a skep_spec::PackageName) -> Asked<'a> {
+        Asked { name, registry: None, digest: self.fixture.index }
+    }
+
+    fn policy(&self, rule: &str) -> Policy {
+        let policy = Policy::parse(&format!("[[rule]]\npackages = [\"acme/*\"]\n{rule}\n"));
+        let read = |root: &str| regular::text(&self.fixture.path(root));
+        policy.unwrap().with_roots(read).unwrap()
+    }
+
+    fn verify(&self, bundles: &[Vec<u8>], rule: &str) -> Result<Origin, TrustError> {
+        let name = "acme/exec".parse().unwrap();
+        let policy = self.policy(rule);
+        let verified = verify(&self.asked(&name), bundles, &policy, SystemTime::now())?;
+        Ok(verified.origin().clone())
+    }
+
+    fn is_let_in(&self, rule: &str) -> Result<Origin, TrustError> {
+        self.verify(std::slice::from_ref(&self.bundle), rule)
+    }
+}
+
+fn rule(issuer: &str, identity: &str) -> String {
+    format!(
+        "keyless = [{{ issuer = \"{issuer}\", identity = \"{identity}\", trusted_root = \"trusted_root.json\" }}]"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_signs_for_cosign_and_for_us() {
+    let (registry, case) = (DockerRegistry::start(), Case::new(media::PREDICATE_SIGN, &[]));
+    signatures::attach(&case.fixture.store, case.fixture.index, &case.bundle).unwrap();
+    let reference = registry.reference("1.0.0");
+    let (client, index) = (registry.client(), case.fixture.index);
+    client.push(&case.fixture.store, index, &reference).await.unwrap();
+    let mut cosign = Command::new(tool("cosign"));
+    cosign.env("HOME", case.fixture.folder.path()).args(["verify", "--allow-http-registry"]);
+    cosign.arg("--trusted-root").arg(case.fixture.path("trusted_root.json"));
+    cosign.args(["--certificate-identity", IDENTITY, "--certificate-oidc-issuer", ISSUER]);
+    let (ok, text) =
+        try_run(cosign.arg(format!("{}/{}@{index}", registry.host, reference.repository())));
+    assert!(ok && text.contains(&index.to_string()), "{text}");
+
+    let bundles = client.bundles(&reference, index).await.unwrap();
+    let origin = case.verify(&bundles, &rule(ISSUER, IDENTITY)).unwrap();
+    let identities = vec![format!("{IDENTITY} of {ISSUER}")];
+    let signed = Origin::Signed { keys: Vec::new(), identities, rule: "acme/*".into() };
+    assert_eq!(origin, signed);
+    case.is_let_in(&rule(ISSUER, "https://ci.example/acme/*")).unwrap();
+}
+
+#[test]
+fn what_is_not_borne_out_does_not_count() {
+    let why = |case: &Case, rule: &str| {
+        let error = case.is_let_in(rule).unwrap_err();
+        assert_eq!(error.code(), "trust.keyless", "{error}");
+        error.to_string()
+    };
+    let good = Case::new(media::PREDICATE_SIGN, &[]);
+    for (issuer, identity) in [
+        (ISSUER, "https://ci.example/acme/releas"),
+        (ISSUER, "https://ci.example/evil/*"),
+        ("https://accounts.example.org", IDENTITY),
+    ] {
+        let text = why(&good, &rule(issuer, identity));
+        assert!(text.contains(&format!("it is by {IDENTITY} of {ISSUER}, not by")), "{text}");
+    }
+    let other = Case::new(media::PREDICATE_SIGN, &[]);
+    std::fs::copy(other.fixture.path("trusted_root.json"), good.fixture.path("other.json"))
+        .unwrap();
+    why(&good, &rule(ISSUER, IDENTITY).replace("trusted_root.json", "other.json"));
+    why(&good, &format!("keyless = [{{ issuer = \"{ISSUER}\", identity = \"{IDENTITY}\" }}]"));
+    let mut altered = String::from_utf8(good.bundle.clone()).unwrap();
+    let at = altered.find("\"sig\": \"").unwrap() + 20;
+    altered.replace_range(at..=at, if &altered[at..=at] == "A" { "B" } else { "A" });
+    let altered = Case { bundle: altered.into_bytes(), ..Case::new(media::PREDICATE_SIGN, &[]) };
+    why(&altered, &rule(ISSUER, IDENTITY));
+    for spoiled in ["sct", "set", "proof", "checkpoint", "signature", "late"] {
+        let case = Case::new(media::PREDICATE_SIGN, &[&format!("--spoil={spoiled}")]);
+        why(&case, &rule(ISSUER, IDENTITY));
+    }
+}
+
+#[test]
+fn what_it_says_is_held_as_of_keys() {
+    let code = |case: &Case, digest| {
+        let name = "acme/exec".parse().unwrap();
+        let asked = Asked { digest, ..case.asked(&name) };
+        let bundles = std::slice::from_ref(&case.bundle);
+        verify(&asked, bundles, &case.policy(&rule(ISSUER, IDENTITY)), SystemTime::now())
+            .unwrap_err()
+            .code()
+    };
+    let good = Case::new(media::PREDICATE_SIGN, &[]);
+    assert_eq!(code(&good, skep_spec::Digest::of(b"another")), "trust.another-digest");
+    let sbom = Case::new(media::PREDICATE_SBOM, &["--identity=release@ci.example"]);
+    let policy = rule(ISSUER, "release@ci.example");
+    assert_eq!(sbom.is_let_in(&policy).unwrap_err().code(), "trust.another-predicate");
+    let (name, bundles) = ("acme/exec".parse().unwrap(), [sbom.bundle.clone()]);
+    let there = beside(&sbom.asked(&name), &bundles, &sbom.policy(&policy), SystemTime::now());
+    let Ok(Attestation { by: By::Identity(by), .. }) = &there[0].counted else {
+        panic!("{there:?}")
+    };
+    assert_eq!(by, &format!("release@ci.example of {ISSUER}"));
+}
+
+#[test]
+fn identities_and_keys_make_up_a_threshold_together() {
+    let case = Case::new(media::PREDICATE_SIGN, &[]);
+    let key = SecretKey::generate(KeyKind::Ed25519).unwrap();
+    let ours = case.fixture.sign_well(&key);
+    let spki = key.public().unwrap().spki_base64();
+    let two =
+        format!("threshold = 2\nkeys = [{{ spki = \"{spki}\" }}]\n{}", rule(ISSUER, IDENTITY));
+    case.verify(&[case.bundle.clone(), ours.clone()], &two).unwrap();
+    for one in [&case.bundle, &ours] {
+        let error = case.verify(&[one.clone(), one.clone()], &two).unwrap_err();
+        assert!(matches!(error, TrustError::NotEnough { found: 1, needed: 2, .. }), "{error}");
+    }
+    let no_root =
+        Policy::parse(&format!("[[rule]]\npackages = [\"*\"]\n{}", rule(ISSUER, IDENTITY)));
+    let error = no_root.unwrap().with_roots(|_| Ok("{}".to_owned())).unwrap_err();
+    assert!(error.to_string().contains("trusted_root"), "{error}");
+}
