@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use skep_spec::Digest;
+use skep_spec::oci::MAX_DOCUMENT;
 
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Result, refused};
 use crate::options::Transport;
 use crate::output::{Output, bytes};
 use crate::place;
@@ -49,6 +50,8 @@ impl Push {
         let store = place::layout(&self.layout)?;
         let reference = place::reference(&self.reference, config)?;
         let (_, digest) = place::package(&store, Some(&reference))?;
+        // Nobody is asked about what could not be pushed.
+        store.require(&digest, MAX_DOCUMENT as u64).map_err(refused)?;
         let registry = place::registry(&reference, self.transport, config)?;
         if !self.force {
             place::is_free(&registry, &reference, digest)?;
