@@ -304,7 +304,7 @@ covered = lambda given, name: any(name == one or one[-1:] == "*" and name.starts
 alias = lambda word: VALUES["hook-aliases"].get(word, word)
 kind_of = lambda hook: alias(re.split("[/.:]", hook)[0])
 def permissions_powers(hooks, helpers, kfuncs, **_):
-    kfuncs = {re.sub("(.*[^_])___[^_].*", r"\1", one) for one in kfuncs}
+    kfuncs = {re.sub("(?s)(.*[^_])___[^_].*", r"\1", one) for one in kfuncs}
     names = [{kind_of(hook), hook.split(":")[0], hook.split("/")[0]} for hook in (one.removeprefix("?") for one in hooks)]
     known = {name for row in VALUES["powers"] for name in row["hooks"]}
     given = {"unknown": kfuncs - KFUNCS or set(helpers) - set(VALUES["kernel"]["helpers"]),
@@ -376,7 +376,7 @@ def policy(text):
     value, rules = hold(SCHEMAS["trust"], load_toml(text, "policy.syntax")), {}
     for one in value.get("rule", []):
         keys = dict(read_key(key["spki"], key.get("not_after")) for key in one.get("keys", []))
-        enough = one.get("keyless") or one.get("threshold", 1) <= len(keys)
+        enough = one.get("threshold", 1) <= len(keys) + len(one.get("keyless", ()))
         alone = keys and len({pattern.split("/")[0] for pattern in one["packages"]} | {"*"}) == 2 and "*" not in one["packages"]
         places = {(where, pattern) for where in one.get("registries", [None]) for pattern in one["packages"]}
         need(enough and (alone or not one.get("follow")) and len(keys) == len(one.get("keys", [])) and not places & set(rules), "policy.rule")

@@ -415,10 +415,8 @@ impl Shelf {
             Err(error) => return Err(bad(error.to_string())),
         };
         let folder = self.trust.parent().unwrap_or(Path::new("/"));
-        let policy = Policy::parse(&text);
-        let policy =
-            policy.and_then(|all| all.with_roots(|root| regular::text(&folder.join(root))));
-        policy.map_err(|error| bad(error.to_string()))
+        let policy = Policy::parse(&text).map_err(|error| bad(error.to_string()))?;
+        Ok(policy.with_roots(|root| regular::text(&folder.join(root))))
     }
 
     fn note(&self, digest: &Digest) -> PathBuf {

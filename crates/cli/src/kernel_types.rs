@@ -4,11 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use skep_kit::build::kernel_types;
+use skep_object::Btf;
 use skep_oci::{KernelTypes, Store, durable};
 use skep_spec::Arch;
 
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result, failed};
+
+/// Most kernels of a bundle that are written: each may have 64 MiB.
+const KERNELS_MAX: usize = 64;
 
 /// What `--btf` says: the types of which kernels.
 ///
@@ -55,19 +59,30 @@ pub fn named(what: &str, arches: &[Arch], config: &Config) -> Result<Vec<KernelT
 /// # Errors
 /// The layout cannot be read, holds none, or a file cannot be written.
 pub fn write(store: &Store, folder: &Path) -> Result<Vec<PathBuf>> {
-    let all = KernelTypes::kept(store).map_err(failed)?;
-    if all.is_empty() {
+    let cannot = |path: &Path| format!("can't write {}", path.display());
+    fs::create_dir_all(folder).context(|| cannot(folder))?;
+    let mut written = Vec::new();
+    for types in KernelTypes::kept(store).map_err(failed)? {
+        let (release, path) =
+            (types.release(), folder.join(KernelTypes::file_name(types.release(), types.arch())));
+        let refused = |why: String| Err(Error::new(Kind::Refused, why));
+        if written.len() == KERNELS_MAX {
+            return refused(format!("it has the types of more than {KERNELS_MAX} kernels"));
+        }
+        if written.contains(&path) {
+            return refused(format!("it has the types of {release} ({}) twice", types.arch()));
+        }
+        if let Err(error) = Btf::parse(&types.btf) {
+            return refused(format!("what it has as the types of {release} is none: {error}"));
+        }
+        durable::write(&path, &types.btf).context(|| cannot(&path))?;
+        written.push(path);
+    }
+    if written.is_empty() {
         return Err(Error::new(Kind::Failed, "there are no kernel types in it")
             .hint("skep bundle --btf puts them there"));
     }
-    let cannot = |path: &Path| format!("can't write {}", path.display());
-    fs::create_dir_all(folder).context(|| cannot(folder))?;
-    let write = |types: KernelTypes| {
-        let path = folder.join(KernelTypes::file_name(types.release(), types.arch()));
-        durable::write(&path, &types.btf).context(|| cannot(&path))?;
-        Ok(path)
-    };
-    all.into_iter().map(write).collect()
+    Ok(written)
 }
 
 fn of(release: &str, arch: Arch, btf: Vec<u8>) -> Result<KernelTypes> {

@@ -86,10 +86,10 @@ fn parse(text: &str, file: &Path) -> Result<Policy> {
 /// The rules of a file that has this text, with the trusted roots that they name.
 ///
 /// # Errors
-/// It is none, or a trusted root is none.
+/// It is none.
 pub fn policy(text: &str, file: &Path) -> std::result::Result<Policy, PolicyError> {
     let folder = file.parent().unwrap_or(Path::new("."));
-    Policy::parse(text)?.with_roots(|root| regular::text(&folder.join(root)))
+    Ok(Policy::parse(text)?.with_roots(|root| regular::text(&folder.join(root))))
 }
 
 /// A rule as it is shown.

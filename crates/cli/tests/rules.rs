@@ -218,7 +218,8 @@ fn an_identity_is_trusted_as_a_key_is() {
     run(&mut verify());
 
     std::fs::write(folder.join("trusted_root.json"), "{}").unwrap();
-    refused(&mut verify(), 2, "its trusted_root '");
+    refused(&mut verify(), 4, "1 of 2 trusted signature");
+    refused(&mut add("https://ci.example/b"), 2, "its trusted_root '");
 }
 
 #[test]

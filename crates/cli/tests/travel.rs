@@ -280,7 +280,6 @@ fn versions_are_listed_for_people_and_programs() {
     refused(skep(folder).args(["tags", &format!("{name}:1.0.0")]), 2, "names a version already");
 }
 
-/// Packages go into a file and out of it again, bytes and signatures the same; skopeo reads the file, too.
 #[test]
 fn a_version_that_is_there_is_replaced_only_where_that_is_asked_for() {
     let registry = DockerRegistry::start();
@@ -315,6 +314,7 @@ fn a_version_that_is_there_is_replaced_only_where_that_is_asked_for() {
     }
 }
 
+/// Packages go into a file and out of it again, bytes and signatures the same; skopeo reads the file, too.
 #[test]
 fn packages_travel_in_a_file() {
     let registry = DockerRegistry::start();

@@ -68,15 +68,15 @@ impl KernelTypes {
         store.list(vec![referrer_entry(media::BTF, digest, size)])
     }
 
-    /// Those that a layout lists. What says no kernel, or is damaged, is left out.
+    /// Those that a layout lists, each read when it is asked for. What says no kernel, or is damaged, is left out.
     ///
     /// # Errors
     /// `index.json` cannot be read.
-    pub fn kept(store: &Store) -> Result<Vec<Self>, StoreError> {
+    pub fn kept(store: &Store) -> Result<impl Iterator<Item = Self>, StoreError> {
         let entries = store.index()?.manifests.into_iter();
         let of_kind = entries.filter(|entry| entry.artifact_type.as_deref() == Some(media::BTF));
-        let read = |digest: &Digest, most| store.read(digest, most).ok().flatten();
-        let types = |entry: Descriptor| {
+        let types = move |entry: Descriptor| {
+            let read = |digest: &Digest, most| store.read(digest, most).ok().flatten();
             let manifest = ImageManifest::parse(&read(&entry.digest, MAX_DOCUMENT as u64)?).ok()?;
             let [layer] = manifest.layers.as_slice() else { return None };
             let annotation = |name| manifest.annotations.get(name);
@@ -84,7 +84,7 @@ impl KernelTypes {
             let btf = read(&layer.digest, LAYER_MAX)?;
             Self::new(annotation(media::BTF_RELEASE)?, arch, btf)
         };
-        Ok(of_kind.filter_map(types).collect())
+        Ok(of_kind.filter_map(types))
     }
 }
 
@@ -112,6 +112,6 @@ mod tests {
         let types = KernelTypes::new("5.4.0-42-generic", Arch::Aarch64, vec![7; 100]).unwrap();
         types.keep(&store).unwrap();
         types.keep(&store).unwrap();
-        assert_eq!(KernelTypes::kept(&store).unwrap(), [types]);
+        assert!(KernelTypes::kept(&store).unwrap().eq([types]));
     }
 }

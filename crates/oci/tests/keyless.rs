@@ -37,7 +37,7 @@ impl Case {
     fn policy(&self, rule: &str) -> Policy {
         let policy = Policy::parse(&format!("[[rule]]\npackages = [\"acme/*\"]\n{rule}\n"));
         let read = |root: &str| regular::text(&self.fixture.path(root));
-        policy.unwrap().with_roots(read).unwrap()
+        policy.unwrap().with_roots(read)
     }
 
     fn verify(&self, bundles: &[Vec<u8>], rule: &str) -> Result<Origin, TrustError> {
@@ -105,8 +105,8 @@ fn what_is_not_borne_out_does_not_count() {
     let mut altered = String::from_utf8(good.bundle.clone()).unwrap();
     let at = altered.find("\"sig\": \"").unwrap() + 20;
     altered.replace_range(at..=at, if &altered[at..=at] == "A" { "B" } else { "A" });
-    let altered = Case { bundle: altered.into_bytes(), ..Case::new(media::PREDICATE_SIGN, &[]) };
-    why(&altered, &rule(ISSUER, IDENTITY));
+    let error = good.verify(&[altered.into_bytes()], &rule(ISSUER, IDENTITY)).unwrap_err();
+    assert_eq!(error.code(), "trust.keyless", "{error}");
     for spoiled in ["sct", "set", "proof", "checkpoint", "signature", "late"] {
         let case = Case::new(media::PREDICATE_SIGN, &[&format!("--spoil={spoiled}")]);
         why(&case, &rule(ISSUER, IDENTITY));
@@ -149,8 +149,24 @@ fn identities_and_keys_make_up_a_threshold_together() {
         let error = case.verify(&[one.clone(), one.clone()], &two).unwrap_err();
         assert!(matches!(error, TrustError::NotEnough { found: 1, needed: 2, .. }), "{error}");
     }
-    let no_root =
-        Policy::parse(&format!("[[rule]]\npackages = [\"*\"]\n{}", rule(ISSUER, IDENTITY)));
-    let error = no_root.unwrap().with_roots(|_| Ok("{}".to_owned())).unwrap_err();
-    assert!(error.to_string().contains("trusted_root"), "{error}");
+    // A root that says nothing takes nothing away from keys.
+    std::fs::write(case.fixture.path("trusted_root.json"), "{}").unwrap();
+    let either = two.replace("threshold = 2", "threshold = 1");
+    case.verify(std::slice::from_ref(&ours), &either).unwrap();
+    let error = case.verify(std::slice::from_ref(&case.bundle), &either).unwrap_err();
+    assert!(error.to_string().contains("its trusted_root 'trusted_root.json': "), "{error}");
+    let wide = |identity: &str| {
+        Policy::parse(&format!("[[rule]]\npackages = [\"*\"]\n{}", rule(ISSUER, identity)))
+    };
+    for identity in
+        ["https://ci.example/acme*", "https://ci.example*", "https://*", "release@*", "*/x*"]
+    {
+        let error = wide(identity).unwrap_err().to_string();
+        assert!(error.contains("is too wide"), "{error}");
+    }
+    for identity in ["https://ci.example/*", "https://ci.example/acme/release.yml@*"] {
+        wide(identity).unwrap();
+    }
+    let three = two.replace("threshold = 2", "threshold = 3");
+    Policy::parse(&format!("[[rule]]\npackages = [\"*\"]\n{three}")).unwrap_err();
 }

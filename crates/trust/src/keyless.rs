@@ -37,8 +37,10 @@ pub(crate) fn signer<'i>(
 }
 
 fn is_by(bundle: &Bundle, subject: Digest, identity: &Identity) -> Result<(), String> {
-    let Some(root) = &identity.root else {
-        return Err(format!("the identity {identity} has no trusted_root"));
+    let root = match &identity.root {
+        Some(Ok(root)) => root,
+        Some(Err(why)) => return Err(format!("the identity {identity}: {why}")),
+        None => return Err(format!("the identity {identity} has no trusted_root")),
     };
     let subject = Sha256Hash::from_hex(&subject.hex()).map_err(|error| error.to_string())?;
     // Who it is comes last: a name that nobody has borne out is not even told.

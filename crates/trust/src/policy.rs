@@ -95,27 +95,18 @@ impl Policy {
         Ok(Self { rules, revoked_keys: revoked.keys, revoked_digests: revoked.digests })
     }
 
-    /// The same, with what stands in the files that its rules name as trusted roots, which `read` reads.
-    ///
-    /// # Errors
-    /// One cannot be read, or says no authorities.
-    pub fn with_roots(
-        mut self,
-        read: impl Fn(&str) -> std::io::Result<String>,
-    ) -> Result<Self, PolicyError> {
-        for (number, rule) in (1..).zip(&mut self.rules) {
-            for identity in &mut rule.identities {
-                let Some(path) = &identity.trusted_root else { continue };
-                let read = read(path).map_err(|error| error.to_string());
-                let root = read.and_then(|text| keyless::holds(&text).map(|()| text));
-                let bad = |why| PolicyError::Rule {
-                    rule: number,
-                    why: format!("its trusted_root '{}': {why}", path.escape_debug()),
-                };
-                identity.root = Some(root.map_err(bad)?.into());
-            }
+    /// The same, with what stands in the files that its rules name as trusted roots, which `read` reads. Where one cannot be read or
+    /// says no authorities, its identities bear nothing out; all else counts.
+    #[must_use]
+    pub fn with_roots(mut self, read: impl Fn(&str) -> std::io::Result<String>) -> Self {
+        for identity in self.rules.iter_mut().flat_map(|rule| &mut rule.identities) {
+            let Some(path) = &identity.trusted_root else { continue };
+            let read = read(path).map_err(|error| error.to_string());
+            let root = read.and_then(|text| keyless::holds(&text).map(|()| text.into()));
+            let bad = |why| format!("its trusted_root '{}': {why}", path.escape_debug());
+            identity.root = Some(root.map_err(bad));
         }
-        Ok(self)
+        self
     }
 
     /// A policy of one rule for every package: `threshold` of `keys`.

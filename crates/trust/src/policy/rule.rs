@@ -34,8 +34,16 @@ pub struct Identity {
     pub identity: String,
     /// Where the authorities are said that are believed: a file, from the folder of `trust.toml`.
     pub trusted_root: Option<String>,
-    /// What stands there, once it was read.
-    pub(crate) root: Option<Arc<str>>,
+    /// What stands there, once it was read; or why it bears out nobody.
+    pub(crate) root: Option<Result<Arc<str>, String>>,
+}
+
+impl Identity {
+    /// Why nobody is borne out by its trusted root, once that was read.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        self.root.as_ref()?.as_ref().err().map(String::as_str)
+    }
 }
 
 /// A key that a rule trusts.
@@ -121,11 +129,11 @@ impl Rule {
             return Err("it trusts nobody: give 'keys' (or delete the rule)".into());
         }
         let threshold = usize::try_from(file.threshold).unwrap_or_default();
-        if threshold == 0 || (identities.is_empty() && threshold > keys.len()) {
+        let (own, signers) = (keys.len(), keys.len() + identities.len());
+        if threshold == 0 || threshold > signers {
+            let threshold = file.threshold;
             return Err(format!(
-                "threshold {} cannot be met with {} keys: it is from 1 to the number of keys",
-                file.threshold,
-                keys.len()
+                "threshold {threshold} cannot be met with {signers} keys: it is from 1 to the number of keys"
             ));
         }
         if file.registries.as_ref().is_some_and(Vec::is_empty) {
@@ -140,7 +148,7 @@ impl Rule {
         let publisher = publishers.next();
         let is_one = publisher.is_some() && publishers.all(|other| Some(other) == publisher);
         if file.follow
-            && (!is_one || patterns.iter().any(|pattern| pattern.0 == "*") || keys.is_empty())
+            && (!is_one || patterns.iter().any(|pattern| pattern.0 == "*") || threshold > own)
         {
             return Err(
                 "'follow' is for the keys of one publisher: give it a rule of its own".into()
@@ -178,12 +186,25 @@ fn identities(files: Vec<KeylessFile>) -> Result<Vec<Identity>, String> {
         if one.issuer.is_empty() || one.identity.trim_end_matches('*').is_empty() {
             return Err("'keyless' is for somebody: give an issuer and an identity".into());
         }
+        if one.identity.contains('*') && !is_beginning(&one.identity) {
+            return Err(format!(
+                "the identity {one} is too wide: '*' stands at the end of a URI, behind a / @ or : of its path"
+            ));
+        }
         if identities.contains(&one) {
             return Err(format!("the identity {one} is there twice"));
         }
         identities.push(one);
     }
     Ok(identities)
+}
+
+/// Whether it is the beginning of URIs of one host, at a place where a word of the path ends.
+fn is_beginning(identity: &str) -> bool {
+    let beginning = identity.strip_suffix('*').filter(|text| text.ends_with(['/', '@', ':']));
+    let place =
+        beginning.filter(|text| !text.contains('*')).and_then(|text| text.split_once("://"));
+    place.is_some_and(|(_, place)| place.find('/').is_some_and(|at| at > 0))
 }
 
 impl fmt::Display for Identity {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use skep_oci::durable;
 use skep_trust::Policy;
+use skep_trust::policy::{Identity, Rule};
 
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
@@ -61,6 +62,10 @@ impl TrustFile {
         let policy = rules::policy(&after, &self.path).map_err(|error| {
             Error::caused(Kind::Usage, format!("'{shown}' stays as it was"), &error)
         })?;
+        let mut identities = policy.rules().iter().flat_map(Rule::identities);
+        if let Some(why) = identities.find_map(Identity::problem) {
+            return Err(Error::usage(format!("'{shown}' stays as it was: {why}")));
+        }
         let mode = fs::metadata(&self.path).map_or(0o644, |there| there.permissions().mode());
         let written = durable::replace(&self.path, after.as_bytes(), mode & 0o777);
         let is_roots =
