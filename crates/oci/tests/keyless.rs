@@ -107,6 +107,13 @@ fn what_is_not_borne_out_does_not_count() {
     altered.replace_range(at..=at, if &altered[at..=at] == "A" { "B" } else { "A" });
     let error = good.verify(&[altered.into_bytes()], &rule(ISSUER, IDENTITY)).unwrap_err();
     assert_eq!(error.code(), "trust.keyless", "{error}");
+    // A signature of something else, with an envelope that nobody signed behind it, is no signature of that.
+    let mut forged: serde_json::Value = serde_json::from_slice(&good.bundle).unwrap();
+    let signed = serde_json::json!({"messageDigest": {"algorithm": "SHA2_256", "digest": ""}, "signature": ""});
+    forged["messageSignature"] = signed;
+    let forged = serde_json::to_vec(&forged).unwrap();
+    let error = good.verify(&[forged], &rule(ISSUER, IDENTITY)).unwrap_err();
+    assert_eq!(error.code(), "trust.malformed", "{error}");
     for spoiled in ["sct", "set", "proof", "checkpoint", "signature", "late"] {
         let case = Case::new(media::PREDICATE_SIGN, &[&format!("--spoil={spoiled}")]);
         why(&case, &rule(ISSUER, IDENTITY));

@@ -135,6 +135,10 @@ impl Bundle {
                 media::BUNDLE
             )));
         }
+        // Who reads the one as signed must not take the other for it.
+        if bundle.message_signature {
+            return Err(fail("it has a messageSignature beside its envelope".to_owned()));
+        }
         let envelope = bundle.dsse_envelope;
         if envelope.payload_type != media::IN_TOTO {
             let found = envelope.payload_type.escape_debug();

@@ -3,7 +3,7 @@
 //! logs of a trusted root that the operator has given.
 
 use sigstore_verify::trust_root::TrustedRoot;
-use sigstore_verify::types::{Bundle, Sha256Hash};
+use sigstore_verify::types::{Bundle, Sha256Hash, SignatureContent};
 use sigstore_verify::{VerificationPolicy, Verifier};
 use skep_spec::Digest;
 
@@ -14,14 +14,20 @@ pub(crate) fn holds(root: &str) -> Result<(), String> {
     verifier(root).map(drop)
 }
 
-/// The identity of these that signed the bundle, whose statement is about `subject`.
+/// The identity of these that signed the bundle, whose statement is `payload` and is about `subject`.
 pub(crate) fn signer<'i>(
     bytes: &[u8],
+    payload: &[u8],
     subject: Digest,
     identities: &'i [Identity],
 ) -> Result<&'i Identity, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let bundle = Bundle::from_json(text).map_err(|error| error.to_string())?;
+    // What was signed is what we read, whatever else the bundle has.
+    match &bundle.content {
+        SignatureContent::DsseEnvelope(envelope) if envelope.payload.as_bytes() == payload => {}
+        _ => return Err("what it signs is not the statement that it shows".to_owned()),
+    }
     let mut refusals = Vec::new();
     for identity in identities {
         match is_by(&bundle, subject, identity) {

@@ -230,7 +230,7 @@ fn by_certificate(bytes: &[u8], bundle: &Bundle, rule: &Rule) -> Result<(Signed,
     let Some(subject) = statement.subjects.first() else {
         return Err(Refusal::Keyless("its statement is about nothing".to_owned()));
     };
-    let signer = keyless::signer(bytes, subject.digest, rule.identities());
+    let signer = keyless::signer(bytes, bundle.payload(), subject.digest, rule.identities());
     let by = By::Identity(signer.map_err(Refusal::Keyless)?.to_string());
     Ok((Signed { by, statement, payload: bundle.payload().to_vec() }, older))
 }

@@ -1,7 +1,8 @@
 //! The shapes of a bundle and of the statement in it: what is written, and what is read.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use skep_spec::{media, schema};
 
@@ -64,11 +65,21 @@ pub(super) struct SignatureOut {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("not" = {"required": ["messageSignature"]}))]
 pub(super) struct BundleIn {
     #[schemars(extend("const" = media::BUNDLE))]
     pub(super) media_type: String,
     pub(super) verification_material: MaterialIn,
     pub(super) dsse_envelope: EnvelopeIn,
+    /// The other content that a bundle may have, instead.
+    #[schemars(skip)]
+    #[serde(default, deserialize_with = "is_there")]
+    pub(super) message_signature: bool,
+}
+
+/// Whether a member is there, whatever it is.
+fn is_there<'de, D: Deserializer<'de>>(member: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(member).map(|_| true)
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -29,8 +29,8 @@ pub fn package(package: &Package, looked_at: &[Arch]) -> String {
     lines.push(format!("architectures  {arches}"));
     lines.push(format!("digest         {}", package.digest));
     let signed = match package.beside.signed_by.as_slice() {
-        [] => "by nobody".to_owned(),
-        keys => keys.join(", "),
+        [] => "by no key".to_owned(),
+        keys => format!("{}, as it says itself (skep verify checks)", keys.join(", ")),
     };
     lines.push(format!("signed         {signed}"));
     lines.extend(package.beside.attestations.iter().map(|one| {
