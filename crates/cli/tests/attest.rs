@@ -105,7 +105,7 @@ fn a_package_says_what_it_is_made_of_and_how_it_was_built() {
     let shown = run(skep(folder).args(["inspect", &reference]));
     let id = key_id(folder);
     for line in ["signed         ", "attested       provenance, by ", "attested       sbom, by "] {
-        assert!(shown.contains(&format!("\n{line}{id}\n")), "{shown}");
+        assert!(shown.contains(&format!("\n{line}{id}")), "{shown}");
     }
     run(skep(folder).args(["pull", &reference, "-o", "back", "--key", "key.pub"]));
     let back = Store::open(&folder.join("back")).unwrap();
