@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 use skep_object::btf::Btf;
 use skep_object::btf_ext::BtfExt;
 use skep_object::difference::Difference;
-
 use skep_object::event::{Decoder, Filter, event_type};
 use skep_object::{Facts, TypeId, carve, disasm, gpl, layout, permissions};
 use skep_spec::manifest::{Field, Permissions};

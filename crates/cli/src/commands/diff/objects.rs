@@ -85,11 +85,9 @@ fn became(
         Version { facts: &was, manifest: old.manifest() },
         Version { facts: &is, manifest: new.manifest() },
     );
-    let told: BTreeSet<String> = difference.programs.iter().map(|one| one.name.clone()).collect();
     let (old, new) = (code(&before.bytes), code(&after.bytes));
     for program in is.programs.iter().map(|program| &program.name) {
         if was.program(program).is_some()
-            && !told.contains(program)
             && old.get(program) != new.get(program)
             && !difference.programs.iter().any(|one| one.name == *program)
         {
@@ -130,8 +128,9 @@ fn code(object: &[u8]) -> BTreeMap<String, Vec<String>> {
     let programs = functions.iter().filter(|(_, (program, ..))| *program);
     let whole = |name: &String| {
         let (mut seen, mut todo) = (BTreeSet::from([name.clone()]), vec![name.clone()]);
-        while let Some((_, _, calls)) = todo.pop().and_then(|name| functions.get(&name)) {
-            todo.extend(calls.iter().filter(|called| seen.insert((*called).clone())).cloned());
+        while let Some(name) = todo.pop() {
+            let calls = functions.get(&name).into_iter().flat_map(|(_, _, calls)| calls);
+            todo.extend(calls.filter(|called| seen.insert((*called).clone())).cloned());
         }
         let all = seen.iter().filter_map(|name| functions.get(name));
         all.flat_map(|(_, lines, _)| lines.iter().cloned()).collect()
