@@ -3,13 +3,17 @@
 //! An object says what it reads by name. Where a kernel has the very same under another name, a member with the old one, at its
 //! place, is all that CO-RE needs: neither the program nor the kernel is changed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+
+use skep_object::CoreKind;
 
 /// What a field is called now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Now {
     /// Another field of the same type.
     Field(&'static str),
+    /// Another field, of another type: that it is there is all that can be said.
+    Instead(&'static str),
     /// The bit of another field that has the number of this enumerator.
     Bit(&'static str, &'static str),
 }
@@ -26,8 +30,8 @@ const fn bit(old: &'static str, enumerator: &'static str) -> Renamed {
     Renamed { owner: "inet_sock", old, now: Now::Bit("inet_flags", enumerator) }
 }
 
-const fn field(owner: &'static str, old: &'static str, new: &'static str) -> Renamed {
-    Renamed { owner, old, now: Now::Field(new) }
+const fn mount_ids(new: &'static str) -> Renamed {
+    Renamed { owner: "renamedata", old: "old_mnt_userns", now: Now::Instead(new) }
 }
 
 /// The fields: from Linux 6.6 on, bits of `inet_sock` in one word (include/net/inet_sock.h); 6.15, the queues' own counts
@@ -41,17 +45,44 @@ const TABLE: [Renamed; 10] = [
     bit("mc_all", "INET_FLAGS_MC_ALL"),
     bit("transparent", "INET_FLAGS_TRANSPARENT"),
     bit("bind_address_no_port", "INET_FLAGS_BIND_ADDRESS_NO_PORT"),
-    field("cfs_rq", "nr_running", "nr_queued"),
-    field("renamedata", "old_mnt_userns", "old_mnt_idmap"),
-    field("renamedata", "old_mnt_userns", "mnt_idmap"),
+    Renamed { owner: "cfs_rq", old: "nr_running", now: Now::Field("nr_queued") },
+    mount_ids("old_mnt_idmap"),
+    mount_ids("mnt_idmap"),
 ];
 
-/// The kernel's BTF with the old names of those fields that it has by another, of those that are asked for (`inet_sock.freebind`);
-/// none if there are none. Also gives what was added, a phrase each.
+/// Fields that an object asks for and that were renamed (`inet_sock.freebind`), each with whether it asks for more than that the
+/// field is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked<'a>(BTreeMap<&'a str, bool>);
+
+impl<'a> Asked<'a> {
+    /// Of an object's CO-RE relocations, those by fields of the table.
+    pub fn of(relocations: impl Iterator<Item = (&'a str, CoreKind)>) -> Self {
+        let mut asked = BTreeMap::new();
+        let is_old = |path: &str| TABLE.iter().any(|one| one.is_called(path));
+        for (path, kind) in relocations.filter(|(path, _)| is_old(path)) {
+            *asked.entry(path).or_default() |= kind != CoreKind::FieldExists;
+        }
+        Self(asked)
+    }
+
+    /// Whether it asks for none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn is_answered_by(&self, one: &Renamed) -> bool {
+        let asked = self.0.iter().find(|(path, _)| one.is_called(path));
+        asked.is_some_and(|(_, is_read)| !is_read || !matches!(one.now, Now::Instead(_)))
+    }
+}
+
+/// The kernel's BTF with the old names of those fields that it has by another, of those that are asked for; none if there are
+/// none. Also gives what was added, a phrase each.
 #[must_use]
-pub fn with_old_names(btf: &[u8], asked: &BTreeSet<&str>) -> Option<(Vec<u8>, Vec<String>)> {
-    let wanted = TABLE.iter().filter(|one| asked.contains(&*format!("{}.{}", one.owner, one.old)));
-    let wanted: Vec<&Renamed> = wanted.collect();
+pub fn with_old_names(btf: &[u8], asked: &Asked<'_>) -> Option<(Vec<u8>, Vec<String>)> {
+    let wanted: Vec<&Renamed> = TABLE.iter().filter(|one| asked.is_answered_by(one)).collect();
     if wanted.is_empty() {
         return None;
     }
@@ -65,17 +96,16 @@ pub fn with_old_names(btf: &[u8], asked: &BTreeSet<&str>) -> Option<(Vec<u8>, Ve
     (!added.is_empty()).then(|| (raw.with(added), told))
 }
 
-/// Whether one of the table is among those that an object asks for.
-#[must_use]
-pub fn is_known(path: &str) -> bool {
-    TABLE.iter().any(|one| path.split_once('.') == Some((one.owner, one.old)))
-}
-
 impl Renamed {
+    fn is_called(&self, path: &str) -> bool {
+        path.split_once('.') == Some((self.owner, self.old))
+    }
+
     fn told(&self) -> String {
         let Self { owner, old, now } = self;
         match now {
             Now::Field(new) => format!("{owner}.{old} is read as {owner}.{new}"),
+            Now::Instead(new) => format!("{owner}.{old} is there as {owner}.{new}"),
             Now::Bit(word, bit) => {
                 format!("{owner}.{old} is read as the bit {bit} of {owner}.{word}")
             }
@@ -153,7 +183,7 @@ impl<'a> Raw<'a> {
             return None;
         }
         let (new, number) = match one.now {
-            Now::Field(new) => (new, None),
+            Now::Field(new) | Now::Instead(new) => (new, None),
             Now::Bit(new, enumerator) => (new, Some(self.enumerator(enumerator)?)),
         };
         let member = find(new)?;
@@ -247,8 +277,8 @@ mod tests {
         struct sock { int a; }; struct inet_sock { struct sock sk; unsigned long inet_flags; } second;\n\
         struct cfs_rq { int load; unsigned nr_queued; } third;\n";
 
-    fn asked<'a>(paths: &[&'a str]) -> BTreeSet<&'a str> {
-        paths.iter().copied().collect()
+    fn asked<'a>(paths: &[&'a str]) -> Asked<'a> {
+        Asked::of(paths.iter().map(|path| (*path, CoreKind::FieldByteOffset)))
     }
 
     #[test]
@@ -271,6 +301,18 @@ mod tests {
             let found = found.unwrap_or_else(|| panic!("no {field}"));
             assert_eq!(found.bit_offset, bits, "{field}");
         }
+    }
+
+    #[test]
+    fn a_field_of_another_type_is_there_and_is_not_read() {
+        let kernel = btf("struct renamedata { void *old_mnt_idmap; } own;");
+        let path = "renamedata.old_mnt_userns";
+        let there = Asked::of([(path, CoreKind::FieldExists)].into_iter());
+        let (_, told) = with_old_names(&kernel, &there).unwrap();
+        assert_eq!(told, ["renamedata.old_mnt_userns is there as renamedata.old_mnt_idmap"]);
+        let kinds = [CoreKind::FieldExists, CoreKind::FieldByteOffset];
+        let read = Asked::of(kinds.into_iter().map(|kind| (path, kind)));
+        assert!(with_old_names(&kernel, &read).is_none());
     }
 
     #[test]

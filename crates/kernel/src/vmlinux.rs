@@ -3,7 +3,7 @@
 //! libbpf's own look-up parses all 150,000 types first; this takes 2 to 3 ms, and what was found is kept: the
 //! kernel's BTF is the same until it reboots.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use skep_adapt::renamed;
+use skep_adapt::renamed::{self, Asked};
 
 use crate::error::KernelError;
 use crate::maps::Mapping;
@@ -66,15 +66,14 @@ pub struct OldNames {
 }
 
 impl OldNames {
-    /// For an object that reads such fields (`inet_sock.freebind`); none where this kernel has all of them, or none by another name.
+    /// For what an object asks of such fields; none where this kernel has all of them, or none by another name.
     #[must_use]
-    pub fn of<'a>(fields: impl Iterator<Item = &'a str>) -> Option<Self> {
-        let fields: BTreeSet<&str> = fields.filter(|field| renamed::is_known(field)).collect();
+    pub fn of(fields: &Asked<'_>) -> Option<Self> {
         if fields.is_empty() {
             return None;
         }
         let kernel = Vmlinux::read().ok()?;
-        let (bytes, added) = renamed::with_old_names(kernel.bytes(), &fields)?;
+        let (bytes, added) = renamed::with_old_names(kernel.bytes(), fields)?;
         let mut file = File::from(sys::memory_file(c"skep-btf").ok()?);
         file.write_all(&bytes).ok()?;
         Some(Self { file: file.into(), added })

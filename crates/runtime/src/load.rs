@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use skep_adapt::Pass;
+use skep_adapt::renamed::Asked;
 use skep_kernel::maps::possible_cpus;
 use skep_kernel::object::{self, OpenOptions, Sections};
 use skep_kernel::vmlinux::OldNames;
@@ -109,8 +110,9 @@ impl Preparation<'_> {
         report: &mut Report,
     ) -> Result<(Loaded, Option<MapHandle>), RuntimeError> {
         let mut counters = self.counters()?;
-        let names = self.facts.core_relocations.iter().map(|relocation| relocation.path.as_str());
-        let names = OldNames::of(names);
+        let relocations = self.facts.core_relocations.iter();
+        let asked = relocations.map(|relocation| (relocation.path.as_str(), relocation.kind));
+        let names = OldNames::of(&Asked::of(asked));
         for added in names.iter().flat_map(|names| &names.added) {
             report.add(Pass::Renamed, self.object, added);
         }
