@@ -630,7 +630,7 @@ fn who_fills_a_program_array_is_named_as_one_to_be_wary_of() {
     };
     let last = "SEC(\"xdp\") int last(struct xdp_md *c) { return 0; }\n";
     let text = fs::read_to_string(&source).unwrap();
-    let said = "Open slots of jumps: whoever fills one has their program run where entry runs";
+    let said = "Place for programs of others in jumps: one that is put there runs where entry hands over to it";
     for (values, is_open) in [("", true), (" = { .values = { [0] = (void *)&last } }", false)] {
         fs::write(&source, format!("{text}\n{last}{}", jumps(values))).unwrap();
         bench.run(BUILD);
@@ -642,10 +642,29 @@ fn who_fills_a_program_array_is_named_as_one_to_be_wary_of() {
     }
     let opened = bench.run(&["diff", "filled.o", "open.o"]);
     assert!(opened.starts_with("The new version may do more than the old one."), "{opened}");
-    assert!(opened.contains("+ open slots, for others to fill, of jumps"), "{opened}");
+    assert!(opened.contains("+ place for programs of others in jumps"), "{opened}");
     assert!(opened.contains("slots filled: none, was 0 last"), "{opened}");
     let filled = bench.run(&["diff", "open.o", "filled.o"]);
     assert!(filled.starts_with("The new version may do no more than the old one."), "{filled}");
+}
+
+#[test]
+fn a_map_of_devices_with_room_for_programs_is_told_as_one_and_without_room_is_not() {
+    let bench = Bench::new();
+    let source = bench.path("opens/src/opens.bpf.c");
+    let text = fs::read_to_string(&source).unwrap();
+    for (value, is_open) in [("struct bpf_devmap_val", true), ("__u32", false)] {
+        let devices = format!(
+            "struct {{ __uint(type, BPF_MAP_TYPE_DEVMAP); __uint(max_entries, 4); __type(key, int); __type(value, {value}); }}\n\
+             ports SEC(\".maps\");\n\
+             SEC(\"xdp\") int entry(struct xdp_md *c) {{ return bpf_redirect_map(&ports, 0, 0); }}\n"
+        );
+        fs::write(&source, format!("{text}\n{devices}")).unwrap();
+        bench.run(BUILD);
+        let page = bench.run(&["inspect", "opens/build/x86_64/opens.bpf.o"]);
+        let said = "Place for programs of others in ports: one that is put there runs where entry hands over to it";
+        assert_eq!(page.contains(said), is_open, "{page}");
+    }
 }
 
 #[test]

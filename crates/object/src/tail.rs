@@ -1,4 +1,4 @@
-//! Tail calls between an object's own programs: what its program arrays hold from the start.
+//! Programs that programs hand over to: what program arrays hold from the start, and which maps take programs of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,21 +10,20 @@ impl Facts {
         self.maps.iter().filter(|map| map.kind == MapKind::ProgArray && !map.slots.is_empty())
     }
 
-    /// Program arrays with slots that the object leaves to others, each with the programs that call through it: whoever fills one
-    /// has a program of theirs run there.
+    /// Maps that take programs of others, each with the object's programs that hand over to them: program arrays with slots that
+    /// the object leaves open, and maps of devices or CPUs whose entries have room for a program (`struct bpf_devmap_val`,
+    /// `bpf_cpumap_val`).
     #[must_use]
-    pub fn open_arrays(&self) -> BTreeMap<String, Vec<String>> {
-        let calls = |used: &Use| used.what == Used::Helper && used.name == "tail_call";
-        let callers: Vec<&ProgramFacts> =
-            self.programs.iter().filter(|program| program.uses.iter().any(calls)).collect();
-        let arrays = self.maps.iter().filter(|map| map.kind == MapKind::ProgArray);
-        let open = arrays.filter(|map| map.slots.len() < map.max_entries.max(1) as usize);
+    pub fn open_maps(&self) -> BTreeMap<String, Vec<String>> {
         let by = |map: &MapFacts| {
-            let by = callers.iter().filter(|program| program.maps.contains(&map.name));
-            by.map(|program| program.name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+            let helper = hands_over_by(map)?;
+            let calls = |used: &Use| used.what == Used::Helper && used.name == helper;
+            let by = self.programs.iter().filter(|program| program.maps.contains(&map.name));
+            let by = by.filter(|program| program.uses.iter().any(calls));
+            let by: BTreeSet<String> = by.map(|program| program.name.clone()).collect();
+            (!by.is_empty()).then(|| (map.name.clone(), by.into_iter().collect()))
         };
-        let all = open.map(|map| (map.name.clone(), by(map)));
-        all.filter(|(_, by): &(_, Vec<_>)| !by.is_empty()).collect()
+        self.maps.iter().filter_map(by).collect()
     }
 
     /// The map of a kernel interface that holds a program.
@@ -69,6 +68,21 @@ impl Facts {
         for program in &mut self.programs {
             program.attached = !called.contains(&program.name);
         }
+    }
+}
+
+/// The helper by which programs hand over to those in a map, if it has room for programs of others.
+fn hands_over_by(map: &MapFacts) -> Option<&'static str> {
+    /// An interface or a queue's length alone; what is longer has a program's descriptor behind it.
+    const WITHOUT_PROGRAM: u32 = 4;
+    match map.kind {
+        MapKind::ProgArray => {
+            (map.slots.len() < map.max_entries.max(1) as usize).then_some("tail_call")
+        }
+        MapKind::Devmap | MapKind::DevmapHash | MapKind::Cpumap => {
+            (map.value_size > WITHOUT_PROGRAM).then_some("redirect_map")
+        }
+        _ => None,
     }
 }
 

@@ -29,9 +29,9 @@ pub struct Difference {
     pub woken: Vec<Power>,
     /// Programs with calls that cannot be followed.
     pub unknown_calls: Changed<String>,
-    /// Program arrays that programs call through, with slots that the object leaves to others.
+    /// Maps that take programs of others, and that programs hand over to ([`Facts::open_maps`]).
     #[serde(default, skip_serializing_if = "Changed::is_empty")]
-    pub open_arrays: Changed<String>,
+    pub open_maps: Changed<String>,
     /// Bytes of all maps, before and after.
     pub memory: [Memory; 2],
     /// The licence, before and after, if it changed.
@@ -128,7 +128,7 @@ impl Difference {
                 .collect(),
             powers: Changed::between(&had, &has),
             unknown_calls: Changed::between(&before.unknown_calls, &after.unknown_calls),
-            open_arrays: Changed::between(&open_arrays(old), &open_arrays(new)),
+            open_maps: Changed::between(&open_maps(old), &open_maps(new)),
             memory: [before.map_memory, after.map_memory],
             license,
             programs,
@@ -148,7 +148,7 @@ impl Difference {
             || !self.powers.added.is_empty()
             || !self.woken.is_empty()
             || !self.unknown_calls.added.is_empty()
-            || !self.open_arrays.added.is_empty();
+            || !self.open_maps.added.is_empty();
         more || after.once > before.once || after.per_cpu > before.per_cpu
     }
 }
@@ -191,8 +191,8 @@ fn programs(version: Version<'_>) -> BTreeMap<String, String> {
     all
 }
 
-fn open_arrays(facts: &Facts) -> BTreeSet<String> {
-    facts.open_arrays().into_keys().collect()
+fn open_maps(facts: &Facts) -> BTreeSet<String> {
+    facts.open_maps().into_keys().collect()
 }
 
 fn variables(facts: &Facts) -> BTreeMap<String, String> {

@@ -52,8 +52,8 @@ fn of_object(difference: &Difference, lines: &mut Vec<String>) {
         ToString::to_string,
         lines,
     );
-    let open = &difference.open_arrays;
-    listed("open slots, for others to fill, of", open, ToString::to_string, lines);
+    let open = &difference.open_maps;
+    listed("place for programs of others in", open, ToString::to_string, lines);
     let [before, after] = difference.memory;
     if before != after {
         let (now, was) = different(after.on(1), before.on(1));

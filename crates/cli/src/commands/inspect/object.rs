@@ -37,9 +37,9 @@ pub struct Object {
     pub memory: Memory,
     pub programs: Vec<Program>,
     pub maps: Vec<Map>,
-    /// Program arrays whose slots the object leaves to others, with the programs that call through them.
+    /// Maps that take programs of others, with the programs that hand over to those.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub open_arrays: BTreeMap<String, Vec<String>>,
+    pub open_maps: BTreeMap<String, Vec<String>>,
     pub variables: Vec<Variable>,
     pub symbols: Vec<Symbol>,
     pub core_relocations: Vec<CoreRelocation>,
@@ -156,7 +156,7 @@ impl Object {
             memory: summary.map_memory,
             programs: facts.programs.iter().map(|facts| program(facts, manifest)).collect(),
             maps: facts.maps.iter().map(|m| map(m, &facts)).collect(),
-            open_arrays: facts.open_arrays(),
+            open_maps: facts.open_maps(),
             variables: facts.globals.iter().map(|global| variable(global, btf)).collect(),
             symbols: facts.outside.iter().map(|outside| symbol(outside, btf)).collect(),
             core_relocations: facts.core_relocations,

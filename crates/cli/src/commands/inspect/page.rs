@@ -82,7 +82,7 @@ pub fn object(object: &Object, everywhere: &[Arch]) -> String {
     if !object.maps.is_empty() {
         lines.push(format!("Together, when full: {}", memory(object.memory)));
     }
-    lines.extend(open_arrays(object));
+    lines.extend(open_maps(object));
     let variables = object.variables.iter().map(|variable| {
         let value = variable.value.as_ref().map(ToString::to_string).unwrap_or_default();
         let ty = variable.r#type.clone().unwrap_or_else(|| bytes(variable.size));
@@ -93,11 +93,11 @@ pub fn object(object: &Object, everywhere: &[Arch]) -> String {
     lines.join("\n")
 }
 
-fn open_arrays(object: &Object) -> impl Iterator<Item = String> {
-    object.open_arrays.iter().map(|(map, by)| {
+fn open_maps(object: &Object) -> impl Iterator<Item = String> {
+    object.open_maps.iter().map(|(map, by)| {
         let by = by.join(", ");
         let (map, by) = (shown(map), shown(&by));
-        format!("Open slots of {map}: whoever fills one has their program run where {by} runs")
+        format!("Place for programs of others in {map}: one that is put there runs where {by} hands over to it")
     })
 }
 
