@@ -150,11 +150,11 @@ resolved = lambda value: {"canonical": canonical(known(SCHEMAS["manifest"], valu
 manifest_read = lambda text: resolved(read_manifest(text))
 def read_manifest(text):
     value = load(text.encode(), MIB)
-    need(not inexact(value), "json.number")
-    need(isinstance(value, dict), "manifest.type")
+    need(need(not inexact(value), "json.number") and isinstance(value, dict), "manifest.type")
     spec = value["spec"] if isinstance(value.get("spec"), str) else "1.0"
     need(re.fullmatch(r"0*[01]", need(re.fullmatch(r"([0-9]+)\.[0-9]+", spec), "manifest.spec")[1]), "manifest.later")
-    for path in (path for path, *_ in walk(value.get("critical")) if isinstance(path, str)):
+    critical = value.get("critical")
+    for path in (path for path in critical if isinstance(path, str)) if isinstance(critical, list) else ():
         need(functools.reduce(member, path.split("."), SCHEMAS["manifest"]), "manifest.critical", path)
     return hold(SCHEMAS["manifest"], value)
 def source_resolve(text, objects={}):
@@ -177,7 +177,7 @@ def value_of(param, value):
     text = value if isinstance(value, str) else json.dumps(value)
     groups = need(matched(VALUES["parameters"][param["type"]], text), "param.type", text).groups()
     found = tried("param.type", READERS.get(param["type"], lambda text: text.encode() + b"\0"), *groups)
-    found = found // UNITS["duration"][param.get("unit") or "ns"] if param["type"] == "duration" else found
+    found = found // UNITS["duration"][param.get("unit", "ns")] if param["type"] == "duration" else found
     if isinstance(found, int) and param.get("range"):
         low, high = (value_of({**param, "range": None}, end) for end in param["range"])
         need(low <= found <= high, "param.range")
