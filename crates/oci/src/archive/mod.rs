@@ -4,6 +4,8 @@ mod opened;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
+use std::sync::mpsc;
+use std::thread;
 
 use skep_spec::oci::{Annotations, Descriptor, ImageManifest, Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef, media};
@@ -138,15 +140,7 @@ fn read_into(
     new: &mut Vec<Digest>,
 ) -> Result<Archived, BundleError> {
     let mut reader = Reader::new(from)?;
-    let mut archived = Archived::default();
-    while let Some((digest, bytes)) = reader.blob()? {
-        if !store.has(&digest) {
-            new.push(digest);
-        }
-        store.put_checked(&digest, &bytes)?;
-        archived.blobs += 1;
-        archived.bytes += bytes.len() as u64;
-    }
+    let archived = blobs_into(&mut reader, store, new)?;
     let blob = |digest: &Digest| {
         let failed =
             |error: StoreError| ArchiveError::Io { action: "read", why: error.to_string() };
@@ -156,6 +150,33 @@ fn read_into(
     store.settle()?;
     store.list(index.manifests)?;
     Ok(Archived { packages, ..archived })
+}
+
+/// The disk takes a blob while the next one is read and held against its name.
+fn blobs_into(
+    reader: &mut Reader<impl Read>,
+    store: &Store,
+    new: &mut Vec<Digest>,
+) -> Result<Archived, BundleError> {
+    let mut archived = Archived::default();
+    thread::scope(|scope| {
+        let (sender, blobs) = mpsc::sync_channel::<(Digest, Vec<u8>)>(0);
+        let keep = |(digest, bytes): (Digest, Vec<u8>)| store.put_checked(&digest, &bytes);
+        let writer = scope.spawn(move || blobs.into_iter().try_for_each(keep));
+        while let Some((digest, bytes)) = reader.blob()? {
+            if !store.has(&digest) {
+                new.push(digest);
+            }
+            archived.blobs += 1;
+            archived.bytes += bytes.len() as u64;
+            if sender.send((digest, bytes)).is_err() {
+                break; // the writer says why
+            }
+        }
+        drop(sender);
+        writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(archived)
+    })
 }
 
 /// What an archive is to hold.

@@ -10,7 +10,7 @@ use super::entries::{Entries, unexpected};
 use super::{ArchiveError, BLOBS, INDEX};
 use crate::ustar::BLOCK;
 
-/// An archive that is being read. One blob at a time is in memory.
+/// An archive that is being read, one blob at a time.
 pub struct Reader<R> {
     entries: Entries<R>,
     index: Index,
