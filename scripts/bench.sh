@@ -3,8 +3,9 @@
 set -euo pipefail
 [[ ${1:-} = inside ]] || exec unshare -m "$0" inside
 
-# Bare loaders look for tracefs where it is usually mounted.
+# Bare loaders look for tracefs, and bpftool pins to bpffs, where they are usually mounted.
 mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
+mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
 
 # BCC compiles against the running kernel's headers. Where there are none, it gets Debian's: its program uses the kernel's
 # types only by name, and what is measured is the way from source to attached.
