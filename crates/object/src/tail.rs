@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Facts, MapFacts, MapKind, MapOrigin, ProgramFacts, Use, Used};
+use crate::{Facts, MapFacts, MapKind, MapOrigin, Use, Used};
 
 impl Facts {
     /// Program arrays with slots that the object fills.
