@@ -11,8 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 HERE, EXACT, MIB = Path(__file__).parent, 2**53 - 1, 1 << 20
 class Refused(Exception): """Its code, and why."""
-def need(found, code, why=""):
-    """What is found; where it is nothing, a refusal."""
+def need(found, code, why=""):  # what is found; where it is nothing, a refusal
     if not found:
         raise Refused(code, why)
     return found
@@ -46,7 +45,9 @@ def load_toml(text, code):
     need(not is_long and not is_deep(value, 80), code, "an integer of more than 64 bits, or nested too deep")
     return value
 inexact = lambda value: any(isinstance(held, float) for held, *_ in walk(value))
-canonical = lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+in_order = lambda value: ({key: in_order(value[key]) for key in sorted(value, key=lambda key: key.encode("utf-16-be"))}
+                          if isinstance(value, dict) else [*map(in_order, value)] if isinstance(value, list) else value)
+canonical = lambda value: json.dumps(in_order(value), separators=(",", ":"), ensure_ascii=False)
 # The schemas. A pattern of ECMA-262 ends where the text does, and spells the names of groups in another way
 matched = lambda pattern, text: re.search(re.sub(r"\$$", r"\\Z", pattern).replace("(?<", "(?P<"), text)
 KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", type(None): "null",
@@ -69,13 +70,11 @@ CHECKS = {  # of each keyword the type that it speaks of, and whether a schema w
     "not": (object, lambda schema, value: broken(schema["not"], value)),
 }
 
-def member(schema, key):
-    """The schema of what stands at a key, or in a list: `{}` takes all, False nothing."""
+def member(schema, key):  # the schema of what stands at a key, or in a list: `{}` takes all, False nothing
     if any(re.search(pattern, key) for pattern in schema.get("patternProperties", ())):
         return {}
     return schema.get("properties", {}).get(key, schema.get("additionalProperties", {}))
-def walk(value, schema={}, level=0):
-    """A value and all that it holds, keys too, each with its schema and its depth."""
+def walk(value, schema={}, level=0):  # a value and all that it holds, keys too, each with its schema and its depth
     schema = {} if schema is True else schema
     yield value, schema, level
     for key in value if isinstance(value, dict) else ():
@@ -83,8 +82,7 @@ def walk(value, schema={}, level=0):
         yield from walk(value[key], member(schema, key), level + 1)
     for held in value if isinstance(value, list) else ():
         yield from walk(held, schema.get("items", {}), level + 1)
-def broken(schema, value):
-    """The first keyword by which a schema refuses a value or what it holds, or None."""
+def broken(schema, value):  # the first keyword by which a schema refuses a value or what it holds, or None
     for held, shape, _ in walk(value, schema):
         for keyword, (kind, takes) in CHECKS.items():
             if keyword in shape and isinstance(held, kind) and not takes(shape, held):
@@ -122,8 +120,7 @@ READERS = {  # of each type of parameters what the groups of its pattern mean; n
     "device": lambda major, minor: integer(major, 0, 1 << 12) << 20 | integer(minor, 0, 1 << 20),
     "mac": lambda text: bytes.fromhex(text.replace(":", "")), "cidr": lambda _: None, "cpus": lambda _: None}
 read = lambda kind, value: value_of({"type": kind}, value)
-def is_license(text):
-    """Puts `#` for each licence, and for what joins two or stands around one, until one is left."""
+def is_license(text):  # puts `#` for each licence, and for what joins two or stands around one, until one is left
     need(text.count("(") <= 32, "manifest.value")
     word, last = r"(?<![^ (])(?!(AND|OR|WITH)\b(?![.-]))[A-Za-z0-9.-]+", "#"
     text = re.sub(rf"{word}\+?( +WITH +{word})?(?![^ )])", "#", text.replace("#", "?"))
@@ -134,8 +131,7 @@ references = lambda text: need("${" not in re.sub(PARAMETER, "\0", text), "param
 short = lambda text: need(len(text.encode()) <= 8192, "param.size") and text
 param_substitute = lambda template, values: need(set(references(template)) <= set(values), "param.no-value") and {
     "text": short(re.sub(PARAMETER, lambda found: values[found[1]][:8193], template))}
-def known(schema, value):
-    """What a reader knows of a manifest, without what is empty and optional; large integers as text."""
+def known(schema, value):  # what a reader knows of a manifest, without what is empty and optional; large integers as text
     if isinstance(value, list):
         return [known(schema["items"], held) for held in value]
     if not isinstance(value, dict):
@@ -172,8 +168,7 @@ def source_resolve(text, objects={}):
         need("default" not in one or works(value_of, one, one["default"]), "manifest.value")
     return resolved({**value, "objects": {label: {"sha256": arches} for label, arches in objects.items()}})
 
-def value_of(param, value):
-    """The number or the bytes of a parameter's value; None of what no variable takes."""
+def value_of(param, value):  # the number or the bytes of a parameter's value; None of what no variable takes
     text = value if isinstance(value, str) else json.dumps(value)
     groups = need(matched(VALUES["parameters"][param["type"]], text), "param.type", text).groups()
     found = tried("param.type", READERS.get(param["type"], lambda text: text.encode() + b"\0"), *groups)
@@ -229,8 +224,7 @@ def layer_write(name, data):
     for at in range(0, len(tar), 65535):
         gz += struct.pack("<BHH", at + 65535 >= len(tar), len(block := tar[at:at + 65535]), len(block) ^ 0xFFFF) + block
     return {"sha256": sha(gz + struct.pack("<II", zlib.crc32(tar), len(tar))), "diff_id": sha(tar)}
-def pax(body):
-    """The records of a pax header."""
+def pax(body):  # the records of a pax header
     *lines, rest = body.split(b"\n")
     found = [re.fullmatch(rb"(\d+) (?!size=(?!\d+$))([^=]*)=(.*)", line) for line in lines]
     need(rest == b"" and all(one and int(one[1]) == len(one[0]) + 1 for one in found), "layer.tar")
@@ -317,25 +311,26 @@ def permissions_hooks(section, target=None, writes_registers=False):
         text = re.sub("^(tc|classifier)(?=$|/$|/(in|e)gress(/|$))", "tcx", text.removeprefix("?"))
         text = re.sub("^(tp|raw_tracepoint)(?=$|/)", lambda word: alias(word[0]), text)
         text = re.sub(r"^(u(?:ret)?probe|usdt|xdp(?:\.frags)?|tcx(?:/(?:in|e)gress)?)/\Z", r"\1", text)
-        offset = re.fullmatch(r"([ku](?:ret)?probe/[^+]*)\+(0x[0-9a-fA-F]+|[1-9]\d*|0)", text)
-        text = text if not offset else offset[1] + f"+{int(offset[2], 0):#x}".removesuffix("+0x0")
+        offset = re.fullmatch(r"(k(?:ret)?probe/[^+]*|u(?:ret)?probe/.*:[^:+]*)\+(0x[0-9a-fA-F]+|[1-9]\d*|0)", text, re.S)
+        text = text if not offset or int(offset[2], 0) >= 2**64 else offset[1] + f"+{int(offset[2], 0):#x}".removesuffix("+0x0")
         is_written = writes_registers and kind_of(text) in ("uprobe", "uretprobe", "usdt")
         return re.sub("^[^/]*", kind_of(text) + ".w", text) if is_written else re.sub("^tcx$", "tcx/ingress", text)
     own, told = hook(section), hook(target or section)
     gives = lambda hook: set(permissions_powers([hook], (), ())["powers"])
     return {"hooks": sorted({told} if gives(own) <= gives(told) else {told, own})}
-def permissions_check(permissions, hooks, helpers, kfuncs, map_memory):
+def permissions_check(permissions, hooks, helpers, kfuncs, map_memory=0):
     kinds = lambda hook: {kind_of(hook), kind_of(hook).replace("tcx", "tc")}
     for what, used in {"hooks": hooks, "helpers": helpers, "kfuncs": kfuncs}.items():
         given = permissions.get(what, [])
         need(all(covered(given, one) or what == "hooks" and kinds(one) & set(given) for one in used), "permission." + what[:-1])
-    need(map_memory <= tried("permission.memory", read, "size", permissions.get("map-memory", "9999TiB")), "permission.memory")
+    most = permissions.get("map-memory")
+    need(most is None or map_memory <= tried("permission.memory", read, "size", most), "permission.memory")
 def permissions_compare(old, new):
     old, new = ({**one, **permissions_powers(**one)} for one in (old, new))
     order = {"powers": [one["power"] for one in VALUES["powers"]].index}
     only = lambda a, b: {key: sorted(set(a[key]) - set(b[key]), key=order.get(key))
                          for key in ("hooks", "helpers", "kfuncs", "powers")}
-    added, grows = only(new, old), new["map_memory"] > old["map_memory"]
+    added, grows = only(new, old), new.get("map_memory", 0) > old.get("map_memory", 0)
     return {"added": added, "removed": only(old, new), "wider": grows or any(added.values())}
 
 # Part 9: trust. Keys are a dict of their ids, each with what checks a bundle's signature and with its end
@@ -347,8 +342,7 @@ def read_key(text, end=None):
     need(kind != "ed25519" or is_point(der[-32:]), "key.spki")
     how = () if kind == "ed25519" else (ec.ECDSA(hashes.SHA256()),)
     return sha(der), (lambda bundle: works(key.verify, bundle["sig"], bundle["message"], *how), end)
-def is_point(bits):
-    """Decodes as RFC 8032, section 5.1.3, says."""
+def is_point(bits):  # decodes as RFC 8032, section 5.1.3, says
     sign, y = divmod(int.from_bytes(bits, "little"), 2**255)
     square_of_x = (y * y - 1) * pow(1 - 121665 * pow(121666, -1, PRIME) * y * y, -1, PRIME) % PRIME
     return y < PRIME and pow(square_of_x, PRIME // 2, PRIME) < 2 and (square_of_x > 0 or not sign)
@@ -361,7 +355,8 @@ def parse_bundle(data):
             "hint": None if key is None else key.get("hint", "")}
 def parse_statement(payload):
     value = tried("trust.malformed", shaped, "statement", payload, MIB)
-    subjects = [(one.get("name", ""), hex) for one in value["subject"] if (hex := one["digest"].get("sha256")) is not None]
+    subjects = [(one.get("name", ""), hex) for one in value["subject"]
+                if re.fullmatch("[0-9a-f]{64}", hex := one["digest"].get("sha256") or "")]
     return value["_type"].endswith("/v1") and value["predicateType"], subjects, value.get("predicate"), value["predicateType"]
 since_1970 = lambda moment: need(moment.tzinfo is not None and moment.timestamp() >= 0, "policy.rule") and moment
 moment = lambda text: since_1970(datetime.strptime(text, UTC).replace(tzinfo=timezone.utc))
@@ -370,8 +365,7 @@ FORMATS = {"skep-entries": lambda value: references(value) if "${" in str(value)
            "skep-license": is_license, "skep-time": moment, "skep-spki": read_key, "skep-base64": unbase64,
            "skep-pattern": lambda text: name("package", re.sub(r"\*\Z", "x/x" if text == "*" else "x", text)),
            "date-time": lambda moment: isinstance(moment, datetime) and since_1970(moment)}
-def policy(text):
-    """Rules by registry and pattern, revoked keys, revoked digests."""
+def policy(text):  # rules by registry and pattern, revoked keys, revoked digests
     need(len(text.encode()) <= MIB, "policy.syntax")
     value, rules = hold(SCHEMAS["trust"], load_toml(text, "policy.syntax")), {}
     for one in value.get("rule", []):

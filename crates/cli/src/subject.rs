@@ -180,8 +180,10 @@ impl ObjectBytes {
         Facts::parse(&self.bytes).map_err(|error| self.unreadable(action, &error))
     }
 
-    fn unreadable(&self, action: &str, error: &ObjectError) -> Error {
-        Error::caused(self.wrong, format!("can't {action} {}", self.place), error)
+    /// The error of one that is no object, with the standard's code.
+    pub fn unreadable(&self, action: &str, error: &ObjectError) -> Error {
+        let what = format!("can't {action} {} ({})", self.place, error.code());
+        Error::caused(self.wrong, what, error)
     }
 
     /// Whether it is for an architecture, if it says which.

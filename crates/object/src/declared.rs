@@ -8,7 +8,6 @@ use skep_spec::manifest::{Manifest, Permissions, Program};
 use skep_spec::param::{Value, parse_entries, substitute};
 
 use crate::permissions::{self, Power, Summary};
-use crate::program::target_of;
 use crate::{Facts, Memory, ProgramFacts};
 
 /// What objects do and their manifest's `[permissions]` do not allow.
@@ -133,7 +132,7 @@ fn with(
 fn at_targets(own: &[&Program], program: ProgramFacts) -> Vec<ProgramFacts> {
     let mut targets: Vec<Target> = Vec::new();
     for own in own {
-        let place = own.target.as_deref().map_or_else(|| program.target.clone(), target_of);
+        let place = own.target.as_deref().map_or_else(|| program.target.clone(), Target::of);
         if !targets.contains(&place) {
             targets.push(place);
         }
@@ -166,7 +165,7 @@ pub fn summary(manifest: Option<&Manifest>, facts: &Facts) -> Summary {
     let mut powers: BTreeSet<Power> = summary.powers.iter().copied().collect();
     for written in hooks {
         let hook = place(manifest, &written).unwrap_or(written);
-        powers.extend(permissions::powers_of_hook(&target_of(&hook)));
+        powers.extend(permissions::powers_of_hook(&Target::of(&hook)));
         summary.hooks.insert(hook);
     }
     summary.powers = powers.into_iter().collect();
@@ -181,7 +180,7 @@ pub fn place(manifest: &Manifest, written: &str) -> Option<String> {
         return None;
     }
     let placed = substitute(written, |name| default(manifest, name)).ok()?;
-    Some(target_of(&placed).to_string())
+    Some(Target::of(&placed).to_string())
 }
 
 fn default<'m>(manifest: &'m Manifest, name: &str) -> Option<&'m Value> {

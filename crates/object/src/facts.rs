@@ -123,6 +123,25 @@ pub enum ObjectError {
     },
 }
 
+impl ObjectError {
+    /// The standard's code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotElf { .. } => "object.not-elf",
+            Self::OtherMachine { .. } => "object.machine",
+            Self::NotRelocatable { .. } => "object.not-relocatable",
+            Self::Truncated { .. } => "object.truncated",
+            Self::Limit { .. } | Self::Btf { source: BtfError::Limit { .. }, .. } => "object.limit",
+            Self::NoBtf => "object.no-btf",
+            Self::Btf { .. } => "object.btf",
+            Self::Program { .. } => "object.program",
+            Self::Map { .. } => "object.map",
+            _ => "object.malformed",
+        }
+    }
+}
+
 impl Facts {
     /// Reads an object.
     ///

@@ -166,7 +166,7 @@ fn facts(name: &str, section: &str, gathered: Gathered, written: Written) -> Pro
     ProgramFacts {
         name: name.to_owned(),
         section: section.to_owned(),
-        target: target_of(section),
+        target: Target::of(section),
         attach_type: attach::attach_type(section),
         autoload: !section.starts_with('?'),
         attached: true,
@@ -185,11 +185,6 @@ fn facts(name: &str, section: &str, gathered: Gathered, written: Written) -> Pro
         uses: gathered.uses,
         source: None,
     }
-}
-
-/// A target as it is written. What is none of ours stays text, as one that only parameters make whole does.
-pub(crate) fn target_of(text: &str) -> Target {
-    text.parse().unwrap_or_else(|_| Target::Other(text.to_owned()))
 }
 
 /// The functions that a call of `from` can reach, itself included; none that lie behind a call into nowhere.

@@ -3,7 +3,6 @@
 use skep_spec::manifest::Manifest;
 use skep_spec::{Arch, Target, param};
 
-use crate::program::target_of;
 use crate::{Facts, ProgramFacts, ProgramKind};
 
 /// A target that is none of the program's kind.
@@ -115,7 +114,7 @@ pub fn by_entry(program: &ProgramFacts) -> Option<&'static str> {
         return None;
     }
     // libbpf takes these sections whole, and what it does not know it does not load.
-    match target_of(&program.section) {
+    match Target::of(&program.section) {
         Target::Xdp { interface: place, .. }
         | Target::Tc { interface: place, .. }
         | Target::CgroupSkb { cgroup: place, .. }
@@ -416,7 +415,7 @@ mod tests {
             ("cgroup_skb/egress:/x", "cgroup_skb/egress:/x", false),
             ("uprobe//bin/true:", "uprobe//bin/true:", false),
         ] {
-            let own = section.parse().unwrap_or_else(|_| Target::Other(section.to_owned()));
+            let own = Target::of(section);
             let at = plain(own, Arch::X86_64);
             assert_eq!(at.to_string(), target);
             let answer = attachable(&program(section), &at);

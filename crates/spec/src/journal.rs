@@ -8,6 +8,7 @@
 mod begun;
 mod tail;
 
+use crate::json;
 use crate::life::{Op, Step};
 use begun::Said;
 
@@ -189,10 +190,10 @@ impl Entry<'_> {
                 self.said()?.boot_id.ok_or_else(lacks)?;
                 Some(Step::Boot)
             }
-            "Checkpoint" => {
-                self.said()?;
-                None
-            }
+            "Checkpoint" => match self.said()?.state.is_in_order() {
+                true => None,
+                false => return Err(lacks()),
+            },
             "Switched" => Some(Step::Switched),
             "RolledBack" => Some(Step::RolledBack),
             "End" => Some(Step::End),
@@ -201,7 +202,7 @@ impl Entry<'_> {
     }
 
     fn said(&self) -> Result<Said, Fault> {
-        serde_json::from_slice(self.json).map_err(|_| self.not_json())
+        json::read(self.json, MOST_JSON).map_err(|_| self.not_json())
     }
 
     /// The record's JSON is not what the type has.

@@ -11,13 +11,10 @@ use crate::{Target, param};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touches {
     /// Targets of hooks.
-    #[serde(default)]
     pub hooks: BTreeSet<String>,
     /// Helpers without `bpf_`.
-    #[serde(default)]
     pub helpers: BTreeSet<String>,
     /// Kernel functions.
-    #[serde(default)]
     pub kfuncs: BTreeSet<String>,
     /// Powers, the gravest first.
     #[serde(default)]
@@ -67,8 +64,8 @@ impl Uncovered {
 /// # Errors
 /// The first hook, helper or kernel function that is not covered, or the memory.
 pub fn check(permissions: &Permissions, touches: &Touches) -> Result<(), Uncovered> {
-    let target = |hook: &str| hook.parse().unwrap_or_else(|_| Target::Other(hook.to_owned()));
-    let hook = touches.hooks.iter().find(|hook| !covers_hook(&permissions.hooks, &target(hook)));
+    let covers = |hook: &&String| covers_hook(&permissions.hooks, &Target::of(hook));
+    let hook = touches.hooks.iter().find(|hook| !covers(hook));
     if let Some(hook) = hook {
         return Err(Uncovered::Hook(hook.clone()));
     }

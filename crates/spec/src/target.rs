@@ -125,6 +125,13 @@ impl Target {
         Some(binary).filter(|binary| !binary.is_empty())
     }
 
+    /// What a text says: a target, or where it is none, as a section or one that only parameters make whole, the text of it.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let asked = text.strip_prefix('?').unwrap_or(text);
+        text.parse().unwrap_or_else(|_| Self::Other(by_its_kind(asked)))
+    }
+
     /// The kind alone, as `permissions.hooks` names it: `fentry`, `tracepoint`, `xdp`.
     #[must_use]
     pub fn kind(&self) -> &str {
@@ -178,13 +185,19 @@ impl FromStr for Target {
             _ => at(text),
         };
         let parsed = parsed.map_err(|why| TargetError { text: text.to_owned(), why })?;
-        let whole = match text {
-            "tp" => "tracepoint",
-            "raw_tracepoint" => "raw_tp",
-            other => other,
-        };
-        Ok(parsed.unwrap_or_else(|| Self::Other(whole.to_owned())))
+        Ok(parsed.unwrap_or_else(|| Self::Other(by_its_kind(text))))
     }
+}
+
+/// A text with its kind by the name that the standard has for it.
+fn by_its_kind(text: &str) -> String {
+    let (kind, place) = text.split_at(text.find('/').unwrap_or(text.len()));
+    let kind = match kind {
+        "tp" => "tracepoint",
+        "raw_tracepoint" => "raw_tp",
+        other => other,
+    };
+    format!("{kind}{place}")
 }
 
 /// What follows the kind, read; none where this version has no own type for it.
@@ -243,7 +256,8 @@ fn usdt(rest: &str) -> Parsed {
 fn tc(rest: &str) -> Option<Target> {
     let (direction, interface) = rest.split_once('/').unwrap_or((rest, ""));
     let egress = match direction {
-        "" | "ingress" => false,
+        "" if rest.is_empty() => false,
+        "ingress" => false,
         "egress" => true,
         _ => return None,
     };

@@ -100,8 +100,8 @@ pub(super) fn hooks(input: &Value) -> Answered {
     }
     let Asked { section, target, writes_registers } = question(input)?;
     // What is no target of ours stays as it stands, as in an object.
-    let own = || section.parse().unwrap_or_else(|_| Target::Other(section.clone()));
-    let target = target.map_or_else(|| Ok(own()), |target| target.parse().map_err(unreadable))?;
+    let own = || Ok(Target::of(&section));
+    let target = target.map_or_else(own, |target| target.parse().map_err(unreadable))?;
     let hooks = hooks_at(&section, &target, writes_registers);
     let hooks: BTreeSet<String> = hooks.iter().map(ToString::to_string).collect();
     Ok(json!({"hooks": hooks}))

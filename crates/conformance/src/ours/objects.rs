@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use skep_object::btf::BtfError;
 use skep_object::event::{Decoder, DecoderError, Filter, FilterError, event_type};
 use skep_object::layout::{self, LayoutChange};
 use skep_object::{Btf, Facts, ObjectError, TypeId};
@@ -16,21 +15,7 @@ use super::{Answered, Bytes, Failure, question, refused, unreadable};
 
 impl From<ObjectError> for Failure {
     fn from(error: ObjectError) -> Self {
-        let code = match &error {
-            ObjectError::NotElf { .. } => "object.not-elf",
-            ObjectError::OtherMachine { .. } => "object.machine",
-            ObjectError::NotRelocatable { .. } => "object.not-relocatable",
-            ObjectError::Truncated { .. } => "object.truncated",
-            ObjectError::Limit { .. } | ObjectError::Btf { source: BtfError::Limit { .. }, .. } => {
-                "object.limit"
-            }
-            ObjectError::NoBtf => "object.no-btf",
-            ObjectError::Btf { .. } => "object.btf",
-            ObjectError::Program { .. } => "object.program",
-            ObjectError::Map { .. } => "object.map",
-            _ => "object.malformed",
-        };
-        refused(code, &error)
+        refused(error.code(), &error)
     }
 }
 

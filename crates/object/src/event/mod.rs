@@ -66,6 +66,14 @@ pub enum DecoderError {
         /// The struct.
         ty: String,
     },
+    /// Two members of one name: no compiler makes that.
+    #[error("a {ty} has two members '{field}'")]
+    Twice {
+        /// The name.
+        field: String,
+        /// The struct.
+        ty: String,
+    },
     /// Too many fields, too deep, or names that are too long.
     #[error("a {ty} has more than {most} {what}")]
     Limit {

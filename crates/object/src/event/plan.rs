@@ -1,6 +1,6 @@
 //! From a BTF type to a plan: offsets and shapes, without any more look-ups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_spec::manifest;
 
@@ -186,6 +186,11 @@ impl<'a> Compiler<'a> {
             Kind::Struct(_) | Kind::Union(_) => {
                 let mut fields = Vec::new();
                 self.members(ty, path, 0, depth, last, &mut fields)?;
+                let mut names = BTreeSet::new();
+                if let Some(twice) = fields.iter().find(|field| !names.insert(&*field.name)) {
+                    let (field, ty) = (join(path, &twice.name), btf.describe(ty));
+                    return Err(DecoderError::Twice { field, ty });
+                }
                 Shape::Struct(fields)
             }
             Kind::Array(array) => self.array(*array, path, depth, last)?,

@@ -109,19 +109,17 @@ pub fn compare_fields(
     decide(&Pairs::of(&before, &after, &renames), &mut Same::new(old, new))
 }
 
-/// The renames that do something: a leaf of the new version was another one of the old version. A manifest keeps those of
-/// earlier versions, and what they renamed is there under its new name.
+/// The renames that do something: a leaf of the new version was another one of the old version, which no leaf before it took. A
+/// manifest keeps those of earlier versions, and what they renamed is there under its new name.
 fn effective<'a>(
     renames: &'a BTreeMap<String, String>,
     before: &[Leaf],
     after: &[Leaf],
 ) -> BTreeMap<&'a str, &'a str> {
-    let (old, new): (BTreeSet<&str>, BTreeSet<&str>) = (
-        before.iter().map(|leaf| &*leaf.name).collect(),
-        after.iter().map(|leaf| &*leaf.name).collect(),
-    );
-    let all = renames.iter().map(|(name, from)| (name.as_str(), from.as_str()));
-    all.filter(|(name, from)| name != from && new.contains(name) && old.contains(from)).collect()
+    let mut left: BTreeSet<&str> = before.iter().map(|leaf| &*leaf.name).collect();
+    let named = after.iter().filter_map(|leaf| renames.get_key_value(&leaf.name));
+    let all = named.map(|(name, from)| (name.as_str(), from.as_str()));
+    all.filter(|(name, from)| name != from && left.remove(from)).collect()
 }
 
 fn decide(pairs: &Pairs<'_>, same: &mut Same<'_>) -> LayoutChange {

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use skep_spec::Target;
 
 use super::{Power, powers_of_hook};
-use crate::program::target_of;
 use crate::{Facts, ProgramFacts};
 
 /// Kinds at which newer kernels let a program write the registers that it is handed
@@ -36,7 +35,7 @@ pub fn hooks(program: &ProgramFacts) -> Vec<Target> {
 /// since the kernel loads a program as what its section says, wherever it attaches.
 #[must_use]
 pub fn hooks_at(section: &str, target: &Target, writes_registers: bool) -> Vec<Target> {
-    let section = target_of(section);
+    let section = Target::of(section);
     let hook = marked(target, writes_registers);
     if section == *target {
         return vec![hook];
@@ -71,6 +70,9 @@ mod tests {
             ("raw_tp.w/a", "raw_tp.w/a", false, "raw_tp.w/a"),
             ("raw_tp.w/a", "raw_tp/b", false, "raw_tp/b raw_tp.w/a"),
             ("?raw_tracepoint.w", "raw_tp/b", false, "raw_tp/b raw_tracepoint.w"),
+            ("?uprobe/x", "?uprobe/x", true, "uprobe.w/x"),
+            ("?cgroup_skb", "?cgroup_skb", false, "cgroup_skb"),
+            ("?tp/sched", "?tp/sched", false, "tracepoint/sched"),
             ("fentry.s/a", "fentry/b", false, "fentry/b"),
             ("fmod_ret.s/a", "fentry/b", false, "fentry/b fmod_ret.s/a"),
             ("lsm/a", "${param.x}/b", false, "${param.x}/b lsm/a"),
@@ -94,7 +96,7 @@ mod tests {
             ("kprobe/a", "uretprobe//bin/a:b", true, "uretprobe.w//bin/a:b"),
             ("uprobe", "kprobe/b", true, "kprobe/b uprobe.w"),
         ] {
-            let found = hooks_at(section, &target_of(target), writes_registers);
+            let found = hooks_at(section, &Target::of(target), writes_registers);
             let found: Vec<String> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found.join(" "), expected, "{section} at {target}");
         }

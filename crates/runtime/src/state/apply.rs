@@ -60,6 +60,7 @@ impl State {
             Record::SetBegan { members, way } => (self.set, self.way) = (members, way),
             Record::SetEnded {} => (self.set, self.way) = (Vec::new(), Way::There),
             Record::TakeUp { service } => {
+                self.set_aside_for(&service);
                 self.pending = self.aside.remove(&service).map(|aside| aside.pending);
             }
             Record::SlotsFilled { .. }
@@ -112,6 +113,13 @@ impl State {
         }
     }
 
+    /// What is under way waits for an operation on another service.
+    fn set_aside_for(&mut self, service: &ServiceName) {
+        if self.pending.as_ref().is_some_and(|pending| pending.service != *service) {
+            self.set_aside(format!("an operation on {service} came between"));
+        }
+    }
+
     fn loaded(&mut self, incarnation: Incarnation) {
         if let Some(to) = self.pending.as_mut().and_then(|p| p.to.as_mut()) {
             to.incarnation = Some(incarnation);
@@ -127,6 +135,7 @@ impl State {
         changes: BTreeMap<String, MapChange>,
     ) {
         self.last_txn = txn;
+        self.set_aside_for(&service);
         let previous = self.services.get(&service).and_then(|s| s.previous);
         let retiring = match op {
             // A commit is the standard's, which gives the way back up. None is begun here.

@@ -1,5 +1,7 @@
 //! What the shape alone cannot tell: names that must be there, defaults that must fit.
 
+use std::collections::BTreeSet;
+
 use super::shape::Spans;
 use super::{Code, Found, Source};
 use crate::manifest::{Param, Upgrade};
@@ -190,7 +192,7 @@ impl Check<'_, '_, '_> {
         let source = self.source;
         match param::references(text) {
             Ok(names) => {
-                for name in names {
+                for name in names.into_iter().collect::<BTreeSet<_>>() {
                     self.must_be(path, "param", name, source.param.keys());
                 }
             }

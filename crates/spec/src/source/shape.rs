@@ -267,11 +267,14 @@ impl Walk<'_, '_> {
         let mut json = Map::new();
         for (name, value) in table {
             let text = name.get_ref().as_ref();
-            if let Err(why) = check(text) {
-                self.found.add(Code::Value, name.span(), why, None);
-                continue;
+            let is_named = check(text);
+            if let Err(why) = &is_named {
+                self.found.add(Code::Value, name.span(), why.clone(), None);
             }
-            if let Some(value) = self.value(&join(path, text), value, inner) {
+            // What stands there has mistakes of its own.
+            if let Some(value) = self.value(&join(path, text), value, inner)
+                && is_named.is_ok()
+            {
                 json.insert(text.to_owned(), value);
             }
         }

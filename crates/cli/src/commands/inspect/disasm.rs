@@ -6,7 +6,7 @@ use skep_object::shown;
 use skep_spec::Arch;
 use skep_spec::nearest::nearest;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::output::{Format, Output};
 use crate::subject::{ObjectBytes, Subject, listed};
 
@@ -27,10 +27,7 @@ pub fn show(subject: &Subject, program: Option<&str>, output: &Output) -> Result
         match shown {
             Ok(()) => found = true,
             Err(DisasmError::Absent(_)) => {}
-            Err(error @ DisasmError::Object(_)) => {
-                let what = format!("can't disassemble {}", object.place);
-                return Err(Error::caused(Kind::Failed, what, &error));
-            }
+            Err(DisasmError::Object(error)) => return Err(object.unreadable("disassemble", &error)),
         }
     }
     if let Some(program) = program.filter(|_| !found) {

@@ -15,7 +15,7 @@ use skep_spec::Arch;
 
 use self::object::Object;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::PlaceOptions;
 use crate::output::Output;
 use crate::subject::{Package, Subject};
@@ -27,10 +27,11 @@ use crate::subject::{Package, Subject};
 #[derive(Debug, Args)]
 pub struct Inspect {
     /// A folder with skep.toml (built), an object, a binary that embeds objects, an OCI layout, a bundle, or a reference
-    what: OsString,
+    #[arg(required_unless_present = "disasm")]
+    what: Option<OsString>,
     /// Show the instructions instead: of every program, or of one and what it calls
     #[arg(long, value_name = "PROGRAM", num_args = 0..=1, default_missing_value = "")]
-    disasm: Option<String>,
+    disasm: Option<OsString>,
     /// Look at one architecture of a package alone, instead of all
     #[arg(long)]
     arch: Option<Arch>,
@@ -65,10 +66,17 @@ impl Inspect {
     /// # Errors
     /// It is none of those, or cannot be read.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let subject = Subject::find(&self.what, &self.options, self.arch, config)?;
-        if let Some(program) = &self.disasm {
-            let program = Some(program.as_str()).filter(|program| !program.is_empty());
-            return disasm::show(&subject, program, output);
+        let is_listed = self.disasm.is_some();
+        // What stands alone behind --disasm is what is listed, not a program of it.
+        let named = self.disasm.filter(|named| !named.is_empty());
+        let (what, program) = match self.what {
+            Some(what) => (what, named),
+            None => (named.ok_or_else(|| Error::usage("give what is to be listed"))?, None),
+        };
+        let subject = Subject::find(&what, &self.options, self.arch, config)?;
+        if is_listed {
+            let program = program.map(|program| program.to_string_lossy().into_owned());
+            return disasm::show(&subject, program.as_deref(), output);
         }
         let mut objects = Vec::new();
         for found in &subject.objects {
