@@ -97,6 +97,7 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("together_three", "raw_tp", together::chain_of_three),
     ("together_changed", "raw_tp", together::changed),
     ("together_lost", "raw_tp", together::lost),
+    ("together_exports", "raw_tp", together::exports),
     ("refusals", "raw_tp", refusals::refused),
     ("no_such_hook", "raw_tp", refusals::no_such_hook),
     ("alternatives", "choice", refusals::alternatives),

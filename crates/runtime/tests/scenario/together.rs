@@ -1,5 +1,9 @@
 //! Two services with a map in common: one counts into it, the other reads it; and sets that come and go as a whole.
 
+mod exports;
+
+pub use self::exports::exports;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fs;
