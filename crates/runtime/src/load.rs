@@ -110,7 +110,7 @@ impl Preparation<'_> {
     ) -> Result<(Loaded, Option<MapHandle>), RuntimeError> {
         let mut counters = self.counters()?;
         let names = self.facts.core_relocations.iter().map(|relocation| relocation.path.as_str());
-        let names = OldNames::of(names);
+        let names = OldNames::of(names, self.btf);
         for added in names.iter().flat_map(|names| &names.added) {
             report.add(Pass::Renamed, self.object, added);
         }
