@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,10 +63,11 @@ fn metric_line(metric: &Metric) -> serde_json::Result<String> {
 )]
 struct NoPermission;
 
-/// Reads a [`Run`] from the standard input and runs it until Ctrl-C or its limits.
+/// Reads a [`Run`] from the standard input and runs it until Ctrl-C or its limits. Objects are made to fit the kernel types in
+/// `btf`, if there are some.
 #[must_use]
-pub fn serve_standard_input() -> ExitCode {
-    match request().and_then(|(request, package)| follow(&request, &package)) {
+pub fn serve_standard_input(btf: Option<PathBuf>) -> ExitCode {
+    match request().and_then(|(request, package)| follow(&request, &package, btf)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             explain(&error);
@@ -124,7 +126,7 @@ fn request() -> Result<(Run, Verified<Package>)> {
     Ok((request, Verified::local(package)))
 }
 
-fn follow(request: &Run, package: &Verified<Package>) -> Result<()> {
+fn follow(request: &Run, package: &Verified<Package>, btf: Option<PathBuf>) -> Result<()> {
     may_load()?;
     let mut targets = BTreeMap::new();
     for (program, target) in &request.targets {
@@ -139,6 +141,7 @@ fn follow(request: &Run, package: &Verified<Package>) -> Result<()> {
         cgroup: request.cgroup.clone(),
         targets,
         pid: request.pid,
+        btf,
     };
     let selection = Selection::new(request.filter.as_deref(), request.fields.clone())?;
     let clock = Instant::now();

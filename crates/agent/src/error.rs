@@ -174,6 +174,16 @@ pub enum NodeError {
         /// Why.
         source: Box<NodeError>,
     },
+    /// A service that would go back with another one.
+    #[error("{companion} goes back with {service}, and is not let in")]
+    Companion {
+        /// It.
+        companion: ServiceName,
+        /// The one that was named.
+        service: ServiceName,
+        /// Why.
+        source: Box<NodeError>,
+    },
     /// A package's manifest, objects and permissions do not fit each other.
     #[error(transparent)]
     Unfit(#[from] Unfit),
@@ -220,7 +230,9 @@ impl NodeError {
             }
             Self::Admit(_) => "not-admitted",
             Self::Unresolved { .. } | Self::OneName { .. } => "dependencies",
-            Self::Dependency { source, .. } | Self::Behind { source, .. } => source.code(),
+            Self::Dependency { source, .. }
+            | Self::Companion { source, .. }
+            | Self::Behind { source, .. } => source.code(),
             Self::Unfit(unfit) => unfit.code(),
             Self::Runtime(error) => error.code(),
             Self::Entry(error) => error.code(),
@@ -250,7 +262,9 @@ impl NodeError {
             Self::Entry(EntryError::NoEntry { .. }) => 404,
             Self::NoMethod => 405,
             Self::Unresolved { .. } | Self::OneName { .. } => 409,
-            Self::Dependency { source, .. } | Self::Behind { source, .. } => source.status(),
+            Self::Dependency { source, .. }
+            | Self::Companion { source, .. }
+            | Self::Behind { source, .. } => source.status(),
             Self::OtherPackage { .. } | Self::Downgrade { .. } => 409,
             Self::Runtime(
                 RuntimeError::Exists { .. }
@@ -289,6 +303,14 @@ impl NodeError {
                     ));
                 }
                 source => return source.hint(),
+            },
+            Self::Companion { source, companion, .. } => match source.hint() {
+                None if matches!(**source, Self::Trust(_)) => {
+                    return Some(format!(
+                        "each is held against the rule for its own package: skep trust add PATTERN --key PUB, or take the risk of this one, too: --also-unsigned {companion}"
+                    ));
+                }
+                hint => return hint,
             },
             Self::Runtime(error) => return error.hint().map(str::to_owned),
             Self::Entry(error) => return error.hint().map(str::to_owned),
@@ -329,7 +351,7 @@ impl NodeError {
     fn causes(&self) -> Vec<String> {
         match self {
             Self::Unfit(unfit) => unfit.causes(),
-            Self::Dependency { source, .. } => {
+            Self::Dependency { source, .. } | Self::Companion { source, .. } => {
                 std::iter::once(source.to_string()).chain(source.causes()).collect()
             }
             Self::Behind { source, .. } => source.causes(),
@@ -356,6 +378,15 @@ impl NodeError {
     pub(crate) fn dependency(of: &str, package: impl ToString, source: Self) -> Self {
         let (of, package) = (of.to_owned(), package.to_string());
         Self::Dependency { of, package, source: Box::new(source) }
+    }
+
+    /// The same of a service that goes back with the one that was named.
+    pub(crate) fn of_companion(self, companion: &ServiceName, service: &ServiceName) -> Self {
+        if companion == service {
+            return self;
+        }
+        let (companion, service) = (companion.clone(), service.clone());
+        Self::Companion { companion, service, source: Box::new(self) }
     }
 
     /// Why there is no set for a package.
@@ -391,7 +422,7 @@ impl NodeError {
             Self::Store(error) => error.is_altered(),
             Self::Bundle(error) => error.is_altered(),
             Self::Signature(error) => error.is_altered(),
-            Self::Dependency { source, .. } => source.is_altered(),
+            Self::Dependency { source, .. } | Self::Companion { source, .. } => source.is_altered(),
             _ => false,
         }
     }

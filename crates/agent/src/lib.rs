@@ -11,6 +11,7 @@ pub mod ephemeral;
 pub mod error;
 pub mod hold;
 mod http;
+pub mod kernel_types;
 mod maps;
 pub mod node;
 pub mod operations;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,11 +10,9 @@ use clap::Parser as _;
 use skep_agent::config::{Args, Config};
 use skep_agent::node::Node;
 use skep_agent::packages::Shelf;
-use skep_agent::{ending, ephemeral, hold, server, socket};
+use skep_agent::{ending, ephemeral, hold, kernel_types, server, socket};
 use skep_kernel::mounts;
-use skep_oci::KernelTypes;
 use skep_runtime::{Dirs, Faults, Recovery, Runtime, RuntimeError};
-use skep_spec::Arch;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -23,7 +21,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if args.ephemeral {
-        return ephemeral::serve_standard_input();
+        return ephemeral::serve_standard_input(kernel_types::own(&args.config_dir));
     }
     if let Err(why) = log(&args.log) {
         eprintln!(
@@ -73,7 +71,7 @@ fn run(args: &Args) -> Result<()> {
         .map_err(|error| anyhow::anyhow!(error.text()))?;
     let faults = args.fault.as_deref().map_or(Ok(Faults::none()), Faults::arm)?;
     let (state, bpffs) = (args.state_dir.clone(), args.bpffs_dir.clone());
-    let dirs = Dirs { state, bpffs, btf: own_types(&args.config_dir) };
+    let dirs = Dirs { state, bpffs, btf: kernel_types::own(&args.config_dir) };
     let me = std::env::current_exe().context("can't find this program's own path")?;
     let holder = hold::Client::new(&me, &args.socket);
     let opened = Runtime::open(dirs, Box::new(shelf.clone()), Some(Box::new(holder)), faults);
@@ -93,15 +91,6 @@ fn run(args: &Args) -> Result<()> {
         false => tracing::warn!("skepd ends; what is attached goes with this mount namespace"),
     }
     Ok(())
-}
-
-/// The kernel types that lie in the folder of settings for the kernel that runs: root put them there, for one that carries none.
-fn own_types(config_dir: &Path) -> Option<PathBuf> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
-    let name = KernelTypes::file_name(release.trim(), Arch::host()?);
-    let file = Some(config_dir.join("btf").join(name)).filter(|file| file.exists())?;
-    tracing::info!(file = %file.display(), "objects are made to fit these kernel types");
-    Some(file)
 }
 
 fn explained(error: RuntimeError) -> anyhow::Error {

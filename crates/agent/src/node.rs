@@ -172,25 +172,30 @@ impl Node {
         Ok((plan, Detail { together: set.members, ..self.detail(detail) }))
     }
 
-    /// Returns to the generation before the last upgrade, if policy allows it now, or `allow_unsigned`, with the services that go
-    /// back with it.
+    /// Returns to the generation before the last upgrade, with the services that go back with it. Each must be let in by policy now,
+    /// but for those that may go back unsigned.
     ///
     /// # Errors
-    /// There is none, it is not trusted, or the kernel refuses.
+    /// There is none, one is not trusted, one that may go back does not, or the kernel refuses.
     pub fn rollback(
         &self,
         service: &ServiceName,
-        allow_unsigned: bool,
+        unsigned: &BTreeSet<ServiceName>,
     ) -> Result<Detail, NodeError> {
         let mut runtime = self.runtime();
         runtime.service(service)?;
         let all = runtime.goes_back_with(service);
+        if let Some(stays) = unsigned.iter().find(|name| !all.contains(name)) {
+            let why = format!("{stays} does not go back with {service}, and needs no leave");
+            return Err(NodeError::Request(why));
+        }
         for name in &all {
             let detail = runtime.service(name)?;
             let kept = detail.status.previous.map(|previous| previous.generation);
             let previous = detail.generations.iter().find(|one| Some(one.number) == kept);
             if let Some(previous) = previous {
-                self.shelf.check_return(&previous.index, allow_unsigned)?;
+                let checked = self.shelf.check_return(&previous.index, unsigned.contains(name));
+                checked.map_err(|error| error.of_companion(name, service))?;
             }
         }
         let detail = runtime.rollback(service)?;

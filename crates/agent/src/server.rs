@@ -1,5 +1,6 @@
 //! The API on the Unix socket: handlers of a few lines, root only for changes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,11 +124,20 @@ async fn upgrade(
     })
 }
 
-/// `?allow_unsigned=true` as at an install.
+/// `?allow_unsigned=true` as at an install, for the service that is named; `also_unsigned=A,B` for others that go back with it.
 #[derive(Deserialize)]
 struct Allowed {
     #[serde(default)]
     allow_unsigned: bool,
+    #[serde(default)]
+    also_unsigned: String,
+}
+
+impl Allowed {
+    fn services(self, named: &ServiceName) -> Result<BTreeSet<ServiceName>, NodeError> {
+        let also = self.also_unsigned.split(',').filter(|name| !name.is_empty()).map(service);
+        also.chain(self.allow_unsigned.then(|| Ok(named.clone()))).collect()
+    }
 }
 
 async fn rollback(
@@ -137,8 +147,9 @@ async fn rollback(
     query: Result<Query<Allowed>, QueryRejection>,
 ) -> Started {
     peer.may_change()?;
-    let (name, allowed) = (service(&name)?, query?.allow_unsigned);
-    let rollback = blocking(shared.node, move |node| node.rollback(&name, allowed));
+    let name = service(&name)?;
+    let unsigned = query?.0.services(&name)?;
+    let rollback = blocking(shared.node, move |node| node.rollback(&name, &unsigned));
     started(shared.operations.start(rollback))
 }
 

@@ -1,5 +1,6 @@
 //! The client: requests over the Unix socket, errors told apart by what a person does about them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -189,17 +190,20 @@ impl Client {
         self.operate(work, Method::POST, &path, upgrade).await
     }
 
-    /// Rolls back and waits for the end.
+    /// Rolls back and waits for the end. To what no trusted key signed go those alone that are `unsigned`.
     ///
     /// # Errors
     /// As [`Self::services`].
     pub async fn rollback(
         &self,
         name: &ServiceName,
-        allow_unsigned: bool,
+        unsigned: &BTreeSet<ServiceName>,
     ) -> Result<Detail, ClientError> {
-        let path = if allow_unsigned { "/rollback?allow_unsigned=true" } else { "/rollback" };
-        let (work, path) = about("rollback", name, path);
+        let others = unsigned.iter().filter(|one| *one != name).map(ServiceName::as_str);
+        let others = others.collect::<Vec<_>>().join(",");
+        let path =
+            format!("/rollback?allow_unsigned={}&also_unsigned={others}", unsigned.contains(name));
+        let (work, path) = about("rollback", name, &path);
         self.operate(work, Method::POST, &path, &()).await
     }
 

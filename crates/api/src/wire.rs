@@ -171,6 +171,9 @@ pub struct Status {
     /// What was begun on it and could be neither finished nor undone, and why.
     #[serde(default)]
     pub half_done: Option<String>,
+    /// What is still to become of it, since others of its set went back and it did not, and why.
+    #[serde(default)]
+    pub owed: Option<String>,
     /// Who answers for it: `signed by …`, or that nobody does.
     #[serde(default)]
     pub origin: String,

@@ -300,6 +300,44 @@ fn a_dependency_that_runs_is_held_against_its_rule_like_one_that_comes() {
 }
 
 #[test]
+fn leave_to_go_back_unsigned_is_for_the_service_that_is_named() {
+    let mut world = World::new();
+    for version in ["1.0.0", "2.0.0"] {
+        world.flows(version);
+        world.app(version, &format!("^{}", &version[..1]));
+    }
+    let World { node, .. } = &mut world;
+    node.start();
+    node.run(&["install", "acme/app:1.0.0"]);
+    node.run(&["upgrade", "app", "acme/app:2.0.0"]);
+    // Nobody answers for the one any more.
+    let trust = node.path("config/trust.toml");
+    let rules = fs::read_to_string(&trust).unwrap();
+    fs::write(&trust, rules.replace("acme/*", "acme/app")).unwrap();
+    for leave in [&[][..], &["--allow-unsigned"], &["--also-unsigned", "app"]] {
+        let (status, said) = node.refused(&[&["rollback", "app"], leave].concat());
+        assert_eq!(status, 4, "{said}");
+        assert!(said.contains("flows goes back with app, and is not let in"), "{said}");
+        assert!(said.contains("--also-unsigned flows"), "{said}");
+    }
+    let (status, said) = node.refused(&["rollback", "app", "--also-unsigned", "other"]);
+    assert_eq!(status, 2, "{said}");
+    assert!(said.contains("other does not go back with app"), "{said}");
+    // It is named, or the one that the other goes with.
+    let back = node.run(&["rollback", "app", "--also-unsigned", "flows"]);
+    assert!(back.contains("\n  acme/flows 1.0.0 as flows: rolled back\n"), "{back}");
+    fs::write(&trust, &rules).unwrap();
+    node.run(&["upgrade", "app", "acme/app:2.0.0"]);
+    fs::write(&trust, rules.replace("acme/*", "acme/app")).unwrap();
+    let back = node.run(&["rollback", "flows", "--allow-unsigned"]);
+    assert!(back.contains("\n  acme/app 1.0.0 as app: rolled back\n"), "{back}");
+    assert_eq!(world.services(), ["app 1.0.0", "flows 1.0.0"]);
+    world.node.run(&["remove", "app"]);
+    world.node.run(&["remove", "flows"]);
+    assert!(!world.node.has_pins());
+}
+
+#[test]
 fn a_lock_pins_what_a_package_is_built_against() {
     let world = World::new();
     world.flows("1.0.0");

@@ -231,3 +231,20 @@ fn without_the_right_to_load_programs() {
     let (status, text) = node.said(&wait::ended("skep run as nobody", nobody));
     insta::assert_snapshot!(format!("{text}exit status {status}"));
 }
+
+#[test]
+fn objects_fit_the_kernel_types_that_the_operator_has() {
+    let node = Node::new();
+    let object = node.build("exec");
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let own = format!("config/btf/{}-{}.btf", release.trim(), std::env::consts::ARCH);
+    fs::create_dir(node.path("config/btf")).unwrap();
+    fs::write(node.path(&own), "no types").unwrap();
+    let what = object.to_string_lossy();
+    let (status, said) = node.refused(&["run", &what, "--events", "1"]);
+    assert_eq!(status, 1, "{said}");
+    assert!(said.contains("it is made to fit the kernel types in "), "{said}");
+    fs::copy("/sys/kernel/btf/vmlinux", node.path(&own)).unwrap();
+    let (_, said) = run(&node, &[&what, "--events", "1", "--count"]);
+    assert!(said.starts_with("attached "), "{said}");
+}

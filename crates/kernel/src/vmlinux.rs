@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use skep_adapt::renamed::{self, Asked};
@@ -67,12 +67,13 @@ pub struct OldNames {
 
 impl OldNames {
     /// For what an object asks of such fields; none where this kernel has all of them, or none by another name.
+    /// The types are those in the file `own`, where the kernel's operator has them for it.
     #[must_use]
-    pub fn of(fields: &Asked<'_>) -> Option<Self> {
+    pub fn of(fields: &Asked<'_>, own: Option<&Path>) -> Option<Self> {
         if fields.is_empty() {
             return None;
         }
-        let kernel = Vmlinux::read().ok()?;
+        let kernel = Vmlinux::at(own.unwrap_or(Path::new(PATH))).ok()?;
         let (bytes, added) = renamed::with_old_names(kernel.bytes(), fields)?;
         let mut file = File::from(sys::memory_file(c"skep-btf").ok()?);
         file.write_all(&bytes).ok()?;
@@ -99,15 +100,17 @@ enum Vmlinux {
 
 impl Vmlinux {
     fn read() -> Result<Self, KernelError> {
-        let failed = |e| {
-            KernelError::new("read", PATH, e)
-                .with_hint("this kernel carries no BTF (CONFIG_DEBUG_INFO_BTF)")
-        };
-        let file = File::open(PATH).map_err(failed)?;
+        Self::at(Path::new(PATH))
+            .map_err(|error| error.with_hint("this kernel carries no BTF (CONFIG_DEBUG_INFO_BTF)"))
+    }
+
+    fn at(path: &Path) -> Result<Self, KernelError> {
+        let failed = |e| KernelError::new("read", path.display().to_string(), e);
+        let file = File::open(path).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len() as usize;
         match Mapping::private(&file, len) {
             Ok(mapping) => Ok(Self::Mapped(mapping)),
-            Err(_) => fs::read(PATH).map(Self::Read).map_err(failed),
+            Err(_) => fs::read(path).map(Self::Read).map_err(failed),
         }
     }
 
@@ -207,6 +210,33 @@ mod tests {
             libbpf_sys::libbpf_find_vmlinux_btf_id(name.as_ptr(), libbpf_sys::BPF_TRACE_FENTRY)
         };
         assert_eq!(ids[0], Some(theirs as u32));
+    }
+
+    #[test]
+    fn old_names_are_added_to_the_operators_types() {
+        let folder = tempfile::tempdir().unwrap();
+        let [own, none] = ["own", "none"].map(|name| folder.path().join(name));
+        fs::write(&own, renamed_btf()).unwrap();
+        fs::write(&none, [0; 24]).unwrap();
+        let of = |own| OldNames::of(["renamedata.old_mnt_userns"].into_iter(), own);
+        let names = of(Some(&own)).unwrap();
+        assert_eq!(names.added.len(), 1, "{:?}", names.added);
+        let strings = b"\0old_mnt_userns\0";
+        let bytes = fs::read(names.path()).unwrap();
+        assert!(bytes.windows(strings.len()).any(|window| window == strings));
+        assert!(of(Some(&none)).is_none() && of(Some(&folder.path().join("absent"))).is_none());
+    }
+
+    /// `struct renamedata { int mnt_idmap; }`, as kernels call it now.
+    fn renamed_btf() -> Vec<u8> {
+        let strings = b"\0int\0renamedata\0mnt_idmap\0";
+        let int = [1, 1 << 24, 4, 32];
+        let renamedata = [5, 4 << 24 | 1, 4, 16, 1, 0];
+        let types = [&int[..], &renamedata].concat();
+        let len = 4 * types.len() as u32;
+        let header = [0x0001_eb9f, 24, 0, len, len, strings.len() as u32];
+        let words = header.into_iter().chain(types).flat_map(u32::to_ne_bytes);
+        words.chain(*strings).collect()
     }
 
     #[test]

@@ -4,22 +4,27 @@
 use skep_spec::{ServiceName, chain};
 
 use crate::error::RuntimeError;
-use crate::recover::{Interrupted, of_one};
+use crate::recover::{Interrupted, Recovery, of_one};
 use crate::runtime::Runtime;
 use crate::state::{Op, Record};
 
 impl Runtime {
     /// Ends what an earlier operation on this service left, before another one begins.
     pub(crate) fn take_up(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
-        self.mend_journal()?;
         let Some(aside) = self.state.aside.get(service) else { return Ok(()) };
         let op = aside.pending.op;
         let stuck = |source| RuntimeError::Stuck { service: service.clone(), op, source };
         self.take_up_again(service).map(drop).map_err(|error| stuck(Box::new(error)))
     }
 
+    /// Ends what was under way when the journal could not be written, a set too, before somebody's next operation begins.
+    pub(crate) fn end_what_began(&mut self) -> Result<(), RuntimeError> {
+        self.mend_journal()?;
+        self.settle_set(&mut Recovery::default()).map(drop)
+    }
+
     /// Writes a journal anew that could not be written, and ends or sets aside what was under way then, on whatever service.
-    pub(crate) fn mend_journal(&mut self) -> Result<(), RuntimeError> {
+    fn mend_journal(&mut self) -> Result<(), RuntimeError> {
         if self.journal.broken().is_some() {
             self.op = Op::Recover;
             self.begin_journal_anew()?;

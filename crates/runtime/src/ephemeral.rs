@@ -1,6 +1,7 @@
 //! Running a package or a bare object for as long as a value lives: nothing pinned, nothing journaled, no stub.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use skep_kernel::attach::usdt;
@@ -40,6 +41,8 @@ pub struct Options {
     pub targets: BTreeMap<String, Target>,
     /// For uprobes: this process only.
     pub pid: Option<u32>,
+    /// The types of this kernel, where its operator has them for it: objects are made to fit them.
+    pub btf: Option<PathBuf>,
 }
 
 /// A package that runs until this value goes.
@@ -152,7 +155,7 @@ impl Attempt<'_> {
                 chosen: &chosen,
                 params: self.params,
                 reuse: &reuse,
-                btf: None,
+                btf: self.options.btf.as_deref(),
             };
             let (loaded, counters) = preparation.load_whole(&mut session.report)?;
             session.counters.extend(counters);

@@ -13,7 +13,7 @@ use crate::journal::JournalError;
 use crate::migrate::MigrateError;
 use crate::params::ParamsError;
 use crate::state::{Op, PreviousLost};
-use crate::together::Sharing;
+use crate::together::{Left, Sharing};
 
 /// An error of another crate behind one of our seams.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -302,12 +302,14 @@ pub enum RuntimeError {
         service: ServiceName,
     },
     /// A service of a set was not installed or upgraded.
-    #[error("{service} failed, {}", what_of_the_others(undone))]
+    #[error("{service} failed, {}", what_of_the_others(undone, left))]
     Together {
         /// Which.
         service: ServiceName,
-        /// Those that were undone, or why that failed.
-        undone: Result<Vec<ServiceName>, String>,
+        /// Those before it that were undone.
+        undone: Vec<ServiceName>,
+        /// Those that could not be, each with the reason; or why that could not be written down.
+        left: Result<Left, String>,
         /// Why.
         source: Box<RuntimeError>,
     },
@@ -418,13 +420,24 @@ fn version_there(package: &PackageName, there: Option<&Version>) -> String {
     )
 }
 
-fn what_of_the_others(undone: &Result<Vec<ServiceName>, String>) -> String {
-    match undone {
-        Ok(undone) if undone.is_empty() => "and nothing was done".to_owned(),
-        Ok(undone) => format!("and what was done before it was undone: {}", names(undone)),
-        Err(why) => format!(
-            "and what was done before it could not be undone ({why}): each start tries again"
-        ),
+fn what_of_the_others(undone: &[ServiceName], left: &Result<Left, String>) -> String {
+    let left = match left {
+        Ok(left) => left,
+        Err(why) => {
+            return format!(
+                "and what was done before it could not be undone ({why}): the next operation and each start try again"
+            );
+        }
+    };
+    let one = |(service, why): &(ServiceName, String)| format!("{service} ({why})");
+    let not = || left.iter().map(one).collect::<Vec<_>>().join(", ");
+    match (undone.is_empty(), left.is_empty()) {
+        (true, true) => "and nothing was done".to_owned(),
+        (false, true) => format!("and what was done before it was undone: {}", names(undone)),
+        (true, false) => format!("and what was done before it could not be undone: {}", not()),
+        (false, false) => {
+            format!("and what was done before it was undone: {}, but for {}", names(undone), not())
+        }
     }
 }
 

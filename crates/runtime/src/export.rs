@@ -1,7 +1,7 @@
 //! Maps that others may open: a pin that stays where it is, of the mode and the group that the manifest says.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 use skep_kernel::{MapHandle, bpffs};
@@ -11,6 +11,9 @@ use skep_spec::{Manifest, ServiceName};
 use crate::error::RuntimeError;
 use crate::hooks::make_folder;
 use crate::runtime::Runtime;
+
+/// The group of pins that are exported to none.
+const ROOT: u32 = 0;
 
 /// Where groups are by name.
 const GROUPS: &str = "/etc/group";
@@ -32,7 +35,8 @@ pub(crate) fn check_exports(
 }
 
 impl Runtime {
-    /// Pins the maps that the running generation exports, in place of those of another one. Doing it again changes nothing.
+    /// Pins the maps that the running generation exports, in place of those of another one, and takes away what only that one
+    /// exported. Doing it again changes nothing.
     pub(crate) fn settle_exports(&self, name: &ServiceName) -> Result<(), RuntimeError> {
         let Some(active) = self.runs(name) else { return Ok(()) };
         let pins = self.pins(name);
@@ -51,13 +55,18 @@ impl Runtime {
             open_to(&new, export)?;
             fs::rename(&new, &path).map_err(failed("put in place", &path))?;
         }
-        Ok(())
+        self.unpin_unknown(&pins.exports())
     }
 }
 
+/// Opens a pin to whom an export names, and to nobody else: not for a moment to a new group by the mode of an old one.
 fn open_to(path: &Path, export: &Export) -> Result<(), RuntimeError> {
-    if let Some(group) = &export.group {
-        chown(path, None, group_of(group)?).map_err(failed("give to its group", path))?;
+    let group = export.group.as_deref().map(group_of).transpose()?.flatten().unwrap_or(ROOT);
+    let now = fs::metadata(path).map_err(failed("look at", path))?;
+    if now.gid() != group {
+        let closed = Permissions::from_mode(0o600);
+        fs::set_permissions(path, closed).map_err(failed("close to others", path))?;
+        chown(path, None, Some(group)).map_err(failed("give to its group", path))?;
     }
     let mode = u32::from_str_radix(&export.mode, 8).unwrap_or(0o600); // the manifest was read
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("open to others", path))

@@ -57,7 +57,7 @@ impl Faults {
             "Switching" "switch" "Switched" "End" "Checkpoint";
         "recover": "Boot" "RolledBack" "detach" "Detached" "unpin" "stub" "attach" "pin" "Attached" "fill" "update"
             "switch" "Switched" "wait" "Quiesced" "merge" "Merged" "Committed" "Freed" "End" "Lost" "LostGeneration" "SetAside" "TakeUp" "Checkpoint";
-        "set": "SetBegan" "SetEnded";
+        "set": "SetBegan" "SetOwes" "SetEnded";
     };
 
     /// No fault.

@@ -33,6 +33,16 @@ impl Runtime {
         package: &Verified<Package>,
         install: &Request,
     ) -> Result<Detail, RuntimeError> {
+        self.end_what_began()?;
+        self.install_one(package, install)
+    }
+
+    /// The same within a set.
+    pub(crate) fn install_one(
+        &mut self,
+        package: &Verified<Package>,
+        install: &Request,
+    ) -> Result<Detail, RuntimeError> {
         let service = &install.service;
         self.take_up(service)?;
         if self.state.services.contains_key(service) {

@@ -68,7 +68,8 @@ impl Runtime {
         self.remove_unknown()?;
         self.release_unknown()?;
         self.start_all(&mut recovery)?;
-        self.settle_set_again(&mut recovery)?;
+        self.settle_set(&mut recovery)?;
+        self.put_back_owed(&mut recovery)?;
         self.op = Op::Recover;
         self.checkpoint()?;
         Ok(recovery)

@@ -13,7 +13,12 @@ impl Runtime {
     /// # Errors
     /// Another service needs it, and nothing was done. The kernel refuses; then the next removal or start goes on.
     pub fn remove(&mut self, service: &ServiceName) -> Result<bool, RuntimeError> {
-        self.mend_journal()?;
+        self.end_what_began()?;
+        self.remove_one(service)
+    }
+
+    /// The same within a set.
+    pub(crate) fn remove_one(&mut self, service: &ServiceName) -> Result<bool, RuntimeError> {
         let active = self.state.service(service).map(|state| state.active);
         let Some(from) = active else { return Ok(false) };
         self.nobody_needs(service)?;

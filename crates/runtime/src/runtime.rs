@@ -57,6 +57,8 @@ pub struct Runtime {
     pub(crate) failures: BTreeMap<ServiceName, Failure>,
     /// What fault points are named by.
     pub(crate) op: Op,
+    /// Whether what sets left is put back: who needs who goes back, too, can wait for that.
+    pub(crate) puts_back: bool,
     _locks: [File; 2],
 }
 
@@ -95,6 +97,7 @@ impl Runtime {
             consumers: Consumers::default(),
             failures: BTreeMap::new(),
             op: Op::Recover,
+            puts_back: false,
             _locks: [lock, pins_lock],
         };
         let recovery = Recovery { mounted, ..runtime.recover()? };
@@ -130,7 +133,7 @@ impl Runtime {
     /// Writes a record and takes it into account.
     pub(crate) fn record(&mut self, record: Record) -> Result<(), RuntimeError> {
         let op = match record {
-            Record::SetBegan { .. } | Record::SetEnded {} => "set",
+            Record::SetBegan { .. } | Record::SetOwes { .. } | Record::SetEnded {} => "set",
             _ => self.op.name(),
         };
         self.faults.point(op, record.name(), Side::Before);

@@ -38,6 +38,8 @@ pub struct Status {
     pub previous_lost: Option<String>,
     /// What was begun on it and could be neither finished nor undone, and why.
     pub half_done: Option<String>,
+    /// What is still to become of it, since others of its set went back and it did not, and why.
+    pub owed: Option<String>,
     /// The services that it needs.
     pub needs: BTreeSet<ServiceName>,
     /// The services that need it.
@@ -118,6 +120,7 @@ impl Runtime {
             }),
             previous_lost: service.previous_lost.as_ref().map(ToString::to_string),
             half_done: half_done.filter(|_| there),
+            owed: self.state.owed(name).map(ToString::to_string),
             needs: self.needs(name),
             needed_by: self.needed_by(name),
         })

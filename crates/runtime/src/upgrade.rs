@@ -148,6 +148,7 @@ impl Runtime {
         package: &Verified<Package>,
         install: &Request,
     ) -> Result<Upgraded, RuntimeError> {
+        self.end_what_began()?;
         self.upgrade_to(package, install, Direction::Forward)
     }
 
@@ -160,6 +161,7 @@ impl Runtime {
         self.take_up(&install.service)?;
         let (plan, generation) = self.plan(package, install, direction)?;
         if plan.already {
+            self.keep_what_runs(&install.service)?;
             return Ok(Upgraded { plan, detail: self.service(&install.service)? });
         }
         let from = self.active(&install.service)?;

@@ -66,7 +66,7 @@ fn signature(status: &Status) -> &'static str {
 
 /// What a service is doing, in a word or two.
 pub fn state(status: &Status) -> String {
-    match (status.state, &status.half_done) {
+    match (status.state, status.half_done.as_ref().or(status.owed.as_ref())) {
         (ServiceState::Running | ServiceState::Partial, Some(_)) => "half done".to_owned(),
         (state, _) => state.to_string(),
     }
@@ -95,6 +95,12 @@ pub fn wrong(status: &Status) -> Vec<String> {
     if let Some((lead, next)) = said {
         lines.push(format!("{name} {lead} {}", why.join("; ")));
         lines.push(format!("  {next}; skep remove {name} gives it up"));
+    }
+    if let Some(owed) = &status.owed {
+        lines.push(format!("{name}: {owed}"));
+        lines.push(format!(
+            "  each start of skepd tries again, and so does skep rollback {name}, or skep remove {name} of what was not there before; skep upgrade {name} lets it stay"
+        ));
     }
     let lost = status.previous_lost.as_ref();
     lines.extend(lost.map(|lost| format!("{name} has nothing to roll back to: {lost}")));
@@ -127,6 +133,7 @@ mod tests {
         let states = [
             json!({"state": "running"}),
             json!({"state": "running", "half_done": half}),
+            json!({"state": "running", "owed": "it is still to be removed: no space"}),
             json!({"state": "partial", "failed": off}),
             json!({"state": "partial", "failed": off, "half_done": half}),
             json!({"state": "failed", "failed": "no package"}),
@@ -142,6 +149,9 @@ mod tests {
         [half done]
         exec runs, but its upgrade is half done: no space
           the next operation on it and each start of skepd try again; skep remove exec gives it up
+        [half done]
+        exec: it is still to be removed: no space
+          each start of skepd tries again, and so does skep rollback exec, or skep remove exec of what was not there before; skep upgrade exec lets it stay
         [partial]
         exec runs, but not as a whole: hook 'x' is off
           restart skepd once the cause is gone: each start tries again; skep remove exec gives it up

@@ -1,8 +1,10 @@
 //! `skep rollback`.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use clap::Args;
+use skep_spec::ServiceName;
 
 use super::show;
 use crate::config::Config;
@@ -21,6 +23,9 @@ pub struct Rollback {
     /// Return to what no key signed that trust.toml trusts now, with its risk; it stays marked as unsigned
     #[arg(long)]
     allow_unsigned: bool,
+    /// The same for a service that goes back with it; once for each
+    #[arg(long, value_name = "SERVICE")]
+    also_unsigned: Vec<String>,
 }
 
 impl Rollback {
@@ -32,8 +37,10 @@ impl Rollback {
         let clock = Instant::now();
         let service = daemon::service(&self.service)?;
         let client = daemon::client(config);
-        let detail =
-            daemon::ask_about(&client, &service, client.rollback(&service, self.allow_unsigned))?;
+        let also = self.also_unsigned.iter().map(|name| daemon::service(name));
+        let mut unsigned: BTreeSet<ServiceName> = also.collect::<Result<_>>()?;
+        unsigned.extend(self.allow_unsigned.then(|| service.clone()));
+        let detail = daemon::ask_about(&client, &service, client.rollback(&service, &unsigned))?;
         let took = clock.elapsed().as_millis();
         output.done(&detail, || {
             let status = &detail.status;

@@ -12,10 +12,13 @@ impl RuntimeError {
             Self::Journal(error) => error.hint(),
             Self::Attach { source, .. } | Self::NoHook { source, .. } => source.hint(),
             Self::Load { source, .. } => source.hint.as_deref(),
+            Self::Together { left: Ok(left), .. } if !left.is_empty() => Some(
+                "each start of skepd tries that again, and so does skep rollback of a service that ran before, and skep remove of one that did not; what is changed by then stays as it is",
+            ),
             Self::Unfinished { source, .. } | Self::Together { source, .. } => source.hint(),
             Self::Changed { .. } => Some("look at it with skep show, and ask again"),
             Self::HalfBack { .. } => Some(
-                "the next set and each start of skepd try again; skep upgrade leads forward again",
+                "skep rollback of it, and each start of skepd, try again; skep upgrade leads forward again, and what is changed by then stays",
             ),
             Self::Alone { .. } => Some("skep install installs it with what it needs"),
             Self::Needed { .. } => Some("remove those first"),

@@ -21,6 +21,7 @@ impl State {
         };
         let before = self.pending.as_ref().map(|pending| pending.progress);
         self.take(record);
+        self.forgive_changed();
         let Some(step) = step else { return };
         let progress = Interrupted::after(before, step);
         self.pending = self
@@ -59,6 +60,7 @@ impl State {
             Record::SetAside { why } => self.set_aside(why),
             Record::SetBegan { members, way } => (self.set, self.way) = (members, way),
             Record::SetEnded {} => (self.set, self.way) = (Vec::new(), Way::There),
+            Record::SetOwes { members } => self.owed = members,
             Record::TakeUp { service } => {
                 self.set_aside_for(&service);
                 self.pending = self.aside.remove(&service).map(|aside| aside.pending);
@@ -185,8 +187,11 @@ impl State {
     }
 
     fn switched(&mut self) {
+        let begun =
+            self.pending.as_ref().and_then(|pending| Some((pending.op, pending.to.clone()?)));
+        let Some((op, to)) = begun else { return };
+        self.forgive_needed(op, &to);
         let Some(pending) = &mut self.pending else { return };
-        let Some(to) = pending.to.clone() else { return };
         let service = self.services.entry(pending.service.clone()).or_default();
         service.switch = pending.switching.flatten();
         service.active = to.number;

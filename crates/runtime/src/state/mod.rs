@@ -5,6 +5,7 @@
 mod apply;
 mod hook;
 mod record;
+mod set;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use skep_spec::{PackageName, Range, ServiceName, Version};
 
 pub use hook::{Attachment, Hook, Mechanism};
 pub use record::{Outcome, Record};
+pub use set::{Owed, SetMember, Way};
 pub use skep_spec::life::Op;
 
 use crate::pins::Pins;
@@ -47,32 +49,9 @@ pub struct State {
     /// Which way they go.
     #[serde(default, skip_serializing_if = "Way::is_there")]
     pub way: Way,
-}
-
-/// Where the services of a set go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Way {
-    /// To what was asked for: what is half done is undone.
-    #[default]
-    There,
-    /// To the generations before, which are gone then: what is half done goes on.
-    Back,
-}
-
-impl Way {
-    pub(crate) fn is_there(&self) -> bool {
-        *self == Self::There
-    }
-}
-
-/// A service of a set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetMember {
-    /// Its name.
-    pub service: ServiceName,
-    /// The generation that ran when the set began; none where there was no such service.
-    pub before: Option<u64>,
+    /// What sets that are over left where it is and that is still to go back, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owed: Vec<Owed>,
 }
 
 /// An operation that waits.

@@ -7,7 +7,7 @@ use skep_spec::ServiceName;
 use skep_spec::journal::TYPES;
 use skep_spec::life::Step;
 
-use super::{Generation, Hook, Incarnation, Op, SetMember, State, Way};
+use super::{Generation, Hook, Incarnation, Op, Owed, SetMember, State, Way};
 use crate::plan::MapChange;
 
 /// One step of an operation: an intent, written and synced before the kernel is asked, or an outcome.
@@ -157,8 +157,13 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "Way::is_there")]
         way: Way,
     },
-    /// The set is done, or undone.
+    /// The set is done, or undone but for what is owed.
     SetEnded {},
+    /// All that sets left and that is still to go back, in place of what was owed before.
+    SetOwes {
+        /// In the order in which they go.
+        members: Vec<Owed>,
+    },
     /// The operation of a service that was set aside is under way again.
     TakeUp {
         /// Which service.
@@ -205,6 +210,7 @@ impl Record {
             Self::TakeUp { .. } => "TakeUp",
             Self::SetBegan { .. } => "SetBegan",
             Self::SetEnded {} => "SetEnded",
+            Self::SetOwes { .. } => "SetOwes",
         }
     }
 
@@ -229,6 +235,7 @@ impl Record {
                 | Self::TakeUp { .. }
                 | Self::SetBegan { .. }
                 | Self::SetEnded {}
+                | Self::SetOwes { .. }
         )
     }
 
@@ -297,6 +304,15 @@ mod tests {
             },
             Record::SetBegan { members: Vec::new(), way: Way::Back },
             Record::SetEnded {},
+            Record::SetOwes {
+                members: vec![Owed {
+                    service: "exec".parse().unwrap(),
+                    from: 3,
+                    to: None,
+                    way: Way::Back,
+                    why: "w".to_owned(),
+                }],
+            },
         ];
         for record in records {
             let (number, json) = record.encode().unwrap();

@@ -1,9 +1,9 @@
 //! Back from an upgrade that was a set's: services go back together where their ranges would not hold otherwise.
 
-use skep_spec::ServiceName;
+use skep_spec::{ServiceName, chain};
 
 use crate::error::RuntimeError;
-use crate::recover::{Interrupted, Recovery};
+use crate::recover::{Interrupted, Recovery, of_one};
 use crate::runtime::Runtime;
 use crate::state::{Generation, Need, Op, Record, SetMember, Way};
 use crate::status::Detail;
@@ -16,12 +16,11 @@ impl Runtime {
     /// # Errors
     /// There is no generation to return to; others need what runs; the kernel refuses.
     pub fn rollback(&mut self, service: &ServiceName) -> Result<Detail, RuntimeError> {
+        self.end_what_began()?;
         let all = self.goes_back_with(service);
         if all.len() == 1 {
             return self.roll_back(service);
         }
-        self.mend_journal()?;
-        self.settle_set(&mut Recovery::default())?;
         let members = all.iter().map(|service| {
             let before = self.generation(service);
             SetMember { service: service.clone(), before }
@@ -70,7 +69,7 @@ impl Runtime {
     }
 
     /// The generation that a service would go back to.
-    fn kept(&self, service: &ServiceName) -> Option<&Generation> {
+    pub(super) fn kept(&self, service: &ServiceName) -> Option<&Generation> {
         self.state.services.get(service)?.previous()
     }
 
@@ -99,31 +98,44 @@ impl Runtime {
         Ok(())
     }
 
-    /// Takes the members of the set under way back that are not yet. Where that fails behind the first, each start goes on.
+    /// Takes the members of the set under way back that are not yet. Where that fails behind the first, the rest is owed.
     pub(crate) fn all_back(&mut self, recovery: &mut Recovery) -> Result<(), RuntimeError> {
         let members = self.state.set.clone();
         let mut done: Vec<ServiceName> =
             members.iter().filter(|m| self.is_done(m)).map(|m| m.service.clone()).collect();
-        let left =
-            members.iter().filter(|member| self.generation(&member.service) == member.before);
-        for SetMember { service, .. } in left.cloned().collect::<Vec<_>>() {
-            match self.roll_back(&service) {
+        let is_left = |member: &&SetMember| self.generation(&member.service) == member.before;
+        let left: Vec<SetMember> = members.iter().filter(is_left).cloned().collect();
+        for (at, SetMember { service, .. }) in left.iter().enumerate() {
+            let back = self.roll_back(service);
+            match of_one(back)? {
                 Ok(_) => {}
                 Err(error) if done.is_empty() => {
-                    self.record(Record::SetEnded {})?;
+                    self.end_set(Vec::new())?;
                     return Err(error);
                 }
                 Err(source) => {
-                    let source = Box::new(source);
+                    self.leave(&left[at..], &chain(&source))?;
+                    let (service, source) = (service.clone(), Box::new(source));
                     return Err(RuntimeError::HalfBack { service, done, source });
                 }
             }
-            let op = Op::Rollback;
-            let interrupted = Interrupted { service: service.clone(), op, finished: true };
-            recovery.interrupted.push(interrupted);
-            done.push(service);
+            let (op, finished) = (Op::Rollback, true);
+            recovery.interrupted.push(Interrupted { service: service.clone(), op, finished });
+            done.push(service.clone());
         }
-        self.record(Record::SetEnded {})?;
-        self.checkpoint()
+        self.end_set(Vec::new())
+    }
+
+    /// Ends the set under way with these members owed, of which the first did not go back for this reason.
+    fn leave(&mut self, left: &[SetMember], why: &str) -> Result<(), RuntimeError> {
+        let first = left.first().map(|member| &member.service);
+        let owed = left.iter().filter_map(|member| match first {
+            Some(first) if *first != member.service => {
+                self.owed_by(member, &format!("{first}, which goes before it, did not ({why})"))
+            }
+            _ => self.owed_by(member, why),
+        });
+        let owed = owed.collect();
+        self.end_set(owed)
     }
 }

@@ -3,10 +3,12 @@
 
 mod back;
 mod needs;
+mod owed;
 mod set;
 mod shared;
 
 pub use self::needs::Provider;
+pub(crate) use self::set::Left;
 pub use self::set::{Member, Together};
 pub(crate) use self::shared::Shared;
 pub use self::shared::Sharing;

@@ -8,8 +8,9 @@ use crate::install::Request;
 use crate::plan::Plan;
 use crate::recover::{Interrupted, Recovery, of_one};
 use crate::runtime::Runtime;
-use crate::state::{Op, Record, SetMember, Way};
+use crate::state::{Op, Owed, Record, SetMember, Way};
 use crate::status::Detail;
+use crate::upgrade::Direction;
 
 /// One service of a set.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,9 @@ pub struct Member<'a> {
     /// The generation that is upgraded; none where there was no such service when this was planned.
     pub from: Option<u64>,
 }
+
+/// The members of a set that did not go back, and why.
+pub(crate) type Left = Vec<(ServiceName, String)>;
 
 /// What became of one service of a set.
 #[derive(Clone, Debug)]
@@ -37,12 +41,11 @@ impl Runtime {
     /// # Errors
     /// As [`Self::install`] and [`Self::upgrade`]; one of them is not what it was when this was planned.
     pub fn together(&mut self, members: &[Member<'_>]) -> Result<Vec<Together>, RuntimeError> {
+        self.end_what_began()?;
         if let [one] = members {
             self.is_as_planned(one)?;
             return Ok(vec![self.one(*one)?]);
         }
-        self.mend_journal()?;
-        self.settle_set(&mut Recovery::default())?;
         members.iter().try_for_each(|member| self.is_as_planned(member))?;
         let begun = members.iter().map(|member| SetMember {
             service: member.request.service.clone(),
@@ -75,80 +78,88 @@ impl Runtime {
     fn one(&mut self, member: Member<'_>) -> Result<Together, RuntimeError> {
         let Member { package, request, from } = member;
         if from.is_some() {
-            let upgraded = self.upgrade(package, request)?;
+            let upgraded = self.upgrade_to(package, request, Direction::Forward)?;
             return Ok(Together { plan: Some(upgraded.plan), detail: upgraded.detail });
         }
-        Ok(Together { plan: None, detail: self.install(package, request)? })
+        Ok(Together { plan: None, detail: self.install_one(package, request)? })
     }
 
     /// Undoes the set, and gives the error of the member that failed.
     fn set_failed(&mut self, service: &ServiceName, error: RuntimeError) -> RuntimeError {
         let mut recovery = Recovery::default();
-        let undone = self.settle_set(&mut recovery);
-        let undone =
-            undone.map(|()| recovery.interrupted.into_iter().map(|one| one.service).collect());
+        let settled = self.settle_set(&mut recovery);
+        let undone = recovery.interrupted.into_iter().map(|one| one.service).collect();
         RuntimeError::Together {
             service: service.clone(),
-            undone: undone.map_err(|undo| chain(&undo)),
+            undone,
+            left: settled.map_err(|error| chain(&error)),
             source: Box::new(error),
         }
     }
 
     /// Ends a set that was begun: if every member is what it was to be, it is done, otherwise what was done to them is undone, the
-    /// last first. What went back is not undone: the others go back, too.
-    pub(crate) fn settle_set(&mut self, recovery: &mut Recovery) -> Result<(), RuntimeError> {
+    /// last first. What went back is not undone: the others go back, too. What does not is given with the reason and owed from
+    /// then on, and the set is in nobody's way: only what the journal cannot take is an error.
+    pub(crate) fn settle_set(&mut self, recovery: &mut Recovery) -> Result<Left, RuntimeError> {
         let members = self.state.set.clone();
+        let done: Vec<&SetMember> = members.iter().filter(|member| self.is_done(member)).collect();
+        let (mut left, mut owed) = (Left::new(), Vec::new());
         if members.is_empty() {
-            return Ok(());
+            return Ok(left);
         }
-        if self.state.way == Way::Back && members.iter().any(|member| self.is_done(member)) {
-            return self.all_back(recovery);
+        if self.state.way == Way::Back && !done.is_empty() {
+            let back = self.all_back(recovery);
+            return of_one(back).map(|_| left);
         }
-        if !members.iter().all(|member| self.is_done(member)) {
-            for member in
-                members.iter().rev().filter(|member| self.is_done(member)).collect::<Vec<_>>()
-            {
+        if done.len() < members.len() {
+            for member in done.into_iter().rev() {
+                let undone = self.undo_member(member);
+                if let Err(error) = of_one(undone)?
+                    && self.is_done(member)
+                {
+                    let why = chain(&error);
+                    owed.extend(self.owed_by(member, &why));
+                    left.push((member.service.clone(), why));
+                    continue;
+                }
+                let op = if member.before.is_none() { Op::Install } else { Op::Upgrade };
                 let service = member.service.clone();
-                let op = match member.before {
-                    None => self.remove(&service).map(|_| Op::Install)?,
-                    Some(_) => self.undo_upgrade(&service).map(|()| Op::Upgrade)?,
-                };
                 recovery.interrupted.push(Interrupted { service, op, finished: false });
             }
+        }
+        self.end_set(owed)?;
+        Ok(left)
+    }
+
+    fn undo_member(&mut self, member: &SetMember) -> Result<(), RuntimeError> {
+        if member.before.is_none() {
+            return self.remove_one(&member.service).map(drop);
+        }
+        match self.roll_back(&member.service) {
+            Err(RuntimeError::NoPrevious { .. }) => Ok(()), // an earlier start was there already
+            other => other.map(drop),
+        }
+    }
+
+    /// Ends the set under way but for these members, which are to go back in this order.
+    pub(super) fn end_set(&mut self, owed: Vec<Owed>) -> Result<(), RuntimeError> {
+        if !owed.is_empty() {
+            // Where a start goes on with a set that was to end, some of it is owed already.
+            let is_other = |known: &&Owed| !owed.iter().any(|one| one.service == known.service);
+            let known: Vec<Owed> = self.state.owed.iter().filter(is_other).cloned().collect();
+            let members = [known, owed].concat();
+            self.record(Record::SetOwes { members })?;
         }
         self.record(Record::SetEnded {})?;
         self.checkpoint()
     }
 
-    /// Back to the generation before the set, unless an earlier start was there already.
-    fn undo_upgrade(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
-        match self.roll_back(service) {
-            Err(RuntimeError::NoPrevious { .. }) => Ok(()),
-            other => other.map(drop),
-        }
-    }
-
-    /// The same at a start, where what cannot be undone now waits for the next one.
-    pub(crate) fn settle_set_again(&mut self, recovery: &mut Recovery) -> Result<(), RuntimeError> {
-        let services: Vec<ServiceName> =
-            self.state.set.iter().map(|member| member.service.clone()).collect();
-        let settled = self.settle_set(recovery);
-        if let Err(error) = of_one(settled)? {
-            let what = match self.state.way {
-                Way::There => "what was installed with it could not be undone",
-                Way::Back => "it did not go back with others that it goes with",
-            };
-            let why = format!("{what} ({})", chain(&error));
-            recovery.aside.extend(services.last().map(|service| (service.clone(), why)));
-        }
-        Ok(())
-    }
-
-    /// Whether a service is of the set under way, and the way back has yet to come to it.
+    /// Whether a service is of the set under way, or of those that are put back, and the way back has yet to come to it.
     pub(crate) fn goes_back(&self, service: &ServiceName) -> bool {
         let undone = self.state.way == Way::There;
         let member = self.state.set.iter().find(|member| member.service == *service);
         member.is_some_and(|member| self.is_done(member) == undone)
+            || self.puts_back && self.state.owed(service).is_some()
     }
 
     /// Whether a service is of the set under way, and not what it is to be yet.

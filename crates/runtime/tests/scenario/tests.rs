@@ -62,6 +62,7 @@ pub fn tests() -> Vec<Test> {
     tests.push(test("one_process", attach::one_process::alone));
     tests.push(test("entries", attach::entries::of_a_map));
     tests.push(test("crash_together", together::test_killed));
+    tests.push(test("crash_together_owed", together::test_owed_killed));
     tests.push(test("two_daemons", two_daemons));
     tests.push(test("already", already));
     tests.push(test("gone_interface", unplugged::gone_interface));
@@ -97,6 +98,9 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("together_three", "raw_tp", together::chain_of_three),
     ("together_changed", "raw_tp", together::changed),
     ("together_lost", "raw_tp", together::lost),
+    ("together_undone_in_part", "raw_tp", together::undone_in_part),
+    ("together_back_in_part", "raw_tp", together::back_in_part),
+    ("together_exports", "raw_tp", together::exports),
     ("refusals", "raw_tp", refusals::refused),
     ("no_such_hook", "raw_tp", refusals::no_such_hook),
     ("alternatives", "choice", refusals::alternatives),

@@ -1,5 +1,11 @@
 //! Two services with a map in common: one counts into it, the other reads it; and sets that come and go as a whole.
 
+mod exports;
+mod owed;
+
+pub use self::exports::exports;
+pub use self::owed::{back_in_part, test_owed_killed, undone_in_part};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fs;
@@ -20,8 +26,13 @@ use crate::place::{Ended, Job, Place, Reply};
 use crate::tests::Outcome;
 
 /// The package that counts: version, and whether its value is longer.
-const FLOWS: &[(&str, &str)] =
-    &[("1.0.0", "flows"), ("1.1.0", "flows"), ("1.2.0", "flows-longer"), ("2.0.0", "flows")];
+const FLOWS: &[(&str, &str)] = &[
+    ("1.0.0", "flows"),
+    ("1.1.0", "flows"),
+    ("1.2.0", "flows-longer"),
+    ("2.0.0", "flows"),
+    ("2.1.0", "flows"),
+];
 
 /// Those that read: version, object, and the range of the other that they need.
 const APPS: &[(&str, &str, &str)] =
@@ -87,13 +98,16 @@ fn top(job: &Job, version: &str) -> Result<Verified<Package>, String> {
     package(job, "top", version, "app", json!({ "dependencies": needs })).map(verified)
 }
 
-fn open(job: &Job) -> Result<(Runtime, Recovery), Box<dyn Error>> {
+/// Every package that there is.
+fn all(job: &Job) -> Result<Vec<Package>, String> {
     let flows = FLOWS.iter().map(|(version, ..)| flows(job, version));
     let apps = APPS.iter().map(|(version, ..)| app(job, version));
     let tops = TOPS.iter().map(|(version, ..)| top(job, version));
-    let all: Result<Vec<Package>, String> =
-        flows.chain(apps).chain(tops).map(|package| Ok(package?.into_inner())).collect();
-    job.recover_with(all?)
+    flows.chain(apps).chain(tops).map(|package| Ok(package?.into_inner())).collect()
+}
+
+fn open(job: &Job) -> Result<(Runtime, Recovery), Box<dyn Error>> {
+    job.recover_with(all(job)?)
 }
 
 fn request(job: &Job, service: &str) -> Request {
@@ -136,6 +150,10 @@ fn three(
 
 /// What a child does with them.
 pub fn child(job: &Job) -> Result<Reply, Box<dyn Error>> {
+    if job.op == "together-stuck" {
+        owed::stuck(job)?;
+        return Ok(Reply::default());
+    }
     let (mut runtime, _) = open(job)?;
     match job.op.as_str() {
         "together-install" => both(&mut runtime, job, "1.0.0")?,

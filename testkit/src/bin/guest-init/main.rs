@@ -47,7 +47,7 @@ fn work() -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("make {folder}"))?;
     }
     // Maps are given to groups by name.
-    fs::write("/etc/group", "root:x:0:\n").context("write /etc/group")?;
+    fs::write("/etc/group", "root:x:0:\ndaemon:x:1:\n").context("write /etc/group")?;
     let _ = sethostname(b"guest");
     load_modules()?;
     skep_kernel::netns::up("lo").context("bring lo up")?;

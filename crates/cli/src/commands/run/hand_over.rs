@@ -9,11 +9,16 @@ use std::{env, iter};
 
 use skep_api::Run as Request;
 
+use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result, failed};
 use crate::passing;
 
 /// Hands the request over on the standard input and becomes the daemon's binary: one process, which Ctrl-C ends.
-pub(super) fn become_skepd(request: &Request, objects: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+pub(super) fn become_skepd(
+    request: &Request,
+    objects: &BTreeMap<String, Vec<u8>>,
+    config: &Config,
+) -> Result<()> {
     let folder = env::temp_dir();
     let made = tempfile::tempfile_in(&folder);
     let mut input =
@@ -32,7 +37,12 @@ pub(super) fn become_skepd(request: &Request, objects: &BTreeMap<String, Vec<u8>
     let mut failure = None;
     for skepd in candidates {
         let input = input.try_clone().context(|| "can't use a temporary file")?;
-        let error = Command::new(&skepd).arg("--ephemeral").stdin(input).exec();
+        let error = Command::new(&skepd)
+            .arg("--ephemeral")
+            .arg("--config-dir")
+            .arg(&config.config_dir)
+            .stdin(input)
+            .exec();
         failure.get_or_insert((skepd, error));
     }
     let Some((skepd, error)) = failure else { return Ok(()) };

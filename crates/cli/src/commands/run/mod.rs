@@ -111,7 +111,7 @@ impl Run {
         bind::place(&ready.manifest, ParamType::Cgroup, self.cgroup.as_ref(), &mut params);
         let request = self.request(&ready, params, output)?;
         bind::targets(&ready, &request.targets)?;
-        hand_over::become_skepd(&request, &ready.objects)
+        hand_over::become_skepd(&request, &ready.objects, config)
     }
 
     fn ready(
