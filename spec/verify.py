@@ -365,12 +365,17 @@ FORMATS = {"skep-entries": lambda value: references(value) if "${" in str(value)
            "skep-license": is_license, "skep-time": moment, "skep-spki": read_key, "skep-base64": unbase64,
            "skep-pattern": lambda text: name("package", re.sub(r"\*\Z", "x/x" if text == "*" else "x", text)),
            "date-time": lambda moment: isinstance(moment, datetime) and since_1970(moment)}
+def is_identity(text):  # somebody, or the beginning of URIs of one host that ends with a word of their path
+    at = text.partition("://")[2].find("/")
+    return text.rstrip("*") != "" and ("*" not in text or text.find("*") == len(text) - 1 and text[-2] in "/@:" and at > 0)
 def policy(text):  # rules by registry and pattern, revoked keys, revoked digests
     need(len(text.encode()) <= MIB, "policy.syntax")
     value, rules = hold(SCHEMAS["trust"], load_toml(text, "policy.syntax")), {}
     for one in value.get("rule", []):
         keys = dict(read_key(key["spki"], key.get("not_after")) for key in one.get("keys", []))
-        enough = one.get("threshold", 1) <= len(keys) + len(one.get("keyless", ()))
+        people = [(who["issuer"], who["identity"], who.get("trusted_root")) for who in one.get("keyless", ())]
+        need(len(set(people)) == len(people) and all(who[0] and is_identity(who[1]) for who in people), "policy.rule")
+        enough = one.get("threshold", 1) <= len(keys) + len(people)
         alone = keys and len({pattern.split("/")[0] for pattern in one["packages"]} | {"*"}) == 2 and "*" not in one["packages"]
         places = {(where, pattern) for where in one.get("registries", [None]) for pattern in one["packages"]}
         need(enough and (alone or not one.get("follow")) and len(keys) == len(one.get("keys", [])) and not places & set(rules), "policy.rule")

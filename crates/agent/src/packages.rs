@@ -11,7 +11,7 @@ use skep_api::PackageSource;
 use skep_oci::registry::{Options, Part};
 use skep_oci::{
     Collected, Credentials, Memory, Registry, RegistryError, Store, archive, durable,
-    keys_and_channels, regular, signatures,
+    keys_and_channels, signatures, trust_file,
 };
 use skep_runtime::{Cause, Packages};
 use skep_spec::{Arch, Channel, Digest, PackageRef, Version, media};
@@ -408,15 +408,8 @@ impl Shelf {
 
     fn policy(&self) -> Result<Policy, NodeError> {
         let bad = |why: String| NodeError::TrustFile { path: self.trust.clone(), why };
-        let text = match regular::text(&self.trust) {
-            Ok(text) => text,
-            // Without rules nobody is trusted.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(bad(error.to_string())),
-        };
-        let folder = self.trust.parent().unwrap_or(Path::new("/"));
-        let policy = Policy::parse(&text).map_err(|error| bad(error.to_string()))?;
-        Ok(policy.with_roots(|root| regular::text(&folder.join(root))))
+        let text = trust_file::text(&self.trust).map_err(|error| bad(error.to_string()))?;
+        trust_file::rules(&text, &self.trust).map_err(|error| bad(error.to_string()))
     }
 
     fn note(&self, digest: &Digest) -> PathBuf {

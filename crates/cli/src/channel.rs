@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use skep_oci::{FollowError, Memory, Registry, RegistryError};
 use skep_spec::{Channel, PackageRef};
 use skep_trust::Policy;
-use skep_trust::channel::{Asked, ChannelError, Pointer, Seen, look};
+use skep_trust::channel::{Asked, ChannelError, Pointer, Seen, look, worth};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed, not_followed};
@@ -104,9 +104,12 @@ pub fn carry(
     policy: &Policy,
     now: SystemTime,
 ) -> Result<bool> {
-    let Followed { channel, pointer, bundles: ours, .. } = followed;
+    let Followed { reference: from, channel, pointer, bundles: came } = followed;
     let theirs = bundles(registry, to, channel)?;
-    if theirs == *ours {
+    // What a stranger put beside it stays behind.
+    let (name, host) = (&from.name, from.registry.as_deref());
+    let ours = worth(&Asked { name, registry: host, channel }, came, policy, now);
+    if theirs == ours {
         return Ok(false);
     }
     let host = to.registry.as_deref();
@@ -122,7 +125,7 @@ pub fn carry(
         // Older, or nobody's whom we trust.
         _ => {}
     }
-    place::ask(registry.put_channel(to, channel, ours))?;
+    place::ask(registry.put_channel(to, channel, &ours))?;
     Ok(true)
 }
 

@@ -1,17 +1,18 @@
 //! A publisher's keys and the pointers of channels, which travel with packages: from a registry into a layout, and from there
 //! into another registry.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use skep_oci::{Registry, Store, keys_and_channels as listed};
 use skep_spec::{Channel, Digest, PackageRef, media};
-use skep_trust::channel::{Asked, Unchecked, look, unchecked};
-use skep_trust::{Policy, rotation};
+use skep_trust::Policy;
+use skep_trust::channel::{Asked, ChannelError, Seen, Unchecked, look, unchecked, worth};
+use skep_trust::rotation::{self, Keys};
+use skep_trust::ways::{self, BorneOut};
 
 use crate::error::{Error, Kind, Result, failed};
 use crate::place;
-use crate::rotation::Chain;
 
 /// How long a registry may take for what lies beside a package.
 const TIME: Duration = Duration::from_secs(600);
@@ -59,34 +60,33 @@ async fn bring_all(
 pub struct Put {
     /// What was put into the registry.
     pub put: Vec<String>,
-    /// What stays there as it was, and why.
-    pub left: Vec<String>,
+    /// What stays as it was, and what was taken away: why.
+    pub told: Vec<String>,
 }
 
+/// By whose word something goes into a registry: this machine's rules, at a moment.
+pub type By<'a> = (&'a Policy, SystemTime);
+
 /// Puts what a layout carries beside packages that are in a registry now, unless there is as much or more there already: keys of
-/// their publishers, channels of theirs. What is there is replaced only by what follows from it: keys that lead on from those,
-/// pointers that this machine's rules trust.
+/// their publishers, channels of theirs. Only what this machine's rules bear out is put, or keys to which those that are there
+/// lead; and only what they do not bear out is taken away for it.
 ///
 /// # Errors
 /// The layout cannot be read, or the registry does not take something.
-pub fn push(
-    store: &Store,
-    registry: &Registry,
-    reference: &PackageRef,
-    (policy, now): (&Policy, SystemTime),
-) -> Result<Put> {
+pub fn push(store: &Store, registry: &Registry, reference: &PackageRef, by: By<'_>) -> Result<Put> {
     let mut outcome = Put::default();
     for keys in listed::kept(store, media::KEYS).map_err(failed)? {
-        push_keys(&keys, registry, reference, &mut outcome)?;
+        push_keys(&keys, registry, reference, by, &mut outcome)?;
     }
-    for pointers in listed::kept(store, media::CHANNEL).map_err(failed)? {
-        let channels: BTreeSet<Channel> = said(&pointers)
-            .filter(|pointer| pointer.name == reference.name)
-            .map(|pointer| pointer.channel)
-            .collect();
-        for channel in channels {
-            push_channel((&channel, &pointers), registry, reference, (policy, now), &mut outcome)?;
+    let mut pointers: BTreeMap<Channel, Vec<Vec<u8>>> = BTreeMap::new();
+    for bundle in listed::kept(store, media::CHANNEL).map_err(failed)?.concat() {
+        let said = unchecked(&bundle).filter(|pointer| pointer.name == reference.name);
+        if let Some(said) = said {
+            pointers.entry(said.channel).or_default().push(bundle);
         }
+    }
+    for (channel, pointers) in &pointers {
+        push_channel((channel, pointers), registry, reference, by, &mut outcome)?;
     }
     Ok(outcome)
 }
@@ -95,64 +95,124 @@ fn push_keys(
     keys: &[Vec<u8>],
     registry: &Registry,
     reference: &PackageRef,
+    by: By<'_>,
     outcome: &mut Put,
 ) -> Result<()> {
-    let Some((of, ours)) = Chain::said(keys) else { return Ok(()) };
-    if of != reference.name.publisher() {
-        return Ok(());
-    }
+    let of = reference.name.publisher();
+    let versions = ways::by_version(of, keys);
+    let Some((newest, _)) = versions.last_key_value() else { return Ok(()) };
     let theirs = place::ask(registry.keys(reference))?;
-    let there = Chain::said(&theirs).map(|(_, version)| version);
-    if there.is_some_and(|there| there >= ours) {
+    let ours = borne_out(keys, reference, by);
+    let Some(BorneOut { version, bundles }) = ours else {
+        return match lead_on(of, &theirs, keys) {
+            Leading::On(bundles) => put_keys(&bundles, *newest, registry, reference, outcome),
+            Leading::Nowhere if theirs.is_empty() => {
+                outcome.told.push(format!("the keys of {of} that came are left out: no rule of this machine bears them out; skep trust add '{of}/*' --key PUB says whose count"));
+                Ok(())
+            }
+            Leading::Nowhere => {
+                outcome.told.push(format!("the keys of {of} stay: the version {newest} that came does not follow from what is there"));
+                Ok(())
+            }
+            Leading::There => Ok(()),
+        };
+    };
+    let reached = |bundles: &[Vec<u8>]| borne_out(bundles, reference, by).map(|out| out.version);
+    let both = [keys, &theirs].concat();
+    if reached(&theirs) >= Some(version) || reached(&both) > Some(version) {
         return Ok(());
     }
-    if !lead_on(there, &theirs, keys) {
-        let what = format!(
-            "the keys of {of} stay: the version {ours} that came does not follow from what is there"
-        );
-        outcome.left.push(what);
-        return Ok(());
+    if !theirs.iter().all(|bundle| bundles.contains(bundle)) {
+        outcome.told.push(format!("the keys of {of} that were there are replaced as far as no rule of this machine bears them out"));
     }
+    put_keys(&bundles, version, registry, reference, outcome)
+}
+
+/// The bundles of a publisher's keys that the rule of a package bears out.
+pub fn borne_out(
+    keys: &[Vec<u8>],
+    reference: &PackageRef,
+    (policy, now): By<'_>,
+) -> Option<BorneOut> {
+    let (rule, _) = policy.rule(&reference.name, reference.registry.as_deref())?;
+    ways::borne_out(reference.name.publisher(), rule, keys, policy.revoked_keys(), now)
+}
+
+fn put_keys(
+    keys: &[Vec<u8>],
+    version: u64,
+    registry: &Registry,
+    reference: &PackageRef,
+    outcome: &mut Put,
+) -> Result<()> {
     place::ask(registry.put_keys(reference, keys))?;
-    outcome.put.push(format!("version {ours} of the keys of {of}"));
+    outcome.put.push(format!("version {version} of the keys of {}", reference.name.publisher()));
     Ok(())
 }
 
+/// How keys that came stand to those that are there.
+enum Leading {
+    /// They go on from there, all of them.
+    On(Vec<Vec<u8>>),
+    /// They are there.
+    There,
+    /// They do not.
+    Nowhere,
+}
+
 /// Whether keys begin with what is there, and each version behind that is signed as it must be.
-fn lead_on(there: Option<u64>, theirs: &[Vec<u8>], ours: &[Vec<u8>]) -> bool {
-    let named = ours.iter().map(|bundle| ("what came".to_owned(), bundle.clone()));
-    let Ok(chain) = Chain::of(named) else { return false };
-    let versions = chain.versions();
-    let from = versions.iter().find(|one| there.is_none_or(|there| one.keys.version == there));
-    let Some(from) = from else { return false };
-    let newer = versions.iter().filter(|one| one.keys.version > from.keys.version);
-    let newer: Vec<_> = newer.map(|one| one.bundles.clone()).collect();
-    theirs.iter().all(|bundle| ours.contains(bundle))
-        && rotation::follow(from.keys.clone(), &newer, &BTreeSet::new()).is_ok()
+fn lead_on(of: &str, theirs: &[Vec<u8>], ours: &[Vec<u8>]) -> Leading {
+    let (there, came) = (ways::by_version(of, theirs), ways::by_version(of, ours));
+    let (Some((there, stood)), Some(newest)) = (there.last_key_value(), came.keys().last()) else {
+        return Leading::Nowhere;
+    };
+    if there >= newest {
+        return Leading::There;
+    }
+    let from = stood.first().and_then(|bundle| Keys::unchecked(bundle).ok());
+    let newer: Vec<_> = came.range(there + 1..).map(|(_, document)| document.clone()).collect();
+    let follows = from.is_some_and(|from| rotation::follow(from, &newer, &BTreeSet::new()).is_ok());
+    match follows && theirs.iter().all(|bundle| ours.contains(bundle)) {
+        true => Leading::On([theirs, &newer.concat()].concat()),
+        false => Leading::Nowhere,
+    }
 }
 
 fn push_channel(
     (channel, pointers): (&Channel, &[Vec<u8>]),
     registry: &Registry,
     reference: &PackageRef,
-    (policy, now): (&Policy, SystemTime),
+    (policy, now): By<'_>,
     outcome: &mut Put,
 ) -> Result<()> {
+    let (name, host) = (&reference.name, reference.registry.as_deref());
+    let asked = Asked { name, registry: host, channel };
     let theirs = place::ask(registry.channel(reference, channel))?;
-    let highest = |all: &[Vec<u8>]| said(all).map(|pointer| pointer.sequence).max();
-    if highest(&theirs) >= highest(pointers) {
+    let ours = worth(&asked, pointers, policy, now);
+    let Ok(pointer) = look(&asked, &ours, policy, None, now) else {
+        let what = if theirs.is_empty() { "is left out" } else { "stays" };
+        outcome.told.push(format!(
+            "the channel '{channel}' of {name} {what}: no rule of this machine trusts the pointer that came"
+        ));
         return Ok(());
+    };
+    let seen = Some(Seen { sequence: pointer.sequence, digest: pointer.digest });
+    let there = worth(&asked, &theirs, policy, now);
+    match look(&asked, &there, policy, seen, now) {
+        Ok(_) => return Ok(()),
+        Err(error @ ChannelError::Equivocation { .. }) => {
+            outcome.told.push(format!("the channel '{channel}' of {name} stays: {error}"));
+            return Ok(());
+        }
+        // Older, or nobody's whom this machine trusts.
+        Err(_) => {}
     }
-    let (name, registry_name) = (&reference.name, reference.registry.as_deref());
-    let asked = Asked { name, registry: registry_name, channel };
-    if !theirs.is_empty() && look(&asked, pointers, policy, None, now).is_err() {
-        let what = format!(
-            "the channel '{channel}' of {name} stays: no rule of this machine trusts the pointer that came"
-        );
-        outcome.left.push(what);
-        return Ok(());
+    if there.len() < theirs.len() {
+        outcome.told.push(format!(
+            "the channel '{channel}' of {name} that was there is replaced as far as no rule of this machine bears it out"
+        ));
     }
-    place::ask(registry.put_channel(reference, channel, pointers))?;
+    place::ask(registry.put_channel(reference, channel, &ours))?;
     outcome.put.push(format!("the channel '{channel}' of {name}"));
     Ok(())
 }

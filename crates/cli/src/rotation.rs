@@ -64,18 +64,6 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Of bundles of which nobody knows who put them there: those that are of one publisher, and each of the version after the one
-    /// before. What is none of those is said.
-    #[must_use]
-    pub fn leading(bundles: Vec<Vec<u8>>) -> (Self, Option<String>) {
-        let (mut chain, mut left) = (Self::default(), None);
-        for bundle in bundles {
-            let keys = Keys::unchecked(&bundle);
-            left = left.or(keys.and_then(|keys| chain.add(keys, bundle)).err());
-        }
-        (chain, left)
-    }
-
     /// Whose keys bundles say that they are, and the newest version.
     #[must_use]
     pub fn said(bundles: &[Vec<u8>]) -> Option<(String, u64)> {
@@ -114,11 +102,6 @@ impl Chain {
             _ => self.0.push(Version { keys, bundles: vec![bundle] }),
         }
         Ok(())
-    }
-
-    /// The versions, the oldest first.
-    pub fn versions(&self) -> &[Version] {
-        &self.0
     }
 
     /// The newest version, and the one before it.

@@ -1,14 +1,13 @@
 //! `trust.toml`: the rules of this machine.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 use skep_object::shown;
-use skep_oci::regular;
+use skep_oci::{regular, trust_file};
 use skep_trust::attestation;
-use skep_trust::policy::{Identity, PolicyError, Rule, TrustedKey};
+use skep_trust::policy::{Identity, Rule, TrustedKey};
 use skep_trust::{KeyId, Policy, time};
 
 use crate::config::Config;
@@ -60,11 +59,7 @@ pub fn of_machine(config: &Config) -> Result<Policy> {
 /// # Errors
 /// It cannot be read, or is none.
 pub fn read(file: &Path) -> Result<(String, Policy)> {
-    let or_none = |file: &Path| match regular::text(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        read => read,
-    };
-    let text = named::read(file, or_none)?;
+    let text = named::read(file, trust_file::text)?;
     let policy = parse(&text, file)?;
     Ok((text, policy))
 }
@@ -80,16 +75,7 @@ pub fn must(file: &Path) -> Result<Policy> {
 
 fn parse(text: &str, file: &Path) -> Result<Policy> {
     let caused = |error| Error::caused(Kind::Usage, format!("'{}'", file.display()), &error);
-    policy(text, file).map_err(caused)
-}
-
-/// The rules of a file that has this text, with the trusted roots that they name.
-///
-/// # Errors
-/// It is none.
-pub fn policy(text: &str, file: &Path) -> std::result::Result<Policy, PolicyError> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    Ok(Policy::parse(text)?.with_roots(|root| regular::text(&folder.join(root))))
+    trust_file::rules(text, file).map_err(caused)
 }
 
 /// A rule as it is shown.
@@ -119,6 +105,8 @@ struct ShownIdentity {
     issuer: String,
     identity: String,
     trusted_root: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_after: Option<String>,
 }
 
 impl Shown {
@@ -135,6 +123,7 @@ impl Shown {
             issuer: one.issuer.clone(),
             identity: one.identity.clone(),
             trusted_root: one.trusted_root.clone(),
+            not_after: one.not_after.and_then(time::format),
         };
         Self {
             packages: rule.patterns().iter().map(|pattern| pattern.as_str().to_owned()).collect(),
@@ -169,10 +158,12 @@ impl Shown {
         if self.follow {
             lines.push("  and whatever keys these lead to (skepd follows them)".to_owned());
         }
-        for ShownIdentity { issuer, identity, trusted_root } in &self.keyless {
+        for ShownIdentity { issuer, identity, trusted_root, not_after } in &self.keyless {
             let root = trusted_root.as_deref().unwrap_or("no trusted_root: it never counts");
             let (identity, issuer) = (shown(identity), shown(issuer));
-            lines.push(format!("  {identity} of {issuer} (certified by {})", shown(root)));
+            let until = not_after.as_ref().map(|when| format!(", until {when}"));
+            let (root, until) = (shown(root), until.unwrap_or_default());
+            lines.push(format!("  {identity} of {issuer} (certified by {root}{until})"));
         }
         if !self.attestations.is_empty() {
             let kinds: Vec<_> = self.attestations.iter().map(|kind| kind.as_str()).collect();

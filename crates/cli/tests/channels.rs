@@ -299,14 +299,121 @@ fn who_releases_to_two_registries_goes_on_above_both() {
     // Another key's pointer is there: what was signed once is not signed again for something else.
     let mut stranger = site.skep(&["channel", "move", &format!("{}:1.0.0", site.name), "stable"]);
     stranger.args(["--key", "b.key", "--sequence", "3"]);
-    run(stranger.env("XDG_STATE_HOME", site.folder().join("other")));
+    let other = site.folder().join("other");
+    run(stranger.env("XDG_STATE_HOME", &other).env("SKEP_CONFIG_DIR", &other));
     site.put(&site.pointers()[..1]);
     let place = format!("{}:1.0.0", site.name);
     let again = ["channel", "move", &place, "stable", "--key", "a.key"];
-    refused(&mut site.skep(&again), 4, "give a higher sequence with --sequence, above 4");
+    // Where nothing says whose pointers count, it may be a colleague's.
+    let none = site.folder().join("none");
+    let without = |args: &[&str]| {
+        let mut command = site.skep(args);
+        command.env("SKEP_CONFIG_DIR", &none);
+        command
+    };
+    refused(&mut without(&again), 4, "give a higher sequence with --sequence, above 4");
+    refused(&mut without(&again), 4, "skep trust add acme/exec --key PUB");
     let low = [&again[..], &["--sequence", "4"]].concat();
-    refused(&mut site.skep(&low), 2, "has 4 already, and none is signed again");
-    assert!(site.run(&[&again[..], &["--sequence", "5"]].concat()).contains("sequence 5,"));
+    refused(&mut without(&low), 2, "has 4 already, and none is signed again");
+    assert!(
+        run(&mut without(&[&again[..], &["--sequence", "5"]].concat())).contains("sequence 5,")
+    );
+    // Where rules say that it is nobody's, it gives way.
+    site.put(&pointers(&site.registry, &site.name)[1..]);
+    assert!(site.run(&again).contains("sequence 6,"));
+}
+
+/// Runners that remember nothing, and two registries.
+#[test]
+fn who_remembers_nothing_looks_at_every_registry_that_is_named() {
+    let site = Site::new();
+    let staging = format!("{}/staging", site.registry.host);
+    let there = format!("{staging}/acme/exec");
+    for version in ["1.0.0", "2.0.0"] {
+        let from = format!("{}:{version}", site.name);
+        site.run(&["copy", &from, &there]);
+    }
+    let runs = std::cell::Cell::new(0);
+    let forgetful = |args: &[&str]| {
+        runs.set(runs.get() + 1);
+        let mut command = site.skep(args);
+        command.env("XDG_STATE_HOME", site.folder().join(format!("run-{}", runs.get())));
+        command
+    };
+    let moved = |place: &str, version: &str, also: &str| {
+        let reference = format!("{place}:{version}");
+        let args = ["channel", "move", &reference, "stable", "--key", "a.key", "--also", also];
+        forgetful(&args)
+    };
+    let host = site.registry.host.as_str();
+    assert!(run(&mut moved(&site.name, "1.0.0", &staging)).contains("sequence 1,"));
+    assert!(run(&mut moved(&site.name, "2.0.0", &staging)).contains("sequence 2,"));
+    assert!(run(&mut moved(&there, "1.0.0", host)).contains("sequence 3,"));
+    assert!(run(&mut moved(&site.name, "2.0.0", &staging)).contains("sequence 4,"));
+    // Whoever follows in both is told of no contradiction.
+    for place in [&there, &site.name] {
+        site.run(&["channel", "show", &format!("{place}@stable")]);
+    }
+    // One that does not answer, or has what another key signed, stops it before anything is signed.
+    let gone = "127.0.0.1:9";
+    refused(&mut moved(&there, "2.0.0", gone), 1, "can't tell which sequence comes after");
+    refused(&mut moved(&there, "2.0.0", "https://x"), 2, "is no registry");
+    let stranger = ["channel", "move", &format!("{there}:1.0.0"), "stable", "--key", "b.key"];
+    let stranger = [&stranger[..], &["--sequence", "9"]].concat();
+    run(&mut forgetful(&stranger));
+    site.run(&["trust", "add", "acme/*", "--key", "b.pub"]);
+    refused(&mut moved(&site.name, "1.0.0", &staging), 4, "give a higher sequence");
+    let shown = site.json(&["channel", "show", &site.stable()]);
+    assert_eq!(shown["sequence"], 4);
+    // Two that contradict each other already are not gone on from by themselves.
+    let (one, two) = (format!("{}:1.0.0", site.name), format!("{there}:2.0.0"));
+    for place in [&one, &two] {
+        let args = ["channel", "move", place, "stable", "--key", "a.key", "--sequence", "20"];
+        run(&mut forgetful(&args));
+    }
+    refused(&mut moved(&site.name, "1.0.0", &staging), 4, "tell the publisher");
+}
+
+#[test]
+fn nobody_signs_what_a_stranger_or_a_registry_puts_before_him() {
+    let site = Site::new();
+    site.to("2.0.0", &[]);
+    let good = site.pointers();
+    // A stranger's pointer with a higher sequence, to the old version.
+    let one = format!("{}:1.0.0", site.name);
+    site.run(&["key", "new", "-o", "c"]);
+    let stranger = ["channel", "move", &one, "stable", "--key", "c.key", "--sequence", "99"];
+    let mut stranger = site.skep(&stranger);
+    run(stranger.env("XDG_STATE_HOME", site.folder().join("stranger")));
+    let theirs = site.pointers().remove(0);
+    site.put(&[vec![theirs.clone()], good.clone()].concat());
+    site.run(&["trust", "add", "acme/*", "--key", "b.pub", "--threshold", "2"]);
+    let sign = |more: &[&str]| {
+        site.skep(&[&["channel", "sign", &site.stable(), "--key", "b.key"], more].concat())
+    };
+    let signed = run(&mut sign(&[]));
+    assert!(
+        signed.contains("sequence 1,") && signed.contains(&site.two.index.to_string()),
+        "{signed}"
+    );
+    site.put(&[vec![theirs.clone()], good].concat());
+    let signed = run(&mut sign(&["--of", "a.pub"]));
+    assert!(signed.contains("sequence 1,"), "{signed}");
+    site.put(&[theirs]);
+    refused(&mut sign(&[]), 4, "has no pointer by a key that is trusted here");
+    refused(&mut sign(&["--of", "a.pub"]), 4, "has no pointer by a key that is trusted here");
+
+    // The registry has the old version under the new one's tag.
+    let tag = format!("{}:2.0.0", site.name);
+    let mut skopeo = Command::new(support::tool("skopeo"));
+    skopeo.args(["--insecure-policy", "copy", "--all", "--preserve-digests"]);
+    skopeo.args(["--src-tls-verify=false", "--dest-tls-verify=false"]);
+    run(skopeo.args([format!("docker://{one}"), format!("docker://{tag}")]));
+    refused(
+        &mut site.skep(&["channel", "move", &tag, "stable", "--key", "a.key"]),
+        4,
+        "2.0.0 is not that version: what is there says 1.0.0",
+    );
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod wait;
 use std::path::Path;
 
 use serde_json::Value;
+use skep_trust::SecretKey;
+use skep_trust::rotation::Keys;
 use support::{DockerRegistry, Fixture, run};
 use typed::{refused, skep};
 
@@ -275,4 +277,224 @@ fn what_a_stranger_bundles_replaces_neither_keys_nor_channels() {
     assert!(shown.contains("sequence 1"), "{shown}");
     run(skep(folder).args(["key", "rotate", "acme.keys", "--to", "a.pub", "--key", "a.key"]));
     run(skep(folder).args(["key", "rotate", "acme.keys", "--key", "a.key", "--push", package]));
+}
+
+/// A registry, a machine that trusts key a for acme/*, and a stranger's bundle of a package with keys and a channel of his own.
+struct Strangers {
+    site: DockerRegistry,
+    fixture: Fixture,
+    /// `host/acme/exec`
+    package: String,
+}
+
+impl Strangers {
+    fn new() -> Self {
+        let (site, fixture) = (DockerRegistry::start(), Fixture::new("1.0.0"));
+        let package = format!("{}/acme/exec", site.host);
+        let all = Self { site, fixture, package };
+        keys(all.folder());
+        all.run(&["sign", "--key", "a.key", "layout"]);
+        all.publish("acme.keys", "a", 2);
+        all.publish("forged.keys", "c", 5);
+        let theirs = DockerRegistry::start();
+        let package = format!("{}/acme/exec", theirs.host);
+        let reference = format!("{package}:1.0.0");
+        all.run(&["push", "layout", &reference]);
+        all.run(&["key", "rotate", "forged.keys", "--push", &package]);
+        all.as_stranger(&[
+            "channel",
+            "move",
+            &reference,
+            "stable",
+            "--key",
+            "c.key",
+            "--sequence",
+            "99",
+        ]);
+        all.run(&["bundle", &reference, "-o", "forged.skep"]);
+        all
+    }
+
+    fn folder(&self) -> &Path {
+        self.fixture.folder.path()
+    }
+
+    fn skep(&self, args: &[&str]) -> std::process::Command {
+        let mut command = skep(self.folder());
+        command.args(args);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        run(&mut self.skep(args))
+    }
+
+    fn as_stranger(&self, args: &[&str]) -> String {
+        let config = self.folder().join("stranger");
+        let _ = std::fs::remove_dir_all(&config); // nobody has to remember
+        run(self.skep(args).env("XDG_STATE_HOME", &config).env("SKEP_CONFIG_DIR", &config))
+    }
+
+    /// What a command says beside its answer.
+    fn notes(&self, args: &[&str]) -> String {
+        let output = wait::output(&mut self.skep(args));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{text}");
+        text
+    }
+
+    /// A file with so many versions, all of one key.
+    fn publish(&self, file: &str, key: &str, versions: usize) {
+        let (public, key) = (format!("{key}.pub"), format!("{key}.key"));
+        for version in 1..=versions {
+            let new: &[&str] = if version == 1 { &["--publisher", "acme"] } else { &[] };
+            let rotate = ["key", "rotate", file, "--to", &public, "--key", &key];
+            self.run(&[&rotate[..], new].concat());
+        }
+    }
+
+    fn keys_there(&self) -> Vec<Vec<u8>> {
+        let (client, reference) = (self.site.client(), self.package.parse().unwrap());
+        block_on(client.keys(&reference)).unwrap()
+    }
+
+    fn channel_there(&self) -> Vec<Vec<u8>> {
+        let (client, reference) = (self.site.client(), self.package.parse().unwrap());
+        block_on(client.channel(&reference, &skep_spec::Channel::stable())).unwrap()
+    }
+
+    fn file(&self, name: &str) -> Vec<Vec<u8>> {
+        let text = std::fs::read_to_string(self.folder().join(name)).unwrap();
+        text.lines().map(|line| line.as_bytes().to_vec()).collect()
+    }
+
+    /// Has the registry hold the stranger's keys and channel, as whoever may write there can.
+    fn forge(&self) {
+        let (client, reference) = (self.site.client(), self.package.parse().unwrap());
+        block_on(client.put_keys(&reference, &self.file("forged.keys"))).unwrap();
+        self.run(&["push", "layout", &format!("{}:1.0.0", self.package)]);
+        let moved = format!("{}:1.0.0", self.package);
+        self.as_stranger(&[
+            "channel",
+            "move",
+            &moved,
+            "stable",
+            "--key",
+            "c.key",
+            "--sequence",
+            "99",
+        ]);
+        let theirs = &self.channel_there()[..1];
+        block_on(client.put_channel(&reference, &skep_spec::Channel::stable(), theirs)).unwrap();
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(work)
+}
+
+#[test]
+fn what_nobody_here_trusts_comes_out_of_no_bundle_into_a_registry() {
+    let all = Strangers::new();
+    let to = ["unbundle", "forged.skep", "--to", &all.site.host];
+    for _ in 0..2 {
+        let said = all.notes(&to);
+        assert!(said.contains("the keys of acme that came are left out"), "{said}");
+        assert!(said.contains("the channel 'stable' of acme/exec is left out"), "{said}");
+        assert!(all.keys_there().is_empty() && all.channel_there().is_empty());
+    }
+    // Where no rule speaks of the package, nothing is borne out either.
+    std::fs::rename(all.folder().join("trust.toml"), all.folder().join("rules")).unwrap();
+    assert!(all.notes(&to).contains("skep trust add 'acme/*' --key PUB"));
+    assert!(all.keys_there().is_empty() && all.channel_there().is_empty());
+    std::fs::rename(all.folder().join("rules"), all.folder().join("trust.toml")).unwrap();
+    // Only what is borne out goes, also where a stranger has put some of his beside it.
+    let mixed = DockerRegistry::start();
+    let package = format!("{}/acme/exec", mixed.host);
+    let reference = format!("{package}:1.0.0");
+    all.run(&["push", "layout", &reference]);
+    all.run(&["channel", "move", &reference, "stable", "--key", "a.key"]);
+    let keys = [all.file("forged.keys"), all.file("acme.keys")].concat();
+    let client = mixed.client();
+    block_on(client.put_keys(&package.parse().unwrap(), &keys)).unwrap();
+    all.run(&["bundle", &reference, "-o", "mixed.skep"]);
+    let text = all.run(&["unbundle", "mixed.skep", "--to", &all.site.host]);
+    assert!(text.contains("and version 2 of the keys of acme\n"), "{text}");
+    assert!(text.contains("and the channel 'stable' of acme/exec\n"), "{text}");
+    assert_eq!(all.keys_there(), all.file("acme.keys"));
+}
+
+#[test]
+fn what_a_stranger_has_put_there_gives_way_to_what_its_publisher_signed() {
+    let all = Strangers::new();
+    all.forge();
+    let moved = format!("{}:1.0.0", all.package);
+    let said = all.notes(&["key", "rotate", "acme.keys", "--push", &all.package]);
+    assert!(said.contains("no keys of it lead to them: they are replaced"), "{said}");
+    assert_eq!(all.keys_there(), all.file("acme.keys"));
+    let said = all.notes(&["channel", "move", &moved, "stable", "--key", "a.key"]);
+    assert!(
+        said.contains("is replaced: 1 bundles that no key which is given or trusted"),
+        "{said}"
+    );
+    let shown = all.run(&["channel", "show", &format!("{}@stable", all.package)]);
+    assert!(shown.contains("sequence 1"), "{shown}");
+    // So does a bundle that this machine's rules bear out.
+    all.run(&["bundle", &moved, "-o", "good.skep"]);
+    all.forge();
+    let said = all.notes(&["unbundle", "good.skep", "--to", &all.site.host]);
+    assert!(said.contains("the keys of acme that were there are replaced"), "{said}");
+    assert!(
+        said.contains("the channel 'stable' of acme/exec that was there is replaced"),
+        "{said}"
+    );
+    assert_eq!(all.keys_there(), all.file("acme.keys"));
+    all.run(&["verify", &format!("{}@stable", all.package)]);
+    // What follows from the file stays, as does what is there already.
+    let old = std::fs::read(all.folder().join("acme.keys")).unwrap();
+    all.run(&[
+        "key",
+        "rotate",
+        "acme.keys",
+        "--to",
+        "b.pub",
+        "--key",
+        "a.key",
+        "--key",
+        "b.key",
+        "--push",
+        &all.package,
+    ]);
+    std::fs::write(all.folder().join("acme.keys"), old).unwrap();
+    let newer = "version 3 of the keys is beside";
+    refused(&mut all.skep(&["key", "rotate", "acme.keys", "--push", &all.package]), 4, newer);
+    assert_eq!(all.notes(&["unbundle", "good.skep", "--to", &all.site.host]), "");
+}
+
+#[test]
+fn a_version_that_its_keys_have_not_signed_is_no_place_where_rules_stand() {
+    let all = Strangers::new();
+    // The stranger says that version 9 has the keys of the rule.
+    let mut said = Keys::unchecked(&all.file("acme.keys")[0]).unwrap();
+    said.version = 9;
+    let key = std::fs::read_to_string(all.folder().join("c.key")).unwrap();
+    let forged = said.sign(&SecretKey::from_pem(&key).unwrap()).unwrap();
+    let b = ["key", "rotate", "acme.keys", "--to", "b.pub", "--key", "a.key", "--key", "b.key"];
+    all.run(&b);
+    let (client, reference) = (all.site.client(), all.package.parse().unwrap());
+    for forged in [vec![forged], all.file("forged.keys")] {
+        // Before and behind what is good.
+        for keys in [
+            [forged.clone(), all.file("acme.keys")].concat(),
+            [all.file("acme.keys"), forged.clone()].concat(),
+        ] {
+            block_on(client.put_keys(&reference, &keys)).unwrap();
+            let rules = all.folder().join("other.toml");
+            std::fs::copy(all.folder().join("trust.toml"), &rules).unwrap();
+            let text = all.run(&["trust", "rotate", &all.package, "--policy", "other.toml"]);
+            assert!(text.contains(" to 3\n"), "{text}");
+            std::fs::remove_file(all.folder().join(".local/state/skep/keys.json")).unwrap();
+        }
+    }
 }

@@ -223,6 +223,55 @@ fn an_identity_is_trusted_as_a_key_is() {
 }
 
 #[test]
+fn an_identity_ends_and_is_removed_as_a_key_is() {
+    let fixture = Fixture::new("1.0.0");
+    let folder = fixture.folder.path();
+    let signed = keyless(folder, fixture.index, media::PREDICATE_SIGN, &[]);
+    signatures::attach(&fixture.store, fixture.index, &signed).unwrap();
+    keys(folder);
+    let trust = |args: &[&str]| {
+        let mut trust = skep(folder);
+        trust.arg("trust").args(args);
+        trust
+    };
+    let by = ["--issuer", "https://accounts.example", "--trusted-root", "trusted_root.json"];
+    let add = |identity: &str, more: &[&str]| {
+        trust(&[&["add", "acme/*", "--identity", identity], &by[..], more].concat())
+    };
+    let read = || std::fs::read_to_string(folder.join("config/trust.toml")).unwrap();
+    let (wide, narrow) = ("https://ci.example/acme/*", "https://ci.example/acme/release");
+    let text = run(&mut add(narrow, &["--not-after", "2026-01-01T00:00:00Z"]));
+    assert!(text.contains("trusted_root.json, until 2026-01-01T00:00:00Z)\n"), "{text}");
+    assert!(read().contains("trusted_root.json\", not_after = 2026-01-01T00:00:00Z }]\n"));
+    let json = run(&mut trust(&["list", "--output", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["rules"][0]["keyless"][0]["not_after"], "2026-01-01T00:00:00Z");
+    refused(skep(folder).args(["verify", "layout"]), 4, "was trusted only until its not_after");
+    run(&mut add(wide, &["--not-after", "2099-12-31T00:00:00Z"]));
+    refused(skep(folder).args(["verify", "layout"]), 4, "was trusted only until its not_after");
+    let words = "the rule has that identity already, and --not-after is for new ones";
+    refused(&mut add(narrow, &["--not-after", "2099-01-01T00:00:00Z"]), 2, words);
+
+    let remove = |args: &[&str]| trust(&[&["remove", "acme/*"], args].concat());
+    refused(&mut remove(&["--identity", "https://ci.example/x"]), 2, "has no identity 'https://");
+    let other = ["--identity", narrow, "--issuer", "https://other.example"];
+    refused(
+        &mut remove(&other),
+        2,
+        "has no identity 'https://ci.example/acme/release' of https://",
+    );
+    let text = run(&mut remove(&["--identity", narrow]));
+    assert!(text.starts_with("Removed from the rule for 'acme/*' in "), "{text}");
+    assert!(!read().contains(narrow) && read().contains(wide), "{}", read());
+    run(skep(folder).args(["verify", "layout"]));
+    refused(&mut remove(&["--identity", wide]), 2, "would trust nobody");
+    run(&mut trust(&["add", "acme/*", "--key", "a.pub"]));
+    refused(&mut remove(&["--identity", wide, "--key", "a.pub"]), 2, "would trust nobody");
+    run(&mut remove(&["--identity", wide, "--issuer", "https://accounts.example"]));
+    assert!(!read().contains("keyless"), "{}", read());
+}
+
+#[test]
 fn a_clock_that_was_set_back_brings_no_key_back() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

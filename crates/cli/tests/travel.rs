@@ -408,6 +408,18 @@ fn a_bundle_fills_a_registry() {
     let part = "for linux/amd64 only, and a registry takes a package whole";
     refused(skep().args(["unbundle", "half.skep", "--to", &format!("{mirror}/half")]), 1, part);
     refused(skep().args(["tags", &format!("{mirror}/half/acme/exec")]), 1, "404");
+    // Nor is another package sent that is whole, since it is for that platform alone.
+    let mut objects = support::objects();
+    objects.values_mut().for_each(|object| object.retain(|arch, _| arch.to_string() == "x86_64"));
+    let single = Fixture::of("0.5.0", &objects);
+    let single_layout = single.store.root().to_str().unwrap();
+    let both = ["bundle", single_layout, "layout", "-o", "both.skep", "--arch", "x86_64"];
+    run(skep().args(both));
+    let to = format!("{mirror}/both");
+    for words in [part, "skep bundle without --arch"] {
+        refused(skep().args(["unbundle", "both.skep", "--to", &to]), 1, words);
+    }
+    refused(skep().args(["tags", &format!("{to}/acme/exec")]), 1, "404");
     refused(skep().args(["unbundle", "site.skep", "--to", "https://x"]), 2, "is no registry");
     refused(skep().args(["unbundle", "site.skep", "--to", "acme"]), 2, "is no registry");
     refused(skep().args(["unbundle", "site.skep"]), 2, "required");

@@ -16,6 +16,7 @@ pub mod registry;
 pub mod regular;
 pub mod signatures;
 pub mod store;
+pub mod trust_file;
 
 pub use flat::flat;
 pub use kernel_types::KernelTypes;

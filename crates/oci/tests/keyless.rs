@@ -5,13 +5,13 @@
 mod support;
 
 use std::process::Command;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use skep_oci::{regular, signatures};
 use skep_spec::media;
 use skep_trust::attestation::{Attestation, beside};
 use skep_trust::key::KeyKind;
-use skep_trust::{Asked, By, Origin, Policy, SecretKey, TrustError, verify};
+use skep_trust::{Asked, By, Origin, Policy, SecretKey, TrustError, time, verify, verify_or_allow};
 use support::{DockerRegistry, Fixture, keyless, tool, try_run};
 
 const IDENTITY: &str = "https://ci.example/acme/release";
@@ -176,4 +176,109 @@ fn identities_and_keys_make_up_a_threshold_together() {
     }
     let three = two.replace("threshold = 2", "threshold = 3");
     Policy::parse(&format!("[[rule]]\npackages = [\"*\"]\n{three}")).unwrap_err();
+}
+
+#[test]
+fn a_revoked_key_counts_no_more_in_a_certificate_either() {
+    let case = Case::new(media::PREDICATE_SIGN, &[]);
+    let id = std::fs::read_to_string(case.fixture.path("key.id")).unwrap();
+    let revoked = format!("[revoked]\nkeys = [\"{id}\"]");
+    let (name, bundles) = ("acme/exec".parse().unwrap(), std::slice::from_ref(&case.bundle));
+    // Also where no rule has the identity: consent to what is unsigned is none to what is revoked.
+    for rule in [rule(ISSUER, IDENTITY), rule(ISSUER, "https://ci.example/evil/*")] {
+        let policy = case.policy(&format!("{rule}\n{revoked}"));
+        for allow in [false, true] {
+            let asked = case.asked(&name);
+            let error = verify_or_allow(&asked, bundles, &policy, SystemTime::now(), allow);
+            let error = error.unwrap_err();
+            assert_eq!(error.code(), "trust.revoked-key", "{error}");
+            assert!(error.is_revoked() && error.to_string().contains(&id), "{error}");
+        }
+    }
+    let policy = Policy::parse(&revoked).unwrap();
+    let error = verify_or_allow(&case.asked(&name), bundles, &policy, SystemTime::now(), true);
+    assert_eq!(error.unwrap_err().code(), "trust.revoked-key", "nor where no rule speaks of it");
+    let other = case.policy(&format!(
+        "{}\n[revoked]\nkeys = [\"{}\"]",
+        rule(ISSUER, IDENTITY),
+        id.chars().rev().collect::<String>()
+    ));
+    verify(&case.asked(&name), bundles, &other, SystemTime::now()).unwrap();
+}
+
+/// An identity of a rule, with its trusted root and what else it says.
+fn identity(identity: &str, root: &str, more: &str) -> String {
+    format!(
+        "{{ issuer = \"{ISSUER}\", identity = \"{identity}\", trusted_root = \"{root}\"{more} }}"
+    )
+}
+
+#[test]
+fn an_identity_counts_until_its_end() {
+    let case = Case::new(media::PREDICATE_SIGN, &[]);
+    let now = SystemTime::now();
+    let until = |moment: SystemTime| {
+        let end = time::format(moment).unwrap();
+        let identity = identity(IDENTITY, "trusted_root.json", &format!(", not_after = {end}"));
+        case.is_let_in(&format!("keyless = [{identity}]"))
+    };
+    until(now + Duration::from_secs(3600)).unwrap();
+    let error = until(now - Duration::from_secs(3600)).unwrap_err();
+    assert_eq!(error.code(), "trust.expired", "{error}");
+    assert!(error.is_expired() && error.to_string().contains(IDENTITY), "{error}");
+    // Held against the moment that was seen, not against the clock.
+    let end = time::format(now + Duration::from_secs(3600)).unwrap();
+    let end = identity(IDENTITY, "trusted_root.json", &format!(", not_after = {end}"));
+    let (name, policy) = ("acme/exec".parse().unwrap(), case.policy(&format!("keyless = [{end}]")));
+    let bundles = std::slice::from_ref(&case.bundle);
+    let error = verify(&case.asked(&name), bundles, &policy, now + Duration::from_secs(7200));
+    assert_eq!(error.unwrap_err().code(), "trust.expired");
+}
+
+#[test]
+fn of_identities_that_overlap_the_narrowest_counts_in_whatever_order() {
+    let case = Case::new(media::PREDICATE_SIGN, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let told = ["--identity=https://ci.example/acme/test"];
+    let test = keyless(folder.path(), case.fixture.index, media::PREDICATE_SIGN, &told);
+    std::fs::copy(folder.path().join("trusted_root.json"), case.fixture.path("b.json")).unwrap();
+    let both = [case.bundle.clone(), test];
+    let wide = "https://ci.example/acme/*";
+    let in_orders = |identities: &[String; 3]| {
+        [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
+            .map(|order| order.map(|at| identities[at].clone()).join(", "))
+    };
+    let a = "trusted_root.json";
+    let identities =
+        [identity(wide, a, ""), identity(wide, "b.json", ""), identity(IDENTITY, a, "")];
+    for order in in_orders(&identities) {
+        // Each is one signer: the workflow for releases by its own name, the other by the wide one.
+        case.verify(&both, &format!("threshold = 2\nkeyless = [{order}]")).unwrap();
+    }
+    // The end of the narrow one is the end, whatever the wide one would still take.
+    let over = identity(IDENTITY, a, ", not_after = 2026-01-01T00:00:00Z");
+    for order in in_orders(&[identities[0].clone(), identities[1].clone(), over]) {
+        let error = case.is_let_in(&format!("keyless = [{order}]")).unwrap_err();
+        assert_eq!(error.code(), "trust.expired", "{order}: {error}");
+        case.verify(&both[1..], &format!("keyless = [{order}]")).unwrap();
+    }
+    // Nor does the wide one lend it another authority.
+    let other =
+        [identity(wide, a, ""), identity(IDENTITY, "b.json", ""), identity(wide, "b.json", "")];
+    for order in in_orders(&other) {
+        let error = case.is_let_in(&format!("keyless = [{order}]")).unwrap_err();
+        assert_eq!(error.code(), "trust.keyless", "{order}: {error}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_behind_what_was_seen_is_told_of() {
+    let late = Case::new(media::PREDICATE_SIGN, &["--spoil=late"]);
+    let (name, bundles) = ("acme/exec".parse().unwrap(), std::slice::from_ref(&late.bundle));
+    let policy = late.policy(&rule(ISSUER, IDENTITY));
+    let why = |now| verify(&late.asked(&name), bundles, &policy, now).unwrap_err().to_string();
+    let seen = SystemTime::now() + Duration::from_secs(86_400);
+    let last = time::format(seen).unwrap();
+    assert!(why(seen).contains(&format!("before {last}, the last moment that was seen here")));
+    assert!(!why(SystemTime::now() - Duration::from_secs(9)).contains("the clock says"));
 }

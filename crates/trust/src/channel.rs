@@ -278,6 +278,24 @@ pub fn look(
     }
 }
 
+/// Those of a channel's bundles that are worth carrying or keeping: each a pointer of it that a key of the package's rule has
+/// signed, whether or not enough have.
+#[must_use]
+pub fn worth(
+    asked: &Asked<'_>,
+    bundles: &[Vec<u8>],
+    policy: &Policy,
+    now: SystemTime,
+) -> Vec<Vec<u8>> {
+    let Some((rule, _)) = policy.rule(asked.name, asked.registry) else { return Vec::new() };
+    let is_one = |bundle: &&Vec<u8>| {
+        let signed = trusted(bundle, rule, policy, now, media::PREDICATE_CHANNEL);
+        let signed = signed.and_then(of_key);
+        signed.is_ok_and(|(key, signed)| read(asked, &signed.statement, [key].into()).is_ok())
+    };
+    bundles.iter().filter(is_one).cloned().collect()
+}
+
 /// The pointer of the highest sequence; of two such to one digest that which holds longer. What is no pointer, or one
 /// of something else, does no harm beside one: who keeps the registry can put any signed statement there.
 fn highest(

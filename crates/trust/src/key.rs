@@ -311,7 +311,7 @@ impl PublicKey {
     /// The SHA-256 of the SPKI DER.
     #[must_use]
     pub fn id(&self) -> KeyId {
-        KeyId(sha2::Sha256::digest(&self.spki).into())
+        KeyId::of_spki(&self.spki)
     }
 
     /// The kind of the key.
@@ -352,6 +352,11 @@ impl fmt::Debug for PublicKey {
 }
 
 impl KeyId {
+    /// The id of the key that has this SPKI DER, of whatever kind it is.
+    pub(crate) fn of_spki(der: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(der).into())
+    }
+
     /// The id as a bundle's key hint spells it: base64 of the 32 bytes.
     #[must_use]
     pub fn hint(&self) -> String {

@@ -15,16 +15,17 @@ mod file;
 mod pattern;
 mod rule;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use skep_spec::{Digest, PackageName};
 
 pub(crate) use self::file::schema;
 pub use self::pattern::Pattern;
 pub use self::rule::{Identity, Rule, TrustedKey};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Signer};
 use crate::key::{KeyId, PublicKey};
-use crate::keyless;
+use crate::keyless::{Certified, Root};
 use crate::rotation::{Keys, RotationError};
 
 /// Largest `trust.toml` that is read, in bytes.
@@ -95,16 +96,19 @@ impl Policy {
         Ok(Self { rules, revoked_keys: revoked.keys, revoked_digests: revoked.digests })
     }
 
-    /// The same, with what stands in the files that its rules name as trusted roots, which `read` reads. Where one cannot be read or
-    /// says no authorities, its identities bear nothing out; all else counts.
+    /// The same, with what stands in the files that its rules name as trusted roots, which `read` reads, each once. Where one
+    /// cannot be read or says no authorities, its identities bear nothing out; all else counts.
     #[must_use]
     pub fn with_roots(mut self, read: impl Fn(&str) -> std::io::Result<String>) -> Self {
+        let mut roots: BTreeMap<String, Result<Arc<Root>, String>> = BTreeMap::new();
         for identity in self.rules.iter_mut().flat_map(|rule| &mut rule.identities) {
             let Some(path) = &identity.trusted_root else { continue };
-            let read = read(path).map_err(|error| error.to_string());
-            let root = read.and_then(|text| keyless::holds(&text).map(|()| text.into()));
             let bad = |why| format!("its trusted_root '{}': {why}", path.escape_debug());
-            identity.root = Some(root.map_err(bad));
+            let parse = |text: String| Root::parse(&text).map(Arc::new);
+            let text = || read(path).map_err(|error| error.to_string());
+            let root = roots.entry(path.clone());
+            let root = root.or_insert_with(|| text().and_then(parse).map_err(bad));
+            identity.root = Some(root.clone());
         }
         self
     }
@@ -203,9 +207,15 @@ impl Policy {
         self.revoked_digests.contains(digest)
     }
 
-    /// The first revoked key that one of the signatures names.
+    /// The first revoked key that one of the signatures names, or that is in its certificate.
     pub(crate) fn revoked_key(&self, bundles: &[Vec<u8>]) -> Option<KeyId> {
-        let key = |bundle: &Vec<u8>| Bundle::parse(bundle).ok()?.signer().key_id();
+        let key = |bytes: &Vec<u8>| {
+            let bundle = Bundle::parse(bytes).ok()?;
+            match bundle.signer() {
+                Signer::Key(_) => bundle.signer().key_id(),
+                Signer::Certificate => Some(Certified::read(bytes, bundle.payload()).ok()?.key()),
+            }
+        };
         bundles.iter().filter_map(key).find(|key| self.is_key_revoked(key))
     }
 }
@@ -250,6 +260,27 @@ mod tests {
         assert_eq!(rule_for(&policy, "acme/exec", Some("hub.example.com:5000")), Some(5));
         assert_eq!(rule_for(&policy, "acme/exec", Some("hub.example.com")), Some(2));
         assert_eq!(rule_for(&Policy::default(), "acme/exec", None), None);
+    }
+
+    #[test]
+    fn a_trusted_root_is_read_once_however_many_name_it() {
+        let one = |identity: &str, root: &str| {
+            format!("{{ issuer = \"i\", identity = \"{identity}\", trusted_root = \"{root}\" }}")
+        };
+        let identities = [one("a", "root"), one("b", "root"), one("a", "other")].join(", ");
+        let rule =
+            |name: &str| format!("[[rule]]\npackages = [\"{name}\"]\nkeyless = [{identities}]\n");
+        let policy = Policy::parse(&(rule("a/*") + &rule("b/*"))).unwrap();
+        let read = std::cell::RefCell::new(Vec::new());
+        let policy = policy.with_roots(|path| {
+            read.borrow_mut().push(path.to_owned());
+            Ok("{}".to_owned())
+        });
+        assert_eq!(read.into_inner(), ["root", "other"]);
+        let problems: Vec<_> =
+            policy.rules()[1].identities().iter().map(Identity::problem).collect();
+        assert!(problems[0].unwrap().starts_with("its trusted_root 'root': "), "{problems:?}");
+        assert!(problems[0] == problems[1] && problems[1] != problems[2], "{problems:?}");
     }
 
     #[test]

@@ -233,11 +233,22 @@ fn followed(
 }
 
 /// How many of the keys of a version have signed it.
-pub(crate) fn own_signers(keys: &Keys, document: &[Vec<u8>], revoked: &BTreeSet<KeyId>) -> usize {
+#[must_use]
+pub fn own_signers(keys: &Keys, document: &[Vec<u8>], revoked: &BTreeSet<KeyId>) -> usize {
+    signers_of(keys, document, &keys.keys, revoked)
+}
+
+/// How many of these keys have signed a version.
+pub(crate) fn signers_of(
+    keys: &Keys,
+    document: &[Vec<u8>],
+    by: &[PublicKey],
+    revoked: &BTreeSet<KeyId>,
+) -> usize {
     let bundles: Vec<Bundle> = document.iter().filter_map(|b| Bundle::parse(b).ok()).collect();
     // Payloads may differ in their white space, and anybody adds one that nobody signed.
     let same = bundles.iter().filter(|one| read(one.payload()).is_ok_and(|said| said == *keys));
-    let count = |one: &Bundle| signers(&bundles, one.payload(), &keys.keys, revoked);
+    let count = |one: &Bundle| signers(&bundles, one.payload(), by, revoked);
     same.map(count).max().unwrap_or_default()
 }
 

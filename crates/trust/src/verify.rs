@@ -13,7 +13,7 @@ pub use self::refusal::{Refusal, TrustError};
 use crate::attestation;
 use crate::bundle::{Bundle, Signer, Statement};
 use crate::key::KeyId;
-use crate::keyless;
+use crate::keyless::Certified;
 use crate::policy::{Policy, Rule};
 use crate::verified::{Origin, Verified};
 
@@ -200,7 +200,7 @@ pub(crate) fn trusted_any(
 ) -> Result<(Signed, bool), Refusal> {
     let bundle = Bundle::parse(bytes).map_err(Refusal::Malformed)?;
     if *bundle.signer() == Signer::Certificate {
-        return by_certificate(bytes, &bundle, rule);
+        return by_certificate(bytes, &bundle, rule, policy, now);
     }
     let claimed = bundle.signer().key_id();
     // The hint is only a hint: every key of the rule is tried.
@@ -217,7 +217,7 @@ pub(crate) fn trusted_any(
         return Err(Refusal::Revoked(key));
     }
     if trusted.not_after.is_some_and(|end| now > end) {
-        return Err(Refusal::Expired(key));
+        return Err(Refusal::Expired(By::Key(key)));
     }
     let statement = bundle.open_any(&trusted.key).map_err(Refusal::Malformed)?;
     let Some((statement, older)) = statement else { return Err(Refusal::Altered(key)) };
@@ -225,13 +225,32 @@ pub(crate) fn trusted_any(
 }
 
 /// The identity of a rule that signed a statement, the statement, and whether it is of the older form.
-fn by_certificate(bytes: &[u8], bundle: &Bundle, rule: &Rule) -> Result<(Signed, bool), Refusal> {
+fn by_certificate(
+    bytes: &[u8],
+    bundle: &Bundle,
+    rule: &Rule,
+    policy: &Policy,
+    now: SystemTime,
+) -> Result<(Signed, bool), Refusal> {
     let (statement, older) = bundle.unchecked_any().map_err(Refusal::Malformed)?;
+    let certified = Certified::read(bytes, bundle.payload());
+    let certified = certified.map_err(|why| match rule.identities() {
+        [] => Refusal::Keyless("its rule names no identities".to_owned()),
+        _ => Refusal::Keyless(why),
+    })?;
+    let key = certified.key();
+    if policy.is_key_revoked(&key) {
+        return Err(Refusal::Revoked(key));
+    }
     let Some(subject) = statement.subjects.first() else {
         return Err(Refusal::Keyless("its statement is about nothing".to_owned()));
     };
-    let signer = keyless::signer(bytes, bundle.payload(), subject.digest, rule.identities());
-    let by = By::Identity(signer.map_err(Refusal::Keyless)?.to_string());
+    let signer = certified.signer(subject.digest, rule.identities(), now);
+    let signer = signer.map_err(Refusal::Keyless)?;
+    let by = By::Identity(signer.to_string());
+    if signer.is_over(now) {
+        return Err(Refusal::Expired(by));
+    }
     Ok((Signed { by, statement, payload: bundle.payload().to_vec() }, older))
 }
 

@@ -3,9 +3,12 @@
 //! What was followed is kept as the documents themselves, so that it is checked anew each time, and nobody who hides or replays a
 //! document leads back.
 
+mod carry;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
+pub use self::carry::{BorneOut, borne_out};
 use crate::key::{KeyId, PublicKey};
 use crate::policy::Rule;
 use crate::rotation::{Keys, RotationError, lead, own_signers};
@@ -117,8 +120,16 @@ fn onward(
     (newest.unwrap_or(from), refused.or(too_few))
 }
 
+/// The newest version to which bundles lead from keys; none where that is these.
+#[must_use]
+pub fn leads_on(from: &Keys, bundles: &[Vec<u8>], revoked: &BTreeSet<KeyId>) -> Option<u64> {
+    let (keys, _) = onward(from.clone(), bundles, revoked, 1);
+    Some(keys.version).filter(|version| *version > from.version)
+}
+
 /// The bundles of a publisher's keys, by the version that they say they are of. What is none, or another's, is left out.
-fn by_version(publisher: &str, bundles: &[Vec<u8>]) -> BTreeMap<u64, Vec<Vec<u8>>> {
+#[must_use]
+pub fn by_version(publisher: &str, bundles: &[Vec<u8>]) -> BTreeMap<u64, Vec<Vec<u8>>> {
     let mut versions: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
     for bundle in bundles {
         let keys = Keys::unchecked(bundle).ok().filter(|keys| keys.publisher == publisher);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use skep_oci::archive::{self, Archived, BundleError, Source};
+use skep_oci::registry::is_whole;
 use skep_oci::{Store, regular};
 use skep_spec::dependency::{Root, needs};
 use skep_spec::{Arch, Digest};
@@ -231,11 +232,16 @@ impl Unbundle {
 
     fn fill_registry(&self, to: &str, output: &Output, config: &Config) -> Result<()> {
         place::is_registry(to)?; // before the file is read
+        let of_file = |error: Error| error.of(format!("can't unbundle {}", self.file.display()));
         let Whole { store, .. } = &unpacked(&self.file)?;
         let packages = store.packages().map_err(failed)?;
         let by = (&rules::of_machine(config)?, moment::now(config)?);
         let transport = Transport { plain_http: self.plain_http };
         let mut answer = Answer { to: to.to_owned(), ..Answer::default() };
+        // All of them, before anything is sent.
+        for (name, digest) in &packages {
+            is_whole(store, *digest, &place::within(to, name)?).map_err(|e| of_file(failed(e)))?;
+        }
         for (name, digest) in &packages {
             let reference = place::within(to, name)?;
             let registry = place::registry(&reference, transport, config)?;
@@ -251,9 +257,9 @@ impl Unbundle {
                     error.hint(format!("{done} of {all} packages are there; the same command goes on with the others"))
                 }
             })?;
-            let Put { put, left } = keys_and_channels::push(store, &registry, &reference, by)?;
+            let Put { put, told } = keys_and_channels::push(store, &registry, &reference, by)?;
             answer.carried.extend(put);
-            left.iter().for_each(|what| output.note(what));
+            told.iter().for_each(|what| output.note(what));
             answer.blobs += pushed.blobs;
             answer.bytes += pushed.bytes;
             answer.packages.push(Listed { package: reference.to_string(), digest: *digest });

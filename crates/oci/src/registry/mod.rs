@@ -40,7 +40,7 @@ use self::mirrors::{By, Mirror};
 pub use self::login::{Login, LoginError};
 pub use self::progress::Progress;
 pub use self::pull::{Brought, Part};
-pub use self::push::Pushed;
+pub use self::push::{Pushed, is_whole};
 pub use self::settings::{Settings, SettingsError};
 pub use self::tags::Tags;
 use crate::store::Received;

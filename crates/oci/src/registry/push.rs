@@ -57,7 +57,7 @@ impl Registry {
         let version = version.ok_or_else(|| RegistryError::NoVersion(reference.to_string()))?;
         let bytes = store.require(&digest, MAX_DOCUMENT as u64)?;
         let index = self.own_index(&action, &bytes, reference)?;
-        is_whole(&action, store, &index)?;
+        has_platforms(&action, store, &index)?;
         self.progress().expect(size(store, &index));
         let repository = reference.repository();
         let push = self.pusher(&repository, &action).await?;
@@ -138,8 +138,23 @@ impl Registry {
     }
 }
 
-/// A bundle may be made for some platforms only.
-fn is_whole(action: &str, store: &Store, index: &Index) -> Result<(), RegistryError> {
+/// That a package can be pushed as far as a layout goes: one that was taken out of a bundle may have some platforms only.
+///
+/// # Errors
+/// Some are not there, or its index cannot be read.
+pub fn is_whole(
+    store: &Store,
+    digest: Digest,
+    reference: &PackageRef,
+) -> Result<(), RegistryError> {
+    let action = format!("push {reference}");
+    let bytes = store.require(&digest, MAX_DOCUMENT as u64)?;
+    let layout = |why| RegistryError::Layout { action: action.clone(), why };
+    let index = Index::parse(&bytes).map_err(|error| layout(chain(&error)))?;
+    has_platforms(&action, store, &index)
+}
+
+fn has_platforms(action: &str, store: &Store, index: &Index) -> Result<(), RegistryError> {
     let is_here = |entry: &&Descriptor| store.has(&entry.digest);
     let named = |entry: &Descriptor| {
         let platform = entry.platform.as_ref();

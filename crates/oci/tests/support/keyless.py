@@ -1,5 +1,5 @@
-"""Plays a keyless signer with authorities of its own: `keyless.py FOLDER < STATEMENT` writes FOLDER/trusted_root.json and
-FOLDER/bundle.json, in which an identity signs the in-toto statement as `cosign sign` does: a certificate of ten minutes with
+"""Plays a keyless signer with authorities of its own: `keyless.py FOLDER < STATEMENT` writes FOLDER/trusted_root.json,
+FOLDER/key.id, of the key in the certificate, and FOLDER/bundle.json, in which an identity signs the in-toto statement as `cosign sign` does: a certificate of ten minutes with
 its timestamp of a certificate log, and an entry of a transparency log. `--key=value` sets what Signer has."""
 
 import base64, json, struct, sys
@@ -122,3 +122,4 @@ if __name__ == "__main__":
     signer = Signer(**dict(told.removeprefix("--").split("=", 1) for told in sys.argv[2:]))
     (folder / "bundle.json").write_text(json.dumps(signer.bundle(sys.stdin.buffer.read())))
     (folder / "trusted_root.json").write_text(json.dumps(signer.trusted_root()))
+    (folder / "key.id").write_text(sha256(der(signer.key)).hexdigest())

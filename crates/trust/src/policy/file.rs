@@ -73,6 +73,9 @@ pub(super) struct KeylessFile {
     pub(super) issuer: String,
     pub(super) identity: String,
     pub(super) trusted_root: Option<String>,
+    /// As a key's.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub(super) not_after: Option<toml::value::Datetime>,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]

@@ -11,6 +11,7 @@ use super::file::{KeyFile, KeylessFile, RuleFile};
 use super::pattern::Pattern;
 use crate::attestation::Kind;
 use crate::key::{KeyId, PublicKey};
+use crate::keyless::Root;
 use crate::time::instant;
 
 /// One rule: which packages, how many signatures, whose.
@@ -34,11 +35,31 @@ pub struct Identity {
     pub identity: String,
     /// Where the authorities are said that are believed: a file, from the folder of `trust.toml`.
     pub trusted_root: Option<String>,
+    /// The last moment at which its signatures count, if there is one.
+    pub not_after: Option<SystemTime>,
     /// What stands there, once it was read; or why it bears out nobody.
-    pub(crate) root: Option<Result<Arc<str>, String>>,
+    pub(crate) root: Option<Result<Arc<Root>, String>>,
 }
 
 impl Identity {
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_over(&self, now: SystemTime) -> bool {
+        self.not_after.is_some_and(|end| now > end)
+    }
+
+    /// A whole name outweighs every beginning, a longer beginning a shorter one.
+    pub(crate) fn weight(&self) -> (bool, usize) {
+        (!self.identity.ends_with('*'), self.identity.len())
+    }
+
+    /// Whether it is the same, whenever it ends.
+    #[must_use]
+    pub fn is(&self, issuer: &str, identity: &str, trusted_root: Option<&str>) -> bool {
+        let own = (self.issuer.as_str(), self.identity.as_str(), self.trusted_root.as_deref());
+        own == (issuer, identity, trusted_root)
+    }
+
     /// Why nobody is borne out by its trusted root, once that was read.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
@@ -181,8 +202,9 @@ impl Rule {
 
 fn identities(files: Vec<KeylessFile>) -> Result<Vec<Identity>, String> {
     let mut identities: Vec<Identity> = Vec::new();
-    for KeylessFile { issuer, identity, trusted_root } in files {
-        let one = Identity { issuer, identity, trusted_root, root: None };
+    for KeylessFile { issuer, identity, trusted_root, not_after } in files {
+        let not_after = not_after.as_ref().map(instant).transpose()?;
+        let one = Identity { issuer, identity, trusted_root, not_after, root: None };
         if one.issuer.is_empty() || one.identity.trim_end_matches('*').is_empty() {
             return Err("'keyless' is for somebody: give an issuer and an identity".into());
         }
@@ -191,7 +213,8 @@ fn identities(files: Vec<KeylessFile>) -> Result<Vec<Identity>, String> {
                 "the identity {one} is too wide: '*' stands at the end of a URI, behind a / @ or : of its path"
             ));
         }
-        if identities.contains(&one) {
+        let root = one.trusted_root.as_deref();
+        if identities.iter().any(|other| other.is(&one.issuer, &one.identity, root)) {
             return Err(format!("the identity {one} is there twice"));
         }
         identities.push(one);

@@ -185,9 +185,9 @@ pub enum Refusal {
         "a signature that names the trusted key {0} was altered: it does not fit what it signs"
     )]
     Altered(KeyId),
-    /// A trusted key whose time is over.
-    #[error("a signature is by the key {0}, which was trusted only until its not_after")]
-    Expired(KeyId),
+    /// A trusted key or identity whose time is over.
+    #[error("a signature is by {0}, which was trusted only until its not_after")]
+    Expired(By),
     /// A revoked key.
     #[error("a signature is by the key {0}, which is revoked")]
     Revoked(KeyId),

@@ -10,16 +10,18 @@ use skep_spec::PackageRef;
 use skep_trust::bundle::Bundle;
 use skep_trust::key::SigningKey;
 use skep_trust::rotation::{self, Keys, RotationError};
-use skep_trust::{KeyId, PublicKey, time};
+use skep_trust::{KeyId, PublicKey, time, ways};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed};
 use crate::keys::{SignedBy, public};
-use crate::moment::moment;
+use crate::keys_and_channels::{self, By};
+use crate::moment::{self, moment};
 use crate::options::Transport;
 use crate::output::{Output, lossy};
 use crate::place;
 use crate::rotation::{Chain, Version};
+use crate::rules;
 
 /// Give a publisher new keys: a version of a file that skep trust rotate follows, signed by the old keys and by the new ones
 ///
@@ -103,7 +105,7 @@ impl Rotate {
             chain.write(&answer.file)?;
         }
         if let Some(to) = push {
-            answer.pushed = Some(pushed(&chain, &answer, &to, transport, config)?);
+            answer.pushed = Some(pushed(&chain, &answer, &to, transport, (output, config))?);
         }
         output.done(&answer, || answer.text());
         Ok(())
@@ -186,7 +188,7 @@ fn pushed(
     answer: &Answer,
     to: &str,
     transport: Transport,
-    config: &Config,
+    (output, config): (&Output, &Config),
 ) -> Result<String> {
     if let Some(missing) = &answer.missing {
         let version = answer.version;
@@ -201,16 +203,33 @@ fn pushed(
         )));
     }
     let registry = place::registry(&reference, transport, config)?;
-    let theirs = Chain::said(&place::ask(registry.keys(&reference))?);
-    let newer = theirs.map(|(_, version)| version).filter(|version| *version > answer.version);
-    if let Some(version) = newer {
+    let theirs = place::ask(registry.keys(&reference))?;
+    let by = (&rules::of_machine(config)?, moment::now(config)?);
+    if let Some(version) = newer(chain, &theirs, &reference, by) {
         let (ours, repository) = (answer.version, reference.repository());
         return Err(Error::new(Kind::Refused, format!("version {version} of the keys is beside {repository} already, and {ours} would be put there"))
             .hint("keys never go back: take the newest file"));
     }
-    place::ask(registry.put_keys(&reference, &chain.bundles()))?;
+    let bundles = chain.bundles();
+    let others = theirs.iter().filter(|bundle| !bundles.contains(bundle)).count();
+    if others > 0 {
+        output.note(&format!(
+            "note: {others} of the bundles beside {} are not in this file, and no keys of it lead to them: they are replaced",
+            reference.repository()
+        ));
+    }
+    place::ask(registry.put_keys(&reference, &bundles))?;
     let reference = PackageRef { version: None, digest: None, channel: None, ..reference };
     Ok(reference.to_string())
+}
+
+/// A newer version that is there already: to which the newest here leads, or which this machine's rules bear out. Anybody may
+/// have put there what says a higher number.
+fn newer(chain: &Chain, theirs: &[Vec<u8>], reference: &PackageRef, by: By<'_>) -> Option<u64> {
+    let (_, newest) = chain.newest()?;
+    let leads = ways::leads_on(&newest.keys, theirs, &BTreeSet::new());
+    let borne_out = keys_and_channels::borne_out(theirs, reference, by).map(|out| out.version);
+    leads.max(borne_out).filter(|version| *version > newest.keys.version)
 }
 
 /// A signature of a version: of the payload that is there, if there is one.

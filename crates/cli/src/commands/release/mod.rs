@@ -16,7 +16,7 @@ use skep_trust::key::SigningKey;
 
 use self::plan::Plan;
 use self::prepare::Prepared;
-use super::channel::Moving;
+use super::channel::elsewhere;
 use super::lint::Allowed;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed};
@@ -50,6 +50,9 @@ pub struct Release {
     /// Move no channel
     #[arg(long)]
     no_channel: bool,
+    /// Another registry that has the channel, host[:port][/path]: its sequence goes on above that, too; may be given several times
+    #[arg(long, value_name = "REGISTRY")]
+    also: Vec<String>,
     /// When the channel ends to install it: after so many days, or at a moment such as 2027-12-31T00:00:00Z
     #[arg(long, value_name = "DAYS|TIME", default_value = "90d")]
     expires: String,
@@ -106,7 +109,7 @@ impl Release {
             self.sign(&prepared, &**key, &mut plan)?;
         }
         self.push(&prepared, &mut plan, output)?;
-        self.move_channel(&prepared, &keys, expires, &mut plan, config)?;
+        self.move_channel(&prepared, &keys, expires, &mut plan, (output, config))?;
         output.packaged(&plan, &[plan.digest()], || {
             format!("Released {}\n{}\n{}", prepared.reference, plan.digest(), plan.text())
         });
@@ -170,15 +173,14 @@ impl Release {
         keys: &[Box<dyn SigningKey>],
         expires: SystemTime,
         plan: &mut Plan,
-        config: &Config,
+        (output, config): (&Output, &Config),
     ) -> Result<()> {
         let Some(channel) = self.channel(prepared).filter(|_| plan.is_next("channel")) else {
             return Ok(());
         };
-        let Prepared { reference, registry, .. } = prepared;
-        let moving =
-            Moving { registry, reference, channel: &channel, keys, expires, sequence: None };
-        let moved = moving.done(SystemTime::now(), config).map_err(again)?;
+        let also = elsewhere(&self.also, &prepared.reference, self.transport, config)?;
+        let moving = prepared.moving(&channel, keys, expires, &also);
+        let moved = moving.done(SystemTime::now(), output, config).map_err(again)?;
         plan.done("channel", moved.line());
         Ok(())
     }

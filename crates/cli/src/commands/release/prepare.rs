@@ -8,14 +8,14 @@ use skep_kit::pack::Packed;
 use skep_kit::project::Project;
 use skep_oci::registry::Tags;
 use skep_oci::{Registry, RegistryError, Store, regular, signatures};
-use skep_spec::{Digest, PackageRef, Version, media};
+use skep_spec::{Channel, Digest, PackageRef, Version, media};
 use skep_trust::PublicKey;
 use skep_trust::bundle::Bundle;
 use skep_trust::key::SigningKey;
 
 use super::plan::{Plan, State, Step};
 use super::{Release, changelog};
-use crate::commands::channel::Moving;
+use crate::commands::channel::{Elsewhere, Moving, elsewhere};
 use crate::commands::{build, pack};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed};
@@ -44,6 +44,21 @@ pub struct Prepared {
     there: Option<BTreeSet<String>>,
     /// What was done.
     steps: Vec<Step>,
+}
+
+impl Prepared {
+    /// A channel that is pointed to it.
+    pub fn moving<'a>(
+        &'a self,
+        channel: &'a Channel,
+        keys: &'a [Box<dyn SigningKey>],
+        expires: SystemTime,
+        also: &'a [Elsewhere],
+    ) -> Moving<'a> {
+        let Self { reference, registry, packed, .. } = self;
+        let digest = Some(packed.digest);
+        Moving { registry, reference, digest, channel, keys, expires, sequence: None, also }
+    }
 }
 
 /// How a version stands to those that a registry has.
@@ -201,7 +216,7 @@ impl Release {
         expires: SystemTime,
         config: &Config,
     ) -> Result<Plan> {
-        let Prepared { reference, registry, packed, said, there, .. } = prepared;
+        let Prepared { reference, packed, said, there, .. } = prepared;
         let mut steps = prepared.steps.clone();
         let by = match keys.first() {
             Some(key) => format!("by key {}", key.public().map_err(failed)?.id()),
@@ -219,8 +234,8 @@ impl Release {
         let pushed = there.as_ref().is_some_and(is_whole);
         steps.push(Step::new("push", state(pushed), format!("to {reference}")));
         if let Some(channel) = self.channel(prepared) {
-            let moving =
-                Moving { registry, reference, channel: &channel, keys, expires, sequence: None };
+            let also = elsewhere(&self.also, reference, self.transport, config)?;
+            let moving = prepared.moving(&channel, keys, expires, &also);
             let now = match keys.is_empty() {
                 true => None,
                 false => moving.now(config).map_err(|error| {

@@ -40,7 +40,7 @@ pub(super) struct Add {
     /// How many different keys of the rule must have signed
     #[arg(long, value_name = "N")]
     threshold: Option<usize>,
-    /// The last moment at which the keys' signatures count, such as 2027-12-31T00:00:00Z
+    /// The last moment at which signatures of the keys and the identity count, such as 2027-12-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     not_after: Option<String>,
     #[command(flatten)]
@@ -97,7 +97,9 @@ impl Add {
         let trusted_root = trusted_root.ok_or_else(|| {
             Error::usage(format!("--trusted-root {}: TOML has UTF-8 only", root.display()))
         })?;
-        Ok(Some(NewIdentity { issuer: issuer.clone(), identity: identity.clone(), trusted_root }))
+        let (issuer, identity) = (issuer.clone(), identity.clone());
+        let not_after = self.not_after.clone();
+        Ok(Some(NewIdentity { issuer, identity, trusted_root, not_after }))
     }
 
     fn edit(
@@ -114,16 +116,25 @@ impl Add {
             return Ok((Some(with_rule(text, &rule)), Added::Rule));
         };
         let rule = policy.rules().get(at);
-        let identity = identity.filter(|new| !rule.is_some_and(|rule| new.is_in(rule)));
+        let is_there =
+            identity.as_ref().is_some_and(|new| rule.is_some_and(|rule| new.is_in(rule)));
         let has = |key: &NewKey| {
             rule.is_some_and(|rule| rule.keys().iter().any(|other| other.key == key.key))
         };
-        if self.not_after.is_some() && keys.iter().any(has) {
-            return Err(Error::usage(
-                "the rule has that key already, and --not-after is for new ones",
-            )
-            .hint("skep trust remove PATTERN --key PUB first, or edit its not_after by hand"));
+        let known = match (keys.iter().any(has), is_there) {
+            (true, _) => Some(("key", "--key PUB")),
+            (false, true) => Some(("identity", "--identity IDENTITY")),
+            (false, false) => None,
+        };
+        if let Some((what, option)) = known.filter(|_| self.not_after.is_some()) {
+            return Err(Error::usage(format!(
+                "the rule has that {what} already, and --not-after is for new ones"
+            ))
+            .hint(format!(
+                "skep trust remove PATTERN {option} first, or edit its not_after by hand"
+            )));
         }
+        let identity = identity.filter(|_| !is_there);
         keys.retain(|key| !has(key));
         let threshold = self.threshold.filter(|n| rule.is_some_and(|rule| rule.threshold() != *n));
         let added = match (keys.is_empty(), &identity, threshold) {
@@ -143,11 +154,8 @@ impl Add {
 
 impl NewIdentity {
     fn is_in(&self, rule: &Rule) -> bool {
-        rule.identities().iter().any(|one| {
-            one.issuer == self.issuer
-                && one.identity == self.identity
-                && one.trusted_root.as_ref() == Some(&self.trusted_root)
-        })
+        let root = Some(self.trusted_root.as_str());
+        rule.identities().iter().any(|one| one.is(&self.issuer, &self.identity, root))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use skep_trust::policy::Rule;
+use skep_trust::policy::{Identity, Rule};
 use skep_trust::{KeyId, PublicKey};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
@@ -29,6 +29,8 @@ pub(super) struct NewIdentity {
     pub(super) issuer: String,
     pub(super) identity: String,
     pub(super) trusted_root: String,
+    /// As TOML spells it.
+    pub(super) not_after: Option<String>,
 }
 
 /// The text with one more rule at its end.
@@ -66,17 +68,21 @@ fn quoted(text: &str) -> String {
 
 impl NewKey {
     fn text(&self) -> String {
-        let until = self.not_after.as_ref().map(|when| format!(", not_after = {when}"));
-        format!("{{ spki = \"{}\"{} }}", self.key.spki_base64(), until.unwrap_or_default())
+        format!("{{ spki = \"{}\"{} }}", self.key.spki_base64(), until(self.not_after.as_ref()))
     }
 }
 
 impl NewIdentity {
     fn text(&self) -> String {
-        let Self { issuer, identity, trusted_root } = self;
+        let Self { issuer, identity, trusted_root, not_after } = self;
         let [issuer, identity, root] = [issuer, identity, trusted_root].map(|text| quoted(text));
-        format!("{{ issuer = {issuer}, identity = {identity}, trusted_root = {root} }}")
+        let until = until(not_after.as_ref());
+        format!("{{ issuer = {issuer}, identity = {identity}, trusted_root = {root}{until} }}")
     }
+}
+
+fn until(not_after: Option<&String>) -> String {
+    not_after.map(|when| format!(", not_after = {when}")).unwrap_or_default()
 }
 
 fn inline(text: &str) -> Result<InlineTable> {
@@ -149,21 +155,51 @@ impl Editor {
 
     /// Removes keys from a rule.
     pub(super) fn remove_keys(&mut self, rule: usize, keys: &BTreeSet<KeyId>) -> Result<()> {
-        let is_it = |table: &dyn TableLike| {
+        self.remove_from(rule, "keys", |table| {
             let spki = table.get("spki").and_then(Item::as_str).unwrap_or_default();
             PublicKey::from_spki_base64(spki).is_ok_and(|key| keys.contains(&key.id()))
+        })
+    }
+
+    /// Removes identities from a rule, and the list itself where none is left.
+    pub(super) fn remove_identities(&mut self, rule: usize, gone: &[&Identity]) -> Result<()> {
+        self.remove_from(rule, "keyless", |table| {
+            let text = |name| table.get(name).and_then(Item::as_str);
+            let (issuer, identity) = (text("issuer"), text("identity"));
+            let (issuer, identity) = (issuer.unwrap_or_default(), identity.unwrap_or_default());
+            gone.iter().any(|one| one.is(issuer, identity, text("trusted_root")))
+        })?;
+        let table = self.rule(rule)?;
+        let is_empty = match table.get("keyless") {
+            Some(Item::ArrayOfTables(list)) => list.is_empty(),
+            Some(Item::Value(Value::Array(list))) => list.is_empty(),
+            _ => false,
         };
-        match self.rule(rule)?.get_mut("keys") {
+        if is_empty {
+            table.remove("keyless");
+        }
+        Ok(())
+    }
+
+    /// Removes from a list of tables in a rule.
+    fn remove_from(
+        &mut self,
+        rule: usize,
+        list: &str,
+        is_it: impl Fn(&dyn TableLike) -> bool,
+    ) -> Result<()> {
+        match self.rule(rule)?.get_mut(list) {
             Some(Item::ArrayOfTables(list)) => list.retain(|table| !is_it(table)),
             Some(Item::Value(Value::Array(list))) => {
-                let is_key = |value: &Value| value.as_inline_table().is_some_and(|t| is_it(t));
+                let is_one = |value: &Value| value.as_inline_table().is_some_and(|t| is_it(t));
                 loop {
-                    let found = list.iter().position(is_key);
+                    let found = list.iter().position(is_one);
                     let Some(at) = found else { break };
                     remove(list, at);
                 }
             }
-            _ => return Err(unusual("keys")),
+            None => {}
+            _ => return Err(unusual(list)),
         }
         Ok(())
     }

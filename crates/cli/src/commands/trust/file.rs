@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use skep_oci::durable;
+use skep_oci::{durable, trust_file};
 use skep_trust::Policy;
 use skep_trust::policy::{Identity, Rule};
 
@@ -59,7 +59,7 @@ impl TrustFile {
         let (text, before) = self.read()?;
         let (after, told) = edit(&text, &before)?;
         let Some(after) = after else { return Ok((before, told)) };
-        let policy = rules::policy(&after, &self.path).map_err(|error| {
+        let policy = trust_file::rules(&after, &self.path).map_err(|error| {
             Error::caused(Kind::Usage, format!("'{shown}' stays as it was"), &error)
         })?;
         let mut identities = policy.rules().iter().flat_map(Rule::identities);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use skep_trust::policy::Rule;
+use skep_trust::policy::{Identity, Rule};
 use skep_trust::{KeyId, Policy};
 
 use super::edit::Editor;
@@ -16,7 +16,7 @@ use crate::keys;
 use crate::output::{Output, lossy};
 use crate::rules::Shown;
 
-/// Trust nobody any more for packages, or keys no more
+/// Trust nobody any more for packages, or keys and identities no more
 ///
 /// What runs goes on running. A key that may be in others' hands belongs under [revoked]: there no rule trusts it.
 #[derive(Debug, Args)]
@@ -27,6 +27,12 @@ pub(super) struct Remove {
     /// Only this key of the rule: its file (.pub) or its id; may be given several times
     #[arg(long, value_name = "PUB|ID")]
     key: Vec<String>,
+    /// Only this identity of the rule, as skep trust list shows it; may be given several times
+    #[arg(long, value_name = "IDENTITY")]
+    identity: Vec<String>,
+    /// Only where this one vouches for the identity
+    #[arg(long, value_name = "URL", requires = "identity")]
+    issuer: Option<String>,
     /// The rule for packages from this registry, where there are several for the pattern
     #[arg(long, value_name = "HOST")]
     registry: Option<String>,
@@ -50,6 +56,7 @@ enum Removed {
     Rule,
     Pattern,
     Keys,
+    Identities,
 }
 
 impl Remove {
@@ -76,11 +83,13 @@ impl Remove {
         let at = self.rule(policy.rules(), file)?;
         let rule = policy.rules().get(at);
         let mut editor = Editor::new(text)?;
-        let keys = self.keys(rule)?;
+        let (keys, identities) = (self.keys(rule)?, self.identities(rule)?);
+        self.leaves_somebody(rule, keys.len() + identities.len())?;
         let removed = match rule.map_or(0, |rule| rule.patterns().len()) {
-            _ if !keys.is_empty() => {
+            _ if !keys.is_empty() || !identities.is_empty() => {
                 editor.remove_keys(at, &keys)?;
-                Removed::Keys
+                editor.remove_identities(at, &identities)?;
+                if keys.is_empty() { Removed::Identities } else { Removed::Keys }
             }
             0 | 1 => {
                 editor.remove_rule(at)?;
@@ -136,12 +145,42 @@ impl Remove {
             }
             keys.insert(id);
         }
-        if !keys.is_empty() && rule.is_some_and(|rule| rule.keys().len() == keys.len()) {
+        Ok(keys)
+    }
+
+    /// The identities that are meant, under whatever trusted roots the rule has them.
+    fn identities<'r>(&self, rule: Option<&'r Rule>) -> Result<Vec<&'r Identity>> {
+        let mut identities = Vec::new();
+        for text in self.identity.iter().collect::<BTreeSet<_>>() {
+            let is_it = |one: &&Identity| {
+                let is_issued = self.issuer.as_ref().is_none_or(|issuer| *issuer == one.issuer);
+                one.identity == *text && is_issued
+            };
+            let found: Vec<_> =
+                rule.map_or(&[][..], Rule::identities).iter().filter(is_it).collect();
+            if found.is_empty() {
+                let pattern = &self.packages;
+                let of = self.issuer.as_ref().map(|issuer| format!(" of {issuer}"));
+                let of = of.unwrap_or_default();
+                return Err(Error::usage(format!(
+                    "the rule for '{pattern}' has no identity '{text}'{of}"
+                ))
+                .hint("skep trust list shows its identities"));
+            }
+            identities.extend(found);
+        }
+        Ok(identities)
+    }
+
+    /// Whether somebody is left whom the rule trusts.
+    fn leaves_somebody(&self, rule: Option<&Rule>, removed: usize) -> Result<()> {
+        let is_all = |rule: &Rule| rule.keys().len() + rule.identities().len() == removed;
+        if removed > 0 && rule.is_some_and(is_all) {
             let pattern = &self.packages;
             return Err(Error::usage(format!("the rule for '{pattern}' would trust nobody"))
                 .hint(format!("skep trust remove '{pattern}' removes it")));
         }
-        Ok(keys)
+        Ok(())
     }
 }
 
@@ -151,7 +190,9 @@ impl Answer {
         let did = match self.removed {
             Removed::Rule => format!("Removed the rule for '{}' from {file}", self.pattern),
             Removed::Pattern => format!("Removed '{}' from its rule in {file}", self.pattern),
-            Removed::Keys => format!("Removed from the rule for '{}' in {file}", self.pattern),
+            Removed::Keys | Removed::Identities => {
+                format!("Removed from the rule for '{}' in {file}", self.pattern)
+            }
         };
         self.left.iter().fold(did, |text, left| format!("{text}\n{}", left.text()))
     }

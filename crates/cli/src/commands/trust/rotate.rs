@@ -1,6 +1,6 @@
 //! `skep trust rotate`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -11,7 +11,7 @@ use skep_oci::{archive, keys_and_channels};
 use skep_spec::media;
 use skep_trust::policy::Rule;
 use skep_trust::rotation::{self, Keys, RotationError};
-use skep_trust::{Policy, PublicKey, time};
+use skep_trust::{Policy, PublicKey, time, ways};
 
 use super::edit::{Editor, NewKey};
 use super::file::Which;
@@ -70,11 +70,11 @@ impl Rotate {
     /// # Errors
     /// No rule is the publisher's alone, the new keys are not signed as they must be, or the file cannot be written.
     pub(super) fn run(self, output: &Output, config: &Config) -> Result<()> {
-        let chain = find(&self.keys, self.transport, output, config)?;
+        let came = find(&self.keys, self.transport, config)?;
         let file = self.which.file(config);
         let (policy, followed) = file.change(|text, policy| {
             let versions = KeyVersions::read(&file.path, config)?; // under the file's lock
-            self.edit(text, policy, &chain, &versions, moment::now(config)?)
+            self.edit(text, policy, &came, &versions, moment::now(config)?)
         })?;
         let Followed { publisher, from, version, rules, refused } = followed;
         if let Some(refused) = refused {
@@ -96,25 +96,23 @@ impl Rotate {
         &self,
         text: &str,
         policy: &Policy,
-        chain: &Chain,
+        Came { publisher, versions }: &Came,
         reached: &KeyVersions,
         now: SystemTime,
     ) -> Result<(Option<String>, Followed)> {
-        let (_, newest) = chain.newest().ok_or_else(|| {
-            Error::usage(format!("there are no keys in '{}'", self.keys.display()))
-        })?;
-        let publisher = newest.keys.publisher.clone();
-        let rules = rules_of(policy, &publisher)?;
-        if let Some(from) = self.from.filter(|from| *from > newest.keys.version) {
-            let (shown, newest) = (self.keys.display(), newest.keys.version);
+        let newest = versions.keys().last().copied().unwrap_or_default();
+        let (publisher, rules) = (publisher.clone(), rules_of(policy, publisher)?);
+        if let Some(from) = self.from.filter(|from| *from > newest) {
+            let shown = self.keys.display();
             return Err(Error::usage(format!(
                 "--from {from}: the newest keys in '{shown}' are version {newest}"
             )));
         }
-        let from = reached.version(&publisher).max(self.from).max(stands_at(policy, &rules, chain));
+        let stands = stands_at(policy, &rules, versions);
+        let from = reached.version(&publisher).max(self.from).max(stands);
         let from = from.unwrap_or(1);
-        let newer = chain.versions().iter().filter(|version| version.keys.version > from);
-        let documents: Vec<_> = newer.map(|version| version.bundles.clone()).collect();
+        let newer = versions.range(from.saturating_add(1)..);
+        let documents: Vec<_> = newer.map(|(_, document)| document.clone()).collect();
         let mut followed = Followed { publisher, from, version: from, rules, refused: None };
         if documents.is_empty() {
             return Ok((None, followed));
@@ -176,12 +174,35 @@ fn stays(rule: &Rule, refused: Option<RotationError>) -> Error {
     }
 }
 
+/// Keys of a publisher that came, by the version that they say they are of: nobody checked a signature.
+struct Came {
+    publisher: String,
+    versions: BTreeMap<u64, Vec<Vec<u8>>>,
+}
+
+impl Came {
+    fn of(publisher: &str, bundles: &[Vec<u8>], from: &str) -> Result<Self> {
+        if bundles.is_empty() {
+            let none = format!("there are no keys of a publisher with '{from}'");
+            return Err(Error::new(Kind::Failed, none)
+                .hint("skep key rotate FILE --push REF puts them beside a package"));
+        }
+        let versions = ways::by_version(publisher, bundles);
+        if versions.is_empty() {
+            let none = format!("what came of '{from}' holds no keys of {publisher}");
+            return Err(Error::new(Kind::Failed, none));
+        }
+        Ok(Self { publisher: publisher.to_owned(), versions })
+    }
+}
+
 /// Of a file; of a layout or bundle that carries them; or of a registry, where a package is named.
 ///
 /// # Errors
 /// There are none, or they cannot be read.
-fn find(what: &OsStr, transport: Transport, output: &Output, config: &Config) -> Result<Chain> {
+fn find(what: &OsStr, transport: Transport, config: &Config) -> Result<Came> {
     let path = Path::new(what);
+    let shown = path.display().to_string();
     let layout = match path.is_dir() {
         true => Some(place::layout(path)?),
         false => None,
@@ -192,40 +213,30 @@ fn find(what: &OsStr, transport: Transport, output: &Output, config: &Config) ->
     };
     if let Some(store) = layout.as_ref().or(unpacked.as_ref().map(|whole| &whole.store)) {
         let all = keys_and_channels::kept(store, media::KEYS).map_err(failed)?;
-        let newest = all.into_iter().max_by_key(|keys| Chain::said(keys).map(|said| said.1));
-        return came(newest.unwrap_or_default(), &path.display().to_string(), output);
+        let newest = all.iter().filter_map(|keys| Chain::said(keys));
+        let publisher = newest.max_by_key(|(_, version)| *version).map(|(publisher, _)| publisher);
+        return Came::of(&publisher.unwrap_or_default(), &all.concat(), &shown);
     }
     let text = what.to_str().filter(|text| text.contains('/') && !place::is_path(text));
-    let Some(text) = text.filter(|_| !path.exists()) else { return Chain::must(path) };
+    let Some(text) = text.filter(|_| !path.exists()) else {
+        let chain = Chain::must(path)?;
+        let (_, newest) = chain
+            .newest()
+            .ok_or_else(|| Error::usage(format!("there are no keys in '{shown}'")))?;
+        return Came::of(&newest.keys.publisher, &chain.bundles(), &shown);
+    };
     let reference = place::reference(text, config)?;
     let registry = place::registry(&reference, transport, config)?;
-    came(place::ask(registry.keys(&reference))?, text, output)
+    Came::of(reference.name.publisher(), &place::ask(registry.keys(&reference))?, text)
 }
 
-/// What was carried here.
-fn came(bundles: Vec<Vec<u8>>, from: &str, output: &Output) -> Result<Chain> {
-    if bundles.is_empty() {
-        let none = format!("there are no keys of a publisher with '{from}'");
-        return Err(Error::new(Kind::Failed, none)
-            .hint("skep key rotate FILE --push REF puts them beside a package"));
-    }
-    let (chain, left) = Chain::leading(bundles);
-    match (left, chain.versions()) {
-        (Some(why), []) => {
-            Err(Error::new(Kind::Failed, format!("what came of '{from}' holds no keys"))
-                .because(why))
-        }
-        (Some(why), _) => {
-            output.note(&format!("note: not all that came of '{from}' is looked at: {why}"));
-            Ok(chain)
-        }
-        (None, _) => Ok(chain),
-    }
-}
-
-/// The newest version whose keys all of the rules have: they were followed before, or written by hand, and nothing was kept
-/// of it.
-fn stands_at(policy: &Policy, rules: &[usize], chain: &Chain) -> Option<u64> {
+/// The newest version whose keys all of the rules have, and which those keys have signed: it was followed before, or written by
+/// hand, and nothing was kept of it.
+fn stands_at(
+    policy: &Policy,
+    rules: &[usize],
+    versions: &BTreeMap<u64, Vec<Vec<u8>>>,
+) -> Option<u64> {
     let has = |rule: &Rule, keys: &Keys| {
         let here: BTreeSet<_> = rule.keys().iter().map(|trusted| trusted.key.id()).collect();
         rule.threshold() == keys.threshold && here == keys.keys.iter().map(|key| key.id()).collect()
@@ -233,8 +244,14 @@ fn stands_at(policy: &Policy, rules: &[usize], chain: &Chain) -> Option<u64> {
     let all = |keys: &Keys| {
         rules.iter().filter_map(|at| policy.rules().get(*at)).all(|rule| has(rule, keys))
     };
-    let versions = chain.versions().iter().rev();
-    versions.map(|version| &version.keys).find(|keys| all(keys)).map(|keys| keys.version)
+    let is_signed = |keys: &Keys, document: &[Vec<u8>]| {
+        rotation::own_signers(keys, document, policy.revoked_keys()) >= keys.threshold
+    };
+    let stands = |document: &[Vec<u8>]| {
+        let said = document.iter().filter_map(|bundle| Keys::unchecked(bundle).ok());
+        said.filter(all).any(|keys| is_signed(&keys, document))
+    };
+    versions.iter().rev().find(|(_, document)| stands(document)).map(|(version, _)| *version)
 }
 
 /// The rules that speak of a publisher's packages and of no others.

@@ -1,24 +1,24 @@
 //! `skep channel`.
 
+mod moving;
+
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use skep_oci::Registry;
-use skep_spec::oci::Index;
-use skep_spec::{Channel as Name, Digest, PackageRef, media};
+use skep_spec::{Channel as Name, Digest, PackageRef};
 use skep_trust::bundle::Bundle;
-use skep_trust::channel::{Asked, Next, Pointer, Seen};
-use skep_trust::key::SigningKey;
-use skep_trust::verify::BUNDLES_MAX;
+use skep_trust::channel::{Asked, worth};
 use skep_trust::{KeyId, Policy, time};
 
+pub use self::moving::{Elsewhere, Moving, elsewhere};
+use self::moving::{pointed, sequence, together};
 use crate::channel::{self, Followed};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed, not_followed};
 use crate::keys::{self, SignOptions, SignedBy};
-use crate::moment::moment;
+use crate::moment::{self, moment};
 use crate::options::Transport;
 use crate::output::Output;
 use crate::place;
@@ -60,15 +60,23 @@ struct Move {
     /// The sequence, where the last pointer is by other keys: higher than that, and than any that was signed here
     #[arg(long, value_name = "N")]
     sequence: Option<u64>,
+    /// Another registry that has this channel, host[:port][/path]: the sequence goes on above it, too; may be given several times
+    #[arg(long, value_name = "REGISTRY")]
+    also: Vec<String>,
     #[command(flatten)]
     transport: Transport,
 }
 
 /// Sign a channel's newest pointer with another key
+///
+/// The newest that a key of the package's rule in trust.toml has signed, or the one of --of: what a stranger put there is left.
 #[derive(Debug, Args)]
 struct Sign {
     /// Which: [registry/]publisher/name@channel
     reference: String,
+    /// The public key of whoever moved it, instead of those that trust.toml trusts
+    #[arg(long, value_name = "PUB")]
+    of: Option<PathBuf>,
     #[command(flatten)]
     key: SignOptions,
     #[command(flatten)]
@@ -126,139 +134,20 @@ impl Move {
         let keys = self.by.keys(&self.key, config)?;
         let registry = place::registry(&reference, self.transport, config)?.without_mirrors();
         let (channel, sequence) = (&self.channel, self.sequence);
+        let also = elsewhere(&self.also, &reference, self.transport, config)?;
         let moving = Moving {
             registry: &registry,
             reference: &reference,
+            digest: None,
             channel,
             keys: &keys,
             expires,
             sequence,
+            also: &also,
         };
-        let answer = moving.done(issued, config)?;
+        let answer = moving.done(issued, output, config)?;
         output.packaged(&answer, &[answer.digest], || answer.text("Moved "));
         Ok(())
-    }
-}
-
-/// A channel that is pointed to a version.
-pub struct Moving<'a> {
-    /// Where it is.
-    pub registry: &'a Registry,
-    /// The version, which must be there.
-    pub reference: &'a PackageRef,
-    /// The channel.
-    pub channel: &'a Name,
-    /// Who signs.
-    pub keys: &'a [Box<dyn SigningKey>],
-    /// Until when the pointer counts.
-    pub expires: SystemTime,
-    /// Its sequence, if it is not to be the next one.
-    pub sequence: Option<u64>,
-}
-
-impl Moving<'_> {
-    /// Where the channel points to now; none where it is not there.
-    ///
-    /// # Errors
-    /// The registry does not answer as it should, or the last pointer is not by these keys.
-    pub fn now(&self, config: &Config) -> Result<Option<Pointer>> {
-        let bundles = channel::bundles(self.registry, self.reference, self.channel)?;
-        if bundles.is_empty() {
-            return Ok(None);
-        }
-        let memory = channel::memory(config);
-        let pointer = memory.last(&self.asked(), &bundles, &self.policy()?, SystemTime::now());
-        pointer.map(Some).map_err(not_followed)
-    }
-
-    /// Signs a pointer and puts it there.
-    ///
-    /// # Errors
-    /// There is no such package, the last pointer is refused, or the registry does not take one.
-    pub fn done(&self, issued: SystemTime, config: &Config) -> Result<Answer> {
-        let Self { registry, reference, channel, keys, expires, .. } = *self;
-        let (digest, version) = pointed(registry, reference)?;
-        let (last, kept) = self.last(config)?;
-        let sequence = self.sequence(last)?;
-        let next = Next {
-            name: &reference.name,
-            channel,
-            sequence,
-            digest,
-            previous: last.map(|last| last.digest),
-            issued,
-            expires,
-        };
-        let mut bundles = Vec::new();
-        for key in keys {
-            bundles.push(next.sign(&**key).map_err(failed)?);
-        }
-        bundles.extend(kept);
-        bundles.truncate(BUNDLES_MAX);
-        // First: what may have reached a registry is never signed again for another digest.
-        let seen = Seen { sequence, digest };
-        channel::memory(config).keep(&self.asked(), seen, issued).map_err(not_followed)?;
-        put(registry, reference, channel, &bundles)?;
-        Ok(Answer {
-            package: bare(reference),
-            channel: channel.clone(),
-            digest,
-            version,
-            sequence,
-            expires: time::format(expires).unwrap_or_default(),
-            keys: ids(keys)?,
-        })
-    }
-
-    fn asked(&self) -> Asked<'_> {
-        let registry = self.reference.registry.as_deref();
-        Asked { name: &self.reference.name, registry, channel: self.channel }
-    }
-
-    /// These keys, each of which counts.
-    fn policy(&self) -> Result<Policy> {
-        let publics = self.keys.iter().map(|key| key.public());
-        let publics = publics.collect::<std::result::Result<_, _>>().map_err(failed)?;
-        Ok(Policy::of_keys(publics, 1))
-    }
-
-    /// The last pointer, as far as these keys signed it, and its bundles, which stay till the new one counts everywhere.
-    fn last(&self, config: &Config) -> Result<(Option<Seen>, Vec<Vec<u8>>)> {
-        let (asked, memory) = (self.asked(), channel::memory(config));
-        let bundles = channel::bundles(self.registry, self.reference, self.channel)?;
-        let seen = memory.seen(&asked).map_err(not_followed)?;
-        if bundles.is_empty() {
-            // Whether it never was there, or is hidden: the sequence goes on.
-            return Ok((seen, bundles));
-        }
-        match memory.last(&asked, &bundles, &self.policy()?, SystemTime::now()) {
-            Ok(pointer) => {
-                let of_it = |bundle: &Vec<u8>| sequence(bundle) == Some(pointer.sequence);
-                let there = Seen { sequence: pointer.sequence, digest: pointer.digest };
-                // What was signed for another registry is the same channel.
-                let last = seen.filter(|seen| seen.sequence > there.sequence).unwrap_or(there);
-                Ok((Some(last), bundles.into_iter().filter(of_it).collect()))
-            }
-            Err(_) if self.sequence.is_some() => Ok((seen, bundles)),
-            Err(error) => {
-                let above = seen.map(|seen| format!(", above {}", seen.sequence));
-                Err(not_followed(error).hint(format!(
-                    "the last pointer is not one of these keys': where that is right, give a higher sequence with --sequence{}",
-                    above.unwrap_or_default()
-                )))
-            }
-        }
-    }
-
-    fn sequence(&self, last: Option<Seen>) -> Result<u64> {
-        let after = last.map_or(0, |last| last.sequence);
-        match self.sequence {
-            None => Ok(after + 1),
-            Some(sequence) if sequence > after => Ok(sequence),
-            Some(sequence) => Err(Error::usage(format!(
-                "--sequence {sequence}: the last pointer that is known here has {after} already, and none is signed again for another package"
-            ))),
-        }
     }
 }
 
@@ -272,25 +161,33 @@ impl Sign {
         let key = self.key.key(config)?;
         let registry = place::registry(&reference, self.transport, config)?.without_mirrors();
         let mut bundles = channel::bundles(&registry, &reference, &name)?;
-        let Some(newest) = bundles.iter().max_by_key(|bundle| sequence(bundle)) else {
+        if bundles.is_empty() {
             return Err(Error::new(Kind::Failed, format!("{reference} has no pointer to sign"))
                 .hint("skep channel move makes one"));
+        }
+        let host = reference.registry.as_deref();
+        let asked = Asked { name: &reference.name, registry: host, channel: &name };
+        let policy = match &self.of {
+            Some(file) => Policy::of_keys(vec![keys::public(file)?], 1),
+            None => rules::of_machine(config)?,
         };
+        let theirs = worth(&asked, &bundles, &policy, moment::now(config)?);
+        let newest = theirs.iter().max_by_key(|bundle| sequence(bundle)).ok_or_else(|| {
+            Error::new(Kind::Refused, format!("{reference} has no pointer by a key that is trusted here"))
+                .hint("--of PUB names the key of whoever moved it; skep trust add PATTERN --key PUB trusts it")
+        })?;
         let newest = Bundle::parse(newest).map_err(failed)?;
         let added = newest.also_signed_by(&*key).map_err(failed)?;
         // Held against everything that is asked of a pointer before it goes out under this key.
         let public = key.public().map_err(failed)?;
         let policy = Policy::of_keys(vec![public], 1);
-        let host = reference.registry.as_deref();
-        let asked = Asked { name: &reference.name, registry: host, channel: &name };
         let memory = channel::memory(config);
         let pointer = memory
             .follow(&asked, std::slice::from_ref(&added), &policy, SystemTime::now())
             .map_err(not_followed)?;
         if !bundles.contains(&added) {
-            bundles.insert(0, added);
-            bundles.truncate(BUNDLES_MAX);
-            put(&registry, &reference, &name, &bundles)?;
+            bundles = together(vec![added], bundles);
+            place::ask(registry.put_channel(&reference, &name, &bundles))?;
         }
         let answer = Answer {
             package: bare(&reference),
@@ -333,38 +230,6 @@ impl Show {
         output.answer(&answer, || answer.text(""));
         Ok(())
     }
-}
-
-/// The digest of a package's index in the registry, and the version that it says; it must be that package's.
-fn pointed(registry: &Registry, reference: &PackageRef) -> Result<(Digest, Option<String>)> {
-    let bytes = place::ask(registry.index(reference))?;
-    let index = Index::parse(&bytes).map_err(failed)?;
-    if index.annotations.get(media::TITLE).map(String::as_str) != Some(reference.name.as_str()) {
-        return Err(Error::new(
-            Kind::Failed,
-            format!("{reference} is not the package of that name"),
-        ));
-    }
-    Ok((Digest::of(&bytes), index.annotations.get(media::VERSION).cloned()))
-}
-
-fn put(
-    registry: &Registry,
-    reference: &PackageRef,
-    channel: &Name,
-    bundles: &[Vec<u8>],
-) -> Result<()> {
-    place::ask(registry.put_channel(reference, channel, bundles))
-}
-
-/// The sequence that a pointer says, whoever signed it.
-fn sequence(bundle: &[u8]) -> Option<u64> {
-    let statement = Bundle::parse(bundle).ok()?.unchecked_statement().ok()?;
-    statement.predicate.get("sequence")?.as_u64()
-}
-
-fn ids(keys: &[Box<dyn SigningKey>]) -> Result<Vec<KeyId>> {
-    keys.iter().map(|key| key.public().map(|key| key.id()).map_err(failed)).collect()
 }
 
 fn bare(reference: &PackageRef) -> String {
