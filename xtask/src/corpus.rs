@@ -16,7 +16,8 @@ const HEAD: &str = "# Objects that nobody here wrote
 
 `make corpus` installs every object of Debian's libbpf-tools, xdp-tools and libxdp1 as a service of `skepd`, in a guest of each kernel of `tests/kernels.toml`, under a workload made for it
 (`tests/corpus/corpus.toml`), and waits for an event or a map's content that shows that it works: once as `skep import` alone makes a package of it, once by its manifest in `tests/corpus/`.
-It writes this page and `target/corpus.json`; `cargo xtask corpus --only SERIES` runs one kernel. *yes* is followed by what was seen, *no* by why not. *absent* is no failure, and not counted: the
+It writes this page and `target/corpus.json`; `cargo xtask corpus --only SERIES` runs one kernel, and `--from FILE…` takes the rows that runs of some objects printed: each row has the commit and the
+day of its run, and rows of several commits were not run together. *yes* is followed by what was seen, *no* by why not. *absent* is no failure, and not counted: the
 BTF and the symbols of that kernel have nothing that any alternative of the manifest could attach to, which the guest itself looked up.
 
 ";
