@@ -54,6 +54,11 @@ impl Page {
         self.write()
     }
 
+    /// Forgets all but some things; the page is written with the next row.
+    pub fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
+        self.rows.retain(|thing, _| is_kept(thing));
+    }
+
     /// What stands in the rows behind their first cells.
     pub fn rows(&self) -> impl Iterator<Item = &str> {
         self.rows.values().map(String::as_str)

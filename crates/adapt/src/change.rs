@@ -42,8 +42,14 @@ pub enum Pass {
     LostEvents,
     /// A map whose size its own loader would have set was given one.
     Sizes,
-    /// A field that this kernel calls otherwise is read by its old name.
+    /// A field that this kernel calls otherwise is read by its old name, or a function watched by its new one.
     Renamed,
+    /// The object was told a later version, whose changes were brought to this kernel.
+    Backported,
+    /// What a program prints for people is left out.
+    Prints,
+    /// An argument of the hook is read from it again, and not from the stack.
+    Reread,
 }
 
 impl Report {
@@ -111,6 +117,9 @@ impl fmt::Display for Pass {
             Self::LostEvents => "lost-events",
             Self::Sizes => "sizes",
             Self::Renamed => "renamed",
+            Self::Backported => "backported",
+            Self::Prints => "prints",
+            Self::Reread => "reread",
         })
     }
 }

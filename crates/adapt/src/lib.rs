@@ -9,6 +9,8 @@ mod kernel_facts;
 pub mod lost;
 pub mod need;
 pub mod renamed;
+pub mod reread;
+pub mod silent;
 
 pub use change::{Change, Pass, Report};
 pub use kernel_facts::{Feature, FeatureError, KernelFacts, Support};

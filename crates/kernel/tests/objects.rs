@@ -128,6 +128,24 @@ fn names_globals_and_data_are_the_objects() {
 }
 
 #[test]
+fn an_object_is_told_another_version_than_the_kernels() {
+    let code = compile(
+        "extern int LINUX_KERNEL_VERSION __kconfig; int answer;
+         SEC(\"raw_tp/sys_enter\") int ask(long *ctx) { answer = LINUX_KERNEL_VERSION; return 0; }",
+    );
+    let told = |version| {
+        let options = OpenOptions { version, ..OpenOptions::default() };
+        let loaded = object::open(&code, "test", &options).unwrap().load().unwrap();
+        let answers = loaded.map(".kconfig").unwrap().lookup(&[0; 4]).unwrap().unwrap();
+        u32::from_ne_bytes(answers[..4].try_into().unwrap())
+    };
+    let other = object::version::code(5, 11);
+    assert_eq!(other, 330_496);
+    assert_eq!(told(Some(other)), other);
+    assert_ne!(told(None), other); // the kernel's own
+}
+
+#[test]
 fn lost_events_are_counted_in_subprograms_and_callbacks_too() {
     let counters = MapHandle::create_u64s("lost", 2).unwrap();
     let mut opened = open(PING);
@@ -359,7 +377,8 @@ fn what_is_no_object_is_refused() {
 fn a_btf_file_that_is_none() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"no btf").unwrap();
-    let options = OpenOptions { btf_path: Some(file.path().to_path_buf()) };
+    let options =
+        OpenOptions { btf_path: Some(file.path().to_path_buf()), ..OpenOptions::default() };
     let code = "struct task_struct { int pid; } __attribute__((preserve_access_index));
         SEC(\"raw_tp/sys_enter\") int core(long *ctx) {
             struct task_struct *t = (void *)bpf_get_current_task(); return BPF_CORE_READ(t, pid); }";

@@ -12,15 +12,16 @@ use skep_kernel::stub::slot_of;
 use skep_spec::{Manifest, ServiceName, chain};
 use skep_trust::Package;
 
-use crate::choose::{Objects, Refused, can_do_without, choose};
+use crate::choose::{Chosen, Objects, Refused, can_do_without, choose};
 use crate::error::RuntimeError;
 use crate::export::check_exports;
 use crate::hooks::{Placed, make_folder, place};
 use crate::in_kernel::InKernel;
+use crate::new_names::by_new_names;
 use crate::params::Params;
 use crate::plan::{MapChange, Report};
 use crate::runtime::{Runtime, facts_of};
-use crate::state::{Generation, Incarnation, Mechanism, Op, Record};
+use crate::state::{Generation, Hook, Incarnation, Mechanism, Op, Record};
 use crate::together::Shared;
 
 /// A generation on its way into the kernel.
@@ -65,8 +66,8 @@ impl Runtime {
         let mut report = Report::default();
         let chosen = choose(manifest, &objects, &params, refused, &mut report)?;
         let hooks = self.state.services.get(&up.service).map(|s| s.hooks.clone());
-        let mut placed = place(&hooks.unwrap_or_default(), &chosen);
-        are_there(&up.service, &placed)?;
+        let hooks = hooks.unwrap_or_default();
+        let mut placed = place_there(&up.service, &hooks, chosen, &mut report)?;
         self.can_switch(&up.service, &placed, &objects, up.op == Op::Rollback)?;
         let shared = self.shared_maps(&up.service, &up.generation.needs, &objects)?;
         check_exports(&up.service, manifest)?;
@@ -164,8 +165,28 @@ impl Runtime {
     }
 }
 
+/// Gives each program a hook, and sees that what new hooks attach to is there, by this kernel's name for it.
+pub(crate) fn place_there(
+    service: &ServiceName,
+    hooks: &BTreeMap<String, Hook>,
+    mut chosen: Vec<Chosen>,
+    report: &mut Report,
+) -> Result<Vec<Placed>, RuntimeError> {
+    let placed = place(hooks, &chosen);
+    match are_there(service, &placed) {
+        Ok(()) => Ok(placed),
+        Err(error) => {
+            if !by_new_names(&mut chosen, report) {
+                return Err(error);
+            }
+            let placed = place(hooks, &chosen);
+            are_there(service, &placed).map(|()| placed)
+        }
+    }
+}
+
 /// Whether what new hooks attach to is there: this is known before anything is loaded.
-pub(crate) fn are_there(service: &ServiceName, placed: &[Placed]) -> Result<(), RuntimeError> {
+fn are_there(service: &ServiceName, placed: &[Placed]) -> Result<(), RuntimeError> {
     placed.iter().filter(|one| !one.there).try_for_each(|one| {
         let target = &one.chosen.target;
         is_there(target).map_err(|source| RuntimeError::NoHook {

@@ -6,6 +6,7 @@
 //! says, which is how everything is undone and cleaned up.
 
 mod adopt;
+mod allowance;
 mod aside;
 mod at_map;
 mod attached;
@@ -31,6 +32,7 @@ mod load;
 pub mod maps;
 mod mend;
 mod migrate;
+mod new_names;
 mod params;
 pub mod pins;
 pub mod plan;

@@ -1,6 +1,6 @@
 //! Loading a package's objects: sizes, constants and shared maps first, then the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use skep_adapt::Pass;
@@ -12,6 +12,7 @@ use skep_kernel::{KernelError, LoadError, Loaded, MapHandle, Opened, Program};
 use skep_object::{Facts, MapFacts, MapOrigin, OpenSize, Slot, gpl};
 use skep_trust::Package;
 
+use crate::allowance::Allowance;
 use crate::choose::{Chosen, Objects};
 use crate::error::RuntimeError;
 use crate::params::Params;
@@ -117,11 +118,11 @@ impl Preparation<'_> {
             report.add(Pass::Renamed, self.object, added);
         }
         let names = names.as_ref();
-        let loaded = match self.opened(counters.as_ref(), names, report)?.load() {
+        let loaded = match self.allowed(counters.as_ref(), names, report)? {
             Ok(loaded) => loaded,
             Err(error) if counters.is_some() => {
                 counters = None;
-                let again = self.opened(None, names, &mut Report::default())?.load();
+                let again = self.allowed(None, names, &mut Report::default())?;
                 let loaded = again.map_err(|_| self.failed(error.clone()))?;
                 let what = format!("lost events are not counted: {}", error.summary);
                 report.add(Pass::LostEvents, self.object, what);
@@ -141,6 +142,32 @@ impl Preparation<'_> {
             );
         }
         Ok((loaded, counters.filter(|_| counts)))
+    }
+
+    /// Loads it as it is or, where this kernel refuses that, with what it can be told or spared.
+    fn allowed(
+        &self,
+        counters: Option<&MapHandle>,
+        names: Option<&OldNames>,
+        report: &mut Report,
+    ) -> Result<Result<Loaded, LoadError>, RuntimeError> {
+        let first = match self.opened(counters, names, Allowance::default(), report)?.load() {
+            Ok(loaded) => return Ok(Ok(loaded)),
+            Err(error) => error,
+        };
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let first_ones = Allowance::default().after(&first, self.facts, &release);
+        let mut left = VecDeque::from(first_ones);
+        while let Some(allowance) = left.pop_front() {
+            match self.opened(counters, names, allowance, &mut Report::default())?.load() {
+                Ok(loaded) => {
+                    allowance.report(self.object, report);
+                    return Ok(Ok(loaded));
+                }
+                Err(error) => left.extend(allowance.after(&error, self.facts, &release)),
+            }
+        }
+        Ok(Err(first))
     }
 
     fn failed(&self, mut source: LoadError) -> RuntimeError {
@@ -175,12 +202,15 @@ impl Preparation<'_> {
         &self,
         counters: Option<&MapHandle>,
         names: Option<&OldNames>,
+        allowance: Allowance,
         report: &mut Report,
     ) -> Result<Opened, RuntimeError> {
         let own = || self.btf.map(Path::to_owned);
-        let options = OpenOptions { btf_path: names.map(OldNames::path).or_else(own) };
+        let btf_path = names.map(OldNames::path).or_else(own);
+        let options = OpenOptions { btf_path, version: allowance.version() };
         let opened = object::open(self.bytes, "skep", &options);
         let mut opened = opened.map_err(|e| self.failed(e))?;
+        allowance.edits().for_each(|edit| opened.edit(edit));
         self.choose_programs(&mut opened)?;
         self.size_maps(&mut opened, report)?;
         self.params.write(self.facts, &mut opened)?;

@@ -6,10 +6,10 @@ use skep_object::ProgramFacts;
 use skep_spec::{Manifest, ServiceName};
 use skep_trust::{Package, Verified};
 
-use crate::bring_up::{BringUp, are_there, refused_program};
+use crate::bring_up::{BringUp, place_there, refused_program};
 use crate::choose::{Objects, Refused, choose};
 use crate::error::RuntimeError;
-use crate::hooks::{Placed, place};
+use crate::hooks::Placed;
 use crate::install::{Request, generation};
 use crate::load::{map_names, names_of};
 use crate::migrate::{Side, decide};
@@ -126,8 +126,11 @@ impl Runtime {
         let (hooks, mut refused) = (&self.service_state(service)?.hooks, Refused::new());
         loop {
             let mut report = Report::default();
-            let placed = place(hooks, &choose(manifest, objects, params, &refused, &mut report)?);
-            let Err(error) = are_there(service, &placed) else { return Ok((placed, report)) };
+            let chosen = choose(manifest, objects, params, &refused, &mut report)?;
+            let error = match place_there(service, hooks, chosen, &mut report) {
+                Ok(placed) => return Ok((placed, report)),
+                Err(error) => error,
+            };
             match refused_program(&error, manifest) {
                 Some((program, why)) if !refused.contains_key(&program) => {
                     refused.insert(program, why);

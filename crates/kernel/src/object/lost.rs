@@ -5,13 +5,10 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use skep_adapt::lost::{self, LostError, Rewritten, Slot};
-use skep_object::insn::Insn;
-
+use super::instructions::{instructions, set};
 use super::{Raw, program_name};
-use crate::asm;
 use crate::maps::MapHandle;
-use crate::sys;
+use skep_adapt::lost::{self, LostError, Rewritten, Slot};
 
 /// What the pass did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +33,7 @@ pub(super) fn inject_all(raw: &Raw, counters: &MapHandle) -> Result<Counted, i32
         match rewrite(program, slot) {
             Ok(None) => {}
             Ok(Some(rewritten)) => {
-                set(program, &rewritten)?;
+                set(program, &rewritten.insns)?;
                 counted.slots.push(name);
             }
             Err(why) => counted.uncounted.push((name, why.to_string())),
@@ -95,35 +92,4 @@ unsafe fn table<'a>(start: *mut u8, count: usize, record: usize) -> Option<Table
     // SAFETY: not null, and what the caller promises.
     let bytes = unsafe { std::slice::from_raw_parts_mut(start, count * record) };
     Some(Table { bytes, record })
-}
-
-fn instructions(program: *mut libbpf_sys::bpf_program) -> Vec<Insn> {
-    // SAFETY: a program of a prepared object: `count` instructions of 8 bytes, laid out as `asm::Insn`.
-    let raw = unsafe {
-        let count = libbpf_sys::bpf_program__insn_cnt(program) as usize;
-        std::slice::from_raw_parts(
-            libbpf_sys::bpf_program__insns(program).cast::<asm::Insn>(),
-            count,
-        )
-    };
-    let unpack = |insn: &asm::Insn| {
-        let (dst, src) = insn.registers();
-        Insn { code: insn.code, dst, src, off: insn.off, imm: insn.imm }
-    };
-    raw.iter().map(unpack).collect()
-}
-
-fn set(program: *mut libbpf_sys::bpf_program, rewritten: &Rewritten) -> Result<(), i32> {
-    let pack = |insn: &Insn| asm::Insn::new(insn.code, insn.dst, insn.src, insn.off, insn.imm);
-    let mut insns: Vec<asm::Insn> = rewritten.insns.iter().map(pack).collect();
-    // SAFETY: a program of a prepared object, and instructions that libbpf copies.
-    sys::check(unsafe {
-        libbpf_sys::bpf_program__set_insns(
-            program,
-            insns.as_mut_ptr().cast(),
-            insns.len() as libbpf_sys::size_t,
-        )
-    })
-    .map(drop)
-    .map_err(|e| e.raw_os_error().unwrap_or(0))
 }

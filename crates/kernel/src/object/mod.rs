@@ -3,9 +3,11 @@
 //! Programs are named by their ELF symbol, maps by their symbol or their section (`.rodata`), never by the
 //! 15 bytes that the kernel keeps.
 
+mod instructions;
 mod log;
 mod lost;
 mod open;
+pub mod version;
 mod words;
 
 use std::collections::BTreeMap;
@@ -31,6 +33,8 @@ use crate::sys;
 pub struct OpenOptions {
     /// BTF of the kernel, for kernels that carry none; raw or in an ELF file.
     pub btf_path: Option<PathBuf>,
+    /// What the object is told when it asks for the kernel's version ([`version::code`]), in place of what the kernel says.
+    pub version: Option<u32>,
 }
 
 /// The libbpf object, closed when dropped.
@@ -79,12 +83,22 @@ impl Drop for Raw {
     }
 }
 
+/// What can be done to the instructions of programs that a kernel refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// What they print for people (`bpf_trace_vprintk`, Linux 5.16) is left out.
+    PrintNothing,
+    /// Arguments of their hooks that they keep on the stack are read from the hook again ([`skep_adapt::reread`]).
+    RereadArguments,
+}
+
 /// An object whose maps and programs can still be changed.
 #[derive(Debug)]
 pub struct Opened {
     raw: Raw,
     log_buffer: log::Buffer,
     counters: Option<MapHandle>,
+    edits: Vec<Edit>,
     retargeted: open::Retargeted,
 }
 
@@ -125,6 +139,9 @@ impl Opened {
             // SAFETY: the object is open and not yet prepared.
             let prepared = sys::check(unsafe { libbpf_sys::bpf_object__prepare(self.raw.ptr()) });
             prepared.map_err(|e| e.raw_os_error().unwrap_or(0))?;
+        }
+        for edit in &self.edits {
+            instructions::edit_all(&self.raw, *edit)?;
         }
         if let Some(counters) = &self.counters {
             counted = lost::inject_all(&self.raw, counters)?;

@@ -8,7 +8,9 @@ use std::ptr::NonNull;
 
 use skep_spec::Target;
 
-use super::{LoadError, OpenOptions, Opened, Raw, log, map_name, program_name, section_name};
+use super::{
+    Edit, LoadError, OpenOptions, Opened, Raw, log, map_name, program_name, section_name, version,
+};
 use crate::error::KernelError;
 use crate::maps::{MapHandle, kind};
 use crate::print::{Said, capture};
@@ -56,12 +58,18 @@ pub(super) fn open(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Op
     let name = CString::new(name).unwrap_or_default();
     let btf = options.btf_path.as_deref().map(sys::cpath).transpose().map_err(refuse)?;
     let log_buffer = log::Buffer::new().map_err(refuse)?;
+    let told = options.version.map(|version| version::told(bytes, version));
+    let (bytes, config) = match &told {
+        Some((bytes, config)) => (&**bytes, config.as_ptr()),
+        None => (bytes, std::ptr::null()),
+    };
     let opts = libbpf_sys::bpf_object_open_opts {
         sz: sys::size::<libbpf_sys::bpf_object_open_opts>(),
         object_name: name.as_ptr(),
         btf_custom_path: btf.as_ref().map_or(std::ptr::null(), |path| path.as_ptr()),
         kernel_log_buf: log_buffer.start(),
         kernel_log_size: log_buffer.len(),
+        kconfig: config,
         ..Default::default()
     };
     let (object, said) = capture(|| {
@@ -82,7 +90,8 @@ pub(super) fn open(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Op
         size_buffer(map).map_err(failed)?;
         take_no_pin(map).map_err(failed)?;
     }
-    Ok(Opened { raw, log_buffer, counters: None, retargeted: Retargeted::new() })
+    let retargeted = Retargeted::new();
+    Ok(Opened { raw, log_buffer, counters: None, edits: Vec::new(), retargeted })
 }
 
 /// Gives a buffer the sizes of keys and values that the kernel wants: where the object declares types (Aya does, for the
@@ -272,6 +281,11 @@ impl Opened {
         }
         self.counters = Some(counters.try_clone()?);
         Ok(())
+    }
+
+    /// Changes the instructions of its programs so before they are loaded.
+    pub fn edit(&mut self, edit: Edit) {
+        self.edits.push(edit);
     }
 
     fn find_program(&self, name: &str) -> Result<*mut libbpf_sys::bpf_program, KernelError> {

@@ -16,11 +16,25 @@ enum What {
     Binary,
     Event,
     Function,
+    /// A function of a binary.
+    Symbol,
+    /// Who has probes in a binary.
+    Provider,
+    /// One of them.
+    Probe,
 }
 
 impl What {
-    const ALL: [Self; 5] =
-        [Self::Interface, Self::Cgroup, Self::Binary, Self::Event, Self::Function];
+    const ALL: [Self; 8] = [
+        Self::Interface,
+        Self::Cgroup,
+        Self::Binary,
+        Self::Event,
+        Self::Function,
+        Self::Symbol,
+        Self::Provider,
+        Self::Probe,
+    ];
 
     /// The name of a parameter for it.
     const fn word(self) -> &'static str {
@@ -30,6 +44,9 @@ impl What {
             Self::Binary => "binary",
             Self::Event => "event",
             Self::Function => "function",
+            Self::Symbol => "symbol",
+            Self::Provider => "provider",
+            Self::Probe => "probe",
         }
     }
 
@@ -37,7 +54,7 @@ impl What {
     const fn kind(self) -> &'static str {
         match self {
             Self::Binary => "path",
-            Self::Event => "string",
+            Self::Event | Self::Symbol | Self::Provider | Self::Probe => "string",
             Self::Interface | Self::Cgroup | Self::Function => self.word(),
         }
     }
@@ -49,7 +66,25 @@ impl What {
             Self::Binary => "program or library",
             Self::Event => "event, such as cpu-clock/99hz,",
             Self::Function => "kernel function",
+            Self::Symbol => "function of the program or library",
+            Self::Provider => "provider of the USDT probes",
+            Self::Probe => "USDT probe",
         }
+    }
+
+    /// What else says where, for all programs together.
+    const fn within(self) -> &'static [Self] {
+        match self {
+            Self::Symbol => &[Self::Binary],
+            Self::Probe => &[Self::Binary, Self::Provider],
+            _ => &[],
+        }
+    }
+
+    /// Whether a program does without it, and then does not run, where there are several: an object has programs for several
+    /// modes, or for what a binary may lack.
+    const fn is_optional(self) -> bool {
+        matches!(self, Self::Symbol | Self::Probe)
     }
 }
 
@@ -73,12 +108,16 @@ impl Places {
         }
         for one in listed {
             let Some((what, _)) = form(one.program) else { continue };
+            for what in what.within() {
+                let doc = format!("The {} to attach to", what.means());
+                places.params.insert(what.word().to_owned(), (*what, doc));
+            }
             let apart = apart(one.program).filter(|what| several.get(what).is_some_and(|n| *n > 1));
             if apart.is_some() {
                 let name = format!("{} {}", what.word(), one.name);
                 let name = unique(&label(&name, '_'), &places.taken());
-                let unless =
-                    if is_xdp(one.program) { "; without it, it is not loaded" } else { "" };
+                let is_optional = what.is_optional() || is_xdp(one.program);
+                let unless = if is_optional { "; without it, it is not loaded" } else { "" };
                 let doc = format!("The {} to attach {} to{unless}", what.means(), one.name);
                 places.own.insert(one.name.clone(), name.clone());
                 places.params.insert(name, (what, doc));
@@ -102,7 +141,7 @@ impl Places {
         let own = self.own.get(&one.name);
         let param = own.map_or(what.word(), String::as_str);
         let target = form.replace("{}", &format!("${{param.{param}}}"));
-        let needs = own.filter(|_| is_xdp(one.program));
+        let needs = own.filter(|_| what.is_optional() || is_xdp(one.program));
         let needs = needs.map(|param| format!("requires-param = \"{param}\"\n"));
         let needs = needs.unwrap_or_default();
         format!("target = {}\n{needs}", quoted(&target))
@@ -137,7 +176,8 @@ fn is_xdp(program: &ProgramFacts) -> bool {
 /// function means nothing at another.
 fn apart(program: &ProgramFacts) -> Option<What> {
     let (what, _) = form(program)?;
-    let is_apart = is_xdp(program) || matches!(what, What::Event | What::Function);
+    let is_apart = is_xdp(program)
+        || matches!(what, What::Event | What::Function | What::Symbol | What::Probe);
     is_apart.then_some(what)
 }
 
@@ -168,6 +208,13 @@ fn form(program: &ProgramFacts) -> Option<(What, String)> {
             Site::Netns | Site::Netfilter => None,
             Site::SockMap | Site::Interface | Site::Iterator(_) => None,
         },
+        Target::Uprobe { binary, ret, .. } if binary.is_empty() => {
+            let kind = if *ret { "uretprobe" } else { "uprobe" };
+            Some((What::Symbol, format!("{kind}/${{param.binary}}:{{}}")))
+        }
+        Target::Usdt { binary, .. } if binary.is_empty() => {
+            Some((What::Probe, "usdt/${param.binary}:${param.provider}:{}".to_owned()))
+        }
         Target::Other(section) => open_probe(section),
         _ => None,
     }

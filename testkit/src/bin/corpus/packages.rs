@@ -16,6 +16,17 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/corpus");
 /// Programs of this machine that workloads run in the guest, with their loader and libraries.
 const GUESTS: [&str; 2] = ["/bin/bash", "/usr/bin/getent"];
 
+/// A program with probes, and its options: where parts share a page of the file, the kernel puts probes into each of them.
+const PROBED: [&str; 7] = [
+    "-O2",
+    "-ffreestanding",
+    "-fno-stack-protector",
+    "-static",
+    "-nostdlib",
+    "-fuse-ld=lld",
+    "-Wl,-z,separate-loadable-segments",
+];
+
 /// Where a package of a kind lies.
 pub fn layout(folder: &Path, name: &str, kind: Kind) -> PathBuf {
     folder.join(kind.word()).join(format!("{name}.oci"))
@@ -92,6 +103,7 @@ impl Build<'_> {
             import.extend(["--object", object]);
         }
         import.extend([file, "--folder"]);
+        let bytes = carved(file, object)?;
         let imported = skep(&import, &[&project]);
         self.keep(
             name,
@@ -102,7 +114,6 @@ impl Build<'_> {
         if !manifest.exists() {
             return self.keep(name, Kind::Manifest, Err(anyhow::anyhow!("it has no manifest")));
         }
-        let bytes = carved(file, object)?;
         let text = fs::read_to_string(manifest).context("read the manifest")?;
         proof::write(self.folder, name, (&text, &bytes), entry.params(Kind::Manifest))?;
         fs::create_dir_all(project.join("objects")).context("make a folder")?;
@@ -148,6 +159,10 @@ fn programs(folder: &Path) -> Result<()> {
             fs::copy(file, &to).with_context(|| format!("copy {file}"))?;
         }
     }
+    let mut clang = Command::new("clang");
+    clang.args(PROBED).arg("-o").arg(folder.join("root/bin/collector"));
+    let status = clang.arg(Path::new(SOURCES).join("collector.c")).status().context("run clang")?;
+    anyhow::ensure!(status.success(), "clang: {status}");
     Ok(())
 }
 

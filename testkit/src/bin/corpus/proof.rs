@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use skep_kernel::attach::is_there;
 use skep_object::Facts;
 use skep_spec::Target;
-use skep_spec::manifest::{Otherwise, Param};
+use skep_spec::manifest::{Otherwise, Param, Program};
 use skep_spec::param::Value;
 use skep_spec::source::{self, Source};
 
@@ -60,8 +60,14 @@ fn needs(source: &Source, facts: &Facts, params: &BTreeMap<String, String>) -> N
     let in_group = |name: &String| {
         groups.clone().any(|group| group.r#try.iter().flatten().any(|one| one == name))
     };
-    let alone =
-        source.program.iter().filter(|(name, program)| !program.optional && !in_group(name));
+    let is_asked = |program: &Program| {
+        let needed = program.requires_param.as_ref();
+        needed.is_none_or(|needed| values.iter().any(|(param, _)| *param == needed))
+    };
+    let alone = source
+        .program
+        .iter()
+        .filter(|(name, program)| !program.optional && !in_group(name) && is_asked(program));
     needs.extend(alone.filter_map(|(name, _)| Some(vec![vec![target(name)?]])));
     needs
 }
@@ -78,8 +84,21 @@ pub fn lacks(folder: &Path, name: &str) -> Option<String> {
     })
 }
 
-/// Whether the kernel's BTF or its symbols lack it; the kernel's BTF also has functions that are inlined everywhere.
+/// Whether the kernel's BTF or its symbols lack it; the kernel's BTF also has functions that are inlined everywhere. What is no
+/// part of the kernel, such as an interface or a binary, is for the stage to have.
 fn is_absent(target: &Target) -> bool {
+    let is_kernels = matches!(
+        target,
+        Target::Fentry(_)
+            | Target::Fexit(_)
+            | Target::Kprobe { .. }
+            | Target::TpBtf(_)
+            | Target::RawTracepoint(_)
+            | Target::Tracepoint { .. }
+    );
+    if !is_kernels {
+        return false;
+    }
     let lacks = |target: &Target| is_there(target).is_err_and(|error| error.is_not_found());
     let symbol = match target {
         Target::Fentry(function) | Target::Fexit(function) => {

@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::entry::See;
 use crate::skepd::Skepd;
 
-/// How long something may take to show, where instructions are emulated.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long something may take to show, where instructions are emulated, by a machine that may have other work.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 /// As much of what was seen stands in a row.

@@ -64,6 +64,7 @@ fn tried(trial: &Trial<'_>, name: &str, kind: Kind) -> Result<String> {
     let _beside = beside.transpose().context("what runs beside it")?;
     let service = Service::install(trial, name, kind)?;
     for words in &entry.then {
+        let words = words.iter().map(|word| addressed(word)).collect::<Result<Vec<_>>>()?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         trial.skepd.skep(&words)?;
     }
@@ -71,6 +72,21 @@ fn tried(trial: &Trial<'_>, name: &str, kind: Kind) -> Result<String> {
     let seen = seen.map_err(|error| anyhow!("{error:#}: {}", service.shown()))?;
     service.remove()?;
     Ok(seen)
+}
+
+/// A word in which each `${ksym:NAME}` or `${ksym:NAME+OFFSET}` became an address, as an operator finds it in /proc/kallsyms.
+fn addressed(word: &str) -> Result<String> {
+    const START: &str = "${ksym:";
+    let Some((before, rest)) = word.split_once(START) else { return Ok(word.to_owned()) };
+    let (symbol, after) = rest.split_once('}').context("a ${ksym: without an end")?;
+    let (name, offset) = symbol.split_once('+').unwrap_or((symbol, "0"));
+    let offset: u64 = offset.parse().with_context(|| format!("no offset: {offset}"))?;
+    let list = std::fs::read_to_string("/proc/kallsyms").context("read /proc/kallsyms")?;
+    let mut lines = list.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let found = lines.find(|line| line.get(2) == Some(&name));
+    let found = found.with_context(|| format!("this kernel has no {name}"))?;
+    let address = u64::from_str_radix(found[0], 16).context("read an address")? + offset;
+    Ok(format!("{before}{address}{}", addressed(after)?))
 }
 
 /// A service that goes again.

@@ -96,6 +96,7 @@ fn stage(name: &str) -> Result<Round> {
         "sleep" => sleep(),
         "spin" => spin(),
         "tcp" => tcp()?,
+        "usdt" => Box::new(|| run(host("bin/collector", &[])?)),
         name => bail!("there is no workload '{name}'"),
     })
 }
