@@ -191,6 +191,8 @@ fn extra_bytes(kind: u32, len: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use skep_object::CoreKind;
+
     use super::*;
 
     #[test]
@@ -218,7 +220,8 @@ mod tests {
         let [own, none] = ["own", "none"].map(|name| folder.path().join(name));
         fs::write(&own, renamed_btf()).unwrap();
         fs::write(&none, [0; 24]).unwrap();
-        let of = |own| OldNames::of(["renamedata.old_mnt_userns"].into_iter(), own);
+        let there = [("renamedata.old_mnt_userns", CoreKind::FieldExists)];
+        let of = |own| OldNames::of(&Asked::of(there.into_iter()), own);
         let names = of(Some(&own)).unwrap();
         assert_eq!(names.added.len(), 1, "{:?}", names.added);
         let strings = b"\0old_mnt_userns\0";
