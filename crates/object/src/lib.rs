@@ -46,6 +46,7 @@ pub mod suit;
 mod tail;
 mod texts;
 mod unlisted;
+pub mod usdt;
 mod uses;
 mod variables;
 mod writers;

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use object::elf::FileHeader64;
 use object::read::elf::VersionTable;
-use object::{Object, ObjectSegment, ObjectSymbol, Symbol, SymbolIndex};
+use object::{Object, ObjectSymbol, Symbol, SymbolIndex};
 use serde::{Deserialize, Serialize};
+use skep_object::usdt::in_file;
 use skep_spec::Target;
 
 use super::{AttachPlan, Link, failed, perf};
@@ -142,13 +143,6 @@ fn symbol_offset(path: &Path, function: &str) -> io::Result<u64> {
         .map(|symbol| symbol.address())
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
     in_file(&file, address).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
-}
-
-/// Where in a file lies what is loaded at an address.
-pub(super) fn in_file(file: &object::File<'_>, address: u64) -> Option<u64> {
-    file.segments()
-        .find(|segment| (segment.address()..segment.address() + segment.size()).contains(&address))
-        .map(|segment| address - segment.address() + segment.file_range().0)
 }
 
 /// The offsets in a file of all functions whose name `is_it`.

@@ -2,12 +2,12 @@
 //! `usdt.bpf.h` of libbpf reads from a map of its object.
 
 mod args;
-mod notes;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
+use skep_object::usdt::{self, Note};
 use skep_spec::{Arch, Target};
 
 use self::args::Arguments;
@@ -101,7 +101,8 @@ fn find(binary: &str, provider: &str, name: &str) -> Result<Probe, KernelError> 
     let thing = || format!("the probe {provider}:{name} of {}", file.display());
     let bytes = super::uprobe::read(&file)
         .map_err(|e| KernelError::new("read", file.display().to_string(), e))?;
-    let notes = notes::of(&bytes).map_err(|why| KernelError::unsupported("find", thing(), why))?;
+    let notes =
+        usdt::notes(&bytes).map_err(|why| KernelError::unsupported("find", thing(), why))?;
     let wanted: Vec<_> =
         notes.iter().filter(|note| (note.provider, note.name) == (provider, name)).collect();
     if wanted.is_empty() {
@@ -114,7 +115,7 @@ fn find(binary: &str, provider: &str, name: &str) -> Result<Probe, KernelError> 
     let arch = Arch::host().ok_or_else(|| {
         KernelError::unsupported("find", thing(), "probes of this architecture are not known")
     })?;
-    let place = |note: &&notes::Note<'_>| {
+    let place = |note: &&Note<'_>| {
         let arguments = Arguments::parse(note.arguments, arch)?;
         Ok(Place { offset: note.offset, semaphore: note.semaphore, arguments })
     };
@@ -123,7 +124,7 @@ fn find(binary: &str, provider: &str, name: &str) -> Result<Probe, KernelError> 
     Ok(Probe { file, places })
 }
 
-fn none(thing: String, notes: &[notes::Note<'_>], (provider, name): (&str, &str)) -> KernelError {
+fn none(thing: String, notes: &[Note<'_>], (provider, name): (&str, &str)) -> KernelError {
     let wanted = format!("{provider}:{name}");
     let all: Vec<String> = notes.iter().map(|n| format!("{}:{}", n.provider, n.name)).collect();
     let hint = match skep_spec::nearest::nearest(&wanted, all.iter().map(String::as_str)) {

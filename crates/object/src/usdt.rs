@@ -1,20 +1,20 @@
-//! The notes of a binary that describe its probes (`.note.stapsdt`, of sys/sdt.h).
+//! The notes of a binary that describe its probes (`.note.stapsdt`, of sys/sdt.h). The binary is anybody's.
 
-use object::{Object, ObjectSection};
-
-use crate::attach::uprobe::in_file;
+use object::{Object, ObjectSection, ObjectSegment};
 
 /// One place of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Note<'a> {
-    pub(super) provider: &'a str,
-    pub(super) name: &'a str,
+pub struct Note<'a> {
+    /// Whose probe it is.
+    pub provider: &'a str,
+    /// What it is called.
+    pub name: &'a str,
     /// How its arguments lie: `-4@%esi 8@-24(%rbp)`.
-    pub(super) arguments: &'a str,
+    pub arguments: &'a str,
     /// Bytes into the file.
-    pub(super) offset: u64,
+    pub offset: u64,
     /// Bytes into the file; 0 is none.
-    pub(super) semaphore: u64,
+    pub semaphore: u64,
 }
 
 /// What the linker moves when it moves the probes.
@@ -23,7 +23,10 @@ const OWNER: &[u8] = b"stapsdt\0";
 const KIND: u32 = 3;
 
 /// All notes of a 64-bit binary in the byte order of this machine.
-pub(super) fn of(bytes: &[u8]) -> Result<Vec<Note<'_>>, String> {
+///
+/// # Errors
+/// It is no such binary, a note is cut off, or lies nowhere in the file: in words.
+pub fn notes(bytes: &[u8]) -> Result<Vec<Note<'_>>, String> {
     let file = object::File::parse(bytes).map_err(|e| format!("it is no ELF file ({e})"))?;
     let little = cfg!(target_endian = "little");
     if !file.is_64() || file.is_little_endian() != little {
@@ -40,6 +43,16 @@ pub(super) fn of(bytes: &[u8]) -> Result<Vec<Note<'_>>, String> {
         notes.push(read(desc, base, &file)?);
     }
     Ok(notes)
+}
+
+/// Where in a file lies what is loaded at an address.
+#[must_use]
+pub fn in_file(file: &object::File<'_>, address: u64) -> Option<u64> {
+    file.segments().find_map(|segment| {
+        let within = address.checked_sub(segment.address())?;
+        let offset = segment.file_range().0.checked_add(within)?;
+        (within < segment.size()).then_some(offset)
+    })
 }
 
 /// What the first note says, if it is of a probe, and the bytes behind it.
@@ -122,6 +135,23 @@ mod tests {
 
     #[test]
     fn what_is_no_binary_has_no_notes() {
-        assert!(of(b"#!/bin/sh\n").unwrap_err().starts_with("it is no ELF file"));
+        assert!(notes(b"#!/bin/sh\n").unwrap_err().starts_with("it is no ELF file"));
+    }
+
+    #[test]
+    fn segments_that_end_behind_the_last_address_are_no_panic() {
+        let mut elf = vec![0_u8; 64 + 56];
+        elf[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0");
+        elf[20] = 1; // version
+        elf[32] = 64; // where program headers lie, how large and how many they are
+        (elf[54], elf[56]) = (56, 1);
+        elf[64] = 1; // PT_LOAD
+        let mut word = |at: usize, word: u64| elf[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        word(64 + 8, 0x40); // offset
+        word(64 + 16, u64::MAX - 0x0f); // address
+        word(64 + 40, 0x1000); // size in memory
+        let file = object::File::parse(&*elf).unwrap();
+        assert_eq!(in_file(&file, u64::MAX), Some(0x4f));
+        assert_eq!(in_file(&file, 0x10), None);
     }
 }
