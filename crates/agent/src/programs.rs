@@ -12,7 +12,7 @@ use skep_object::disasm::text;
 use skep_object::event::from_hex;
 use skep_object::insn::{self, INSN_BYTES, Insn, PSEUDO_MAP_FD};
 use skep_object::{ProgramKind, shown};
-use skep_runtime::programs::{self, Counting, ProgramLine};
+use skep_runtime::programs::{self, Counted, Counting, ProgramLine, Uncounted};
 
 use crate::blocking::blocking;
 use crate::error::NodeError;
@@ -65,12 +65,23 @@ async fn stats(
     let mut after = blocking(shared.node, move |node| rows(node, &asked)).await?;
     drop(on);
     for row in &mut after {
-        let Some(was) = before.iter().find(|was| was.id == row.id) else { continue };
-        row.runs = row.runs.saturating_sub(was.runs);
-        row.run_ns = row.run_ns.saturating_sub(was.run_ns);
-        row.missed = row.missed.saturating_sub(was.missed);
+        since(row, before.iter().find(|was| was.id == row.id));
     }
     Ok(Json(after))
+}
+
+/// Leaves of a row what came after `was`, which is none where the program came later.
+fn since(row: &mut ProgramRow, was: Option<&ProgramRow>) {
+    let by_stub = |row: &ProgramRow| row.runs.and(row.counted_by);
+    if row.runs.is_some() && was.and_then(by_stub) != by_stub(row) {
+        // Of the runs on its hook some were another version's.
+        (row.runs, row.run_ns, row.counted_by) = (None, None, None);
+        row.uncounted = Some("its service switched meanwhile".to_owned());
+    }
+    let less = |now: Option<u64>, was: Option<u64>| Some(now?.saturating_sub(was.unwrap_or(0)));
+    row.runs = less(row.runs, was.and_then(|was| was.runs));
+    row.run_ns = less(row.run_ns, was.and_then(|was| was.run_ns));
+    row.missed = row.missed.saturating_sub(was.map_or(0, |was| was.missed));
 }
 
 async fn instructions(
@@ -143,7 +154,12 @@ fn to_hex(bytes: &[u8]) -> String {
 }
 
 fn row(line: ProgramLine) -> ProgramRow {
-    let ProgramLine { info, name, service, generation } = line;
+    let ProgramLine { info, name, service, generation, counted } = line;
+    let (runs, counted_by, uncounted) = match counted {
+        Counted::Itself => (Some((info.runs, info.run_ns)), None, None),
+        Counted::Stub { id, runs, run_ns } => (Some((runs, run_ns)), Some(id), None),
+        Counted::Nothing(why) => (None, None, Some(said(why).to_owned())),
+    };
     ProgramRow {
         id: info.id,
         name,
@@ -155,8 +171,57 @@ fn row(line: ProgramLine) -> ProgramRow {
         instructions: info.translated_bytes / INSN_BYTES as u32,
         machine_bytes: info.machine_bytes,
         verified: info.verified,
-        runs: info.runs,
-        run_ns: info.run_ns,
+        runs: runs.map(|(runs, _)| runs),
+        run_ns: runs.map(|(_, ns)| ns),
+        counted_by,
+        uncounted,
         missed: info.missed,
+    }
+}
+
+const fn said(why: Uncounted) -> &'static str {
+    match why {
+        Uncounted::NotActive => {
+            "its generation is not active: the stub on its hook calls another one"
+        }
+        Uncounted::Called => "other programs call it, and the kernel counts only theirs",
+        Uncounted::Extension => {
+            "it stands for a function of another program, whose runs the kernel counts"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(runs: Option<u64>, by: Option<u32>) -> ProgramRow {
+        let row = serde_json::json!({
+            "id": 7, "name": "p", "kind": "xdp", "tag": "", "maps": [], "instructions": 1, "machine_bytes": 1,
+            "verified": 1, "runs": runs, "run_ns": runs, "counted_by": by, "missed": 0,
+        });
+        serde_json::from_value(row).unwrap()
+    }
+
+    fn left(
+        was: Option<(Option<u64>, Option<u32>)>,
+        now: (Option<u64>, Option<u32>),
+    ) -> Option<u64> {
+        let mut row = counted(now.0, now.1);
+        let was = was.map(|(runs, by)| counted(runs, by));
+        since(&mut row, was.as_ref());
+        assert_eq!(row.runs, row.run_ns);
+        row.runs
+    }
+
+    #[test]
+    fn runs_of_a_while_are_of_one_version() {
+        assert_eq!(left(Some((Some(5), None)), (Some(8), None)), Some(3));
+        assert_eq!(left(Some((Some(5), Some(1))), (Some(8), Some(1))), Some(3));
+        assert_eq!(left(None, (Some(8), None)), Some(8));
+        // It became active, or stopped being so: whose runs the stub's are, nobody can say.
+        assert_eq!(left(Some((None, None)), (Some(8), Some(1))), None);
+        assert_eq!(left(None, (Some(8), Some(1))), None);
+        assert_eq!(left(Some((Some(5), Some(1))), (None, None)), None);
     }
 }

@@ -57,10 +57,16 @@ pub struct ProgramRow {
     pub machine_bytes: u32,
     /// Instructions that the verifier went through.
     pub verified: u32,
-    /// How often it ran.
-    pub runs: u64,
+    /// How often it ran; none where nobody counts it.
+    pub runs: Option<u64>,
     /// Nanoseconds that these runs took.
-    pub run_ns: u64,
+    pub run_ns: Option<u64>,
+    /// The program whose runs these are, where it is another one: the stub on its hook, which calls it each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_by: Option<u32>,
+    /// Why nobody counts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncounted: Option<String>,
     /// Runs that the kernel kept from it.
     pub missed: u64,
 }

@@ -4,6 +4,7 @@
 mod node;
 mod wait;
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use node::Node;
@@ -16,9 +17,16 @@ fn running() -> Node {
     node
 }
 
+/// A program that no other test starts, by its name.
+fn own_program(folder: &tempfile::TempDir, name: &str) -> PathBuf {
+    let program = folder.path().join(name);
+    std::fs::copy("/bin/true", &program).unwrap();
+    program
+}
+
 /// Starts a program and gives its process id.
-fn started() -> u64 {
-    let mut child = Command::new("true").spawn().unwrap();
+fn started(program: &Path) -> u64 {
+    let mut child = Command::new(program).spawn().unwrap();
     assert!(child.wait().unwrap().success());
     u64::from(child.id())
 }
@@ -26,19 +34,22 @@ fn started() -> u64 {
 #[test]
 fn events_that_a_condition_takes_are_shown_with_the_fields_that_are_wanted() {
     let node = running();
-    let pids: Vec<u64> = (0..5).map(|_| started()).collect();
-    let wanted = format!("pid == {} || pid == {} && comm == \"true\"", pids[1], pids[3]);
+    let folder = tempfile::tempdir().unwrap();
+    let own = own_program(&folder, "shown-events");
+    let pids: Vec<u64> = (0..5).map(|_| started(&own)).collect();
+    let wanted = format!("pid == {} || pid == {} && comm == \"shown-events\"", pids[1], pids[3]);
     let events = node
         .run(&["events", "exec", "--where", &wanted, "--fields", "comm,pid", "--output", "ndjson"]);
     let expected =
-        |pid: u64| format!(r#"{{"output":"exec","event":{{"pid":{pid},"comm":"true"}}}}"#);
+        |pid: u64| format!(r#"{{"output":"exec","event":{{"pid":{pid},"comm":"shown-events"}}}}"#);
     assert_eq!(events.lines().collect::<Vec<_>>(), [expected(pids[1]), expected(pids[3])]);
-    assert_eq!(node.run(&["events", "exec", "--where", "comm == true"]), "", "they were taken");
+    let left = node.run(&["events", "exec", "--where", "comm == \"shown-events\""]);
+    assert_eq!(left, "", "they were taken");
 
-    let pid = started();
+    let pid = started(&own);
     let condition = format!("pid == {pid}");
     let args = ["events", "exec", "--where", &condition, "--fields", "comm,pid", "--output", "csv"];
-    assert_eq!(node.run(&args), format!("pid,comm\n{pid},true\n"));
+    assert_eq!(node.run(&args), format!("pid,comm\n{pid},shown-events\n"));
     for (args, says) in [
         (["events", "exec", "--where", "pidd == 1"], "did you mean 'pid'?"),
         (["events", "exec", "--where", "comm > a"], "compare it by == or !="),
@@ -69,25 +80,54 @@ fn programs_are_listed_shown_and_counted() {
     let (_, said) = node.refused(&["prog", "run", "exec", "exec"]);
     assert!(said.contains("cannot test-run the program"), "{said}");
 
+    let folder = tempfile::tempdir().unwrap();
+    let own = own_program(&folder, "shown-programs");
     let mut counting =
         node.skep(&["prog", "stats", "--all", "--duration", "2s", "--output", "json"]);
     let counting = counting.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let output = wait::ended_while("skep prog stats", counting, || {
-        started();
+        started(&own);
     });
     let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let ours = rows
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|row| row["id"].as_u64() == number.parse().ok())
-        .unwrap();
-    assert!(ours["runs"].as_u64() > Some(0) || rows[0]["runs"].as_u64() > Some(0), "{rows}");
-    let mut top = node.skep(&["top", "--all", "--every", "300ms", "--times", "2"]);
+    let row = |id: &Value| rows.as_array().unwrap().iter().find(|row| row["id"] == *id).unwrap();
+    // The kernel counts for its stub, which calls it each time.
+    let ours = row(&list[0]["id"]);
+    assert!(ours["runs"].as_u64() > Some(0), "{ours}");
+    let stub = row(&ours["counted_by"]);
+    assert_eq!((&stub["runs"], &stub["name"]), (&ours["runs"], &"skep_exec_exec".into()));
+
+    let mut top = node.skep(&["top", "exec", "--every", "300ms", "--times", "2"]);
     let top = top.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let output = wait::ended_while("skep top", top, || {
-        started();
+        started(&own);
     });
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("RUNS") && text.contains("EACH"), "{text}");
+    assert!(!text.contains("None of them ran."), "{text}");
+}
+
+#[test]
+fn a_version_that_waits_for_a_rollback_has_no_runs_to_show() {
+    let node = running();
+    let folder = tempfile::tempdir().unwrap();
+    let own = own_program(&folder, "shown-waits");
+    let first = node.json(&["prog", "list", "exec"])[0]["id"].clone();
+    node.pack("exec-2");
+    node.run(&["upgrade", "exec", "exec-2.oci", "--allow-unsigned"]);
+    let mut counting = node.skep(&["prog", "stats", "exec", "--duration", "1s"]);
+    let counting = counting.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let output = wait::ended_while("skep prog stats", counting, || {
+        started(&own);
+    });
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = |id: &Value| {
+        let id = id.to_string();
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(&id));
+        line.unwrap_or_else(|| panic!("{id} in {text}")).split_whitespace().collect::<Vec<_>>()
+    };
+    assert_eq!(line(&first)[4..], ["-", "-", "-"], "{text}");
+    assert!(text.contains("Not counted (-): its generation is not active"), "{text}");
+    let rows = node.json(&["prog", "list", "exec"]);
+    let second = rows.as_array().unwrap().iter().find(|row| row["generation"] == 2).unwrap();
+    assert!(line(&second["id"])[4].parse::<u64>().unwrap() > 0, "{text}");
 }

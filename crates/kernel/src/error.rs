@@ -57,6 +57,12 @@ impl KernelError {
         self.errno() == Some(libc::ENOENT)
     }
 
+    /// Whether the kernel takes what it was asked for to be impossible (EINVAL).
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        self.errno() == Some(libc::EINVAL)
+    }
+
     /// The errno, where the kernel gave one.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {

@@ -14,6 +14,7 @@ pub mod loaded;
 pub mod maps;
 pub mod merge;
 pub mod mounts;
+mod netlink;
 pub mod netns;
 pub mod object;
 pub mod perf;

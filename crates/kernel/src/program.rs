@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use skep_spec::site::Extended;
 
 use crate::asm::Insn;
 use crate::attach::target::AttachTarget;
@@ -187,6 +188,17 @@ impl Program {
         let info = info(fd.as_fd())?;
         let kind = LoadKind { prog_type: info.prog_type, ..LoadKind::default() };
         Ok(Self { name: info.name, kind, fd })
+    }
+
+    /// The program that another one is to replace a function of.
+    ///
+    /// # Errors
+    /// ENOENT if there is none.
+    pub fn extended(named: &Extended) -> Result<Self, KernelError> {
+        match named {
+            Extended::Pinned(path) => Self::open_pinned(Path::new(path), LoadKind::default()),
+            Extended::Numbered(id) => Self::by_id(*id),
+        }
     }
 
     /// One test run: what it returns.

@@ -103,7 +103,7 @@ fn pass(asm: &mut Assembler, kind: &LoadKind) {
 fn pass_value(kind: &LoadKind) -> i32 {
     match kind.prog_type {
         libbpf_sys::BPF_PROG_TYPE_XDP => 2,                // XDP_PASS
-        libbpf_sys::BPF_PROG_TYPE_SCHED_CLS => -1,         // TC_ACT_UNSPEC, TCX_NEXT
+        libbpf_sys::BPF_PROG_TYPE_SCHED_CLS | libbpf_sys::BPF_PROG_TYPE_SCHED_ACT => -1, // TC_ACT_UNSPEC, TCX_NEXT
         libbpf_sys::BPF_PROG_TYPE_CGROUP_SKB
         | libbpf_sys::BPF_PROG_TYPE_CGROUP_SOCK
         | libbpf_sys::BPF_PROG_TYPE_CGROUP_SOCK_ADDR
@@ -112,6 +112,7 @@ fn pass_value(kind: &LoadKind) -> i32 {
         | libbpf_sys::BPF_PROG_TYPE_CGROUP_SOCKOPT
         | libbpf_sys::BPF_PROG_TYPE_SOCK_OPS
         | libbpf_sys::BPF_PROG_TYPE_SK_LOOKUP              // SK_PASS
+        | libbpf_sys::BPF_PROG_TYPE_SK_REUSEPORT
         | libbpf_sys::BPF_PROG_TYPE_SK_SKB
         | libbpf_sys::BPF_PROG_TYPE_SK_MSG
         | libbpf_sys::BPF_PROG_TYPE_NETFILTER => 1,        // NF_ACCEPT

@@ -80,16 +80,6 @@ pub fn attachable(program: &ProgramFacts, target: &Target) -> Result<(), Unattac
         _ if place.is_empty() && NEED_PLACE.contains(&kind) => {
             "its section names no place, and it has no target"
         }
-        "sk_reuseport" => {
-            "the process that has a socket of the group gives it the program (SO_ATTACH_REUSEPORT_EBPF), and nobody else can"
-        }
-        "lwt_in" | "lwt_out" | "lwt_xmit" | "lwt_seg6local" => {
-            "it belongs to a route (ip route add … encap bpf), and skep makes no routes"
-        }
-        "freplace" => "it replaces a function of another program, which only its own loader names",
-        "action" => {
-            "it belongs to a filter of tc that somebody makes: a program of tcx decides by itself"
-        }
         _ if !BY_SECTION.contains(&kind) => {
             "programs of its kind attach to what their own loader chooses, such as a socket or a map"
         }
@@ -233,6 +223,8 @@ fn takes(program: &ProgramFacts, target: &Target) -> bool {
             ProgramKind::of_section(section) == Some(kind)
                 && crate::attach::attach_type(section) == way
                 && (!matches!(target.kind(), "lsm_cgroup" | "iter") || section == own)
+                && (kind != ProgramKind::Ext
+                    || section.split_once('/').is_some_and(|(_, f)| !f.is_empty()))
         }
         Target::Other(_) => false,
     }
@@ -290,6 +282,17 @@ fn forms(program: &ProgramFacts) -> Option<&'static str> {
         (ProgramKind::StructOps, _) => "struct_ops:VARIABLE",
         (_, Some("trace_iter")) => {
             "its section, alone or with a colon and the map, the cgroup or the pid=NUMBER or tid=NUMBER that it goes over"
+        }
+        (ProgramKind::LwtIn | ProgramKind::LwtOut, _)
+        | (ProgramKind::LwtXmit | ProgramKind::LwtSeg6local, _) => {
+            "its section, a colon and a route: NETWORK/LENGTH/INTERFACE[/GATEWAY]"
+        }
+        (ProgramKind::SchedAct, _) => "action:ingress/INTERFACE or action:egress/INTERFACE",
+        (ProgramKind::SkReuseport, _) => {
+            "its section, a colon and what sockets share: tcp/ADDRESS:PORT or udp/ADDRESS:PORT"
+        }
+        (ProgramKind::Ext, _) => {
+            "freplace/FUNCTION:PROGRAM, by the path of its pin or as id=NUMBER"
         }
         (ProgramKind::SkMsg, _) | (ProgramKind::SkSkb, Some(_)) => {
             "its section, a colon and a sockmap"
@@ -360,6 +363,13 @@ mod tests {
             ("iter/task", "iter/task:pid=1", true),
             ("iter/task", "iter/task_file:pid=1", false),
             ("sk_msg", "sk_msg:sockets", true),
+            ("lwt_in", "lwt_in:192.0.2.0/24/lo", true),
+            ("lwt_in", "lwt_out:192.0.2.0/24/lo", false),
+            ("sk_reuseport", "sk_reuseport:udp/127.0.0.1:53", true),
+            ("sk_reuseport", "sk_reuseport/migrate:udp/127.0.0.1:53", false),
+            ("freplace/verdict", "freplace/another:id=7", true),
+            ("freplace/verdict", "freplace:id=7", false),
+            ("action", "action:egress/lo", true),
             ("struct_ops/init", "struct_ops:ops", true),
             ("struct_ops", "sk_msg:sockets", false),
             ("sk_skb/stream_verdict", "sk_skb/verdict:sockets", false),
@@ -403,7 +413,11 @@ mod tests {
             ("sk_lookup", "sk_lookup", true),
             ("sk_msg", "sk_msg", true),
             ("sk_skb", "sk_skb", false),
-            ("sk_reuseport", "sk_reuseport", false),
+            ("sk_reuseport", "sk_reuseport", true), // what it lacks is said elsewhere
+            ("lwt_xmit", "lwt_xmit", true),
+            ("freplace/verdict", "freplace/verdict", true),
+            ("action", "action", true),
+            ("lirc_mode2", "lirc_mode2", false),
             ("my_section", "my_section", false),
             ("xdp/devmap", "xdp/devmap", true),
             ("xdp.frags/cpumap", "xdp.frags/cpumap", true),

@@ -131,7 +131,12 @@ impl Runtime {
         let known = match &hook.attachment {
             Attachment::Intended => return Ok(true),
             Attachment::Held { key } => return Ok(held.contains(key)),
-            Attachment::Tc { .. } => return filter_is_there(hook),
+            Attachment::Tc { .. }
+            | Attachment::Action { .. }
+            | Attachment::Route { .. }
+            | Attachment::Group { .. } => {
+                return standing_is_there(hook);
+            }
             Attachment::Link { id } => *id,
         };
         let Ok(link) = Link::open_pinned(&self.pins(name).link(hook_name)) else {
@@ -180,7 +185,7 @@ impl Runtime {
     ) -> Result<(), RuntimeError> {
         let program = self.attached_program(service, name, hook)?;
         let mut hook = Hook { file: file_of(&hook.target), ..hook.clone() };
-        self.take_off(service, name, hook.attachment.filter())?;
+        self.take_off(service, name, hook.standing())?;
         let link = self.attach(service, name, &program, &hook)?;
         self.settle(service, name, &mut hook, link, &mut Report::default())?;
         let (service, name) = (service.clone(), name.to_owned());
@@ -211,7 +216,7 @@ impl Runtime {
     }
 }
 
-fn filter_is_there(hook: &Hook) -> Result<bool, RuntimeError> {
-    let filter = hook.attachment.filter();
-    Ok(filter.map(|filter| filter.program_id()).transpose()?.flatten().is_some())
+fn standing_is_there(hook: &Hook) -> Result<bool, RuntimeError> {
+    let standing = hook.standing();
+    Ok(standing.map(|standing| standing.program_id()).transpose()?.flatten().is_some())
 }

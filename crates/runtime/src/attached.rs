@@ -30,8 +30,11 @@ impl Runtime {
         match &hook.attachment {
             Attachment::Intended => None,
             Attachment::Held { key } => self.held.why_gone(key).map(str::to_owned),
-            Attachment::Tc { .. } => {
-                let there = hook.attachment.filter()?.program_id();
+            Attachment::Tc { .. }
+            | Attachment::Action { .. }
+            | Attachment::Route { .. }
+            | Attachment::Group { .. } => {
+                let there = hook.standing()?.program_id();
                 matches!(there, Ok(None)).then(|| format!("{} is gone", hook.attachment))
             }
             Attachment::Link { id } => match self.link(name, hook_name, *id) {
@@ -53,10 +56,12 @@ impl Runtime {
             Attachment::Link { id } => {
                 self.link(name, hook_name, id).ok().and_then(|link| link.renamed(&hook.target))
             }
-            Attachment::Tc { ifindex, .. } => {
+            Attachment::Tc { ifindex, .. }
+            | Attachment::Action { ifindex, .. }
+            | Attachment::Route { ifindex } => {
                 u32::try_from(ifindex).ok().and_then(|index| called_now(&hook.target, index))
             }
-            Attachment::Intended | Attachment::Held { .. } => None,
+            Attachment::Intended | Attachment::Held { .. } | Attachment::Group { .. } => None,
         };
         let renamed = renamed.map(|now| format!(", at the interface that is called '{now}' now"));
         format!("{}{}", hook.attachment, renamed.unwrap_or_default())

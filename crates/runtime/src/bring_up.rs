@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use skep_kernel::MapHandle;
 use skep_kernel::attach::is_there;
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
-use skep_spec::{Manifest, ServiceName, chain};
+use skep_kernel::{KernelError, MapHandle};
+use skep_spec::{Manifest, ServiceName, Site, chain};
 use skep_trust::Package;
 
 use crate::choose::{Chosen, Objects, Refused, can_do_without, choose};
@@ -68,6 +68,7 @@ impl Runtime {
         let hooks = self.state.services.get(&up.service).map(|s| s.hooks.clone());
         let hooks = hooks.unwrap_or_default();
         let mut placed = place_there(&up.service, &hooks, chosen, &mut report)?;
+        self.are_free(&up.service, &placed)?;
         self.can_switch(&up.service, &placed, &objects, up.op == Op::Rollback)?;
         let shared = self.shared_maps(&up.service, &up.generation.needs, &objects)?;
         check_exports(&up.service, manifest)?;
@@ -88,6 +89,26 @@ impl Runtime {
         self.finish_or_set_aside(&up.service)?;
         let service = self.service_state(&up.service)?;
         Ok(service.active().cloned().unwrap_or_else(|| up.generation.clone()))
+    }
+
+    /// Refuses a place of which the kernel would take the program of another service, and not say so.
+    fn are_free(&self, service: &ServiceName, placed: &[Placed]) -> Result<(), RuntimeError> {
+        let others = || self.state.services.iter().filter(|(name, _)| *name != service);
+        for one in placed.iter().filter(|one| !one.there) {
+            let target = &one.chosen.target;
+            let is_group = target.site() == Some(Site::Group);
+            let mut having =
+                others().filter(|(_, other)| other.hooks.values().any(|h| h.target == *target));
+            let Some((other, _)) = having.next().filter(|_| is_group) else { continue };
+            let why = format!("the service '{other}' is there, and the kernel has one at a time");
+            return Err(RuntimeError::NoHook {
+                service: service.clone(),
+                program: one.chosen.name.clone(),
+                target: target.clone(),
+                source: Box::new(KernelError::unsupported("attach at", target.to_string(), why)),
+            });
+        }
+        Ok(())
     }
 
     fn until_switched(

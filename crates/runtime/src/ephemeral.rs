@@ -225,6 +225,8 @@ impl Attempt<'_> {
                 facts_of(&one, self.objects).map(|program| suits(program, &one.target))
             {
                 skipped.push((one.name, unsuited.to_string()));
+            } else if let Err(unclear) = at_map::names_one(&one, self.objects) {
+                skipped.push((one.name, unclear.to_string()));
             } else {
                 chosen.push(one);
             }
@@ -253,6 +255,7 @@ impl Attempt<'_> {
                 Some(Site::Netkit | Site::Socket) => fill(place, &options.interface),
                 Some(Site::Netns | Site::Netfilter | Site::PerfEvent) | None => {}
                 Some(Site::SockMap | Site::Interface | Site::Iterator(_)) => {}
+                Some(Site::Route | Site::Group | Site::Action | Site::Program) => {}
             },
             _ => {}
         }
@@ -266,7 +269,8 @@ fn attach_one(
     pid: Option<u32>,
 ) -> Result<Link, KernelError> {
     let maps = loaded.map(usdt::SPECS).map(MapHandle::try_clone).transpose()?;
-    let map = at_map::own_map(target).and_then(|symbol| loaded.map(symbol));
+    let symbol = at_map::own_map(target).map(|place| place.rsplit('/').next().unwrap_or(place));
+    let map = symbol.and_then(|symbol| loaded.map(symbol));
     let map = map.map(|map| map.info().id);
     let probe = usdt::Probe::find(target)?;
     let usdt = probe.map(|probe| probe.describe(maps.as_slice())).transpose()?;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use skep_adapt::{Change, Pass};
+use skep_kernel::attach::Standing;
 use skep_kernel::attach::file_of;
 use skep_kernel::attach::link::LinkKind;
-use skep_kernel::attach::tc::Filter;
 use skep_kernel::bpffs;
 use skep_kernel::maps::prog_array;
 use skep_kernel::object::Sections;
@@ -94,6 +94,8 @@ fn first_choice(target: &Target, alone: bool) -> Mechanism {
         Target::At { .. } if interface(target).is_some() => Mechanism::Update,
         Target::At { .. } if alone && is_updated(target) => Mechanism::Update,
         Target::At { .. } if target.kind() == "iter" => Mechanism::Update,
+        // What replaces a function cannot be called by others, nor call them (Linux 6.1, 6.12).
+        Target::At { .. } if target.site() == Some(Site::Program) => Mechanism::Fixed,
         Target::Other(_) if !attach::is_known(target) => Mechanism::Fixed,
         _ => Mechanism::Stub,
     }
@@ -104,9 +106,12 @@ fn is_updated(target: &Target) -> bool {
     target.site().is_some_and(Site::is_updated)
 }
 
-/// Whether programs there say where messages of a stream end: what they call might change the stream under them.
-fn is_parser(target: &Target) -> bool {
-    matches!(target, Target::At { section, .. } if section == "sk_skb/stream_parser")
+/// Whether the kernel does not take a stub for a program that says where messages of a stream end: what it calls might change the
+/// stream under it. It says EINVAL then, and nothing else.
+fn is_no_such_parser(error: &RuntimeError, target: &Target) -> bool {
+    let is_parser =
+        matches!(target, Target::At { section, .. } if section == "sk_skb/stream_parser");
+    is_parser && matches!(error, RuntimeError::Attach { source, .. } if source.is_invalid())
 }
 
 /// What is left where a stub can't be used.
@@ -114,6 +119,7 @@ fn without_stub(target: &Target) -> Mechanism {
     match target {
         Target::Xdp { .. } | Target::Tc { .. } | Target::CgroupSkb { .. } => Mechanism::Update,
         Target::At { .. } if is_updated(target) => Mechanism::Update,
+        Target::At { .. } if target.site() == Some(Site::Route) => Mechanism::Update,
         _ => Mechanism::Fixed,
     }
 }
@@ -183,7 +189,7 @@ impl Runtime {
             _ => self.attach(&service, &placed.chosen.name, attached, &hook),
         };
         let link = match link {
-            Err(_) if stubbed.is_some() && is_parser(&hook.target) => {
+            Err(error) if stubbed.is_some() && is_no_such_parser(&error, &hook.target) => {
                 self.take_stub_back(&service, &name, &mut hook, report)?;
                 self.attach(&service, &placed.chosen.name, program, &hook)
             }
@@ -206,7 +212,7 @@ impl Runtime {
         let Hook { target, pid, .. } = hook;
         let attach = || {
             let usdt = self.describe(service, target)?;
-            let map = self.map_of(service, target)?;
+            let map = self.map_of(service, name, target)?;
             let plan = AttachPlan { pid: *pid, usdt, map, ..AttachPlan::new(target.clone()) };
             self.call("attach", || match self.op {
                 Op::Activate | Op::Recover => attach::attach_when_free(program, &plan),
@@ -273,7 +279,7 @@ impl Runtime {
         Ok(Stubbed { program: stub, slots })
     }
 
-    /// Sees to it that an attachment outlives this process: a pin, the holder, or nothing for a tc filter.
+    /// Sees to it that an attachment outlives this process: a pin, the holder, or nothing for what stays by itself.
     pub(crate) fn settle(
         &mut self,
         service: &ServiceName,
@@ -282,13 +288,15 @@ impl Runtime {
         link: Link,
         report: &mut Report,
     ) -> Result<(), RuntimeError> {
-        if let LinkKind::Tc(filter) = link.kind() {
-            hook.attachment = filter.into();
+        if let LinkKind::Standing(standing) = link.kind() {
+            hook.attachment = standing.into();
             if hook.mechanism == Mechanism::Update {
                 hook.mechanism = Mechanism::Replace;
             }
             link.keep();
-            report.changes.push(Change::clsact(name));
+            if matches!(standing, Standing::Filter(_)) {
+                report.changes.push(Change::clsact(name));
+            }
         } else if link.pinnable() {
             self.make_hook_folder(service, name)?;
             let path = self.pins(service).link(name);
@@ -352,8 +360,8 @@ impl Runtime {
     /// Takes a hook off the kernel; one that is not attached any more is no error.
     pub(crate) fn detach_hook(&mut self, dead: &DeadHook) -> Result<(), RuntimeError> {
         let DeadHook { service, name, .. } = dead;
-        let filter = self.filter_of(dead)?;
-        self.take_off(service, name, filter)?;
+        let standing = self.standing_of(dead)?;
+        self.take_off(service, name, standing)?;
         let (service, name) = (service.clone(), name.clone());
         self.record(Record::Detached { service, name })
     }
@@ -363,12 +371,12 @@ impl Runtime {
         &mut self,
         service: &ServiceName,
         name: &str,
-        filter: Option<Filter>,
+        standing: Option<Standing>,
     ) -> Result<(), RuntimeError> {
         let pins = self.pins(service);
         self.faults.point(self.op, "detach", Side::Before);
-        if let Some(filter) = filter {
-            filter.remove()?;
+        if let Some(standing) = standing {
+            standing.remove()?;
         }
         self.held.release(&format!("{service}/{name}"))?;
         Link::take_off(&pins.link(name))?;
@@ -376,21 +384,18 @@ impl Runtime {
         Ok(())
     }
 
-    /// The tc filter of a hook. One that was being attached when the process ended is found by its program.
-    fn filter_of(&self, dead: &DeadHook) -> Result<Option<Filter>, KernelError> {
-        let Target::Tc { egress, interface } = &dead.hook.target else { return Ok(None) };
+    /// What holds a hook's program without a link. One that was being attached when the process ended is found by its program.
+    fn standing_of(&self, dead: &DeadHook) -> Result<Option<Standing>, KernelError> {
         if dead.hook.attachment != Attachment::Intended {
-            return Ok(dead.hook.attachment.filter());
+            return Ok(dead.hook.standing());
         }
         let pins = self.pins(&dead.service);
         let programs = bpffs::pins(&pins.folder().join("progs"))?;
-        for pin in programs.into_iter().chain([pins.stub(&dead.name)]) {
-            let Ok(program) = Program::open_pinned(&pin, LoadKind::default()) else { continue };
-            if let Some(filter) = Filter::find(interface, *egress, program.id()?)? {
-                return Ok(Some(filter));
-            }
-        }
-        Ok(None)
+        let programs = programs.into_iter().chain([pins.stub(&dead.name)]);
+        let opened =
+            programs.filter_map(|pin| Program::open_pinned(&pin, LoadKind::default()).ok());
+        let ids = opened.map(|program| program.id()).collect::<Result<Vec<_>, _>>()?;
+        Standing::find(&dead.hook.target, &ids)
     }
 }
 

@@ -1,10 +1,10 @@
 //! The switch: all hooks of a service run another generation, or none does.
 
-use skep_kernel::attach::tc::Filter;
+use skep_kernel::attach::Standing;
 use skep_kernel::{KernelError, Link, MapHandle, Program, stub};
 use skep_spec::ServiceName;
 
-use crate::at_map::{id_of, interface};
+use crate::at_map::{interface, map_at};
 use crate::attached::is_cut_off;
 use crate::error::RuntimeError;
 use crate::runtime::Runtime;
@@ -24,7 +24,7 @@ enum Payload {
 
 enum Attached {
     Link(Link),
-    Filter(Filter),
+    Standing(Standing),
 }
 
 impl Runtime {
@@ -150,7 +150,10 @@ impl Runtime {
         let payload = match (to.program_on(name), interface(&hook.target)) {
             // A hook that runs it already stays as it is.
             (Some(_), _) if attached.runs(hook)? == payload_id(to, name, hook) => return Ok(None),
-            (Some(_), Some(map)) => Payload::Functions(self.open_map(service, to, map)?),
+            (Some(_), Some(symbol)) => {
+                let name = map_at(to, name, &hook.target).map_or(symbol, |(name, _)| name);
+                Payload::Functions(self.open_map(service, to, name)?)
+            }
             (Some((program, record)), None) => {
                 let path = self.pins(service).program(to.number, program);
                 Payload::Program(Program::open_pinned(&path, record.kind.clone())?)
@@ -193,8 +196,8 @@ impl Runtime {
         name: &str,
         hook: &Hook,
     ) -> Result<Attached, KernelError> {
-        match hook.attachment.filter() {
-            Some(filter) => Ok(Attached::Filter(filter)),
+        match hook.standing() {
+            Some(standing) => Ok(Attached::Standing(standing)),
             None => Link::open_pinned(&self.pins(service).link(name)).map(Attached::Link),
         }
     }
@@ -203,8 +206,8 @@ impl Runtime {
         self.call("update", || match (&mut update.attached, &update.payload) {
             (Attached::Link(link), Payload::Program(program)) => link.update(program),
             (Attached::Link(link), Payload::Functions(map)) => link.update_map(map),
-            (Attached::Filter(filter), Payload::Program(program)) => filter.replace(program),
-            (Attached::Filter(_), Payload::Functions(_)) => Ok(()), // no filter is at such a target
+            (Attached::Standing(standing), Payload::Program(program)) => standing.replace(program),
+            (Attached::Standing(_), Payload::Functions(_)) => Ok(()), // none is at such a target
         })
     }
 }
@@ -213,7 +216,7 @@ impl Runtime {
 fn payload_id(generation: &Generation, name: &str, hook: &Hook) -> Option<u32> {
     let (_, program) = generation.program_on(name)?;
     match interface(&hook.target) {
-        Some(map) => id_of(generation.incarnation.as_ref()?, map),
+        Some(_) => map_at(generation, name, &hook.target).map(|(_, map)| map.id),
         None => Some(program.id),
     }
 }
@@ -223,7 +226,7 @@ impl Attached {
         match self {
             Self::Link(link) if interface(&hook.target).is_some() => Ok(link.map_id()),
             Self::Link(link) => Ok(link.program_id()),
-            Self::Filter(filter) => filter.program_id(),
+            Self::Standing(standing) => standing.program_id(),
         }
     }
 

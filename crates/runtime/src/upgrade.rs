@@ -99,7 +99,8 @@ impl Runtime {
         };
         if !already {
             let changes = changes_of(&maps);
-            Self::maps_stay(&install.service, &placed, &changes)?;
+            let names = map_names(&objects, from.incarnation.as_ref());
+            Self::maps_stay(&install.service, &placed, &changes, &names)?;
             self.users_can_follow(&install.service, (&from, &to), &package.manifest, &changes)?;
         }
         let plan = Plan {

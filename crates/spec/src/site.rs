@@ -1,7 +1,17 @@
 //! Where programs attach that are named by their section and a place behind a colon: `cgroup/connect4:/system.slice`.
 
+mod direction;
+mod extended;
+mod group;
+mod route;
+
 use std::fmt;
 use std::str::FromStr;
+
+pub use direction::Direction;
+pub use extended::Extended;
+pub use group::Group;
+pub use route::Route;
 
 /// What kind of place the hook of a section has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +34,14 @@ pub enum Site {
     Interface,
     /// A counter of each CPU, as [`PerfEvent`] reads it.
     PerfEvent,
+    /// A route, as [`Route`] reads it.
+    Route,
+    /// Sockets that share an address, as [`Group`] reads it.
+    Group,
+    /// A direction of an interface, as [`Direction`] reads it.
+    Action,
+    /// Another program, a function of which is replaced, as [`Extended`] reads it.
+    Program,
 }
 
 /// What an iterator may be told to go over.
@@ -89,6 +107,12 @@ impl Site {
             "struct_ops" => Some(Self::Interface),
             "iter" | "iter.s" if !rest.is_empty() => Some(Self::Iterator(Over::of(rest))),
             "perf_event" if rest.is_empty() => Some(Self::PerfEvent),
+            "lwt_in" | "lwt_out" | "lwt_xmit" | "lwt_seg6local" if rest.is_empty() => {
+                Some(Self::Route)
+            }
+            "sk_reuseport" if matches!(rest, "" | "migrate") => Some(Self::Group),
+            "action" if rest.is_empty() => Some(Self::Action),
+            "freplace" => Some(Self::Program),
             _ => None,
         }
     }
@@ -106,6 +130,10 @@ impl Site {
             Self::Iterator(_) => None,
             Self::Interface => Some(("variable of .struct_ops.link", "my_ops")),
             Self::PerfEvent => Some(("event", "cpu-clock/99hz")),
+            Self::Route => Some(("route", "192.0.2.0/24/eth0")),
+            Self::Group => Some(("address that sockets share", "udp/0.0.0.0:53")),
+            Self::Action => Some(("direction of an interface", "ingress/eth0")),
+            Self::Program => Some(("program", "/sys/fs/bpf/other")),
         }
     }
 
@@ -117,6 +145,10 @@ impl Site {
         match self {
             Self::Netfilter => place.parse::<Netfilter>().map(drop),
             Self::PerfEvent => place.parse::<PerfEvent>().map(drop),
+            Self::Route => place.parse::<Route>().map(drop),
+            Self::Group => place.parse::<Group>().map(drop),
+            Self::Action => place.parse::<Direction>().map(drop),
+            Self::Program => place.parse::<Extended>().map(drop),
             Self::Cgroup | Self::Netns | Self::Netkit | Self::Socket => Ok(()),
             Self::SockMap | Self::Interface => Ok(()),
             Self::Iterator(Over::Map | Over::Cgroup) => Ok(()),
@@ -341,6 +373,12 @@ mod tests {
             ("iter/bpf_link", Some(Site::Iterator(Over::All))),
             ("iter", None),
             ("struct_ops/init", Some(Site::Interface)),
+            ("lwt_xmit", Some(Site::Route)),
+            ("lwt_xmit/x", None),
+            ("sk_reuseport", Some(Site::Group)),
+            ("sk_reuseport/migrate", Some(Site::Group)),
+            ("action", Some(Site::Action)),
+            ("freplace/pass", Some(Site::Program)),
             ("xdp", None),
         ] {
             assert_eq!(Site::of(section), site, "{section}");

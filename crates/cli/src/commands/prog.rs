@@ -227,8 +227,16 @@ fn show(row: &ProgramRow) -> String {
         true => "no maps".to_owned(),
         false => format!("maps {}", maps.join(", ")),
     });
-    if row.runs > 0 {
-        lines.push(format!("{} runs were counted, {}", row.runs, time(row.run_ns)));
+    match (row.runs, &row.uncounted) {
+        (Some(0), _) => {}
+        (Some(runs), _) => {
+            let of = row.counted_by.map_or("", |_| " of its hook, whatever version ran there,");
+            lines.push(format!("{runs} runs{of} were counted, {}", time(row.run_ns.unwrap_or(0))));
+        }
+        (None, why) => {
+            let why = why.as_deref().unwrap_or("the kernel says none");
+            lines.push(format!("its runs are not counted: {why}"));
+        }
     }
     if row.missed > 0 {
         lines.push(format!("{} events missed by the kernel", row.missed));
@@ -247,24 +255,32 @@ fn disasm(list: &[Instruction]) -> String {
     list.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Programs that ran, the busiest first.
+/// Programs that ran, the busiest first, and those that nobody counts. A stub's runs are shown as those of the program behind it.
 pub fn busiest(rows: &[ProgramRow], most: usize) -> String {
-    let ran: Vec<&ProgramRow> = rows.iter().filter(|row| row.runs > 0).take(most).collect();
-    if ran.is_empty() {
+    let stubs: Vec<u32> = rows.iter().filter_map(|row| row.counted_by).collect();
+    let shown = rows.iter().filter(|row| row.runs != Some(0) && !stubs.contains(&row.id));
+    let shown: Vec<&ProgramRow> = shown.take(most).collect();
+    if shown.is_empty() {
         return "None of them ran.".to_owned();
     }
-    let rows = ran.into_iter().map(|row| {
+    let mut notes: Vec<&str> = shown.iter().filter_map(|row| row.uncounted.as_deref()).collect();
+    notes.sort_unstable();
+    notes.dedup();
+    let notes: String = notes.iter().map(|why| format!("\nNot counted (-): {why}.")).collect();
+    let rows = shown.into_iter().map(|row| {
+        let counted = row.runs.zip(row.run_ns);
+        let cell = |cell: fn((u64, u64)) -> String| counted.map_or_else(|| "-".to_owned(), cell);
         [
             row.id.to_string(),
             service(row),
             row.name.clone(),
             row.kind.clone(),
-            row.runs.to_string(),
-            time(row.run_ns),
-            time(row.run_ns / row.runs.max(1)),
+            cell(|(runs, _)| runs.to_string()),
+            cell(|(_, ns)| time(ns)),
+            cell(|(runs, ns)| time(ns / runs.max(1))),
         ]
     });
-    table(["ID", "SERVICE", "PROGRAM", "KIND", "RUNS", "TIME", "EACH"], rows)
+    table(["ID", "SERVICE", "PROGRAM", "KIND", "RUNS", "TIME", "EACH"], rows) + &notes
 }
 
 /// Nanoseconds as people read them.

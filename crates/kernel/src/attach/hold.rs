@@ -69,13 +69,23 @@ impl Link {
 /// Whether another interface has the name: the one with this index was renamed.
 fn names_another(target: &Target, index: u32) -> bool {
     let found = interface_of(target).map(net::index_of);
-    found.is_some_and(|found| found.is_ok_and(|found| u32::try_from(found) != Ok(index)))
+    let found = found.and_then(Result::ok).and_then(|found| u32::try_from(found).ok());
+    let held = match is_at_other_end(target) {
+        true => found.and_then(|found| net::other_end(found).ok().flatten()),
+        false => found,
+    };
+    held.is_some_and(|held| held != index)
+}
+
+/// Whether what the link holds is the other end of the interface that `target` names.
+fn is_at_other_end(target: &Target) -> bool {
+    matches!(target, Target::At { section, .. } if section == "netkit/peer")
 }
 
 /// What the interface with this index is called, where it is not what `target` names.
 #[must_use]
 pub fn called_now(target: &Target, index: u32) -> Option<String> {
-    let named = interface_of(target)?;
+    let named = interface_of(target).filter(|_| !is_at_other_end(target))?;
     net::name_of(index).filter(|name| name != named)
 }
 
@@ -131,5 +141,6 @@ mod tests {
         assert!(!another("xdp/lo", 1) && !another("tcx/egress/lo", 1));
         assert!(another("xdp/lo", 1_000_000) && another("tcx/ingress/lo", 1_000_000));
         assert!(!another("xdp/nosuch0", 1), "it may have another name, and is where it was");
+        assert!(!another("netkit/peer:lo", 1_000_000), "it has no other end");
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
-use super::tc;
+use super::standing::Standing;
 use crate::bpffs;
 use crate::error::KernelError;
 use crate::maps::MapHandle;
@@ -23,8 +23,8 @@ enum Held {
     Bpf(OwnedFd),
     /// What lives as long as the fd: a perf event that the program was set on by ioctl (before Linux 5.15), a socket with a filter.
     Fd(OwnedFd),
-    /// A filter on a clsact qdisc: lives in the kernel until it is removed.
-    Tc(tc::Filter),
+    /// Lives in the kernel until it is removed.
+    Standing(Standing),
     /// One for each CPU, at least one: pinned beside the first.
     Several(Vec<Link>),
     /// One that libbpf made and alone knows how to undo.
@@ -53,8 +53,8 @@ pub enum LinkKind {
     BpfLink,
     /// The fd of a perf event or a socket: somebody must keep it open.
     Fd,
-    /// A tc filter: stays by itself.
-    Tc(tc::Filter),
+    /// No link: stays by itself.
+    Standing(Standing),
     /// Made by libbpf from a section, of more parts than a bpf_link.
     Section,
 }
@@ -68,8 +68,8 @@ impl Link {
         Self(Held::Fd(fd))
     }
 
-    pub(crate) fn from_tc(filter: tc::Filter) -> Self {
-        Self(Held::Tc(filter))
+    pub(crate) fn from_standing(standing: Standing) -> Self {
+        Self(Held::Standing(standing))
     }
 
     /// One attachment of many parts.
@@ -169,7 +169,7 @@ impl Link {
             Held::Bpf(_) => LinkKind::BpfLink,
             Held::Several(links) => links.first().map_or(LinkKind::Fd, Self::kind),
             Held::Fd(_) | Held::Gone => LinkKind::Fd,
-            Held::Tc(filter) => LinkKind::Tc(*filter),
+            Held::Standing(standing) => LinkKind::Standing(*standing),
             Held::Libbpf(_) => LinkKind::Section,
         }
     }
@@ -195,7 +195,7 @@ impl Link {
         (info.type_ == libbpf_sys::BPF_LINK_TYPE_STRUCT_OPS).then_some(map)
     }
 
-    /// Whether [`Self::pin`] can work. What can't be pinned is kept by a holder of its fd, or stays by itself (tc).
+    /// Whether [`Self::pin`] can work. What can't be pinned is kept by a holder of its fd, or stays by itself.
     #[must_use]
     pub fn pinnable(&self) -> bool {
         match &self.0 {
@@ -218,7 +218,7 @@ impl Link {
             _ => Err(KernelError::unsupported(
                 "pin",
                 "this attachment",
-                "before Linux 5.15 a perf event has no link; a tc filter and a socket have none at all",
+                "before Linux 5.15 a perf event has no link; a tc filter, a route and a socket have none at all",
             )),
         }
     }
@@ -235,8 +235,8 @@ impl Link {
             _ => KernelError::new("update the link to", program.name(), e),
         }
         };
-        if let Held::Tc(filter) = &mut self.0 {
-            return filter.replace(program);
+        if let Held::Standing(standing) = &self.0 {
+            return standing.replace(program);
         }
         let Some(fd) = self.bpf_fd().filter(|_| self.pinnable()) else {
             return Err(KernelError::unsupported(
@@ -278,27 +278,27 @@ impl Link {
     /// Detaches now, also if it is pinned (where the kernel can: 5.9 for xdp, cgroup, netns; elsewhere the pin must go too).
     ///
     /// # Errors
-    /// A tc filter could not be removed.
+    /// What is no link could not be removed.
     pub fn detach(mut self) -> Result<(), KernelError> {
         if let Some(fd) = self.bpf_fd() {
             // SAFETY: an open fd. EOPNOTSUPP where closing is the only way: then closing it is.
             let _ = unsafe { libbpf_sys::bpf_link_detach(fd.as_raw_fd()) };
         }
         match std::mem::replace(&mut self.0, Held::Gone) {
-            Held::Tc(filter) => filter.remove(),
+            Held::Standing(standing) => standing.remove(),
             Held::Several(links) => links.into_iter().try_for_each(Self::detach),
             Held::Bpf(_) | Held::Fd(_) | Held::Libbpf(_) | Held::Gone => Ok(()),
         }
     }
 
-    /// Leaves a tc filter in the kernel, and any other attachment to its pin or holder, when this value goes.
+    /// Leaves what is no link in the kernel, and any other attachment to its pin or holder, when this value goes.
     pub fn keep(mut self) {
-        if let Held::Tc(_) = self.0 {
+        if let Held::Standing(_) = self.0 {
             self.0 = Held::Gone;
         }
     }
 
-    /// The fd that holds it, for a holder; `None` for a tc filter, which needs none.
+    /// The fd that holds it, for a holder; `None` for what stays by itself.
     #[must_use]
     pub fn into_fd(mut self) -> Option<OwnedFd> {
         match std::mem::replace(&mut self.0, Held::Gone) {
@@ -320,7 +320,7 @@ impl Link {
                 (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
             }
             Held::Several(links) => links.first()?.bpf_fd(),
-            Held::Fd(_) | Held::Tc(_) | Held::Gone => None,
+            Held::Fd(_) | Held::Standing(_) | Held::Gone => None,
         }
     }
 
@@ -340,8 +340,8 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Held::Tc(filter) = &self.0
-            && let Err(error) = filter.remove()
+        if let Held::Standing(standing) = &self.0
+            && let Err(error) = standing.remove()
         {
             tracing::warn!("{error}");
         }

@@ -1,11 +1,15 @@
 //! Attaching a loaded program (a package's own, or a stub) to a hook.
 
+mod action;
+mod group;
 mod hold;
 pub mod link;
 mod multi;
 mod net;
 pub(crate) mod perf;
+mod route;
 mod site;
+pub mod standing;
 pub(crate) mod target;
 pub mod tc;
 mod there;
@@ -16,9 +20,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+pub use action::Action;
+pub use group::Group;
 pub use hold::called_now;
 pub use link::Link;
+pub use route::Route;
 use skep_spec::Target;
+pub use standing::Standing;
 pub use there::is_there;
 pub use uprobe::{FileId, file_of};
 
@@ -277,7 +285,7 @@ mod tests {
             let program = nothing(libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, -1);
             for _ in 0..200 {
                 let link = attach_when_free(&program, &plan("tcx/ingress/lo")).unwrap();
-                if matches!(link.kind(), link::LinkKind::Tc(_)) {
+                if matches!(link.kind(), link::LinkKind::Standing(_)) {
                     return; // before 6.6 a tc filter, which cannot be pinned
                 }
                 link.pin(&path).unwrap();
@@ -297,7 +305,7 @@ mod tests {
             let attached = || programs.iter().map(|p| attach(p, &plan("tcx/ingress/lo")).unwrap());
             for cut in 0..=4 {
                 let links: Vec<Link> = attached().collect();
-                if matches!(links[0].kind(), link::LinkKind::Tc(_)) {
+                if matches!(links[0].kind(), link::LinkKind::Standing(_)) {
                     break; // before 6.6 a tc filter, which cannot be pinned
                 }
                 let link = Link::several(links);
@@ -338,14 +346,17 @@ mod tests {
             let plan = AttachPlan { clsact: Some(place), ..plan("tcx/egress/lo") };
             let filter = tc::Filter { ifindex: 1, egress: true, place };
             let link = attach(&program, &plan).unwrap();
-            assert!(!link.pinnable() && link.kind() == link::LinkKind::Tc(filter));
+            assert!(
+                !link.pinnable()
+                    && link.kind() == link::LinkKind::Standing(Standing::Filter(filter))
+            );
             assert_eq!(filter.program_id().unwrap(), Some(program.id().unwrap()));
             assert_eq!(attach(&program, &plan).unwrap_err().errno(), Some(libc::EEXIST));
             drop(link);
             assert_eq!(filter.program_id().unwrap(), None);
             attach(&program, &plan).unwrap().keep();
             assert_eq!(filter.program_id().unwrap(), Some(program.id().unwrap()));
-            Link::from_tc(filter).detach().unwrap();
+            Link::from_standing(Standing::Filter(filter)).detach().unwrap();
             assert_eq!(filter.program_id().unwrap(), None);
         });
     }

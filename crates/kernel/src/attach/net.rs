@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use super::{AttachPlan, Link, XdpMode, create_link, failed, link_options};
 use crate::cgroup;
 use crate::error::KernelError;
+use crate::netlink::{Message, attribute};
 use crate::program::Program;
 use crate::sys;
 
@@ -27,6 +28,19 @@ pub(super) fn name_of(index: u32) -> Option<String> {
     let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
     let name = CStr::from_bytes_until_nul(&name).ok()?;
     (!found.is_null()).then(|| name.to_string_lossy().into_owned())
+}
+
+/// The index of an interface's other end, where it is one of a pair; it may be in another network namespace.
+pub(super) fn other_end(index: u32) -> io::Result<Option<u32>> {
+    const HEAD: usize = size_of::<libc::ifinfomsg>();
+    let mut head = [0; HEAD];
+    head[4..8].copy_from_slice(&index.to_ne_bytes());
+    let mut found = None;
+    Message::new(libc::RTM_GETLINK, 0, &head).asked(|_, link| {
+        let link = attribute(link.get(HEAD..).unwrap_or_default(), libc::IFLA_LINK);
+        found = link.and_then(|link| link.first_chunk()).map(|link| u32::from_ne_bytes(*link));
+    })?;
+    Ok(found)
 }
 
 /// The error for an interface that isn't there or isn't named.
@@ -105,4 +119,23 @@ pub(super) fn to_cgroup(program: &Program, cgroup: &str, way: u32) -> Result<Lin
         KernelError::new("attach", thing, e)
     })?;
     Ok(Link::from_fd(fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netns;
+
+    #[test]
+    fn the_ends_of_a_pair_know_each_other() {
+        let work = || {
+            netns::enter_new().unwrap();
+            netns::pair("veth", "one", "two").unwrap();
+            let index = |name| index_of(name).unwrap() as u32;
+            assert_eq!(other_end(index("one")).unwrap(), Some(index("two")));
+            assert_eq!(other_end(index("two")).unwrap(), Some(index("one")));
+            assert_eq!(other_end(index("lo")).unwrap(), None);
+        };
+        std::thread::spawn(work).join().unwrap();
+    }
 }

@@ -9,7 +9,9 @@ use skep_spec::site::{Netfilter, Over, PerfEvent, Tasks};
 
 use super::net::{index_of, no_interface, to_cgroup};
 use super::perf::{PerfAttr, on_event};
-use super::{AttachPlan, Link, create_link, failed, link_options};
+use super::{
+    AttachPlan, Link, action, create_link, failed, group, link_options, route, trampoline,
+};
 use crate::cgroup;
 use crate::error::KernelError;
 use crate::maps::MapHandle;
@@ -42,6 +44,10 @@ pub(super) fn attach(
         Site::Interface => interface(program, plan),
         Site::Iterator(over) => iterator(program, over, place, plan),
         Site::PerfEvent => perf_event(program, &place.parse().map_err(wrong)?, plan),
+        Site::Route => route::attach(program, &place.parse().map_err(wrong)?, plan),
+        Site::Group => group::attach(program, place.parse().map_err(wrong)?, plan),
+        Site::Action => action::attach(program, &place.parse().map_err(wrong)?, plan),
+        Site::Program => trampoline(program, plan),
     }
 }
 

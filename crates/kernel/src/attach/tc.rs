@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::net::{index_of, no_interface};
+use super::standing::Standing;
 use super::{AttachPlan, Link, create_link, failed, link_options};
 use crate::error::KernelError;
 use crate::print::quietly;
@@ -55,7 +56,7 @@ pub(super) fn attach(
     let place = plan.clsact.unwrap_or(DEFAULT_PLACE);
     let filter = free_filter(ifindex, egress, place, plan.clsact.is_some());
     filter.create(program).map_err(|e| failed(program, plan, e))?;
-    Ok(Link::from_tc(filter))
+    Ok(Link::from_standing(Standing::Filter(filter)))
 }
 
 fn tcx(program: &Program, ifindex: i32, egress: bool) -> io::Result<Link> {
@@ -71,6 +72,25 @@ fn free_filter(ifindex: i32, egress: bool, place: FilterPlace, asked: bool) -> F
     }
     let free = (1..=MOST_FILTERS).map(at).find(|filter| matches!(filter.program_id(), Ok(None)));
     free.unwrap_or_else(|| at(place.handle))
+}
+
+/// Makes the clsact qdisc of an interface, if need be.
+pub(super) fn make_clsact(ifindex: i32, egress: bool) -> io::Result<()> {
+    let mut hook = hook(ifindex, egress);
+    // SAFETY: a hook of ours; EEXIST means that somebody made the qdisc before.
+    match sys::check(quietly(|| unsafe { libbpf_sys::bpf_tc_hook_create(&raw mut hook) })) {
+        Err(e) if e.raw_os_error() != Some(libc::EEXIST) => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn hook(ifindex: i32, egress: bool) -> libbpf_sys::bpf_tc_hook {
+    libbpf_sys::bpf_tc_hook {
+        sz: sys::size::<libbpf_sys::bpf_tc_hook>(),
+        ifindex,
+        attach_point: if egress { libbpf_sys::BPF_TC_EGRESS } else { libbpf_sys::BPF_TC_INGRESS },
+        ..Default::default()
+    }
 }
 
 impl Filter {
@@ -91,16 +111,7 @@ impl Filter {
     }
 
     fn hook(&self) -> libbpf_sys::bpf_tc_hook {
-        libbpf_sys::bpf_tc_hook {
-            sz: sys::size::<libbpf_sys::bpf_tc_hook>(),
-            ifindex: self.ifindex,
-            attach_point: if self.egress {
-                libbpf_sys::BPF_TC_EGRESS
-            } else {
-                libbpf_sys::BPF_TC_INGRESS
-            },
-            ..Default::default()
-        }
+        hook(self.ifindex, self.egress)
     }
 
     fn opts(&self) -> libbpf_sys::bpf_tc_opts {
@@ -112,7 +123,7 @@ impl Filter {
         }
     }
 
-    fn thing(&self) -> String {
+    pub(super) fn thing(&self) -> String {
         let direction = if self.egress { "egress" } else { "ingress" };
         let FilterPlace { priority, handle } = self.place;
         format!(
@@ -123,12 +134,8 @@ impl Filter {
 
     /// Puts `program` into a new filter; makes the clsact qdisc if need be.
     fn create(&self, program: &Program) -> io::Result<()> {
-        let mut hook = self.hook();
-        // SAFETY: a hook of ours; EEXIST means that somebody made the qdisc before.
-        match sys::check(quietly(|| unsafe { libbpf_sys::bpf_tc_hook_create(&raw mut hook) })) {
-            Err(e) if e.raw_os_error() != Some(libc::EEXIST) => Err(e),
-            _ => self.set(program, 0),
-        }
+        make_clsact(self.ifindex, self.egress)?;
+        self.set(program, 0)
     }
 
     fn set(&self, program: &Program, flags: u32) -> io::Result<()> {

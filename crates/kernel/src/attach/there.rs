@@ -8,7 +8,7 @@ use skep_spec::nearest::nearest;
 use skep_spec::site::Over;
 use skep_spec::{Site, Target};
 
-use super::{AttachPlan, attach, multi, net, site, uprobe, usdt};
+use super::{AttachPlan, attach, group, multi, net, site, uprobe, usdt};
 use crate::asm::Assembler;
 use crate::cgroup;
 use crate::error::KernelError;
@@ -64,6 +64,22 @@ pub fn is_there(target: &Target) -> Result<(), KernelError> {
                 let found = fs::metadata(place).map(drop);
                 found.map_err(|e| KernelError::new("find the pinned map", place, e))
             }
+            Some(Site::Route) => match place.parse::<skep_spec::site::Route>() {
+                Ok(route) => has_interface(&route.interface),
+                Err(_) => Ok(()),
+            },
+            Some(Site::Action) => match place.parse::<skep_spec::site::Direction>() {
+                Ok(direction) => has_interface(&direction.interface),
+                Err(_) => Ok(()),
+            },
+            Some(Site::Group) => match place.parse() {
+                Ok(address) => group::is_there(address),
+                Err(_) => Ok(()),
+            },
+            Some(Site::Program) => match place.parse() {
+                Ok(program) => Program::extended(&program).map(drop),
+                Err(_) => Ok(()),
+            },
             Some(Site::Netfilter | Site::PerfEvent | Site::SockMap) => Ok(()),
             Some(Site::Interface | Site::Iterator(_)) | None => Ok(()),
         },

@@ -100,6 +100,8 @@ pub struct Opened {
     counters: Option<MapHandle>,
     edits: Vec<Edit>,
     retargeted: open::Retargeted,
+    /// Programs that others of the object extend: libbpf keeps no fd of them.
+    extended: Vec<Program>,
 }
 
 /// An object in the kernel. Programs and maps are handles of their own: they outlive this value.

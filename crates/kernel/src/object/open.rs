@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
 
-use skep_spec::Target;
+use skep_spec::{Site, Target};
 
 use super::{
     Edit, LoadError, OpenOptions, Opened, Raw, log, map_name, program_name, section_name, version,
@@ -14,6 +14,7 @@ use super::{
 use crate::error::KernelError;
 use crate::maps::{MapHandle, kind};
 use crate::print::{Said, capture};
+use crate::program::Program;
 use crate::sys;
 
 /// A program of an object that is not loaded yet.
@@ -90,8 +91,14 @@ pub(super) fn open(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Op
         size_buffer(map).map_err(failed)?;
         take_no_pin(map).map_err(failed)?;
     }
-    let retargeted = Retargeted::new();
-    Ok(Opened { raw, log_buffer, counters: None, edits: Vec::new(), retargeted })
+    Ok(Opened {
+        raw,
+        log_buffer,
+        counters: None,
+        edits: Vec::new(),
+        retargeted: Retargeted::new(),
+        extended: Vec::new(),
+    })
 }
 
 /// Gives a buffer the sizes of keys and values that the kernel wants: where the object declares types (Aya does, for the
@@ -174,6 +181,9 @@ impl Opened {
     /// There is no such program, or this kernel has no such function (ESRCH).
     pub fn set_attach_target(&mut self, name: &str, target: &Target) -> Result<(), KernelError> {
         let program = self.find_program(name)?;
+        if target.site() == Some(Site::Program) {
+            return self.extend(name, target);
+        }
         let to = match target {
             Target::Fentry(to) | Target::Fexit(to) | Target::TpBtf(to) => to.as_str(),
             target => match bound_by_word(target) {
@@ -199,6 +209,35 @@ impl Opened {
             None => failed(e),
         })?;
         self.retargeted.insert(name.to_owned(), to.to_string_lossy().into_owned());
+        Ok(())
+    }
+
+    /// Makes a program replace a function of one that is loaded.
+    fn extend(&mut self, name: &str, target: &Target) -> Result<(), KernelError> {
+        let failed =
+            |e| KernelError::new("set the attach target of", format!("'{name}' to {target}"), e);
+        let invalid = || failed(std::io::Error::from_raw_os_error(libc::EINVAL));
+        let Target::At { section, place } = target else { return Err(invalid()) };
+        let (_, function) = section.split_once('/').unwrap_or((section, ""));
+        let program = self.find_program(name)?;
+        let named = place.parse().map_err(|why: &str| invalid().with_hint(why))?;
+        let other = Program::extended(&named)?;
+        let function = sys::cstring(function).map_err(failed)?;
+        let (done, said) = capture(|| {
+            // SAFETY: a program of an object that is not loaded yet, an open program, and a string that outlives the call.
+            sys::check(unsafe {
+                libbpf_sys::bpf_program__set_attach_target(
+                    program,
+                    other.as_fd().as_raw_fd(),
+                    function.as_ptr(),
+                )
+            })
+        });
+        done.map_err(|e| match said.last_line() {
+            Some(line) => failed(e).with_hint(format!("libbpf says: {line}")),
+            None => failed(e),
+        })?;
+        self.extended.push(other);
         Ok(())
     }
 

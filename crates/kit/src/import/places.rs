@@ -205,7 +205,12 @@ fn form(program: &ProgramFacts) -> Option<(What, String)> {
             Site::Cgroup => Some((What::Cgroup, format!("{section}:{{}}"))),
             Site::Netkit | Site::Socket => Some((What::Interface, format!("{section}:{{}}"))),
             Site::PerfEvent => Some((What::Event, format!("{section}:{{}}"))),
-            Site::Netns | Site::Netfilter => None,
+            Site::Netns
+            | Site::Netfilter
+            | Site::Route
+            | Site::Group
+            | Site::Action
+            | Site::Program => None,
             Site::SockMap | Site::Interface | Site::Iterator(_) => None,
         },
         Target::Uprobe { binary, ret, .. } if binary.is_empty() => {

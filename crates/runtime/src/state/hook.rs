@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use skep_kernel::attach::FileId;
 use skep_kernel::attach::tc::{Filter, FilterPlace};
+use skep_kernel::attach::{Action, Group, Route, Standing};
 use skep_kernel::program::LoadKind;
 use skep_spec::Target;
 pub use skep_spec::life::Mechanism;
@@ -52,6 +53,25 @@ pub enum Attachment {
         /// Number among filters of one priority.
         handle: u32,
     },
+    /// A filter of tc whose action the program is; it stays by itself.
+    Action {
+        /// Interface.
+        ifindex: i32,
+        /// Egress instead of ingress.
+        egress: bool,
+        /// Order among filters.
+        priority: u16,
+    },
+    /// A route of ours; it stays by itself.
+    Route {
+        /// Interface.
+        ifindex: i32,
+    },
+    /// Sockets that share an address; their program stays as long as they do.
+    Group {
+        /// The number of the one that it was given by.
+        inode: u64,
+    },
     /// An fd that can't be pinned; the holder keeps it under this key.
     Held {
         /// `<service>/<hook>`.
@@ -65,6 +85,26 @@ impl Hook {
     pub const fn is_replaced(&self) -> bool {
         matches!(self.mechanism, Mechanism::Update | Mechanism::Replace)
     }
+
+    /// What holds its program, where that is no link and stays by itself.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        Some(match self.attachment {
+            Attachment::Tc { ifindex, egress, priority, handle } => Standing::Filter(Filter {
+                ifindex,
+                egress,
+                place: FilterPlace { priority, handle },
+            }),
+            Attachment::Action { ifindex, egress, priority } => {
+                Standing::Action(Action { ifindex, egress, priority })
+            }
+            Attachment::Route { ifindex } => Standing::Route(Route::at(&self.target, ifindex)?),
+            Attachment::Group { inode } => Standing::Group(Group::at(&self.target, inode)?),
+            Attachment::Intended | Attachment::Link { .. } | Attachment::Held { .. } => {
+                return None;
+            }
+        })
+    }
 }
 
 impl Attachment {
@@ -76,13 +116,6 @@ impl Attachment {
             _ => None,
         }
     }
-
-    /// The tc filter, for what is one.
-    #[must_use]
-    pub fn filter(&self) -> Option<Filter> {
-        let Self::Tc { ifindex, egress, priority, handle } = *self else { return None };
-        Some(Filter { ifindex, egress, place: FilterPlace { priority, handle } })
-    }
 }
 
 impl fmt::Display for Attachment {
@@ -93,14 +126,28 @@ impl fmt::Display for Attachment {
             Self::Tc { ifindex, priority, handle, .. } => {
                 write!(f, "tc filter on interface {ifindex}, pref {priority}, handle {handle}")
             }
+            Self::Action { ifindex, priority, .. } => {
+                write!(f, "a tc action on interface {ifindex}, pref {priority}")
+            }
+            Self::Route { ifindex } => write!(f, "a route by interface {ifindex}"),
+            Self::Group { inode } => write!(f, "the sockets of socket {inode}"),
             Self::Held { .. } => f.write_str("the holder"),
         }
     }
 }
 
-impl From<Filter> for Attachment {
-    fn from(filter: Filter) -> Self {
-        let Filter { ifindex, egress, place: FilterPlace { priority, handle } } = filter;
-        Self::Tc { ifindex, egress, priority, handle }
+impl From<Standing> for Attachment {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Filter(filter) => {
+                let Filter { ifindex, egress, place: FilterPlace { priority, handle } } = filter;
+                Self::Tc { ifindex, egress, priority, handle }
+            }
+            Standing::Action(Action { ifindex, egress, priority }) => {
+                Self::Action { ifindex, egress, priority }
+            }
+            Standing::Route(route) => Self::Route { ifindex: route.ifindex },
+            Standing::Group(group) => Self::Group { inode: group.inode },
+        }
     }
 }

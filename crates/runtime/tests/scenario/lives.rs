@@ -141,10 +141,10 @@ pub fn lose_hooks(place: &Place) -> Result<(), String> {
     let mut lost = 0;
     for (name, hook) in &service.hooks {
         let link = pins.link(name);
-        match (hook.attachment.filter(), &hook.attachment) {
-            (Some(filter), _) => {
-                equal(name, filter.program_id().map_err(text)?.is_some(), true)?;
-                filter.remove().map_err(text)?;
+        match (hook.standing(), &hook.attachment) {
+            (Some(standing), _) => {
+                equal(name, standing.program_id().map_err(text)?.is_some(), true)?;
+                standing.remove().map_err(text)?;
             }
             (None, Attachment::Link { .. }) => {
                 equal(name, link.exists(), true)?;

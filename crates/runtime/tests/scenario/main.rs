@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         match argument.as_str() {
             "--objects" => folder = rest.next(),
             "--part" => part = rest.next(),
+            "--types" => attach::ask(&rest.next().unwrap_or_default()),
             "--build" => (folder, build_only) = (rest.next(), true),
             word if word.starts_with('-') => {} // cargo's own
             _ => asked.push(argument),

@@ -13,6 +13,7 @@ use skep_trust::{Package, Verified};
 
 const SOURCE: &str = include_str!("../objects/numbered.bpf.c");
 const ATTACH: &str = include_str!("../objects/attach.bpf.c");
+const VICTIM: &str = include_str!("../objects/victim.bpf.c");
 const PROBED: &str = include_str!("../objects/probed.c");
 const TOGETHER: &str = include_str!("../objects/together.bpf.c");
 
@@ -81,6 +82,9 @@ impl Objects {
             }
         }
         link_probed(folder)?;
+        let source = folder.join("victim.bpf.c");
+        fs::write(&source, VICTIM).map_err(text)?;
+        compile(&source, &folder.join("victim.o"), 1, &[])?;
         let source = folder.join("together.bpf.c");
         fs::write(&source, TOGETHER).map_err(text)?;
         for (name, defines) in crate::together::OBJECTS {
@@ -101,6 +105,11 @@ impl Objects {
     /// A program with USDT probes.
     pub fn probed(&self) -> PathBuf {
         self.0.join("probed")
+    }
+
+    /// A program with a function that another one may replace.
+    pub fn victim(&self) -> Result<Vec<u8>, String> {
+        fs::read(self.0.join("victim.o")).map_err(text)
     }
 
     pub fn file(&self, set: &str, version: u32) -> PathBuf {

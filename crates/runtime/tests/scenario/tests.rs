@@ -60,6 +60,7 @@ pub fn tests() -> Vec<Test> {
     tests.push(test("attach_types", attach::types));
     tests.push(Test { everywhere: false, ..test("attach_types_quick", attach::quick) });
     tests.push(test("one_process", attach::one_process::alone));
+    tests.push(test("which_map", attach::which_map::which));
     tests.push(test("entries", attach::entries::of_a_map));
     tests.push(test("crash_together", together::test_killed));
     tests.push(test("crash_together_owed", together::test_owed_killed));

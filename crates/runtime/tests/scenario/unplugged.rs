@@ -9,6 +9,7 @@ use skep_kernel::{bpffs, cgroup, netns};
 use skep_runtime::status::ServiceState;
 use skep_runtime::{Recovery, Runtime};
 
+use crate::attach::{self, KINDS};
 use crate::equal::{equal, text};
 use crate::events::made;
 use crate::generator::Kind;
@@ -103,12 +104,20 @@ fn replaced(
     let target = format!("{kind}/{}:{place}", binary.display());
     let place = Place::new(objects, set, Some(target))?;
     let link = pins_of(&place, &Job::service()).link(hook);
-    let installed = place.does("install");
-    let is_link = link.exists();
-    if installed.is_err() || !is_link {
+    let (job, mut runtime) = place.opened()?;
+    let symbol = KINDS.iter().find(|known| known.name == kind).map_or("", |known| known.symbol);
+    // Links of perf events are as old as what says at which of them a program runs.
+    let symbol = if symbol.is_empty() { "bpf_get_attach_cookie_pe" } else { symbol };
+    let installed = runtime.install(&job.package(1)?, &job.install());
+    if let Err(error) = &installed {
+        attach::is_no_fault(error, symbol)?;
+    }
+    if installed.is_err() || !link.exists() {
+        equal(symbol, attach::kernel_has(symbol)?, false)?;
         return Ok(format!("this kernel has no links of {kind} that can be pinned"));
     }
-    place.does("remove")?;
+    runtime.remove(&Job::service()).map_err(text)?;
+    drop(runtime);
     let replace = || copy(&fresh).and_then(|()| fs::rename(&fresh, &binary)).map_err(text);
     let said = while_detached(&place, replace)?;
     let job = place.here();

@@ -15,7 +15,7 @@ use crate::judge::{Verdict, judge};
 use crate::list::Entry;
 
 /// What network hooks need and stock kernels have as modules.
-const MODULES: [&str; 5] = ["veth", "dummy", "sch_ingress", "cls_bpf", "act_bpf"];
+const MODULES: [&str; 6] = ["veth", "dummy", "sch_ingress", "cls_bpf", "cls_matchall", "act_bpf"];
 /// A guest's time: emulated, two at a time, and perhaps on a busy machine.
 const LIMIT: Duration = Duration::from_secs(600);
 /// The same where all is asked for, or what nobody waits for.

@@ -65,6 +65,11 @@ const KPROBE_MULTI: &str = "fprobe_register_ips";
 const UPROBE_MULTI: &str = "bpf_uprobe_multi_link_attach";
 const SESSION: &str = "bpf_session_is_return";
 const SOCKMAP: &str = "sock_map_link_update_prog";
+/// Interfaces have packets of their own, but none of IPv4.
+const IPV4: &[&str] =
+    &["CONTEXT=struct __sk_buff", "COUNTS(ctx)=((ctx)->protocol == __builtin_bswap16(0x0800))"];
+const NETKIT: &str = "netkit_link_attach";
+const LWT: &str = "bpf_lwt_xmit_reroute";
 const UNIX: &str = "bpf_sock_addr_set_sun_path";
 
 /// Those that attach nowhere: an entry of a map names them.
@@ -130,6 +135,7 @@ pub const KINDS: &[Kind] = &[
     net("xdp.frags", 2, "xdp.frags/lo").needs("bpf_xdp_get_buff_len"),
     net("tcx/ingress", -1, "tcx/ingress/lo"),
     net("tcx/egress", -1, "tcx/egress/lo"),
+    net("action", -1, "action:ingress/lo").needs("tcf_bpf_act"),
     net("sk_lookup", 1, ""),
     net("netfilter", 1, "netfilter:ipv4/input").needs("bpf_nf_link_attach"),
     net("socket", 0, "socket:lo")
@@ -165,6 +171,48 @@ pub const KINDS: &[Kind] = &[
     Kind { make: make::received, ..net("sk_skb/stream_parser", 1, "sk_skb/stream_parser:sockets") }
         .with(&["SOCKETS", "BESIDE=\"sk_skb/stream_verdict\""])
         .needs(SOCKMAP),
+    Kind { make: make::routed, ..net("lwt_in", 0, "lwt_in:192.0.2.0/24/lo") }.needs(LWT),
+    Kind { make: make::routed, ..net("lwt_out", 0, "lwt_out:192.0.2.0/24/lo") }.needs(LWT),
+    Kind { make: make::routed, ..net("lwt_xmit", 0, "lwt_xmit:192.0.2.0/24/lo") }.needs(LWT),
+    Kind {
+        make: make::segmented,
+        place: Where::Pair,
+        ..net("lwt_seg6local", 0, "lwt_seg6local:2001:db8::1/128/sr0/{other end}")
+    }
+    .needs("seg6_local_input_core"),
+    Kind {
+        make: make::shared,
+        place: Where::Sharing,
+        ..net("sk_reuseport", 1, "sk_reuseport:udp/{sharing}")
+    },
+    Kind {
+        section: "sk_reuseport/migrate",
+        make: make::shared,
+        place: Where::Sharing,
+        ..net("sk_reuseport/migrate", 1, "sk_reuseport/migrate:udp/{sharing}")
+    }
+    .needs("reuseport_migrate_sock"),
+    Kind {
+        section: "freplace/verdict",
+        place: Where::Beside,
+        ..net("freplace", 2, "freplace/verdict:id={victim}")
+    }
+    .with(&["CONTEXT=struct xdp_md"])
+    .needs("bpf_trampoline_link_prog"),
+    Kind {
+        make: make::out_of_one_end,
+        place: Where::Netkit,
+        ..net("netkit/primary", -1, "netkit/primary:nk0")
+    }
+    .with(IPV4)
+    .needs(NETKIT),
+    Kind {
+        make: make::out_of_the_other_end,
+        place: Where::Netkit,
+        ..net("netkit/peer", -1, "netkit/peer:nk0")
+    }
+    .with(IPV4)
+    .needs(NETKIT),
     Kind { place: Where::Rps, ..net("flow_dissector", 0, "") }.with(&["ONCE"]),
     cgroup("cgroup_skb/ingress", "cgroup_skb/ingress:{cgroup}", make::packet),
     cgroup("cgroup_skb/egress", "cgroup_skb/egress:{cgroup}", make::packet),

@@ -8,8 +8,8 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use skep_kernel::Program;
 use skep_kernel::program::LoadKind;
+use skep_kernel::{Program, netns};
 
 use super::stage::{Event, Stage};
 
@@ -220,6 +220,55 @@ fn pair() -> (TcpStream, TcpStream) {
 fn pass(from: &mut TcpStream, to: &mut TcpStream) {
     from.write_all(b"1").expect("a byte");
     to.read_exact(&mut [0]).expect("the byte");
+}
+
+/// A packet by a route of the service's, which leads nowhere.
+pub fn routed(_: &Stage) -> Event {
+    let socket = udp("0.0.0.0:0");
+    Box::new(move || drop(socket.send_to(b"one", "192.0.2.7:9"))) // there is none without the route
+}
+
+/// One whose next segment is a route of the service's.
+pub fn segmented(_: &Stage) -> Event {
+    let socket = udp("[::]:0");
+    let segment = "2001:db8::1".parse().expect("an address");
+    netns::by_way_of(&socket, segment).expect("segment routing");
+    Box::new(move || drop(socket.send_to(b"one", "[::1]:9")))
+}
+
+/// One to an address that two sockets share, either of which may get it.
+pub fn shared(stage: &Stage) -> Event {
+    let (address, own) = (stage.sharing[0].local_addr(), udp(V4));
+    let address = address.expect("an address");
+    let sockets = stage.sharing.iter().map(|socket| socket.try_clone().expect("a copy"));
+    let sockets: Vec<UdpSocket> = sockets.collect();
+    for socket in &sockets {
+        socket.set_nonblocking(true).expect("no waiting");
+    }
+    Box::new(move || {
+        own.send_to(b"one", address).expect("a packet");
+        while !sockets.iter().any(|socket| socket.recv(&mut [0; 8]).is_ok()) {
+            std::thread::yield_now();
+        }
+    })
+}
+
+/// A packet out of one of a pair of interfaces.
+pub fn out_of_one_end(_: &Stage) -> Event {
+    out_of("nk0")
+}
+
+/// One out of the other.
+pub fn out_of_the_other_end(_: &Stage) -> Event {
+    out_of("nk1")
+}
+
+fn out_of(interface: &str) -> Event {
+    let socket = udp("0.0.0.0:0");
+    netns::only_by(&socket, interface).expect("the interface");
+    Box::new(move || {
+        socket.send_to(b"one", "192.0.2.7:9").expect("a packet");
+    })
 }
 
 /// Sleeps: whoever runs next is told to the scheduler.

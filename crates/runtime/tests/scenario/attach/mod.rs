@@ -6,13 +6,15 @@ mod kinds;
 mod make;
 pub mod one_process;
 mod stage;
+pub mod which_map;
 
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use skep_runtime::Runtime;
+use skep_runtime::{Runtime, RuntimeError};
 use skep_spec::chain;
 
 use kinds::Kind;
@@ -35,7 +37,7 @@ const SWITCHES: usize = 2;
 const MOST: u64 = 60_000;
 
 /// What no other test has and needs a guest; the rest takes as long there as anything.
-const QUICK: [&str; 8] = [
+const QUICK: [&str; 10] = [
     "kprobe.multi",
     "kprobe.session",
     "fmod_ret",
@@ -44,12 +46,14 @@ const QUICK: [&str; 8] = [
     "sk_skb/stream_parser",
     "flow_dissector",
     "lsm_cgroup",
+    "freplace",
+    "netkit/primary",
 ];
 
 /// What a machine that is no guest may refuse, although its kernel knows it: trampolines (as under lockdown), and probes by
 /// fprobe without kprobes.
-const MAY_REFUSE: [&str; 7] =
-    ["fentry", "fexit", "fmod_ret", "kprobe.session", "lsm", "lsm.s", "lsm_cgroup"];
+const MAY_REFUSE: [&str; 8] =
+    ["fentry", "fexit", "fmod_ret", "freplace", "kprobe.session", "lsm", "lsm.s", "lsm_cgroup"];
 
 /// All of them.
 pub fn types(objects: &Objects) -> Outcome {
@@ -62,17 +66,13 @@ pub fn quick(objects: &Objects) -> Outcome {
 }
 
 fn each(objects: &Objects, wanted: impl Fn(&str) -> bool) -> Outcome {
-    let known = fs::read_to_string("/proc/kallsyms").map_err(text)?;
-    let has = |symbol: &str| {
-        symbol.is_empty()
-            || known.lines().any(|line| line.split_ascii_whitespace().nth(2) == Some(symbol))
-    };
     let (mut failed, mut tried, mut attached) = (Vec::new(), 0, 0);
     for kind in KINDS.iter().filter(|kind| wanted(kind.name) && is_asked(kind.name)) {
         tried += 1;
+        let must = kernel_has(kind.symbol)?;
         // Each has a thread of its own, which may change its network namespace.
         let done = std::thread::scope(|scope| {
-            let thread = scope.spawn(|| one(objects, kind, has(kind.symbol)));
+            let thread = scope.spawn(|| one(objects, kind, must));
             thread.join().unwrap_or_else(|_| Err("it panicked".to_owned()))
         });
         match done {
@@ -92,10 +92,29 @@ fn each(objects: &Objects, wanted: impl Fn(&str) -> bool) -> Outcome {
     }
 }
 
-/// `SKEP_ATTACH_TYPES=xdp,tcx/ingress` names some, for who works on them.
+/// Whether the kernel has a symbol; an empty one every kernel has.
+pub fn kernel_has(symbol: &str) -> Result<bool, String> {
+    let known = fs::read_to_string("/proc/kallsyms").map_err(text)?;
+    let is_it = |line: &str| line.split_ascii_whitespace().nth(2) == Some(symbol);
+    Ok(symbol.is_empty() || known.lines().any(is_it))
+}
+
+/// That an error is the kernel's refusal to attach, and the kernel one without the symbol that attaching takes.
+pub fn is_no_fault(error: &RuntimeError, symbol: &str) -> Result<(), String> {
+    equal("the error's code", error.code(), "attach").map_err(|_| chain(error))?;
+    equal(symbol, kernel_has(symbol)?, false).map_err(|_| chain(error))
+}
+
+/// The types that are asked for; empty for all.
+static ASKED: OnceLock<Vec<String>> = OnceLock::new();
+
+/// `--types xdp,tcx/ingress` asks for some, for who works on them.
+pub fn ask(list: &str) {
+    ASKED.get_or_init(|| list.split(',').map(str::to_owned).collect());
+}
+
 fn is_asked(name: &str) -> bool {
-    std::env::var("SKEP_ATTACH_TYPES")
-        .map_or(true, |list| list.split(',').any(|asked| asked == name))
+    ASKED.get().is_none_or(|asked| asked.iter().any(|one| one == name))
 }
 
 /// The kernel's series.
@@ -161,9 +180,20 @@ fn one(objects: &Objects, kind: &Kind, must: bool) -> Result<Row, String> {
     let (mut runtime, recovery) = job.recover(&[1, 2]).map_err(text)?;
     equal("adopted", recovery.adopted.len(), 1)?;
     next = seen_once(&watch, &mut event, next)?;
-    let shared = share(objects, kind, &stage, (&watch, &mut event, &mut next))?;
+    // The last one takes such a place from the first, and leaves nobody there.
+    let replaces = kind.place == Where::Sharing;
+    let share =
+        |event: &mut Event, next: &mut u64| share(objects, kind, &stage, (&watch, event, next));
+    let mut shared = String::new();
+    if !replaces {
+        shared = share(&mut event, &mut next)?;
+    }
     let several = kind.defines.contains(&"ONCE");
     let (mut event, upgrade) = upgrade(&mut runtime, &job, &watch, (event, several), next)?;
+    if replaces {
+        let mut number = MOST - 1;
+        shared = share(&mut event, &mut number)?;
+    }
     remove(runtime, &place)?;
     if !kind.section.starts_with("iter") {
         falls_silent(&watch, &mut event)?;

@@ -3,6 +3,7 @@
 
 use skep_runtime::Request;
 
+use super::is_no_fault;
 use super::kinds::KINDS;
 use super::stage::{Stage, Watch};
 use crate::equal::{equal, text};
@@ -24,6 +25,7 @@ pub fn alone(objects: &Objects) -> Outcome {
         request
     };
     if let Err(error) = runtime.install(&job.package(1)?, &told(0)) {
+        is_no_fault(&error, kind.symbol)?;
         return Ok(format!("this kernel has no USDT for services ({error})"));
     }
     let watch = Watch::new(&place)?;
@@ -37,8 +39,8 @@ pub fn alone(objects: &Objects) -> Outcome {
     only(&watch, &mut processes, 1, 20)?;
     let mut all = job.install();
     all.params.insert("only".to_owned(), "no number".to_owned());
-    let refused = runtime.upgrade(&job.package(2)?, &all).map(drop).map_err(text);
-    equal("no number", refused.is_err(), true)?;
+    let refused = runtime.upgrade(&job.package(2)?, &all).map(drop).map_err(|error| error.code());
+    equal("no number", refused, Err("parameter"))?;
     runtime.remove(&Job::service()).map_err(text)?;
     equal("pins", place.pins(), Vec::new())?;
     Ok("it runs in the process that it is told, and in no other".to_owned())

@@ -1,12 +1,14 @@
 //! Where the events of an attach type happen, and what counts them.
 
 use std::fs;
+use std::net::{Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use skep_kernel::maps::{MappedU64s, Update};
-use skep_kernel::{MapHandle, netns};
+use skep_kernel::object::{self, OpenOptions};
+use skep_kernel::{AttachPlan, Link, MapHandle, attach, netns};
 use skep_runtime::pins::Pins;
 
 use super::kinds::Kind;
@@ -27,6 +29,14 @@ pub enum Where {
     Here,
     /// In a network namespace.
     Netns,
+    /// The same with two sockets that share an address.
+    Sharing,
+    /// The same with a pair of interfaces, `sr0` and `sr1`, that takes IPv6 at once.
+    Pair,
+    /// The same with a pair of interfaces, `nk0` and `nk1`, if the kernel has such.
+    Netkit,
+    /// The same with a program on its loopback.
+    Beside,
     /// In a network namespace and a cgroup.
     Cgroup,
     /// On a machine that is nobody's.
@@ -41,6 +51,9 @@ pub struct Stage {
     /// Of the first service.
     pub pins: Pins,
     pub probed: Probed,
+    /// What shares an address, where the kind asks for it.
+    pub sharing: Vec<UdpSocket>,
+    _victim: Option<Victim>,
     _cgroup: Option<OwnCgroup>,
 }
 
@@ -50,29 +63,36 @@ const RPS: &str = "/sys/class/net/lo/queues/rx-0/rps_cpus";
 impl Stage {
     /// For the calling thread, whose network namespace may become another one.
     pub fn new(kind: &Kind, objects: &Objects) -> Result<Self, String> {
-        let mut cgroup = None;
-        match kind.place {
-            Where::Here | Where::Guest => {}
-            Where::Rps => fs::write(RPS, "1").map_err(text)?,
-            Where::Netns | Where::Cgroup => {
-                netns::enter_new().and_then(|()| netns::up("lo")).map_err(text)?;
-            }
-        }
-        if kind.place == Where::Cgroup {
-            cgroup = Some(OwnCgroup::enter().map_err(text)?);
-        }
-        let me = std::env::current_exe().map_err(text)?;
-        let folder = cgroup.as_ref().map(|cgroup| cgroup.folder().display().to_string());
-        let target = kind.target.replace("{me}", &me.display().to_string());
+        prepare(kind.place)?;
+        let is_at = |place| kind.place == place;
+        let victim = is_at(Where::Beside).then(|| Victim::start(objects)).transpose()?;
+        let cgroup = is_at(Where::Cgroup).then(OwnCgroup::enter).transpose().map_err(text)?;
+        let sharing = is_at(Where::Sharing).then(sharing).transpose().map_err(text)?;
+        let sharing = sharing.unwrap_or_default();
         let probed = Probed::copy(objects)?;
-        let target = target.replace("{pid}", &std::process::id().to_string());
-        let target = target.replace("{probed}", &probed.path().display().to_string());
-        let target = target.replace("{cgroup}", &folder.unwrap_or_default());
-        let target = Some(target).filter(|target| !target.is_empty());
+        let mut target = kind.target.to_owned();
+        let mut put = |word: &str, value: String| target = target.replace(word, &value);
+        put("{me}", std::env::current_exe().map_err(text)?.display().to_string());
+        put("{pid}", std::process::id().to_string());
+        put("{probed}", probed.path().display().to_string());
+        if let Some(cgroup) = &cgroup {
+            put("{cgroup}", cgroup.folder().display().to_string());
+        }
+        if let Some(socket) = sharing.first() {
+            put("{sharing}", socket.local_addr().map_err(text)?.to_string());
+        }
+        if let Some(victim) = &victim {
+            put("{victim}", victim.id.to_string());
+        }
+        if is_at(Where::Pair) {
+            put("{other end}", own_address("sr1")?);
+        }
         Ok(Self {
-            target,
+            target: Some(target).filter(|target| !target.is_empty()),
             pins: Pins::new(Path::new(""), &Job::service()),
             probed,
+            sharing,
+            _victim: victim,
             _cgroup: cgroup,
         })
     }
@@ -92,6 +112,66 @@ impl Stage {
     pub fn pins_of(place: &Place) -> Pins {
         Pins::new(&place.dirs().bpffs, &Job::service())
     }
+}
+
+/// Makes the calling thread's surroundings.
+fn prepare(place: Where) -> Result<(), String> {
+    match place {
+        Where::Here | Where::Guest => return Ok(()),
+        Where::Rps => return fs::write(RPS, "1").map_err(text),
+        _ => netns::enter_new().and_then(|()| netns::up("lo")).map_err(text)?,
+    }
+    match place {
+        Where::Pair => {
+            fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").map_err(text)?;
+            netns::pair("veth", "sr0", "sr1").map_err(text)
+        }
+        Where::Netkit => {
+            // Where the kernel has none, attaching says so.
+            let _ = netns::pair("netkit", "nk0", "nk1");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The address that an interface gave itself (proc(5), if_inet6).
+fn own_address(interface: &str) -> Result<String, String> {
+    // The kernel says a second later that the other end is up.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let list = fs::read_to_string("/proc/thread-self/net/if_inet6").map_err(text)?;
+        let line =
+            list.lines().find(|line| line.split_ascii_whitespace().last() == Some(interface));
+        match line.and_then(|line| u128::from_str_radix(line.get(..32)?, 16).ok()) {
+            Some(address) => return Ok(Ipv6Addr::from(address).to_string()),
+            None if Instant::now() > deadline => return Err(format!("{interface} has no address")),
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// A program on the loopback that is no service's.
+struct Victim {
+    id: u32,
+    _link: Link,
+}
+
+impl Victim {
+    fn start(objects: &Objects) -> Result<Self, String> {
+        let opened = object::open(&objects.victim()?, "victim", &OpenOptions::default());
+        let loaded = opened.map_err(text)?.load().map_err(text)?;
+        let program = loaded.program("victim").ok_or("no such program")?;
+        let plan = AttachPlan::new("xdp/lo".parse().map_err(text)?);
+        let link = attach::attach(program, &plan).map_err(text)?;
+        Ok(Self { id: program.id().map_err(text)?, _link: link })
+    }
+}
+
+fn sharing() -> std::io::Result<Vec<UdpSocket>> {
+    let first = netns::sharing(([127, 0, 0, 1], 0).into())?;
+    let second = netns::sharing(first.local_addr()?)?;
+    Ok(vec![first, second])
 }
 
 impl Drop for Stage {
