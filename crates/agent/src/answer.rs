@@ -27,6 +27,7 @@ pub(crate) fn status(status: status::Status, answers: Answers) -> skep_api::Stat
         previous,
         previous_lost,
         half_done,
+        held,
         needs,
         needed_by,
     } = status;
@@ -42,6 +43,7 @@ pub(crate) fn status(status: status::Status, answers: Answers) -> skep_api::Stat
         previous,
         previous_lost,
         half_done,
+        held,
         origin,
         unsigned,
         untrusted,
@@ -135,6 +137,7 @@ mod tests {
             previous: Some(Previous { generation: 1, version: "0.9.0".parse().unwrap() }),
             previous_lost: Some("gone".to_owned()),
             half_done: Some("begun".to_owned()),
+            held: true,
             needs: ["flows".parse().unwrap()].into(),
             needed_by: ["top".parse().unwrap()].into(),
         }
@@ -222,7 +225,7 @@ mod tests {
             "service": "exec", "package": "acme/exec", "version": "1.0.0", "index": index(),
             "generation": 2, "state": "partial", "failed": "why",
             "previous": {"generation": 1, "version": "0.9.0"}, "previous_lost": "gone",
-            "half_done": "begun", "origin": "signed by 0bb9", "unsigned": false,
+            "half_done": "begun", "held": true, "origin": "signed by 0bb9", "unsigned": false,
             "untrusted": "revoked",
             "needs": ["flows"], "needed_by": ["top"],
         })

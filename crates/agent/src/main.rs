@@ -81,6 +81,7 @@ fn run(args: &Args) -> Result<()> {
     report(&recovery);
     let lasts = lasts(&args.bpffs_dir, recovery.mounted);
     let node = Node::new(runtime, shelf, config.hub);
+    node.tell_recovery(&recovery);
     threads.block_on(async {
         let listener = socket::listen(&args.socket)?;
         tracing::info!(socket = %args.socket.display(), "skepd listens");
@@ -123,6 +124,9 @@ fn report(recovery: &Recovery) {
     for service in &recovery.started {
         tracing::info!(%service, "started again");
     }
+    for service in &recovery.stopped {
+        tracing::info!(%service, "stopped: it waits for skep start");
+    }
     for hook in &recovery.reattached {
         tracing::warn!(%hook, "attached again: nothing was attached there any more, and its events were lost until now");
     }
@@ -142,11 +146,12 @@ fn report(recovery: &Recovery) {
         let outcome = if interrupted.finished { "finished" } else { "undone" };
         tracing::warn!(service = %interrupted.service, op = ?interrupted.op, outcome, "an interrupted operation");
     }
-    let Recovery { adopted, started, partly, failed, aside, .. } = recovery;
+    let Recovery { adopted, started, stopped, partly, failed, aside, .. } = recovery;
     let (adopted, started, partly) = (adopted.len(), started.len(), partly.len());
     tracing::info!(
         adopted,
         started,
+        stopped = stopped.len(),
         partly,
         failed = failed.len(),
         half_done = aside.len(),

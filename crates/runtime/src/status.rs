@@ -38,6 +38,9 @@ pub struct Status {
     pub previous_lost: Option<String>,
     /// What was begun on it and could be neither finished nor undone, and why.
     pub half_done: Option<String>,
+    /// Whether upgrades to other packages are refused.
+    #[serde(default)]
+    pub held: bool,
     /// The services that it needs.
     pub needs: BTreeSet<ServiceName>,
     /// The services that need it.
@@ -95,10 +98,12 @@ impl Runtime {
         let failure = self.failures.get(name);
         let failed = match failure {
             Some(failure) => Some(failure.why().to_owned()),
+            None if service.stopped => None,
             None if there => self.detached(name, service),
             None => half_done.clone(),
         };
         let state = match (failure, &failed) {
+            (_, None) if service.stopped => ServiceState::Stopped,
             (Some(Failure::Down(_)), _) => ServiceState::Failed,
             (_, Some(_)) if there => ServiceState::Partial,
             (_, Some(_)) => ServiceState::Failed,
@@ -118,6 +123,7 @@ impl Runtime {
             }),
             previous_lost: service.previous_lost.as_ref().map(ToString::to_string),
             half_done: half_done.filter(|_| there),
+            held: service.held,
             needs: self.needs(name),
             needed_by: self.needed_by(name),
         })

@@ -16,7 +16,7 @@ pub const MAGIC: [u8; 8] = *b"skepjrnl";
 /// The format that this version writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 /// Types of records, from 1; a number is never used for something else.
-pub const TYPES: [&str; 24] = [
+pub const TYPES: [&str; 25] = [
     "Boot",
     "Begin",
     "Loaded",
@@ -41,6 +41,7 @@ pub const TYPES: [&str; 24] = [
     "LostGeneration",
     "SetBegan",
     "SetEnded",
+    "Held",
 ];
 
 /// Bytes of a record before its JSON.

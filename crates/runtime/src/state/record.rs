@@ -159,6 +159,13 @@ pub enum Record {
     },
     /// The set is done, or undone.
     SetEnded {},
+    /// Upgrades of a service are refused from now on, or not any more.
+    Held {
+        /// Which service.
+        service: ServiceName,
+        /// Whether they are.
+        held: bool,
+    },
     /// The operation of a service that was set aside is under way again.
     TakeUp {
         /// Which service.
@@ -205,6 +212,7 @@ impl Record {
             Self::TakeUp { .. } => "TakeUp",
             Self::SetBegan { .. } => "SetBegan",
             Self::SetEnded {} => "SetEnded",
+            Self::Held { .. } => "Held",
         }
     }
 
@@ -229,6 +237,7 @@ impl Record {
                 | Self::TakeUp { .. }
                 | Self::SetBegan { .. }
                 | Self::SetEnded {}
+                | Self::Held { .. }
         )
     }
 
@@ -297,6 +306,7 @@ mod tests {
             },
             Record::SetBegan { members: Vec::new(), way: Way::Back },
             Record::SetEnded {},
+            Record::Held { service: "exec".parse().unwrap(), held: true },
         ];
         for record in records {
             let (number, json) = record.encode().unwrap();

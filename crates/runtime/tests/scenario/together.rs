@@ -31,7 +31,7 @@ const APPS: &[(&str, &str, &str)] =
 const TOPS: &[(&str, &str, &[&str])] =
     &[("1.0.0", "^1", &[]), ("2.0.0", "^2", &[]), ("2.1.0", "^2", &["copied"])];
 
-fn name(text: &str) -> ServiceName {
+pub fn name(text: &str) -> ServiceName {
     text.parse().expect("a name")
 }
 
@@ -87,7 +87,7 @@ fn top(job: &Job, version: &str) -> Result<Verified<Package>, String> {
     package(job, "top", version, "app", json!({ "dependencies": needs })).map(verified)
 }
 
-fn open(job: &Job) -> Result<(Runtime, Recovery), Box<dyn Error>> {
+pub fn open(job: &Job) -> Result<(Runtime, Recovery), Box<dyn Error>> {
     let flows = FLOWS.iter().map(|(version, ..)| flows(job, version));
     let apps = APPS.iter().map(|(version, ..)| app(job, version));
     let tops = TOPS.iter().map(|(version, ..)| top(job, version));
@@ -114,7 +114,7 @@ fn whole<'a>(
 }
 
 /// Installs or upgrades both as a whole.
-fn both(runtime: &mut Runtime, job: &Job, version: &str) -> Result<(), Box<dyn Error>> {
+pub fn both(runtime: &mut Runtime, job: &Job, version: &str) -> Result<(), Box<dyn Error>> {
     let packages = [flows(job, version)?, app(job, version)?];
     let requests = ["flows", "app"].map(|service| request(job, service));
     runtime.together(&whole(runtime, &packages, &requests))?;
