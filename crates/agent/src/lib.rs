@@ -16,6 +16,7 @@ mod http;
 mod life;
 mod maps;
 pub mod node;
+pub mod notify;
 pub mod operations;
 pub mod packages;
 mod programs;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
 use skep_agent::config::{Args, Config};
 use skep_agent::node::Node;
+use skep_agent::notify::Notify;
 use skep_agent::packages::Shelf;
 use skep_agent::{ending, ephemeral, hold, server, socket};
 use skep_kernel::mounts;
@@ -85,7 +86,16 @@ fn run(args: &Args) -> Result<()> {
     threads.block_on(async {
         let listener = socket::listen(&args.socket)?;
         tracing::info!(socket = %args.socket.display(), "skepd listens");
-        server::serve(listener, node, end).await.context("serve the socket")
+        let notify = Notify::from_environment();
+        notify.tell("READY=1");
+        let alive = tokio::spawn(notify.clone().be_alive());
+        let end = async move {
+            end.await;
+            notify.tell("STOPPING=1");
+        };
+        let served = server::serve(listener, node, end).await.context("serve the socket");
+        alive.abort();
+        served
     })?;
     threads.shutdown_background(); // a name that is still looked up holds nobody up
     let _ = std::fs::remove_file(&args.socket);

@@ -4,7 +4,9 @@
 mod node;
 mod wait;
 
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::time::Duration;
 
 use node::Node;
 use serde_json::Value;
@@ -131,4 +133,29 @@ fn a_service_is_held_and_committed_and_its_history_says_so() {
     assert!(deeds.iter().all(|deed| deed["by"].as_str().unwrap().starts_with("root")));
     let table = node.run(&["history", "exec", "--limit", "2"]);
     assert_eq!(table.lines().count(), 3, "{table}");
+}
+
+#[test]
+fn systemd_is_told_when_skepd_answers_lives_and_ends() {
+    let mut node = Node::new();
+    let socket = node.path("notify");
+    let heard = UnixDatagram::bind(&socket).unwrap();
+    heard.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let next = || {
+        let mut bytes = [0; 100];
+        let length = heard.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    let mut command = node.skepd();
+    command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "50000");
+    node.start_as(command);
+    assert_eq!(next(), "READY=1");
+    assert_eq!(next(), "WATCHDOG=1");
+    assert_eq!(next(), "WATCHDOG=1");
+    node.stop();
+    let mut last = next();
+    while last == "WATCHDOG=1" {
+        last = next();
+    }
+    assert_eq!(last, "STOPPING=1");
 }
