@@ -6,6 +6,7 @@ mod bundle;
 mod cache;
 mod channel;
 mod commit;
+mod completion;
 mod conformance;
 mod copy;
 mod diff;
@@ -20,6 +21,7 @@ pub(crate) mod key;
 mod lint;
 mod list;
 mod login;
+mod man;
 mod map;
 mod metrics;
 mod new;
@@ -70,6 +72,7 @@ pub enum Command {
     Cache(cache::Cache),
     Channel(channel::Channel),
     Commit(commit::Commit),
+    Completion(completion::Completion),
     Conformance(conformance::Conformance),
     Copy(copy::Copy),
     Diff(diff::Diff),
@@ -85,6 +88,7 @@ pub enum Command {
     List(list::List),
     Login(login::Login),
     Logout(login::Logout),
+    Man(man::Man),
     Map(map::Map),
     Metrics(metrics::Metrics),
     New(new::New),
@@ -134,6 +138,7 @@ impl Command {
             Self::Cache(command) => command.run(output, &config),
             Self::Channel(command) => command.run(output, &config),
             Self::Commit(command) => command.run(output, &config),
+            Self::Completion(command) => command.run(output),
             Self::Conformance(command) => command.run(output),
             Self::Copy(command) => command.run(output, &config),
             Self::Diff(command) => command.run(output, &config),
@@ -149,6 +154,7 @@ impl Command {
             Self::List(command) => command.run(output, &config),
             Self::Login(command) => command.run(output, &config),
             Self::Logout(command) => command.run(output, &config),
+            Self::Man(command) => command.run(output),
             Self::Map(command) => command.run(output, &config),
             Self::Metrics(command) => command.run(output, &config),
             Self::New(command) => command.run(output),
