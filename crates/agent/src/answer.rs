@@ -28,6 +28,7 @@ pub(crate) fn status(status: status::Status, answers: Answers) -> skep_api::Stat
         previous_lost,
         half_done,
         owed,
+        held,
         needs,
         needed_by,
     } = status;
@@ -44,6 +45,7 @@ pub(crate) fn status(status: status::Status, answers: Answers) -> skep_api::Stat
         previous_lost,
         half_done,
         owed,
+        held,
         origin,
         unsigned,
         untrusted,
@@ -138,6 +140,7 @@ mod tests {
             previous_lost: Some("gone".to_owned()),
             half_done: Some("begun".to_owned()),
             owed: Some("to go back".to_owned()),
+            held: true,
             needs: ["flows".parse().unwrap()].into(),
             needed_by: ["top".parse().unwrap()].into(),
         }
@@ -225,7 +228,7 @@ mod tests {
             "service": "exec", "package": "acme/exec", "version": "1.0.0", "index": index(),
             "generation": 2, "state": "partial", "failed": "why",
             "previous": {"generation": 1, "version": "0.9.0"}, "previous_lost": "gone",
-            "half_done": "begun", "owed": "to go back", "origin": "signed by 0bb9", "unsigned": false,
+            "half_done": "begun", "owed": "to go back", "held": true, "origin": "signed by 0bb9", "unsigned": false,
             "untrusted": "revoked",
             "needs": ["flows"], "needed_by": ["top"],
         })

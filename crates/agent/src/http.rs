@@ -30,11 +30,13 @@ pub(crate) struct Shared {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
     uid: Option<u32>,
+    pid: i32,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: peer_cred(stream.io()).ok().map(|peer| peer.uid) }
+        let peer = peer_cred(stream.io()).ok();
+        Self { uid: peer.map(|peer| peer.uid), pid: peer.map_or(0, |peer| peer.pid) }
     }
 }
 
@@ -44,10 +46,32 @@ impl Peer {
         self.is_root("change services")
     }
 
+    /// Its user, and behind it the one who logged in, where that is another one.
+    pub(crate) fn name(self) -> String {
+        let user = self.uid.map_or_else(|| "unknown".to_owned(), user);
+        let login = std::fs::read_to_string(format!("/proc/{}/loginuid", self.pid));
+        let login = login.ok().and_then(|text| text.trim().parse::<u32>().ok());
+        match login.filter(|login| *login != u32::MAX && Some(*login) != self.uid) {
+            Some(login) => format!("{user}, logged in as {}", self::user(login)),
+            None => user,
+        }
+    }
+
     /// That it is root who asks to do `what`.
     pub(crate) fn is_root(self, what: &'static str) -> Result<(), NodeError> {
         if self.uid == Some(0) { Ok(()) } else { Err(NodeError::NotRoot(what)) }
     }
+}
+
+/// A user's name, or the number where it has none.
+fn user(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        let name = parts.next()?;
+        (parts.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| format!("uid {uid}"))
 }
 
 pub(crate) fn read<T: serde::de::DeserializeOwned>(

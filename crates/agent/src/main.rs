@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
 use skep_agent::config::{Args, Config};
 use skep_agent::node::Node;
+use skep_agent::notify::Notify;
 use skep_agent::packages::Shelf;
 use skep_agent::{ending, ephemeral, hold, kernel_types, server, socket};
 use skep_kernel::mounts;
@@ -79,10 +80,20 @@ fn run(args: &Args) -> Result<()> {
     report(&recovery);
     let lasts = lasts(&args.bpffs_dir, recovery.mounted);
     let node = Node::new(runtime, shelf, config.hub);
+    node.tell_recovery(&recovery);
     threads.block_on(async {
         let listener = socket::listen(&args.socket)?;
         tracing::info!(socket = %args.socket.display(), "skepd listens");
-        server::serve(listener, node, end).await.context("serve the socket")
+        let notify = Notify::from_environment();
+        notify.tell("READY=1");
+        let alive = tokio::spawn(notify.clone().be_alive());
+        let end = async move {
+            end.await;
+            notify.tell("STOPPING=1");
+        };
+        let served = server::serve(listener, node, end).await.context("serve the socket");
+        alive.abort();
+        served
     })?;
     threads.shutdown_background(); // a name that is still looked up holds nobody up
     let _ = std::fs::remove_file(&args.socket);
@@ -112,6 +123,9 @@ fn report(recovery: &Recovery) {
     for service in &recovery.started {
         tracing::info!(%service, "started again");
     }
+    for service in &recovery.stopped {
+        tracing::info!(%service, "stopped: it waits for skep start");
+    }
     for hook in &recovery.reattached {
         tracing::warn!(%hook, "attached again: nothing was attached there any more, and its events were lost until now");
     }
@@ -131,11 +145,12 @@ fn report(recovery: &Recovery) {
         let outcome = if interrupted.finished { "finished" } else { "undone" };
         tracing::warn!(service = %interrupted.service, op = ?interrupted.op, outcome, "an interrupted operation");
     }
-    let Recovery { adopted, started, partly, failed, aside, .. } = recovery;
+    let Recovery { adopted, started, stopped, partly, failed, aside, .. } = recovery;
     let (adopted, started, partly) = (adopted.len(), started.len(), partly.len());
     tracing::info!(
         adopted,
         started,
+        stopped = stopped.len(),
         partly,
         failed = failed.len(),
         half_done = aside.len(),

@@ -21,6 +21,7 @@ use crate::answer::{self, Beside};
 use crate::counters;
 use crate::ending::Ending;
 use crate::error::NodeError;
+use crate::history::History;
 use crate::packages::Shelf;
 use crate::selection::Selection;
 use crate::set::{Change, Set, Standing};
@@ -28,8 +29,9 @@ use crate::set::{Change, Set, Standing};
 /// The daemon behind its API.
 pub struct Node {
     runtime: Mutex<Runtime>,
-    shelf: Shelf,
+    pub(crate) shelf: Shelf,
     hub: Option<String>,
+    pub(crate) history: History,
     /// Held for reading from a package's way in until a service is made of it: in between nothing else says that it is needed.
     coming_in: RwLock<()>,
 }
@@ -38,7 +40,8 @@ impl Node {
     /// Joins the parts.
     #[must_use]
     pub fn new(runtime: Runtime, shelf: Shelf, hub: Option<String>) -> Arc<Self> {
-        let node = Self { runtime: Mutex::new(runtime), shelf, hub, coming_in: RwLock::new(()) };
+        let (history, coming_in) = (History::of(shelf.state()), RwLock::new(()));
+        let node = Self { runtime: Mutex::new(runtime), shelf, hub, history, coming_in };
         node.collect();
         Arc::new(node)
     }
@@ -230,7 +233,7 @@ impl Node {
     }
 
     /// Removes from the store what no service needs, unless a package is coming in: the next removal does it then.
-    fn collect(&self) {
+    pub(crate) fn collect(&self) {
         let Ok(_nothing_comes_in) = self.coming_in.try_write() else { return };
         let used = self.runtime().packages_in_use();
         if let Err(error) = self.shelf.keep_only(&used) {
@@ -404,7 +407,7 @@ impl Node {
         Ok((Change { package, request, from }, set))
     }
 
-    fn status(&self, status: status::Status) -> Status {
+    pub(crate) fn status(&self, status: status::Status) -> Status {
         let answers = self.shelf.answers(&status.index);
         answer::status(status, answers)
     }
@@ -426,7 +429,7 @@ impl Node {
     }
 
     /// Nobody finds it poisoned: a panic ends skepd (`panic = "abort"`), and the next start takes up what was under way.
-    fn runtime(&self) -> MutexGuard<'_, Runtime> {
+    pub(crate) fn runtime(&self) -> MutexGuard<'_, Runtime> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -79,6 +79,12 @@ impl Shelf {
         Ok(Self { state, store, notes, came, trust, publishers, config, ending })
     }
 
+    /// Where it lies.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// What gives up a pull.
     #[must_use]
     pub fn ending(&self) -> &Ending {

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::blocking::blocking;
 use crate::error::NodeError;
 use crate::http::{Peer, Shared, line, read, streamed};
+use crate::life;
 use crate::maps;
 use crate::node::Node;
 use crate::operations::Operations;
@@ -48,6 +49,7 @@ pub async fn serve(
         .route("/v1/services/{service}/events", get(events))
         .route("/v1/services/{service}/metrics", get(metrics))
         .route("/v1/operations/{id}", get(operation))
+        .merge(life::routes())
         .merge(maps::routes())
         .merge(programs::routes())
         .fallback(|| async { NodeError::NoPath })
@@ -64,7 +66,7 @@ pub async fn serve(
     served
 }
 
-type Started = Result<(StatusCode, Json<Operation>), NodeError>;
+pub(crate) type Started = Result<(StatusCode, Json<Operation>), NodeError>;
 
 async fn node_info(State(shared): State<Shared>) -> Json<skep_api::Node> {
     Json(shared.node.about())
@@ -94,7 +96,13 @@ async fn install(
         true => {
             shared.operations.start(blocking(shared.node, move |node| node.plan_install(install)))
         }
-        false => shared.operations.start(blocking(shared.node, move |node| node.install(install))),
+        false => {
+            let (by, name) = (peer.name(), install.service_name());
+            shared.operations.start(blocking(shared.node, move |node| match name {
+                Some(name) => node.deed(("install", &by), &name, || node.install(install)),
+                None => node.install_unnamed(&by, install),
+            }))
+        }
     })
 }
 
@@ -119,7 +127,10 @@ async fn upgrade(
             shared.operations.start(blocking(shared.node, move |node| node.plan(name, upgrade)))
         }
         false => {
-            shared.operations.start(blocking(shared.node, move |node| node.upgrade(name, upgrade)))
+            let by = peer.name();
+            shared.operations.start(blocking(shared.node, move |node| {
+                node.deed(("upgrade", &by), &name, || node.upgrade(name.clone(), upgrade))
+            }))
         }
     })
 }
@@ -149,7 +160,10 @@ async fn rollback(
     peer.may_change()?;
     let name = service(&name)?;
     let unsigned = query?.0.services(&name)?;
-    let rollback = blocking(shared.node, move |node| node.rollback(&name, &unsigned));
+    let by = peer.name();
+    let rollback = blocking(shared.node, move |node| {
+        node.deed(("rollback", &by), &name, || node.rollback(&name, &unsigned))
+    });
     started(shared.operations.start(rollback))
 }
 
@@ -159,8 +173,10 @@ async fn remove(
     Path(name): Path<String>,
 ) -> Started {
     peer.may_change()?;
-    let name = service(&name)?;
-    started(shared.operations.start(blocking(shared.node, move |node| node.remove(&name))))
+    let (name, by) = (service(&name)?, peer.name());
+    let remove =
+        blocking(shared.node, move |node| node.deed(("remove", &by), &name, || node.remove(&name)));
+    started(shared.operations.start(remove))
 }
 
 /// `?wait=true` waits for the end, half a minute at most.
@@ -302,7 +318,7 @@ impl Pouring {
     }
 }
 
-fn started(operation: Operation) -> Started {
+pub(crate) fn started(operation: Operation) -> Started {
     Ok((StatusCode::ACCEPTED, Json(operation)))
 }
 

@@ -33,16 +33,27 @@ fn it_starts_skepd_with_the_defaults_that_the_page_names() {
 #[test]
 fn a_stop_of_it_loses_no_attachment() {
     assert_eq!(setting("KillMode"), Some("process"));
-    for wrong in ["RuntimeDirectory", "PrivateTmp", "ProtectSystem", "PrivateMounts", "ExecStop"] {
+    for wrong in [
+        "RuntimeDirectory",
+        "PrivateTmp",
+        "ProtectSystem",
+        "PrivateMounts",
+        "PrivateDevices",
+        "ProtectHome",
+        "ProtectKernelLogs",
+        "ProtectKernelModules",
+        "ProtectKernelTunables",
+        "ProtectControlGroups",
+        "ProtectProc",
+        "ReadWritePaths",
+        "ExecStop",
+    ] {
         assert_eq!(setting(wrong), None, "{wrong}");
     }
 }
 
 #[test]
 fn systemd_takes_it() {
-    if Command::new("systemd-analyze").arg("--version").output().is_err() {
-        return; // it is where systemd is
-    }
     let folder = tempfile::tempdir().unwrap();
     let unit = folder.path().join("skepd.service");
     let built = UNIT.replace("/usr/local/bin/skepd", env!("CARGO_BIN_EXE_skepd"));
@@ -52,4 +63,19 @@ fn systemd_takes_it() {
     let said = String::from_utf8(output.stderr).unwrap();
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("skepd")).collect();
     assert!(ours.is_empty(), "{said}");
+}
+
+/// What `systemd-analyze security` says of it, which docs/reference/skepd.md names: a directive that goes makes it worse.
+#[test]
+fn its_exposure_is_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = folder.path().join("skepd.service");
+    std::fs::write(&unit, UNIT).unwrap();
+    let mut analyze = Command::new("systemd-analyze");
+    let output = analyze.args(["security", "--offline=true", "--no-pager"]).arg(&unit).output();
+    let said = String::from_utf8(output.unwrap().stdout).unwrap();
+    let (_, overall) = said.split_once("Overall exposure level for skepd.service: ").unwrap();
+    let score = overall.split_whitespace().next().unwrap();
+    let page = include_str!("../../../docs/reference/skepd.md");
+    assert!(page.contains(&format!("gives it {score} ")), "{overall}");
 }

@@ -251,7 +251,8 @@ impl Client {
         })
     }
 
-    async fn operate<T: DeserializeOwned>(
+    /// Begins an operation and waits for its end.
+    pub(crate) async fn operate<T: DeserializeOwned>(
         &self,
         work: String,
         method: Method,
@@ -353,7 +354,8 @@ impl Events {
 }
 
 /// An operation on a service in words, and its path.
-fn about(what: &str, name: &ServiceName, path: &str) -> (String, String) {
+/// What an operation on a service is called, and its path.
+pub(crate) fn about(what: &str, name: &ServiceName, path: &str) -> (String, String) {
     (format!("the {what} of {name}"), format!("/v1/services/{name}{path}"))
 }
 

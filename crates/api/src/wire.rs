@@ -51,6 +51,20 @@ pub struct Install {
     pub allow_unsigned: bool,
 }
 
+impl Install {
+    /// The service's name, as far as the request says it: one out of a layout or bundle may not.
+    #[must_use]
+    pub fn service_name(&self) -> Option<ServiceName> {
+        let named = match &self.package {
+            PackageSource::Reference(reference) => Some(reference),
+            PackageSource::Layout { package, .. } | PackageSource::Bundle { package, .. } => {
+                package.as_ref()
+            }
+        };
+        self.service.clone().or_else(|| named?.name.short().parse().ok())
+    }
+}
+
 /// `POST /v1/services/{s}/upgrade`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Upgrade {
@@ -174,6 +188,9 @@ pub struct Status {
     /// What is still to become of it, since others of its set went back and it did not, and why.
     #[serde(default)]
     pub owed: Option<String>,
+    /// Whether upgrades to other packages are refused.
+    #[serde(default)]
+    pub held: bool,
     /// Who answers for it: `signed by …`, or that nobody does.
     #[serde(default)]
     pub origin: String,

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 use skep_api::{
-    Detail, ErrorBody, EventLine, Install, Instruction, MapEnd, MapEntry, MapKey, MapRow,
-    MapUpdate, Maps, Metric, Metrics, Node, Operation, Plan, ProgramRow, Programs, Removed, Stats,
-    Status, TestRun, TestRunResult, Upgrade, Watch,
+    Committed, Deed, Detail, ErrorBody, EventLine, Install, Instruction, MapEnd, MapEntry, MapKey,
+    MapRow, MapUpdate, Maps, Metric, Metrics, Node, Operation, Past, Plan, ProgramRow, Programs,
+    Removed, Start, Stats, Status, Stop, TestRun, TestRunResult, Touched, Upgrade, Watch,
 };
 
 const PAGE: &str = include_str!("../../../docs/reference/api.md");
@@ -23,6 +23,12 @@ fn types() -> BTreeMap<String, BTreeSet<String>> {
     generator.subschema_for::<Detail>();
     generator.subschema_for::<Plan>();
     generator.subschema_for::<Removed>();
+    generator.subschema_for::<Stop>();
+    generator.subschema_for::<Start>();
+    generator.subschema_for::<Touched>();
+    generator.subschema_for::<Committed>();
+    generator.subschema_for::<Past>();
+    generator.subschema_for::<Deed>();
     generator.subschema_for::<Node>();
     generator.subschema_for::<Watch>();
     generator.subschema_for::<EventLine>();

@@ -414,3 +414,36 @@ fn what_a_lock_pins_never_changes() {
     assert_eq!(status, 1, "{said}");
     assert!(said.contains("skep.lock pins acme/flows 1.1.0 as sha256:0000000"), "{said}");
 }
+
+#[test]
+fn what_another_needs_is_stopped_with_it_and_started_before_it() {
+    let mut world = World::new();
+    world.flows("1.0.0");
+    world.flows("2.0.0");
+    world.app("1.0.0", "^1");
+    world.app("2.0.0", "^2");
+    world.node.start();
+    let node = &world.node;
+    world.run(&["install", "acme/app:1.0.0"]);
+    let (status, said) = node.refused(&["stop", "flows"]);
+    assert_eq!(status, 1);
+    assert!(said.contains("error: flows cannot be stopped: app needs it"), "{said}");
+    assert!(said.contains("hint: --with-users"), "{said}");
+    let said = node.run(&["stop", "flows", "--with-users"]);
+    assert!(said.starts_with("Stopped app\nStopped flows in "), "{said}");
+    let (_, said) = node.refused(&["start", "app"]);
+    assert!(said.contains("error: app needs flows, which is stopped"), "{said}");
+    assert!(said.contains("--with-needed"), "{said}");
+    let said = node.run(&["start", "app", "--with-needed"]);
+    assert!(said.starts_with("Started flows\nStarted app in "), "{said}");
+    let told = node.json(&["history", "flows"]);
+    assert_eq!((&told[0]["what"], &told[0]["with"]), (&"start".into(), &"app".into()));
+    // Held, it is upgraded as a part of a set no more than by itself.
+    node.run(&["hold", "flows"]);
+    let output = wait::output(&mut world.skep(&["upgrade", "app", "acme/app:2.0.0"]));
+    let (_, said) = node.said(&output);
+    assert!(said.contains("flows is held at 1.0.0"), "{said}");
+    assert_eq!(world.services().join(", "), "app 1.0.0, flows 1.0.0");
+    node.run(&["stop", "flows", "--force"]);
+    assert_eq!(node.json(&["list"])[0]["state"], "running");
+}

@@ -24,6 +24,10 @@ impl Runtime {
             if known || self.is_idle(&name) || !self.mend_or_lose(&name, recovery)? {
                 continue;
             }
+            if self.is_stopped(&name) {
+                self.adopt_stopped(&name, recovery)?;
+                continue;
+            }
             self.read_perfs_again(&name);
             let attached = self.attach_lost(&name, &held, recovery);
             let missing = match of_one(attached)? {
@@ -36,6 +40,32 @@ impl Runtime {
             }
         }
         Ok(())
+    }
+
+    /// Sees to it that nothing of a stopped service is attached, and that its stubs are there for its start.
+    fn adopt_stopped(
+        &mut self,
+        name: &ServiceName,
+        recovery: &mut Recovery,
+    ) -> Result<(), RuntimeError> {
+        if self.state.aside.contains_key(name) {
+            return Ok(()); // what waits says more
+        }
+        let ready = self.ready_stopped(name);
+        if let Err(error) = of_one(ready)? {
+            self.fail(name, Failure::Partly(chain(&error)), recovery);
+        }
+        Ok(())
+    }
+
+    fn ready_stopped(&mut self, name: &ServiceName) -> Result<(), RuntimeError> {
+        let hooks = self.service_state(name)?.hooks.clone();
+        for (hook_name, hook) in &hooks {
+            if hook.mechanism == Mechanism::Stub && !self.has_stub(name, hook_name) {
+                self.make_stub_again(name, hook_name, hook)?;
+            }
+        }
+        self.converge(name)
     }
 
     /// Attaches the hooks of a service that went, or whose stub did, and gives those that could not be, with the reason.
@@ -130,6 +160,7 @@ impl Runtime {
     ) -> Result<bool, RuntimeError> {
         let known = match &hook.attachment {
             Attachment::Intended => return Ok(true),
+            Attachment::Off => return Ok(false),
             Attachment::Held { key } => return Ok(held.contains(key)),
             Attachment::Tc { .. }
             | Attachment::Action { .. }
@@ -183,9 +214,20 @@ impl Runtime {
         name: &str,
         hook: &Hook,
     ) -> Result<(), RuntimeError> {
-        let program = self.attached_program(service, name, hook)?;
-        let mut hook = Hook { file: file_of(&hook.target), ..hook.clone() };
+        self.attached_program(service, name, hook)?; // else what is left stays
+        let hook = Hook { file: file_of(&hook.target), ..hook.clone() };
         self.take_off(service, name, hook.standing())?;
+        self.attach_anew(service, name, hook)
+    }
+
+    /// Attaches the stub, or the active program, of a hook that has nothing attached.
+    pub(crate) fn attach_anew(
+        &mut self,
+        service: &ServiceName,
+        name: &str,
+        mut hook: Hook,
+    ) -> Result<(), RuntimeError> {
+        let program = self.attached_program(service, name, &hook)?;
         let link = self.attach(service, name, &program, &hook)?;
         self.settle(service, name, &mut hook, link, &mut Report::default())?;
         let (service, name) = (service.clone(), name.to_owned());
@@ -201,7 +243,8 @@ impl Runtime {
     ) -> Result<(), RuntimeError> {
         let (service, pins) = (self.service_state(name)?, self.pins(name));
         let word = service.switch.unwrap_or(0);
-        let slots = [(Some(service.active), word), (service.previous, word + 1)];
+        let runs = (!service.stopped).then_some(service.active);
+        let slots = [(runs, word), (service.waiting(), word + 1)];
         let mut programs = slots.into_iter().filter_map(|(number, word)| {
             let (program, _) = service.program_on(number?, hook_name)?;
             Some((pins.program(number?, program), slot_of(word)))

@@ -29,6 +29,7 @@ impl Runtime {
     ) -> Option<String> {
         match &hook.attachment {
             Attachment::Intended => None,
+            Attachment::Off => Some("the service is stopped".to_owned()),
             Attachment::Held { key } => self.held.why_gone(key).map(str::to_owned),
             Attachment::Tc { .. }
             | Attachment::Action { .. }
@@ -61,7 +62,10 @@ impl Runtime {
             | Attachment::Route { ifindex } => {
                 u32::try_from(ifindex).ok().and_then(|index| called_now(&hook.target, index))
             }
-            Attachment::Intended | Attachment::Held { .. } | Attachment::Group { .. } => None,
+            Attachment::Intended
+            | Attachment::Off
+            | Attachment::Held { .. }
+            | Attachment::Group { .. } => None,
         };
         let renamed = renamed.map(|now| format!(", at the interface that is called '{now}' now"));
         format!("{}{}", hook.attachment, renamed.unwrap_or_default())

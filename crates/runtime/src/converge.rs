@@ -13,7 +13,7 @@ use skep_spec::ServiceName;
 
 use crate::error::RuntimeError;
 use crate::runtime::Runtime;
-use crate::state::{Mechanism, Op, Outcome, Record};
+use crate::state::{Attachment, DeadHook, Mechanism, Op, Outcome, Record};
 
 impl Runtime {
     /// Undoes the operation under way, which has not switched, or not wholly.
@@ -29,9 +29,8 @@ impl Runtime {
 
     /// Makes the kernel what the state says of one service.
     pub(crate) fn converge(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
-        let dead: Vec<_> =
-            self.state.dead.iter().filter(|dead| dead.service == *service).cloned().collect();
-        for hook in &dead {
+        let dead = self.state.dead.iter().filter(|dead| dead.service == *service).cloned();
+        for hook in &dead.chain(self.stopped_hooks(service)).collect::<Vec<_>>() {
             self.detach_hook(hook)?;
         }
         self.settle_slots(service)?;
@@ -40,7 +39,21 @@ impl Runtime {
         self.unpin_unknown(&folder)
     }
 
-    /// Puts the previous generation's programs into the idle slots, and empties those that it has none for.
+    /// Hooks of a stopped service that may still be attached.
+    fn stopped_hooks(&self, name: &ServiceName) -> Vec<DeadHook> {
+        let service = self.state.services.get(name).filter(|service| service.stopped);
+        let hooks = service.into_iter().flat_map(|service| &service.hooks);
+        let attached = hooks.filter(|(_, hook)| hook.attachment != Attachment::Off);
+        let dead = attached.map(|(hook_name, hook)| DeadHook {
+            service: name.clone(),
+            name: hook_name.clone(),
+            hook: hook.clone(),
+        });
+        dead.collect()
+    }
+
+    /// Puts the programs of the generation that waits into the idle slots, and empties those that it has none for: of the one that a
+    /// rollback returns to, or, while the service is stopped, of the one that a start attaches.
     pub(crate) fn settle_slots(&self, name: &ServiceName) -> Result<(), RuntimeError> {
         let Some(service) = self.state.services.get(name) else { return Ok(()) };
         let Some(word) = service.switch else { return Ok(()) };
@@ -49,9 +62,9 @@ impl Runtime {
         let stubs = service.hooks.iter().filter(|(_, hook)| hook.mechanism == Mechanism::Stub);
         for (hook, _) in stubs {
             let slots = MapHandle::open_pinned(&pins.slots(hook))?;
-            let previous = service.previous.and_then(|n| Some((n, service.program_on(n, hook)?)));
+            let waiting = service.waiting().and_then(|n| Some((n, service.program_on(n, hook)?)));
             let now = prog_array::program_id(&slots, idle)?;
-            match previous {
+            match waiting {
                 Some((_, (_, record))) if now == Some(record.id) => {}
                 Some((number, (program, record))) => {
                     let path = pins.program(number, program);

@@ -197,6 +197,46 @@ pub enum RuntimeError {
         /// Why not.
         why: String,
     },
+    /// Somebody stopped it.
+    #[error("{service} is stopped, so that it cannot be changed")]
+    Stopped {
+        /// The service.
+        service: ServiceName,
+    },
+    /// Somebody holds it at its version.
+    #[error("{service} is held at {version}")]
+    Held {
+        /// The service.
+        service: ServiceName,
+        /// The version that runs.
+        version: Version,
+    },
+    /// A service that it needs is stopped.
+    #[error("{service} needs {needed}, which is stopped")]
+    NeedsStopped {
+        /// The service.
+        service: ServiceName,
+        /// What it needs.
+        needed: ServiceName,
+    },
+    /// Others that run need it.
+    #[error("{service} cannot be stopped: {} {} it", names(by), if by.len() == 1 { "needs" } else { "need" })]
+    RunsOn {
+        /// The service.
+        service: ServiceName,
+        /// Who.
+        by: Vec<ServiceName>,
+    },
+    /// What it is attached by goes with its object.
+    #[error(
+        "{service} cannot be stopped and keep its state: what is attached at {target} cannot be attached again without loading it anew"
+    )]
+    NeverBack {
+        /// The service.
+        service: ServiceName,
+        /// Where.
+        target: Target,
+    },
     /// A package's bytes are gone.
     #[error("the package {index} is not in the store any more")]
     Package {
@@ -395,6 +435,9 @@ impl RuntimeError {
             Self::NoPrevious { .. } | Self::PreviousLost { .. } => "no-previous-generation",
             Self::Partly { .. } => "runs-partly",
             Self::NotRunning { .. } => "not-running",
+            Self::Stopped { .. } | Self::NeedsStopped { .. } => "stopped",
+            Self::NeverBack { .. } => "cannot-stop",
+            Self::Held { .. } => "held",
             Self::Package { .. } => "package-gone",
             Self::Holder { .. } => "holder",
             Self::Unfinished { .. } | Self::HalfBack { .. } => "unfinished",
@@ -403,7 +446,7 @@ impl RuntimeError {
             Self::Gone { .. } => "pin-gone",
             Self::Missing { .. } | Self::Alone { .. } => "dependency-missing",
             Self::Sharing(_) => "not-shared",
-            Self::Needed { .. } | Self::InUse { .. } => "in-use",
+            Self::Needed { .. } | Self::RunsOn { .. } | Self::InUse { .. } => "in-use",
             Self::OtherMaps { .. } => "no-previous-generation",
             Self::Together { source, .. } => source.code(),
             Self::NoGroup { .. } => "no-group",
@@ -456,22 +499,4 @@ fn known(there: &[ServiceName]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_tell_a_wrong_manifest_from_a_value_and_from_a_kernel() {
-        let (program, why) = (|| "on_exec".to_owned(), || "no such function".to_owned());
-        let errors = [
-            ChooseError::NoMember { group: "hook".to_owned(), program: program() },
-            ChooseError::Empty { program: program(), param: "if".to_owned(), target: why() },
-            ChooseError::NoAlternative { group: "hook".to_owned(), why: why() },
-            ChooseError::Refused { program: program(), why: why() },
-            ChooseError::NothingAttached { why: why() },
-        ];
-        let codes = errors.map(|error| RuntimeError::from(error).code());
-        let expected =
-            ["manifest", "parameter", "no-alternative", "kernel-refused", "kernel-refused"];
-        assert_eq!(codes, expected);
-    }
-}
+mod tests;

@@ -48,6 +48,9 @@ impl Runtime {
     /// A service that runs as a whole, as far as the kernel says, so that it can be changed.
     pub(crate) fn whole(&self, name: &ServiceName) -> Result<&Service, RuntimeError> {
         let service = self.running(name)?;
+        if service.stopped {
+            return Err(RuntimeError::Stopped { service: name.clone() });
+        }
         match self.partly(name, service) {
             Some(why) => Err(RuntimeError::Partly { service: name.clone(), why }),
             None => Ok(service),

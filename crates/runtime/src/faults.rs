@@ -55,9 +55,14 @@ impl Faults {
         "remove": "Begin" "detach" "Detached" "unpin" "End" "Checkpoint";
         "activate": "Begin" "load" "pin" "Loaded" "Attach" "stub" "attach" "Attached" "fill" "SlotsFilled"
             "Switching" "switch" "Switched" "End" "Checkpoint";
+        "stop": "Begin" "fill" "Switching" "switch" "Switched" "wait" "Quiesced" "detach" "Detached" "End" "Checkpoint";
+        "start": "Begin" "Attach" "attach" "pin" "Attached" "Switching" "switch" "Switched" "wait" "Quiesced" "fill"
+            "End" "Checkpoint";
+        "commit": "Begin" "wait" "Quiesced" "Committed" "detach" "Detached" "fill" "unpin" "Freed" "End" "Checkpoint";
         "recover": "Boot" "RolledBack" "detach" "Detached" "unpin" "stub" "attach" "pin" "Attached" "fill" "update"
-            "switch" "Switched" "wait" "Quiesced" "merge" "Merged" "Committed" "Freed" "End" "Lost" "LostGeneration" "SetAside" "TakeUp" "Checkpoint";
+            "Switching" "switch" "Switched" "wait" "Quiesced" "merge" "Merged" "Committed" "Freed" "End" "Lost" "LostGeneration" "SetAside" "TakeUp" "Checkpoint";
         "set": "SetBegan" "SetOwes" "SetEnded";
+        "hold": "Held";
     };
 
     /// No fault.

@@ -7,7 +7,7 @@ use skep_spec::ServiceName;
 
 use crate::error::RuntimeError;
 use crate::runtime::Runtime;
-use crate::state::{Generation, Outcome, Pending, Record};
+use crate::state::{Generation, Op, Outcome, Pending, Record};
 
 impl Runtime {
     /// Finishes the operation under way, which has switched.
@@ -19,6 +19,9 @@ impl Runtime {
             self.move_entries(&pending.service, &from, &to, &pending.changes)?;
         }
         self.settle_exports(&pending.service)?;
+        if pending.op == Op::Start {
+            self.settle_slots(&pending.service)?; // the generation before waits there again
+        }
         self.retire(&pending)?;
         self.end(Outcome::Done)
     }
@@ -37,7 +40,7 @@ impl Runtime {
     }
 
     /// Waits until no run of the old generation is left.
-    fn quiesce(&mut self, pending: &Pending) -> Result<(), RuntimeError> {
+    pub(crate) fn quiesce(&mut self, pending: &Pending) -> Result<(), RuntimeError> {
         if pending.from.is_none() || pending.quiesced {
             return Ok(());
         }

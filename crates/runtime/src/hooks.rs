@@ -215,7 +215,7 @@ impl Runtime {
             let map = self.map_of(service, name, target)?;
             let plan = AttachPlan { pid: *pid, usdt, map, ..AttachPlan::new(target.clone()) };
             self.call("attach", || match self.op {
-                Op::Activate | Op::Recover => attach::attach_when_free(program, &plan),
+                Op::Activate | Op::Start | Op::Recover => attach::attach_when_free(program, &plan),
                 _ => attach::attach(program, &plan),
             })
         };

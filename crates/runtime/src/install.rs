@@ -50,11 +50,13 @@ impl Runtime {
         }
         let needs = self.needs_of(service, &package.manifest, None, Direction::Forward)?;
         let generation = generation(package, 1, install.params.clone());
+        let generation = Generation { needs, ..generation };
+        self.what_it_needs_runs(service, &generation)?;
         self.bring_up(&BringUp {
             op: Op::Install,
             service: service.clone(),
             package,
-            generation: Generation { needs, ..generation },
+            generation,
             from: None,
             changes: BTreeMap::new(),
         })?;

@@ -21,6 +21,8 @@ pub struct Recovery {
     pub adopted: Vec<ServiceName>,
     /// Services whose active generation was loaded again, after a reboot or since they were lost.
     pub started: Vec<ServiceName>,
+    /// Services that somebody stopped: they wait to be started.
+    pub stopped: Vec<ServiceName>,
     /// Services that do not run, with the reason.
     pub failed: Vec<(ServiceName, String)>,
     /// Services that run but for what is said here.
@@ -121,6 +123,10 @@ impl Runtime {
             (Way::Finish, Op::Remove) => {
                 self.converge(&service)?;
                 self.end(Outcome::Done)?;
+                true
+            }
+            (Way::Finish, Op::Stop) => {
+                self.finish_stop()?;
                 true
             }
             (Way::Finish, _) if known => {

@@ -134,6 +134,7 @@ impl Runtime {
     pub(crate) fn record(&mut self, record: Record) -> Result<(), RuntimeError> {
         let op = match record {
             Record::SetBegan { .. } | Record::SetOwes { .. } | Record::SetEnded {} => "set",
+            Record::Held { .. } => "hold",
             _ => self.op.name(),
         };
         self.faults.point(op, record.name(), Side::Before);

@@ -16,6 +16,10 @@ impl Runtime {
     pub(crate) fn start_all(&mut self, recovery: &mut Recovery) -> Result<(), RuntimeError> {
         for name in self.providers_first() {
             self.lose_without_its_maps(&name, recovery)?;
+            if self.is_stopped(&name) {
+                recovery.stopped.push(name);
+                continue;
+            }
             if !self.is_idle(&name) {
                 continue;
             }
@@ -65,6 +69,12 @@ impl Runtime {
         active.is_none_or(|generation| generation.incarnation.is_none())
     }
 
+    /// Whether somebody stopped a service.
+    #[must_use]
+    pub fn is_stopped(&self, name: &ServiceName) -> bool {
+        self.state.services.get(name).is_some_and(|service| service.stopped)
+    }
+
     fn start_first(&mut self, name: &ServiceName) -> Result<(), String> {
         self.op = Op::Recover;
         // Another start of it, begun at an earlier start of ours and not ended: what it left is not to be built upon.
@@ -83,18 +93,19 @@ impl Runtime {
                 return Err(format!("generation {number} waits for what was begun before it"));
             }
             began = true;
-            self.start(name, generation).map_err(|error| {
+            self.activate(name, generation).map_err(|error| {
                 format!("generation {number} ({}): {}", generation.version, chain(&error))
             })
         };
         let lost = service.lost.iter().map(|why| format!("it was lost ({why})"));
-        match life::after_reboot(service.active, service.previous, start) {
+        match life::after_reboot(service.stopped, service.active, service.previous, start) {
             Ok(_) => Ok(()),
             Err(reasons) => Err(lost.chain(reasons).collect::<Vec<_>>().join("; ")),
         }
     }
 
-    fn start(
+    /// Loads a generation that the kernel has nothing of.
+    pub(crate) fn activate(
         &mut self,
         service: &ServiceName,
         generation: &Generation,

@@ -40,6 +40,9 @@ pub struct Status {
     pub half_done: Option<String>,
     /// What is still to become of it, since others of its set went back and it did not, and why.
     pub owed: Option<String>,
+    /// Whether upgrades to other packages are refused.
+    #[serde(default)]
+    pub held: bool,
     /// The services that it needs.
     pub needs: BTreeSet<ServiceName>,
     /// The services that need it.
@@ -97,10 +100,12 @@ impl Runtime {
         let failure = self.failures.get(name);
         let failed = match failure {
             Some(failure) => Some(failure.why().to_owned()),
+            None if service.stopped => None,
             None if there => self.detached(name, service),
             None => half_done.clone(),
         };
         let state = match (failure, &failed) {
+            (_, None) if service.stopped => ServiceState::Stopped,
             (Some(Failure::Down(_)), _) => ServiceState::Failed,
             (_, Some(_)) if there => ServiceState::Partial,
             (_, Some(_)) => ServiceState::Failed,
@@ -121,6 +126,7 @@ impl Runtime {
             previous_lost: service.previous_lost.as_ref().map(ToString::to_string),
             half_done: half_done.filter(|_| there),
             owed: self.state.owed(name).map(ToString::to_string),
+            held: service.held,
             needs: self.needs(name),
             needed_by: self.needed_by(name),
         })

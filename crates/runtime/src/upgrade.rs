@@ -75,6 +75,10 @@ impl Runtime {
         };
         let needs = self.needs_of(&install.service, &package.manifest, Some(&from), direction)?;
         let to = Generation { needs, ..generation(package, number, params) };
+        self.what_it_needs_runs(&install.service, &to)?;
+        if direction == Direction::Forward {
+            self.is_let_go(&install.service, &from, &to)?;
+        }
         let already =
             (to.index, to.platform, &to.params) == (from.index, from.platform, &from.params);
         let objects = facts_of(package)?;

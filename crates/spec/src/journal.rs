@@ -17,7 +17,7 @@ pub const MAGIC: [u8; 8] = *b"skepjrnl";
 /// The format that this version writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 /// Types of records, from 1; a number is never used for something else.
-pub const TYPES: [&str; 25] = [
+pub const TYPES: [&str; 26] = [
     "Boot",
     "Begin",
     "Loaded",
@@ -43,6 +43,7 @@ pub const TYPES: [&str; 25] = [
     "SetBegan",
     "SetEnded",
     "SetOwes",
+    "Held",
 ];
 
 /// Bytes of a record before its JSON.

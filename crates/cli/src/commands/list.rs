@@ -67,8 +67,8 @@ fn signature(status: &Status) -> &'static str {
 /// What a service is doing, in a word or two.
 pub fn state(status: &Status) -> String {
     match (status.state, status.half_done.as_ref().or(status.owed.as_ref())) {
-        (ServiceState::Running | ServiceState::Partial, Some(_)) => "half done".to_owned(),
-        (state, _) => state.to_string(),
+        (ServiceState::Failed, _) | (_, None) => status.state.to_string(),
+        (_, Some(_)) => "half done".to_owned(),
     }
 }
 
@@ -90,6 +90,10 @@ pub fn wrong(status: &Status) -> Vec<String> {
             "restart skepd once the cause is gone: each start tries again",
         )),
         (ServiceState::Failed, _) => Some(("does not run:", "each start of skepd tries again")),
+        (ServiceState::Stopped, None) => None,
+        (ServiceState::Stopped, Some(_)) => {
+            Some(("is stopped, but", "the next operation on it and each start of skepd try again"))
+        }
     };
     let mut lines = Vec::new();
     if let Some((lead, next)) = said {
@@ -100,6 +104,12 @@ pub fn wrong(status: &Status) -> Vec<String> {
         lines.push(format!("{name}: {owed}"));
         lines.push(format!(
             "  each start of skepd tries again, and so does skep rollback {name}, or skep remove {name} of what was not there before; skep upgrade {name} lets it stay"
+        ));
+    }
+    if status.held {
+        lines.push(format!(
+            "{name} is held at {}: skep unhold {name} lets upgrades through",
+            status.version
         ));
     }
     let lost = status.previous_lost.as_ref();
@@ -136,6 +146,8 @@ mod tests {
             json!({"state": "running", "owed": "it is still to be removed: no space"}),
             json!({"state": "partial", "failed": off}),
             json!({"state": "partial", "failed": off, "half_done": half}),
+            json!({"state": "stopped"}),
+            json!({"state": "stopped", "half_done": "its stop is half done: no space"}),
             json!({"state": "failed", "failed": "no package"}),
             json!({"state": "failed", "failed": "no package", "half_done": half}),
             json!({"state": "failed", "failed": half, "half_done": half}),
@@ -158,6 +170,10 @@ mod tests {
         [half done]
         exec runs, but not as a whole: hook 'x' is off; its upgrade is half done: no space
           restart skepd once the cause is gone: each start tries again; skep remove exec gives it up
+        [stopped]
+        [half done]
+        exec is stopped, but its stop is half done: no space
+          the next operation on it and each start of skepd try again; skep remove exec gives it up
         [failed]
         exec does not run: no package
           each start of skepd tries again; skep remove exec gives it up

@@ -5,11 +5,15 @@ pub(crate) mod build;
 mod bundle;
 mod cache;
 mod channel;
+mod commit;
+mod completion;
 mod conformance;
 mod copy;
 mod diff;
 mod events;
 mod export;
+mod history;
+mod hold;
 mod import;
 mod inspect;
 mod install;
@@ -17,6 +21,7 @@ pub(crate) mod key;
 mod lint;
 mod list;
 mod login;
+mod man;
 mod map;
 mod metrics;
 mod new;
@@ -30,6 +35,8 @@ mod rollback;
 mod run;
 mod show;
 mod sign;
+mod start;
+mod stop;
 mod tags;
 mod top;
 mod trust;
@@ -64,11 +71,15 @@ pub enum Command {
     Bundle(bundle::Bundle),
     Cache(cache::Cache),
     Channel(channel::Channel),
+    Commit(commit::Commit),
+    Completion(completion::Completion),
     Conformance(conformance::Conformance),
     Copy(copy::Copy),
     Diff(diff::Diff),
     Events(events::Events),
     Export(export::Export),
+    History(history::History),
+    Hold(hold::Hold),
     Import(import::Import),
     Inspect(inspect::Inspect),
     Install(install::Install),
@@ -77,6 +88,7 @@ pub enum Command {
     List(list::List),
     Login(login::Login),
     Logout(login::Logout),
+    Man(man::Man),
     Map(map::Map),
     Metrics(metrics::Metrics),
     New(new::New),
@@ -86,14 +98,18 @@ pub enum Command {
     Push(push::Push),
     Release(release::Release),
     Remove(remove::Remove),
+    Restart(start::Restart),
     Rollback(rollback::Rollback),
     Run(run::Run),
     Show(show::Show),
     Sign(sign::Sign),
+    Start(start::Start),
+    Stop(stop::Stop),
     Tags(tags::Tags),
     Top(top::Top),
     Trust(trust::Trust),
     Unbundle(bundle::Unbundle),
+    Unhold(hold::Unhold),
     Upgrade(upgrade::Upgrade),
     Verify(verify::Verify),
 }
@@ -121,11 +137,15 @@ impl Command {
             Self::Bundle(command) => command.run(output, &config),
             Self::Cache(command) => command.run(output, &config),
             Self::Channel(command) => command.run(output, &config),
+            Self::Commit(command) => command.run(output, &config),
+            Self::Completion(command) => command.run(output),
             Self::Conformance(command) => command.run(output),
             Self::Copy(command) => command.run(output, &config),
             Self::Diff(command) => command.run(output, &config),
             Self::Events(command) => command.run(output, &config),
             Self::Export(command) => command.run(output, &config),
+            Self::History(command) => command.run(output, &config),
+            Self::Hold(command) => command.run(output, &config),
             Self::Import(command) => command.run(output, &config),
             Self::Inspect(command) => command.run(output, &config),
             Self::Install(command) => command.run(output, &config),
@@ -134,6 +154,7 @@ impl Command {
             Self::List(command) => command.run(output, &config),
             Self::Login(command) => command.run(output, &config),
             Self::Logout(command) => command.run(output, &config),
+            Self::Man(command) => command.run(output),
             Self::Map(command) => command.run(output, &config),
             Self::Metrics(command) => command.run(output, &config),
             Self::New(command) => command.run(output),
@@ -143,14 +164,18 @@ impl Command {
             Self::Push(command) => command.run(output, &config),
             Self::Release(command) => command.run(output, &config),
             Self::Remove(command) => command.run(output, &config),
+            Self::Restart(command) => command.run(output, &config),
             Self::Rollback(command) => command.run(output, &config),
             Self::Run(command) => command.run(output, &config),
             Self::Show(command) => command.run(output, &config),
             Self::Sign(command) => command.run(output, &config),
+            Self::Start(command) => command.run(output, &config),
+            Self::Stop(command) => command.run(output, &config),
             Self::Tags(command) => command.run(output, &config),
             Self::Top(command) => command.run(output, &config),
             Self::Trust(command) => command.run(output, &config),
             Self::Unbundle(command) => command.run(output, &config),
+            Self::Unhold(command) => command.run(output, &config),
             Self::Upgrade(command) => command.run(output, &config),
             Self::Verify(command) => command.run(output, &config),
         }

@@ -39,13 +39,15 @@ pub(super) fn recover(input: &Value) -> Answered {
 pub(super) fn reboot(input: &Value) -> Answered {
     #[derive(Deserialize)]
     struct Asked {
+        #[serde(default)]
+        stopped: bool,
         active: u64,
         previous: Option<u64>,
         refused: Vec<u64>,
     }
-    let Asked { active, previous, refused } = question(input)?;
+    let Asked { stopped, active, previous, refused } = question(input)?;
     let start = |generation| if refused.contains(&generation) { Err(()) } else { Ok(()) };
-    Ok(json!({"runs": after_reboot(active, previous, start).ok()}))
+    Ok(json!({"runs": after_reboot(stopped, active, previous, start).ok().flatten()}))
 }
 
 pub(super) fn entries(input: &Value) -> Answered {

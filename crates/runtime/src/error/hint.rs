@@ -22,6 +22,17 @@ impl RuntimeError {
             ),
             Self::Alone { .. } => Some("skep install installs it with what it needs"),
             Self::Needed { .. } => Some("remove those first"),
+            Self::RunsOn { .. } => Some(
+                "--with-users stops those first; --force stops this one alone, and they run on without it",
+            ),
+            Self::Held { .. } => Some("skep unhold lets go of it"),
+            Self::Stopped { .. } => Some("skep start attaches it again"),
+            Self::NeedsStopped { .. } => {
+                Some("skep start that one first, or this one with --with-needed")
+            }
+            Self::NeverBack { .. } => {
+                Some("skep remove detaches it and forgets its state; skep install brings it back")
+            }
             Self::InUse { .. } => Some(
                 "a type that others use stays as it is: export another map beside it; or remove who uses it first",
             ),

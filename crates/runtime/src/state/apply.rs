@@ -7,8 +7,8 @@ use skep_spec::ServiceName;
 use skep_spec::life::Interrupted;
 
 use super::{
-    Aside, DeadHook, Generation, Hook, Incarnation, Op, Pending, PreviousLost, Record, Service,
-    State, Way,
+    Aside, Attachment, DeadHook, Generation, Hook, Incarnation, Op, Pending, PreviousLost, Record,
+    Service, State, Way,
 };
 use crate::plan::MapChange;
 
@@ -49,9 +49,7 @@ impl State {
             }
             Record::Committed { generation, lost } => self.committed(generation, lost),
             Record::RolledBack { .. } => self.rolled_back(),
-            Record::Detached { service, name } => {
-                self.dead.retain(|dead| dead.service != service || dead.name != name);
-            }
+            Record::Detached { service, name } => self.detached(&service, &name),
             Record::Checkpoint { state } => *self = state,
             Record::Lost { service, why } => self.lost(&service, why),
             Record::LostGeneration { service, generation, why } => {
@@ -61,6 +59,9 @@ impl State {
             Record::SetBegan { members, way } => (self.set, self.way) = (members, way),
             Record::SetEnded {} => (self.set, self.way) = (Vec::new(), Way::There),
             Record::SetOwes { members } => self.owed = members,
+            Record::Held { service, held } => {
+                self.services.entry(service).and_modify(|service| service.held = held);
+            }
             Record::TakeUp { service } => {
                 self.set_aside_for(&service);
                 self.pending = self.aside.remove(&service).map(|aside| aside.pending);
@@ -109,6 +110,15 @@ impl State {
         }
     }
 
+    /// A hook that nobody wants is off, or one of a service that is stopped.
+    fn detached(&mut self, service: &ServiceName, name: &str) {
+        self.dead.retain(|dead| dead.service != *service || dead.name != name);
+        let stopped = self.services.get_mut(service).filter(|service| service.stopped);
+        if let Some(hook) = stopped.and_then(|service| service.hooks.get_mut(name)) {
+            hook.attachment = Attachment::Off;
+        }
+    }
+
     fn set_aside(&mut self, why: String) {
         if let Some(pending) = self.pending.take() {
             self.aside.insert(pending.service.clone(), Aside { pending, why });
@@ -140,12 +150,15 @@ impl State {
         self.set_aside_for(&service);
         let previous = self.services.get(&service).and_then(|s| s.previous);
         let retiring = match op {
-            // A commit is the standard's, which gives the way back up. None is begun here.
+            // A commit gives the way back up.
             Op::Upgrade | Op::Commit => previous,
             Op::Rollback => from,
             _ => None,
         };
         let to = if op == Op::Remove { self.removed(&service) } else { to };
+        if op == Op::Stop {
+            self.services.entry(service.clone()).and_modify(|service| service.stopped = true);
+        }
         self.pending = Some(Pending {
             txn,
             service,
@@ -192,8 +205,17 @@ impl State {
         let Some((op, to)) = begun else { return };
         self.forgive_needed(op, &to);
         let Some(pending) = &mut self.pending else { return };
+        if pending.op == Op::Stop {
+            let service = self.services.get_mut(&pending.service);
+            service.zip(pending.switching).into_iter().for_each(|(s, word)| s.switch = word);
+            return;
+        }
         let service = self.services.entry(pending.service.clone()).or_default();
+        service.stopped = false;
         service.switch = pending.switching.flatten();
+        if pending.op == Op::Start {
+            return; // the same generation, at the same hooks
+        }
         service.active = to.number;
         service.last_generation = service.last_generation.max(to.number);
         service.hooks.append(&mut pending.hooks);
@@ -333,7 +355,7 @@ mod tests {
     use skep_kernel::program::LoadKind;
 
     use super::*;
-    use crate::state::{Attachment, Mechanism, ProgramRecord};
+    use crate::state::{Mechanism, ProgramRecord};
 
     /// A generation with a program on each of these hooks.
     fn generation(number: u64, hooks: &[&str]) -> Generation {

@@ -37,6 +37,8 @@ pub struct Hook {
 pub enum Attachment {
     /// Not yet known: the intent was written, the outcome was not.
     Intended,
+    /// Nothing: the service is stopped.
+    Off,
     /// A link, pinned in the hook's folder.
     Link {
         /// Its id in this kernel.
@@ -122,6 +124,7 @@ impl fmt::Display for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Intended => f.write_str("nothing yet"),
+            Self::Off => f.write_str("nothing"),
             Self::Link { id } => write!(f, "link {id}"),
             Self::Tc { ifindex, priority, handle, .. } => {
                 write!(f, "tc filter on interface {ifindex}, pref {priority}, handle {handle}")

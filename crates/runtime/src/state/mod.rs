@@ -103,6 +103,12 @@ pub struct Service {
     /// The generation that was kept for a rollback and is gone.
     #[serde(default)]
     pub previous_lost: Option<PreviousLost>,
+    /// Whether somebody stopped it: nothing of it is attached, over reboots too, until it is started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// Whether upgrades to other packages are refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }
 
 /// A generation that nothing leads back to, since the kernel has it no more.
@@ -253,6 +259,12 @@ impl Service {
     #[must_use]
     pub fn previous(&self) -> Option<&Generation> {
         self.generations.get(&self.previous?)
+    }
+
+    /// The generation whose programs lie in the idle slots.
+    #[must_use]
+    pub const fn waiting(&self) -> Option<u64> {
+        if self.stopped { Some(self.active) } else { self.previous }
     }
 
     /// The program that `generation` has on `hook`.

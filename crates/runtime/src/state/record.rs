@@ -164,6 +164,13 @@ pub enum Record {
         /// In the order in which they go.
         members: Vec<Owed>,
     },
+    /// Upgrades of a service are refused from now on, or not any more.
+    Held {
+        /// Which service.
+        service: ServiceName,
+        /// Whether they are.
+        held: bool,
+    },
     /// The operation of a service that was set aside is under way again.
     TakeUp {
         /// Which service.
@@ -211,6 +218,7 @@ impl Record {
             Self::SetBegan { .. } => "SetBegan",
             Self::SetEnded {} => "SetEnded",
             Self::SetOwes { .. } => "SetOwes",
+            Self::Held { .. } => "Held",
         }
     }
 
@@ -236,6 +244,7 @@ impl Record {
                 | Self::SetBegan { .. }
                 | Self::SetEnded {}
                 | Self::SetOwes { .. }
+                | Self::Held { .. }
         )
     }
 
@@ -313,6 +322,7 @@ mod tests {
                     why: "w".to_owned(),
                 }],
             },
+            Record::Held { service: "exec".parse().unwrap(), held: true },
         ];
         for record in records {
             let (number, json) = record.encode().unwrap();

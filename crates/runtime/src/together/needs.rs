@@ -150,6 +150,64 @@ impl Runtime {
         Err(RuntimeError::Needed { service: name.clone(), by: by.into_iter().collect() })
     }
 
+    /// A service behind all that run and need it, directly or not: the order in which they stop.
+    #[must_use]
+    pub fn stops_with(&self, service: &ServiceName) -> Vec<ServiceName> {
+        let users = |name: &ServiceName| self.needed_by(name);
+        self.behind(service, &users).into_iter().filter(|name| !self.is_stopped(name)).collect()
+    }
+
+    /// A service behind all that it needs and that are stopped: the order in which they start.
+    #[must_use]
+    pub fn starts_with(&self, service: &ServiceName) -> Vec<ServiceName> {
+        let needs = |name: &ServiceName| self.needs(name);
+        self.behind(service, &needs).into_iter().filter(|name| self.is_stopped(name)).collect()
+    }
+
+    /// A service behind those that come before it, each once.
+    fn behind(
+        &self,
+        service: &ServiceName,
+        before: &dyn Fn(&ServiceName) -> BTreeSet<ServiceName>,
+    ) -> Vec<ServiceName> {
+        fn add(
+            name: &ServiceName,
+            before: &dyn Fn(&ServiceName) -> BTreeSet<ServiceName>,
+            (seen, order): (&mut BTreeSet<ServiceName>, &mut Vec<ServiceName>),
+        ) {
+            if seen.insert(name.clone()) {
+                before(name).iter().for_each(|one| add(one, before, (seen, order)));
+                order.push(name.clone());
+            }
+        }
+        let mut order = Vec::new();
+        add(service, before, (&mut BTreeSet::new(), &mut order));
+        order
+    }
+
+    /// That nobody needs a service who runs.
+    pub(crate) fn nobody_runs_on(&self, name: &ServiceName) -> Result<(), RuntimeError> {
+        let by = self.needed_by(name).into_iter().filter(|user| !self.is_stopped(user));
+        let by: Vec<ServiceName> = by.collect();
+        match by.is_empty() {
+            true => Ok(()),
+            false => Err(RuntimeError::RunsOn { service: name.clone(), by }),
+        }
+    }
+
+    /// That nothing that a generation needs is stopped.
+    pub(crate) fn what_it_needs_runs(
+        &self,
+        service: &ServiceName,
+        generation: &Generation,
+    ) -> Result<(), RuntimeError> {
+        let mut needed = generation.needs.values().map(|need| &need.service);
+        needed.find(|needed| self.is_stopped(needed)).map_or(Ok(()), |needed| {
+            let (service, needed) = (service.clone(), needed.clone());
+            Err(RuntimeError::NeedsStopped { service, needed })
+        })
+    }
+
     /// That who needs a service can do with another version of it: its ranges hold, unless its own turn in the set is yet to come,
     /// and its maps stay.
     pub(crate) fn users_can_follow(

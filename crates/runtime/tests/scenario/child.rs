@@ -32,6 +32,9 @@ pub fn run(job: &str) -> Result<Reply, Box<dyn Error>> {
         }
         "rollback" => drop(runtime.rollback(&service)?),
         "remove" => drop(runtime.remove(&service)?),
+        "stop" => drop(runtime.stop(&service, false)?),
+        "start" => drop(runtime.start(&service)?),
+        "commit" => drop(runtime.commit(&service)?),
         "fill-journal" => {
             drop(runtime);
             fill_journal(&job.state.join("journal"))?;

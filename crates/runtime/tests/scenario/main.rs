@@ -29,6 +29,7 @@ mod probed;
 mod refusals;
 mod room;
 mod sections;
+mod stopped;
 mod tally;
 mod tests;
 mod together;

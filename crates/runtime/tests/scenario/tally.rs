@@ -41,7 +41,8 @@ impl Seen {
         ))
     }
 
-    fn times(&self, number: u64) -> u64 {
+    /// How often all versions saw a number.
+    pub fn times(&self, number: u64) -> u64 {
         self.0.iter().map(|map| times(map, number)).sum()
     }
 }

@@ -23,6 +23,7 @@ use crate::previous;
 use crate::refusals;
 use crate::room;
 use crate::sections;
+use crate::stopped;
 use crate::together;
 use crate::unions;
 use crate::unplugged;
@@ -50,7 +51,9 @@ pub fn tests() -> Vec<Test> {
     for set in ["kprobe", "fentry", "fexit"] {
         tests.push(warm_test(set, false));
     }
-    for op in ["install", "upgrade", "rollback", "remove", "activate", "recover", "switch"] {
+    for op in
+        ["install", "upgrade", "rollback", "remove", "activate", "recover", "commit", "switch"]
+    {
         tests.push(crash_test(op));
     }
     for (name, set, run) in LIVES {
@@ -62,6 +65,9 @@ pub fn tests() -> Vec<Test> {
     tests.push(test("one_process", attach::one_process::alone));
     tests.push(test("which_map", attach::which_map::which));
     tests.push(test("entries", attach::entries::of_a_map));
+    tests.push(test("crash_stop", |objects| stopped::killed(objects, "stop")));
+    tests.push(test("crash_start", |objects| stopped::killed(objects, "start")));
+    tests.push(test("nothing_to_start_at", stopped::nothing_to_start_at));
     tests.push(test("crash_together", together::test_killed));
     tests.push(test("crash_together_owed", together::test_owed_killed));
     tests.push(test("two_daemons", two_daemons));
@@ -159,6 +165,12 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("moved", "moved", moved::moved),
     ("moved_tc", "moved_tc", moved::moved),
     ("objects_change", "raw_tp", objects_change::there_and_back),
+    ("stop_and_start", "two", stopped::stops_and_starts),
+    ("stop_and_start_update", "tc", stopped::stops_and_starts),
+    ("stop_and_start_mixed", "grown", stopped::stops_and_starts),
+    ("stopped_over_a_reboot", "two", stopped::stopped_over_a_reboot),
+    ("stopped_without_pins", "two", stopped::stopped_without_pins),
+    ("stop_and_start_needed", "raw_tp", stopped::needed),
     ("half_switched_cut", "grown", mixed::half_switched_and_cut),
 ];
 
@@ -207,6 +219,10 @@ fn crashes(op: &str) -> Vec<(&'static str, Crash)> {
             ("two", crash(ONE, "remove", "remove")),
             ("raw_tp", crash(&["install", FILL], "remove", "remove.Checkpoint")),
         ],
+        "commit" => vec![
+            ("two", crash(TWO, "commit", "commit")),
+            ("raw_tp", crash(&["install", "upgrade", FILL], "commit", "commit.Checkpoint")),
+        ],
         "activate" => vec![
             ("two", start("activate", lives::reboot)),
             ("tc", start("activate", lives::reboot)),
@@ -228,6 +244,7 @@ fn recoveries() -> Vec<(&'static str, Crash)> {
         (set, Crash { before, op, points: "recover", trouble: Some(Trouble::Killed(first)) })
     };
     let set_aside = Trouble::Until(hurt::kill_and_block, hurt::unblock);
+    let half_stopped = Trouble::Until(stopped::half_stop, stopped::start_again);
     let half_switched = Trouble::Behind(mixed::half_switch);
     let after = |before, op, points, trouble| Crash { before, op, points, trouble: Some(trouble) };
     vec![
@@ -249,6 +266,7 @@ fn recoveries() -> Vec<(&'static str, Crash)> {
         ("two", start("recover.LostGeneration", previous::lose_first)),
         ("two", start("recover.TakeUp", hurt::leave_half_done)),
         ("grown", after(&[], "install", "recover.update", half_switched)),
+        ("two", after(ONE, "upgrade", "recover.Switching", half_stopped)),
         ("two", after(ONE, "upgrade", "recover.SetAside", set_aside)),
     ]
 }
@@ -272,7 +290,7 @@ fn crash_test(op: &'static str) -> Test {
 }
 
 /// Where a set's events happen: this process, or a network namespace, or a cgroup.
-struct Stage {
+pub struct Stage {
     set: &'static str,
     kind: Kind,
     target: Option<String>,
@@ -281,7 +299,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(set: &'static str) -> Result<Self, String> {
+    pub fn new(set: &'static str) -> Result<Self, String> {
         let mut stage = Self { set, kind: Kind::Seek, target: None, _cgroup: None };
         match set {
             "uprobe" => {
@@ -309,7 +327,7 @@ impl Stage {
         Ok(stage)
     }
 
-    fn place(&self, objects: &Objects) -> Result<Place, String> {
+    pub fn place(&self, objects: &Objects) -> Result<Place, String> {
         Place::new(objects, self.set, self.target.clone())
     }
 }

@@ -42,7 +42,7 @@ const APPS: &[(&str, &str, &str)] =
 const TOPS: &[(&str, &str, &[&str])] =
     &[("1.0.0", "^1", &[]), ("2.0.0", "^2", &[]), ("2.1.0", "^2", &["copied"])];
 
-fn name(text: &str) -> ServiceName {
+pub fn name(text: &str) -> ServiceName {
     text.parse().expect("a name")
 }
 
@@ -106,7 +106,7 @@ fn all(job: &Job) -> Result<Vec<Package>, String> {
     flows.chain(apps).chain(tops).map(|package| Ok(package?.into_inner())).collect()
 }
 
-fn open(job: &Job) -> Result<(Runtime, Recovery), Box<dyn Error>> {
+pub fn open(job: &Job) -> Result<(Runtime, Recovery), Box<dyn Error>> {
     job.recover_with(all(job)?)
 }
 
@@ -128,7 +128,7 @@ fn whole<'a>(
 }
 
 /// Installs or upgrades both as a whole.
-fn both(runtime: &mut Runtime, job: &Job, version: &str) -> Result<(), Box<dyn Error>> {
+pub fn both(runtime: &mut Runtime, job: &Job, version: &str) -> Result<(), Box<dyn Error>> {
     let packages = [flows(job, version)?, app(job, version)?];
     let requests = ["flows", "app"].map(|service| request(job, service));
     runtime.together(&whole(runtime, &packages, &requests))?;

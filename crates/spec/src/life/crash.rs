@@ -20,6 +20,10 @@ pub enum Op {
     Remove,
     /// A generation is loaded again after a reboot.
     Activate,
+    /// The service is detached and keeps its state.
+    Stop,
+    /// A stopped service is attached again.
+    Start,
     /// Finishing what another process began.
     Recover,
 }
@@ -42,7 +46,7 @@ pub enum Step {
 /// An operation that began and did not end, as its node wrote it down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interrupted {
-    /// Whether it can only go on: a removal, a commit.
+    /// Whether it can only go on: a removal, a commit, a stop.
     #[serde(default)]
     pub only_forward: bool,
     /// Whether the node wrote down that it had switched.
@@ -69,7 +73,7 @@ impl Interrupted {
     pub fn after(now: Option<Self>, step: Step) -> Option<Self> {
         match step {
             Step::Begin(op) => {
-                let only_forward = matches!(op, Op::Remove | Op::Commit);
+                let only_forward = matches!(op, Op::Remove | Op::Commit | Op::Stop);
                 Some(Self { only_forward, ..Self::default() })
             }
             Step::Switched => now.map(|now| Self { switched: true, ..now }),
@@ -86,19 +90,24 @@ pub const fn after_crash(interrupted: Interrupted, runs_new: bool) -> Way {
     if forward && !interrupted.undoing { Way::Finish } else { Way::Undo }
 }
 
-/// The generation that runs after a reboot: the active one, or the one before it if this kernel refuses that.
+/// The generation that runs after a reboot: the active one, or the one before it if this kernel refuses that; none of a service that
+/// is stopped.
 ///
 /// # Errors
 /// Both are refused; why, in that order.
 pub fn after_reboot<E>(
+    stopped: bool,
     active: u64,
     previous: Option<u64>,
     mut start: impl FnMut(u64) -> Result<(), E>,
-) -> Result<u64, Vec<E>> {
+) -> Result<Option<u64>, Vec<E>> {
+    if stopped {
+        return Ok(None);
+    }
     let mut reasons = Vec::new();
     for generation in std::iter::once(active).chain(previous) {
         match start(generation) {
-            Ok(()) => return Ok(generation),
+            Ok(()) => return Ok(Some(generation)),
             Err(why) => reasons.push(why),
         }
     }
@@ -116,6 +125,8 @@ impl Op {
             Self::Commit => "commit",
             Self::Remove => "remove",
             Self::Activate => "activate",
+            Self::Stop => "stop",
+            Self::Start => "start",
             Self::Recover => "recover",
         }
     }

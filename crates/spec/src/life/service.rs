@@ -19,6 +19,8 @@ pub enum ServiceState {
     Partial,
     /// It does not run.
     Failed,
+    /// Somebody stopped it: nothing of it is attached, and its state is kept.
+    Stopped,
 }
 
 /// What a rollback returns to.
@@ -88,6 +90,7 @@ impl fmt::Display for ServiceState {
             Self::Running => "running",
             Self::Partial => "partial",
             Self::Failed => "failed",
+            Self::Stopped => "stopped",
         })
     }
 }

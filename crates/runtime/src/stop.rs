@@ -1,0 +1,181 @@
+//! Stopping a service and starting it again: its hooks go and come back, its programs, maps and generations stay.
+//!
+//! While it is stopped the slots that the switch word picks are empty, and its programs wait in the idle ones: all hooks with a stub
+//! fall silent by one store, and run again by one.
+
+use std::collections::BTreeMap;
+
+use skep_kernel::MapHandle;
+use skep_kernel::attach::{file_of, is_known};
+use skep_kernel::maps::prog_array;
+use skep_kernel::stub::slot_of;
+use skep_spec::ServiceName;
+
+use crate::at_map::interface;
+use crate::error::RuntimeError;
+use crate::runtime::Runtime;
+use crate::state::{Attachment, Generation, Hook, Mechanism, Op, Outcome, Pending, Record};
+
+impl Runtime {
+    /// Detaches a service and keeps what it holds. It stays stopped, over restarts and reboots, until it is started. Says whether it
+    /// was not stopped already.
+    ///
+    /// # Errors
+    /// Others that run need it, unless `force`; a hook of it could not be attached again. The kernel refuses: then the next operation
+    /// on it, or start, goes on.
+    pub fn stop(&mut self, service: &ServiceName, force: bool) -> Result<bool, RuntimeError> {
+        self.take_up(service)?;
+        let state = self.service_state(service)?;
+        if state.stopped {
+            return Ok(false);
+        }
+        let from = Some(state.active);
+        if !force {
+            self.nobody_runs_on(service)?;
+        }
+        self.comes_back(service)?;
+        self.begin(Op::Stop, service, from, None)?;
+        self.failures.remove(service);
+        let stopped = self.finish_stop();
+        self.or_set_aside(stopped).map_err(|source| RuntimeError::Stuck {
+            service: service.clone(),
+            op: Op::Stop,
+            source: Box::new(source),
+        })?;
+        Ok(true)
+    }
+
+    /// Ends the stop under way. May be done again from anywhere.
+    pub(crate) fn finish_stop(&mut self) -> Result<(), RuntimeError> {
+        let Some(pending) = self.state.pending.clone() else { return Ok(()) };
+        if !pending.progress.switched {
+            self.silence(&pending)?;
+        }
+        self.quiesce(&pending)?;
+        self.converge(&pending.service)?;
+        self.end(Outcome::Done)
+    }
+
+    /// Makes the switch word pick slots with nothing in them.
+    fn silence(&mut self, pending: &Pending) -> Result<(), RuntimeError> {
+        let service = &pending.service;
+        let word = self.state.services.get(service).and_then(|state| state.switch);
+        if let Some(word) = word {
+            self.clear_slots(service, slot_of(word + 1))?;
+        }
+        let value = word.map(|word| word + 1);
+        if pending.switching.is_none() {
+            self.record(Record::Switching { value })?;
+        }
+        self.store_word(service, value)?;
+        self.record(Record::Switched {})
+    }
+
+    fn clear_slots(&self, service: &ServiceName, slot: u32) -> Result<(), RuntimeError> {
+        let Some(state) = self.state.services.get(service) else { return Ok(()) };
+        let stubs = state.hooks.iter().filter(|(_, hook)| hook.mechanism == Mechanism::Stub);
+        for (hook, _) in stubs {
+            let slots = MapHandle::open_pinned(&self.pins(service).slots(hook))?;
+            self.call("fill", || prog_array::clear(&slots, slot))?;
+        }
+        Ok(())
+    }
+
+    fn store_word(&self, service: &ServiceName, value: Option<u64>) -> Result<(), RuntimeError> {
+        let Some(value) = value else { return Ok(()) };
+        let word = MapHandle::open_pinned(&self.pins(service).switch())?.mmap()?;
+        self.call("switch", || word.store(0, value));
+        Ok(())
+    }
+
+    /// Attaches a stopped service again, as it was; after a reboot it is loaded first. Says whether it was stopped.
+    ///
+    /// # Errors
+    /// What it needs does not run; a place that it is attached to is not there any more; the kernel refuses. It is stopped then as
+    /// before.
+    pub fn start(&mut self, service: &ServiceName) -> Result<bool, RuntimeError> {
+        self.take_up(service)?;
+        let state = self.service_state(service)?;
+        if !state.stopped {
+            return Ok(false);
+        }
+        let active = state.active().cloned();
+        let active = active.ok_or_else(|| RuntimeError::NotRunning {
+            service: service.clone(),
+            why: "its generation is gone".to_owned(),
+        })?;
+        self.what_it_needs_runs(service, &active)?;
+        if active.incarnation.is_none() {
+            self.op = Op::Recover;
+            self.converge(service)?; // what is still attached of it would be doubled
+            self.activate(service, &active)?;
+            return Ok(true);
+        }
+        self.begin(Op::Start, service, Some(active.number), Some(active.clone()))?;
+        if let Err(error) = self.attach_all(service, &active) {
+            return Err(self.undo_or(error));
+        }
+        self.finish_or_set_aside(service)?;
+        self.failures.remove(service);
+        Ok(true)
+    }
+
+    /// Detaches a service and attaches it again; others that need it run on. One that is stopped is started.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and as [`Self::stop`]: what the kernel does not attach again stays stopped.
+    pub fn restart(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
+        let active = self.service_state(service)?.active().cloned();
+        active.iter().try_for_each(|active| self.what_it_needs_runs(service, active))?;
+        self.stop(service, true)?;
+        self.start(service).map(drop)
+    }
+
+    fn attach_all(
+        &mut self,
+        service: &ServiceName,
+        active: &Generation,
+    ) -> Result<(), RuntimeError> {
+        let state = self.service_state(service)?.clone();
+        self.read_perfs_of(service, active)?;
+        for (name, hook) in state.hooks {
+            let file = file_of(&hook.target);
+            let hook = Hook { attachment: Attachment::Intended, file, ..hook };
+            let (owner, named) = (service.clone(), name.clone());
+            self.record(Record::Attach { service: owner, name: named, hook: hook.clone() })?;
+            self.attach_anew(service, &name, hook)?;
+        }
+        let value = state.switch.map(|word| word + 1);
+        self.record(Record::Switching { value })?;
+        self.store_word(service, value)?;
+        self.record(Record::Switched {})
+    }
+
+    /// That every hook of a service can be attached by what is pinned alone.
+    fn comes_back(&self, service: &ServiceName) -> Result<(), RuntimeError> {
+        let hooks = self.service_state(service)?.hooks.values();
+        let mut never = hooks.filter(|h| !is_known(&h.target) || interface(&h.target).is_some());
+        never.next().map_or(Ok(()), |hook| {
+            let (service, target) = (service.clone(), hook.target.clone());
+            Err(RuntimeError::NeverBack { service, target })
+        })
+    }
+
+    pub(crate) fn begin(
+        &mut self,
+        op: Op,
+        service: &ServiceName,
+        from: Option<u64>,
+        to: Option<Generation>,
+    ) -> Result<(), RuntimeError> {
+        self.op = op;
+        self.record(Record::Begin {
+            txn: self.state.last_txn + 1,
+            service: service.clone(),
+            op,
+            from,
+            to,
+            changes: BTreeMap::new(),
+        })
+    }
+}
