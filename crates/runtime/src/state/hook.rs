@@ -102,9 +102,10 @@ impl Hook {
             }
             Attachment::Route { ifindex } => Standing::Route(Route::at(&self.target, ifindex)?),
             Attachment::Group { inode } => Standing::Group(Group::at(&self.target, inode)?),
-            Attachment::Intended | Attachment::Link { .. } | Attachment::Held { .. } => {
-                return None;
-            }
+            Attachment::Intended
+            | Attachment::Off
+            | Attachment::Link { .. }
+            | Attachment::Held { .. } => return None,
         })
     }
 }
