@@ -75,9 +75,12 @@ pub type By<'a> = (&'a Policy, SystemTime);
 /// The layout cannot be read, or the registry does not take something.
 pub fn push(store: &Store, registry: &Registry, reference: &PackageRef, by: By<'_>) -> Result<Put> {
     let mut outcome = Put::default();
-    for keys in listed::kept(store, media::KEYS).map_err(failed)? {
-        push_keys(&keys, registry, reference, by, &mut outcome)?;
+    let keys = listed::kept(store, media::KEYS).map_err(failed)?;
+    for keys in &keys {
+        push_keys(keys, registry, reference, by, &mut outcome)?;
     }
+    let followed = followed(&keys.concat(), reference, by);
+    let by = (followed.as_ref().unwrap_or(by.0), by.1);
     let mut pointers: BTreeMap<Channel, Vec<Vec<u8>>> = BTreeMap::new();
     for bundle in listed::kept(store, media::CHANNEL).map_err(failed)?.concat() {
         let said = unchecked(&bundle).filter(|pointer| pointer.name == reference.name);
@@ -126,6 +129,15 @@ fn push_keys(
         outcome.told.push(format!("the keys of {of} that were there are replaced as far as no rule of this machine bears them out"));
     }
     put_keys(&bundles, version, registry, reference, outcome)
+}
+
+/// The rules with the keys that a publisher has now, where that of a package follows them: pointers are signed by these.
+fn followed(keys: &[Vec<u8>], reference: &PackageRef, (policy, now): By<'_>) -> Option<Policy> {
+    let (name, registry) = (&reference.name, reference.registry.as_deref());
+    let rule = policy.following(name, registry)?;
+    let revoked = policy.revoked_keys();
+    let reached = ways::reach(name.publisher(), rule, &[], keys, revoked, now).ok()?;
+    policy.with_keys(name, registry, &reached.keys?).ok()
 }
 
 /// The bundles of a publisher's keys that the rule of a package bears out.

@@ -472,6 +472,30 @@ fn what_a_stranger_has_put_there_gives_way_to_what_its_publisher_signed() {
     assert_eq!(all.notes(&["unbundle", "good.skep", "--to", &all.site.host]), "");
 }
 
+/// Its pointers are by keys that only the documents beside them lead to.
+#[test]
+fn what_a_rule_follows_it_bears_out_of_a_bundle_too() {
+    let all = Strangers::new();
+    let b = ["key", "rotate", "acme.keys", "--to", "b.pub", "--key", "a.key", "--key", "b.key"];
+    all.run(&b);
+    let from = DockerRegistry::start();
+    let package = format!("{}/acme/exec", from.host);
+    let reference = format!("{package}:1.0.0");
+    all.run(&["push", "layout", &reference]);
+    all.run(&["key", "rotate", "acme.keys", "--push", &package]);
+    all.run(&["channel", "move", &reference, "stable", "--key", "b.key"]);
+    all.run(&["bundle", &reference, "-o", "good.skep"]);
+    let to = ["unbundle", "good.skep", "--to", &all.site.host];
+    assert!(all.notes(&to).contains("the channel 'stable' of acme/exec is left out"));
+    assert_eq!(all.keys_there(), all.file("acme.keys"));
+    assert!(all.channel_there().is_empty());
+    let rules = all.folder().join("trust.toml");
+    let text = std::fs::read_to_string(&rules).unwrap();
+    std::fs::write(&rules, text.replace("keys = ", "follow = true\nkeys = ")).unwrap();
+    assert_eq!(all.notes(&to), "");
+    assert_eq!(all.channel_there().len(), 1);
+}
+
 #[test]
 fn a_version_that_its_keys_have_not_signed_is_no_place_where_rules_stand() {
     let all = Strangers::new();
