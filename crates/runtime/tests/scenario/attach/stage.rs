@@ -63,32 +63,52 @@ const RPS: &str = "/sys/class/net/lo/queues/rx-0/rps_cpus";
 impl Stage {
     /// For the calling thread, whose network namespace may become another one.
     pub fn new(kind: &Kind, objects: &Objects) -> Result<Self, String> {
-        prepare(kind.place)?;
-        let is_at = |place| kind.place == place;
-        let victim = is_at(Where::Beside).then(|| Victim::start(objects)).transpose()?;
-        let cgroup = is_at(Where::Cgroup).then(OwnCgroup::enter).transpose().map_err(text)?;
-        let sharing = is_at(Where::Sharing).then(sharing).transpose().map_err(text)?;
-        let sharing = sharing.unwrap_or_default();
+        let mut cgroup = None;
+        match kind.place {
+            Where::Here | Where::Guest => {}
+            Where::Rps => fs::write(RPS, "1").map_err(text)?,
+            _ => {
+                netns::enter_new().and_then(|()| netns::up("lo")).map_err(text)?;
+            }
+        }
+        if kind.place == Where::Pair {
+            fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").map_err(text)?;
+            netns::pair("veth", "sr0", "sr1").map_err(text)?;
+        }
+        if kind.place == Where::Netkit {
+            // Where the kernel has none, attaching says so.
+            let _ = netns::pair("netkit", "nk0", "nk1");
+        }
+        let victim = match kind.place {
+            Where::Beside => Some(Victim::start(objects)?),
+            _ => None,
+        };
+        if kind.place == Where::Cgroup {
+            cgroup = Some(OwnCgroup::enter().map_err(text)?);
+        }
+        let sharing = match kind.place {
+            Where::Sharing => sharing().map_err(text)?,
+            _ => Vec::new(),
+        };
+        let shared = sharing.first().map(UdpSocket::local_addr).transpose().map_err(text)?;
+        let shared = shared.map(|address| address.to_string()).unwrap_or_default();
+        let me = std::env::current_exe().map_err(text)?;
+        let folder = cgroup.as_ref().map(|cgroup| cgroup.folder().display().to_string());
+        let target = kind.target.replace("{me}", &me.display().to_string());
         let probed = Probed::copy(objects)?;
-        let mut target = kind.target.to_owned();
-        let mut put = |word: &str, value: String| target = target.replace(word, &value);
-        put("{me}", std::env::current_exe().map_err(text)?.display().to_string());
-        put("{pid}", std::process::id().to_string());
-        put("{probed}", probed.path().display().to_string());
-        if let Some(cgroup) = &cgroup {
-            put("{cgroup}", cgroup.folder().display().to_string());
-        }
-        if let Some(socket) = sharing.first() {
-            put("{sharing}", socket.local_addr().map_err(text)?.to_string());
-        }
-        if let Some(victim) = &victim {
-            put("{victim}", victim.id.to_string());
-        }
-        if is_at(Where::Pair) {
-            put("{other end}", own_address("sr1")?);
-        }
+        let target = target.replace("{pid}", &std::process::id().to_string());
+        let target = target.replace("{probed}", &probed.path().display().to_string());
+        let target = target.replace("{cgroup}", &folder.unwrap_or_default());
+        let target = target.replace("{sharing}", &shared);
+        let target = match target.contains("{other end}") {
+            true => target.replace("{other end}", &own_address("sr1")?),
+            false => target,
+        };
+        let victim_id = victim.as_ref().map(|victim| victim.id.to_string());
+        let target = target.replace("{victim}", &victim_id.unwrap_or_default());
+        let target = Some(target).filter(|target| !target.is_empty());
         Ok(Self {
-            target: Some(target).filter(|target| !target.is_empty()),
+            target,
             pins: Pins::new(Path::new(""), &Job::service()),
             probed,
             sharing,
@@ -111,27 +131,6 @@ impl Stage {
 
     pub fn pins_of(place: &Place) -> Pins {
         Pins::new(&place.dirs().bpffs, &Job::service())
-    }
-}
-
-/// Makes the calling thread's surroundings.
-fn prepare(place: Where) -> Result<(), String> {
-    match place {
-        Where::Here | Where::Guest => return Ok(()),
-        Where::Rps => return fs::write(RPS, "1").map_err(text),
-        _ => netns::enter_new().and_then(|()| netns::up("lo")).map_err(text)?,
-    }
-    match place {
-        Where::Pair => {
-            fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").map_err(text)?;
-            netns::pair("veth", "sr0", "sr1").map_err(text)
-        }
-        Where::Netkit => {
-            // Where the kernel has none, attaching says so.
-            let _ = netns::pair("netkit", "nk0", "nk1");
-            Ok(())
-        }
-        _ => Ok(()),
     }
 }
 
