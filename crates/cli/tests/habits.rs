@@ -159,9 +159,11 @@ fn the_page_says_of_every_command_what_it_prints_when_quiet() {
     let shows = [
         "cache list",
         "channel show",
+        "completion",
         "conformance",
         "diff",
         "events",
+        "history",
         "inspect",
         "key export",
         "key list",
