@@ -22,17 +22,6 @@ impl RuntimeError {
             ),
             Self::Alone { .. } => Some("skep install installs it with what it needs"),
             Self::Needed { .. } => Some("remove those first"),
-            Self::RunsOn { .. } => Some(
-                "--with-users stops those first; --force stops this one alone, and they run on without it",
-            ),
-            Self::Held { .. } => Some("skep unhold lets go of it"),
-            Self::Stopped { .. } => Some("skep start attaches it again"),
-            Self::NeedsStopped { .. } => {
-                Some("skep start that one first, or this one with --with-needed")
-            }
-            Self::NeverBack { .. } => {
-                Some("skep remove detaches it and forgets its state; skep install brings it back")
-            }
             Self::InUse { .. } => Some(
                 "a type that others use stays as it is: export another map beside it; or remove who uses it first",
             ),
@@ -68,8 +57,26 @@ impl RuntimeError {
             Self::Holder { .. } => Some(
                 "try again: skepd starts the holder where none runs; if it fails again, restart skepd, whose log then says why",
             ),
-            _ => None,
+            other => other.about_running(),
         }
+    }
+
+    /// Of what is refused since a service is stopped or held, or since another needs it.
+    const fn about_running(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::RunsOn { .. } => {
+                "--with-users stops those first; --force stops this one alone, and they run on without it"
+            }
+            Self::Held { .. } => "skep unhold lets go of it",
+            Self::Stopped { .. } => "skep start attaches it again",
+            Self::NeedsStopped { .. } => {
+                "skep start that one first, or this one with --with-needed"
+            }
+            Self::NeverBack { .. } => {
+                "skep remove detaches it and forgets its state; skep install brings it back"
+            }
+            _ => return None,
+        })
     }
 }
 
