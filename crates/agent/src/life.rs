@@ -149,7 +149,8 @@ impl Node {
         all.retain(|one| how.with_needed || one == service);
         for one in &all {
             let index = runtime.service(one)?.status.index;
-            self.shelf.check_return(&index, how.allow_unsigned)?;
+            let checked = self.shelf.check_return(&index, how.allow_unsigned && one == service);
+            checked.map_err(|error| error.of_companion(one, service))?;
         }
         let mut services = Vec::new();
         for one in all {

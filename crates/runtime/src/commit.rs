@@ -13,6 +13,7 @@ impl Runtime {
     /// # Errors
     /// The service does not run. The kernel refuses: then the next operation on it, or start, goes on.
     pub fn commit(&mut self, service: &ServiceName) -> Result<Option<Previous>, RuntimeError> {
+        self.end_what_began()?;
         self.take_up(service)?;
         let state: &Service = self.running(service)?;
         let active = state.active;

@@ -12,6 +12,7 @@ impl Runtime {
     /// # Errors
     /// There is no such service; the journal cannot be written.
     pub fn hold(&mut self, service: &ServiceName, held: bool) -> Result<bool, RuntimeError> {
+        self.end_what_began()?;
         self.take_up(service)?;
         if self.service_state(service)?.held == held {
             return Ok(false);

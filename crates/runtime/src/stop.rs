@@ -9,7 +9,7 @@ use skep_kernel::MapHandle;
 use skep_kernel::attach::{file_of, is_known};
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
-use skep_spec::ServiceName;
+use skep_spec::{ServiceName, Site, Target};
 
 use crate::at_map::interface;
 use crate::error::RuntimeError;
@@ -24,6 +24,7 @@ impl Runtime {
     /// Others that run need it, unless `force`; a hook of it could not be attached again. The kernel refuses: then the next operation
     /// on it, or start, goes on.
     pub fn stop(&mut self, service: &ServiceName, force: bool) -> Result<bool, RuntimeError> {
+        self.end_what_began()?;
         self.take_up(service)?;
         let state = self.service_state(service)?;
         if state.stopped {
@@ -94,6 +95,7 @@ impl Runtime {
     /// What it needs does not run; a place that it is attached to is not there any more; the kernel refuses. It is stopped then as
     /// before.
     pub fn start(&mut self, service: &ServiceName) -> Result<bool, RuntimeError> {
+        self.end_what_began()?;
         self.take_up(service)?;
         let state = self.service_state(service)?;
         if !state.stopped {
@@ -154,7 +156,11 @@ impl Runtime {
     /// That every hook of a service can be attached by what is pinned alone.
     fn comes_back(&self, service: &ServiceName) -> Result<(), RuntimeError> {
         let hooks = self.service_state(service)?.hooks.values();
-        let mut never = hooks.filter(|h| !is_known(&h.target) || interface(&h.target).is_some());
+        // The kernel attaches an extension once, to the program that it was loaded for.
+        let is_extension = |target: &Target| target.site() == Some(Site::Program);
+        let mut never = hooks.filter(|h| {
+            !is_known(&h.target) || interface(&h.target).is_some() || is_extension(&h.target)
+        });
         never.next().map_or(Ok(()), |hook| {
             let (service, target) = (service.clone(), hook.target.clone());
             Err(RuntimeError::NeverBack { service, target })

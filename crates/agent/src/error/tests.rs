@@ -42,7 +42,7 @@ fn the_page_has_every_code_and_no_other() {
     let sources = [
         include_str!("../error.rs"),
         include_str!("../../../object/src/fit.rs"),
-        include_str!("../../../runtime/src/choose.rs"),
+        include_str!("../../../runtime/src/choose/error.rs"),
         include_str!("../../../runtime/src/error.rs"),
         include_str!("../../../runtime/src/maps.rs"),
     ];

@@ -66,7 +66,8 @@ fn signature(status: &Status) -> &'static str {
 
 /// What a service is doing, in a word or two.
 pub fn state(status: &Status) -> String {
-    match (status.state, status.half_done.as_ref().or(status.owed.as_ref())) {
+    let owed = status.owed.as_ref().filter(|_| status.state != ServiceState::Stopped);
+    match (status.state, status.half_done.as_ref().or(owed)) {
         (ServiceState::Failed, _) | (_, None) => status.state.to_string(),
         (_, Some(_)) => "half done".to_owned(),
     }
@@ -116,7 +117,10 @@ pub fn wrong(status: &Status) -> Vec<String> {
     lines.extend(lost.map(|lost| format!("{name} has nothing to roll back to: {lost}")));
     if let Some(why) = &status.untrusted {
         lines.push(format!("{name} would not be let in now: {why}"));
-        lines.push("  it runs on until it is upgraded, rolled back or removed".to_owned());
+        lines.push(match status.state {
+            ServiceState::Stopped => "  skep start refuses it".to_owned(),
+            _ => "  it runs on until it is stopped, upgraded, rolled back or removed".to_owned(),
+        });
     }
     lines
 }

@@ -200,16 +200,15 @@ impl State {
     }
 
     fn switched(&mut self) {
-        let begun =
-            self.pending.as_ref().and_then(|pending| Some((pending.op, pending.to.clone()?)));
-        let Some((op, to)) = begun else { return };
-        self.forgive_needed(op, &to);
-        let Some(pending) = &mut self.pending else { return };
+        let Some(pending) = &self.pending else { return };
         if pending.op == Op::Stop {
             let service = self.services.get_mut(&pending.service);
             service.zip(pending.switching).into_iter().for_each(|(s, word)| s.switch = word);
             return;
         }
+        let (op, Some(to)) = (pending.op, pending.to.clone()) else { return };
+        self.forgive_needed(op, &to);
+        let Some(pending) = &mut self.pending else { return };
         let service = self.services.entry(pending.service.clone()).or_default();
         service.stopped = false;
         service.switch = pending.switching.flatten();
@@ -355,7 +354,7 @@ mod tests {
     use skep_kernel::program::LoadKind;
 
     use super::*;
-    use crate::state::{Mechanism, ProgramRecord};
+    use crate::state::{Mechanism, Outcome, ProgramRecord};
 
     /// A generation with a program on each of these hooks.
     fn generation(number: u64, hooks: &[&str]) -> Generation {
@@ -429,6 +428,23 @@ mod tests {
         let service = state.services.values().next().unwrap();
         assert_eq!((service.active, service.previous), (3, Some(2)));
         assert_eq!(service.previous_lost, None);
+    }
+
+    #[test]
+    fn a_stop_moves_the_switch_word_and_nothing_else() {
+        let mut state = upgrading();
+        state.apply(Record::End { result: Outcome::Undone });
+        let service: ServiceName = "x".parse().unwrap();
+        state.services.get_mut(&service).unwrap().switch = Some(4);
+        let (txn, changes) = (2, BTreeMap::new());
+        let (from, to) = (Some(2), None);
+        let begin =
+            Record::Begin { txn, service: service.clone(), op: Op::Stop, from, to, changes };
+        state.apply(begin);
+        state.apply(Record::Switching { value: Some(5) });
+        state.apply(Record::Switched {});
+        let stopped = &state.services[&service];
+        assert_eq!((stopped.switch, stopped.active), (Some(5), 2));
     }
 
     #[test]

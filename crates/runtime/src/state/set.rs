@@ -73,7 +73,10 @@ impl State {
     pub(super) fn forgive_changed(&mut self) {
         let services = &self.services;
         self.owed.retain(|owed| {
-            services.get(&owed.service).is_some_and(|service| service.active == owed.from)
+            services.get(&owed.service).is_some_and(|service| {
+                let is_kept = |to| service.generations.contains_key(&to);
+                service.active == owed.from && owed.to.is_none_or(is_kept)
+            })
         });
     }
 
