@@ -1,7 +1,7 @@
 //! What was done to services, by whom, and what came of it: a line of JSON a deed, in a file that nothing else depends on.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -37,14 +37,17 @@ impl History {
     }
 
     fn write(&self, deed: &Deed) -> io::Result<()> {
-        let mut line = serde_json::to_vec(deed)?;
-        line.push(b'\n');
         let _alone = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         if fs::metadata(&self.path).is_ok_and(|file| file.len() > MOST_BYTES) {
             fs::rename(&self.path, self.before())?;
         }
         let mut options = OpenOptions::new();
-        options.create(true).append(true).mode(0o640).open(&self.path)?.write_all(&line)
+        let mut file = options.create(true).read(true).append(true).mode(0o640).open(&self.path)?;
+        // A line that was torn must not take this one with it.
+        let mut line = if ends_a_line(&mut file)? { Vec::new() } else { b"\n".to_vec() };
+        serde_json::to_writer(&mut line, deed)?;
+        line.push(b'\n');
+        file.write_all(&line)
     }
 
     /// The last deeds of a service, the last first. What is no deed, such as a line that a power cut tore, is left out.
@@ -53,6 +56,7 @@ impl History {
     /// The files cannot be read.
     pub fn last(&self, service: &ServiceName, limit: usize) -> Result<Vec<Deed>, NodeError> {
         let mut deeds = Vec::new();
+        let _alone = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         for path in [self.before(), self.path.clone()] {
             let file = match File::open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -72,6 +76,16 @@ impl History {
     fn before(&self) -> PathBuf {
         self.path.with_extension("1")
     }
+}
+
+fn ends_a_line(file: &mut File) -> io::Result<bool> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 fn unread(path: &Path, source: io::Error) -> NodeError {
@@ -109,7 +123,7 @@ mod tests {
         let exec = "exec".parse().unwrap();
         history.add(&deed("exec", 1, ""));
         let mut file = OpenOptions::new().append(true).open(&history.path).unwrap();
-        file.write_all(b"{\"at\":2,\"serv\n").unwrap();
+        file.write_all(b"{\"at\":2,\"serv").unwrap();
         history.add(&deed("exec", 3, &"x".repeat(1 << 20)));
         history.add(&deed("exec", 4, ""));
         let at: Vec<u64> = history.last(&exec, 9).unwrap().iter().map(|deed| deed.at).collect();

@@ -300,6 +300,7 @@ fn who_releases_to_two_registries_goes_on_above_both() {
     let mut stranger = site.skep(&["channel", "move", &format!("{}:1.0.0", site.name), "stable"]);
     stranger.args(["--key", "b.key", "--sequence", "3"]);
     let other = site.folder().join("other");
+    run(site.skep(&["trust", "add", "acme/*", "--key", "b.pub"]).env("SKEP_CONFIG_DIR", &other));
     run(stranger.env("XDG_STATE_HOME", &other).env("SKEP_CONFIG_DIR", &other));
     site.put(&site.pointers()[..1]);
     let place = format!("{}:1.0.0", site.name);
@@ -321,6 +322,32 @@ fn who_releases_to_two_registries_goes_on_above_both() {
     // Where rules say that it is nobody's, it gives way.
     site.put(&pointers(&site.registry, &site.name)[1..]);
     assert!(site.run(&again).contains("sequence 6,"));
+}
+
+/// A runner without rules and memory cannot tell a colleague's pointer from a stranger's.
+#[test]
+fn a_colleagues_pointer_above_ones_own_is_not_signed_over() {
+    let site = Site::new();
+    let fresh = |name: &str, version: &str, more: &[&str]| {
+        let home = site.folder().join(name);
+        let mut command =
+            site.skep(&["channel", "move", &format!("{}:{version}", site.name), "stable"]);
+        command.args(more).env("XDG_STATE_HOME", &home).env("SKEP_CONFIG_DIR", &home);
+        command
+    };
+    run(&mut fresh("first", "1.0.0", &["--key", "a.key"]));
+    run(&mut fresh("colleague", "2.0.0", &["--key", "b.key", "--sequence", "2"]));
+    let again = ["--key", "a.key"];
+    refused(
+        &mut fresh("second", "1.0.0", &again),
+        4,
+        "give a higher sequence with --sequence, above 2",
+    );
+    let beyond = [&again[..], &["--sequence", "9007199254740992"]].concat();
+    refused(&mut fresh("third", "1.0.0", &beyond), 2, "readers take none above 9007199254740991");
+    let last = [&again[..], &["--sequence", "9007199254740991"]].concat();
+    run(&mut fresh("third", "1.0.0", &last));
+    refused(&mut fresh("third", "2.0.0", &again), 1, "is the last that readers take");
 }
 
 /// Runners that remember nothing, and two registries.

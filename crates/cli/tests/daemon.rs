@@ -65,7 +65,7 @@ fn a_skepd_of_another_version_is_told_as_that() {
     let (status, text) = node.said(&wait::output(command.env("SKEP_SOCKET", socket)));
     insta::assert_snapshot!(format!("{text}exit status {status}"), @r"
     error: skepd's answer to /v1/services is not as this version of skep expects it
-      because unknown variant `resting`, expected one of `running`, `partial`, `failed` at line 1 column 100
+      because unknown variant `resting`, expected one of `running`, `partial`, `failed`, `stopped` at line 1 column 100
     hint: skep and skepd seem to be of different versions: compare skep --version with skepd --version, and restart skepd if it was replaced since it started
     exit status 1
     ");

@@ -52,7 +52,7 @@ fn a_service_whose_pins_are_gone_is_loaded_again_and_the_others_serve_on() {
     fs::remove_dir_all(node.pins("two")).unwrap();
     let said = node.start();
     assert!(said.contains("what its maps held is gone"), "{said}");
-    assert!(said.contains("adopted=1 started=1 partly=0 failed=0 half_done=0"), "{said}");
+    assert!(said.contains("adopted=1 started=1 stopped=0 partly=0 failed=0 half_done=0"), "{said}");
     assert_eq!(state(&node, "two"), running());
     let shown = node.run(&["show", "two"]);
     assert!(shown.contains("Loaded again from its package, with empty maps: "), "{shown}");
@@ -87,7 +87,7 @@ fn a_pin_that_cannot_be_put_back_leaves_a_service_that_runs_and_is_not_changed()
     fs::remove_file(&map).unwrap();
     fs::create_dir(&map).unwrap();
     let said = node.start();
-    assert!(said.contains("adopted=1 started=0 partly=1 failed=0 half_done=0"), "{said}");
+    assert!(said.contains("adopted=1 started=0 stopped=0 partly=1 failed=0 half_done=0"), "{said}");
     assert_eq!(state(&node, "two").0, "partial");
     let list = node.run(&["list"]);
     assert!(list.contains("two runs, but not as a whole: its pins cannot be"), "{list}");
@@ -149,7 +149,7 @@ fn a_service_that_cannot_be_loaded_again_is_failed_and_the_others_serve_on() {
     fs::remove_dir_all(node.pins("two")).unwrap();
     fs::remove_dir_all(node.path("state/store/blobs")).unwrap();
     let said = node.start();
-    assert!(said.contains("adopted=1 started=0 partly=0 failed=1 half_done=0"), "{said}");
+    assert!(said.contains("adopted=1 started=0 stopped=0 partly=0 failed=1 half_done=0"), "{said}");
     assert_eq!(state(&node, "exec"), running());
     let (failed, why) = state(&node, "two");
     assert_eq!(failed, "failed");
@@ -206,7 +206,10 @@ fn what_cannot_be_undone_stops_its_own_service_alone() {
     node.run(&["upgrade", "exec", "exec-2.oci", "--allow-unsigned"]);
     node.kill();
     let started = node.start();
-    assert!(started.contains("adopted=2 started=0 partly=0 failed=0 half_done=1"), "{started}");
+    assert!(
+        started.contains("adopted=2 started=0 stopped=0 partly=0 failed=0 half_done=1"),
+        "{started}"
+    );
     drop(blocked);
     node.kill();
     let started = node.start();

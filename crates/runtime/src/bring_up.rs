@@ -92,7 +92,11 @@ impl Runtime {
     }
 
     /// Refuses a place of which the kernel would take the program of another service, and not say so.
-    fn are_free(&self, service: &ServiceName, placed: &[Placed]) -> Result<(), RuntimeError> {
+    pub(crate) fn are_free(
+        &self,
+        service: &ServiceName,
+        placed: &[Placed],
+    ) -> Result<(), RuntimeError> {
         let others = || self.state.services.iter().filter(|(name, _)| *name != service);
         for one in placed.iter().filter(|one| !one.there) {
             let target = &one.chosen.target;

@@ -86,6 +86,7 @@ impl Runtime {
         params.check_variables(objects.values())?;
         let (placed, report) =
             self.placed(&install.service, &package.manifest, &objects, &params)?;
+        self.are_free(&install.service, &placed)?;
         if !already {
             let back = direction == Direction::Back;
             self.can_switch(&install.service, &placed, &objects, back)?;

@@ -153,7 +153,10 @@ fn borrowed(inode: u64) -> io::Result<Option<OwnedFd>> {
     for process in fs::read_dir("/proc")?.flatten() {
         let Ok(pid) = process.file_name().to_string_lossy().parse::<u32>() else { continue };
         let Some(number) = fd_named(&process.path(), &name) else { continue };
-        if let Ok(socket) = fd_of(pid, number) {
+        // The number may be another file's by the time that it is copied.
+        let Ok(socket) = fd_of(pid, number) else { continue };
+        let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd()));
+        if link.is_ok_and(|link| link.to_str() == Some(&name)) {
             return Ok(Some(socket));
         }
     }

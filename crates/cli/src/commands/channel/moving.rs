@@ -21,6 +21,9 @@ use crate::output::Output;
 use crate::place;
 use crate::rules;
 
+/// The largest integer that all readers keep exact (part 2 of the standard).
+const SEQUENCE_MAX: u64 = (1 << 53) - 1;
+
 /// A channel that is pointed to a version.
 pub struct Moving<'a> {
     /// Where it is.
@@ -158,7 +161,10 @@ impl Moving<'_> {
         let has_rule = rule.is_some_and(|(rule, _)| !rule.keys().is_empty());
         let now = moment::now(config)?;
         let trusted = worth(&asked, &bundles, &machine, now);
-        let highest = trusted.iter().filter_map(|bundle| sequence(bundle)).max().unwrap_or(0);
+        // Where no rule says whose pointers count, anybody's may be a colleague's.
+        let counts = bundles.iter().filter(|bundle| !has_rule && self.is_of_it(bundle));
+        let highest = trusted.iter().chain(counts).filter_map(|bundle| sequence(bundle)).max();
+        let highest = highest.unwrap_or(0);
         let kept_of = |wanted: u64| {
             bundles.iter().filter(|one| sequence(one) == Some(wanted)).cloned().collect()
         };
@@ -230,6 +236,14 @@ impl Moving<'_> {
 
     fn sequence(&self, after: u64) -> Result<u64> {
         match self.sequence {
+            Some(sequence) if sequence > SEQUENCE_MAX => Err(Error::usage(format!(
+                "--sequence {sequence}: readers take none above {SEQUENCE_MAX}"
+            ))),
+            None if after >= SEQUENCE_MAX => Err(Error::new(
+                Kind::Failed,
+                format!("sequence {after} of the channel is the last that readers take"),
+            )
+            .hint("skep trust add says whose pointers count, where it is a stranger's; a channel of another name begins at 1")),
             None => Ok(after + 1),
             Some(sequence) if sequence > after => Ok(sequence),
             Some(sequence) => Err(Error::usage(format!(
@@ -279,10 +293,11 @@ pub(super) fn together(new: Vec<Vec<u8>>, kept: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     all
 }
 
-/// The sequence that a pointer says, whoever signed it.
+/// The sequence that a pointer says, whoever signed it, if readers take it.
 pub(super) fn sequence(bundle: &[u8]) -> Option<u64> {
     let statement = Bundle::parse(bundle).ok()?.unchecked_statement().ok()?;
-    statement.predicate.get("sequence")?.as_u64()
+    let sequence = statement.predicate.get("sequence")?.as_u64();
+    sequence.filter(|sequence| *sequence <= SEQUENCE_MAX)
 }
 
 fn ids(keys: &[Box<dyn SigningKey>]) -> Result<Vec<KeyId>> {
