@@ -136,7 +136,7 @@ fn sockets_at(Address { udp, address }: Address) -> io::Result<Vec<u64>> {
 fn address_of(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let words = address.as_bytes().chunks(8).map(|word| {
-        let word = std::str::from_utf8(word).ok()?;
+        let word = std::str::from_utf8(word).ok().filter(|word| word.len() == 8)?;
         u32::from_str_radix(word, 16).ok().map(u32::to_ne_bytes)
     });
     let bytes = words.collect::<Option<Vec<_>>>()?.concat();
