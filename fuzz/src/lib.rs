@@ -25,13 +25,14 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 24] = [
     Target { name: "object", run: objects::object },
     Target { name: "btf", run: objects::btf },
     Target { name: "btf_ext", run: objects::btf_ext },
     Target { name: "code", run: objects::code },
     Target { name: "event", run: objects::event },
     Target { name: "condition", run: objects::condition },
+    Target { name: "usdt", run: objects::usdt },
     Target { name: "names", run: names::names },
     Target { name: "params", run: names::params },
     Target { name: "source", run: documents::source },
@@ -42,6 +43,7 @@ pub const TARGETS: [Target; 22] = [
     Target { name: "key", run: trust::key },
     Target { name: "policy", run: trust::policy },
     Target { name: "bundle", run: trust::bundle },
+    Target { name: "certificate", run: trust::certificate },
     Target { name: "statement", run: trust::statement },
     Target { name: "journal", run: journal::journal },
     Target { name: "hub_document", run: http::hub_document },

@@ -7,7 +7,7 @@ use skep_object::btf::Btf;
 use skep_object::btf_ext::BtfExt;
 use skep_object::difference::Difference;
 use skep_object::event::{Decoder, Filter, event_type};
-use skep_object::{Facts, TypeId, carve, disasm, gpl, layout, permissions};
+use skep_object::{Facts, TypeId, carve, disasm, gpl, layout, permissions, usdt};
 use skep_spec::manifest::{Field, Permissions};
 
 use crate::forge;
@@ -70,6 +70,40 @@ pub(crate) fn code(data: &[u8]) {
     let Some((hook, code)) = data.split_first() else { return };
     let section = SECTIONS[usize::from(*hook) % SECTIONS.len()];
     object(&forge::object(section, "main", code, &[]));
+}
+
+/// A binary with notes of probes, or the notes alone.
+pub(crate) fn usdt(data: &[u8]) {
+    for binary in [data, &probes(data)] {
+        let Ok(notes) = usdt::notes(binary) else { continue };
+        assert!(
+            notes.iter().all(|note| !note.provider.contains('\0') && !note.name.contains('\0'))
+        );
+    }
+}
+
+/// A binary that has these notes, of what is loaded from its beginning.
+pub(crate) fn probes(notes: &[u8]) -> Vec<u8> {
+    let mut elf = forge::elf(&[forge::part(".note.stapsdt", 7, 0, notes.to_vec())]);
+    let at = elf.len() as u64;
+    let segment = [0x5_0000_0001, 0, 0, 0, 0x1000, 0x1000, 0x1000_u64];
+    elf.extend(segment.iter().flat_map(|word| word.to_le_bytes()));
+    elf[32..40].copy_from_slice(&at.to_le_bytes());
+    elf[54..56].copy_from_slice(&56_u16.to_le_bytes());
+    elf[56..58].copy_from_slice(&1_u16.to_le_bytes());
+    elf
+}
+
+/// A note of a probe with arguments and a semaphore.
+pub(crate) fn note() -> Vec<u8> {
+    let texts = b"libc\0setjmp\08@%rdi -4@%esi\0";
+    let desc: Vec<u8> = [0x20_u64, 0, 0x80].iter().flat_map(|word| word.to_le_bytes()).collect();
+    let desc = [&desc, &texts[..]].concat();
+    let words = [8, desc.len() as u32, 3];
+    let head: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let mut note = [&head, &b"stapsdt\0"[..], &desc].concat();
+    note.resize(note.len().next_multiple_of(4), 0);
+    note
 }
 
 /// A record: a byte chooses its type, one the format of its fields, the rest is the record.

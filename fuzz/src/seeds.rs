@@ -12,8 +12,8 @@ use skep_conformance::vectors::{Data, load};
 use skep_trust::bundle::Bundle;
 
 use crate::http::SEEDS;
-use crate::peers;
-use crate::trust::PREDICATES;
+use crate::trust::{CERTIFIED, PREDICATES};
+use crate::{objects, peers};
 
 /// Larger objects are held by the vectors; a fuzzer gets nowhere with them.
 const MOST: usize = 1 << 20;
@@ -41,6 +41,12 @@ pub fn of_vectors() -> Result<Vec<Seed>> {
         .collect();
     seeds.extend(peers::SEEDS.map(|(whose, words)| behind("peer", &[whose], words.as_bytes())));
     seeds.extend(SEEDS.map(|(target, text)| seed(target, text.as_bytes())));
+    let [root, bundle] = CERTIFIED;
+    let length = u32::try_from(root.len()).unwrap_or_default().to_le_bytes();
+    let certified = [&length[..], root.as_bytes(), bundle.as_bytes()].concat();
+    seeds.push(Seed { target: "certificate", data: certified });
+    let notes = objects::note();
+    seeds.extend([seed("usdt", &notes), seed("usdt", &objects::probes(&notes))]);
     let objects = folder.join("files/objects");
     for entry in std::fs::read_dir(&objects).with_context(|| objects.display().to_string())? {
         let path = entry?.path();

@@ -9,7 +9,7 @@ use skep_trust::bundle::{self, Bundle, Subject};
 use skep_trust::channel;
 use skep_trust::key::KeyKind;
 use skep_trust::rotation::{self, Keys};
-use skep_trust::{Asked, Policy, PublicKey, SecretKey, attestation, verify};
+use skep_trust::{Asked, Policy, PublicKey, SecretKey, attestation, verify, verify_or_allow};
 
 /// A gzipped tar of one file.
 pub(crate) fn layer(data: &[u8]) {
@@ -61,6 +61,27 @@ pub(crate) fn bundle(data: &[u8]) {
     let Some(key) = SIGNER.as_ref().and_then(|key| key.public().ok()) else { return };
     assert!(!bundle.is_signed_by(&key));
     assert!(!matches!(bundle.open(&key), Ok(Some(_))));
+}
+
+/// What `sigstore-verify` is asked: a trusted root, and what a certificate has signed under it.
+pub(crate) const CERTIFIED: [&str; 2] =
+    [include_str!("../seeds/trusted_root.json"), include_str!("../seeds/certificate.json")];
+
+/// The length of a trusted root in 4 bytes, it, and a bundle: nobody signs by certificate what he was not asked to.
+pub(crate) fn certificate(data: &[u8]) {
+    let Some((length, rest)) = data.split_first_chunk::<4>() else { return };
+    let length = (u32::from_le_bytes(*length) as usize).min(rest.len());
+    let (root, bundle) = rest.split_at(length);
+    let Ok(root) = std::str::from_utf8(root) else { return };
+    let rule = "[[rule]]\npackages = [\"*\"]\nkeyless = [{ issuer = \"https://accounts.example\", identity = \"https://ci.example/acme/*\", trusted_root = \"root\" }]\n";
+    let (Ok(policy), Some(name)) = (Policy::parse(rule), name()) else { return };
+    let policy = policy.with_roots(|_| Ok(root.to_owned()));
+    let digest = Digest::of(b"something else than it signs");
+    let asked = Asked { name: &name, registry: None, digest };
+    let bundles = [bundle.to_vec()];
+    assert!(verify(&asked, &bundles, &policy, now()).is_err(), "nobody signed this");
+    _ = attestation::beside(&asked, &bundles, &policy, now());
+    _ = verify_or_allow(&asked, &bundles, &policy, now(), true);
 }
 
 /// The predicates that somebody reads.
