@@ -13,6 +13,7 @@ const LDX_DW: u8 = 0x79;
 const STX_DW: u8 = 0x7b;
 const MOV64_REG: u8 = 0xbf;
 const ADD64_IMM: u8 = 0x07;
+const ADD64_REG: u8 = 0x0f;
 const MOV64_IMM: u8 = 0xb7;
 /// The stack's end.
 const FRAME: u8 = 10;
@@ -61,7 +62,7 @@ fn end_of_main(insns: &[Insn]) -> usize {
 
 fn kept(insns: &[Insn]) -> Vec<Kept> {
     // Without a way back, whatever runs between two instructions stands between them.
-    if insns.iter().any(|insn| insn.is_jump() && insn.off < 0) {
+    if insns.iter().any(|insn| insn.is_jump() && insn.off < 0) || stores_by_copies(insns) {
         return Vec::new();
     }
     let straight = insns.iter().position(|insn| insn.is_jump()).unwrap_or(insns.len());
@@ -125,6 +126,29 @@ fn is_left_alone(insns: &[Insn], store: usize, slot: i16) -> bool {
         let is_called = insn.code == CALL && may_write(&insns[..at], *insn, &slot);
         !is_stored && !is_called
     })
+}
+
+/// Whether something is stored by a copy of the frame's address, which may be any place of it.
+fn stores_by_copies(insns: &[Insn]) -> bool {
+    // Registers that may have one, whichever instructions ran before; and how far jumps lead.
+    let (mut copies, mut reached) = (1_u16 << FRAME, 0_i64);
+    for (at, insn) in insns.iter().enumerate() {
+        let has = |register: u8| copies & (1 << register) != 0;
+        let is_by_copy = matches!(insn.code & 7, 2 | 3) && insn.dst != FRAME && has(insn.dst);
+        let is_kept_away = insn.code & 7 == 3 && has(insn.src); // who knows what reads it back
+        if is_by_copy || is_kept_away {
+            return true;
+        }
+        let next = at as i64 + 1;
+        match insn.code {
+            MOV64_REG | ADD64_REG if has(insn.src) => copies |= 1 << insn.dst,
+            // A call that nothing jumps over leaves nothing in the registers of arguments.
+            CALL if reached < next => copies &= !0x3f,
+            _ if insn.is_jump() => reached = reached.max(next + i64::from(insn.off)),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// How many bytes a load or store is of.
@@ -198,7 +222,9 @@ mod tests {
 
     #[test]
     fn an_argument_is_read_from_the_context_again() {
-        for middle in [vec![], read_of(8, -16).to_vec(), vec![insn(0x63, 10, 0, -12, 0)]] {
+        let by_value = vec![insn(MOV64_REG, 2, 0, 0, 0), insn(STX_DW, 2, 7, 0, 0)];
+        for middle in [vec![], read_of(8, -16).to_vec(), vec![insn(0x63, 10, 0, -12, 0)], by_value]
+        {
             let mut all = program(&middle);
             assert_eq!(reread(&mut all), 1);
             let load = all[all.len() - 3];
@@ -208,7 +234,11 @@ mod tests {
 
     #[test]
     fn what_may_be_another_stays() {
-        let others: [Vec<Insn>; 6] = [
+        let copy = insn(MOV64_REG, 7, 10, 0, 0);
+        let others: [Vec<Insn>; 9] = [
+            vec![copy, insn(STX_DW, 10, 7, -16, 0)], // whose name is kept
+            vec![copy, insn(STX_DW, 7, 0, -8, 0)],   // by another name of the place
+            vec![copy, insn(MOV64_REG, 3, 7, 0, 0), insn(0x7a, 3, 0, 0, 0)],
             vec![insn(STX_DW, 10, 0, -8, 0)],  // stored anew
             vec![insn(0x62, 10, 0, -4, 0)],    // in part
             read_of(16, -16).to_vec(),         // written by a helper
