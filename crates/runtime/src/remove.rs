@@ -4,7 +4,7 @@ use skep_spec::ServiceName;
 
 use crate::error::RuntimeError;
 use crate::runtime::Runtime;
-use crate::state::{Op, Outcome, Record};
+use crate::state::{Op, Outcome};
 
 impl Runtime {
     /// Detaches everything of a service and keeps nothing of it, nor of an operation on it that waits. Says whether there
@@ -24,15 +24,7 @@ impl Runtime {
         self.nobody_needs(service)?;
         self.consumers.forget(service);
         self.failures.remove(service);
-        self.op = Op::Remove;
-        self.record(Record::Begin {
-            txn: self.state.last_txn + 1,
-            service: service.clone(),
-            op: Op::Remove,
-            from: Some(from),
-            to: None,
-            changes: Default::default(),
-        })?;
+        self.begin(Op::Remove, service, Some(from), None)?;
         let gone = self.converge(service);
         self.or_set_aside(gone).map_err(|source| RuntimeError::Stuck {
             service: service.clone(),
