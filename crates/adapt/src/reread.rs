@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use skep_object::insn::{CALL, Insn, PSEUDO_CALL};
+use skep_object::insn::{CALL, EXIT, GOTOX, Insn, JA, JA32, PSEUDO_CALL, class};
 
 const LDX_DW: u8 = 0x79;
 const STX_DW: u8 = 0x7b;
@@ -130,22 +130,30 @@ fn is_left_alone(insns: &[Insn], store: usize, slot: i16) -> bool {
 
 /// Whether something is stored by a copy of the frame's address, which may be any place of it.
 fn stores_by_copies(insns: &[Insn]) -> bool {
-    // Registers that may have one, whichever instructions ran before; and how far jumps lead.
-    let (mut copies, mut reached) = (1_u16 << FRAME, 0_i64);
+    // Registers that may have one before each instruction. Jumps lead forward only.
+    let mut before = vec![0_u16; insns.len() + 1];
     for (at, insn) in insns.iter().enumerate() {
+        let copies = before[at] | 1 << FRAME;
         let has = |register: u8| copies & (1 << register) != 0;
         let is_by_copy = matches!(insn.code & 7, 2 | 3) && insn.dst != FRAME && has(insn.dst);
         let is_kept_away = insn.code & 7 == 3 && has(insn.src); // who knows what reads it back
-        if is_by_copy || is_kept_away {
+        if is_by_copy || is_kept_away || matches!(insn.code, JA32 | GOTOX) {
             return true;
         }
-        let next = at as i64 + 1;
-        match insn.code {
-            MOV64_REG | ADD64_REG if has(insn.src) => copies |= 1 << insn.dst,
-            // A call that nothing jumps over leaves nothing in the registers of arguments.
-            CALL if reached < next => copies &= !0x3f,
-            _ if insn.is_jump() => reached = reached.max(next + i64::from(insn.off)),
-            _ => {}
+        let is_copied = matches!(insn.code, MOV64_REG | ADD64_REG) && has(insn.src);
+        let after = match insn.code {
+            CALL => copies & !0x3f,
+            _ if is_copied => copies | 1 << insn.dst,
+            MOV64_REG | MOV64_IMM => copies & !(1 << insn.dst),
+            _ if insn.class() == class::LDX => copies & !(1 << insn.dst),
+            _ => copies,
+        };
+        let target = usize::try_from(insn.off).ok().filter(|_| insn.is_jump());
+        if let Some(reached) = target.and_then(|off| before.get_mut(at + 1 + off)) {
+            *reached |= after;
+        }
+        if !matches!(insn.code, JA | EXIT) {
+            before[at + 1] |= after;
         }
     }
     false
@@ -223,8 +231,21 @@ mod tests {
     #[test]
     fn an_argument_is_read_from_the_context_again() {
         let by_value = vec![insn(MOV64_REG, 2, 0, 0, 0), insn(STX_DW, 2, 7, 0, 0)];
-        for middle in [vec![], read_of(8, -16).to_vec(), vec![insn(0x63, 10, 0, -12, 0)], by_value]
-        {
+        // A register had a copy on a way that ends elsewhere, or has another value since.
+        let copy = insn(MOV64_REG, 2, 10, 0, 0);
+        let other_way =
+            vec![insn(0x15, 0, 0, 2, 0), copy, insn(0x95, 0, 0, 0, 0), insn(STX_DW, 2, 7, 0, 0)];
+        let over = vec![copy, insn(MOV64_REG, 2, 0, 0, 0), insn(STX_DW, 2, 7, 0, 0)];
+        let jumped_over_a_call = vec![
+            copy,
+            insn(0x15, 0, 0, 1, 0),
+            insn(CALL, 0, 0, 0, 1),
+            insn(MOV64_REG, 2, 0, 0, 0),
+            insn(STX_DW, 2, 7, 0, 0),
+        ];
+        let store = vec![insn(0x63, 10, 0, -12, 0)];
+        let helped = read_of(8, -16).to_vec();
+        for middle in [vec![], helped, store, by_value, other_way, over, jumped_over_a_call] {
             let mut all = program(&middle);
             assert_eq!(reread(&mut all), 1);
             let load = all[all.len() - 3];
@@ -235,10 +256,12 @@ mod tests {
     #[test]
     fn what_may_be_another_stays() {
         let copy = insn(MOV64_REG, 7, 10, 0, 0);
-        let others: [Vec<Insn>; 9] = [
+        let others: [Vec<Insn>; 10] = [
             vec![copy, insn(STX_DW, 10, 7, -16, 0)], // whose name is kept
             vec![copy, insn(STX_DW, 7, 0, -8, 0)],   // by another name of the place
             vec![copy, insn(MOV64_REG, 3, 7, 0, 0), insn(0x7a, 3, 0, 0, 0)],
+            // on one of two ways
+            vec![insn(0x15, 0, 0, 1, 0), copy, insn(STX_DW, 7, 0, -8, 0)],
             vec![insn(STX_DW, 10, 0, -8, 0)],  // stored anew
             vec![insn(0x62, 10, 0, -4, 0)],    // in part
             read_of(16, -16).to_vec(),         // written by a helper
