@@ -178,6 +178,9 @@ fn trampoline(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError>
             Some(ENOTSUPP) => e.with_hint(
                 "this kernel has no trampolines for such programs (fentry and fexit need ftrace)",
             ),
+            Some(libc::EBUSY) => e.with_hint(
+                "the function does not begin as traceable ones do (a part of one that the compiler split, or notrace), or another tracer changed that",
+            ),
             _ => e,
         });
     }
