@@ -14,6 +14,8 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How many huge pages the kernel keeps.
+const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
 /// The line that says that the stage is set.
 const READY: &str = "ready";
 
@@ -38,6 +40,8 @@ impl Drop for Work {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        // A workload that was killed in the middle of it keeps its huge pages, and nobody else has memory then.
+        let _ = fs::write(HUGE_PAGES, "0");
     }
 }
 
@@ -287,9 +291,10 @@ fn packets() -> Result<Round> {
 
 /// More huge pages than there is memory for.
 fn reclaim() -> Result<()> {
-    const PAGES: &str = "/proc/sys/vm/nr_hugepages";
     fs::write("/tmp/corpus-ballast", vec![0; 32 << 20]).context("fill memory")?;
-    fs::write(PAGES, "4000").and_then(|()| fs::write(PAGES, "0")).context("ask for huge pages")
+    fs::write(HUGE_PAGES, "4000")
+        .and_then(|()| fs::write(HUGE_PAGES, "0"))
+        .context("ask for huge pages")
 }
 
 /// A line that no processor waits for: each part that goes out interrupts it.
