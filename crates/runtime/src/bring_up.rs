@@ -124,6 +124,7 @@ impl Runtime {
         mut report: Report,
     ) -> Result<(), RuntimeError> {
         let kernel = self.load_generation(up, objects, params, (placed, shared), &mut report)?;
+        kernel.check_probes(&up.service, placed)?;
         let (switch, word) = self.switch_for(up, placed)?;
         let slot = slot_of(word + 1);
         let loaded = kernel.incarnation(placed, report.clone());

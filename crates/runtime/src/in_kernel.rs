@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use skep_kernel::attach::usdt;
 use skep_kernel::object::Sections;
 use skep_kernel::{KernelError, MapHandle, Program, attach};
-use skep_spec::Target;
+use skep_spec::{ServiceName, Target};
 
 use crate::at_map::interface;
 use crate::bring_up::BringUp;
@@ -50,6 +51,25 @@ impl InKernel {
             calls_func_ip: self.calls_func_ip(placed),
             sections: self.sections.get(&placed.chosen.object),
         })
+    }
+
+    /// Refuses programs at probes whose arguments they could not find on this kernel.
+    pub(crate) fn check_probes(
+        &self,
+        service: &ServiceName,
+        placed: &[Placed],
+    ) -> Result<(), RuntimeError> {
+        for one in placed {
+            let program = self.program(one)?;
+            usdt::check_told(program, &one.chosen.target).map_err(|source| {
+                RuntimeError::Attach {
+                    service: service.clone(),
+                    program: one.chosen.name.clone(),
+                    source: Box::new(source),
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// Gives the maps of kernel interfaces that are registered their functions, so that they can take the places of those that

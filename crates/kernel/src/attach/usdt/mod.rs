@@ -199,6 +199,27 @@ pub fn carry_over(from: &MapHandle, to: &MapHandle) -> Result<(), KernelError> {
     Ok(())
 }
 
+/// Refuses a program that looks for its probe's arguments on a kernel that does not tell it which probe that is.
+///
+/// # Errors
+/// It looks for them there; the kernel does not say which maps it uses.
+pub fn check_told(program: &Program, target: &Target) -> Result<(), KernelError> {
+    const NAME_BYTES: usize = 15; // of a map, in the kernel
+    if !matches!(target, Target::Usdt { .. }) || has_cookies() {
+        return Ok(());
+    }
+    for id in program.info()?.map_ids {
+        if MapHandle::by_id(id)?.name() == &SPECS[..NAME_BYTES] {
+            return Err(KernelError::unsupported(
+                "attach at",
+                target.to_string(),
+                "this kernel does not tell a program which probe it runs at, and it looks for the probe's arguments (Linux 5.15)",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// At all places by one link where the program was loaded for that (Linux 6.6), else by one each.
 pub(super) fn attach(program: &Program, plan: &AttachPlan) -> Result<Link, KernelError> {
     let Some(probe) = &plan.usdt else {
@@ -209,16 +230,11 @@ pub(super) fn attach(program: &Program, plan: &AttachPlan) -> Result<Link, Kerne
     if program.kind().expected_attach_type == libbpf_sys::BPF_TRACE_UPROBE_MULTI {
         return at_once(program, probe, plan);
     }
-    if !has_cookies() {
-        return Err(KernelError::unsupported(
-            "attach at",
-            plan.target.to_string(),
-            "this kernel does not tell a program which probe it runs at (Linux 5.15)",
-        ));
-    }
+    // Without them no program is here that asks, as [`check_told`] has seen.
+    let is_told = has_cookies();
     let places = probe.offsets.iter().zip(&probe.semaphores).zip(&probe.cookies);
     let links = places.map(|((offset, semaphore), cookie)| {
-        let plan = AttachPlan { cookie: *cookie, ..plan.clone() };
+        let plan = AttachPlan { cookie: if is_told { *cookie } else { 0 }, ..plan.clone() };
         let place = perf::UserPlace { offset: *offset, semaphore: *semaphore, ret: false };
         perf::uprobe_at(program, &probe.file, place, &plan)
     });
