@@ -6,6 +6,7 @@ use super::leaves::{Content, Leaf};
 use super::{FieldPair, FieldSpan};
 use crate::btf::{Enum, Kind, Same};
 use crate::shown::brief;
+use crate::{Btf, TypeId};
 
 /// The pair of two leaves, or why there is none.
 pub(super) fn carried(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> Result<FieldPair, String> {
@@ -36,11 +37,14 @@ pub(super) fn carried(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> Result<Fie
         return Err(why);
     }
     Ok(match old.content {
-        Content::Number { signed } => {
+        Content::Number { signed } if !is_text(old, new) => {
             FieldPair { number: true, signed, ..pair(old.span, new.span, old.count) }
         }
-        // The longer text begins with the shorter one.
-        Content::Text => pair(old.span, FieldSpan { width: old.span.width, ..new.span }, 1),
+        _ if is_text(old, new) => {
+            // The longer text begins with the shorter one.
+            let width = bytes(old);
+            pair(FieldSpan { width, ..old.span }, FieldSpan { width, ..new.span }, 1)
+        }
         _ => pair(old.span, new.span, old.count),
     })
 }
@@ -71,6 +75,12 @@ pub(super) fn meaning(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> Result<(),
             Err(format!("it was {}, it is {} now", word(a), word(b)))
         }
         (Content::Number { .. }, Content::Number { .. }) | (Content::Text, Content::Text) => Ok(()),
+        // An array of the same bytes that calls them something else.
+        (Content::Text, Content::Number { .. }) | (Content::Number { .. }, Content::Text)
+            if same.types(element(left, old.ty), element(right, new.ty)) =>
+        {
+            Ok(())
+        }
         (Content::Bytes, Content::Bytes) => match enums(old, new, same) {
             Some((before, after)) => keeps_enumerators(before, after, same),
             None if same.types(old.ty, new.ty) => Ok(()),
@@ -83,6 +93,10 @@ pub(super) fn meaning(old: &Leaf, new: &Leaf, same: &mut Same<'_>) -> Result<(),
 
 /// Whether less fits into the new one, and how that is said.
 pub(super) fn narrower(old: &Leaf, new: &Leaf) -> Option<String> {
+    if is_text(old, new) {
+        let (was, is) = (bytes(old), bytes(new));
+        return (was > is).then(|| format!("it had {was} bytes, it has {is} now"));
+    }
     if old.span.width > new.span.width {
         return Some(format!("it had {} bytes, it has {} now", old.span.width, new.span.width));
     }
@@ -90,8 +104,25 @@ pub(super) fn narrower(old: &Leaf, new: &Leaf) -> Option<String> {
         .then(|| format!("it had {} elements, it has {} now", old.count, new.count))
 }
 
+fn is_text(old: &Leaf, new: &Leaf) -> bool {
+    [old, new].iter().any(|leaf| leaf.content == Content::Text)
+}
+
+/// Of all its elements. A value has at most 2^32 - 1.
+fn bytes(leaf: &Leaf) -> u32 {
+    leaf.span.width.saturating_mul(leaf.count)
+}
+
+/// Of an array its elements' type, of anything else its own.
+fn element(btf: &Btf, ty: TypeId) -> TypeId {
+    match btf.kind(btf.skip_modifiers(ty)) {
+        Kind::Array(array) => array.element,
+        _ => ty,
+    }
+}
+
 fn enums<'a>(old: &Leaf, new: &Leaf, same: &Same<'a>) -> Option<(&'a Enum, &'a Enum)> {
-    let of = |btf: &'a crate::Btf, ty| match btf.kind(btf.skip_modifiers(ty)) {
+    let of = |btf: &'a Btf, ty| match btf.kind(btf.skip_modifiers(ty)) {
         Kind::Enum(list) | Kind::Enum64(list) => Some(list),
         _ => None,
     };
