@@ -2,7 +2,7 @@
 
 mod permissions;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -33,6 +33,8 @@ pub enum Rule {
     PinnedMap,
     /// What the manifest says of a map's writers is not what the code does.
     FalseWriters,
+    /// Two fields of a map that were one field of the old version, of which only one can take it.
+    TwiceRenamed,
     /// A name with both `-` and `_`.
     StyleName,
     /// A summary that is a sentence, or long.
@@ -41,7 +43,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::MissingSummary,
         Self::MissingDoc,
         Self::MissingPermissions,
@@ -51,6 +53,7 @@ impl Rule {
         Self::UnboundedMap,
         Self::PinnedMap,
         Self::FalseWriters,
+        Self::TwiceRenamed,
         Self::StyleName,
         Self::StyleSummary,
     ];
@@ -68,6 +71,7 @@ impl Rule {
             Self::UnboundedMap => "unbounded-map",
             Self::PinnedMap => "pinned-map",
             Self::FalseWriters => "false-writers",
+            Self::TwiceRenamed => "twice-renamed",
             Self::StyleName => "style-name",
             Self::StyleSummary => "style-summary",
         }
@@ -109,6 +113,7 @@ pub fn lint(text: &str, source: &Source, facts: &[Facts]) -> Vec<Finding> {
     lint.permissions();
     lint.maps();
     lint.writers();
+    lint.renames();
     lint.names();
     lint.found.sort_by_key(|finding| (finding.line, finding.column, finding.rule));
     lint.found
@@ -207,6 +212,21 @@ impl Lint<'_> {
         }
     }
 
+    fn renames(&mut self) {
+        let source = self.source;
+        for (name, map) in &source.map {
+            let mut taken = BTreeMap::new();
+            for (new, old) in &map.rename {
+                if let Some(first) = taken.insert(old, new) {
+                    let message = format!(
+                        "[map.{name}] renames '{old}' to '{first}' and to '{new}': only the first of them in the new type takes it"
+                    );
+                    self.add(Rule::TwiceRenamed, &["map", name, "rename", new], message);
+                }
+            }
+        }
+    }
+
     /// Maps that keep something over runs: of the objects, or without them those that metrics name.
     fn keepers(&self) -> Vec<String> {
         let of_facts = self.facts.iter().flat_map(|facts| &facts.maps).filter(|map| {
@@ -274,6 +294,9 @@ sources = ["exec.bpf.c"]
 type = "uint"
 [map.flights]
 max_entries = "${param.most_in-flight}"
+[map.totals]
+upgrade = "migrate"
+rename = { bytes = "n", packets = "n" }
 [output.execs]
 kind = "counter"
 map = "counts"
@@ -288,7 +311,8 @@ hooks = ["*"]
         9:8: 'most_in-flight' has both - and _: use one of them (style-name)
         11:2: the map 'counts' keeps numbers and [map.counts] does not say what an upgrade does: keep, migrate or reset (missing-upgrade)
         12:1: [map.flights] is as large as the parameter 'most_in-flight' says, which has no range (unbounded-map)
-        17:1: hooks allows everything: name what the code needs (wide-permission)
+        15:25: [map.totals] renames 'n' to 'bytes' and to 'packets': only the first of them in the new type takes it (twice-renamed)
+        20:1: hooks allows everything: name what the code needs (wide-permission)
         ");
     }
 

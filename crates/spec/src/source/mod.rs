@@ -283,9 +283,9 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
     if !found.list.is_empty() {
         return Err(found.sorted());
     }
-    if table.get_ref().values().any(|value| depth(value.get_ref()) > MAX_DEPTH) {
-        let message = format!("it is nested deeper than {MAX_DEPTH} levels");
-        found.add(Code::Syntax, 0..0, message, None);
+    let mut all = table.get_ref().iter();
+    if let Some((key, _)) = all.find(|(_, value)| depth(value.get_ref()) > MAX_DEPTH) {
+        found.add(Code::Syntax, key.span(), syntax::too_deep(), None);
         return Err(found.sorted());
     }
     let (json, spans) = shape::check(table.get_ref(), &schema::TOP, &mut found);

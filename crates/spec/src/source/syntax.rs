@@ -6,6 +6,8 @@
 use toml::de::DeTable;
 use toml_parser::lexer::TokenKind;
 
+use super::MAX_DEPTH;
+
 /// Most brackets without an end that are named at once: what follows each is read anew.
 const MOST_UNCLOSED: usize = 32;
 
@@ -55,12 +57,38 @@ pub(super) fn mistakes(text: &str) -> Vec<Mistake> {
 
 fn errors(text: &str) -> Vec<Mistake> {
     let (_, errors) = DeTable::parse_recoverable(text);
-    let mistake = |error: toml::de::Error| Mistake {
-        at: error.span().map_or(0, |span| span.start),
-        message: error.message().to_owned(),
-        hint: None,
+    let mistake = |error: toml::de::Error| {
+        let at = error.span().map(|span| span.start);
+        let message = match error.message() {
+            // The parser's words for brackets, and for dotted keys, of which it does not say where they are.
+            "cannot recurse further; max recursion depth met" | "recursion limit" => too_deep(),
+            other => other.to_owned(),
+        };
+        Mistake { at: at.or_else(|| long_key(text)).unwrap_or_default(), message, hint: None }
     };
     errors.into_iter().map(mistake).collect()
+}
+
+/// What is said of more levels than are allowed.
+pub(super) fn too_deep() -> String {
+    format!("it is nested deeper than {MAX_DEPTH} levels")
+}
+
+/// Where the first key begins that alone has more levels than are allowed.
+fn long_key(text: &str) -> Option<usize> {
+    let (mut start, mut dots) = (None, 0);
+    for token in toml_parser::Source::new(text).lex() {
+        match token.kind() {
+            TokenKind::Newline | TokenKind::Equals => (start, dots) = (None, 0),
+            TokenKind::Dot => dots += 1,
+            TokenKind::Whitespace => {}
+            _ => _ = start.get_or_insert(token.span().start()),
+        }
+        if dots >= MAX_DEPTH {
+            return start;
+        }
+    }
+    None
 }
 
 /// The parser goes on at the next line: what it says of the rest of a line follows from the first mistake there.

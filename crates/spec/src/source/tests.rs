@@ -196,6 +196,19 @@ b = 3""", true
 }
 
 #[test]
+fn what_is_nested_too_deep_is_told_where_it_begins() {
+    let of = |line: String| mistakes(&format!("spec = \"1.0\"\n{line}\n"));
+    let arrays = format!("x = {}{}", "[".repeat(100), "]".repeat(100));
+    insta::assert_snapshot!(of(arrays), @"2:85: it is nested deeper than 80 levels");
+    let tables = format!("x = {}1{}", "{ a = ".repeat(100), "}".repeat(100));
+    insta::assert_snapshot!(of(tables), @"2:485: it is nested deeper than 80 levels");
+    let header = format!("[{}]\ny = 1", vec!["a"; 100].join("."));
+    insta::assert_snapshot!(of(header), @"2:1: it is nested deeper than 80 levels");
+    let mixed = format!("b.{} = {}{}", vec!["a"; 60].join("."), "[".repeat(40), "]".repeat(40));
+    insta::assert_snapshot!(of(mixed), @"2:1: it is nested deeper than 80 levels");
+}
+
+#[test]
 fn paths_stay_in_the_folder_and_large_integers_stay_whole() {
     let escape = LEAST.replace("exec.bpf.c", "../../etc/passwd");
     insta::assert_snapshot!(mistakes(&escape), @"8:12: '../../etc/passwd' should be a path inside the package's folder, without ..");
