@@ -1,14 +1,13 @@
 //! All entries of a large map as JSON, against the system calls that read them.
 
 use std::fs::{File, read};
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use skep_kernel::maps::Update;
 use skep_kernel::{MapHandle, OpenOptions, object};
 
-use crate::idle::with_skepd;
+use crate::daemon::Daemon;
 use crate::place::Place;
 use crate::row::Row;
 
@@ -23,28 +22,23 @@ pub fn measure(place: &Place) -> Result<Vec<Row>> {
     for key in 0..ENTRIES {
         map.update(&key.to_ne_bytes(), &u64::from(key).to_ne_bytes(), Update::Any)?;
     }
-    let (ours, bare) = with_skepd(place, |_| {
-        let (mut ours, mut bare) = (Vec::new(), Vec::new());
-        for _ in 0..PAIRS {
-            ours.push(dumped(place, map)?);
-            bare.push(walked(map)?);
-        }
-        Ok((ours, bare))
-    })?;
+    let daemon = Daemon::start(place, "dump")?;
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..PAIRS {
+        ours.push(dumped(place, &daemon, map)?);
+        bare.push(walked(map)?);
+    }
     let row =
         Row::pair("map of 1,000,000 entries, ms: skep map dump | the batches alone", &ours, &bare);
     Ok(vec![row.goal("≤ 1.5 × peer", |row| row.ratio.is_some_and(|ratio| ratio <= 1.5))])
 }
 
-fn dumped(place: &Place, map: &MapHandle) -> Result<f64> {
+fn dumped(place: &Place, daemon: &Daemon<'_>, map: &MapHandle) -> Result<f64> {
     let path = place.work("dump");
     let (out, id) = (File::create(&path)?, map.info().id.to_string());
     let clock = Instant::now();
-    let status = Command::new(place.ours("skep"))
-        .args(["map", "dump", "--id", &id, "--output", "ndjson"])
-        .env("SKEP_SOCKET", place.work("skepd.sock"))
-        .stdout(out)
-        .status()?;
+    let status =
+        daemon.command(&["map", "dump", "--id", &id, "--output", "ndjson"]).stdout(out).status()?;
     let took = clock.elapsed().as_secs_f64() * 1e3;
     ensure!(status.success(), "skep map dump failed");
     let lines = read(path)?.iter().filter(|byte| **byte == b'\n').count();

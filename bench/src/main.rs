@@ -3,7 +3,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run")]
 
 mod conformance;
+mod daemon;
 mod dump;
+mod hundred;
 mod idle;
 mod many;
 mod object;
@@ -44,12 +46,13 @@ fn run() -> Result<bool> {
     let place = Place::find()?;
     let mut rows = Vec::new();
     type Measure = fn(&Place) -> Result<Vec<Row>>;
-    let measures: [(&str, Measure); 10] = [
+    let measures: [(&str, Measure); 11] = [
         ("size", size::measure),
         ("start", start::measure),
         ("ring", ring::measure),
         ("stub", stub::measure),
         ("idle", idle::measure),
+        ("hundred", hundred::measure),
         ("conformance", conformance::measure),
         ("object", object::measure),
         ("travel", travel::measure),
