@@ -8,6 +8,8 @@ mod change;
 mod kernel_facts;
 pub mod lost;
 pub mod need;
+pub mod older;
+mod raw_btf;
 pub mod renamed;
 pub mod reread;
 pub mod silent;

@@ -14,6 +14,10 @@ use skep_kernel::{AttachPlan, MapHandle, attach, bpffs, kit, ring};
 
 /// Compiles C that may include `<linux/bpf.h>` and libbpf's headers.
 fn compile(code: &str) -> Vec<u8> {
+    compile_with(code, &["-g"])
+}
+
+fn compile_with(code: &str, options: &[&str]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let include = folder.path().join("bpf");
     fs::create_dir(&include).unwrap();
@@ -26,7 +30,8 @@ fn compile(code: &str) -> Vec<u8> {
     fs::write(&source, format!("{head}{code}")).unwrap();
     let multiarch = format!("/usr/include/{}-linux-gnu", std::env::consts::ARCH);
     let output = Command::new("clang")
-        .args(["-g", "-O2", "-target", "bpf", "-I"])
+        .args(options)
+        .args(["-O2", "-target", "bpf", "-I"])
         .arg(folder.path())
         .args(["-I", &multiarch, "-c"])
         .arg(&source)
@@ -74,6 +79,51 @@ SEC("raw_tp/sys_enter") int with_a_name_over_15_bytes(long *ctx)
 }
 SEC("?raw_tp/sys_exit") int not_loaded(long *ctx) { return 0; }
 "#;
+
+/// As Aya's `#[map]` and older C define maps: two of them, one by words that ask for a pin.
+const OLDER: &str = r#"
+struct definition { unsigned type, key_size, value_size, max_entries, map_flags, id, pinning; };
+struct definition SEC("maps") COUNTS = { 1, 4, 8, 16 };
+struct definition SEC("maps") EVENTS = { 27, 0, 0, 4096, 0, 0, 1 };
+SEC(".rodata") const volatile int pid = 0;
+SEC("raw_tp/sys_enter") int on_call(long *ctx)
+{
+	int key = 7;
+	long one = 1, *count;
+
+	if (ctx[1] != 39 /* getpid */ || (int)(bpf_get_current_pid_tgid() >> 32) != pid)
+		return 0;
+	count = bpf_map_lookup_elem(&COUNTS, &key);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	else
+		bpf_map_update_elem(&COUNTS, &key, &one, 1);
+	bpf_ringbuf_output(&EVENTS, &key, 4, 0);
+	return 0;
+}
+"#;
+
+/// With types of its own, and without any.
+#[test]
+fn maps_that_are_defined_in_the_old_way_hold_what_programs_put_there() {
+    for options in [&["-g"][..], &[]] {
+        let bytes = compile_with(OLDER, options);
+        let mut opened = object::open(&bytes, "older", &OpenOptions::default()).unwrap();
+        let pid = std::process::id().to_le_bytes();
+        opened.set_global(".rodata", 0, &pid).unwrap();
+        let loaded = opened.load().unwrap();
+        let program = loaded.program("on_call").unwrap();
+        let plan = AttachPlan::new("raw_tp/sys_enter".parse().unwrap());
+        let link = attach::attach(program, &plan).unwrap();
+        getpid();
+        getpid();
+        drop(link);
+        let counts = loaded.map("COUNTS").unwrap();
+        let count = counts.lookup(&7_u32.to_ne_bytes()).unwrap().unwrap();
+        assert_eq!(u64::from_ne_bytes(count.try_into().unwrap()), 2, "{options:?}");
+        assert_eq!(loaded.map("EVENTS").unwrap().info().max_entries, 4096);
+    }
+}
 
 fn getpid() {
     // SAFETY: getpid takes nothing. By number: a library could keep the answer.

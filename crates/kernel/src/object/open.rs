@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
 
+use skep_adapt::older;
 use skep_spec::{Site, Target};
 
 use super::{
@@ -59,6 +60,8 @@ pub(super) fn open(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Op
     let name = CString::new(name).unwrap_or_default();
     let btf = options.btf_path.as_deref().map(sys::cpath).transpose().map_err(refuse)?;
     let log_buffer = log::Buffer::new().map_err(refuse)?;
+    let redefined = older::by_types(bytes);
+    let bytes = redefined.as_deref().unwrap_or(bytes);
     let told = options.version.map(|version| version::told(bytes, version));
     let (bytes, config) = match &told {
         Some((bytes, config)) => (&**bytes, config.as_ptr()),

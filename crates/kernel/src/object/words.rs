@@ -58,7 +58,10 @@ const HINTS: [(&str, &str); 7] = [
         "not found in kernel",
         "this kernel has no such symbol: declare it __weak, and use it only where bpf_ksym_exists() finds it",
     ),
-    ("legacy map definitions", "define the maps in SEC(\".maps\"), as libbpf asks since 1.0"),
+    (
+        "legacy map definitions",
+        "its section 'maps' has none that could be read, or it has a section '.maps' too: define all maps in SEC(\".maps\")",
+    ),
     (
         "missing BPF prog type",
         "the section's name says what a program is, such as SEC(\"tp/sched/sched_switch\"): this one is not known",

@@ -191,11 +191,10 @@ pub(super) fn maps(objects: &[Object], unmapped: &mut Vec<String>) {
         }
         match map.origin {
             MapOrigin::StructOps if !map.has_link() => _ = told.insert(format!("'{name}' implements a kernel interface without a link: a service attaches what stands in .struct_ops.link")),
-            MapOrigin::Legacy => _ = told.insert(format!("the map '{name}' is defined in the old way (SEC(\"maps\")), which libbpf 1 does not load")),
-            MapOrigin::Btf if map.max_entries == 0 && needs_size(map.kind) => {
+            MapOrigin::Btf | MapOrigin::Legacy if map.max_entries == 0 && needs_size(map.kind) => {
                 told.insert(format!("the map '{name}' has no size, which its own loader gives it: [map.{}] max_entries = …", skep_spec::source::key(&map.name)));
             }
-            MapOrigin::Btf | MapOrigin::Data | MapOrigin::StructOps => {}
+            MapOrigin::Btf | MapOrigin::Legacy | MapOrigin::Data | MapOrigin::StructOps => {}
         }
     }
     unmapped.extend(told);
