@@ -201,7 +201,7 @@ case $what in
 test | bench)
 	backports
 	packages bookworm-backports bpftool qemu-system-x86
-	packages - chromium docker-registry iproute2 llvm openssl python3-cryptography python3-jsonschema skopeo sqlite3 systemd util-linux zsh fish
+	packages - chromium docker-registry gcc-bpf iproute2 llvm openssl python3-cryptography python3-jsonschema skopeo sqlite3 systemd util-linux zsh fish
 	;;&
 test)
 	golang

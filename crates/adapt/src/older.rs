@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use object::elf::{FileHeader64, STT_SECTION};
-use object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym};
+use object::read::elf::{FileHeader, Rel as _, SectionHeader, SectionTable, Sym};
 use object::{Endianness, SectionIndex, elf};
 
 use crate::raw_btf::{Raw, whole, word};
@@ -29,8 +29,13 @@ const HEADER: usize = 64;
 const OFFSET: usize = 24;
 const SIZE: usize = 32;
 
-/// A map's name and its words.
-type Definition = (String, [u32; WORDS.len()]);
+struct Definition {
+    name: String,
+    words: [u32; WORDS.len()],
+    /// Its number among the symbols.
+    symbol: usize,
+}
+
 /// By where they lie in the section.
 type Definitions = BTreeMap<u64, Definition>;
 type Sections<'a> = SectionTable<'a, FileHeader64<Endianness>>;
@@ -54,7 +59,9 @@ pub fn by_types(bytes: &[u8]) -> Option<Vec<u8>> {
     };
     let known = with_maps(&Raw::read(&known)?, &definitions, words.len())?;
     let types = types.map(|(index, _)| index);
-    Written { bytes, header, endian, sections }.with(maps, types, &known)
+    let mut own = bytes.to_vec();
+    name_maps((bytes, &mut own), &sections, endian, maps, &definitions)?;
+    Written { bytes, header, endian, sections }.with(own, maps, types, &known)
 }
 
 fn definitions(
@@ -66,7 +73,7 @@ fn definitions(
 ) -> Option<Definitions> {
     let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB).ok()?;
     let mut all = Definitions::new();
-    for symbol in symbols.iter() {
+    for (number, symbol) in symbols.iter().enumerate() {
         let name = std::str::from_utf8(symbol.name(endian, symbols.strings()).ok()?).ok()?;
         let is_map = usize::from(symbol.st_shndx(endian).0) == maps.0
             && symbol.st_type() != STT_SECTION
@@ -80,16 +87,54 @@ fn definitions(
         for (number, at) in numbers.iter_mut().zip((0..).step_by(size_of::<u32>())) {
             *number = word(own, at)?;
         }
+        let own = Definition { name: name.to_owned(), words: numbers, symbol: number };
         // Of two names of one place, the one that everybody sees.
         if symbol.is_local() {
-            all.entry(at).or_insert((name.to_owned(), numbers));
+            all.entry(at).or_insert(own);
         } else {
-            all.insert(at, (name.to_owned(), numbers));
+            all.insert(at, own);
         }
     }
     let places: Vec<u64> = all.keys().copied().collect();
     let is_apart = places.windows(2).all(|two| two[1] - two[0] >= DEFINITION as u64);
     (!all.is_empty() && is_apart).then_some(all)
+}
+
+/// Has instructions that name a map by its place in the section, as Zig's do, name it by its symbol, which is all that libbpf
+/// looks at. None where something is cut.
+fn name_maps<'a>(
+    (bytes, own): (&'a [u8], &mut [u8]),
+    sections: &Sections<'a>,
+    endian: Endianness,
+    maps: SectionIndex,
+    definitions: &Definitions,
+) -> Option<()> {
+    // Bytes of a relocation, where its symbol stands in it, and the number in an instruction.
+    const SIZE: usize = 16;
+    const SYMBOL: usize = 12;
+    const NUMBER: usize = 4;
+    let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB).ok()?;
+    for section in sections.iter() {
+        let Ok(Some((relocations, _))) = section.rel(endian, bytes) else { continue };
+        let target = SectionIndex(usize::try_from(section.sh_info(endian)).ok()?);
+        let Ok(code) = sections.section(target).and_then(|s| s.data(endian, bytes)) else {
+            continue;
+        };
+        let start = usize::try_from(section.sh_offset(endian)).ok()?;
+        for (relocation, at) in relocations.iter().zip((start..).step_by(SIZE)) {
+            let Some(Ok(symbol)) = relocation.symbol(endian).map(|one| symbols.symbol(one)) else {
+                continue;
+            };
+            let is_ours = usize::from(symbol.st_shndx(endian).0) == maps.0;
+            if is_ours && symbol.st_type() == STT_SECTION {
+                let place = usize::try_from(relocation.r_offset.get(endian)).ok()?;
+                let place = u64::from(word(code, place.checked_add(NUMBER)?)?);
+                let named = u32::try_from(definitions.get(&place)?.symbol).ok()?;
+                own.get_mut(at + SYMBOL..)?.get_mut(..4)?.copy_from_slice(&named.to_le_bytes());
+            }
+        }
+    }
+    Some(())
 }
 
 /// An object's types with those of its maps.
@@ -151,7 +196,7 @@ impl Types {
         let (name, bits) = (self.name("int"), 1 << 24 | 32);
         self.words(&[name, INT << 24, 4, bits]);
         let mut next = int + 1;
-        for (name, numbers) in maps.values() {
+        for Definition { name, words: numbers, .. } in maps.values() {
             let mut members = Vec::new();
             for (word, number) in names.iter().zip(numbers) {
                 self.words(&[0, ARRAY << 24, 0, int, int, *number]);
@@ -177,7 +222,13 @@ struct Written<'a> {
 }
 
 impl Written<'_> {
-    fn with(&self, maps: SectionIndex, types: Option<SectionIndex>, btf: &[u8]) -> Option<Vec<u8>> {
+    fn with(
+        &self,
+        mut out: Vec<u8>,
+        maps: SectionIndex,
+        types: Option<SectionIndex>,
+        btf: &[u8],
+    ) -> Option<Vec<u8>> {
         let Self { bytes, header, endian, sections } = self;
         let start = usize::try_from(header.e_shoff.get(*endian)).ok()?;
         let mut headers = bytes.get(start..)?.get(..sections.len() * HEADER)?.to_vec();
@@ -186,7 +237,6 @@ impl Written<'_> {
         let mut all = section.data(*endian, *bytes).ok()?.to_vec();
         let name = u32::try_from(all.len()).ok()?;
         all.extend_from_slice(b".maps\0.BTF\0");
-        let mut out = bytes.to_vec();
         place(&mut headers, names, put(&mut out, &all), all.len());
         headers[maps.0 * HEADER..][..4].copy_from_slice(&name.to_le_bytes());
         let at = put(&mut out, btf);

@@ -109,6 +109,13 @@ pub fn binaries() -> PathBuf {
     me.parent().unwrap().parent().unwrap().to_owned()
 }
 
+/// Where `make test` keeps what no package manager has.
+pub fn cache() -> PathBuf {
+    let set = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty());
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
+    set.map_or_else(home, PathBuf::from).join("skep")
+}
+
 /// A port of the loopback that nobody listens on.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
