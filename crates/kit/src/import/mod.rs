@@ -198,7 +198,7 @@ fn parsed(text: &str) -> Result<Manifest, ImportError> {
 fn head(wanted: &Wanted, objects: &[Object], said: &Said) -> Result<String, ImportError> {
     let license = match &wanted.license {
         Some(license) => license.to_string(),
-        None => license(objects)?.to_owned(),
+        None => license(objects)?,
     };
     let Wanted { name, version, .. } = wanted;
     let mut text = format!(
@@ -221,24 +221,45 @@ fn head(wanted: &Wanted, objects: &[Object], said: &Said) -> Result<String, Impo
 }
 
 /// The licence that objects name to the kernel, as SPDX has it, where all name the same.
-fn license(objects: &[Object]) -> Result<&'static str, ImportError> {
+fn license(objects: &[Object]) -> Result<String, ImportError> {
     let said: BTreeSet<Option<&str>> =
         objects.iter().map(|object| object.facts.license.as_deref()).collect();
     let known = match said.iter().next().copied().flatten() {
-        Some("GPL" | "GPL v2") => Some("GPL-2.0-only"),
+        Some("GPL" | "GPL v2" | "GPL-2.0") => Some("GPL-2.0-only"),
         Some("Dual BSD/GPL") => Some("GPL-2.0-only OR BSD-2-Clause"),
         Some("Dual MIT/GPL") => Some("GPL-2.0-only OR MIT"),
         Some("Dual MPL/GPL") => Some("GPL-2.0-only OR MPL-2.0"),
+        Some(text) if is_spdx(text) => Some(text),
         _ => None,
     };
     let told = |one: &Option<&str>| match one {
         Some(license) => format!("'{}'", skep_object::shown(license)),
         None => "no licence".to_owned(),
     };
-    known.filter(|_| said.len() == 1).ok_or_else(|| {
+    known.filter(|_| said.len() == 1).map(str::to_owned).ok_or_else(|| {
         let said = said.iter().map(told).collect::<Vec<_>>().join(" and ");
         ImportError::License { said: format!("the objects say {said}") }
     })
+}
+
+/// Whether a text is already how SPDX writes licences that programs of this kind have; any word is one in an expression.
+fn is_spdx(text: &str) -> bool {
+    const KNOWN: [&str; 12] = [
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "GPL-2.0-only",
+        "GPL-2.0-or-later",
+        "GPL-3.0-only",
+        "ISC",
+        "LGPL-2.1-only",
+        "LGPL-2.1-or-later",
+        "MIT",
+        "MPL-2.0",
+        "Zlib",
+    ];
+    let words = text.split([' ', '(', ')']).filter(|word| !["", "AND", "OR"].contains(word));
+    text.parse::<Expression>().is_ok() && words.clone().all(|word| KNOWN.contains(&word))
 }
 
 /// The table that covers what the code does, on each architecture.

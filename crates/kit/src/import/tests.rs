@@ -187,6 +187,15 @@ fn a_licence_is_asked_for_where_the_objects_do_not_say_it() {
         let error = describe(&wanted(None), &objects, &Said::default()).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
+    for (said, license) in [
+        ("MIT", "MIT"),
+        ("GPL-2.0", "GPL-2.0-only"),
+        ("GPL-2.0-only OR BSD-2-Clause", "GPL-2.0-only OR BSD-2-Clause"),
+    ] {
+        let objects = [object("x", &SOURCE.replace("Dual BSD/GPL", said))];
+        let source = describe(&wanted(None), &objects, &Said::default()).unwrap().source;
+        assert!(source.contains(&format!("license = \"{license}\"\n")), "{source}");
+    }
 }
 
 #[test]
