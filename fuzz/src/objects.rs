@@ -19,6 +19,9 @@ const ASKED: usize = 64;
 pub(crate) fn object(data: &[u8]) {
     assert!(carve::objects(data).iter().all(|range| range.end <= data.len()));
     _ = disasm::list(data, None, |_| {});
+    if let Some(defined) = skep_adapt::older::by_types(data) {
+        _ = Facts::parse(&defined);
+    }
     let Ok(facts) = Facts::parse(data) else { return };
     _ = permissions::derive(&facts);
     _ = permissions::reasons(&facts);
