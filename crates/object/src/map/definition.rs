@@ -2,7 +2,7 @@
 
 use super::{MapFacts, MapKind, MapOrigin, few};
 use crate::btf::{Composite, Kind};
-use crate::elf::Elf;
+use crate::elf::{Elf, Symbol, SymbolKind};
 use crate::place::places;
 use crate::slot::slots;
 use crate::texts::Texts;
@@ -118,25 +118,36 @@ fn inner_definition(btf: &Btf, ty: TypeId) -> Option<&Composite> {
 
 /// What `maps` defines, which libbpf 1.x no longer takes.
 pub(super) fn of_older(elf: &Elf<'_>) -> Result<Vec<MapFacts>, ObjectError> {
+    // Where the word is, in definitions that have it.
+    const PINNING: usize = 24;
+    const WITH_PINNING: u64 = 28;
     let Some((index, section)) = elf.section("maps") else { return Ok(Vec::new()) };
+    let is_map = |symbol: &&Symbol<'_>| {
+        let is_named = !symbol.name.is_empty() && symbol.kind != SymbolKind::Section;
+        symbol.section == Some(index) && is_named
+    };
     let mut maps = Vec::new();
-    for symbol in elf.symbols.iter().filter(|s| s.section == Some(index) && !s.name.is_empty()) {
+    for symbol in elf.symbols.iter().filter(is_map) {
         let at = usize::try_from(symbol.value).unwrap_or(usize::MAX);
         let Some(bytes) = section.data.get(at..).and_then(|rest| rest.first_chunk::<20>()) else {
             let why = "its definition reaches beyond the section 'maps'".to_owned();
             return Err(ObjectError::Map { map: symbol.name.to_string(), why });
         };
-        let mut words = bytes.as_chunks::<4>().0.iter().map(|w| match elf.big_endian {
+        let number = |w: &[u8; 4]| match elf.big_endian {
             true => u32::from_be_bytes(*w),
             false => u32::from_le_bytes(*w),
-        });
+        };
+        let mut words = bytes.as_chunks::<4>().0.iter().map(number);
         let mut word = || words.next().unwrap_or(0);
+        let pinning = section.data[at..].get(PINNING..).and_then(|rest| rest.first_chunk());
+        let pinned = symbol.size >= WITH_PINNING && pinning.map(number) == Some(1);
         maps.push(MapFacts {
             kind: MapKind::from(word()),
             key_size: word(),
             value_size: word(),
             max_entries: word(),
             flags: word(),
+            pinned,
             ..MapFacts::empty(symbol.name.to_string(), MapOrigin::Legacy)
         });
         few(maps.len())?;
