@@ -12,6 +12,7 @@ mod registry;
 mod ring;
 mod row;
 mod size;
+mod stacks;
 mod start;
 mod stub;
 mod travel;
@@ -44,10 +45,11 @@ fn run() -> Result<bool> {
     let place = Place::find()?;
     let mut rows = Vec::new();
     type Measure = fn(&Place) -> Result<Vec<Row>>;
-    let measures: [(&str, Measure); 10] = [
+    let measures: [(&str, Measure); 11] = [
         ("size", size::measure),
         ("start", start::measure),
         ("ring", ring::measure),
+        ("stacks", stacks::measure),
         ("stub", stub::measure),
         ("idle", idle::measure),
         ("conformance", conformance::measure),

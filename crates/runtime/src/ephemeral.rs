@@ -4,12 +4,13 @@ mod attach;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skep_kernel::ring::{self, Waker};
 use skep_kernel::{KernelError, Link, Loaded, MapHandle, perf};
 use skep_object::MapKind;
-use skep_object::event::Decoder;
+use skep_object::event::{Decoder, Stacks};
 use skep_object::suit::{by_entry, is_called, suits};
 use skep_spec::manifest::{Output, Program};
 use skep_spec::{Site, Target};
@@ -20,10 +21,11 @@ use crate::choose::{
 };
 use crate::contents::{Contents, Reading};
 use crate::error::RuntimeError;
-use crate::events::{Source, decoding_of, decodings};
+use crate::events::{Source, decoding_of, decodings, with_stacks};
 use crate::load::{Preparation, wanted_objects};
 use crate::params::Params;
 use crate::plan::Report;
+use crate::stacks::MapsOfStacks;
 use crate::{at_map, runtime};
 
 /// One wait: programs may put out without waking the reader (`BPF_RB_NO_WAKEUP`), and perf buffers wake nobody here.
@@ -273,6 +275,7 @@ impl Session {
         for map in &facts.maps {
             let Some(decodings) = decodings(&package.manifest, facts, &map.name) else { continue };
             let Some(handle) = loaded.map(&map.name) else { continue };
+            let decodings = with_stacks(decodings, || maps_of_stacks(facts, loaded));
             let source = Source { map: handle.try_clone()?, decodings };
             if map.kind == MapKind::RingBuf {
                 self.rings.add(&source.map)?;
@@ -298,7 +301,12 @@ impl Session {
                 name: name.clone(),
                 output: output.clone(),
                 map: map.try_clone()?,
-                reading: Reading::new(Some((facts, &output.map)), policy, Some(output), true),
+                reading: Reading::new(
+                    Some((facts, &output.map)),
+                    (policy, Some(output)),
+                    true,
+                    &maps_of_stacks(facts, loaded),
+                ),
             });
         }
         Ok(())
@@ -425,6 +433,13 @@ impl Session {
         }
         Ok(records.min(most))
     }
+}
+
+fn maps_of_stacks(facts: &skep_object::Facts, loaded: &Loaded) -> Arc<dyn Stacks> {
+    let maps = facts.maps.iter().filter(|map| map.kind == MapKind::StackTrace);
+    MapsOfStacks::of(
+        maps.filter_map(|map| Some((map.name.clone(), loaded.map(&map.name)?.try_clone().ok()?))),
+    )
 }
 
 /// Whether an output takes the record.
