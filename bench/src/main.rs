@@ -14,6 +14,7 @@ mod registry;
 mod ring;
 mod row;
 mod size;
+mod stacks;
 mod start;
 mod stub;
 mod travel;
@@ -50,6 +51,7 @@ fn run() -> Result<bool> {
         ("size", size::measure),
         ("start", start::measure),
         ("ring", ring::measure),
+        ("stacks", stacks::measure),
         ("stub", stub::measure),
         ("idle", idle::measure),
         ("hundred", hundred::measure),

@@ -50,6 +50,7 @@ fn metric_line(metric: &Metric) -> serde_json::Result<String> {
     let kind = match metric.kind {
         OutputKind::Histogram => "histogram",
         OutputKind::Snapshot => "snapshot",
+        OutputKind::Stacks => "stacks",
         _ => "counter",
     };
     let (output, rows) = (Value::from(metric.output.as_str()), serde_json::to_string(&rows)?);

@@ -7,7 +7,7 @@ use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use skep_api::{Instruction, ProgramRow, Programs, Stats, TestRun, TestRunResult};
+use skep_api::{Code, CodeOf, Instruction, ProgramRow, Programs, Stats, TestRun, TestRunResult};
 use skep_object::disasm::text;
 use skep_object::event::from_hex;
 use skep_object::insn::{self, INSN_BYTES, Insn, PSEUDO_MAP_FD};
@@ -30,6 +30,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/v1/programs", get(list))
         .route("/v1/programs/stats", get(stats))
         .route("/v1/programs/{id}/instructions", get(instructions))
+        .route("/v1/programs/{id}/code", get(code))
         .route("/v1/programs/{id}/run", post(run))
 }
 
@@ -93,6 +94,20 @@ async fn instructions(
     let Path(id) = id?;
     let read = move |_: &Node| Ok(programs::instructions(id)?);
     blocking(shared.node, read).await.map(|bytes| Json(listed(&bytes)))
+}
+
+async fn code(
+    State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    id: Result<Path<u32>, PathRejection>,
+    of: Result<Query<CodeOf>, QueryRejection>,
+) -> Result<Json<Code>, NodeError> {
+    peer.is_root("see instructions")?;
+    let (Path(id), Query(CodeOf { jited })) = (id?, of?);
+    let read = move |_: &Node| {
+        Ok(if jited { programs::machine_code(id)? } else { programs::instructions(id)? })
+    };
+    blocking(shared.node, read).await.map(|bytes| Json(Code { bytes: to_hex(&bytes) }))
 }
 
 fn listed(bytes: &[u8]) -> Vec<Instruction> {

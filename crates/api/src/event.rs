@@ -11,11 +11,16 @@ pub fn event_json(output: &str, event: &str) -> String {
 /// A row as RFC 4180 has it, but for the line's end.
 #[must_use]
 pub fn csv_line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
-    let quoted = |cell: &str| match cell.contains(['"', ',', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.to_owned(),
+    // A stack's frames: in a table each has a line of its own.
+    let folded = |cell: &str| match cell.strip_prefix('\n') {
+        Some(frames) => frames.replace('\n', ";"),
+        None => cell.to_owned(),
     };
-    cells.into_iter().map(quoted).collect::<Vec<_>>().join(",")
+    let quoted = |cell: String| match cell.contains(['"', ',', '\n', '\r']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell,
+    };
+    cells.into_iter().map(folded).map(quoted).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -28,6 +33,7 @@ mod tests {
             csv_line(["7", "a,b", "say \"so\"", "", "日本"]),
             r#"7,"a,b","say ""so""",,日本"#
         );
+        assert_eq!(csv_line(["7", "\nread+0x1\nmain", "\n"]), "7,read+0x1;main,");
     }
 
     #[test]

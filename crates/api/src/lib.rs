@@ -18,7 +18,7 @@ pub use event::{csv_line, event_json};
 pub use life::{Committed, Deed, Past, Standing, Start, Stop, Touched};
 pub use map::{MapDump, MapEnd, MapEntry, MapKey, MapRef, MapRow, MapUpdate, MapWrite, Maps};
 pub use metric::{Bucket, Metric, MetricRow, open_metrics};
-pub use program::{Instruction, ProgramRow, Programs, Stats, TestRun, TestRunResult};
+pub use program::{Code, CodeOf, Instruction, ProgramRow, Programs, Stats, TestRun, TestRunResult};
 pub use rows::Rows;
 pub use run::{Mode, Run};
 pub use skep_adapt::Report;

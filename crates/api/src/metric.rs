@@ -96,7 +96,8 @@ impl Metric {
             OutputKind::Gauge => "Gauge",
             OutputKind::Histogram => "Histogram",
             OutputKind::Snapshot => "Snapshot",
-            OutputKind::Event | OutputKind::Stacks => "Output",
+            OutputKind::Stacks => "Stacks",
+            OutputKind::Event => "Output",
         };
         let mut text = format!("{kind} {}:", self.output);
         let more = self.more + self.rows.len().saturating_sub(most) as u64;
@@ -115,7 +116,7 @@ impl Metric {
 
     fn table(&self, width: Option<usize>, most: usize, text: &mut String) {
         let mut rows: Vec<&MetricRow> = self.rows.iter().collect();
-        if self.kind.counts() {
+        if self.kind.counts() || self.kind == OutputKind::Stacks {
             rows.sort_by_key(|row| std::cmp::Reverse(largest(&row.value)));
         }
         let mut table = Rows::new(width);
@@ -187,11 +188,12 @@ pub fn drawn(buckets: &[Bucket], unit: &str, width: Option<usize>) -> String {
 }
 
 /// Metrics as [OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/) text, each with the label `service`. Snapshots
-/// have no place there.
+/// and stacks have no place there.
 #[must_use]
 pub fn open_metrics(service: &str, metrics: &[Metric]) -> String {
     let mut text = String::new();
-    for metric in metrics.iter().filter(|metric| metric.kind != OutputKind::Snapshot) {
+    let has_place = |kind| !matches!(kind, OutputKind::Snapshot | OutputKind::Stacks);
+    for metric in metrics.iter().filter(|metric| has_place(metric.kind)) {
         let kind = match metric.kind {
             OutputKind::Counter => "counter",
             OutputKind::Histogram => "histogram",

@@ -85,6 +85,21 @@ pub struct Instruction {
     pub note: Option<String>,
 }
 
+/// The query of `GET /v1/programs/{id}/code`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CodeOf {
+    /// The machine code instead of the instructions.
+    #[serde(default)]
+    pub jited: bool,
+}
+
+/// A program's code as it is in the kernel's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Code {
+    /// The bytes, in hexadecimal; none where the kernel has none or hides them.
+    pub bytes: String,
+}
+
 /// `POST /v1/programs/{id}/run`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TestRun {
@@ -137,6 +152,15 @@ impl Client {
     /// As [`Self::services`].
     pub async fn instructions(&self, id: u32) -> Result<Vec<Instruction>, ClientError> {
         self.ask(Method::GET, &format!("/v1/programs/{id}/instructions"), &()).await
+    }
+
+    /// A program's code.
+    ///
+    /// # Errors
+    /// As [`Self::services`].
+    pub async fn code(&self, id: u32, of: CodeOf) -> Result<Code, ClientError> {
+        let path = format!("/v1/programs/{id}/code?jited={}", of.jited);
+        self.ask(Method::GET, &path, &()).await
     }
 
     /// Test-runs a program.

@@ -39,19 +39,45 @@ impl Rows {
     }
 
     /// A row, with the header before it where there is one to print: it is as wide as this first row.
+    ///
+    /// A cell that begins with a line's end has a line for each of its parts, which come under the row: a stack's frames.
     pub fn row(&mut self, cells: &[String]) -> String {
-        let row = self.line(cells);
+        let row = self.line(cells, cells) + &self.under(cells);
         if !std::mem::take(&mut self.untold) {
             return row;
         }
         let names: Vec<String> = self.columns.iter().map(|(name, _)| name.to_uppercase()).collect();
-        format!("{}\n{row}", self.line(&names))
+        format!("{}\n{row}", self.line(&names, cells))
     }
 
-    fn line(&mut self, cells: &[String]) -> String {
+    /// The lines under a row, each column's under its name where there are several.
+    fn under(&self, cells: &[String]) -> String {
+        let stacks: Vec<(usize, &str)> = cells
+            .iter()
+            .enumerate()
+            .filter_map(|(at, cell)| Some((at, cell.strip_prefix('\n')?)))
+            .collect();
+        let mut text = String::new();
+        let mut add = |line: String| {
+            text.push('\n');
+            text.push_str(&self.fit(line));
+        };
+        for (at, frames) in &stacks {
+            if let (Some((name, _)), true) = (self.columns.get(*at), stacks.len() > 1) {
+                add(format!("    {name}:"));
+            }
+            let frames = frames.split('\n').filter(|frame| !frame.is_empty());
+            frames.for_each(|frame| add(format!("        {frame}")));
+        }
+        text
+    }
+
+    /// One line, without the columns that a row has under it.
+    fn line(&mut self, cells: &[String], row: &[String]) -> String {
         let mut line = String::new();
-        let last = cells.len().saturating_sub(1);
-        for (at, cell) in cells.iter().enumerate() {
+        let is_beside = |at: usize| !row.get(at).is_some_and(|cell| cell.starts_with('\n'));
+        let last = (0..cells.len()).rev().find(|at| is_beside(*at)).unwrap_or(0);
+        for (at, cell) in cells.iter().enumerate().filter(|(at, _)| is_beside(*at)) {
             let length = cell.chars().count();
             let number = self.columns.get(at).is_some_and(|(_, number)| *number);
             let width = self.widths.get_mut(at).map_or(length, |width| {
@@ -105,5 +131,20 @@ mod tests {
         123456  a-longer-name  /usr/b…
              8  sh             /bin/sh
         ");
+    }
+
+    #[test]
+    fn frames_come_under_their_row() {
+        let mut rows = Rows::new(Some(24));
+        let columns = ["pid", "kernel", "user", "comm"];
+        rows.columns(columns.map(|name| (name.to_owned(), name == "pid")).to_vec());
+        let cells = |pid: &str, kernel: &str, user: &str| {
+            [pid, kernel, user, "sh"].map(str::to_owned).to_vec()
+        };
+        let first = rows.row(&cells("7", "\nvfs_read+0x10\nksys_read", "\n"));
+        let second = rows.row(&cells("8", "\na_name_that_is_long_enough", "\nmain"));
+        let text = "  PID  COMM\n    7  sh\n    kernel:\n        vfs_read+0x10\n        ksys_read\n    user:\n";
+        let more = "    8  sh\n    kernel:\n        a_name_that_is_…\n    user:\n        main";
+        assert_eq!([first, second].join("\n"), format!("{text}{more}"));
     }
 }

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 use skep_api::{
-    Committed, Deed, Detail, ErrorBody, EventLine, Install, Instruction, MapEnd, MapEntry, MapKey,
-    MapRow, MapUpdate, Maps, Metric, Metrics, Node, Operation, Past, Plan, ProgramRow, Programs,
-    Removed, Start, Stats, Status, Stop, TestRun, TestRunResult, Touched, Upgrade, Watch,
+    Code, CodeOf, Committed, Deed, Detail, ErrorBody, EventLine, Install, Instruction, MapEnd,
+    MapEntry, MapKey, MapRow, MapUpdate, Maps, Metric, Metrics, Node, Operation, Past, Plan,
+    ProgramRow, Programs, Removed, Start, Stats, Status, Stop, TestRun, TestRunResult, Touched,
+    Upgrade, Watch,
 };
 
 const PAGE: &str = include_str!("../../../docs/reference/api.md");
@@ -38,6 +39,8 @@ fn types() -> BTreeMap<String, BTreeSet<String>> {
     generator.subschema_for::<Programs>();
     generator.subschema_for::<ProgramRow>();
     generator.subschema_for::<Instruction>();
+    generator.subschema_for::<CodeOf>();
+    generator.subschema_for::<Code>();
     generator.subschema_for::<Stats>();
     generator.subschema_for::<TestRun>();
     generator.subschema_for::<TestRunResult>();

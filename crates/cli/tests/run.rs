@@ -248,3 +248,44 @@ fn objects_fit_the_kernel_types_that_the_operator_has() {
     let (_, said) = run(&node, &[&what, "--events", "1", "--count"]);
     assert!(said.starts_with("attached "), "{said}");
 }
+
+/// Each object has a map that the other one has not, and one program.
+fn two_at_maps(node: &Node) {
+    let mut bytes = b"#!".to_vec();
+    for (program, map) in [("first", "of_first"), ("second", "of_second")] {
+        let (source, object) = (node.path("at_map.bpf.c"), node.path("at_map.o"));
+        fs::write(&source, include_str!("c/at_map.bpf.c")).unwrap();
+        let mut clang = Command::new("clang");
+        clang.args(["-target", "bpf", "-g", "-O2", &format!("-DPROGRAM={program}")]);
+        clang.arg(format!("-DMAP={map}")).arg("-c").arg(&source).arg("-o").arg(&object);
+        assert!(clang.status().unwrap().success());
+        bytes.extend(fs::read(&object).unwrap());
+    }
+    fs::write(node.path("two"), bytes).unwrap();
+}
+
+#[test]
+fn a_program_is_attached_to_the_map_of_the_object_that_its_target_names() {
+    let node = Node::new();
+    two_at_maps(&node);
+    let said = |first: &str| {
+        let mut command = node.skep(&["run", "two", "--duration", "1ms", "--target"]);
+        command.args([format!("first=sk_msg:{first}"), "--target".into()]);
+        let output = wait::output(command.arg("second=sk_msg:of_second"));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for there in ["object2/of_second", "of_second", "object1/of_first"] {
+        let said = said(there);
+        assert!(said.starts_with("attached 2 programs"), "{there}: {said}");
+    }
+    for (none, why) in [
+        ("object1/of_second", "the object 'object1' has no such map"),
+        ("object3/of_second", "no object 'object3' runs here, but object1, object2"),
+        ("of_nobody", "no object that runs here has it"),
+    ] {
+        let said = said(none);
+        assert!(said.starts_with("attached second to sk_msg:of_second"), "{none}: {said}");
+        assert!(said.contains("left out first: "), "{none}: {said}");
+        assert!(said.contains(why), "{none}: {said}");
+    }
+}

@@ -4,6 +4,7 @@
 mod node;
 mod wait;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -75,6 +76,18 @@ fn programs_are_listed_shown_and_counted() {
     assert!(all.as_array().unwrap().len() > 1, "the stub too");
     let code = node.run(&["prog", "disasm", "exec", "exec"]);
     assert!(code.contains("; map events (id ") && code.contains("exit"), "{code}");
+    node.run(&["prog", "dump", "exec", "exec", "-o", "code"]);
+    let dumped = fs::read(node.path("code")).unwrap();
+    assert_eq!(dumped.len() % 8, 0);
+    let first = node.json(&["prog", "disasm", "exec", "exec"])[0]["bytes"].clone();
+    let hex: String = dumped[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(first.as_str().unwrap().starts_with(&hex), "{first} {hex}");
+    let row = node.json(&["prog", "show", "exec", "exec"]);
+    assert_eq!(row["instructions"], dumped.len() / 8);
+    let jited = node.skep(&["prog", "dump", "exec", "exec", "--jited"]).output().unwrap();
+    assert_eq!(row["machine_bytes"], jited.stdout.len(), "raw, where it is no terminal");
+    let code = node.json(&["prog", "dump", "--id", &number, "--jited"]);
+    assert_eq!(code["bytes"].as_str().unwrap().len(), 2 * jited.stdout.len());
     let (_, said) = node.refused(&["prog", "show", "exec", "exek"]);
     assert!(said.contains("did you mean 'exec'?"), "{said}");
     let (_, said) = node.refused(&["prog", "run", "exec", "exec"]);

@@ -70,6 +70,12 @@ impl Message {
         self
     }
 
+    /// What is behind its header.
+    #[cfg(test)]
+    pub(crate) fn contents(&self) -> &[u8] {
+        self.0.get(HEADER..).unwrap_or_default()
+    }
+
     /// Sends it, and waits until it is done.
     pub(crate) fn done(mut self) -> io::Result<()> {
         let flags = self.flags() | libc::NLM_F_ACK as u16;

@@ -1,7 +1,10 @@
 //! Processes: who we are, what we cost, how they end.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
 
 pub use crate::socket::{MAX_FDS, PeerCred, peer_cred, recv_fds, send_fds, socketpair};
 use crate::sys;
@@ -110,9 +113,64 @@ pub fn pin_to_cpu(cpu: usize) -> io::Result<()> {
         .map(drop)
 }
 
+/// Opens the file that a process has mapped from `start` to `end`: by the kernel's own link, which leads there in whatever
+/// namespace it is and though it was deleted, or by `path` seen from the process's root if that is the file of this device
+/// and inode. Only a regular file: to open a device may do something.
+///
+/// # Errors
+/// There is no such mapping, it is of no regular file, or the file of `path` is another.
+pub fn open_mapped(
+    pid: u32,
+    (start, end): (u64, u64),
+    path: &str,
+    (device, inode): (u64, u64),
+) -> io::Result<File> {
+    if let Ok(file) = open_regular(Path::new(&format!("/proc/{pid}/map_files/{start:x}-{end:x}"))) {
+        return Ok(file);
+    }
+    let file = open_regular(Path::new(&format!("/proc/{pid}/root{path}")))?;
+    let found = file.metadata()?;
+    let another = || io::Error::new(io::ErrorKind::NotFound, "another file has its path by now");
+    (found.dev() == device && found.ino() == inode).then_some(file).ok_or_else(another)
+}
+
+/// The number of a device, as `stat` has it.
+#[must_use]
+pub const fn device(major: u32, minor: u32) -> u64 {
+    libc::makedev(major, minor)
+}
+
+/// Opens a regular file for reading, and nothing else.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let place = File::options().read(true).custom_flags(libc::O_PATH).open(path)?; // opens nothing yet
+    if !place.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_process_has_mapped_is_opened_though_its_path_leads_elsewhere() {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let line = maps.lines().find(|line| line.contains(" r-xp ") && line.contains('/')).unwrap();
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (start, end) = words[0].split_once('-').unwrap();
+        let number = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let range = (number(start), number(end));
+        let (pid, inode) = (std::process::id(), words[4].parse().unwrap());
+        let metadata = fs::metadata(words[5]).unwrap();
+        let file = open_mapped(pid, range, "/dev/null", (metadata.dev(), inode)).unwrap();
+        assert_eq!(file.metadata().unwrap().ino(), inode);
+        // Where the kernel's link may not be followed.
+        let file = open_mapped(pid, (0, 0), words[5], (metadata.dev(), inode)).unwrap();
+        assert_eq!(file.metadata().unwrap().ino(), inode);
+        assert!(open_mapped(pid, (0, 0), words[5], (metadata.dev(), inode + 1)).is_err());
+        assert!(open_mapped(pid, (0, 0), "/dev/zero", (metadata.dev(), inode)).is_err());
+    }
 
     #[test]
     fn what_is_no_process() {

@@ -147,6 +147,23 @@ impl Program {
         Ok(bytes)
     }
 
+    /// The machine code that the kernel made of it, that of its functions one behind the other. Empty where there is none
+    /// (`net.core.bpf_jit_enable`), or the kernel hides it.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub fn machine_code(&self) -> Result<Vec<u8>, KernelError> {
+        let mut bytes = vec![0u8; raw_info(self.as_fd())?.jited_prog_len as usize];
+        let mut raw = libbpf_sys::bpf_prog_info {
+            jited_prog_len: bytes.len() as u32,
+            jited_prog_insns: bytes.as_mut_ptr() as u64,
+            ..Default::default()
+        };
+        fill_info(self.as_fd(), &mut raw)?;
+        bytes.truncate(if raw.jited_prog_insns == 0 { 0 } else { raw.jited_prog_len as usize });
+        Ok(bytes)
+    }
+
     /// Its id in this kernel.
     ///
     /// # Errors

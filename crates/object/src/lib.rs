@@ -20,6 +20,7 @@ pub mod event;
 mod facts;
 mod fit;
 mod flow;
+pub mod functions;
 mod global;
 pub mod gpl;
 mod guard;

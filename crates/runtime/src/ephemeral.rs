@@ -1,17 +1,19 @@
 //! Running a package or a bare object for as long as a value lives: nothing pinned, nothing journaled, no stub.
 
+mod attach;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skep_kernel::attach::usdt;
 use skep_kernel::ring::{self, Waker};
-use skep_kernel::{AttachPlan, KernelError, Link, Loaded, MapHandle, attach, perf};
+use skep_kernel::{KernelError, Link, Loaded, MapHandle, perf};
 use skep_object::MapKind;
-use skep_object::event::Decoder;
+use skep_object::event::{Decoder, Stacks};
 use skep_object::suit::{by_entry, is_called, suits};
 use skep_spec::manifest::{Output, Program};
-use skep_spec::{Site, Target, chain};
+use skep_spec::{Site, Target};
 use skep_trust::{Package, Verified};
 
 use crate::choose::{
@@ -19,10 +21,11 @@ use crate::choose::{
 };
 use crate::contents::{Contents, Reading};
 use crate::error::RuntimeError;
-use crate::events::{Source, decoding_of, decodings};
+use crate::events::{Source, decoding_of, decodings, with_stacks};
 use crate::load::{Preparation, wanted_objects};
 use crate::params::Params;
 use crate::plan::Report;
+use crate::stacks::MapsOfStacks;
 use crate::{at_map, runtime};
 
 /// One wait: programs may put out without waking the reader (`BPF_RB_NO_WAKEUP`), and perf buffers wake nobody here.
@@ -60,8 +63,8 @@ pub struct Session {
     unknown: u64,
     counters: Vec<MapHandle>,
     metrics: Vec<Metric>,
-    #[allow(dead_code, reason = "libbpf's links are of objects that it keeps open")]
-    objects: Vec<Loaded>,
+    /// By their names; libbpf's links are of objects that it keeps open.
+    objects: Vec<(String, Loaded)>,
 }
 
 /// An output of the manifest that a map carries.
@@ -161,10 +164,10 @@ impl Attempt<'_> {
             session.counters.extend(counters);
             session.read_buffers(self.package, facts, &loaded)?;
             session.find_metrics(self.package, facts, &loaded)?;
-            let here: Vec<&Chosen> = chosen.iter().filter(|c| c.object == *object).collect();
-            session.attach_all(&here, &loaded, self.options.pid);
-            session.objects.push(loaded);
+            session.objects.push((object.clone(), loaded));
         }
+        // A program of one object may be attached to a map of another.
+        session.attach_all(&chosen, self.options.pid);
         match session.attached.is_empty() {
             false => Ok(session),
             true => Err(nothing_attached(session.skipped).into()),
@@ -262,21 +265,6 @@ impl Attempt<'_> {
     }
 }
 
-fn attach_one(
-    program: &skep_kernel::Program,
-    target: &Target,
-    loaded: &Loaded,
-    pid: Option<u32>,
-) -> Result<Link, KernelError> {
-    let maps = loaded.map(usdt::SPECS).map(MapHandle::try_clone).transpose()?;
-    let symbol = at_map::own_map(target).map(|place| place.rsplit('/').next().unwrap_or(place));
-    let map = symbol.and_then(|symbol| loaded.map(symbol));
-    let map = map.map(|map| map.info().id);
-    let probe = usdt::Probe::find(target)?;
-    let usdt = probe.map(|probe| probe.describe(maps.as_slice())).transpose()?;
-    attach::attach(program, &AttachPlan { pid, map, usdt, ..AttachPlan::new(target.clone()) })
-}
-
 impl Session {
     fn read_buffers(
         &mut self,
@@ -287,6 +275,7 @@ impl Session {
         for map in &facts.maps {
             let Some(decodings) = decodings(&package.manifest, facts, &map.name) else { continue };
             let Some(handle) = loaded.map(&map.name) else { continue };
+            let decodings = with_stacks(decodings, || maps_of_stacks(facts, loaded));
             let source = Source { map: handle.try_clone()?, decodings };
             if map.kind == MapKind::RingBuf {
                 self.rings.add(&source.map)?;
@@ -312,36 +301,15 @@ impl Session {
                 name: name.clone(),
                 output: output.clone(),
                 map: map.try_clone()?,
-                reading: Reading::new(Some((facts, &output.map)), policy, Some(output), true),
+                reading: Reading::new(
+                    Some((facts, &output.map)),
+                    (policy, Some(output)),
+                    true,
+                    &maps_of_stacks(facts, loaded),
+                ),
             });
         }
         Ok(())
-    }
-
-    fn attach_all(&mut self, chosen: &[&Chosen], loaded: &Loaded, pid: Option<u32>) {
-        for one in chosen {
-            let Some(program) = loaded.program(&one.function) else { continue };
-            let link = match &one.target {
-                target if !attach::is_known(target) => loaded.attach_by_section(&one.function),
-                // Where a program must know probes by their addresses, libbpf says it those.
-                Target::Usdt { .. } if !usdt::has_cookies() => {
-                    loaded.attach_by_section(&one.function)
-                }
-                target => match at_map::interface(target) {
-                    Some(map) => loaded.attach_interface(map),
-                    None => attach_one(program, target, loaded, one.pid.or(pid)),
-                },
-            };
-            match link {
-                Ok(link) => {
-                    self.links.push(link);
-                    self.attached.push((one.name.clone(), one.target.clone()));
-                }
-                Err(error) => {
-                    self.skipped.push((one.name.clone(), advised(chain(&error), error.hint())));
-                }
-            }
-        }
     }
 
     /// Takes every program off its hook; what they put out till then can still be read.
@@ -465,6 +433,13 @@ impl Session {
         }
         Ok(records.min(most))
     }
+}
+
+fn maps_of_stacks(facts: &skep_object::Facts, loaded: &Loaded) -> Arc<dyn Stacks> {
+    let maps = facts.maps.iter().filter(|map| map.kind == MapKind::StackTrace);
+    MapsOfStacks::of(
+        maps.filter_map(|map| Some((map.name.clone(), loaded.map(&map.name)?.try_clone().ok()?))),
+    )
 }
 
 /// Whether an output takes the record.

@@ -44,6 +44,7 @@ mod remove;
 mod replaceable;
 mod rollback;
 mod runtime;
+mod stacks;
 mod standing;
 mod start;
 pub mod state;

@@ -182,6 +182,14 @@ pub fn instructions(id: u32) -> Result<Vec<u8>, RuntimeError> {
     Ok(by_id(id)?.translated()?)
 }
 
+/// The machine code that the kernel made of a program; empty where there is none, or it is hidden.
+///
+/// # Errors
+/// There is no such program, or the kernel does not show it.
+pub fn machine_code(id: u32) -> Result<Vec<u8>, RuntimeError> {
+    Ok(by_id(id)?.machine_code()?)
+}
+
 /// The name of a map that instructions name by its number, while it is there.
 #[must_use]
 pub fn map_name(id: u32) -> Option<String> {

@@ -281,7 +281,7 @@ fn separately(hooks: &[HookPlan]) -> Vec<String> {
     let words = |hook: &HookPlan| match hook.mechanism {
         Mechanism::Update => format!("{} at {}: by a link update", hook.hook, hook.target),
         Mechanism::Replace => {
-            format!("{} at {}: by replacing its tc filter", hook.hook, hook.target)
+            format!("{} at {}: by replacing what holds it", hook.hook, hook.target)
         }
         _ => format!("{} at {}: can't be replaced at all", hook.hook, hook.target),
     };

@@ -1,7 +1,11 @@
 //! `skep prog`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
-use skep_api::{Client, Instruction, ProgramRow, Programs, Stats, TestRun};
+use serde::Serialize;
+use skep_api::{Client, CodeOf, Instruction, ProgramRow, Programs, Stats, TestRun};
+use skep_object::event::from_hex;
 use skep_spec::manifest::Param;
 use skep_spec::nearest::nearest;
 use skep_spec::param::ParamType;
@@ -23,6 +27,7 @@ enum ProgCommand {
     List(List),
     Show(Show),
     Disasm(Disasm),
+    Dump(Dump),
     Run(Run),
     Stats(Counted),
 }
@@ -70,6 +75,21 @@ struct Show {
 struct Disasm {
     #[command(flatten)]
     which: Which,
+}
+
+/// Write a program's instructions as bytes, as the verifier left them
+///
+/// Root's.
+#[derive(Debug, Args)]
+struct Dump {
+    #[command(flatten)]
+    which: Which,
+    /// The machine code that the kernel made of them, instead
+    #[arg(long)]
+    jited: bool,
+    /// The file; without it standard output, unless that is a terminal
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// Run a program on bytes, and show what it returns
@@ -123,6 +143,7 @@ impl Prog {
                 let list = daemon::ask(client.instructions(id))?;
                 output.answer(&list, || disasm(&list));
             }
+            ProgCommand::Dump(dump) => dump.run(&client, output)?,
             ProgCommand::Run(run) => {
                 let id = run.which.id(&client)?;
                 let asked = TestRun { data: run.data, repeat: Some(run.repeat) };
@@ -140,6 +161,47 @@ impl Prog {
         }
         Ok(())
     }
+}
+
+impl Dump {
+    fn run(self, client: &Client, output: &Output) -> Result<()> {
+        let id = self.which.id(client)?;
+        let code = daemon::ask(client.code(id, CodeOf { jited: self.jited }))?;
+        if output.is_json() && self.out.is_none() {
+            output.answer(&code, String::new);
+            return Ok(());
+        }
+        let bytes = from_hex(&code.bytes).unwrap_or_default();
+        if bytes.is_empty() {
+            let (what, why) = match self.jited {
+                true => ("machine code", "net.core.bpf_jit_enable, net.core.bpf_jit_harden"),
+                false => ("instructions", "net.core.bpf_jit_harden, kernel.kptr_restrict"),
+            };
+            let none = format!("the kernel shows no {what} of the program with id {id} ({why})");
+            return Err(Error::new(Kind::Failed, none));
+        }
+        let Some(path) = self.out else {
+            if output.is_terminal() {
+                let said = "a program's code is no text";
+                return Err(Error::usage(said).hint("write it to a file with -o FILE"));
+            }
+            output.bytes(&bytes);
+            return Ok(());
+        };
+        std::fs::write(&path, &bytes).map_err(|error| {
+            Error::caused(Kind::Failed, format!("can't write {}", path.display()), &error)
+        })?;
+        let told = Written { file: path.display().to_string(), bytes: bytes.len() };
+        output.done(&told, || format!("{} bytes in {}", told.bytes, told.file));
+        Ok(())
+    }
+}
+
+/// What was written.
+#[derive(Debug, Serialize)]
+struct Written {
+    file: String,
+    bytes: usize,
 }
 
 impl Whose {

@@ -109,6 +109,7 @@ pub(super) fn decode(input: &Value) -> Answered {
     let asked: Asked = question(input)?;
     let facts = Facts::parse(&asked.data.0)?;
     let btf = facts.types()?;
+    Decoder::has_maps_of_stacks(&facts, &asked.fields)?;
     let told = asked.r#struct.as_deref();
     let ty = match (&asked.r#type, &asked.map) {
         (Some(name), _) => btf.type_by_name(name).filter(|ty| btf.size_of(*ty).is_some()),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
+use skep_spec::site::{Direction, Route};
 use skep_spec::{Site, Target};
 
 use super::{Link, net};
@@ -68,7 +69,7 @@ impl Link {
 
 /// Whether another interface has the name: the one with this index was renamed.
 fn names_another(target: &Target, index: u32) -> bool {
-    let found = interface_of(target).map(net::index_of);
+    let found = interface_of(target).map(|name| net::index_of(&name));
     let found = found.and_then(Result::ok).and_then(|found| u32::try_from(found).ok());
     let held = match is_at_other_end(target) {
         true => found.and_then(|found| net::other_end(found).ok().flatten()),
@@ -86,13 +87,18 @@ fn is_at_other_end(target: &Target) -> bool {
 #[must_use]
 pub fn called_now(target: &Target, index: u32) -> Option<String> {
     let named = interface_of(target).filter(|_| !is_at_other_end(target))?;
-    net::name_of(index).filter(|name| name != named)
+    net::name_of(index).filter(|name| *name != named)
 }
 
-fn interface_of(target: &Target) -> Option<&str> {
+fn interface_of(target: &Target) -> Option<String> {
     match target {
-        Target::Xdp { interface, .. } | Target::Tc { interface, .. } => Some(interface),
-        Target::At { place, .. } if target.site() == Some(Site::Netkit) => Some(place),
+        Target::Xdp { interface, .. } | Target::Tc { interface, .. } => Some(interface.clone()),
+        Target::At { place, .. } => match target.site()? {
+            Site::Netkit => Some(place.clone()),
+            Site::Action => place.parse::<Direction>().ok().map(|at| at.interface),
+            Site::Route => place.parse::<Route>().ok().map(|route| route.interface),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -133,6 +139,14 @@ mod tests {
         assert_eq!(called_now(&"tcx/egress/lo".parse().unwrap(), 1), None);
         assert_eq!(called_now(&target, 1_000_000), None);
         assert_eq!(called_now(&"raw_tp/task_rename".parse().unwrap(), 1), None);
+        for (was, is) in [
+            ("action:egress/eth0", "action:egress/lo"),
+            ("lwt_xmit:192.0.2.0/24/eth0", "lwt_xmit:192.0.2.0/24/lo"),
+            ("lwt_in:2001:db8::/64/eth0/fe80::1", "lwt_in:2001:db8::/64/lo/fe80::1"),
+        ] {
+            assert_eq!(called_now(&was.parse().unwrap(), 1).as_deref(), Some("lo"), "{was}");
+            assert_eq!(called_now(&is.parse().unwrap(), 1), None, "{is}");
+        }
     }
 
     #[test]

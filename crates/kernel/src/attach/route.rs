@@ -45,6 +45,11 @@ const PROG: u16 = 1;
 const PROG_NAME: u16 = 2;
 const RTA_ENCAP_TYPE: u16 = 21;
 const RTA_ENCAP: u16 = 22;
+/// Who made the route: RTPROT_STATIC of include/uapi/linux/rtnetlink.h.
+const STATIC: u8 = 4;
+/// The metric of ours over IPv6, where several routes to one network are told apart by it: better than those that the kernel (256) and
+/// people (1024) make without one. Over IPv4 none, 0, is the best, of which there is one alone.
+const METRIC: u32 = 91;
 /// Longest name of a program that the kernel keeps (MAX_PROG_NAME, net/core/lwt_bpf.c).
 const NAME: usize = 255;
 
@@ -106,7 +111,6 @@ impl Route {
     /// A request about it.
     fn message(&self, kind: u16, flags: i32) -> Message {
         // struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags.
-        const STATIC: u8 = 4; // RTPROT_STATIC
         let scope = match (self.network, self.gateway) {
             (IpAddr::V4(_), None) => libc::RT_SCOPE_LINK,
             _ => libc::RT_SCOPE_UNIVERSE,
@@ -128,10 +132,18 @@ impl Route {
         let mut message = Message::new(kind, flags, &head);
         message.attribute(libc::RTA_DST, &bytes(self.network));
         message.number(libc::RTA_OIF, self.ifindex as u32);
+        message.number(libc::RTA_PRIORITY, self.metric());
         if let Some(gateway) = self.gateway {
             message.attribute(libc::RTA_GATEWAY, &bytes(gateway));
         }
         message
+    }
+
+    const fn metric(&self) -> u32 {
+        match self.network {
+            IpAddr::V4(_) => 0,
+            IpAddr::V6(_) => METRIC,
+        }
     }
 
     /// Its number in what holds its program, and what says of what kind that is.
@@ -197,7 +209,13 @@ impl Route {
         let to = network.map_or_else(|| self.length == 0, |network| network == bytes(self.network));
         let index = (self.ifindex as u32).to_ne_bytes();
         let by = attribute(rest, libc::RTA_OIF) == Some(&index);
-        is_main && head.get(1) == Some(&self.length) && to && by
+        let over = attribute(rest, libc::RTA_GATEWAY);
+        let is_over = over == self.gateway.map(bytes).as_deref();
+        let metric = self.metric();
+        let has_metric = attribute(rest, libc::RTA_PRIORITY)
+            .map_or(metric == 0, |told| told == metric.to_ne_bytes());
+        let is_ours = head.get(5) == Some(&STATIC) && has_metric && is_over;
+        is_main && head.get(1) == Some(&self.length) && to && by && is_ours
     }
 
     fn program_in(&self, route: &[u8]) -> Option<u32> {
@@ -239,6 +257,41 @@ fn bytes(address: IpAddr) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the kernel says of a route: the struct and attributes that a request about it has too.
+    fn said(route: &Route, change: impl Fn(&mut Message)) -> Vec<u8> {
+        let mut message = route.message(libc::RTM_NEWROUTE, 0);
+        change(&mut message);
+        message.contents().to_vec()
+    }
+
+    #[test]
+    fn a_route_is_told_from_others_to_its_network() {
+        for target in ["lwt_xmit:2001:db8::/64/lo/fe80::1", "lwt_xmit:192.0.2.0/24/lo/192.0.2.1"] {
+            let route = Route::named(&target.parse().unwrap()).unwrap();
+            let is_it = |bytes: &[u8]| route.is_it(&bytes[..12], &bytes[12..]);
+            let own = said(&route, |_| ());
+            assert!(is_it(&own), "{target}");
+            let mut by_another = own.clone();
+            by_another[5] = 2; // RTPROT_KERNEL
+            assert!(!is_it(&by_another), "{target}: another's protocol");
+            for other in [
+                Route { gateway: None, ..route },
+                Route { gateway: route.gateway.map(|_| "fe80::2".parse().unwrap()), ..route },
+                Route { ifindex: 7, ..route },
+                Route { length: 25, ..route },
+            ] {
+                assert!(!is_it(&said(&other, |_| ())), "{target}: {other:?}");
+            }
+            let metric = route.metric().to_ne_bytes();
+            let mut other_metric = own.clone();
+            let at = own
+                .windows(8)
+                .position(|at| at[2..4] == libc::RTA_PRIORITY.to_ne_bytes() && at[4..] == metric);
+            other_metric[at.unwrap() + 4..][..4].copy_from_slice(&1024u32.to_ne_bytes());
+            assert!(!is_it(&other_metric), "{target}: another metric");
+        }
+    }
 
     #[test]
     fn a_name_carries_the_id() {

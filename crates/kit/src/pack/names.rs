@@ -7,7 +7,7 @@ use skep_object::btf::Kind;
 use skep_object::event::{self, Decoder, DecoderError, Labels, event_type};
 use skep_object::named::{self, Absent};
 use skep_object::{Btf, Facts, MapOrigin, TypeId, moves};
-use skep_spec::manifest::{Manifest, Output, OutputKind};
+use skep_spec::manifest::{Field, Manifest, Output, OutputKind};
 use skep_spec::source::{self, Code, Mistake};
 
 use crate::project::Mistakes;
@@ -35,6 +35,8 @@ fn mistakes(manifest: &Manifest, facts: &[Facts]) -> Vec<Mistake> {
     );
     for (name, output) in &manifest.output {
         for facts in facts.iter().filter(|facts| facts.map(&output.map).is_some()) {
+            let unmapped = Decoder::has_maps_of_stacks(facts, &output.fields).err();
+            found.extend(unmapped.map(|error| of_decoder(name, &["fields"], &error)));
             match output.kind {
                 OutputKind::Event => found.extend(of_record(name, output, facts)),
                 kind if kind.is_metric() => found.extend(of_metric(name, output, facts)),
@@ -64,7 +66,7 @@ fn of_record(name: &str, output: &Output, facts: &Facts) -> Vec<Mistake> {
     let Some(btf) = &facts.btf else { return Vec::new() };
     let told = output.r#struct.as_deref();
     match (event_type(facts, &output.map, told), told) {
-        (Some(ty), _) => of_fields(name, output, btf, ty),
+        (Some(ty), _) => of_fields(name, &output.fields, btf, (None, ty)),
         (None, Some(told)) if !is_several(btf, told) => {
             let structs = btf.types().filter(|(_, ty)| matches!(ty.kind, Kind::Struct(_)));
             let there = structs.map(|(_, ty)| btf.name(ty)).collect();
@@ -79,13 +81,25 @@ fn is_several(btf: &Btf, told: &str) -> bool {
     btf.type_by_name(told).is_some_and(|first| !event::namesakes(btf, first).is_empty())
 }
 
-fn of_fields(name: &str, output: &Output, btf: &Btf, ty: TypeId) -> Vec<Mistake> {
+/// Of a type, or of what a key has of that.
+fn of_fields(
+    name: &str,
+    fields: &BTreeMap<String, Field>,
+    btf: &Btf,
+    (key, ty): (Option<TypeId>, TypeId),
+) -> Vec<Mistake> {
     if let Err(error) = Decoder::new(btf, ty, &BTreeMap::new()) {
         return vec![of_decoder(name, &[], &error)];
     }
+    let key = key.and_then(|key| Some((key, Decoder::new(btf, key, &BTreeMap::new()).ok()?)));
+    let holder = |path: &str| match &key {
+        Some((key, plain)) if plain.has_field(path) => *key,
+        _ => ty,
+    };
     // One after the other: a decoder tells the first that is wrong.
-    let alone = output.fields.iter().map(|(path, field)| {
-        (path, Decoder::new(btf, ty, &BTreeMap::from([(path.clone(), field.clone())])))
+    let alone = fields.iter().map(|(path, field)| {
+        let alone = BTreeMap::from([(path.clone(), field.clone())]);
+        (path, Decoder::new(btf, holder(path), &alone))
     });
     alone
         .filter_map(|(path, made)| Some(of_decoder(name, &["fields", path], &made.err()?)))
@@ -109,7 +123,8 @@ fn of_metric(name: &str, output: &Output, facts: &Facts) -> Vec<Mistake> {
         );
     }
     let Some(value) = map.value_type else { return found };
-    found.extend(of_fields(name, output, btf, value));
+    let of_key = map.key_type.filter(|_| output.kind == OutputKind::Stacks);
+    found.extend(of_fields(name, &output.fields, btf, (of_key, value)));
     let ty = btf.describe(value);
     let Ok(decoder) = Decoder::new(btf, value, &BTreeMap::new()) else { return found };
     let counts = match (output.kind, &output.value) {

@@ -125,7 +125,7 @@ impl Made {
                 }
                 self.set_all(at, &bytes, path)
             }
-            Shape::Address { .. } | Shape::Raw => {
+            Shape::Address { .. } | Shape::Raw | Shape::Stack(_) => {
                 Err(takes(path, "nothing that can be written", value))
             }
         }
@@ -210,7 +210,7 @@ impl Made {
             Shape::Float { size, .. } | Shape::Bytes { size, .. } | Shape::Address { size, .. } => {
                 whole(*size)
             }
-            Shape::Raw => true,
+            Shape::Raw | Shape::Stack(_) => true,
         }
     }
 }

@@ -8,6 +8,7 @@ use skep_spec::manifest;
 use super::DecoderError;
 use super::names;
 use super::scalar::Names;
+use super::stacks::{Side, Stacks};
 use super::symbols::Symbols;
 use super::syscalls::syscall;
 use crate::shown;
@@ -47,6 +48,10 @@ pub enum Format {
     Enum(Arc<Names>),
     /// `flags`: the names of an enumeration's bits.
     Flags(Arc<Names>),
+    /// `kstack`: a stack of the kernel; of an id the map that it is in.
+    KernelStack(Option<Arc<str>>),
+    /// `ustack`: a stack of a process, likewise.
+    UserStack(Option<Arc<str>>),
 }
 
 /// What formats need that is no record's.
@@ -54,6 +59,7 @@ pub enum Format {
 pub(super) struct Beside {
     pub(super) clock: Option<Clock>,
     pub(super) symbols: Option<Arc<Symbols>>,
+    pub(super) stacks: Option<Arc<dyn Stacks>>,
 }
 
 /// What the monotonic clock's zero was, for `ktime`.
@@ -67,9 +73,9 @@ pub struct Clock {
 
 impl Format {
     /// The spellings in a manifest.
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 19] = [
         "ktime", "comm", "duration", "hex", "ip", "mac", "errno", "signal", "size", "path", "bool",
-        "device", "ksym", "syscall", "enum", "flags", "time",
+        "device", "ksym", "syscall", "enum", "flags", "time", "kstack", "ustack",
     ];
 
     /// Whether the format reads a field of this many bytes whole, whatever its type.
@@ -86,6 +92,23 @@ impl Format {
         !matches!(self, Self::Text | Self::Ip | Self::Mac)
     }
 
+    /// Of a stack whose.
+    pub(super) const fn side(&self) -> Option<Side> {
+        match self {
+            Self::KernelStack(_) => Some(Side::Kernel),
+            Self::UserStack(_) => Some(Side::Process),
+            _ => None,
+        }
+    }
+
+    /// Of a stack the map that it is in, where that is told.
+    pub(super) fn map(&self) -> Option<&str> {
+        match self {
+            Self::KernelStack(map) | Self::UserStack(map) => map.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether what it shows of a number is one, too.
     pub(super) const fn is_number(&self) -> bool {
         !matches!(
@@ -98,6 +121,8 @@ impl Format {
                 | Self::Syscall
                 | Self::Enum(_)
                 | Self::Flags(_)
+                | Self::KernelStack(_)
+                | Self::UserStack(_)
         )
     }
 
@@ -106,6 +131,9 @@ impl Format {
             Self::Ip => "4 or 16 bytes in network order",
             Self::Mac => "6 bytes",
             Self::Text => "an array of bytes",
+            Self::KernelStack(_) | Self::UserStack(_) => {
+                "an array of addresses of 8 bytes, or an integer of 4 or 8, the id of a stack"
+            }
             _ => "a number",
         }
     }
@@ -143,6 +171,7 @@ impl Format {
             Self::Signal => names::signal(value).map_or_else(|| value.to_string(), str::to_owned),
             Self::Errno => errno(value, signed),
             Self::Text | Self::Ip | Self::Mac | Self::Device => value.to_string(),
+            Self::KernelStack(_) | Self::UserStack(_) => value.to_string(),
         }
     }
 }
@@ -189,6 +218,8 @@ pub(super) fn parse(
             &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("pages", 4096), ("sectors", 512)],
         )?),
         "bool" => Format::Bool,
+        "kstack" => Format::KernelStack(field.unit.as_deref().map(Into::into)),
+        "ustack" => Format::UserStack(field.unit.as_deref().map(Into::into)),
         format => {
             let (field, format) = (path.to_owned(), format.to_owned());
             return Err(DecoderError::NoFormat { field, format });

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
+use super::format::Beside;
 use super::plan::{Field, Shape};
 use super::scalar::{Meaning, Scalar};
+use super::stacks::Shown;
 use crate::limits::JSON_BYTES;
 
 /// A value and its plan, to be serialised.
@@ -16,11 +18,20 @@ use crate::limits::JSON_BYTES;
 pub struct Record<'a> {
     shape: &'a Shape,
     data: &'a [u8],
+    around: Around<'a>,
+}
+
+/// What a value may need beside its own bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    /// All of the record.
+    pub(super) whole: &'a [u8],
+    pub(super) beside: &'a Beside,
 }
 
 impl<'a> Record<'a> {
-    pub(super) const fn new(shape: &'a Shape, data: &'a [u8]) -> Self {
-        Self { shape, data }
+    pub(super) const fn new(shape: &'a Shape, data: &'a [u8], around: Around<'a>) -> Self {
+        Self { shape, data, around }
     }
 
     /// The JSON text on one line; the bytes of a record whose text would have more than [`JSON_BYTES`].
@@ -78,7 +89,7 @@ impl Serialize for Record<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let data = self.data;
         match self.shape {
-            Shape::Struct(fields) => serialize_fields(fields, data, serializer),
+            Shape::Struct(fields) => serialize_fields(fields, *self, serializer),
             Shape::Scalar(scalar) => match scalar.read(data) {
                 Some(value) => serialize_number(scalar, value, serializer),
                 None => serializer.serialize_none(),
@@ -94,7 +105,7 @@ impl Serialize for Record<'_> {
                 let there = elements(data, *stride, *count);
                 let mut list = serializer.serialize_seq(Some(there.len()))?;
                 for data in there {
-                    list.serialize_element(&Record { shape: element, data })?;
+                    list.serialize_element(&Record { shape: element, data, ..*self })?;
                 }
                 list.end()
             }
@@ -109,20 +120,28 @@ impl Serialize for Record<'_> {
                 _ => serializer.serialize_none(),
             },
             Shape::Raw => serializer.collect_str(&Hex(data)),
+            Shape::Stack(stack) => {
+                let Around { whole, beside } = self.around;
+                match stack.read(data, whole, beside.stacks.as_deref()) {
+                    Some(Shown::Frames(frames)) => serializer.collect_seq(frames),
+                    Some(Shown::Id(id)) => serialize_integer(id, serializer),
+                    None => serializer.serialize_none(),
+                }
+            }
         }
     }
 }
 
 fn serialize_fields<S: Serializer>(
     fields: &[Field],
-    data: &[u8],
+    record: Record<'_>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(fields.len()))?;
     for Field { name, offset, shape, .. } in fields {
-        let there = data.get(*offset..).filter(|rest| !rest.is_empty() || shape.is_empty());
+        let there = record.data.get(*offset..).filter(|rest| !rest.is_empty() || shape.is_empty());
         match there {
-            Some(data) => map.serialize_entry(&**name, &Record { shape, data })?,
+            Some(data) => map.serialize_entry(&**name, &Record { shape, data, ..record })?,
             None => map.serialize_entry(&**name, &())?,
         }
     }

@@ -57,7 +57,8 @@ impl Labels {
     pub fn of(&self, key: &[u8]) -> BTreeMap<String, String> {
         let text = |(name, decoder, at): &(String, Decoder, usize)| {
             let cell = decoder.row(key).into_iter().nth(*at).unwrap_or_default();
-            (name.clone(), cell)
+            let lines = cell.strip_prefix('\n').map(|frames| frames.replace('\n', ";"));
+            (name.clone(), lines.unwrap_or(cell))
         };
         self.labels.iter().map(text).collect()
     }

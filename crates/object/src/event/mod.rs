@@ -13,6 +13,7 @@ mod label;
 mod names;
 mod plan;
 mod scalar;
+mod stacks;
 mod symbols;
 mod syscalls;
 mod table;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use skep_spec::manifest;
 use skep_spec::nearest::nearest;
 
-use crate::{Btf, TypeId, limits};
+use crate::{Btf, Facts, MapKind, TypeId, limits};
 
 pub use choose::{event_type, namesakes};
 pub use encode::{EncodeError, from_hex};
@@ -32,11 +33,13 @@ pub use filter::{Bound, Filter, FilterError};
 pub use format::{Clock, Format};
 pub use json::Record;
 pub use label::{KEY, Labels};
-pub use symbols::Symbols;
+pub use stacks::{Frame, MOST_FRAMES, Of, Stacks};
+pub use symbols::{Symbol, Symbols};
 pub use table::Column;
 pub use when::{Condition, WhenError, unconditioned};
 
 use format::Beside;
+use json::Around;
 use plan::Shape;
 
 /// Reads values of one type.
@@ -173,7 +176,7 @@ impl Decoder {
     ) -> Result<Self, DecoderError> {
         let size = btf.size_of(ty).and_then(|size| usize::try_from(size).ok());
         let size = size.ok_or_else(|| DecoderError::NoSize { ty: btf.describe(ty) })?;
-        Ok(Self::of(plan::compile(btf, ty, fields)?, size, fields))
+        Self::of(plan::compile(btf, ty, fields)?, size, fields, &btf.describe(ty))
     }
 
     /// The same for the key or value of a map by the BTF that the kernel has of it: a data section's value has the variables as
@@ -184,7 +187,8 @@ impl Decoder {
     pub fn of_kernel(btf: &Btf, ty: TypeId) -> Result<Self, DecoderError> {
         let size = btf.size_of(ty).and_then(|size| usize::try_from(size).ok());
         let size = size.ok_or_else(|| DecoderError::NoSize { ty: btf.describe(ty) })?;
-        Ok(Self::of(plan::compile_section(btf, ty)?, size, &BTreeMap::new()))
+        let shape = plan::compile_section(btf, ty)?;
+        Self::of(shape, size, &BTreeMap::new(), &btf.describe(ty))
     }
 
     /// The same of a type as the only member, `name`, of a struct, so that `fields` can give it a format though it is none.
@@ -199,12 +203,89 @@ impl Decoder {
     ) -> Result<Self, DecoderError> {
         let size = btf.size_of(ty).and_then(|size| usize::try_from(size).ok());
         let size = size.ok_or_else(|| DecoderError::NoSize { ty: btf.describe(ty) })?;
-        Ok(Self::of(plan::compile_as(btf, ty, name, fields)?, size, fields))
+        Self::of(plan::compile_as(btf, ty, name, fields)?, size, fields, &btf.describe(ty))
     }
 
-    fn of(shape: Shape, size: usize, fields: &BTreeMap<String, manifest::Field>) -> Self {
+    /// That the ids of stacks are of maps of stacks, where it is told which.
+    ///
+    /// # Errors
+    /// [`DecoderError::Unit`]: the object has no such map, or of another kind.
+    pub fn has_maps_of_stacks(
+        facts: &Facts,
+        fields: &BTreeMap<String, manifest::Field>,
+    ) -> Result<(), DecoderError> {
+        for (path, field) in fields {
+            let format =
+                field.format.as_deref().filter(|name| matches!(*name, "kstack" | "ustack"));
+            let (Some(format), Some(unit)) = (format, &field.unit) else { continue };
+            if facts.map(unit).is_none_or(|map| map.kind != MapKind::StackTrace) {
+                return Err(DecoderError::Unit {
+                    field: path.clone(),
+                    unit: unit.clone(),
+                    format: format.to_owned(),
+                    known: "the name of a map of stack traces of the object",
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn of(
+        shape: Shape,
+        size: usize,
+        fields: &BTreeMap<String, manifest::Field>,
+        ty: &str,
+    ) -> Result<Self, DecoderError> {
         let columns = table::leaves(&shape, fields);
+        let mut made = Self { shape, size, columns, beside: Beside::default(), is_typed: true };
+        if made.has_stacks() {
+            let mut shape = made.shape.clone();
+            plan::name_processes(&mut shape, "", &|path| made.process(path, fields, ty))?;
+            made.shape = shape;
+        }
+        Ok(made)
+    }
+
+    /// The number of the process that a stack is of: the field that `process` names, or `tgid` or `pid`.
+    fn process(
+        &self,
+        path: &str,
+        fields: &BTreeMap<String, manifest::Field>,
+        ty: &str,
+    ) -> Result<Option<NumberAt>, DecoderError> {
+        match fields.get(path).and_then(|field| field.process.as_deref()) {
+            Some(told) => {
+                self.needs_number(told, ty)?;
+                Ok(self.place(told))
+            }
+            None => Ok(self.place("tgid").or_else(|| self.place("pid"))),
+        }
+    }
+
+    /// The key of a map of stacks: an id.
+    #[must_use]
+    pub fn of_ids() -> Self {
+        Self::of_shape(Shape::Scalar(scalar::Scalar::id()), 4)
+    }
+
+    /// The value of a map of stacks: addresses of the kernel, or of a process that nobody knows.
+    #[must_use]
+    pub fn of_addresses() -> Self {
+        let big_endian = cfg!(target_endian = "big");
+        let addresses = stacks::Addresses::Here { count: None, big_endian };
+        let stack = stacks::Stack { side: stacks::Side::Either, addresses, process: None };
+        Self::of_shape(Shape::Stack(Box::new(stack)), 0)
+    }
+
+    fn of_shape(shape: Shape, size: usize) -> Self {
+        let columns = table::leaves(&shape, &BTreeMap::new());
         Self { shape, size, columns, beside: Beside::default(), is_typed: true }
+    }
+
+    /// Whether it has a field of this path.
+    #[must_use]
+    pub fn has_field(&self, path: &str) -> bool {
+        self.at(path).is_some()
     }
 
     /// Shows records of an unknown type: one field `bytes`, in hex, in the order of memory.
@@ -253,6 +334,19 @@ impl Decoder {
         self
     }
 
+    /// Whether a field is a stack, which needs a node to be shown by names.
+    #[must_use]
+    pub fn has_stacks(&self) -> bool {
+        plan::has_stacks(&self.shape)
+    }
+
+    /// Shows stacks by what this knows of them.
+    #[must_use]
+    pub fn with_stacks(mut self, stacks: Arc<dyn Stacks>) -> Self {
+        self.beside.stacks = Some(stacks);
+        self
+    }
+
     /// Bytes of a whole value; records may be shorter, or longer by a flexible array.
     #[must_use]
     pub const fn size(&self) -> usize {
@@ -262,7 +356,7 @@ impl Decoder {
     /// A value to be serialised. Fields beyond the end of `data` are null.
     #[must_use]
     pub const fn decode<'a>(&'a self, data: &'a [u8]) -> Record<'a> {
-        Record::new(&self.shape, data)
+        Record::new(&self.shape, data, Around { whole: data, beside: &self.beside })
     }
 
     /// The number at a path such as `seq` or `a.b`; none for other types and beyond the end of `data`.

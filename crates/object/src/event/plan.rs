@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use skep_spec::manifest;
 
 use super::DecoderError;
+use super::NumberAt;
 use super::format::{self, Format};
 use super::scalar::{Enums, Scalar, is_number, names_of};
+use super::stacks::{Addresses, Side, Stack};
 use crate::btf::{Array, Int, Kind, Member};
 use crate::limits::{PATH_BYTES, RECORD_FIELDS, RECORD_NAMES, TYPE_DEPTH};
 use crate::{Btf, TypeId};
@@ -41,6 +43,8 @@ pub(super) enum Shape {
     },
     /// All that is left, in hex, in the order of memory.
     Raw,
+    /// A stack's addresses, or its id.
+    Stack(Box<Stack>),
 }
 
 impl Shape {
@@ -52,6 +56,9 @@ impl Shape {
             }
             Self::Array { stride: 0, .. } => true,
             Self::Struct(fields) => fields.iter().all(|field| field.shape.is_empty()),
+            Self::Stack(stack) => {
+                matches!(stack.addresses, Addresses::Here { count: None | Some(0), .. })
+            }
             _ => false,
         }
     }
@@ -122,6 +129,7 @@ pub(super) fn compile_as(
     let mut compiler = Compiler { btf, root: ty, formats, used, fields: 0, paths: 0, enums };
     let format = compiler.format(name, ty)?;
     let shape = match &format {
+        Some(format) if format.side().is_some() => compiler.stack(format, ty, true)?,
         Some(format) if format.takes_bytes(compiler.size(ty)) => compiler.bytes(format, ty, true),
         _ => compiler.shape(ty, name, TYPE_DEPTH, true)?,
     };
@@ -254,6 +262,7 @@ impl<'a> Compiler<'a> {
             self.count_path(&path)?;
             let format = self.format(&path, member.ty)?;
             let shape = match &format {
+                Some(format) if format.side().is_some() => self.stack(format, member.ty, last)?,
                 Some(format) if format.takes_bytes(self.size(member.ty)) => {
                     self.bytes(format, member.ty, last)
                 }
@@ -312,6 +321,37 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// Addresses of 8 bytes, or an id of 4 or 8; the process is found when all fields are.
+    fn stack(&mut self, format: &Format, ty: TypeId, last: bool) -> Result<Shape, DecoderError> {
+        let (btf, bare) = (self.btf, self.btf.skip_modifiers(ty));
+        let addresses = match btf.kind(bare) {
+            Kind::Array(array) => Addresses::Here {
+                count: (array.count > 0 || !last).then_some(array.count as usize),
+                big_endian: btf.big_endian(),
+            },
+            _ => match Scalar::of(btf, bare, &mut self.enums) {
+                Some(id) => Addresses::In { id, map: format.map().map(Into::into) },
+                None => return Ok(raw()), // what fits is a number
+            },
+        };
+        let side = format.side().unwrap_or(Side::Either);
+        Ok(Shape::Stack(Box::new(Stack { side, addresses, process: None })))
+    }
+
+    /// Whether it can be a stack: addresses, or the id of one.
+    fn is_stack(&self, ty: TypeId) -> bool {
+        let word = |ty: TypeId, sizes: &[usize]| {
+            let kind = self.btf.kind(self.btf.skip_modifiers(ty));
+            let is_word = matches!(kind, Kind::Int(Int { bool: false, .. }) | Kind::Pointer(_));
+            is_word && sizes.contains(&self.size(ty))
+        };
+        match self.btf.kind(self.btf.skip_modifiers(ty)) {
+            Kind::Array(array) => word(array.element, &[8]),
+            Kind::Int(_) => word(ty, &[4, 8]),
+            _ => false,
+        }
+    }
+
     fn format(&mut self, path: &str, ty: TypeId) -> Result<Option<Format>, DecoderError> {
         let Some((key, field)) = self.formats.get_key_value(path) else { return Ok(None) };
         self.used.push(key);
@@ -321,7 +361,10 @@ impl<'a> Compiler<'a> {
         };
         let Some(format) = format::parse(path, field, names)? else { return Ok(None) };
         let kind = self.btf.kind(self.btf.skip_modifiers(ty));
-        let fits = format.takes_bytes(self.size(ty)) || (format.takes_number() && is_number(kind));
+        let fits = match format.side() {
+            Some(_) => self.is_stack(ty),
+            None => format.takes_bytes(self.size(ty)) || (format.takes_number() && is_number(kind)),
+        };
         if !fits {
             return Err(DecoderError::Mismatch {
                 field: path.to_owned(),
@@ -376,6 +419,35 @@ pub(super) fn has_addresses(shape: &Shape) -> bool {
     let Shape::Struct(fields) = shape else { return false };
     let is_one = |field: &Field| field.format == Some(Format::Ksym) || has_addresses(&field.shape);
     fields.iter().any(is_one)
+}
+
+/// Whether a field is a stack.
+pub(super) fn has_stacks(shape: &Shape) -> bool {
+    match shape {
+        Shape::Struct(fields) => fields.iter().any(|field| has_stacks(&field.shape)),
+        Shape::Array { element, .. } => has_stacks(element),
+        Shape::Stack(_) => true,
+        _ => false,
+    }
+}
+
+/// Tells the stacks of processes where the number of theirs stands.
+pub(super) fn name_processes(
+    shape: &mut Shape,
+    path: &str,
+    process: &impl Fn(&str) -> Result<Option<NumberAt>, DecoderError>,
+) -> Result<(), DecoderError> {
+    match shape {
+        Shape::Struct(fields) => fields.iter_mut().try_for_each(|field| {
+            name_processes(&mut field.shape, &join(path, &field.name), process)
+        }),
+        Shape::Array { element, .. } => name_processes(element, path, process),
+        Shape::Stack(stack) if stack.side == Side::Process => {
+            stack.process = process(path)?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The fields that are `wanted` by their paths, and structs with such.

@@ -113,6 +113,12 @@ impl Scalar {
         Some(Self { width: Width::Bytes(bytes), meaning, big_endian: btf.big_endian() })
     }
 
+    /// A word of this machine's: an id.
+    pub(super) const fn id() -> Self {
+        let big_endian = cfg!(target_endian = "big");
+        Self { width: Width::Bytes(4), meaning: Meaning::Unsigned, big_endian }
+    }
+
     /// Bytes of the longest name that it may be shown as.
     pub(super) fn longest_name(&self) -> usize {
         match &self.meaning {

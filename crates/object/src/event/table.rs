@@ -7,9 +7,10 @@ use skep_spec::manifest;
 use crate::shown;
 
 use super::format::{Beside, Format};
-use super::json::{Float, Hex, Record, hex, text};
+use super::json::{Around, Float, Hex, Record, hex, text};
 use super::plan::Shape;
 use super::scalar::Meaning;
+use super::stacks::Shown;
 
 /// Most bytes of a cell that shows a whole array.
 const CELL_BYTES: usize = 64 << 10;
@@ -78,6 +79,7 @@ fn collect(
 
 impl Leaf {
     pub(super) fn cell(&self, root: &Shape, data: &[u8], beside: &Beside) -> String {
+        let around = Around { whole: data, beside };
         let (mut shape, mut data, mut format) = (root, data, None);
         for index in &self.way {
             let Shape::Struct(fields) = shape else { return String::new() };
@@ -85,11 +87,12 @@ impl Leaf {
             let Some(rest) = data.get(field.offset..) else { return String::new() };
             (shape, data, format) = (&field.shape, rest, field.format.as_ref());
         }
-        cell(shape, format, data, beside).unwrap_or_default()
+        cell(shape, format, data, around).unwrap_or_default()
     }
 }
 
-fn cell(shape: &Shape, format: Option<&Format>, data: &[u8], beside: &Beside) -> Option<String> {
+fn cell(shape: &Shape, format: Option<&Format>, data: &[u8], around: Around<'_>) -> Option<String> {
+    let beside = around.beside;
     Some(match shape {
         Shape::Scalar(scalar) => {
             let value = scalar.read(data)?;
@@ -109,8 +112,13 @@ fn cell(shape: &Shape, format: Option<&Format>, data: &[u8], beside: &Beside) ->
         Shape::Raw => Hex(data).to_string(),
         Shape::Bytes { size, big_endian } => hex(data.get(..*size)?, *big_endian),
         Shape::Array { .. } | Shape::Struct(_) => {
-            let json = Record::new(shape, data).within(CELL_BYTES);
+            let json = Record::new(shape, data, around).within(CELL_BYTES);
             shown(&json.unwrap_or_else(|| "…".to_owned())).into_owned()
         }
+        Shape::Stack(stack) => match stack.read(data, around.whole, beside.stacks.as_deref())? {
+            Shown::Id(id) => id.to_string(),
+            Shown::Frames(frames) if frames.is_empty() => "\n".to_owned(),
+            Shown::Frames(frames) => frames.iter().map(|frame| format!("\n{frame}")).collect(),
+        },
     })
 }

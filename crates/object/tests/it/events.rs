@@ -354,7 +354,7 @@ fn formats_that_do_not_fit_are_refused() {
     ];
     insta::assert_snapshot!(all.join("\n"), @r"
     there is no field 'idd' in struct record; it has id, balance, pid, tiny, alive, letter, comm, state, wide, ratio, share, address, ports, at.x, at.y, path, whole, parts, either.number, either.point.x, either.point.y, low, middle, high, last, tail
-    field 'id': there is no format 'colour'; use one of ktime, comm, duration, hex, ip, mac, errno, signal, size, path, bool, device, ksym, syscall, enum, flags, time
+    field 'id': there is no format 'colour'; use one of ktime, comm, duration, hex, ip, mac, errno, signal, size, path, bool, device, ksym, syscall, enum, flags, time, kstack, ustack
     field 'id' is a u64: format 'mac' takes 6 bytes
     field 'comm' is a char[8]: format 'hex' takes a number
     field 'id': there is no unit 'h' for duration; use ns, us, ms or s

@@ -7,14 +7,15 @@
 mod values;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use skep_kernel::{KernelError, MapHandle};
-use skep_object::event::{Column, Decoder, Labels};
-use skep_object::{Facts, TypeId};
+use skep_object::event::{Column, Decoder, Labels, Stacks};
+use skep_object::{Facts, MapKind, TypeId};
 use skep_spec::ServiceName;
-use skep_spec::manifest::{Field, Map, Output};
+use skep_spec::manifest::{Field, Map, Output, OutputKind};
 use skep_trust::Package;
 
 use self::values::{Number, Rest, Values, numbers};
@@ -80,6 +81,8 @@ pub struct OpenContents {
     rest: Option<Rest>,
     /// The generation that it is of.
     generation: u64,
+    /// What its object's maps of stacks hold.
+    stacks: Arc<dyn Stacks>,
 }
 
 impl OpenContents {
@@ -105,7 +108,7 @@ impl OpenContents {
         let facts =
             defined.and_then(|(object, symbol)| Some((objects.get(object)?, symbol.as_str())));
         let policy = defined.and_then(|(_, symbol)| package.manifest.map.get(symbol));
-        let reading = Reading::new(facts, policy, output, table);
+        let reading = Reading::new(facts, (policy, output), table, &self.stacks);
         let mut values = Values::read(&self.map, &reading.numbers)?;
         if let Some(rest) = &self.rest {
             values.add(rest, &self.map)?;
@@ -135,11 +138,13 @@ impl Runtime {
     ) -> Result<OpenContents, RuntimeError> {
         let active = self.active(service)?;
         let record = active.incarnation.as_ref().and_then(|i| i.maps.get(map));
+        let object = record.map_or("", |record| record.object.as_str());
         Ok(OpenContents {
             name: map.to_owned(),
             map: self.open_map(service, &active, map)?,
             defined: record.map(|record| (record.object.clone(), record.symbol.clone())),
             rest: self.rest(service, map)?,
+            stacks: self.maps_of_stacks(service, &active, object),
             generation: active.number,
         })
     }
@@ -170,10 +175,17 @@ impl Reading {
     /// By the types of a map, and the formats and labels of an output; what does not fit is left out.
     pub(crate) fn new(
         map: Option<(&Facts, &str)>,
-        policy: Option<&Map>,
-        output: Option<&Output>,
+        (policy, output): (Option<&Map>, Option<&Output>),
         table: bool,
+        stacks: &Arc<dyn Stacks>,
     ) -> Self {
+        let equipped = |decoder| of_stacks(equipped(decoder), stacks);
+        let kind = map.and_then(|(facts, symbol)| Some(facts.map(symbol)?.kind));
+        if kind == Some(MapKind::StackTrace) {
+            let (key, value) = (Decoder::of_ids(), equipped(Decoder::of_addresses()));
+            let table = table.then(|| Table::new(&key, &value, output));
+            return Self { key, value, numbers: Vec::new(), labels: None, table };
+        }
         let found = map.and_then(|(facts, symbol)| Some((facts.btf.as_ref()?, facts.map(symbol)?)));
         let decoder = |ty: Option<TypeId>, formats: &BTreeMap<String, Field>| {
             let made = found.zip(ty).and_then(|((btf, _), ty)| {
@@ -184,9 +196,16 @@ impl Reading {
         };
         let (key_type, value_type) =
             found.map_or((None, None), |(_, map)| (map.key_type, map.value_type));
-        let formats = output.map(|output| &output.fields);
-        let value = decoder(value_type, formats.unwrap_or(&BTreeMap::new()));
-        let key = decoder(key_type, &BTreeMap::new());
+        let formats = output.map(|output| output.fields.clone()).unwrap_or_default();
+        let (of_key, of_value) = match output.map(|output| output.kind) {
+            // Where stacks are counted they are in the key.
+            Some(OutputKind::Stacks) => {
+                let plain = decoder(key_type, &BTreeMap::new());
+                formats.into_iter().partition(|(path, _)| plain.has_field(path))
+            }
+            _ => (BTreeMap::new(), formats),
+        };
+        let (key, value) = (decoder(key_type, &of_key), decoder(value_type, &of_value));
         let numbers = found.zip(value_type).map(|((btf, _), ty)| numbers(btf, ty, policy));
         let labels = output.filter(|output| !output.labels.is_empty()).and_then(|output| {
             let ((btf, _), ty) = found.zip(key_type)?;
@@ -235,6 +254,14 @@ impl Reading {
         let value = self.value.row(value);
         cells.extend(table.of_value.iter().filter_map(|at| value.get(*at).cloned()));
         cells
+    }
+}
+
+/// A decoder with names for the frames of its stacks, if it has some.
+fn of_stacks(decoder: Decoder, stacks: &Arc<dyn Stacks>) -> Decoder {
+    match decoder.has_stacks() {
+        true => decoder.with_stacks(Arc::clone(stacks)),
+        false => decoder,
     }
 }
 

@@ -15,18 +15,20 @@ mod stream;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use skep_kernel::MapHandle;
 use skep_kernel::maps::kind;
-use skep_object::event::Decoder;
+use skep_object::event::{Decoder, Stacks};
 use skep_spec::{ServiceName, chain};
 
-pub(crate) use source::{Source, decoding_of, decodings, equipped};
+pub(crate) use source::{Source, decoding_of, decodings, equipped, with_stacks};
 pub use stream::{Event, EventStream, Format, Next};
 
 use crate::error::RuntimeError;
 use crate::events::consumer::Consumer;
 use crate::runtime::{Runtime, facts_of};
+use crate::stacks::MapsOfStacks;
 use crate::state::Generation;
 
 /// What events come from.
@@ -202,6 +204,20 @@ impl Runtime {
         Ok(own)
     }
 
+    /// The maps of stacks of one of a generation's objects.
+    pub(crate) fn maps_of_stacks(
+        &self,
+        service: &ServiceName,
+        generation: &Generation,
+        object: &str,
+    ) -> Arc<dyn Stacks> {
+        let maps = generation.incarnation.iter().flat_map(|incarnation| &incarnation.maps);
+        let here = maps.filter(|(_, record)| record.object == object && !record.is_lost());
+        MapsOfStacks::of(here.filter_map(|(name, record)| {
+            Some((record.symbol.clone(), self.open_map(service, generation, name).ok()?))
+        }))
+    }
+
     /// A generation's buffers of these kinds.
     fn sources_of(
         &self,
@@ -225,6 +241,8 @@ impl Runtime {
             };
             let map = open(name)?;
             if is_wanted(&map) {
+                let stacks = || self.maps_of_stacks(service, generation, &record.object);
+                let decodings = with_stacks(decodings, stacks);
                 sources.push(Source { map, decodings });
             }
         }

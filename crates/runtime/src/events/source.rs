@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skep_kernel::MapHandle;
-use skep_object::event::{Clock, Condition, Decoder, Symbols, event_type};
+use skep_object::event::{Clock, Condition, Decoder, Stacks, Symbols, event_type};
 use skep_object::{Facts, MapKind};
 use skep_spec::Manifest;
 use skep_spec::manifest::{Output, OutputKind};
@@ -60,6 +60,24 @@ pub(crate) fn decodings(manifest: &Manifest, facts: &Facts, map: &str) -> Option
         .filter_map(|(name, output)| by_output(facts, map, name, output).map(Arc::new))
         .collect();
     events().any(|(_, output)| output.map == map).then_some(named)
+}
+
+/// The same with names for the frames of stacks, where there are any.
+pub(crate) fn with_stacks(
+    decodings: Decodings,
+    stacks: impl FnOnce() -> Arc<dyn Stacks>,
+) -> Decodings {
+    if !decodings.iter().any(|decoding| decoding.decoder.has_stacks()) {
+        return decodings;
+    }
+    let stacks = stacks();
+    let with = |decoding: Arc<Decoding>| match Arc::try_unwrap(decoding) {
+        Ok(Decoding { output, decoder, when }) => {
+            Arc::new(Decoding { output, decoder: decoder.with_stacks(stacks.clone()), when })
+        }
+        Err(shared) => shared,
+    };
+    decodings.into_iter().map(with).collect()
 }
 
 /// How the records of `map` are read where nobody says: by the object's BTF, else as bytes.

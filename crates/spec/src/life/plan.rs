@@ -17,7 +17,7 @@ pub enum Mechanism {
     Stub,
     /// The link's program is replaced (xdp, tcx, cgroup).
     Update,
-    /// The tc filter's program is replaced, at the same handle and priority.
+    /// What holds the program is replaced by such with another one: a tc filter at the same handle and priority, a route.
     Replace,
     /// It can't be replaced without a gap or a doubled event.
     Fixed,

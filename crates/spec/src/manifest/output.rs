@@ -88,10 +88,10 @@ impl OutputKind {
         matches!(self, Self::Counter | Self::Gauge)
     }
 
-    /// Whether a map carries it, whose contents show it: all but events and stacks.
+    /// Whether a map carries it, whose contents show it: all but events.
     #[must_use]
     pub const fn is_metric(self) -> bool {
-        matches!(self, Self::Counter | Self::Gauge | Self::Histogram | Self::Snapshot)
+        !matches!(self, Self::Event)
     }
 }
 
@@ -101,10 +101,13 @@ pub struct Field {
     /// How it is shown: a word such as `ktime` (time of day), `comm`, `duration`, `size`, `hex`, `ip` or `errno`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
-    /// What the field counts in: of a duration `ns`, `us`, `ms` or `s`, of a size `B`, `KiB`, `MiB`, `pages` or `sectors`.
+    /// What the field counts in: of a duration `ns`, `us`, `ms` or `s`, of a size `B`, `KiB`, `MiB`, `pages` or `sectors`; of a stack's id the map that it is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
     /// The column's name instead of the field's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Of a `ustack`: the field that has the number of its process; default: `tgid`, or `pid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! What this version of skep does with a manifest: what it must refuse, and what it leaves alone.
 
-use super::{Manifest, Map, Output, OutputKind, Param, Program};
+use super::{Manifest, Map, Param, Program};
 
 impl Manifest {
     /// What it declares that this version of skep cannot do: an install must refuse these.
@@ -26,9 +26,6 @@ impl Manifest {
         found.extend(self.limits.as_ref().map(|_| "limits".to_owned()));
         found.extend(self.requirements.as_ref().map(|_| "requirements".to_owned()));
         found.extend(self.program.iter().flat_map(|(name, program)| program.unheeded(name)));
-        for (name, output) in &self.output {
-            found.extend(output.is_unheeded().then(|| format!("output.{name}")));
-        }
         found
     }
 }
@@ -55,19 +52,12 @@ impl Param {
     }
 }
 
-impl Output {
-    fn is_unheeded(&self) -> bool {
-        self.kind == OutputKind::Stacks
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #[test]
     fn what_is_declared_and_not_done_is_named() {
         let text = include_str!("../../../../spec/vectors/files/manifest/whole.json");
-        let mut manifest = super::Manifest::parse(text.trim_end().as_bytes()).unwrap();
-        manifest.output.get_mut("request").unwrap().kind = super::OutputKind::Stacks;
+        let manifest = super::Manifest::parse(text.trim_end().as_bytes()).unwrap();
         insta::assert_snapshot!(manifest.unsupported().join("\n"));
         insta::assert_snapshot!(manifest.unheeded().join("\n"));
     }

@@ -145,13 +145,17 @@ const OUTPUT: &[Key] = &[
     ),
 ];
 
-const FIELD: &[Key] =
-    &[may("format", Word(FORMATS)), may("unit", Text(LINE)), may("name", Text(LINE))];
+const FIELD: &[Key] = &[
+    may("format", Word(FORMATS)),
+    may("unit", Text(LINE)),
+    may("name", Text(LINE)),
+    may("process", Text(SYMBOL)),
+];
 
 /// The formats of fields, as part 12 lists them.
 pub const FORMATS: &[&str] = &[
     "ktime", "comm", "duration", "hex", "ip", "mac", "errno", "signal", "size", "path", "bool",
-    "device", "ksym", "syscall", "enum", "flags", "time",
+    "device", "ksym", "syscall", "enum", "flags", "time", "kstack", "ustack",
 ];
 
 const PERMISSIONS: &[Key] = &[

@@ -168,7 +168,11 @@ fn bound(test: &Test, decoder: &Decoder) -> Result<Node, FilterError> {
             let than = bytes.ok_or_else(|| wrong("an address of its kind", &value))?;
             Ok(Node::Bytes { at, is, than })
         }
-        Shape::Array { .. } | Shape::Struct(_) | Shape::Bytes { .. } | Shape::Raw => {
+        Shape::Array { .. }
+        | Shape::Struct(_)
+        | Shape::Bytes { .. }
+        | Shape::Raw
+        | Shape::Stack(_) => {
             Err(operator(test, "no number, text or address", "it cannot be compared"))
         }
     }

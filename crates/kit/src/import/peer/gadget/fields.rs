@@ -78,7 +78,7 @@ impl Annotated {
             }
             let name = path.strip_suffix(RAW).map(str::to_owned);
             let (format, unit) = (Some((*format).to_owned()), unit.map(str::to_owned));
-            shown.insert(path.clone(), Field { format, unit, name });
+            shown.insert(path.clone(), Field { format, unit, name, process: None });
         }
         for (name, annotations) in self.0 {
             let raw = format!("{name}{RAW}");
