@@ -18,8 +18,9 @@ use crate::faults::{Faults, Side};
 use crate::held::{Held, Holder};
 use crate::journal::Journal;
 use crate::pins::Pins;
+use crate::plan::MapChange;
 use crate::recover::Recovery;
-use crate::state::{Op, Outcome, Record, Service, State};
+use crate::state::{Generation, Op, Outcome, Record, Service, State, Then};
 
 /// Where the runtime keeps what outlives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +143,19 @@ impl Runtime {
         self.faults.point(op, record.name(), Side::After);
         self.state.apply(record);
         Ok(())
+    }
+
+    /// Begins an operation, from a generation to another; what becomes of maps, and of the service behind it.
+    pub(crate) fn begin(
+        &mut self,
+        op: Op,
+        service: &ServiceName,
+        (from, to): (Option<u64>, Option<Generation>),
+        (changes, then): (BTreeMap<String, MapChange>, Option<Then>),
+    ) -> Result<(), RuntimeError> {
+        self.op = op;
+        let (txn, service) = (self.state.last_txn + 1, service.clone());
+        self.record(Record::Begin { txn, service, op, from, to, changes, then })
     }
 
     /// Ends the operation under way.

@@ -3,8 +3,6 @@
 //! While it is stopped the slots that the switch word picks are empty, and its programs wait in the idle ones: all hooks with a stub
 //! fall silent by one store, and run again by one.
 
-use std::collections::BTreeMap;
-
 use skep_kernel::MapHandle;
 use skep_kernel::attach::{file_of, is_known};
 use skep_kernel::maps::prog_array;
@@ -34,8 +32,8 @@ impl Runtime {
         if !force {
             self.nobody_runs_on(service)?;
         }
-        self.comes_back(service)?;
-        self.begin(Op::Stop, service, from, None)?;
+        comes_back(service, self.service_state(service)?.hooks.values().map(|hook| &hook.target))?;
+        self.begin(Op::Stop, service, (from, None), Default::default())?;
         self.failures.remove(service);
         let stopped = self.finish_stop();
         self.or_set_aside(stopped).map_err(|source| RuntimeError::Stuck {
@@ -89,7 +87,8 @@ impl Runtime {
         Ok(())
     }
 
-    /// Attaches a stopped service again, as it was; after a reboot it is loaded first. Says whether it was stopped.
+    /// Attaches a stopped service again, as it was; after a reboot it is loaded first. Who could not be loaded without it is loaded
+    /// behind it. Says whether it was stopped.
     ///
     /// # Errors
     /// What it needs does not run; a place that it is attached to is not there any more; the kernel refuses. It is stopped then as
@@ -107,19 +106,31 @@ impl Runtime {
             why: "its generation is gone".to_owned(),
         })?;
         self.what_it_needs_runs(service, &active)?;
-        if active.incarnation.is_none() {
-            self.op = Op::Recover;
-            self.converge(service)?; // what is still attached of it would be doubled
-            self.activate(service, &active)?;
-            return Ok(true);
+        self.failures.remove(service);
+        match active.incarnation {
+            Some(_) => self.attach_stopped(service, &active)?,
+            None => {
+                self.op = Op::Recover;
+                self.converge(service)?; // what is still attached of it would be doubled
+                self.activate(service, &active, None)?;
+            }
         }
-        self.begin(Op::Start, service, Some(active.number), Some(active.clone()))?;
-        if let Err(error) = self.attach_all(service, &active) {
+        self.start_users(service);
+        Ok(true)
+    }
+
+    /// Attaches a service of which the kernel has everything.
+    fn attach_stopped(
+        &mut self,
+        service: &ServiceName,
+        active: &Generation,
+    ) -> Result<(), RuntimeError> {
+        let to = (Some(active.number), Some(active.clone()));
+        self.begin(Op::Start, service, to, Default::default())?;
+        if let Err(error) = self.attach_all(service, active) {
             return Err(self.undo_or(error));
         }
-        self.finish_or_set_aside(service)?;
-        self.failures.remove(service);
-        Ok(true)
+        self.finish_or_set_aside(service)
     }
 
     /// Detaches a service and attaches it again; others that need it run on. One that is stopped is started.
@@ -152,36 +163,16 @@ impl Runtime {
         self.store_word(service, value)?;
         self.record(Record::Switched {})
     }
+}
 
-    /// That every hook of a service can be attached by what is pinned alone.
-    fn comes_back(&self, service: &ServiceName) -> Result<(), RuntimeError> {
-        let hooks = self.service_state(service)?.hooks.values();
-        // The kernel attaches an extension once, to the program that it was loaded for.
-        let is_extension = |target: &Target| target.site() == Some(Site::Program);
-        let mut never = hooks.filter(|h| {
-            !is_known(&h.target) || interface(&h.target).is_some() || is_extension(&h.target)
-        });
-        never.next().map_or(Ok(()), |hook| {
-            let (service, target) = (service.clone(), hook.target.clone());
-            Err(RuntimeError::NeverBack { service, target })
-        })
-    }
-
-    pub(crate) fn begin(
-        &mut self,
-        op: Op,
-        service: &ServiceName,
-        from: Option<u64>,
-        to: Option<Generation>,
-    ) -> Result<(), RuntimeError> {
-        self.op = op;
-        self.record(Record::Begin {
-            txn: self.state.last_txn + 1,
-            service: service.clone(),
-            op,
-            from,
-            to,
-            changes: BTreeMap::new(),
-        })
-    }
+/// That what a service has at these places can be attached by what is pinned alone.
+pub(crate) fn comes_back<'a>(
+    service: &ServiceName,
+    mut targets: impl Iterator<Item = &'a Target>,
+) -> Result<(), RuntimeError> {
+    // The kernel attaches an extension once, to the program that it was loaded for.
+    let is_extension = |target: &Target| target.site() == Some(Site::Program);
+    let never =
+        targets.find(|t| !is_known(t) || interface(t).is_some() || is_extension(t)).cloned();
+    never.map_or(Ok(()), |target| Err(RuntimeError::NeverBack { service: service.clone(), target }))
 }

@@ -70,6 +70,7 @@ pub fn tests() -> Vec<Test> {
     tests.push(test("nothing_to_start_at", stopped::nothing_to_start_at));
     tests.push(test("crash_together", together::test_killed));
     tests.push(test("crash_together_owed", together::test_owed_killed));
+    tests.push(test("crash_together_stopped", together::stopped::killed));
     tests.push(test("two_daemons", two_daemons));
     tests.push(test("already", already));
     tests.push(test("gone_interface", unplugged::gone_interface));
@@ -108,6 +109,10 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("together_undone_in_part", "raw_tp", together::undone_in_part),
     ("together_back_in_part", "raw_tp", together::back_in_part),
     ("together_exports", "raw_tp", together::exports),
+    ("together_stopped_without_pins", "raw_tp", together::stopped::without_pins),
+    ("together_stopped_other_type", "raw_tp", together::stopped::of_another_type),
+    ("together_stopped_rebooted", "raw_tp", together::stopped::rebooted),
+    ("together_stopped_not_loaded", "raw_tp", together::stopped::not_loaded),
     ("refusals", "raw_tp", refusals::refused),
     ("no_such_hook", "raw_tp", refusals::no_such_hook),
     ("alternatives", "choice", refusals::alternatives),
