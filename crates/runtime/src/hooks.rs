@@ -378,13 +378,13 @@ impl Runtime {
         standing: Option<Standing>,
     ) -> Result<(), RuntimeError> {
         let pins = self.pins(service);
-        self.faults.point(self.op, "detach", Side::Before);
+        self.faults.point(self.at(), "detach", Side::Before);
         if let Some(standing) = standing {
             standing.remove()?;
         }
         self.held.release(&format!("{service}/{name}"))?;
         Link::take_off(&pins.link(name))?;
-        self.faults.point(self.op, "detach", Side::After);
+        self.faults.point(self.at(), "detach", Side::After);
         Ok(())
     }
 

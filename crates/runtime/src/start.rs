@@ -7,7 +7,7 @@ use skep_spec::{ServiceName, chain, life};
 use crate::bring_up::BringUp;
 use crate::error::RuntimeError;
 use crate::failure::Failure;
-use crate::recover::Recovery;
+use crate::recover::{Interrupted, Recovery, of_one};
 use crate::runtime::Runtime;
 use crate::state::{Generation, Op, Record, Then};
 
@@ -16,6 +16,10 @@ impl Runtime {
     pub(crate) fn start_all(&mut self, recovery: &mut Recovery) -> Result<(), RuntimeError> {
         for name in self.providers_first() {
             self.lose_without_its_maps(&name, recovery)?;
+            if self.restarts(&name) {
+                self.end_restart(&name, recovery)?;
+                continue;
+            }
             if self.is_stopped(&name) {
                 self.load_for_users(&name, recovery);
                 recovery.stopped.push(name);
@@ -28,6 +32,35 @@ impl Runtime {
                 Ok(()) => recovery.started.push(name),
                 Err(why) => self.fail(&name, Failure::Down(why), recovery),
             }
+        }
+        Ok(())
+    }
+
+    /// Starts a service whose restart was cut off, or failed.
+    fn end_restart(
+        &mut self,
+        name: &ServiceName,
+        recovery: &mut Recovery,
+    ) -> Result<(), RuntimeError> {
+        if self.is_idle(name) {
+            match self.start_first(name, None) {
+                Ok(()) => recovery.started.push(name.clone()),
+                Err(why) => self.fail(name, Failure::Down(why), recovery),
+            }
+            return Ok(());
+        }
+        if let Some(aside) = self.state.aside.get(name) {
+            let why = format!("its {} is half done: {}", aside.pending.op, aside.why);
+            self.fail(name, Failure::Down(why), recovery);
+            return Ok(());
+        }
+        let started = self.start_stopped(name);
+        match of_one(started)? {
+            Ok(()) => {
+                let (service, op, finished) = (name.clone(), Op::Start, true);
+                recovery.interrupted.push(Interrupted { service, op, finished });
+            }
+            Err(error) => self.fail(name, Failure::Down(chain(&error)), recovery),
         }
         Ok(())
     }

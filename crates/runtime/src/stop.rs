@@ -3,16 +3,19 @@
 //! While it is stopped the slots that the switch word picks are empty, and its programs wait in the idle ones: all hooks with a stub
 //! fall silent by one store, and run again by one.
 
+use std::collections::BTreeMap;
+
 use skep_kernel::MapHandle;
 use skep_kernel::attach::{file_of, is_known};
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
-use skep_spec::{ServiceName, Site, Target};
+use skep_spec::{ServiceName, Site, Target, chain};
 
 use crate::at_map::interface;
 use crate::error::RuntimeError;
+use crate::failure::Failure;
 use crate::runtime::Runtime;
-use crate::state::{Attachment, Generation, Hook, Mechanism, Op, Outcome, Pending, Record};
+use crate::state::{Attachment, Generation, Hook, Mechanism, Op, Outcome, Pending, Record, Then};
 
 impl Runtime {
     /// Detaches a service and keeps what it holds. It stays stopped, over restarts and reboots, until it is started. Says whether it
@@ -25,15 +28,17 @@ impl Runtime {
         self.end_what_began()?;
         self.take_up(service)?;
         let state = self.service_state(service)?;
-        if state.stopped {
+        let (from, was_stopped) = (Some(state.active), state.stopped);
+        // One that a restart left stopped is to be started, unless somebody stops it.
+        if was_stopped && (self.restarts || !state.restarts) {
             return Ok(false);
         }
-        let from = Some(state.active);
         if !force {
             self.nobody_runs_on(service)?;
         }
         comes_back(service, self.service_state(service)?.hooks.values().map(|hook| &hook.target))?;
-        self.begin(Op::Stop, service, (from, None), Default::default())?;
+        let then = self.restarts.then_some(Then::Started);
+        self.begin(Op::Stop, service, (from, None), (BTreeMap::new(), then))?;
         self.failures.remove(service);
         let stopped = self.finish_stop();
         self.or_set_aside(stopped).map_err(|source| RuntimeError::Stuck {
@@ -41,7 +46,7 @@ impl Runtime {
             op: Op::Stop,
             source: Box::new(source),
         })?;
-        Ok(true)
+        Ok(!was_stopped)
     }
 
     /// Ends the stop under way. May be done again from anywhere.
@@ -100,48 +105,56 @@ impl Runtime {
         if !state.stopped {
             return Ok(false);
         }
-        let active = state.active().cloned();
+        self.start_stopped(service)?;
+        self.start_users(service);
+        Ok(true)
+    }
+
+    /// The same of one that is stopped, and of no other.
+    pub(crate) fn start_stopped(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
+        let active = self.service_state(service)?.active().cloned();
         let active = active.ok_or_else(|| RuntimeError::NotRunning {
             service: service.clone(),
             why: "its generation is gone".to_owned(),
         })?;
         self.what_it_needs_runs(service, &active)?;
         self.failures.remove(service);
-        match active.incarnation {
-            Some(_) => self.attach_stopped(service, &active)?,
-            None => {
-                self.op = Op::Recover;
-                self.converge(service)?; // what is still attached of it would be doubled
-                self.activate(service, &active, None)?;
-            }
+        if active.incarnation.is_none() {
+            self.op = Op::Recover;
+            self.converge(service)?; // what is still attached of it would be doubled
+            return self.activate(service, &active, None);
         }
-        self.start_users(service);
-        Ok(true)
-    }
-
-    /// Attaches a service of which the kernel has everything.
-    fn attach_stopped(
-        &mut self,
-        service: &ServiceName,
-        active: &Generation,
-    ) -> Result<(), RuntimeError> {
         let to = (Some(active.number), Some(active.clone()));
         self.begin(Op::Start, service, to, Default::default())?;
-        if let Err(error) = self.attach_all(service, active) {
+        if let Err(error) = self.attach_all(service, &active) {
             return Err(self.undo_or(error));
         }
         self.finish_or_set_aside(service)
     }
 
-    /// Detaches a service and attaches it again; others that need it run on. One that is stopped is started.
+    /// Detaches a service and attaches it again; others that need it run on. One that is stopped is started. Where this process ends
+    /// in between, the next one starts it.
     ///
     /// # Errors
-    /// As [`Self::start`], and as [`Self::stop`]: what the kernel does not attach again stays stopped.
+    /// As [`Self::start`], and as [`Self::stop`]: what the kernel does not attach again is failed, and each start tries again until
+    /// somebody stops it.
     pub fn restart(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
         let active = self.service_state(service)?.active().cloned();
         active.iter().try_for_each(|active| self.what_it_needs_runs(service, active))?;
-        self.stop(service, true)?;
-        self.start(service).map(drop)
+        self.restarts = true;
+        let restarted = self.stop(service, true).and_then(|_| self.start(service).map(drop));
+        self.restarts = false;
+        if let Err(error) = &restarted
+            && self.restarts(service)
+        {
+            self.failures.insert(service.clone(), Failure::Down(chain(error)));
+        }
+        restarted
+    }
+
+    /// Whether a service is stopped for a restart that has not ended.
+    pub(crate) fn restarts(&self, service: &ServiceName) -> bool {
+        self.state.services.get(service).is_some_and(|service| service.stopped && service.restarts)
     }
 
     fn attach_all(

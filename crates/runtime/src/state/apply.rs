@@ -454,6 +454,35 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_is_one_until_it_has_started_or_somebody_stops_it() {
+        let mut state = upgrading();
+        state.apply(Record::End { result: Outcome::Undone });
+        let service: ServiceName = "x".parse().unwrap();
+        let said =
+            |state: &State| (state.services[&service].stopped, state.services[&service].restarts);
+        let ends = |state: &mut State, result| state.apply(Record::End { result });
+        state.apply(stop(&service, Some(Then::Started)));
+        state.apply(Record::Switched {});
+        ends(&mut state, Outcome::Done);
+        assert_eq!(said(&state), (true, true));
+        let start = |state: &mut State| {
+            let (txn, service, op, changes) = (3, service.clone(), Op::Start, BTreeMap::new());
+            let (from, to) = (Some(2), Some(generation(2, &["a"])));
+            state.apply(Record::Begin { txn, service, op, from, to, changes, then: None });
+        };
+        start(&mut state);
+        state.apply(Record::RolledBack { cause: "c".to_owned() });
+        ends(&mut state, Outcome::Undone);
+        assert_eq!(said(&state), (true, true));
+        let mut stopped = state.clone();
+        stopped.apply(stop(&service, None));
+        assert_eq!(said(&stopped), (true, false));
+        start(&mut state);
+        state.apply(Record::Switched {});
+        assert_eq!(said(&state), (false, false));
+    }
+
+    #[test]
     fn and_goes_if_it_is_not_wanted_after_all() {
         let mut state = upgrading();
         state.apply(Record::RolledBack { cause: "c".to_owned() });

@@ -67,6 +67,7 @@ pub fn tests() -> Vec<Test> {
     tests.push(test("entries", attach::entries::of_a_map));
     tests.push(test("crash_stop", |objects| stopped::killed(objects, "stop")));
     tests.push(test("crash_start", |objects| stopped::killed(objects, "start")));
+    tests.push(test("crash_restart", |objects| stopped::killed(objects, "restart")));
     tests.push(test("nothing_to_start_at", stopped::nothing_to_start_at));
     tests.push(test("crash_together", together::test_killed));
     tests.push(test("crash_together_owed", together::test_owed_killed));
@@ -173,6 +174,7 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("stop_and_start", "two", stopped::stops_and_starts),
     ("stop_and_start_update", "tc", stopped::stops_and_starts),
     ("stop_and_start_mixed", "grown", stopped::stops_and_starts),
+    ("restart_over_a_reboot", "two", stopped::restart_over_a_reboot),
     ("stopped_over_a_reboot", "two", stopped::stopped_over_a_reboot),
     ("stopped_without_pins", "two", stopped::stopped_without_pins),
     ("stop_and_start_needed", "raw_tp", stopped::needed),
