@@ -21,8 +21,9 @@ use crate::new_names::by_new_names;
 use crate::params::Params;
 use crate::plan::{MapChange, Report};
 use crate::runtime::{Runtime, facts_of};
-use crate::state::{Generation, Hook, Incarnation, Mechanism, Op, Record};
-use crate::together::Shared;
+use crate::state::{Generation, Hook, Incarnation, Mechanism, Op, Record, Then};
+use crate::stop::comes_back;
+use crate::together::{Anew, Shared};
 
 /// A generation on its way into the kernel.
 pub(crate) struct BringUp<'a> {
@@ -34,6 +35,14 @@ pub(crate) struct BringUp<'a> {
     /// The generation that runs.
     pub(crate) from: Option<Generation>,
     pub(crate) changes: BTreeMap<String, MapChange>,
+    /// What the service is to be behind it: one that stays stopped is attached to nothing.
+    pub(crate) then: Option<Then>,
+}
+
+impl BringUp<'_> {
+    fn attaches(&self) -> bool {
+        self.then != Some(Then::Stopped)
+    }
 }
 
 impl Runtime {
@@ -67,21 +76,19 @@ impl Runtime {
         let chosen = choose(manifest, &objects, &params, refused, &mut report)?;
         let hooks = self.state.services.get(&up.service).map(|s| s.hooks.clone());
         let hooks = hooks.unwrap_or_default();
-        let mut placed = place_there(&up.service, &hooks, chosen, &mut report)?;
-        self.are_free(&up.service, &placed)?;
+        let mut placed = self.hooks_for(up, &hooks, chosen, &mut report)?;
         self.can_switch(&up.service, &placed, &objects, up.op == Op::Rollback)?;
-        let shared = self.shared_maps(&up.service, &up.generation.needs, &objects)?;
+        let mut shared = self.shared_maps(&up.service, &up.generation.needs, &objects)?;
+        if up.from.is_none() {
+            let anew = Anew { manifest, objects: &objects, placed: &placed };
+            shared.extend(self.maps_of_users(&up.service, anew)?);
+        }
         check_exports(&up.service, manifest)?;
-        // A rollback that loads is an upgrade in all but what becomes of the newer generation.
-        self.op = if up.op == Op::Rollback { Op::Upgrade } else { up.op };
-        self.record(Record::Begin {
-            txn: self.state.last_txn + 1,
-            service: up.service.clone(),
-            op: up.op,
-            from: up.from.as_ref().map(|g| g.number),
-            to: Some(up.generation.clone()),
-            changes: up.changes.clone(),
-        })?;
+        let way = (up.from.as_ref().map(|from| from.number), Some(up.generation.clone()));
+        self.begin(up.op, &up.service, way, (up.changes.clone(), up.then))?;
+        if up.op == Op::Rollback {
+            self.op = Op::Upgrade; // one that loads is an upgrade in all but what becomes of the newer generation
+        }
         let switched = self.until_switched(up, objects, &params, (&mut placed, &shared), report);
         if let Err(error) = switched {
             return Err(self.undo_or(error));
@@ -89,6 +96,26 @@ impl Runtime {
         self.finish_or_set_aside(&up.service)?;
         let service = self.service_state(&up.service)?;
         Ok(service.active().cloned().unwrap_or_else(|| up.generation.clone()))
+    }
+
+    /// Gives each program a hook that is free, or, where it is attached later, one that is looked for then.
+    fn hooks_for(
+        &self,
+        up: &BringUp<'_>,
+        hooks: &BTreeMap<String, Hook>,
+        chosen: Vec<Chosen>,
+        report: &mut Report,
+    ) -> Result<Vec<Placed>, RuntimeError> {
+        if up.attaches() {
+            let placed = place_there(&up.service, hooks, chosen, report)?;
+            self.are_free(&up.service, &placed)?;
+            return Ok(placed);
+        }
+        let placed = place_there(&up.service, hooks, chosen.clone(), report);
+        let placed = placed.unwrap_or_else(|_| place(hooks, &chosen));
+        let hooked = placed.iter().filter(|one| one.hook.is_some());
+        comes_back(&up.service, hooked.map(|one| &one.chosen.target))?;
+        Ok(placed)
     }
 
     /// Refuses a place of which the kernel would take the program of another service, and not say so.
@@ -132,13 +159,17 @@ impl Runtime {
         self.carry_probes(&up.service, up.from.as_ref(), &loaded)?;
         for one in placed.iter_mut().filter(|p| !p.there) {
             let payload = kernel.payload(one)?;
-            self.attach_hook(&up.service, one, &payload, (&switch, slot), &mut report)?;
+            let to = (&switch, slot);
+            self.attach_hook((&up.service, up.attaches()), one, &payload, to, &mut report)?;
         }
         let incarnation = Incarnation { report, ..loaded }; // with what attaching adapted
         self.record(Record::Loaded { incarnation: incarnation.clone() })?;
         kernel.fill_interfaces(placed)?;
         self.fill_slots(&up.service, &kernel, placed, slot)?;
         let to = Generation { incarnation: Some(incarnation), ..up.generation.clone() };
+        if !up.attaches() {
+            return self.switch_nothing(&up.service);
+        }
         self.read_perfs_of(&up.service, &to)?;
         if let Some(from) = &up.from {
             self.check_moves(&up.service, from, &to, &up.changes)?;

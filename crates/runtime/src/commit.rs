@@ -19,7 +19,7 @@ impl Runtime {
         let active = state.active;
         let Some(previous) = state.previous() else { return Ok(None) };
         let (generation, version) = (previous.number, previous.version.clone());
-        self.begin(Op::Commit, service, Some(active), None)?;
+        self.begin(Op::Commit, service, (Some(active), None), Default::default())?;
         let committed = self.finish();
         self.or_set_aside(committed).map_err(|source| RuntimeError::Stuck {
             service: service.clone(),

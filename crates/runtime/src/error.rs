@@ -13,7 +13,7 @@ use crate::journal::JournalError;
 use crate::migrate::MigrateError;
 use crate::params::ParamsError;
 use crate::state::{Op, PreviousLost};
-use crate::together::{Left, Sharing};
+use crate::together::{GivenBack, Left, Sharing};
 
 /// An error of another crate behind one of our seams.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -219,6 +219,16 @@ pub enum RuntimeError {
         /// What it needs.
         needed: ServiceName,
     },
+    /// The kernel has nothing of a service whose maps it needs.
+    #[error("{service} needs {needed}, of which the kernel has nothing: skep {} {needed} loads both", if *stopped { "start" } else { "restart" })]
+    NeedsLoaded {
+        /// The service.
+        service: ServiceName,
+        /// What it needs.
+        needed: ServiceName,
+        /// Whether that one is stopped.
+        stopped: bool,
+    },
     /// Others that run need it.
     #[error("{service} cannot be stopped: {} {} it", names(by), if by.len() == 1 { "needs" } else { "need" })]
     RunsOn {
@@ -317,6 +327,9 @@ pub enum RuntimeError {
     /// A map of another service cannot be used.
     #[error(transparent)]
     Sharing(Box<Sharing>),
+    /// A map that its user still has cannot be had back.
+    #[error(transparent)]
+    GivenBack(Box<GivenBack>),
     /// Others need it.
     #[error("{service} cannot be removed: {} {} it", names(by), if by.len() == 1 { "needs" } else { "need" })]
     Needed {
@@ -434,7 +447,7 @@ impl RuntimeError {
             Self::NoService { .. } => "no-service",
             Self::NoPrevious { .. } | Self::PreviousLost { .. } => "no-previous-generation",
             Self::Partly { .. } => "runs-partly",
-            Self::NotRunning { .. } => "not-running",
+            Self::NotRunning { .. } | Self::NeedsLoaded { .. } => "not-running",
             Self::Stopped { .. } | Self::NeedsStopped { .. } => "stopped",
             Self::NeverBack { .. } => "cannot-stop",
             Self::Held { .. } => "held",
@@ -445,7 +458,7 @@ impl RuntimeError {
             Self::Stuck { .. } => "stuck",
             Self::Gone { .. } => "pin-gone",
             Self::Missing { .. } | Self::Alone { .. } => "dependency-missing",
-            Self::Sharing(_) => "not-shared",
+            Self::Sharing(_) | Self::GivenBack(_) => "not-shared",
             Self::Needed { .. } | Self::RunsOn { .. } | Self::InUse { .. } => "in-use",
             Self::OtherMaps { .. } => "no-previous-generation",
             Self::Together { source, .. } => source.code(),

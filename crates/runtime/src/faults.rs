@@ -58,6 +58,8 @@ impl Faults {
         "stop": "Begin" "fill" "Switching" "switch" "Switched" "wait" "Quiesced" "detach" "Detached" "End" "Checkpoint";
         "start": "Begin" "Attach" "attach" "pin" "Attached" "Switching" "switch" "Switched" "wait" "Quiesced" "fill"
             "End" "Checkpoint";
+        "restart": "Begin" "fill" "Switching" "switch" "Switched" "wait" "Quiesced" "detach" "Detached" "Attach" "attach" "pin" "Attached"
+            "End" "Checkpoint";
         "commit": "Begin" "wait" "Quiesced" "Committed" "detach" "Detached" "fill" "unpin" "Freed" "End" "Checkpoint";
         "recover": "Boot" "RolledBack" "detach" "Detached" "unpin" "stub" "attach" "pin" "Attached" "fill" "update"
             "Switching" "switch" "Switched" "wait" "Quiesced" "merge" "Merged" "Committed" "Freed" "End" "Lost" "LostGeneration" "SetAside" "TakeUp" "Checkpoint";

@@ -139,10 +139,10 @@ pub(crate) struct Stubbed {
 }
 
 impl Runtime {
-    /// Attaches a new hook; with a stub, `program` waits in `slot` for the switch.
+    /// Attaches a new hook, or makes it ready for a start; with a stub, `program` waits in `slot` for the switch.
     pub(crate) fn attach_hook(
         &mut self,
-        service: &ServiceName,
+        (service, attaches): (&ServiceName, bool),
         placed: &mut Placed,
         &Payload { program, calls_func_ip, sections }: &Payload<'_>,
         (switch, slot): (&MapHandle, u32),
@@ -177,6 +177,10 @@ impl Runtime {
         self.record(Record::Attach { service: service.clone(), name: name.clone(), hook: intent })?;
         if let Some(stubbed) = &stubbed {
             self.pin_stub(&service, &name, stubbed)?;
+        }
+        if !attaches {
+            hook.attachment = Attachment::Off;
+            return self.record(Record::Attached { service, name, hook });
         }
         let attached = stubbed.as_ref().map_or(program, |stubbed| &stubbed.program);
         let link = match (&hook.target, sections) {
@@ -374,13 +378,13 @@ impl Runtime {
         standing: Option<Standing>,
     ) -> Result<(), RuntimeError> {
         let pins = self.pins(service);
-        self.faults.point(self.op, "detach", Side::Before);
+        self.faults.point(self.at(), "detach", Side::Before);
         if let Some(standing) = standing {
             standing.remove()?;
         }
         self.held.release(&format!("{service}/{name}"))?;
         Link::take_off(&pins.link(name))?;
-        self.faults.point(self.op, "detach", Side::After);
+        self.faults.point(self.at(), "detach", Side::After);
         Ok(())
     }
 

@@ -59,6 +59,7 @@ impl Runtime {
             generation,
             from: None,
             changes: BTreeMap::new(),
+            then: None,
         })?;
         self.service(service)
     }

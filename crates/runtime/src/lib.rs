@@ -69,5 +69,5 @@ pub use plan::Plan;
 pub use recover::{Interrupted, Recovery};
 pub use runtime::{Dirs, Packages, Runtime, facts_of};
 pub use status::{Detail, Status};
-pub use together::{Member, Provider, Sharing, Together};
+pub use together::{GivenBack, Member, Provider, Sharing, Together};
 pub use upgrade::Upgraded;

@@ -24,7 +24,7 @@ impl Runtime {
         self.nobody_needs(service)?;
         self.consumers.forget(service);
         self.failures.remove(service);
-        self.begin(Op::Remove, service, Some(from), None)?;
+        self.begin(Op::Remove, service, (Some(from), None), Default::default())?;
         let gone = self.converge(service);
         self.or_set_aside(gone).map_err(|source| RuntimeError::Stuck {
             service: service.clone(),

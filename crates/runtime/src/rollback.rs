@@ -8,7 +8,7 @@ use crate::error::RuntimeError;
 use crate::install::Request;
 use crate::plan::MapChange;
 use crate::runtime::Runtime;
-use crate::state::{Generation, Op, Record};
+use crate::state::{Generation, Op};
 use crate::status::Detail;
 use crate::upgrade::Direction;
 
@@ -24,15 +24,8 @@ impl Runtime {
         }
         let changes = self.changes_back(service)?;
         self.can_go_back(service, (&from, &to), &changes)?;
-        self.op = Op::Rollback;
-        self.record(Record::Begin {
-            txn: self.state.last_txn + 1,
-            service: service.clone(),
-            op: Op::Rollback,
-            from: Some(from.number),
-            to: Some(to.clone()),
-            changes,
-        })?;
+        let way = (Some(from.number), Some(to.clone()));
+        self.begin(Op::Rollback, service, way, (changes, None))?;
         if let Err(error) = self.switch_back(service, &from, &to) {
             return Err(self.undo_or(error));
         }

@@ -18,8 +18,9 @@ use crate::faults::{Faults, Side};
 use crate::held::{Held, Holder};
 use crate::journal::Journal;
 use crate::pins::Pins;
+use crate::plan::MapChange;
 use crate::recover::Recovery;
-use crate::state::{Op, Outcome, Record, Service, State};
+use crate::state::{Generation, Op, Outcome, Record, Service, State, Then};
 
 /// Where the runtime keeps what outlives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct Runtime {
     pub(crate) failures: BTreeMap<ServiceName, Failure>,
     /// What fault points are named by.
     pub(crate) op: Op,
+    /// Whether that is one half of a restart.
+    pub(crate) restarts: bool,
     /// Whether what sets left is put back: who needs who goes back, too, can wait for that.
     pub(crate) puts_back: bool,
     _locks: [File; 2],
@@ -97,6 +100,7 @@ impl Runtime {
             consumers: Consumers::default(),
             failures: BTreeMap::new(),
             op: Op::Recover,
+            restarts: false,
             puts_back: false,
             _locks: [lock, pins_lock],
         };
@@ -135,13 +139,26 @@ impl Runtime {
         let op = match record {
             Record::SetBegan { .. } | Record::SetOwes { .. } | Record::SetEnded {} => "set",
             Record::Held { .. } => "hold",
-            _ => self.op.name(),
+            _ => self.at(),
         };
         self.faults.point(op, record.name(), Side::Before);
         self.journal.append(&record)?;
         self.faults.point(op, record.name(), Side::After);
         self.state.apply(record);
         Ok(())
+    }
+
+    /// Begins an operation, from a generation to another; what becomes of maps, and of the service behind it.
+    pub(crate) fn begin(
+        &mut self,
+        op: Op,
+        service: &ServiceName,
+        (from, to): (Option<u64>, Option<Generation>),
+        (changes, then): (BTreeMap<String, MapChange>, Option<Then>),
+    ) -> Result<(), RuntimeError> {
+        self.op = op;
+        let (txn, service) = (self.state.last_txn + 1, service.clone());
+        self.record(Record::Begin { txn, service, op, from, to, changes, then })
     }
 
     /// Ends the operation under way.
@@ -159,17 +176,25 @@ impl Runtime {
     }
 
     pub(crate) fn begin_journal_anew(&mut self) -> Result<(), RuntimeError> {
-        self.faults.point(self.op, "Checkpoint", Side::Before);
+        self.faults.point(self.at(), "Checkpoint", Side::Before);
         self.journal.checkpoint(&self.state)?;
-        self.faults.point(self.op, "Checkpoint", Side::After);
+        self.faults.point(self.at(), "Checkpoint", Side::After);
         Ok(())
+    }
+
+    /// The operation that fault points are named by.
+    pub(crate) fn at(&self) -> &'static str {
+        match self.op {
+            Op::Stop | Op::Start if self.restarts => "restart",
+            op => op.name(),
+        }
     }
 
     /// Does something in the kernel, between its two fault points.
     pub(crate) fn call<T>(&self, step: &str, call: impl FnOnce() -> T) -> T {
-        self.faults.point(self.op, step, Side::Before);
+        self.faults.point(self.at(), step, Side::Before);
         let result = call();
-        self.faults.point(self.op, step, Side::After);
+        self.faults.point(self.at(), step, Side::After);
         result
     }
 

@@ -7,28 +7,91 @@ use skep_spec::{ServiceName, chain, life};
 use crate::bring_up::BringUp;
 use crate::error::RuntimeError;
 use crate::failure::Failure;
-use crate::recover::Recovery;
+use crate::recover::{Interrupted, Recovery, of_one};
 use crate::runtime::Runtime;
-use crate::state::{Generation, Op, Record};
+use crate::state::{Generation, Op, Record, Then};
 
 impl Runtime {
     /// Loads the active generation of every service that has none in the kernel, or the one before it.
     pub(crate) fn start_all(&mut self, recovery: &mut Recovery) -> Result<(), RuntimeError> {
         for name in self.providers_first() {
             self.lose_without_its_maps(&name, recovery)?;
+            if self.restarts(&name) {
+                self.end_restart(&name, recovery)?;
+                continue;
+            }
             if self.is_stopped(&name) {
+                self.load_for_users(&name, recovery);
                 recovery.stopped.push(name);
                 continue;
             }
             if !self.is_idle(&name) {
                 continue;
             }
-            match self.start_first(&name) {
+            match self.start_first(&name, None) {
                 Ok(()) => recovery.started.push(name),
                 Err(why) => self.fail(&name, Failure::Down(why), recovery),
             }
         }
         Ok(())
+    }
+
+    /// Starts a service whose restart was cut off, or failed.
+    fn end_restart(
+        &mut self,
+        name: &ServiceName,
+        recovery: &mut Recovery,
+    ) -> Result<(), RuntimeError> {
+        if self.is_idle(name) {
+            match self.start_first(name, None) {
+                Ok(()) => recovery.started.push(name.clone()),
+                Err(why) => self.fail(name, Failure::Down(why), recovery),
+            }
+            return Ok(());
+        }
+        if let Some(aside) = self.state.aside.get(name) {
+            let why = format!("its {} is half done: {}", aside.pending.op, aside.why);
+            self.fail(name, Failure::Down(why), recovery);
+            return Ok(());
+        }
+        let started = self.start_stopped(name);
+        match of_one(started)? {
+            Ok(()) => {
+                let (service, op, finished) = (name.clone(), Op::Start, true);
+                recovery.interrupted.push(Interrupted { service, op, finished });
+            }
+            Err(error) => self.fail(name, Failure::Down(chain(&error)), recovery),
+        }
+        Ok(())
+    }
+
+    /// Loads a stopped service, and attaches it to nothing, where one that is to run uses its maps.
+    fn load_for_users(&mut self, name: &ServiceName, recovery: &mut Recovery) {
+        if !self.is_idle(name) || !self.gives_maps(name) {
+            return;
+        }
+        if let Err(why) = self.start_first(name, Some(Then::Stopped)) {
+            let why =
+                format!("it is stopped, and is not loaded for those that use its maps: {why}");
+            recovery.failed.push((name.clone(), why));
+        }
+    }
+
+    /// Loads who could not be, since this service was not there; and who needs those.
+    pub(crate) fn start_users(&mut self, service: &ServiceName) {
+        for user in self.needed_by(service) {
+            if self.is_stopped(&user) || !self.is_idle(&user) {
+                continue;
+            }
+            self.failures.remove(&user);
+            match self.start_first(&user, None) {
+                Ok(()) => self.start_users(&user),
+                Err(why) => {
+                    tracing::error!(service = %user, "not loaded: {why}");
+                    self.failures.insert(user, Failure::Down(why));
+                }
+            }
+        }
     }
 
     /// All services, each behind those that it needs.
@@ -75,7 +138,7 @@ impl Runtime {
         self.state.services.get(name).is_some_and(|service| service.stopped)
     }
 
-    fn start_first(&mut self, name: &ServiceName) -> Result<(), String> {
+    fn start_first(&mut self, name: &ServiceName, then: Option<Then>) -> Result<(), String> {
         self.op = Op::Recover;
         // Another start of it, begun at an earlier start of ours and not ended: what it left is not to be built upon.
         if let Some(aside) = self.state.aside.get(name) {
@@ -93,12 +156,12 @@ impl Runtime {
                 return Err(format!("generation {number} waits for what was begun before it"));
             }
             began = true;
-            self.activate(name, generation).map_err(|error| {
+            self.activate(name, generation, then).map_err(|error| {
                 format!("generation {number} ({}): {}", generation.version, chain(&error))
             })
         };
         let lost = service.lost.iter().map(|why| format!("it was lost ({why})"));
-        match life::after_reboot(service.stopped, service.active, service.previous, start) {
+        match life::after_reboot(false, service.active, service.previous, start) {
             Ok(_) => Ok(()),
             Err(reasons) => Err(lost.chain(reasons).collect::<Vec<_>>().join("; ")),
         }
@@ -109,6 +172,7 @@ impl Runtime {
         &mut self,
         service: &ServiceName,
         generation: &Generation,
+        then: Option<Then>,
     ) -> Result<(), RuntimeError> {
         let package = self.package(&generation.index)?;
         let up = BringUp {
@@ -118,6 +182,7 @@ impl Runtime {
             generation: generation.clone(),
             from: None,
             changes: BTreeMap::new(),
+            then,
         };
         self.bring_up(&up).map(drop)
     }

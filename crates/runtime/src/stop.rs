@@ -9,12 +9,13 @@ use skep_kernel::MapHandle;
 use skep_kernel::attach::{file_of, is_known};
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::slot_of;
-use skep_spec::{ServiceName, Site, Target};
+use skep_spec::{ServiceName, Site, Target, chain};
 
 use crate::at_map::interface;
 use crate::error::RuntimeError;
+use crate::failure::Failure;
 use crate::runtime::Runtime;
-use crate::state::{Attachment, Generation, Hook, Mechanism, Op, Outcome, Pending, Record};
+use crate::state::{Attachment, Generation, Hook, Mechanism, Op, Outcome, Pending, Record, Then};
 
 impl Runtime {
     /// Detaches a service and keeps what it holds. It stays stopped, over restarts and reboots, until it is started. Says whether it
@@ -27,15 +28,17 @@ impl Runtime {
         self.end_what_began()?;
         self.take_up(service)?;
         let state = self.service_state(service)?;
-        if state.stopped {
+        let (from, was_stopped) = (Some(state.active), state.stopped);
+        // One that a restart left stopped is to be started, unless somebody stops it.
+        if was_stopped && (self.restarts || !state.restarts) {
             return Ok(false);
         }
-        let from = Some(state.active);
         if !force {
             self.nobody_runs_on(service)?;
         }
-        self.comes_back(service)?;
-        self.begin(Op::Stop, service, from, None)?;
+        comes_back(service, self.service_state(service)?.hooks.values().map(|hook| &hook.target))?;
+        let then = self.restarts.then_some(Then::Started);
+        self.begin(Op::Stop, service, (from, None), (BTreeMap::new(), then))?;
         self.failures.remove(service);
         let stopped = self.finish_stop();
         self.or_set_aside(stopped).map_err(|source| RuntimeError::Stuck {
@@ -43,7 +46,7 @@ impl Runtime {
             op: Op::Stop,
             source: Box::new(source),
         })?;
-        Ok(true)
+        Ok(!was_stopped)
     }
 
     /// Ends the stop under way. May be done again from anywhere.
@@ -89,7 +92,8 @@ impl Runtime {
         Ok(())
     }
 
-    /// Attaches a stopped service again, as it was; after a reboot it is loaded first. Says whether it was stopped.
+    /// Attaches a stopped service again, as it was; after a reboot it is loaded first. Who could not be loaded without it is loaded
+    /// behind it. Says whether it was stopped.
     ///
     /// # Errors
     /// What it needs does not run; a place that it is attached to is not there any more; the kernel refuses. It is stopped then as
@@ -101,36 +105,56 @@ impl Runtime {
         if !state.stopped {
             return Ok(false);
         }
-        let active = state.active().cloned();
+        self.start_stopped(service)?;
+        self.start_users(service);
+        Ok(true)
+    }
+
+    /// The same of one that is stopped, and of no other.
+    pub(crate) fn start_stopped(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
+        let active = self.service_state(service)?.active().cloned();
         let active = active.ok_or_else(|| RuntimeError::NotRunning {
             service: service.clone(),
             why: "its generation is gone".to_owned(),
         })?;
         self.what_it_needs_runs(service, &active)?;
+        self.failures.remove(service);
         if active.incarnation.is_none() {
             self.op = Op::Recover;
             self.converge(service)?; // what is still attached of it would be doubled
-            self.activate(service, &active)?;
-            return Ok(true);
+            return self.activate(service, &active, None);
         }
-        self.begin(Op::Start, service, Some(active.number), Some(active.clone()))?;
+        let to = (Some(active.number), Some(active.clone()));
+        self.begin(Op::Start, service, to, Default::default())?;
         if let Err(error) = self.attach_all(service, &active) {
             return Err(self.undo_or(error));
         }
-        self.finish_or_set_aside(service)?;
-        self.failures.remove(service);
-        Ok(true)
+        self.finish_or_set_aside(service)
     }
 
-    /// Detaches a service and attaches it again; others that need it run on. One that is stopped is started.
+    /// Detaches a service and attaches it again; others that need it run on. One that is stopped is started. Where this process ends
+    /// in between, the next one starts it.
     ///
     /// # Errors
-    /// As [`Self::start`], and as [`Self::stop`]: what the kernel does not attach again stays stopped.
+    /// As [`Self::start`], and as [`Self::stop`]: what the kernel does not attach again is failed, and each start tries again until
+    /// somebody stops it.
     pub fn restart(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
         let active = self.service_state(service)?.active().cloned();
         active.iter().try_for_each(|active| self.what_it_needs_runs(service, active))?;
-        self.stop(service, true)?;
-        self.start(service).map(drop)
+        self.restarts = true;
+        let restarted = self.stop(service, true).and_then(|_| self.start(service).map(drop));
+        self.restarts = false;
+        if let Err(error) = &restarted
+            && self.restarts(service)
+        {
+            self.failures.insert(service.clone(), Failure::Down(chain(error)));
+        }
+        restarted
+    }
+
+    /// Whether a service is stopped for a restart that has not ended.
+    pub(crate) fn restarts(&self, service: &ServiceName) -> bool {
+        self.state.services.get(service).is_some_and(|service| service.stopped && service.restarts)
     }
 
     fn attach_all(
@@ -152,36 +176,16 @@ impl Runtime {
         self.store_word(service, value)?;
         self.record(Record::Switched {})
     }
+}
 
-    /// That every hook of a service can be attached by what is pinned alone.
-    fn comes_back(&self, service: &ServiceName) -> Result<(), RuntimeError> {
-        let hooks = self.service_state(service)?.hooks.values();
-        // The kernel attaches an extension once, to the program that it was loaded for.
-        let is_extension = |target: &Target| target.site() == Some(Site::Program);
-        let mut never = hooks.filter(|h| {
-            !is_known(&h.target) || interface(&h.target).is_some() || is_extension(&h.target)
-        });
-        never.next().map_or(Ok(()), |hook| {
-            let (service, target) = (service.clone(), hook.target.clone());
-            Err(RuntimeError::NeverBack { service, target })
-        })
-    }
-
-    pub(crate) fn begin(
-        &mut self,
-        op: Op,
-        service: &ServiceName,
-        from: Option<u64>,
-        to: Option<Generation>,
-    ) -> Result<(), RuntimeError> {
-        self.op = op;
-        self.record(Record::Begin {
-            txn: self.state.last_txn + 1,
-            service: service.clone(),
-            op,
-            from,
-            to,
-            changes: BTreeMap::new(),
-        })
-    }
+/// That what a service has at these places can be attached by what is pinned alone.
+pub(crate) fn comes_back<'a>(
+    service: &ServiceName,
+    mut targets: impl Iterator<Item = &'a Target>,
+) -> Result<(), RuntimeError> {
+    // The kernel attaches an extension once, to the program that it was loaded for.
+    let is_extension = |target: &Target| target.site() == Some(Site::Program);
+    let never =
+        targets.find(|t| !is_known(t) || interface(t).is_some() || is_extension(t)).cloned();
+    never.map_or(Ok(()), |target| Err(RuntimeError::NeverBack { service: service.clone(), target }))
 }

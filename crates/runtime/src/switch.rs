@@ -40,6 +40,13 @@ impl Runtime {
         self.record(Record::Switched {})
     }
 
+    /// Takes a generation for the active one whose programs all wait, so that the word stays what it is.
+    pub(crate) fn switch_nothing(&mut self, service: &ServiceName) -> Result<(), RuntimeError> {
+        let value = self.next_word(service).map(|word| word - 1);
+        self.record(Record::Switching { value })?;
+        self.record(Record::Switched {})
+    }
+
     /// Replaces the programs of hooks that switch by themselves, which the kernel may refuse, and then stores the switch
     /// word, which nobody can. May be done again.
     pub(crate) fn flip(

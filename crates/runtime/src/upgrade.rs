@@ -181,6 +181,7 @@ impl Runtime {
             generation,
             from: Some(from),
             changes: changes_of(&plan.maps),
+            then: None,
         })?;
         Ok(Upgraded { plan, detail: self.service(&install.service)? })
     }

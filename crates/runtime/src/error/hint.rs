@@ -72,6 +72,9 @@ impl RuntimeError {
             Self::NeedsStopped { .. } => {
                 "skep start that one first, or this one with --with-needed"
             }
+            Self::GivenBack(_) => {
+                "skep remove who uses it first, or skep upgrade it to a version that defines the map as this one does"
+            }
             Self::NeverBack { .. } => {
                 "skep remove detaches it and forgets its state; skep install brings it back"
             }

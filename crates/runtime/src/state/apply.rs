@@ -8,7 +8,7 @@ use skep_spec::life::Interrupted;
 
 use super::{
     Aside, Attachment, DeadHook, Generation, Hook, Incarnation, Op, Pending, PreviousLost, Record,
-    Service, State, Way,
+    Service, State, Then, Way,
 };
 use crate::plan::MapChange;
 
@@ -34,8 +34,8 @@ impl State {
     fn take(&mut self, record: Record) {
         match record {
             Record::Boot { boot_id } => self.boot(boot_id),
-            Record::Begin { txn, service, op, from, to, changes } => {
-                self.begin(txn, service, op, (from, to), changes);
+            Record::Begin { txn, service, op, from, to, changes, then } => {
+                self.begin(txn, service, op, (from, to), (changes, then));
             }
             Record::Loaded { incarnation } => self.loaded(incarnation),
             Record::Attach { service, name, hook } | Record::Attached { service, name, hook } => {
@@ -144,7 +144,7 @@ impl State {
         service: ServiceName,
         op: Op,
         (from, to): (Option<u64>, Option<Generation>),
-        changes: BTreeMap<String, MapChange>,
+        (changes, then): (BTreeMap<String, MapChange>, Option<Then>),
     ) {
         self.last_txn = txn;
         self.set_aside_for(&service);
@@ -157,7 +157,9 @@ impl State {
         };
         let to = if op == Op::Remove { self.removed(&service) } else { to };
         if op == Op::Stop {
-            self.services.entry(service.clone()).and_modify(|service| service.stopped = true);
+            self.services.entry(service.clone()).and_modify(|service| {
+                (service.stopped, service.restarts) = (true, then == Some(Then::Started));
+            });
         }
         self.pending = Some(Pending {
             txn,
@@ -166,6 +168,7 @@ impl State {
             from,
             to,
             changes,
+            then,
             hooks: BTreeMap::new(),
             switching: None,
             progress: Interrupted::default(),
@@ -210,7 +213,8 @@ impl State {
         self.forgive_needed(op, &to);
         let Some(pending) = &mut self.pending else { return };
         let service = self.services.entry(pending.service.clone()).or_default();
-        service.stopped = false;
+        service.stopped = pending.then == Some(Then::Stopped);
+        service.restarts = false;
         service.switch = pending.switching.flatten();
         if pending.op == Op::Start {
             return; // the same generation, at the same hooks
@@ -407,6 +411,7 @@ mod tests {
             from: Some(2),
             to: Some(generation(3, &["a", "b"])),
             changes: BTreeMap::new(),
+            then: None,
         });
         let service = "x".parse().unwrap();
         state.apply(Record::LostGeneration { service, generation: 1, why: "w".to_owned() });
@@ -430,21 +435,51 @@ mod tests {
         assert_eq!(service.previous_lost, None);
     }
 
+    fn stop(service: &ServiceName, then: Option<Then>) -> Record {
+        let (txn, service, op, changes) = (2, service.clone(), Op::Stop, BTreeMap::new());
+        Record::Begin { txn, service, op, from: Some(2), to: None, changes, then }
+    }
+
     #[test]
     fn a_stop_moves_the_switch_word_and_nothing_else() {
         let mut state = upgrading();
         state.apply(Record::End { result: Outcome::Undone });
         let service: ServiceName = "x".parse().unwrap();
         state.services.get_mut(&service).unwrap().switch = Some(4);
-        let (txn, changes) = (2, BTreeMap::new());
-        let (from, to) = (Some(2), None);
-        let begin =
-            Record::Begin { txn, service: service.clone(), op: Op::Stop, from, to, changes };
-        state.apply(begin);
+        state.apply(stop(&service, None));
         state.apply(Record::Switching { value: Some(5) });
         state.apply(Record::Switched {});
         let stopped = &state.services[&service];
         assert_eq!((stopped.switch, stopped.active), (Some(5), 2));
+    }
+
+    #[test]
+    fn a_restart_is_one_until_it_has_started_or_somebody_stops_it() {
+        let mut state = upgrading();
+        state.apply(Record::End { result: Outcome::Undone });
+        let service: ServiceName = "x".parse().unwrap();
+        let said =
+            |state: &State| (state.services[&service].stopped, state.services[&service].restarts);
+        let ends = |state: &mut State, result| state.apply(Record::End { result });
+        state.apply(stop(&service, Some(Then::Started)));
+        state.apply(Record::Switched {});
+        ends(&mut state, Outcome::Done);
+        assert_eq!(said(&state), (true, true));
+        let start = |state: &mut State| {
+            let (txn, service, op, changes) = (3, service.clone(), Op::Start, BTreeMap::new());
+            let (from, to) = (Some(2), Some(generation(2, &["a"])));
+            state.apply(Record::Begin { txn, service, op, from, to, changes, then: None });
+        };
+        start(&mut state);
+        state.apply(Record::RolledBack { cause: "c".to_owned() });
+        ends(&mut state, Outcome::Undone);
+        assert_eq!(said(&state), (true, true));
+        let mut stopped = state.clone();
+        stopped.apply(stop(&service, None));
+        assert_eq!(said(&stopped), (true, false));
+        start(&mut state);
+        state.apply(Record::Switched {});
+        assert_eq!(said(&state), (false, false));
     }
 
     #[test]

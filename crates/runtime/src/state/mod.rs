@@ -6,6 +6,7 @@ mod apply;
 mod hook;
 mod record;
 mod set;
+mod then;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ pub use hook::{Attachment, Hook, Mechanism};
 pub use record::{Outcome, Record};
 pub use set::{Owed, SetMember, Way};
 pub use skep_spec::life::Op;
+pub use then::Then;
 
 use crate::pins::Pins;
 use crate::plan::{MapChange, Report};
@@ -106,6 +108,9 @@ pub struct Service {
     /// Whether somebody stopped it: nothing of it is attached, over reboots too, until it is started.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// Whether that was for a restart: it is to be started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restarts: bool,
     /// Whether upgrades to other packages are refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
@@ -233,6 +238,9 @@ pub struct Pending {
     pub to: Option<Generation>,
     /// What becomes of each map.
     pub changes: BTreeMap<String, MapChange>,
+    /// What the service is to be behind it, where that is not what such an operation makes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<Then>,
     /// New hooks, and those whose attachment the operation learned.
     pub hooks: BTreeMap<String, Hook>,
     /// The switch word to be stored; `Some(None)` where no hook has a stub.

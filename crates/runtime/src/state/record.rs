@@ -7,7 +7,7 @@ use skep_spec::ServiceName;
 use skep_spec::journal::TYPES;
 use skep_spec::life::Step;
 
-use super::{Generation, Hook, Incarnation, Op, Owed, SetMember, State, Way};
+use super::{Generation, Hook, Incarnation, Op, Owed, SetMember, State, Then, Way};
 use crate::plan::MapChange;
 
 /// One step of an operation: an intent, written and synced before the kernel is asked, or an outcome.
@@ -33,6 +33,9 @@ pub enum Record {
         to: Option<Generation>,
         /// What becomes of each map.
         changes: BTreeMap<String, MapChange>,
+        /// What the service is to be behind it, where that is not what such an operation makes of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        then: Option<Then>,
     },
     /// Programs and maps of the new generation are loaded and pinned.
     Loaded {
@@ -288,6 +291,18 @@ mod tests {
 
     use super::*;
 
+    fn begins(op: Op, then: Then) -> Record {
+        Record::Begin {
+            txn: 1,
+            service: "exec".parse().unwrap(),
+            op,
+            from: None,
+            to: None,
+            changes: BTreeMap::new(),
+            then: Some(then),
+        }
+    }
+
     #[test]
     fn every_record_survives_the_way_to_the_disk() {
         let records = [
@@ -299,7 +314,10 @@ mod tests {
                 from: Some(1),
                 to: None,
                 changes: BTreeMap::new(),
+                then: None,
             },
+            begins(Op::Stop, Then::Started),
+            begins(Op::Activate, Then::Stopped),
             Record::Switched {},
             Record::Switching { value: Some(u64::MAX) },
             Record::Merged { map: "m".to_owned(), batch: 3, last: true, no_room: 0 },
@@ -344,6 +362,7 @@ mod tests {
             from: None,
             to: None,
             changes: BTreeMap::new(),
+            then: None,
         };
         let aside = || Record::SetAside { why: "w".to_owned() };
         let mut records = vec![Record::Boot { boot_id: "b".to_owned() }];

@@ -10,5 +10,5 @@ mod shared;
 pub use self::needs::Provider;
 pub(crate) use self::set::Left;
 pub use self::set::{Member, Together};
-pub(crate) use self::shared::Shared;
-pub use self::shared::Sharing;
+pub(crate) use self::shared::{Anew, Shared};
+pub use self::shared::{GivenBack, Sharing};

@@ -134,6 +134,16 @@ impl Runtime {
         self.users(name).map(|(user, _)| user.clone()).collect()
     }
 
+    /// Whether a service that is to run uses maps of this one: itself, or through others that are loaded for it.
+    pub(crate) fn gives_maps(&self, name: &ServiceName) -> bool {
+        let uses = |name: &ServiceName| -> BTreeSet<ServiceName> {
+            let users = self.users(name).filter(|(_, need)| !need.maps.is_empty());
+            users.map(|(user, _)| user.clone()).collect()
+        };
+        let all = self.behind(name, &uses);
+        all.iter().any(|user| user != name && !self.is_stopped(user))
+    }
+
     /// The services that this one needs, by name.
     #[must_use]
     pub fn needs(&self, name: &ServiceName) -> BTreeSet<ServiceName> {

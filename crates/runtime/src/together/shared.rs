@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use skep_kernel::MapHandle;
 use skep_object::share::{Defined, NotShared, shared};
-use skep_spec::{PackageName, ServiceName};
+use skep_object::{Facts, MapFacts};
+use skep_spec::{Manifest, PackageName, ServiceName};
 
 use crate::choose::Objects;
 use crate::error::RuntimeError;
+use crate::hooks::Placed;
 use crate::load::MapPlace;
 use crate::runtime::{Runtime, facts_of};
 use crate::state::{Generation, Incarnation, Need};
@@ -26,6 +28,15 @@ pub struct Sharing {
     pub(crate) source: NotShared,
 }
 
+/// Why a service that is loaded anew cannot have the map that a user of it has still.
+#[derive(Debug, thiserror::Error)]
+#[error("{service} cannot go on with the map that {user} has of it")]
+pub struct GivenBack {
+    pub(crate) service: ServiceName,
+    pub(crate) user: ServiceName,
+    pub(crate) source: NotShared,
+}
+
 impl Runtime {
     /// The maps that a service has of others, open, and held against what its objects make of them.
     pub(crate) fn shared_maps(
@@ -36,7 +47,7 @@ impl Runtime {
     ) -> Result<Shared, RuntimeError> {
         let mut maps = Shared::new();
         for need in needs.values().filter(|need| !need.maps.is_empty()) {
-            let active = self.active(&need.service)?;
+            let active = self.loaded(user, &need.service)?;
             let package = self.package(&active.index)?;
             let theirs = facts_of(&package)?;
             for symbol in &need.maps {
@@ -53,6 +64,59 @@ impl Runtime {
             }
         }
         Ok(maps)
+    }
+
+    /// The generation of a service that the kernel has, for one that needs it.
+    fn loaded(&self, user: &ServiceName, needed: &ServiceName) -> Result<Generation, RuntimeError> {
+        let active = self.runs(needed).filter(|active| active.incarnation.is_some());
+        active.cloned().ok_or_else(|| RuntimeError::NeedsLoaded {
+            service: user.clone(),
+            needed: needed.clone(),
+            stopped: self.is_stopped(needed),
+        })
+    }
+
+    /// The maps of a service that is loaded anew and that its users still have: it goes on with them, so that there is one of each
+    /// in the kernel, with what it holds.
+    pub(crate) fn maps_of_users(
+        &self,
+        service: &ServiceName,
+        anew: Anew<'_>,
+    ) -> Result<Shared, RuntimeError> {
+        let mut maps = Shared::new();
+        for (user, need) in self.users(service).filter(|(_, need)| !need.maps.is_empty()) {
+            let Some(active) = self.runs(user).filter(|active| active.incarnation.is_some()) else {
+                continue;
+            };
+            let package = self.package(&active.index)?;
+            let theirs = facts_of(&package)?;
+            for symbol in &need.maps {
+                let kept = self.kept_map((user, active, &theirs), symbol, anew);
+                let (place, map) = kept.map_err(|refused| refused.given_back(service, user))?;
+                maps.entry(place).or_insert(map);
+            }
+        }
+        Ok(maps)
+    }
+
+    fn kept_map(
+        &self,
+        (user, active, theirs): (&ServiceName, &Generation, &Objects),
+        symbol: &str,
+        anew: Anew<'_>,
+    ) -> Result<(MapPlace, MapHandle), Refused> {
+        let not = |why: &str| Refused::Map(NotShared::new(symbol, why));
+        let records = active.incarnation.iter().flat_map(|i| &i.maps);
+        let mut of_symbol = records.filter(|(_, record)| record.symbol == symbol);
+        let (name, record) = of_symbol.next().ok_or_else(|| not("its user has none"))?;
+        let facts = theirs.get(&record.object).and_then(|facts| Some((facts, facts.map(symbol)?)));
+        let (facts, map) = facts.ok_or_else(|| not("no object of its user defines it"))?;
+        let user_has = Defined { facts, map };
+        let (object, facts, map) =
+            anew.exported(symbol).ok_or_else(|| not("it is not exported any more"))?;
+        shared(Defined { facts, map }, user_has).map_err(Refused::Map)?;
+        let handle = self.open_map(user, active, name).map_err(Refused::Kernel)?;
+        Ok((MapPlace { object: object.clone(), symbol: symbol.to_owned() }, handle))
     }
 
     fn shared_map(
@@ -102,6 +166,24 @@ impl Runtime {
     }
 }
 
+/// A generation that is about to be loaded.
+#[derive(Clone, Copy)]
+pub(crate) struct Anew<'a> {
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) objects: &'a Objects,
+    pub(crate) placed: &'a [Placed],
+}
+
+impl<'a> Anew<'a> {
+    /// The object that a map will be exported of.
+    fn exported(&self, symbol: &str) -> Option<(&'a String, &'a Facts, &'a MapFacts)> {
+        self.manifest.map.get(symbol)?.export.as_ref()?;
+        let is_loaded = |object: &String| self.placed.iter().any(|p| p.chosen.object == *object);
+        let mut loaded = self.objects.iter().filter(|(object, _)| is_loaded(object));
+        loaded.find_map(|(object, facts)| Some((object, facts, facts.map(symbol)?)))
+    }
+}
+
 /// Why one map is not shared.
 enum Refused {
     Map(NotShared),
@@ -109,6 +191,16 @@ enum Refused {
 }
 
 impl Refused {
+    fn given_back(self, service: &ServiceName, user: &ServiceName) -> RuntimeError {
+        match self {
+            Self::Kernel(error) => error,
+            Self::Map(source) => {
+                let (service, user) = (service.clone(), user.clone());
+                RuntimeError::GivenBack(Box::new(GivenBack { service, user, source }))
+            }
+        }
+    }
+
     fn of(self, user: &ServiceName, need: &Need, active: &Generation) -> RuntimeError {
         match self {
             Self::Kernel(error) => error,

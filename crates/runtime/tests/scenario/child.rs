@@ -34,6 +34,7 @@ pub fn run(job: &str) -> Result<Reply, Box<dyn Error>> {
         "remove" => drop(runtime.remove(&service)?),
         "stop" => drop(runtime.stop(&service, false)?),
         "start" => drop(runtime.start(&service)?),
+        "restart" => runtime.restart(&service)?,
         "commit" => drop(runtime.commit(&service)?),
         "fill-journal" => {
             drop(runtime);

@@ -182,9 +182,48 @@ fn failed_start(place: &Place, folder: &std::path::Path) -> Outcome {
     let detail = place.does("start")?.detail.ok_or("the service is gone")?;
     equal("state", detail.status.state, ServiceState::Running)?;
     equal("links", links(place) > 0, true)?;
+    failed_restart(place, folder)?;
     place.does("remove")?;
     equal("pins", place.pins(), Vec::new())?;
     Ok("it stays stopped until it can be attached".to_owned())
+}
+
+/// A restart that cannot be ended is tried again by each start of the daemon, unless somebody stops it.
+fn failed_restart(place: &Place, folder: &std::path::Path) -> Result<(), String> {
+    for stop in [false, true] {
+        fs::remove_dir(folder).map_err(text)?;
+        let failed = place.child("restart", None)?;
+        let is_said = matches!(&failed, Ended::Failed(why) if why.contains("was not attached"));
+        equal("failed", is_said, true).map_err(|e| format!("{e}: {failed:?}"))?;
+        let status = place.does("open")?.detail.ok_or("the service is gone")?.status;
+        equal("state", status.state, ServiceState::Failed)?;
+        let why = status.failed.unwrap_or_default();
+        equal("why", why.contains("was not attached"), true).map_err(|e| format!("{e}: {why}"))?;
+        if stop {
+            place.does("stop")?;
+        }
+        fs::create_dir(folder).map_err(text)?;
+        let state = if stop { ServiceState::Stopped } else { ServiceState::Running };
+        equal("state", state_of(place)?, state)?;
+        equal("links", links(place) > 0, !stop)?;
+    }
+    place.does("start").map(drop)
+}
+
+/// A reboot does not take it for a stop either.
+pub fn restart_over_a_reboot(place: &Place) -> Outcome {
+    for point in ["restart.Begin.after", "restart.End.after", "restart.attach.before"] {
+        place.does("install")?;
+        match place.child("restart", Some(point))? {
+            Ended::Killed => {}
+            other => return Err(format!("{point}: not killed: {other:?}")),
+        }
+        reboot(place)?;
+        equal(point, state_of(place)?, ServiceState::Running)?;
+        place.does("remove")?;
+        equal("pins", place.pins(), Vec::new())?;
+    }
+    Ok("it was started".to_owned())
 }
 
 /// Who is needed by one that runs is not stopped, nor is one started that needs one which is stopped.
@@ -234,17 +273,27 @@ pub fn start_again(place: &Place) -> Result<(), String> {
     place.does("start").map(drop)
 }
 
-/// Kills a stop, or a start, at each of its points: it is stopped as a whole then, or runs as a whole.
+/// Kills a stop, a start, or a restart, which is both, at each of its points: it is stopped as a whole then, or runs as a whole, and
+/// behind a restart it runs.
 pub fn killed(objects: &Objects, op: &'static str) -> Outcome {
     let mut passed = BTreeSet::new();
     let points = || Faults::ALL.iter().filter(|point| point.split('.').next() == Some(op));
-    for set in ["two", "tc", "grown"] {
+    let is_restart = op == "restart";
+    // Its halves are held at all hooks by themselves.
+    let sets = if is_restart { &["two", "grown"][..] } else { &["two", "tc", "grown"] };
+    for set in sets {
         let stage = Stage::new(set)?;
         for point in points() {
-            let place = stage.place(objects)?;
-            let killed = killed_at(&place, op, point);
-            if killed.map_err(|why| format!("{set}, {point}: {why}"))? {
+            for pass in [(*point).to_owned(), format!("{point}:2")] {
+                let place = stage.place(objects)?;
+                let killed = killed_at(&place, op, &pass);
+                if !killed.map_err(|why| format!("{set}, {pass}: {why}"))? {
+                    break;
+                }
                 passed.insert(*point);
+                if !is_restart {
+                    break;
+                }
             }
         }
     }
@@ -272,7 +321,7 @@ fn killed_at(place: &Place, op: &str, point: &str) -> Result<bool, String> {
         Ended::Failed(why) => return Err(why),
     };
     match state_of(place)? {
-        ServiceState::Stopped => {
+        ServiceState::Stopped if op != "restart" => {
             equal("links", links(place), 0)?;
             events.some(false);
             place.does("start")?;

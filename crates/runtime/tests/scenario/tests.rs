@@ -67,9 +67,11 @@ pub fn tests() -> Vec<Test> {
     tests.push(test("entries", attach::entries::of_a_map));
     tests.push(test("crash_stop", |objects| stopped::killed(objects, "stop")));
     tests.push(test("crash_start", |objects| stopped::killed(objects, "start")));
+    tests.push(test("crash_restart", |objects| stopped::killed(objects, "restart")));
     tests.push(test("nothing_to_start_at", stopped::nothing_to_start_at));
     tests.push(test("crash_together", together::test_killed));
     tests.push(test("crash_together_owed", together::test_owed_killed));
+    tests.push(test("crash_together_stopped", together::stopped::killed));
     tests.push(test("two_daemons", two_daemons));
     tests.push(test("already", already));
     tests.push(test("gone_interface", unplugged::gone_interface));
@@ -108,6 +110,10 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("together_undone_in_part", "raw_tp", together::undone_in_part),
     ("together_back_in_part", "raw_tp", together::back_in_part),
     ("together_exports", "raw_tp", together::exports),
+    ("together_stopped_without_pins", "raw_tp", together::stopped::without_pins),
+    ("together_stopped_other_type", "raw_tp", together::stopped::of_another_type),
+    ("together_stopped_rebooted", "raw_tp", together::stopped::rebooted),
+    ("together_stopped_not_loaded", "raw_tp", together::stopped::not_loaded),
     ("refusals", "raw_tp", refusals::refused),
     ("no_such_hook", "raw_tp", refusals::no_such_hook),
     ("alternatives", "choice", refusals::alternatives),
@@ -168,6 +174,7 @@ const LIVES: &[(&str, &str, Life)] = &[
     ("stop_and_start", "two", stopped::stops_and_starts),
     ("stop_and_start_update", "tc", stopped::stops_and_starts),
     ("stop_and_start_mixed", "grown", stopped::stops_and_starts),
+    ("restart_over_a_reboot", "two", stopped::restart_over_a_reboot),
     ("stopped_over_a_reboot", "two", stopped::stopped_over_a_reboot),
     ("stopped_without_pins", "two", stopped::stopped_without_pins),
     ("stop_and_start_needed", "raw_tp", stopped::needed),
