@@ -106,6 +106,10 @@ fn push_keys(
     let Some((newest, _)) = versions.last_key_value() else { return Ok(()) };
     let theirs = place::ask(registry.keys(reference))?;
     let ours = borne_out(keys, reference, by);
+    if let Some(version) = fork((keys, ours.as_ref()), &theirs, reference, by) {
+        outcome.told.push(format!("the keys of {of} stay: the version {version} that came is another one than the one that is there, and both are signed as they must be: tell the publisher; skep trust rotate {reference} follows what is there"));
+        return Ok(());
+    }
     let Some(BorneOut { version, bundles }) = ours else {
         return match lead_on(of, &theirs, keys) {
             Leading::On(bundles) => put_keys(&bundles, *newest, registry, reference, outcome),
@@ -131,6 +135,23 @@ fn push_keys(
     put_keys(&bundles, version, registry, reference, outcome)
 }
 
+/// The version of which another one is there than the one that came, where both are signed as they must be.
+fn fork(
+    (came, ours): (&[Vec<u8>], Option<&BorneOut>),
+    theirs: &[Vec<u8>],
+    reference: &PackageRef,
+    by: By<'_>,
+) -> Option<u64> {
+    let (of, revoked) = (reference.name.publisher(), by.0.revoked_keys());
+    let Some(ours) = ours else {
+        let there = ways::forked(of, came, theirs, revoked);
+        return there.and(ways::forked(of, theirs, came, revoked));
+    };
+    let led = ways::forked(of, &ours.bundles, theirs, revoked);
+    let there = || borne_out(theirs, reference, by);
+    led.or_else(|| ways::differs(of, &ours.bundles, &there()?.bundles))
+}
+
 /// The rules with the keys that a publisher has now, where that of a package follows them: pointers are signed by these.
 fn followed(keys: &[Vec<u8>], reference: &PackageRef, (policy, now): By<'_>) -> Option<Policy> {
     let (name, registry) = (&reference.name, reference.registry.as_deref());
@@ -148,6 +169,13 @@ pub fn borne_out(
 ) -> Option<BorneOut> {
     let (rule, _) = policy.rule(&reference.name, reference.registry.as_deref())?;
     ways::borne_out(reference.name.publisher(), rule, keys, policy.revoked_keys(), now)
+}
+
+/// Whether this machine's rules say whose keys count for a package.
+#[must_use]
+pub fn has_keys(reference: &PackageRef, policy: &Policy) -> bool {
+    let rule = policy.rule(&reference.name, reference.registry.as_deref());
+    rule.is_some_and(|(rule, _)| !rule.keys().is_empty())
 }
 
 fn put_keys(
