@@ -13,7 +13,7 @@ use crate::keys_and_channels::{self, By};
 use crate::moment;
 use crate::options::Transport;
 use crate::output::Output;
-use crate::place;
+use crate::place::{self, Lying};
 use crate::rotation::Chain;
 use crate::rules;
 
@@ -47,11 +47,12 @@ impl Push<'_> {
         }
         let reference = PackageRef { version: None, digest: None, channel: None, ..reference };
         let registry = place::registry(&reference, self.transport, config)?.without_mirrors();
-        let theirs = place::ask(registry.keys(&reference))?;
+        let lying = place::lying(registry.keys(&reference))?;
+        let theirs = &lying.bundles;
         let by = (&rules::of_machine(config)?, moment::now(config)?);
-        self.is_no_step_back(&theirs, &reference, by)?;
-        self.is_no_fork(&theirs, &reference, by)?;
-        self.put(&theirs, &registry, &reference, output)?;
+        self.is_no_step_back(theirs, &reference, by)?;
+        self.is_no_fork(theirs, &reference, by)?;
+        self.put(&lying, &registry, &reference, output)?;
         Ok(reference.to_string())
     }
 
@@ -121,13 +122,18 @@ impl Push<'_> {
 
     fn put(
         &self,
-        theirs: &[Vec<u8>],
+        lying: &Lying,
         registry: &Registry,
         reference: &PackageRef,
         output: &Output,
     ) -> Result<()> {
+        if let Some(why) = &lying.junk {
+            output.note(&format!(
+                "note: what lay under the tag skep-keys beside {reference} is replaced: it {why}"
+            ));
+        }
         let bundles = self.chain.bundles();
-        let others = theirs.iter().filter(|bundle| !bundles.contains(bundle));
+        let others = lying.bundles.iter().filter(|bundle| !bundles.contains(bundle));
         let (signed, others): (Vec<_>, Vec<_>) = others.partition(|one| self.has_signed(one));
         if !others.is_empty() {
             let count = others.len();
@@ -137,7 +143,7 @@ impl Push<'_> {
             let count = signed.len();
             output.note(&format!("note: {count} of the bundles beside {reference} are not in this file, though keys of it have signed them: they are replaced, since nobody could follow them to another version"));
         }
-        place::ask(registry.put_keys(reference, &bundles))
+        place::ask(registry.change_keys(reference, lying.before(), &bundles))
     }
 
     /// Whether a key of any version in the file has signed a bundle.
