@@ -221,7 +221,7 @@ impl Shelf {
         let network = Handle::current();
         let explained = |error| self.explained(error, &host);
         if self.follows(&reference)? {
-            let keys = async { registry.keys(&reference).await.map_err(explained) };
+            let keys = async { keys(&registry, &reference).await.map_err(explained) };
             self.rules(&reference, &self.ending.or_answer(&network, keys)?, self.now()?)?;
         }
         let pointers = self.ending.or_answer(&network, async {
@@ -451,6 +451,17 @@ impl Packages for Shelf {
 
 fn asked(reference: &PackageRef, digest: Digest) -> Asked<'_> {
     Asked { name: &reference.name, registry: reference.registry.as_deref(), digest }
+}
+
+/// The publisher's keys beside a package; none where what lies there is nothing that anybody reads: then they stay as they are.
+async fn keys(registry: &Registry, reference: &PackageRef) -> Result<Vec<Vec<u8>>, RegistryError> {
+    match registry.keys(reference).await {
+        Err(error @ RegistryError::Junk { .. }) => {
+            tracing::warn!(package = %reference, "the publisher's keys stay as they are: {error}");
+            Ok(Vec::new())
+        }
+        keys => keys,
+    }
 }
 
 /// The channel that a reference means, and its pointers: the one that it names, or `stable` where it names neither version nor

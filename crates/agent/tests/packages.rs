@@ -5,6 +5,8 @@
 mod support;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -12,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use skep_agent::config::Config;
 use skep_agent::packages::Shelf;
 use skep_api::PackageSource;
-use skep_oci::{keys_and_channels, signatures};
+use skep_oci::{RegistryError, keys_and_channels, signatures};
 use skep_runtime::Packages;
 use skep_spec::media;
 use skep_trust::key::KeyKind;
@@ -188,6 +190,25 @@ fn keys_beside_a_package_in_a_registry_are_followed() {
     };
     assert!(let_in().unwrap_err().contains("by another key"));
     runtime.block_on(client.put_keys(&reference, &chain)).unwrap();
+    let_in().unwrap();
+    assert_eq!(ways(&fixture), [3]);
+    // What lies there in their place is followed by nobody, and holds nobody up.
+    let index = fixture.store.require(&fixture.index, 1 << 20).unwrap();
+    let head = format!(
+        "PUT /v2/{}/manifests/{} HTTP/1.1\r\nHost: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        reference.repository(),
+        media::KEYS_TAG,
+        registry.host,
+        media::INDEX,
+        index.len()
+    );
+    let mut stream = TcpStream::connect(&registry.host).unwrap();
+    stream.write_all(&[head.as_bytes(), &index].concat()).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 201"), "{said}");
+    let junk = runtime.block_on(client.keys(&reference)).unwrap_err();
+    assert!(matches!(junk, RegistryError::Junk { .. }), "{junk}");
     let_in().unwrap();
     assert_eq!(ways(&fixture), [3]);
 }

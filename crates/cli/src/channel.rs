@@ -93,7 +93,8 @@ pub fn bundles(
     place::ask(registry.channel(reference, channel))
 }
 
-/// Puts a channel that was followed under its name elsewhere, unless it has moved on there. Says whether it was not there so.
+/// Puts a channel that was followed under its name elsewhere, unless it has moved on there. Says what gave way to it, if nobody
+/// could read that.
 ///
 /// # Errors
 /// It has; or the registry does not take it.
@@ -103,19 +104,20 @@ pub fn carry(
     to: &PackageRef,
     policy: &Policy,
     now: SystemTime,
-) -> Result<bool> {
+) -> Result<Option<String>> {
     let Followed { reference: from, channel, pointer, bundles: came } = followed;
-    let theirs = bundles(registry, to, channel)?;
+    let lying = place::lying(registry.channel(to, channel))?;
+    let theirs = &lying.bundles;
     // What a stranger put beside it stays behind.
     let (name, host) = (&from.name, from.registry.as_deref());
     let ours = worth(&Asked { name, registry: host, channel }, came, policy, now);
-    if theirs == ours {
-        return Ok(false);
+    if *theirs == ours {
+        return Ok(None);
     }
     let host = to.registry.as_deref();
     let asked = Asked { name: &to.name, registry: host, channel };
     let seen = Some(Seen { sequence: pointer.sequence, digest: pointer.digest });
-    match look(&asked, &theirs, policy, seen, now) {
+    match look(&asked, theirs, policy, seen, now) {
         Ok(there) if there.sequence > pointer.sequence => {
             let (ours, theirs) = (pointer.sequence, there.sequence);
             return Err(Error::new(Kind::Refused, format!("the channel '{channel}' of {to} has moved on: its sequence is {theirs}, and {ours} would be copied"))
@@ -125,8 +127,10 @@ pub fn carry(
         // Older, or nobody's whom we trust.
         _ => {}
     }
-    place::ask(registry.put_channel(to, channel, &ours))?;
-    Ok(true)
+    place::ask(registry.move_channel(to, channel, lying.before(), &ours))?;
+    let told =
+        |why| format!("note: what lay under the channel '{channel}' of {to} is replaced: it {why}");
+    Ok(lying.junk.map(told))
 }
 
 /// What this user has seen of channels.

@@ -187,12 +187,13 @@ pub fn whole(
     let registry = place::registry(&reference, transport, config)?;
     let (store, folder) = passing()?;
     let what = format!("Pulling {reference}");
-    let carried = interruptible(shown(output, registry.progress(), &what, async {
+    let (carried, left) = interruptible(shown(output, registry.progress(), &what, async {
         let digest = registry.resolve(&reference).await.map_err(failed)?;
         let carried = registry.pull_whole(&reference, digest, &store).await.map_err(failed)?;
-        keys_and_channels::bring(&registry, &reference, digest, &store).await?;
-        Ok(carried)
+        let left = keys_and_channels::bring(&registry, &reference, digest, &store).await?;
+        Ok((carried, left))
     }))?;
+    left.iter().for_each(|what| output.note(what));
     place::note_left(&carried, output);
     Ok(Whole { store, _folder: Some(folder) })
 }

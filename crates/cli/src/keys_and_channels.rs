@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use skep_oci::{Registry, Store, keys_and_channels as listed};
+use skep_oci::{Registry, RegistryError, Store, keys_and_channels as listed};
 use skep_spec::{Channel, Digest, PackageRef, media};
 use skep_trust::Policy;
 use skep_trust::channel::{Asked, ChannelError, Seen, Unchecked, look, unchecked, worth};
@@ -12,12 +12,13 @@ use skep_trust::rotation::{self, Keys};
 use skep_trust::ways::{self, BorneOut};
 
 use crate::error::{Error, Kind, Result, failed};
-use crate::place;
+use crate::place::{self, Lying};
 
 /// How long a registry may take for what lies beside a package.
 const TIME: Duration = Duration::from_secs(600);
 
-/// Takes along what a registry has beside a package: its publisher's keys, and the channels that point to it.
+/// Takes along what a registry has beside a package: its publisher's keys, and the channels that point to it. Says what is left
+/// out, since nobody reads it.
 ///
 /// # Errors
 /// The registry does not answer as it should or in time, or the layout cannot be written.
@@ -26,7 +27,7 @@ pub async fn bring(
     reference: &PackageRef,
     digest: Digest,
     store: &Store,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let brought = tokio::time::timeout(TIME, bring_all(registry, reference, digest, store)).await;
     brought.unwrap_or_else(|_| {
         let (of, time) = (reference.repository(), TIME.as_secs() / 60);
@@ -41,18 +42,28 @@ async fn bring_all(
     reference: &PackageRef,
     digest: Digest,
     store: &Store,
-) -> Result<()> {
-    let keys = registry.keys(reference).await.map_err(failed)?;
+) -> Result<Vec<String>> {
+    let of = PackageRef { version: None, digest: None, channel: None, ..reference.clone() };
+    let mut left = Vec::new();
+    let mut readable = |found: Result<Vec<Vec<u8>>, RegistryError>, what: &str| match found {
+        Err(RegistryError::Junk { why, .. }) => {
+            left.push(format!("note: {what} beside {of} is left out: what lies there {why}"));
+            Ok(Vec::new())
+        }
+        found => found.map_err(failed),
+    };
+    let keys = readable(registry.keys(reference).await, "the publisher's keys")?;
     if !keys.is_empty() {
         listed::keep(store, media::KEYS, &keys).map_err(failed)?;
     }
     for channel in registry.tags(reference).await.map_err(failed)?.channels {
-        let pointers = registry.channel(reference, &channel).await.map_err(failed)?;
+        let what = format!("the channel '{channel}'");
+        let pointers = readable(registry.channel(reference, &channel).await, &what)?;
         if said(&pointers).any(|pointer| pointer.digest == digest) {
             listed::keep(store, media::CHANNEL, &pointers).map_err(failed)?;
         }
     }
-    Ok(())
+    Ok(left)
 }
 
 /// What became of what a layout carries beside a package.
@@ -104,11 +115,18 @@ fn push_keys(
     let of = reference.name.publisher();
     let versions = ways::by_version(of, keys);
     let Some((newest, _)) = versions.last_key_value() else { return Ok(()) };
-    let theirs = place::ask(registry.keys(reference))?;
+    let lying = place::lying(registry.keys(reference))?;
+    let theirs = &lying.bundles;
     let ours = borne_out(keys, reference, by);
+    if let Some(version) = fork((keys, ours.as_ref()), theirs, reference, by) {
+        outcome.told.push(format!("the keys of {of} stay: the version {version} that came is another one than the one that is there, and both are signed as they must be: tell the publisher; skep trust rotate {reference} follows what is there"));
+        return Ok(());
+    }
     let Some(BorneOut { version, bundles }) = ours else {
-        return match lead_on(of, &theirs, keys) {
-            Leading::On(bundles) => put_keys(&bundles, *newest, registry, reference, outcome),
+        return match lead_on(of, theirs, keys) {
+            Leading::On(bundles) => {
+                put_keys((&bundles, *newest), &lying, registry, reference, outcome)
+            }
             Leading::Nowhere if theirs.is_empty() => {
                 outcome.told.push(format!("the keys of {of} that came are left out: no rule of this machine bears them out; skep trust add '{of}/*' --key PUB says whose count"));
                 Ok(())
@@ -121,14 +139,36 @@ fn push_keys(
         };
     };
     let reached = |bundles: &[Vec<u8>]| borne_out(bundles, reference, by).map(|out| out.version);
-    let both = [keys, &theirs].concat();
-    if reached(&theirs) >= Some(version) || reached(&both) > Some(version) {
+    let both = [keys, theirs].concat();
+    if reached(theirs) >= Some(version) || reached(&both) > Some(version) {
         return Ok(());
     }
     if !theirs.iter().all(|bundle| bundles.contains(bundle)) {
         outcome.told.push(format!("the keys of {of} that were there are replaced as far as no rule of this machine bears them out"));
     }
-    put_keys(&bundles, version, registry, reference, outcome)
+    if let Some(why) = &lying.junk {
+        outcome
+            .told
+            .push(format!("what was there in place of the keys of {of} is replaced: it {why}"));
+    }
+    put_keys((&bundles, version), &lying, registry, reference, outcome)
+}
+
+/// The version of which another one is there than the one that came, where both are signed as they must be.
+fn fork(
+    (came, ours): (&[Vec<u8>], Option<&BorneOut>),
+    theirs: &[Vec<u8>],
+    reference: &PackageRef,
+    by: By<'_>,
+) -> Option<u64> {
+    let (of, revoked) = (reference.name.publisher(), by.0.revoked_keys());
+    let Some(ours) = ours else {
+        let there = ways::forked(of, came, theirs, revoked);
+        return there.and(ways::forked(of, theirs, came, revoked));
+    };
+    let led = ways::forked(of, &ours.bundles, theirs, revoked);
+    let there = || borne_out(theirs, reference, by);
+    led.or_else(|| ways::differs(of, &ours.bundles, &there()?.bundles))
 }
 
 /// The rules with the keys that a publisher has now, where that of a package follows them: pointers are signed by these.
@@ -150,14 +190,21 @@ pub fn borne_out(
     ways::borne_out(reference.name.publisher(), rule, keys, policy.revoked_keys(), now)
 }
 
+/// Whether this machine's rules say whose keys count for a package.
+#[must_use]
+pub fn has_keys(reference: &PackageRef, policy: &Policy) -> bool {
+    let rule = policy.rule(&reference.name, reference.registry.as_deref());
+    rule.is_some_and(|(rule, _)| !rule.keys().is_empty())
+}
+
 fn put_keys(
-    keys: &[Vec<u8>],
-    version: u64,
+    (keys, version): (&[Vec<u8>], u64),
+    lying: &Lying,
     registry: &Registry,
     reference: &PackageRef,
     outcome: &mut Put,
 ) -> Result<()> {
-    place::ask(registry.put_keys(reference, keys))?;
+    place::ask(registry.change_keys(reference, lying.before(), keys))?;
     outcome.put.push(format!("version {version} of the keys of {}", reference.name.publisher()));
     Ok(())
 }
@@ -199,7 +246,8 @@ fn push_channel(
 ) -> Result<()> {
     let (name, host) = (&reference.name, reference.registry.as_deref());
     let asked = Asked { name, registry: host, channel };
-    let theirs = place::ask(registry.channel(reference, channel))?;
+    let lying = place::lying(registry.channel(reference, channel))?;
+    let theirs = &lying.bundles;
     let ours = worth(&asked, pointers, policy, now);
     let Ok(pointer) = look(&asked, &ours, policy, None, now) else {
         let what = if theirs.is_empty() { "is left out" } else { "stays" };
@@ -209,7 +257,7 @@ fn push_channel(
         return Ok(());
     };
     let seen = Some(Seen { sequence: pointer.sequence, digest: pointer.digest });
-    let there = worth(&asked, &theirs, policy, now);
+    let there = worth(&asked, theirs, policy, now);
     match look(&asked, &there, policy, seen, now) {
         Ok(_) => return Ok(()),
         Err(error @ ChannelError::Equivocation { .. }) => {
@@ -224,7 +272,12 @@ fn push_channel(
             "the channel '{channel}' of {name} that was there is replaced as far as no rule of this machine bears it out"
         ));
     }
-    place::ask(registry.put_channel(reference, channel, &ours))?;
+    if let Some(why) = &lying.junk {
+        outcome.told.push(format!(
+            "what was there in place of the channel '{channel}' of {name} is replaced: it {why}"
+        ));
+    }
+    place::ask(registry.move_channel(reference, channel, lying.before(), &ours))?;
     outcome.put.push(format!("the channel '{channel}' of {name}"));
     Ok(())
 }

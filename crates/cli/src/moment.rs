@@ -16,11 +16,13 @@ pub fn moment(text: &str, now: SystemTime) -> Result<SystemTime> {
     let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
     let moment = days.map(|days| now + Duration::from_secs(u64::from(days) * 86_400));
     let moment = moment.or_else(|| time::parse(text)).filter(|moment| *moment > now);
-    moment.ok_or_else(|| {
+    let moment = moment.ok_or_else(|| {
         Error::usage(format!(
             "--expires {text}: write days, as 90d, or a moment to come, as 2027-12-31T00:00:00Z"
         ))
-    })
+    })?;
+    let beyond = || Error::usage(format!("--expires {text} is beyond the year 9999"));
+    time::format(moment).map(|_| moment).ok_or_else(beyond)
 }
 
 /// What keys and pointers are held against: the clock, or the last moment that this user has seen where that is later.

@@ -136,6 +136,38 @@ pub fn ask<T>(work: impl Future<Output = Result<T, RegistryError>>) -> Result<T>
     interruptible(async { work.await.map_err(failed) })
 }
 
+/// What lies under a tag of keys or of a channel, for who puts something there.
+#[derive(Default)]
+pub struct Lying {
+    /// The bundles; none where nothing lies there.
+    pub bundles: Vec<Vec<u8>>,
+    /// Why what lies there is none that anybody reads: it gives way.
+    pub junk: Option<String>,
+}
+
+impl Lying {
+    /// What has to be there still when something else is put there; nothing has where that is junk.
+    #[must_use]
+    pub fn before(&self) -> Option<&[Vec<u8>]> {
+        self.junk.is_none().then_some(&self.bundles)
+    }
+}
+
+/// Asks a registry for what lies under such a tag.
+///
+/// # Errors
+/// As [`ask`]; what nobody reads is none.
+pub fn lying(work: impl Future<Output = Result<Vec<Vec<u8>>, RegistryError>>) -> Result<Lying> {
+    interruptible(async {
+        match work.await {
+            Err(RegistryError::Junk { why, .. }) => {
+                Ok(Lying { junk: Some(why), ..Lying::default() })
+            }
+            bundles => Ok(Lying { bundles: bundles.map_err(failed)?, junk: None }),
+        }
+    })
+}
+
 /// That a version is not there with other content, which whoever knows its digest would miss.
 ///
 /// # Errors

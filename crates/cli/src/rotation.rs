@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use skep_oci::{durable, regular};
+use skep_trust::PublicKey;
 use skep_trust::rotation::Keys;
 
 use crate::error::{Context as _, Error, Result};
@@ -102,6 +103,11 @@ impl Chain {
             _ => self.0.push(Version { keys, bundles: vec![bundle] }),
         }
         Ok(())
+    }
+
+    /// The keys of all versions.
+    pub fn all_keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.0.iter().flat_map(|version| &version.keys.keys)
     }
 
     /// The newest version, and the one before it.

@@ -74,6 +74,12 @@ fn machines_follow_keys_that_the_old_ones_signed() {
     assert!(whole.ends_with("complete: skep trust rotate acme.keys follows it\n"), "{whole}");
 
     assert!(trusted("a"));
+    // The rules are at version 1, whatever is said.
+    let words = "--from 2: the rules have not the keys that version 2 in 'acme.keys' has";
+    refused(follow().args(["--from", "2"]), 2, words);
+    refused(follow().args(["--from", "2"]), 2, "they are at version 1: leave --from out");
+    refused(follow().args(["--from", "0"]), 2, "--from");
+    assert_eq!(rules(), before);
     let text = run(&mut follow());
     assert!(text.contains("from version 1 to 2\nacme/*: signed by this key\n"), "{text}");
     let fresh = Fixture::new("1.0.0");

@@ -198,6 +198,10 @@ fn an_identity_is_trusted_as_a_key_is() {
         verify
     };
     refused(skep(folder).args(["trust", "add", "x/*", "--identity", "i"]), 2, "--issuer");
+    let mut broken = skep(folder);
+    broken.args(["trust", "add", "x/*", "--identity", "https://ci.example/x"]);
+    broken.args(["--issuer", "https://i\n", "--trusted-root", "trusted_root.json"]);
+    refused(&mut broken, 2, "--issuer 'https://i\\n' holds a control character");
     let other = "https://ci.example/evil";
     let text = run(&mut add(other));
     assert!(
@@ -260,7 +264,23 @@ fn an_identity_ends_and_is_removed_as_a_key_is() {
         2,
         "has no identity 'https://ci.example/acme/release' of https://",
     );
-    let text = run(&mut remove(&["--identity", narrow]));
+    // The wider one would count for it then.
+    let before = read();
+    let words = format!(
+        "the identity {narrow} of https://accounts.example would be trusted as one of {wide}"
+    );
+    refused(&mut remove(&["--identity", narrow]), 2, &words);
+    refused(&mut remove(&["--identity", narrow]), 2, "--keep-out leaves it there");
+    assert_eq!(read(), before);
+    let text = run(&mut remove(&["--identity", narrow, "--keep-out"]));
+    assert!(text.starts_with("Ended in the rule for 'acme/*' in "), "{text}");
+    assert!(
+        read().contains("trusted_root.json\", not_after = 1970-01-01T00:00:00Z }, {"),
+        "{}",
+        read()
+    );
+    refused(skep(folder).args(["verify", "layout"]), 4, "was trusted only until its not_after");
+    let text = run(&mut remove(&["--identity", narrow, "--leave-to-wider"]));
     assert!(text.starts_with("Removed from the rule for 'acme/*' in "), "{text}");
     assert!(!read().contains(narrow) && read().contains(wide), "{}", read());
     run(skep(folder).args(["verify", "layout"]));

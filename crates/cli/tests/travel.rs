@@ -353,6 +353,12 @@ fn packages_travel_in_a_file() {
     assert_eq!(by_skopeo.find(&"acme/exec:1.0.0".parse().unwrap()).unwrap(), Some(one.index));
 
     run(skep().args(["bundle", "layout", "-o", "half.skep", "--arch", "x86_64"]));
+    // Two halves are no whole, and one is only what --arch says.
+    run(skep().args(["bundle", "layout", "-o", "other.skep", "--arch", "aarch64"]));
+    let halves = ["bundle", "half.skep", "other.skep", "-o", "both.skep"];
+    refused(skep().args(halves), 1, "can't bundle half.skep");
+    refused(skep().args(halves), 1, "what is here of acme/exec:1.0.0 is for x86_64 only");
+    run(skep().args(["bundle", "half.skep", "-o", "again.skep", "--arch", "x86_64"]));
     let half = std::fs::metadata(folder.join("half.skep")).unwrap().len();
     assert!(half * 3 < bytes.len() as u64 * 2, "{half} of {}", bytes.len());
     run(skep().args(["unbundle", "half.skep", "-o", "half"]));

@@ -4,11 +4,13 @@
 //! document leads back.
 
 mod carry;
+mod fork;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 pub use self::carry::{BorneOut, borne_out};
+pub use self::fork::{differs, forked};
 use crate::key::{KeyId, PublicKey};
 use crate::policy::Rule;
 use crate::rotation::{Keys, RotationError, lead, own_signers};

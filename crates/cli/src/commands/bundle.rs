@@ -105,6 +105,7 @@ impl Bundle {
     /// # Errors
     /// A package is not there or not whole, or the file cannot be written: then there is none.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        let arches: BTreeSet<Arch> = self.arch.iter().copied().collect();
         let mut found = Vec::new();
         for package in &self.packages {
             let place = Place::parse(package, &Choice::default(), config)?;
@@ -113,6 +114,8 @@ impl Bundle {
                 _ => None,
             };
             let whole = whole(place, self.transport, output, config)?;
+            let is_whole = archive::is_whole(&sources_of(&whole.store)?, &arches);
+            is_whole.map_err(|e| failed(e).of(format!("can't bundle {}", package.display())))?;
             if !self.without_dependencies {
                 let from = from.unwrap_or_else(|| Where::Store(whole.store.clone()));
                 found.extend(self.needed(&whole.store, &from, output, config)?);
@@ -121,9 +124,7 @@ impl Bundle {
         }
         let mut sources = Vec::new();
         for Whole { store, .. } in &found {
-            let packages = store.packages().map_err(failed)?;
-            let source = |(reference, index)| Source { store, reference, index };
-            sources.extend(packages.into_iter().map(source));
+            sources.extend(sources_of(store)?);
         }
         if sources.is_empty() {
             return Err(Error::usage("there is no package in what was given")
@@ -142,7 +143,6 @@ impl Bundle {
         }
         let cannot = || format!("can't write {shown}");
         let (passing, file) = Passing::file(folder.unwrap_or(".".as_ref()), cannot)?;
-        let arches: BTreeSet<Arch> = self.arch.iter().copied().collect();
         let beside = self.kernel_types(config)?;
         let beside = beside.as_ref().map(|(store, _)| store);
         let archived = archive::write(&sources, beside, &arches, BufWriter::new(&file));
@@ -152,6 +152,13 @@ impl Bundle {
         answer(archived, &self.out, "into", output);
         Ok(())
     }
+}
+
+/// All packages of a layout.
+fn sources_of(store: &Store) -> Result<Vec<Source<'_>>> {
+    let packages = store.packages().map_err(failed)?;
+    let source = |(reference, index)| Source { store, reference, index };
+    Ok(packages.into_iter().map(source).collect())
 }
 
 impl Bundle {

@@ -75,7 +75,8 @@ impl Copy {
         let channel = followed.as_ref().map(|followed| followed.channel.clone());
         if let Some(followed) = &followed {
             let (policy, now) = (rules::of_machine(config)?, moment::now(config)?);
-            channel::carry(followed, &registry, &to, &policy, now)?;
+            let told = channel::carry(followed, &registry, &to, &policy, now)?;
+            told.iter().for_each(|what| output.note(what));
         }
         let Pushed { blobs, bytes: size, signatures, others } = pushed;
         let (from, to) = (self.from.to_string_lossy().into_owned(), to.to_string());

@@ -19,12 +19,13 @@ use crate::target::Target;
 /// Sign a package in a layout or in a registry
 ///
 /// The signature is what cosign v3 writes and checks: 'cosign verify --key PREFIX.pub --insecure-ignore-tlog' accepts
-/// it. In a layout it stays beside the package until skep push sends both.
+/// it. In a layout it stays beside the package until skep push sends both. Of a version in a registry it signs what the registry
+/// shows under its tag, and prints the digest of that, with --quiet alone: name the digest (@sha256:…) to sign what you know.
 #[derive(Debug, Args)]
 pub struct Sign {
     #[command(flatten)]
     key: SignOptions,
-    /// An OCI layout, or [registry/]publisher/name:version
+    /// An OCI layout, or [registry/]publisher/name:version (or @sha256:…)
     place: OsString,
     #[command(flatten)]
     options: PlaceOptions,

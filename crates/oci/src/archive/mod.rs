@@ -59,6 +59,14 @@ pub enum BundleError {
         /// The architectures.
         wanted: BTreeSet<Arch>,
     },
+    /// Some of what is wanted of a package is not in its store.
+    #[error("what is here of {package} is for {} only: put all its parts into one layout with skep unbundle -o, or say with --arch that no more is wanted", here.join(", "))]
+    Partial {
+        /// The package.
+        package: String,
+        /// The architectures that are there.
+        here: Vec<String>,
+    },
     /// Two packages of one name and version that are not the same.
     #[error("{package} is given twice, with different digests: {first} and {second}")]
     Twice {
@@ -79,7 +87,7 @@ impl BundleError {
             Self::Archive(error) => !matches!(error, ArchiveError::Io { .. }),
             Self::Store(error) => error.is_altered(),
             Self::Signatures(error) => error.is_altered(),
-            Self::NoPlatform { .. } | Self::Twice { .. } => false,
+            Self::NoPlatform { .. } | Self::Partial { .. } | Self::Twice { .. } => false,
         }
     }
 }
@@ -117,6 +125,15 @@ pub fn write(
     writer.finish()?;
     let digests = packages.into_iter().map(|(name, descriptor)| (name, descriptor.digest));
     Ok(Archived { packages: digests.collect(), ..archived })
+}
+
+/// That all of some packages that [`write`] would put into an archive is for the architectures that are wanted, and there.
+///
+/// # Errors
+/// It is not.
+pub fn is_whole(sources: &[Source<'_>], arches: &BTreeSet<Arch>) -> Result<(), BundleError> {
+    let mut contents = Contents::default();
+    sources.iter().try_for_each(|source| contents.package(source, arches))
 }
 
 /// Takes everything out of an archive into a store, and lists it there when all of it has been checked. Where it fails, no
@@ -215,6 +232,7 @@ impl<'a> Contents<'a> {
             let arch = entry.platform.as_ref().and_then(|platform| platform.arch());
             arches.is_empty() || arch.is_some_and(|arch| arches.contains(&arch))
         };
+        is_there(store, &name, &index, &is_wanted)?;
         let platforms: Vec<Digest> =
             index.manifests.iter().filter(is_wanted).map(|entry| entry.digest).collect();
         if platforms.is_empty() {
@@ -260,5 +278,25 @@ impl<'a> Contents<'a> {
         let blobs = manifest.layers.iter().chain([&manifest.config]).map(|blob| blob.digest);
         self.blobs.extend(blobs.chain([digest]).map(|digest| (digest, store)));
         Ok(())
+    }
+}
+
+/// That each platform of a package that is wanted is in its store, or none: then the store itself is damaged.
+fn is_there(
+    store: &Store,
+    package: &str,
+    index: &Index,
+    is_wanted: &impl Fn(&&Descriptor) -> bool,
+) -> Result<(), BundleError> {
+    let (mut here, mut is_whole) = (Vec::new(), true);
+    for entry in &index.manifests {
+        let is_here = store.read(&entry.digest, MAX_DOCUMENT as u64)?.is_some();
+        is_whole &= is_here || !is_wanted(&entry);
+        let arch = entry.platform.as_ref().and_then(|platform| platform.arch());
+        here.extend(arch.filter(|_| is_here).map(|arch| arch.to_string()));
+    }
+    match is_whole || here.is_empty() {
+        true => Ok(()),
+        false => Err(BundleError::Partial { package: package.to_owned(), here }),
     }
 }

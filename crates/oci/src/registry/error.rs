@@ -204,6 +204,30 @@ pub enum RegistryError {
         /// What the tag says.
         what: &'static str,
     },
+    /// Others wrote the same tag after it was looked at.
+    #[error(
+        "cannot {action}: others have written its tag in {registry} since it was looked at; nothing was put there: look at what is there when they are done, and try again"
+    )]
+    Changed {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+    },
+    /// Under a tag of bundles lies something else, as whoever may write there can put it.
+    #[error(
+        "cannot {action}: what {registry} has under the tag {tag} {why}; whoever may write there put it: tell who keeps the package there"
+    )]
+    Junk {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// The tag.
+        tag: String,
+        /// Why nobody reads it.
+        why: String,
+    },
     /// Bundles that readers would not take together.
     #[error(
         "cannot {action}: what would be put there {why}, and nobody would read it; leave out the oldest that nobody needs any more"

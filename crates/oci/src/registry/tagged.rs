@@ -35,8 +35,23 @@ impl Registry {
         channel: &Channel,
         bundles: &[Vec<u8>],
     ) -> Result<(), RegistryError> {
+        self.move_channel(reference, channel, None, bundles).await
+    }
+
+    /// The same over what was looked at, if that is known: what others have put there since stays.
+    ///
+    /// # Errors
+    /// As [`Registry::put_channel`], and when something else is there now.
+    pub async fn move_channel(
+        &self,
+        reference: &PackageRef,
+        channel: &Channel,
+        before: Option<&[Vec<u8>]>,
+        bundles: &[Vec<u8>],
+    ) -> Result<(), RegistryError> {
         let action = format!("move the channel '{channel}' of {}", reference.repository());
-        self.tag(reference, &channel.tag(), media::CHANNEL, bundles, &action).await
+        let under = Tagged { tag: &channel.tag(), artifact_type: media::CHANNEL, before };
+        self.tag(reference, under, bundles, &action).await
     }
 
     /// The bundles of a package's publisher's keys, of all versions, of which nobody checked any; none where there are none.
@@ -57,8 +72,22 @@ impl Registry {
         reference: &PackageRef,
         bundles: &[Vec<u8>],
     ) -> Result<(), RegistryError> {
+        self.change_keys(reference, None, bundles).await
+    }
+
+    /// The same over what was looked at, if that is known: what others have put there since stays.
+    ///
+    /// # Errors
+    /// As [`Registry::put_keys`], and when something else is there now.
+    pub async fn change_keys(
+        &self,
+        reference: &PackageRef,
+        before: Option<&[Vec<u8>]>,
+        bundles: &[Vec<u8>],
+    ) -> Result<(), RegistryError> {
         let action = format!("put the keys beside {}", reference.repository());
-        self.tag(reference, media::KEYS_TAG, media::KEYS, bundles, &action).await
+        let under = Tagged { tag: media::KEYS_TAG, artifact_type: media::KEYS, before };
+        self.tag(reference, under, bundles, &action).await
     }
 
     async fn tagged(
@@ -80,27 +109,38 @@ impl Registry {
         action: &str,
     ) -> Result<Vec<Vec<u8>>, RegistryError> {
         let repository = reference.repository();
-        let Some(bytes) = self.manifest(action, &repository, tag, By::Tag).await? else {
-            return Ok(Vec::new());
+        let junk = |why: String| self.junk(action, tag, why);
+        let bytes = match self.manifest(action, &repository, tag, By::Tag).await {
+            Err(RegistryError::TooLarge { limit, .. }) => {
+                return Err(junk(format!("has more than {limit} bytes")));
+            }
+            bytes => bytes?,
         };
-        let refuse = |why: String| self.http.misbehaves(action, format!("the tag {tag}{why}"));
-        let manifest =
-            ImageManifest::parse(&bytes).map_err(|e| refuse(format!(": {}", chain(&e))))?;
-        let layers = keys_and_channels::layers(&manifest, artifact_type)
-            .map_err(|why| refuse(format!(" {why}")))?;
+        let Some(bytes) = bytes else { return Ok(Vec::new()) };
+        let manifest = ImageManifest::parse(&bytes)
+            .map_err(|e| junk(format!("is no manifest of bundles: {}", chain(&e))))?;
+        let layers = keys_and_channels::layers(&manifest, artifact_type).map_err(junk)?;
+        if layers.is_empty() {
+            return Err(junk("has no bundle".to_owned()));
+        }
         let mut bundles = Vec::new();
         for layer in layers {
             let bundle = self.blob(action, &repository, &layer.digest, layer.size).await?;
-            bundles.push(bundle.ok_or_else(|| self.not_found(action))?);
+            bundles
+                .push(bundle.ok_or_else(|| junk("names bundles that are not there".to_owned()))?);
         }
         Ok(bundles)
+    }
+
+    fn junk(&self, action: &str, tag: &str, why: String) -> RegistryError {
+        let (action, registry, tag) = (action.into(), self.host().to_owned(), tag.into());
+        RegistryError::Junk { action, registry, tag, why }
     }
 
     async fn tag(
         &self,
         reference: &PackageRef,
-        tag: &str,
-        artifact_type: &str,
+        Tagged { tag, artifact_type, before }: Tagged<'_>,
         bundles: &[Vec<u8>],
         action: &str,
     ) -> Result<(), RegistryError> {
@@ -113,6 +153,14 @@ impl Registry {
         for blob in bundles.iter().map(Vec::as_slice).chain([EMPTY]) {
             push.blob(&Digest::of(blob), blob.to_vec(), &mut Pushed::default()).await?;
         }
+        // As late as can be: no registry locks a tag.
+        if let Some(before) = before {
+            let there = push.registry.manifest(action, &repository, tag, By::Tag).await?;
+            if !is_of(there.as_deref(), before) {
+                let (action, registry) = (action.to_owned(), self.host().to_owned());
+                return Err(RegistryError::Changed { action, registry });
+            }
+        }
         let bytes = manifest.to_bytes();
         push.manifest(tag, media::MANIFEST, bytes.clone()).await?;
         match push.registry.manifest(action, &repository, tag, By::Tag).await? {
@@ -120,4 +168,20 @@ impl Registry {
             _ => Err(self.http.overwritten(action, "its tag")),
         }
     }
+}
+
+/// What is put under a tag.
+struct Tagged<'a> {
+    tag: &'a str,
+    artifact_type: &'a str,
+    /// What should still be there.
+    before: Option<&'a [Vec<u8>]>,
+}
+
+/// Whether a manifest has these bundles; of none, whether there is no manifest.
+fn is_of(manifest: Option<&[u8]>, bundles: &[Vec<u8>]) -> bool {
+    let Some(manifest) = manifest.map(ImageManifest::parse) else { return bundles.is_empty() };
+    let layers = manifest.map(|manifest| manifest.layers).unwrap_or_default();
+    let there = layers.iter().map(|layer| layer.digest);
+    !layers.is_empty() && there.eq(bundles.iter().map(|bundle| Digest::of(bundle)))
 }

@@ -53,6 +53,13 @@ impl Identity {
         (!self.identity.ends_with('*'), self.identity.len())
     }
 
+    /// Whether it speaks of all of another one, and of more.
+    fn is_wider(&self, other: &Self) -> bool {
+        let beginning = self.identity.strip_suffix('*');
+        let holds = beginning.is_some_and(|beginning| other.identity.starts_with(beginning));
+        holds && self.identity != other.identity && self.issuer == other.issuer
+    }
+
     /// Whether it is the same, whenever it ends.
     #[must_use]
     pub fn is(&self, issuer: &str, identity: &str, trusted_root: Option<&str>) -> bool {
@@ -93,6 +100,19 @@ impl Rule {
     #[must_use]
     pub fn identities(&self) -> &[Identity] {
         &self.identities
+    }
+
+    /// The identities that would count for all that one names, once that and others were gone: the narrowest that are wider than
+    /// it, as far as they are not over.
+    #[must_use]
+    pub fn falls_to(&self, one: &Identity, gone: &[&Identity], now: SystemTime) -> Vec<&Identity> {
+        let is_left = |other: &&Identity| {
+            let is_gone = gone.iter().any(|gone| gone == other);
+            !is_gone && other.is_wider(one) && other.trusted_root.is_some()
+        };
+        let wider = || self.identities.iter().filter(is_left);
+        let narrowest = wider().map(Identity::weight).max();
+        wider().filter(|one| Some(one.weight()) == narrowest && !one.is_over(now)).collect()
     }
 
     /// Whether anybody can sign by it that can be checked: a key, or an identity whose trusted root was read.

@@ -2,6 +2,7 @@
 
 mod carry;
 mod list;
+mod push;
 mod rotate;
 
 use std::fs::OpenOptions;

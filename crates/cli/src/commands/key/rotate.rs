@@ -6,22 +6,19 @@ use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
-use skep_spec::PackageRef;
 use skep_trust::bundle::Bundle;
 use skep_trust::key::SigningKey;
 use skep_trust::rotation::{self, Keys, RotationError};
-use skep_trust::{KeyId, PublicKey, time, ways};
+use skep_trust::{KeyId, PublicKey, time};
 
+use super::push::Push;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed};
 use crate::keys::{SignedBy, public};
-use crate::keys_and_channels::{self, By};
-use crate::moment::{self, moment};
+use crate::moment::moment;
 use crate::options::Transport;
 use crate::output::{Output, lossy};
-use crate::place;
 use crate::rotation::{Chain, Version};
-use crate::rules;
 
 /// Give a publisher new keys: a version of a file that skep trust rotate follows, signed by the old keys and by the new ones
 ///
@@ -104,8 +101,9 @@ impl Rotate {
         if signs {
             chain.write(&answer.file)?;
         }
-        if let Some(to) = push {
-            answer.pushed = Some(pushed(&chain, &answer, &to, transport, (output, config))?);
+        if let Some(to) = &push {
+            let (file, chain, missing) = (&answer.file, &chain, answer.missing.as_ref());
+            answer.pushed = Some(Push { file, chain, missing, to, transport }.run(output, config)?);
         }
         output.done(&answer, || answer.text());
         Ok(())
@@ -152,9 +150,7 @@ impl Rotate {
         let now = SystemTime::now();
         let expires = self.expires.as_deref().map(|text| moment(text, now)).transpose()?;
         let to_the_second = |expires| time::format(expires).and_then(|text| time::parse(&text));
-        let too_late = || Error::usage("--expires is beyond the year 9999");
-        let expires = expires.map(|expires| to_the_second(expires).ok_or_else(too_late));
-        let expires = expires.transpose()?;
+        let expires = expires.and_then(to_the_second);
         let version = old.as_ref().map_or(0, |old| old.version) + 1;
         Ok((old, Keys { publisher, version, threshold, keys, expires }))
     }
@@ -180,56 +176,6 @@ impl Rotate {
             pushed: None,
         })
     }
-}
-
-/// Puts all versions beside a package, unless newer ones are there. Says where.
-fn pushed(
-    chain: &Chain,
-    answer: &Answer,
-    to: &str,
-    transport: Transport,
-    (output, config): (&Output, &Config),
-) -> Result<String> {
-    if let Some(missing) = &answer.missing {
-        let version = answer.version;
-        let error = Error::usage(format!("version {version} of the keys is not complete"));
-        return Err(error.because(missing.clone()).hint("sign it first; then push it"));
-    }
-    let reference = place::reference(to, config)?;
-    if reference.name.publisher() != answer.publisher {
-        let (name, publisher) = (&reference.name, &answer.publisher);
-        return Err(Error::usage(format!(
-            "{name} is no package of {publisher}, whose keys these are"
-        )));
-    }
-    let registry = place::registry(&reference, transport, config)?;
-    let theirs = place::ask(registry.keys(&reference))?;
-    let by = (&rules::of_machine(config)?, moment::now(config)?);
-    if let Some(version) = newer(chain, &theirs, &reference, by) {
-        let (ours, repository) = (answer.version, reference.repository());
-        return Err(Error::new(Kind::Refused, format!("version {version} of the keys is beside {repository} already, and {ours} would be put there"))
-            .hint("keys never go back: take the newest file"));
-    }
-    let bundles = chain.bundles();
-    let others = theirs.iter().filter(|bundle| !bundles.contains(bundle)).count();
-    if others > 0 {
-        output.note(&format!(
-            "note: {others} of the bundles beside {} are not in this file, and no keys of it lead to them: they are replaced",
-            reference.repository()
-        ));
-    }
-    place::ask(registry.put_keys(&reference, &bundles))?;
-    let reference = PackageRef { version: None, digest: None, channel: None, ..reference };
-    Ok(reference.to_string())
-}
-
-/// A newer version that is there already: to which the newest here leads, or which this machine's rules bear out. Anybody may
-/// have put there what says a higher number.
-fn newer(chain: &Chain, theirs: &[Vec<u8>], reference: &PackageRef, by: By<'_>) -> Option<u64> {
-    let (_, newest) = chain.newest()?;
-    let leads = ways::leads_on(&newest.keys, theirs, &BTreeSet::new());
-    let borne_out = keys_and_channels::borne_out(theirs, reference, by).map(|out| out.version);
-    leads.max(borne_out).filter(|version| *version > newest.keys.version)
 }
 
 /// A signature of a version: of the payload that is there, if there is one.

@@ -91,6 +91,14 @@ impl Add {
     fn identity(&self) -> Result<Option<NewIdentity>> {
         let all = (&self.identity, &self.issuer, &self.trusted_root);
         let (Some(identity), Some(issuer), Some(root)) = all else { return Ok(None) };
+        for (option, text) in [("identity", identity), ("issuer", issuer)] {
+            if text.contains(char::is_control) {
+                let shown = text.escape_debug();
+                return Err(Error::usage(format!(
+                    "--{option} '{shown}' holds a control character, which no certificate's does"
+                )));
+            }
+        }
         // Wherever the rules are: a path in them is taken from there.
         let root = std::path::absolute(root).context(|| "can't tell where this is")?;
         let trusted_root = root.to_str().map(str::to_owned);

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use skep_trust::policy::{Identity, Rule};
 use skep_trust::{KeyId, PublicKey};
-use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
+use toml_edit::{Array, Datetime, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use crate::error::{Context as _, Error, Kind, Result};
+
+/// The first moment that a rule can say: by then nobody had signed anything.
+const NEVER: &str = "1970-01-01T00:00:00Z";
 
 /// What a new rule says.
 pub(super) struct NewRule<'a> {
@@ -163,12 +166,7 @@ impl Editor {
 
     /// Removes identities from a rule, and the list itself where none is left.
     pub(super) fn remove_identities(&mut self, rule: usize, gone: &[&Identity]) -> Result<()> {
-        self.remove_from(rule, "keyless", |table| {
-            let text = |name| table.get(name).and_then(Item::as_str);
-            let (issuer, identity) = (text("issuer"), text("identity"));
-            let (issuer, identity) = (issuer.unwrap_or_default(), identity.unwrap_or_default());
-            gone.iter().any(|one| one.is(issuer, identity, text("trusted_root")))
-        })?;
+        self.remove_from(rule, "keyless", |table| is_one_of(table, gone))?;
         let table = self.rule(rule)?;
         let is_empty = match table.get("keyless") {
             Some(Item::ArrayOfTables(list)) => list.is_empty(),
@@ -177,6 +175,28 @@ impl Editor {
         };
         if is_empty {
             table.remove("keyless");
+        }
+        Ok(())
+    }
+
+    /// Has identities of a rule end before they began, so that nothing that they sign counts, and no wider one for them.
+    pub(super) fn end_identities(&mut self, rule: usize, ended: &[&Identity]) -> Result<()> {
+        let end: Datetime = NEVER.parse().context(|| "can't edit trust.toml")?;
+        let is_it = |table: &dyn TableLike| is_one_of(table, ended);
+        match self.rule(rule)?.get_mut("keyless") {
+            Some(Item::ArrayOfTables(list)) => {
+                for table in list.iter_mut().filter(|table| is_it(*table)) {
+                    table.insert("not_after", toml_edit::value(end));
+                }
+            }
+            Some(Item::Value(Value::Array(list))) => {
+                let tables = list.iter_mut().filter_map(Value::as_inline_table_mut);
+                for table in tables.filter(|table| is_it(*table)) {
+                    table.insert("not_after", end.into());
+                    table.fmt();
+                }
+            }
+            _ => return Err(unusual("keyless")),
         }
         Ok(())
     }
@@ -241,6 +261,14 @@ impl Editor {
         }
         .ok_or_else(|| unusual("rule"))
     }
+}
+
+/// Whether a table in a list of identities is of one of these.
+fn is_one_of(table: &dyn TableLike, identities: &[&Identity]) -> bool {
+    let text = |name| table.get(name).and_then(Item::as_str);
+    let (issuer, identity) = (text("issuer"), text("identity"));
+    let (issuer, identity) = (issuer.unwrap_or_default(), identity.unwrap_or_default());
+    identities.iter().any(|one| one.is(issuer, identity, text("trusted_root")))
 }
 
 /// The tables that begin with a header, at the top of the document.

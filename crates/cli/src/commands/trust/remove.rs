@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use super::file::Which;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::keys;
+use crate::moment;
 use crate::output::{Output, lossy};
 use crate::rules::Shown;
 
@@ -33,6 +35,12 @@ pub(super) struct Remove {
     /// Only where this one vouches for the identity
     #[arg(long, value_name = "URL", requires = "identity")]
     issuer: Option<String>,
+    /// Keep the identity out, also where a wider one of the rule has its name: it stays there as one that has ended
+    #[arg(long, requires = "identity")]
+    keep_out: bool,
+    /// Take the identity out although a wider one of the rule counts for it then
+    #[arg(long, requires = "identity", conflicts_with = "keep_out")]
+    leave_to_wider: bool,
     /// The rule for packages from this registry, where there are several for the pattern
     #[arg(long, value_name = "HOST")]
     registry: Option<String>,
@@ -57,6 +65,8 @@ enum Removed {
     Pattern,
     Keys,
     Identities,
+    /// They stay in the rule, and count no more.
+    KeptOut,
 }
 
 impl Remove {
@@ -67,7 +77,8 @@ impl Remove {
     pub(super) fn run(self, output: &Output, config: &Config) -> Result<()> {
         let file = self.which.file(config);
         let (policy, (at, removed)) = file.change(|text, policy| {
-            let (text, at, removed) = self.edit(text, policy, &file.path)?;
+            let now = moment::now(config)?;
+            let (text, at, removed) = self.edit(text, policy, &file.path, now)?;
             Ok((Some(text), (at, removed)))
         })?;
         let left = match removed {
@@ -79,13 +90,28 @@ impl Remove {
         Ok(())
     }
 
-    fn edit(&self, text: &str, policy: &Policy, file: &Path) -> Result<(String, usize, Removed)> {
+    fn edit(
+        &self,
+        text: &str,
+        policy: &Policy,
+        file: &Path,
+        now: SystemTime,
+    ) -> Result<(String, usize, Removed)> {
         let at = self.rule(policy.rules(), file)?;
         let rule = policy.rules().get(at);
         let mut editor = Editor::new(text)?;
         let (keys, identities) = (self.keys(rule)?, self.identities(rule)?);
-        self.leaves_somebody(rule, keys.len() + identities.len())?;
+        let ended = if self.keep_out { 0 } else { identities.len() };
+        self.leaves_somebody(rule, keys.len() + ended)?;
+        if !self.keep_out && !self.leave_to_wider {
+            self.widens_nothing(rule, &identities, now)?;
+        }
         let removed = match rule.map_or(0, |rule| rule.patterns().len()) {
+            _ if self.keep_out => {
+                editor.remove_keys(at, &keys)?;
+                editor.end_identities(at, &identities)?;
+                Removed::KeptOut
+            }
             _ if !keys.is_empty() || !identities.is_empty() => {
                 editor.remove_keys(at, &keys)?;
                 editor.remove_identities(at, &identities)?;
@@ -172,6 +198,26 @@ impl Remove {
         Ok(identities)
     }
 
+    /// That no identity counts in the place of one that is removed: the narrowest is asked alone, and a wider one only where it is
+    /// gone.
+    fn widens_nothing(
+        &self,
+        rule: Option<&Rule>,
+        gone: &[&Identity],
+        now: SystemTime,
+    ) -> Result<()> {
+        let Some(rule) = rule else { return Ok(()) };
+        let falls = gone.iter().map(|one| (one, rule.falls_to(one, gone, now)));
+        let Some((one, wider)) = falls.into_iter().find(|(_, wider)| !wider.is_empty()) else {
+            return Ok(());
+        };
+        let wider: Vec<String> = wider.iter().map(ToString::to_string).collect();
+        let refused = format!("the identity {one} would be trusted as one of {}", wider.join(", "));
+        Err(Error::usage(refused)
+            .because("only while it is in the rule itself does no wider one count for it")
+            .hint("--keep-out leaves it there as one that has ended, so that nothing by it counts; --leave-to-wider takes it out all the same"))
+    }
+
     /// Whether somebody is left whom the rule trusts.
     fn leaves_somebody(&self, rule: Option<&Rule>, removed: usize) -> Result<()> {
         let is_all = |rule: &Rule| rule.keys().len() + rule.identities().len() == removed;
@@ -190,6 +236,7 @@ impl Answer {
         let did = match self.removed {
             Removed::Rule => format!("Removed the rule for '{}' from {file}", self.pattern),
             Removed::Pattern => format!("Removed '{}' from its rule in {file}", self.pattern),
+            Removed::KeptOut => format!("Ended in the rule for '{}' in {file}", self.pattern),
             Removed::Keys | Removed::Identities => {
                 format!("Removed from the rule for '{}' in {file}", self.pattern)
             }

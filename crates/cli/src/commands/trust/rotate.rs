@@ -36,7 +36,7 @@ pub(super) struct Rotate {
     #[arg(value_name = "FILE|REF")]
     keys: OsString,
     /// Which version the rules have now, where that was not followed but written by hand; without it the first
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     from: Option<u64>,
     #[command(flatten)]
     transport: Transport,
@@ -100,15 +100,9 @@ impl Rotate {
         reached: &KeyVersions,
         now: SystemTime,
     ) -> Result<(Option<String>, Followed)> {
-        let newest = versions.keys().last().copied().unwrap_or_default();
         let (publisher, rules) = (publisher.clone(), rules_of(policy, publisher)?);
-        if let Some(from) = self.from.filter(|from| *from > newest) {
-            let shown = self.keys.display();
-            return Err(Error::usage(format!(
-                "--from {from}: the newest keys in '{shown}' are version {newest}"
-            )));
-        }
         let stands = stands_at(policy, &rules, versions);
+        self.are_there(policy, &rules, versions, reached.version(&publisher).max(stands))?;
         let from = reached.version(&publisher).max(self.from).max(stands);
         let from = from.unwrap_or(1);
         let newer = versions.range(from.saturating_add(1)..);
@@ -127,6 +121,43 @@ impl Rotate {
         }
         followed.refused = refused;
         Ok((Some(editor.text()), followed))
+    }
+}
+
+impl Rotate {
+    /// That the rules can be at the version that --from says: they have its keys, and were not followed beyond it.
+    fn are_there(
+        &self,
+        policy: &Policy,
+        rules: &[usize],
+        versions: &BTreeMap<u64, Vec<Vec<u8>>>,
+        stand: Option<u64>,
+    ) -> Result<()> {
+        let Some(from) = self.from else { return Ok(()) };
+        let shown = self.keys.display();
+        let newest = versions.keys().last().copied().unwrap_or_default();
+        if from > newest {
+            let what = format!("--from {from}: the newest keys in '{shown}' are version {newest}");
+            return Err(Error::usage(what));
+        }
+        let has = |rule: &Rule, keys: &Keys| {
+            keys.keys.iter().all(|key| rule.keys().iter().any(|trusted| trusted.key == *key))
+        };
+        let rules = || rules.iter().filter_map(|at| policy.rules().get(*at));
+        let said = versions.get(&from).into_iter().flatten();
+        let mut said = said.filter_map(|bundle| Keys::unchecked(bundle).ok()).peekable();
+        if said.peek().is_none() || said.any(|keys| rules().all(|rule| has(rule, &keys))) {
+            return Ok(());
+        }
+        let what = format!(
+            "--from {from}: the rules have not the keys that version {from} in '{shown}' has"
+        );
+        let stand = stand.map(|stand| format!("they are at version {stand}: leave --from out"));
+        let hint = stand.unwrap_or_else(|| {
+            "skep trust list shows their keys; without --from they are taken for version 1"
+                .to_owned()
+        });
+        Err(Error::usage(what).hint(hint))
     }
 }
 
