@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_spec::dependency::{Other, giver};
-use skep_spec::{Digest, Manifest, PackageName, ServiceName, Version};
+use skep_spec::{Digest, Manifest, PackageName, Range, ServiceName, Version};
 
 use crate::error::RuntimeError;
 use crate::plan::MapChange;
@@ -132,6 +132,12 @@ impl Runtime {
     #[must_use]
     pub fn needed_by(&self, name: &ServiceName) -> BTreeSet<ServiceName> {
         self.users(name).map(|(user, _)| user.clone()).collect()
+    }
+
+    /// The versions of a service that those who need it allow.
+    #[must_use]
+    pub fn ranges_of_users(&self, name: &ServiceName) -> Vec<Range> {
+        self.users(name).map(|(_, need)| need.version.clone()).collect()
     }
 
     /// The services that this one needs, by name.
