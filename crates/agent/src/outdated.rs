@@ -39,13 +39,6 @@ async fn outdated(
 /// Registries that did not answer, and what that was.
 type Away = BTreeMap<String, ErrorBody>;
 
-/// What a place has that is newer.
-enum Found {
-    Nothing,
-    /// What to upgrade to, and as much as is known of it before it is let in.
-    There(PackageRef, Option<Version>, Option<Digest>),
-}
-
 impl Node {
     /// What is newer than what runs, of these services or of all.
     ///
@@ -97,11 +90,8 @@ impl Node {
             return Err(error.clone());
         }
         let found = self.shelf.found(&asked, (&answer.version, runs), &answer.ranges);
-        let looked = found.and_then(|found| match found {
-            Found::Nothing => Ok(None),
-            Found::There(reference, version, index) => {
-                self.looked_at(&answer.service, newest(reference, version, index)).map(Some)
-            }
+        let looked = found.and_then(|found| {
+            found.map(|newest| self.looked_at(&answer.service, newest)).transpose()
         });
         looked.map_err(|error| {
             let body = error.body();
@@ -150,22 +140,20 @@ impl Shelf {
         Ok(PackageRef { channel, ..self.with_hub(&bare)? })
     }
 
+    /// What a place has that is newer: what to upgrade to, and as much as is known of it before it is let in.
     fn found(
         &self,
         asked: &PackageRef,
         (version, runs): (&Version, &Digest),
         ranges: &[Range],
-    ) -> Result<Found, NodeError> {
+    ) -> Result<Option<Newest>, NodeError> {
         if asked.channel.is_some() {
             let points_to = self.points_to(asked)?.filter(|digest| digest != runs);
-            let there = |digest| Found::There(asked.clone(), None, Some(digest));
-            return Ok(points_to.map_or(Found::Nothing, there));
+            return Ok(points_to.map(|digest| newest(asked.clone(), None, Some(digest))));
         }
         let highest = highest(self.versions(asked)?, version, ranges);
-        let there = |version: Version| {
-            Found::There(asked.beside(&asked.name, Some(&version)), Some(version), None)
-        };
-        Ok(highest.map_or(Found::Nothing, there))
+        Ok(highest
+            .map(|version| newest(asked.beside(&asked.name, Some(&version)), Some(version), None)))
     }
 
     fn points_to(&self, reference: &PackageRef) -> Result<Option<Digest>, NodeError> {
