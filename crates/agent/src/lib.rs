@@ -19,6 +19,7 @@ mod maps;
 pub mod node;
 pub mod notify;
 pub mod operations;
+mod outdated;
 pub mod packages;
 mod programs;
 mod publishers;

@@ -15,7 +15,7 @@ use skep_runtime::programs::ProgramLine;
 use skep_runtime::{EventStream, Request, Runtime, RuntimeError, Together, facts_of, status};
 use skep_spec::ServiceName;
 use skep_spec::manifest::OutputKind;
-use skep_trust::{Origin, Package};
+use skep_trust::{Origin, Package, Verified};
 
 use crate::answer::{self, Beside};
 use crate::counters;
@@ -146,6 +146,11 @@ impl Node {
         let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
         let (root, set) = self.admitted(service, upgrade)?;
+        self.planned(&root, set)
+    }
+
+    /// What a change that was found would do.
+    pub(crate) fn planned(&self, root: &Change, set: Set) -> Result<Plan, NodeError> {
         if set.changes.is_empty() {
             let plan = answer::plan(self.runtime().plan_upgrade(&root.package, &root.request)?);
             return Ok(Plan { together: set.members, ..plan });
@@ -241,7 +246,7 @@ impl Node {
         }
     }
 
-    fn coming_in(&self) -> RwLockReadGuard<'_, ()> {
+    pub(crate) fn coming_in(&self) -> RwLockReadGuard<'_, ()> {
         self.coming_in.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -383,13 +388,24 @@ impl Node {
     }
 
     fn admitted(&self, service: ServiceName, upgrade: Upgrade) -> Result<(Change, Set), NodeError> {
+        self.runtime().service(&service)?;
+        let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned)?;
+        self.fitted(service, upgrade, package)
+    }
+
+    /// What an upgrade to a package that was let in would change.
+    pub(crate) fn fitted(
+        &self,
+        service: ServiceName,
+        upgrade: Upgrade,
+        package: Verified<Package>,
+    ) -> Result<(Change, Set), NodeError> {
         let detail = self.runtime().service(&service)?;
         let active = detail.generations.into_iter().find(|generation| generation.active);
         let mut given = active.map(|generation| generation.fixed.params).unwrap_or_default();
         given.retain(|name, _| !upgrade.unset.contains(name));
         given.extend(upgrade.params.clone());
         let running = detail.status;
-        let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned)?;
         fit(&package.manifest, &package.objects, &given)?;
         let to = &package.manifest.package;
         if to.name != running.package {
@@ -435,7 +451,7 @@ impl Node {
 }
 
 /// Removes what was let in and is no service's, once it is known what became of it.
-struct GoesAgain<'a>(&'a Node);
+pub(crate) struct GoesAgain<'a>(pub(crate) &'a Node);
 
 impl Drop for GoesAgain<'_> {
     fn drop(&mut self) {

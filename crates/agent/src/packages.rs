@@ -44,9 +44,12 @@ pub struct Shelf {
 
 /// How a package was let in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Note {
+pub(crate) struct Note {
     /// What was asked for, at its digest.
-    reference: PackageRef,
+    pub(crate) reference: PackageRef,
+    /// The channel that led there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) channel: Option<Channel>,
     /// By `--allow-unsigned`.
     unsigned: bool,
 }
@@ -109,9 +112,17 @@ impl Shelf {
         wanted: &PackageSource,
         allow_unsigned: bool,
     ) -> Result<Verified<Package>, NodeError> {
+        let mut channel = None;
         let (reference, verified) = match wanted {
             PackageSource::Reference(reference) => {
-                self.out_of_registry(reference, allow_unsigned)?
+                let reference = self.with_hub(reference)?;
+                let (registry, host) = self.registry(&reference)?;
+                let followed = self.followed(&reference, &registry, &host)?;
+                let reference = followed
+                    .as_ref()
+                    .map_or_else(|| reference.clone(), |(_, to)| reference.at(*to));
+                channel = followed.map(|(channel, _)| channel);
+                self.out_of_registry(&reference, (&registry, &host), allow_unsigned)?
             }
             PackageSource::Layout { path, package } => {
                 self.out_of_layout(&Store::open(path)?, package.as_ref(), allow_unsigned)?
@@ -124,7 +135,7 @@ impl Shelf {
         let unsigned = *verified.origin() == Origin::Unsigned;
         let package = admit(verified, &self.store, arch()?, &reference)?;
         self.memory().saw(SystemTime::now())?;
-        let note = Note { reference: reference.at(digest), unsigned };
+        let note = Note { reference: reference.at(digest), channel, unsigned };
         self.came().insert(digest, note);
         Ok(package)
     }
@@ -214,35 +225,42 @@ impl Shelf {
     fn out_of_registry(
         &self,
         reference: &PackageRef,
+        (registry, host): (&Registry, &str),
         allow_unsigned: bool,
     ) -> Result<(PackageRef, Verified<Digest>), NodeError> {
-        let reference = self.with_hub(reference)?;
-        let (registry, host) = self.registry(&reference)?;
         let network = Handle::current();
-        let explained = |error| self.explained(error, &host);
-        if self.follows(&reference)? {
-            let keys = async { keys(&registry, &reference).await.map_err(explained) };
-            self.rules(&reference, &self.ending.or_answer(&network, keys)?, self.now()?)?;
-        }
-        let pointers = self.ending.or_answer(&network, async {
-            pointers(&registry, &reference).await.map_err(explained)
-        })?;
-        let reference = match pointers {
-            Some((channel, pointers)) => {
-                reference.at(self.pointed(&reference, &channel, &pointers)?)
-            }
-            None => reference,
-        };
+        let explained = |error| self.explained(error, host);
         let (digest, bundles) = self.ending.or_answer(&network, async {
-            let digest = registry.resolve(&reference).await.map_err(explained)?;
-            let bundles = registry.bundles(&reference, digest).await.map_err(explained)?;
+            let digest = registry.resolve(reference).await.map_err(explained)?;
+            let bundles = registry.bundles(reference, digest).await.map_err(explained)?;
             Ok::<_, NodeError>((digest, bundles))
         })?;
-        let verified = self.verify(&reference, digest, &bundles, allow_unsigned)?;
-        let pull = registry.pull(&reference, digest, Part::Node(arch()?), &self.store);
+        let verified = self.verify(reference, digest, &bundles, allow_unsigned)?;
+        let pull = registry.pull(reference, digest, Part::Node(arch()?), &self.store);
         self.ending.or_answer(&network, async { pull.await.map_err(explained) })?;
         self.attach(digest, &bundles)?;
-        Ok((reference, verified))
+        Ok((reference.clone(), verified))
+    }
+
+    /// The channel that a reference means, and where it points to, by the keys that count now.
+    pub(crate) fn followed(
+        &self,
+        reference: &PackageRef,
+        registry: &Registry,
+        host: &str,
+    ) -> Result<Option<(Channel, Digest)>, NodeError> {
+        let network = Handle::current();
+        let explained = |error| self.explained(error, host);
+        if self.follows(reference)? {
+            let keys = async { keys(registry, reference).await.map_err(explained) };
+            self.rules(reference, &self.ending.or_answer(&network, keys)?, self.now()?)?;
+        }
+        let pointers = self.ending.or_answer(&network, async {
+            pointers(registry, reference).await.map_err(explained)
+        })?;
+        let Some((channel, pointers)) = pointers else { return Ok(None) };
+        let digest = self.pointed(reference, &channel, &pointers)?;
+        Ok(Some((channel, digest)))
     }
 
     /// The registry that short names mean.
@@ -264,7 +282,7 @@ impl Shelf {
         })
     }
 
-    fn registry(&self, reference: &PackageRef) -> Result<(Registry, String), NodeError> {
+    pub(crate) fn registry(&self, reference: &PackageRef) -> Result<(Registry, String), NodeError> {
         let host = reference.registry.clone().unwrap_or_default();
         let credentials = self
             .config
@@ -357,7 +375,7 @@ impl Shelf {
         })
     }
 
-    fn with_hub(&self, reference: &PackageRef) -> Result<PackageRef, NodeError> {
+    pub(crate) fn with_hub(&self, reference: &PackageRef) -> Result<PackageRef, NodeError> {
         if reference.registry.is_some() {
             return Ok(reference.clone());
         }
@@ -389,7 +407,7 @@ impl Shelf {
     }
 
     /// With what the clock has to do with it, where that is behind what was seen.
-    fn clock_told(&self, source: NodeError) -> NodeError {
+    pub(crate) fn clock_told(&self, source: NodeError) -> NodeError {
         match self.memory().behind(SystemTime::now()).filter(|_| source.is_expired()) {
             Some(hint) => NodeError::Behind { source: Box::new(source), hint },
             None => source,
@@ -422,7 +440,7 @@ impl Shelf {
         self.notes.join(format!("{}.json", digest.hex()))
     }
 
-    fn read_note(&self, digest: &Digest) -> Result<Note, NodeError> {
+    pub(crate) fn read_note(&self, digest: &Digest) -> Result<Note, NodeError> {
         let path = self.note(digest);
         let missing = |why: String| NodeError::NeverLetIn { digest: *digest, why };
         let text = std::fs::read(&path).map_err(|error| missing(error.to_string()))?;

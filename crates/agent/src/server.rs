@@ -25,6 +25,7 @@ use crate::life;
 use crate::maps;
 use crate::node::Node;
 use crate::operations::Operations;
+use crate::outdated;
 use crate::programs;
 use crate::selection::{Selection, View};
 
@@ -51,6 +52,7 @@ pub async fn serve(
         .route("/v1/operations/{id}", get(operation))
         .merge(life::routes())
         .merge(maps::routes())
+        .merge(outdated::routes())
         .merge(programs::routes())
         .fallback(|| async { NodeError::NoPath })
         .method_not_allowed_fallback(|| async { NodeError::NoMethod })

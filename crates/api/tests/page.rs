@@ -7,9 +7,9 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 use skep_api::{
     Code, CodeOf, Committed, Deed, Detail, ErrorBody, EventLine, Install, Instruction, MapEnd,
-    MapEntry, MapKey, MapRow, MapUpdate, Maps, Metric, Metrics, Node, Operation, Past, Plan,
-    ProgramRow, Programs, Removed, Start, Stats, Status, Stop, TestRun, TestRunResult, Touched,
-    Upgrade, Watch,
+    MapEntry, MapKey, MapRow, MapUpdate, Maps, Metric, Metrics, Node, Operation, Outdated, Past,
+    Plan, ProgramRow, Programs, Removed, Start, Stats, Status, Stop, TestRun, TestRunResult,
+    Touched, Upgrade, Watch, Which,
 };
 
 const PAGE: &str = include_str!("../../../docs/reference/api.md");
@@ -30,6 +30,8 @@ fn types() -> BTreeMap<String, BTreeSet<String>> {
     generator.subschema_for::<Committed>();
     generator.subschema_for::<Past>();
     generator.subschema_for::<Deed>();
+    generator.subschema_for::<Which>();
+    generator.subschema_for::<Outdated>();
     generator.subschema_for::<Node>();
     generator.subschema_for::<Watch>();
     generator.subschema_for::<EventLine>();

@@ -25,6 +25,7 @@ mod man;
 mod map;
 mod metrics;
 mod new;
+mod outdated;
 mod pack;
 mod prog;
 mod pull;
@@ -92,6 +93,7 @@ pub enum Command {
     Map(map::Map),
     Metrics(metrics::Metrics),
     New(new::New),
+    Outdated(outdated::Outdated),
     Pack(pack::Pack),
     Prog(prog::Prog),
     Pull(pull::Pull),
@@ -158,6 +160,7 @@ impl Command {
             Self::Map(command) => command.run(output, &config),
             Self::Metrics(command) => command.run(output, &config),
             Self::New(command) => command.run(output),
+            Self::Outdated(command) => command.run(output, &config),
             Self::Pack(command) => command.run(output, &config),
             Self::Prog(command) => command.run(output, &config),
             Self::Pull(command) => command.run(output, &config),

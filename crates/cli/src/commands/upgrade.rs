@@ -5,12 +5,13 @@ use std::ffi::OsString;
 use std::time::Instant;
 
 use clap::Args;
-use skep_api::{Plan, Upgrade as Request};
+use skep_api::{Client, ClientError, PackageSource, Plan, Upgrade as Request};
+use skep_spec::ServiceName;
 
 use super::show;
 use crate::config::Config;
 use crate::daemon;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, of_daemon};
 use crate::options::Choice;
 use crate::output::Output;
 
@@ -22,9 +23,10 @@ use crate::output::Output;
 pub struct Upgrade {
     /// The service
     service: String,
-    /// What to upgrade to: [registry/]publisher/name:version, the folder of an OCI layout, or a bundle
+    /// What to upgrade to: [registry/]publisher/name:version, the folder of an OCI layout, or a bundle; without it what skep
+    /// outdated shows
     #[arg(value_name = "PACKAGE")]
-    what: OsString,
+    what: Option<OsString>,
     #[command(flatten)]
     choice: Choice,
     /// Change a parameter; the others stay as they are
@@ -53,14 +55,23 @@ impl Upgrade {
         let clock = Instant::now();
         let service = daemon::service(&self.service)?;
         let params = self.params()?;
+        let client = daemon::client(config);
+        let package = match &self.what {
+            Some(what) => Some(daemon::package(what, self.choice, config)?),
+            None => newest(&client, &service)?,
+        };
+        let Some(package) = package else {
+            let nothing = Plan { already: true, ..Plan::default() };
+            output.done(&nothing, || format!("Nothing is newer than what {service} runs"));
+            return Ok(());
+        };
         let request = Request {
-            package: daemon::package(&self.what, self.choice, config)?,
+            package,
             params,
             unset: self.unset.iter().cloned().collect(),
             allow_unsigned: self.allow_unsigned,
             allow_downgrade: self.allow_downgrade,
         };
-        let client = daemon::client(config);
         if self.dry_run {
             let plan = daemon::ask_about(&client, &service, client.plan(&service, &request))?;
             output.answer(&plan, || described(&plan));
@@ -96,6 +107,18 @@ impl Upgrade {
             Some(name) => Err(Error::usage(format!("{name} is given to --set and to --unset"))),
             None => Ok(params),
         }
+    }
+}
+
+/// What is newer than what a service runs.
+fn newest(client: &Client, service: &ServiceName) -> Result<Option<PackageSource>> {
+    let asked = client.outdated(std::slice::from_ref(service));
+    let found = daemon::ask_about(client, service, asked)?.pop();
+    match found.map(|found| (found.error, found.newest)) {
+        Some((Some(error), _)) => Err(of_daemon(ClientError::Answered(error))
+            .hint(format!("or name what to upgrade to: skep upgrade {service} PACKAGE"))),
+        Some((None, Some(newest))) => Ok(Some(PackageSource::Reference(newest.reference))),
+        _ => Ok(None),
     }
 }
 

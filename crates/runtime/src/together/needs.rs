@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_spec::dependency::{Other, giver};
-use skep_spec::{Digest, Manifest, PackageName, ServiceName, Version};
+use skep_spec::{Digest, Manifest, PackageName, Range, ServiceName, Version};
 
 use crate::error::RuntimeError;
 use crate::plan::MapChange;
@@ -142,6 +142,12 @@ impl Runtime {
         };
         let all = self.behind(name, &uses);
         all.iter().any(|user| user != name && !self.is_stopped(user))
+    }
+
+    /// The versions of a service that those who need it allow.
+    #[must_use]
+    pub fn ranges_of_users(&self, name: &ServiceName) -> Vec<Range> {
+        self.users(name).map(|(_, need)| need.version.clone()).collect()
     }
 
     /// The services that this one needs, by name.
