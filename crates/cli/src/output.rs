@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 use serde::{Serialize, Serializer};
-use skep_object::shown_lines;
+use skep_object::{shown_json, shown_lines};
 use skep_spec::Digest;
 
 /// Options that every command has.
@@ -137,14 +137,17 @@ impl Output {
         }
     }
 
-    /// One line of output as it is: JSON. A reader that went away (`| head`) ends the program in silence, as for other
+    /// One line of JSON. A reader that went away (`| head`) ends the program in silence, as for other
     /// tools; a full disk must not pass for success.
     pub fn raw(&self, text: &str) {
-        self.written(writeln!(std::io::stdout(), "{text}"));
+        self.written(writeln!(std::io::stdout(), "{}", shown_json(text)));
     }
 
-    /// Lines of JSON as they came, likewise.
+    /// Lines of JSON as they came, likewise; where a person watches, without characters that a terminal obeys.
     pub fn bytes(&self, lines: &[u8]) {
+        let text = std::str::from_utf8(lines).ok().filter(|_| self.terminal);
+        let shown = text.map(shown_json);
+        let lines = shown.as_ref().map_or(lines, |shown| shown.as_bytes());
         self.written(std::io::stdout().write_all(lines));
     }
 

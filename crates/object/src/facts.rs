@@ -10,6 +10,7 @@ use crate::elf::Elf;
 use crate::opened::Opened;
 use crate::outside::{Outside, outsides};
 use crate::program::{core_relocations, programs};
+use crate::shown::shown;
 use crate::texts::Texts;
 use crate::writers::Writers;
 use crate::{
@@ -66,7 +67,8 @@ pub enum ObjectError {
     },
     /// A part reaches beyond the end of the file.
     #[error(
-        "the object is truncated in {what}: that would end at byte {reaches}, the file ends at {has}"
+        "the object is truncated in {}: that would end at byte {reaches}, the file ends at {has}",
+        shown(what)
     )]
     Truncated {
         /// The part.
@@ -77,7 +79,7 @@ pub enum ObjectError {
         has: u64,
     },
     /// A part contradicts itself.
-    #[error("{what} is malformed: {why}")]
+    #[error("{} is malformed: {}", shown(what), shown(why))]
     Malformed {
         /// The part.
         what: String,
@@ -106,7 +108,7 @@ pub enum ObjectError {
         source: BtfError,
     },
     /// A program that libbpf would refuse to open.
-    #[error("program '{program}' cannot be used: {why}")]
+    #[error("program '{}' cannot be used: {}", shown(program), shown(why))]
     Program {
         /// The function.
         program: String,
@@ -114,7 +116,7 @@ pub enum ObjectError {
         why: String,
     },
     /// A map whose definition makes no sense.
-    #[error("map '{map}' cannot be used: {why}")]
+    #[error("map '{}' cannot be used: {}", shown(map), shown(why))]
     Map {
         /// The map.
         map: String,

@@ -63,7 +63,7 @@ pub use kind::ProgramKind;
 pub use map::{MapFacts, MapKind, MapOrigin, Memory, OpenSize};
 pub use outside::{Outside, OutsideKind};
 pub use program::{CoreRelocation, ProgramFacts, Source};
-pub use shown::{shown, shown_lines};
+pub use shown::{shown, shown_json, shown_lines};
 pub use slot::Slot;
 pub use unlisted::{Unlisted, unlisted};
 pub use uses::{Use, Used};

@@ -96,7 +96,8 @@ fn why_not(name: &str, leaves: &BTreeSet<&str>, there: &BTreeSet<&str>) -> Strin
         return "an array of structs, whose elements no name reaches".to_owned();
     }
     // What has an index cannot be written in a manifest.
-    let named = there.iter().copied().filter(|path| !path.contains('['));
+    let is_written = |path: &&str| !path.is_empty() && !path.contains('[');
+    let named = there.iter().copied().filter(is_written);
     match within(".").or_else(|| nearest(name, named)) {
         Some(near) => format!("which is not there; did you mean '{near}'?"),
         None => "which is not there".to_owned(),

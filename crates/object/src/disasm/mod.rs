@@ -180,8 +180,18 @@ impl Listing<'_> {
     }
 
     fn source(&self, line: &LineInfo) -> Option<SourceLine> {
-        let code = self.opened.btf.as_ref()?.string(line.text).to_owned();
-        Some(SourceLine { source: self.opened.source(line)?, code })
+        const MOST: usize = 160;
+        let code = self.opened.btf.as_ref()?.string(line.text).trim();
+        // A line may have 4,096 bytes, and stand before each of a million instructions.
+        let code = match code.char_indices().nth(MOST) {
+            Some((end, _)) => format!("{}…", &code[..end]),
+            None => code.to_owned(),
+        };
+        let mut source = self.opened.source(line)?;
+        if let Some((start, _)) = source.file.char_indices().nth_back(MOST) {
+            source.file.replace_range(..start, "…");
+        }
+        Some(SourceLine { source, code })
     }
 
     fn offset(&self, at: usize) -> u32 {

@@ -60,13 +60,39 @@ fn errors(text: &str) -> Vec<Mistake> {
     let mistake = |error: toml::de::Error| {
         let at = error.span().map(|span| span.start);
         let message = match error.message() {
+            "duplicate key" => twice(text, error.span()),
             // The parser's words for brackets, and for dotted keys, of which it does not say where they are.
             "cannot recurse further; max recursion depth met" | "recursion limit" => too_deep(),
             other => other.to_owned(),
         };
         Mistake { at: at.or_else(|| long_key(text)).unwrap_or_default(), message, hint: None }
     };
-    errors.into_iter().map(mistake).collect()
+    let all = errors.into_iter().map(mistake).collect();
+    first_of_tables(text, all)
+}
+
+/// What is said of a key or table that is there twice.
+fn twice(text: &str, at: Option<std::ops::Range<usize>>) -> String {
+    let key = at.and_then(|at| text.get(at)).unwrap_or_default();
+    format!("'{key}' is there twice")
+}
+
+/// A table that is there twice is one mistake, with all the keys of its second half that the first has too.
+fn first_of_tables(text: &str, mut all: Vec<Mistake>) -> Vec<Mistake> {
+    all.sort_by_key(|mistake| mistake.at);
+    let line = |at: usize| text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let is_header = |at: usize| text[line(at)..].trim_start().starts_with('[');
+    let mut second: Option<usize> = None;
+    all.retain(|mistake| {
+        let is_twice = mistake.message.ends_with(" is there twice");
+        if is_twice && is_header(mistake.at) {
+            second = Some(mistake.at);
+            return true;
+        }
+        let within = second.is_some_and(|start| !text[start..mistake.at].contains("\n["));
+        !(is_twice && within)
+    });
+    all
 }
 
 /// What is said of more levels than are allowed.

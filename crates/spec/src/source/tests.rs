@@ -196,6 +196,16 @@ b = 3""", true
 }
 
 #[test]
+fn what_is_there_twice_is_one_mistake() {
+    let text = "spec = \"1.0\"\n[package]\nname = \"a/b\"\nversion = \"1.0.0\"\n[package]\nname = \"b\"\n\
+                version = \"2\"\n[object.o]\nsources = [\"a.c\"]\nsources = [\"b.c\"]\n";
+    insta::assert_snapshot!(mistakes(text), @r"
+    5:2: 'package' is there twice
+    10:1: 'sources' is there twice
+    ");
+}
+
+#[test]
 fn what_is_nested_too_deep_is_told_where_it_begins() {
     let of = |line: String| mistakes(&format!("spec = \"1.0\"\n{line}\n"));
     let arrays = format!("x = {}{}", "[".repeat(100), "]".repeat(100));
