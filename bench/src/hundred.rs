@@ -28,10 +28,11 @@ license = "GPL-2.0-only OR BSD-2-Clause"
 [object.quiet]
 file = { x86_64 = "quiet.o" }
 [program.quiet]
+function = "quiet"
 [output.made]
-kind = "events"
+kind = "event"
 map = "made"
-type = "struct made"
+struct = "made"
 [permissions]
 hooks = ["raw_tp"]
 helpers = ["*"]
