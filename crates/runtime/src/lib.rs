@@ -51,6 +51,7 @@ pub mod status;
 mod stop;
 mod switch;
 mod together;
+mod trampoline;
 mod upgrade;
 mod usdt;
 
