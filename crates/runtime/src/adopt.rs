@@ -1,5 +1,7 @@
 //! Adopting what ran on: what went of it is mended, and hooks that went are attached again.
 
+use std::mem;
+
 use skep_kernel::attach::file_of;
 use skep_kernel::maps::prog_array;
 use skep_kernel::stub::{self, slot_of};
@@ -13,7 +15,8 @@ use crate::mend::maps_of;
 use crate::plan::Report;
 use crate::recover::{Recovery, of_one};
 use crate::runtime::Runtime;
-use crate::state::{Attachment, Hook, Mechanism, Record, Service};
+use crate::state::{Attachment, Hook, Mechanism, Op, Record, Service};
+use crate::trampoline::is_at_trampoline;
 
 impl Runtime {
     /// Adopts every service that ran.
@@ -228,7 +231,16 @@ impl Runtime {
         mut hook: Hook,
     ) -> Result<(), RuntimeError> {
         let program = self.attached_program(service, name, &hook)?;
-        let link = self.attach(service, name, &program, &hook)?;
+        let link = match self.attach(service, name, &program, &hook) {
+            Err(error) if is_spent(&error, &hook) => {
+                let op = mem::replace(&mut self.op, Op::Recover);
+                self.make_stub_again(service, name, &hook)?;
+                self.op = op;
+                let program = self.attached_program(service, name, &hook)?;
+                self.attach(service, name, &program, &hook)
+            }
+            link => link,
+        }?;
         self.settle(service, name, &mut hook, link, &mut Report::default())?;
         let (service, name) = (service.clone(), name.to_owned());
         self.record(Record::Attached { service, name, hook })
@@ -257,6 +269,13 @@ impl Runtime {
         let made = self.make_stub(name, hook_name, &program, hook.func_ip, (&switch, slot))?;
         self.pin_stub(name, hook_name, &made)
     }
+}
+
+/// Whether a stub was attached once, and its kernel attaches none a second time: it has forgotten what for (ENOENT).
+fn is_spent(error: &RuntimeError, hook: &Hook) -> bool {
+    let has_forgotten =
+        matches!(error, RuntimeError::Attach { source, .. } if source.is_not_found());
+    has_forgotten && hook.mechanism == Mechanism::Stub && is_at_trampoline(&hook.target)
 }
 
 fn standing_is_there(hook: &Hook) -> Result<bool, RuntimeError> {

@@ -52,6 +52,7 @@ pub mod status;
 mod stop;
 mod switch;
 mod together;
+mod trampoline;
 mod upgrade;
 mod usdt;
 

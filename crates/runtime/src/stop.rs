@@ -16,6 +16,7 @@ use crate::error::RuntimeError;
 use crate::failure::Failure;
 use crate::runtime::Runtime;
 use crate::state::{Attachment, Generation, Hook, Mechanism, Op, Outcome, Pending, Record, Then};
+use crate::trampoline::is_once_only;
 
 impl Runtime {
     /// Detaches a service and keeps what it holds. It stays stopped, over restarts and reboots, until it is started. Says whether it
@@ -36,7 +37,13 @@ impl Runtime {
         if !force {
             self.nobody_runs_on(service)?;
         }
-        comes_back(service, self.service_state(service)?.hooks.values().map(|hook| &hook.target))?;
+        let hooks = || state.hooks.values();
+        comes_back(service, hooks().map(|hook| &hook.target))?;
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        if let Some(hook) = hooks().find(|hook| is_once_only(hook, &release)) {
+            let (service, target) = (service.clone(), hook.target.clone());
+            return Err(RuntimeError::NeverBack { service, target });
+        }
         let then = self.restarts.then_some(Then::Started);
         self.begin(Op::Stop, service, (from, None), (BTreeMap::new(), then))?;
         self.failures.remove(service);

@@ -103,9 +103,11 @@ pub fn wrong(status: &Status) -> Vec<String> {
     }
     if let Some(owed) = &status.owed {
         lines.push(format!("{name}: {owed}"));
-        lines.push(format!(
-            "  each start of skepd tries again, and so does skep rollback {name}, or skep remove {name} of what was not there before; skep upgrade {name} lets it stay"
-        ));
+        lines.push(match status.state {
+            ServiceState::Failed => format!("  skep restart {name} tries to bring it up as it is, and then it can go back; skep remove {name} gives it up"),
+            ServiceState::Stopped => format!("  skep start {name} first: then it can go back; skep remove {name} gives it up"),
+            _ => format!("  each start of skepd tries again, and so does skep rollback {name}, or skep remove {name} of what was not there before; skep upgrade {name} lets it stay"),
+        });
     }
     if status.held {
         lines.push(format!(
@@ -119,6 +121,7 @@ pub fn wrong(status: &Status) -> Vec<String> {
         lines.push(format!("{name} would not be let in now: {why}"));
         lines.push(match status.state {
             ServiceState::Stopped => "  skep start refuses it".to_owned(),
+            ServiceState::Failed => "  nor is it loaded again until it is let in".to_owned(),
             _ => "  it runs on until it is stopped, upgraded, rolled back or removed".to_owned(),
         });
     }
@@ -155,6 +158,9 @@ mod tests {
             json!({"state": "failed", "failed": "no package"}),
             json!({"state": "failed", "failed": "no package", "half_done": half}),
             json!({"state": "failed", "failed": half, "half_done": half}),
+            json!({"state": "failed", "failed": "no package", "owed": "it is still to be removed: no space"}),
+            json!({"state": "stopped", "owed": "it is still to be removed: no space"}),
+            json!({"state": "failed", "failed": "no package", "untrusted": "its key is revoked"}),
         ];
         let shown = states.map(|more| {
             let status = status(more);
@@ -187,6 +193,19 @@ mod tests {
         [failed]
         exec does not run: its upgrade is half done: no space
           each start of skepd tries again; skep remove exec gives it up
+        [failed]
+        exec does not run: no package
+          each start of skepd tries again; skep remove exec gives it up
+        exec: it is still to be removed: no space
+          skep restart exec tries to bring it up as it is, and then it can go back; skep remove exec gives it up
+        [stopped]
+        exec: it is still to be removed: no space
+          skep start exec first: then it can go back; skep remove exec gives it up
+        [failed]
+        exec does not run: no package
+          each start of skepd tries again; skep remove exec gives it up
+        exec would not be let in now: its key is revoked
+          nor is it loaded again until it is let in
         ");
     }
 

@@ -30,7 +30,11 @@ struct Made {
 impl Made {
     fn new(place: &Place) -> Self {
         let packets = matches!(place.set.as_str(), "tc" | "xdp" | "grown" | "net");
-        let kind = if packets { Kind::Packet } else { Kind::Rename };
+        let kind = match place.set.as_str() {
+            _ if packets => Kind::Packet,
+            "fentry" => Kind::Seek,
+            _ => Kind::Rename,
+        };
         Self { kind, next: 1, seen: Vec::new(), unseen: Vec::new() }
     }
 

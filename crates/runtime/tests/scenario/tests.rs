@@ -59,6 +59,8 @@ pub fn tests() -> Vec<Test> {
     for (name, set, run) in LIVES {
         tests.push(life(name, set, *run));
     }
+    let at_trampoline = life("stop_and_start_fentry", "fentry", stopped::stops_and_starts);
+    tests.push(Test { everywhere: false, ..at_trampoline });
     tests.push(Test { everywhere: false, ..test("sections", sections::sections) });
     tests.push(test("attach_types", attach::types));
     tests.push(Test { everywhere: false, ..test("attach_types_quick", attach::quick) });
