@@ -26,4 +26,5 @@ mod publishers;
 pub mod selection;
 pub mod server;
 mod set;
+mod settings;
 pub mod socket;

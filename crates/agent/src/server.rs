@@ -28,6 +28,7 @@ use crate::operations::Operations;
 use crate::outdated;
 use crate::programs;
 use crate::selection::{Selection, View};
+use crate::settings;
 
 /// Serves until `end`, and until who is at work has done it.
 ///
@@ -54,6 +55,7 @@ pub async fn serve(
         .merge(maps::routes())
         .merge(outdated::routes())
         .merge(programs::routes())
+        .merge(settings::routes())
         .fallback(|| async { NodeError::NoPath })
         .method_not_allowed_fallback(|| async { NodeError::NoMethod })
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -110,9 +112,9 @@ async fn install(
 
 /// `?dry_run=true` gives the plan alone.
 #[derive(Deserialize)]
-struct DryRun {
+pub(crate) struct DryRun {
     #[serde(default)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 async fn upgrade(

@@ -11,6 +11,7 @@ mod outdated;
 mod program;
 mod rows;
 mod run;
+mod settings;
 mod wire;
 
 pub use client::{Client, ClientError, Events};
@@ -23,6 +24,7 @@ pub use outdated::{Newest, Outdated, Which};
 pub use program::{Code, CodeOf, Instruction, ProgramRow, Programs, Stats, TestRun, TestRunResult};
 pub use rows::Rows;
 pub use run::{Mode, Run};
+pub use settings::{ParamChange, ParamValue, ParamsSet, SetParams};
 pub use skep_adapt::Report;
 pub use skep_spec::life::{
     Exactness, GenerationDetail, HookChange, HookDetail, HookPlan, MapChange, MapDetail, MapPlan,

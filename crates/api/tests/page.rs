@@ -7,8 +7,8 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 use skep_api::{
     Code, CodeOf, Committed, Deed, Detail, ErrorBody, EventLine, Install, Instruction, MapEnd,
-    MapEntry, MapKey, MapRow, MapUpdate, Maps, Metric, Metrics, Node, Operation, Outdated, Past,
-    Plan, ProgramRow, Programs, Removed, Start, Stats, Status, Stop, TestRun, TestRunResult,
+    MapEntry, MapKey, MapRow, MapUpdate, Maps, Metric, Metrics, Node, Operation, Outdated, ParamsSet, Past,
+    Plan, ProgramRow, Programs, Removed, SetParams, Start, Stats, Status, Stop, TestRun, TestRunResult,
     Touched, Upgrade, Watch, Which,
 };
 
@@ -30,6 +30,8 @@ fn types() -> BTreeMap<String, BTreeSet<String>> {
     generator.subschema_for::<Committed>();
     generator.subschema_for::<Past>();
     generator.subschema_for::<Deed>();
+    generator.subschema_for::<SetParams>();
+    generator.subschema_for::<ParamsSet>();
     generator.subschema_for::<Which>();
     generator.subschema_for::<Outdated>();
     generator.subschema_for::<Node>();

@@ -34,6 +34,7 @@ mod release;
 mod remove;
 mod rollback;
 mod run;
+mod set;
 mod show;
 mod sign;
 mod start;
@@ -103,6 +104,7 @@ pub enum Command {
     Restart(start::Restart),
     Rollback(rollback::Rollback),
     Run(run::Run),
+    Set(set::Set),
     Show(show::Show),
     Sign(sign::Sign),
     Start(start::Start),
@@ -170,6 +172,7 @@ impl Command {
             Self::Restart(command) => command.run(output, &config),
             Self::Rollback(command) => command.run(output, &config),
             Self::Run(command) => command.run(output, &config),
+            Self::Set(command) => command.run(output, &config),
             Self::Show(command) => command.run(output, &config),
             Self::Sign(command) => command.run(output, &config),
             Self::Start(command) => command.run(output, &config),
