@@ -62,6 +62,7 @@ impl Node {
             kernel: kernel.trim().to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
             hub: self.hub.clone(),
+            state_dir: Some(self.shelf.state().to_owned()),
         }
     }
 

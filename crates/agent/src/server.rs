@@ -23,6 +23,7 @@ use crate::error::NodeError;
 use crate::http::{Peer, Shared, line, read, streamed};
 use crate::life;
 use crate::maps;
+use crate::next_kernel;
 use crate::node::Node;
 use crate::operations::Operations;
 use crate::outdated;
@@ -53,6 +54,7 @@ pub async fn serve(
         .route("/v1/operations/{id}", get(operation))
         .merge(life::routes())
         .merge(maps::routes())
+        .merge(next_kernel::routes())
         .merge(outdated::routes())
         .merge(programs::routes())
         .merge(settings::routes())

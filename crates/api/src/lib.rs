@@ -2,11 +2,13 @@
 
 mod client;
 mod counter;
+mod doctor;
 mod escaped;
 mod event;
 mod life;
 mod map;
 mod metric;
+mod next_kernel;
 mod outdated;
 mod program;
 mod rows;
@@ -16,10 +18,12 @@ mod wire;
 
 pub use client::{Client, ClientError, Events};
 pub use counter::{cells, counter_table};
+pub use doctor::{Finding, FindingState};
 pub use event::{csv_line, event_json};
 pub use life::{Committed, Deed, Past, Standing, Start, Stop, Touched};
 pub use map::{MapDump, MapEnd, MapEntry, MapKey, MapRef, MapRow, MapUpdate, MapWrite, Maps};
 pub use metric::{Bucket, Metric, MetricRow, open_metrics};
+pub use next_kernel::{NextKernel, ServiceOutlook, WillRun};
 pub use outdated::{Newest, Outdated, Which};
 pub use program::{Code, CodeOf, Instruction, ProgramRow, Programs, Stats, TestRun, TestRunResult};
 pub use rows::Rows;

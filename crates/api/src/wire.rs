@@ -349,6 +349,9 @@ pub struct Node {
     /// The hub for short names.
     #[serde(default)]
     pub hub: Option<String>,
+    /// Where it keeps packages and its journal.
+    #[serde(default)]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// How events are asked for: the query of `GET /v1/services/{s}/events`.

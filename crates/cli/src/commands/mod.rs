@@ -10,6 +10,7 @@ mod completion;
 mod conformance;
 mod copy;
 mod diff;
+mod doctor;
 mod events;
 mod export;
 mod history;
@@ -78,6 +79,7 @@ pub enum Command {
     Conformance(conformance::Conformance),
     Copy(copy::Copy),
     Diff(diff::Diff),
+    Doctor(doctor::Doctor),
     Events(events::Events),
     Export(export::Export),
     History(history::History),
@@ -146,6 +148,7 @@ impl Command {
             Self::Conformance(command) => command.run(output),
             Self::Copy(command) => command.run(output, &config),
             Self::Diff(command) => command.run(output, &config),
+            Self::Doctor(command) => command.run(output, &config),
             Self::Events(command) => command.run(output, &config),
             Self::Export(command) => command.run(output, &config),
             Self::History(command) => command.run(output, &config),
