@@ -1,5 +1,8 @@
 //! The runtime's values as the API's. Each is taken apart whole, so that what the runtime learns to say is not forgotten here.
 
+use std::collections::BTreeMap;
+
+use skep_api::ParamValue;
 use skep_runtime::{plan, status};
 
 use crate::counters::Counters;
@@ -12,6 +15,8 @@ pub(crate) struct Beside {
     pub(crate) counters: Counters,
     /// Keys of its manifest that this skepd does not act on.
     pub(crate) unheeded: Vec<String>,
+    /// Its parameters that differ from their defaults.
+    pub(crate) params: BTreeMap<String, ParamValue>,
 }
 
 /// A line of the list.
@@ -71,8 +76,9 @@ pub(crate) fn detail(detail: status::Detail, answers: Answers, beside: Beside) -
         report,
         no_room,
         state_lost,
+        settings,
     } = detail;
-    let Beside { counters: Counters { rows, more }, unheeded } = beside;
+    let Beside { counters: Counters { rows, more }, unheeded, params } = beside;
     skep_api::Detail {
         status: status(line, answers),
         switch,
@@ -89,6 +95,8 @@ pub(crate) fn detail(detail: status::Detail, answers: Answers, beside: Beside) -
         state_lost,
         report,
         unheeded,
+        params,
+        revision: settings.revision,
         counters: rows,
         counters_more: more,
         together: Vec::new(),
@@ -103,12 +111,11 @@ pub(crate) fn plan(plan: plan::Plan) -> skep_api::Plan {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::value::RawValue;
     use serde_json::{Value, json};
     use skep_adapt::{Change, Pass, Report};
     use skep_api::CounterRow;
+    use skep_runtime::Settings;
     use skep_runtime::plan::{
         Exactness, HookChange, HookPlan, Identity, MapChange, MapPlan, Mechanism, Plan,
     };
@@ -183,6 +190,7 @@ mod tests {
             report: Report { changes: vec![change] },
             no_room: BTreeMap::from([("m".to_owned(), 7)]),
             state_lost: Some("why".to_owned()),
+            settings: Settings { revision: 3, ..Settings::default() },
         }
     }
 
@@ -245,7 +253,9 @@ mod tests {
         let row = CounterRow { key: json(r#"{"cpu":1}"#), value: json("7") };
         let rows = BTreeMap::from([("runs".to_owned(), vec![row])]);
         let counters = Counters { rows, more: BTreeMap::from([("runs".to_owned(), 8)]) };
-        let beside = Beside { counters, unheeded: vec!["health.soak".to_owned()] };
+        let (value, default) = ("5".to_owned(), Some("1".to_owned()));
+        let params = [("rate".to_owned(), ParamValue { value, default, live: true })].into();
+        let beside = Beside { counters, unheeded: vec!["health.soak".to_owned()], params };
         let expected = json!({
             "status": status_on_the_wire(), "switch": 1,
             "generations": [{
@@ -260,7 +270,8 @@ mod tests {
             "map_memory": 11, "lost": {"p": 2}, "perf_lost": 3, "events_read": 4,
             "events_dropped": 5, "events_unknown": 6, "no_room": {"m": 7}, "state_lost": "why",
             "report": {"changes": [{"pass": "sizes", "on": "m", "what": "given 4 entries"}]},
-            "unheeded": ["health.soak"], "counters": {"runs": [{"key": {"cpu": 1}, "value": 7}]},
+            "unheeded": ["health.soak"], "revision": 3,
+            "params": {"rate": {"value": "5", "default": "1", "live": true}}, "counters": {"runs": [{"key": {"cpu": 1}, "value": 7}]},
             "counters_more": {"runs": 8},
         });
         assert_eq!(on_the_wire(super::detail(detail(), answers(), beside)), expected);

@@ -39,6 +39,9 @@ pub struct Args {
     /// Keep attachments that cannot be pinned, over the restarts of the daemon of this socket
     #[arg(long)]
     pub hold: bool,
+    /// Say what this kernel and this node's files are like, as JSON, which `skep doctor` shows
+    #[arg(long, hide = true)]
+    pub doctor: bool,
     /// Die at a fault point, for tests
     #[arg(long, hide = true, value_name = "POINT")]
     pub fault: Option<String>,

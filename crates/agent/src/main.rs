@@ -11,7 +11,7 @@ use skep_agent::config::{Args, Config};
 use skep_agent::node::Node;
 use skep_agent::notify::Notify;
 use skep_agent::packages::Shelf;
-use skep_agent::{ending, ephemeral, hold, kernel_types, server, socket};
+use skep_agent::{doctor, ending, ephemeral, hold, kernel_types, server, socket};
 use skep_kernel::mounts;
 use skep_runtime::{Dirs, Faults, Recovery, Runtime, RuntimeError};
 
@@ -19,6 +19,11 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if args.list_faults {
         Faults::ALL.iter().for_each(|point| println!("{point}"));
+        return ExitCode::SUCCESS;
+    }
+    if args.doctor {
+        let findings = serde_json::to_string(&doctor::findings(&args));
+        println!("{}", findings.unwrap_or_default());
         return ExitCode::SUCCESS;
     }
     if args.ephemeral {

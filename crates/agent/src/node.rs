@@ -25,6 +25,7 @@ use crate::history::History;
 use crate::packages::Shelf;
 use crate::selection::Selection;
 use crate::set::{Change, Set, Standing};
+use crate::settings::differing;
 
 /// The daemon behind its API.
 pub struct Node {
@@ -61,6 +62,7 @@ impl Node {
             kernel: kernel.trim().to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
             hub: self.hub.clone(),
+            state_dir: Some(self.shelf.state().to_owned()),
         }
     }
 
@@ -402,7 +404,8 @@ impl Node {
     ) -> Result<(Change, Set), NodeError> {
         let detail = self.runtime().service(&service)?;
         let active = detail.generations.into_iter().find(|generation| generation.active);
-        let mut given = active.map(|generation| generation.fixed.params).unwrap_or_default();
+        let given = active.map(|generation| generation.fixed.params).unwrap_or_default();
+        let mut given = detail.settings.over(&given);
         given.retain(|name, _| !upgrade.unset.contains(name));
         given.extend(upgrade.params.clone());
         let running = detail.status;
@@ -436,7 +439,10 @@ impl Node {
                 let counters = self.read_maps(service, &package, OutputKind::counts, |opened| {
                     counters::read(opened, &package, &objects)
                 });
-                Beside { counters, unheeded: package.manifest.unheeded() }
+                let active = detail.generations.iter().find(|generation| generation.active);
+                let given = active.map(|one| one.fixed.params.clone()).unwrap_or_default();
+                let params = differing(&package.manifest, &detail.settings, &given);
+                Beside { counters, unheeded: package.manifest.unheeded(), params }
             }
             Err(_) => Beside::default(),
         };

@@ -23,11 +23,13 @@ use crate::error::NodeError;
 use crate::http::{Peer, Shared, line, read, streamed};
 use crate::life;
 use crate::maps;
+use crate::next_kernel;
 use crate::node::Node;
 use crate::operations::Operations;
 use crate::outdated;
 use crate::programs;
 use crate::selection::{Selection, View};
+use crate::settings;
 
 /// Serves until `end`, and until who is at work has done it.
 ///
@@ -52,8 +54,10 @@ pub async fn serve(
         .route("/v1/operations/{id}", get(operation))
         .merge(life::routes())
         .merge(maps::routes())
+        .merge(next_kernel::routes())
         .merge(outdated::routes())
         .merge(programs::routes())
+        .merge(settings::routes())
         .fallback(|| async { NodeError::NoPath })
         .method_not_allowed_fallback(|| async { NodeError::NoMethod })
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -110,9 +114,9 @@ async fn install(
 
 /// `?dry_run=true` gives the plan alone.
 #[derive(Deserialize)]
-struct DryRun {
+pub(crate) struct DryRun {
     #[serde(default)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 async fn upgrade(

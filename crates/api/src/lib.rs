@@ -2,27 +2,33 @@
 
 mod client;
 mod counter;
+mod doctor;
 mod escaped;
 mod event;
 mod life;
 mod map;
 mod metric;
+mod next_kernel;
 mod outdated;
 mod program;
 mod rows;
 mod run;
+mod settings;
 mod wire;
 
 pub use client::{Client, ClientError, Events};
 pub use counter::{cells, counter_table};
+pub use doctor::{Finding, FindingState};
 pub use event::{csv_line, event_json};
 pub use life::{Committed, Deed, Past, Standing, Start, Stop, Touched};
 pub use map::{MapDump, MapEnd, MapEntry, MapKey, MapRef, MapRow, MapUpdate, MapWrite, Maps};
 pub use metric::{Bucket, Metric, MetricRow, open_metrics};
+pub use next_kernel::{NextKernel, ServiceOutlook, WillRun};
 pub use outdated::{Newest, Outdated, Which};
 pub use program::{Code, CodeOf, Instruction, ProgramRow, Programs, Stats, TestRun, TestRunResult};
 pub use rows::Rows;
 pub use run::{Mode, Run};
+pub use settings::{ParamChange, ParamValue, ParamsSet, SetParams};
 pub use skep_adapt::Report;
 pub use skep_spec::life::{
     Exactness, GenerationDetail, HookChange, HookDetail, HookPlan, MapChange, MapDetail, MapPlan,

@@ -13,6 +13,8 @@ use skep_spec::life::{
 };
 use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Version};
 
+use crate::ParamValue;
+
 /// Where a package comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -289,6 +291,12 @@ pub struct Detail {
     /// Keys of the manifest that this skepd does not act on.
     #[serde(default)]
     pub unheeded: Vec<String>,
+    /// The parameters that somebody set to another value than their default.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, ParamValue>,
+    /// How often its live parameters changed.
+    #[serde(default)]
+    pub revision: u64,
     /// Counters by output: their first entries, if not all have room.
     #[serde(default)]
     pub counters: BTreeMap<String, Vec<CounterRow>>,
@@ -341,6 +349,9 @@ pub struct Node {
     /// The hub for short names.
     #[serde(default)]
     pub hub: Option<String>,
+    /// Where it keeps packages and its journal.
+    #[serde(default)]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// How events are asked for: the query of `GET /v1/services/{s}/events`.

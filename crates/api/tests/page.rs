@@ -7,9 +7,9 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 use skep_api::{
     Code, CodeOf, Committed, Deed, Detail, ErrorBody, EventLine, Install, Instruction, MapEnd,
-    MapEntry, MapKey, MapRow, MapUpdate, Maps, Metric, Metrics, Node, Operation, Outdated, Past,
-    Plan, ProgramRow, Programs, Removed, Start, Stats, Status, Stop, TestRun, TestRunResult,
-    Touched, Upgrade, Watch, Which,
+    MapEntry, MapKey, MapRow, MapUpdate, Maps, Metric, Metrics, NextKernel, Node, Operation,
+    Outdated, ParamsSet, Past, Plan, ProgramRow, Programs, Removed, ServiceOutlook, SetParams,
+    Start, Stats, Status, Stop, TestRun, TestRunResult, Touched, Upgrade, Watch, Which,
 };
 
 const PAGE: &str = include_str!("../../../docs/reference/api.md");
@@ -30,6 +30,10 @@ fn types() -> BTreeMap<String, BTreeSet<String>> {
     generator.subschema_for::<Committed>();
     generator.subschema_for::<Past>();
     generator.subschema_for::<Deed>();
+    generator.subschema_for::<SetParams>();
+    generator.subschema_for::<ParamsSet>();
+    generator.subschema_for::<NextKernel>();
+    generator.subschema_for::<ServiceOutlook>();
     generator.subschema_for::<Which>();
     generator.subschema_for::<Outdated>();
     generator.subschema_for::<Node>();

@@ -20,6 +20,7 @@ pub mod object;
 pub mod perf;
 mod pin;
 mod print;
+pub mod probe;
 pub mod process;
 pub mod program;
 pub mod ring;

@@ -21,7 +21,7 @@ use crate::new_names::by_new_names;
 use crate::params::Params;
 use crate::plan::{MapChange, Report};
 use crate::runtime::{Runtime, facts_of};
-use crate::state::{Generation, Hook, Incarnation, Mechanism, Op, Record, Then};
+use crate::state::{Generation, Hook, Incarnation, Mechanism, Op, Record, Settings, Then};
 use crate::stop::comes_back;
 use crate::together::{Anew, Shared};
 
@@ -37,6 +37,8 @@ pub(crate) struct BringUp<'a> {
     pub(crate) changes: BTreeMap<String, MapChange>,
     /// What the service is to be behind it: one that stays stopped is attached to nothing.
     pub(crate) then: Option<Then>,
+    /// The settings from then on, where they change with it.
+    pub(crate) settings: Option<Settings>,
 }
 
 impl BringUp<'_> {
@@ -70,8 +72,8 @@ impl Runtime {
     ) -> Result<Generation, RuntimeError> {
         let objects = facts_of(up.package)?;
         let manifest = &up.package.manifest;
-        let params = Params::resolve(manifest, &up.generation.params)?;
-        params.check_variables(objects.values())?;
+        let (about, given) = ((manifest, &objects), &up.generation.params);
+        let params = self.params_of(&up.service, up.settings.as_ref(), about, given)?;
         let mut report = Report::default();
         let chosen = choose(manifest, &objects, &params, refused, &mut report)?;
         let hooks = self.state.services.get(&up.service).map(|s| s.hooks.clone());
@@ -88,6 +90,10 @@ impl Runtime {
         self.begin(up.op, &up.service, way, (up.changes.clone(), up.then))?;
         if up.op == Op::Rollback {
             self.op = Op::Upgrade; // one that loads is an upgrade in all but what becomes of the newer generation
+        }
+        if let Some(settings) = up.settings.clone() {
+            let service = up.service.clone();
+            self.record(Record::Setting { service, settings, with_switch: true })?;
         }
         let switched = self.until_switched(up, objects, &params, (&mut placed, &shared), report);
         if let Err(error) = switched {

@@ -65,6 +65,7 @@ impl Faults {
             "Switching" "switch" "Switched" "wait" "Quiesced" "merge" "Merged" "Committed" "Freed" "End" "Lost" "LostGeneration" "SetAside" "TakeUp" "Checkpoint";
         "set": "SetBegan" "SetOwes" "SetEnded";
         "hold": "Held";
+        "setting": "Setting" "write";
     };
 
     /// No fault.

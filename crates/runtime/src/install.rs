@@ -60,6 +60,7 @@ impl Runtime {
             from: None,
             changes: BTreeMap::new(),
             then: None,
+            settings: None,
         })?;
         self.service(service)
     }

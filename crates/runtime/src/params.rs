@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_kernel::Opened;
-use skep_object::Facts;
 use skep_object::bound::{Binding, Misbound, bindings, is_name};
+use skep_object::{Facts, Global};
 use skep_spec::Manifest;
 use skep_spec::manifest::{Map, Param};
 use skep_spec::nearest;
 use skep_spec::param::{ParamError, Value, parse_entries, substitute};
 
+use crate::choose::Objects;
 use crate::error::RuntimeError;
 use crate::install::Request;
 
@@ -80,6 +81,19 @@ pub(crate) struct Params {
     maps: BTreeMap<String, Map>,
     values: BTreeMap<String, Value>,
     given: BTreeSet<String>,
+    /// Parameters whose value is forgotten: what was in their variables is not carried over either.
+    forgotten: BTreeSet<String>,
+}
+
+/// What is written into a variable of a generation that is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LiveWrite {
+    pub(crate) object: String,
+    /// The section that holds it.
+    pub(crate) section: String,
+    /// Where in that.
+    pub(crate) offset: usize,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Params {
@@ -109,7 +123,46 @@ impl Params {
             return Err(ParamsError::Unknown { name: name.clone(), hint });
         }
         let (declared, maps) = (manifest.param.clone(), manifest.map.clone());
-        Ok(Self { declared, maps, values, given: given.keys().cloned().collect() })
+        let (given, forgotten) = (given.keys().cloned().collect(), BTreeSet::new());
+        Ok(Self { declared, maps, values, given, forgotten })
+    }
+
+    /// The same where somebody wants the values of these forgotten.
+    pub(crate) fn without(self, forgotten: &BTreeSet<String>) -> Self {
+        Self { forgotten: forgotten.clone(), ..self }
+    }
+
+    /// What is to be in the variables of live parameters: the values, or what the object itself has there.
+    pub(crate) fn live_writes(
+        &self,
+        objects: &Objects,
+        names: &BTreeSet<String>,
+    ) -> Result<Vec<LiveWrite>, ParamsError> {
+        let mut writes = Vec::new();
+        let declared = self.declared.iter().filter(|(name, _)| names.contains(*name));
+        for (name, param) in declared {
+            let Some(variable) = param.data.as_deref() else { continue };
+            let only = Param { set: BTreeMap::new(), ..param.clone() };
+            for (object, facts) in objects {
+                let value = self.values.get(name);
+                let mut written = Vec::new();
+                for binding in bindings(name, &only, value, false) {
+                    written.extend(binding.write(facts)?.map(|(section, offset, bytes)| {
+                        LiveWrite {
+                            object: object.clone(),
+                            section: section.to_owned(),
+                            offset,
+                            bytes,
+                        }
+                    }));
+                }
+                if value.is_none() {
+                    written.extend(initial(object, facts, variable));
+                }
+                writes.extend(written);
+            }
+        }
+        Ok(writes)
     }
 
     /// Whether the operator gave it, or it has a default.
@@ -122,7 +175,7 @@ impl Params {
         let bound = |name: &String| {
             self.declared.get(name).is_some_and(|param| param.data.as_deref() == Some(variable))
         };
-        self.given.iter().any(bound)
+        self.given.iter().chain(&self.forgotten).any(bound)
     }
 
     /// The text with values in the places of `${param.NAME}`.
@@ -178,6 +231,18 @@ impl Params {
                 .flat_map(move |(name, how)| bindings(name, how, Some(value), given))
         })
     }
+}
+
+/// What an object has in a variable of its own.
+fn initial(object: &str, facts: &Facts, variable: &str) -> Option<LiveWrite> {
+    let is_it = |global: &&Global| {
+        global.name == variable && [".data", ".bss"].iter().any(|s| global.section.starts_with(s))
+    };
+    let global = facts.globals.iter().find(is_it)?;
+    let mut bytes = global.initial.clone();
+    bytes.resize(usize::try_from(global.size).ok()?, 0);
+    let (object, section) = (object.to_owned(), global.section.clone());
+    Some(LiveWrite { object, section, offset: usize::try_from(global.offset).ok()?, bytes })
 }
 
 /// What a new version's parameters are made of: those of the version that runs, without what is to be forgotten, and

@@ -70,6 +70,7 @@ impl Runtime {
         self.remove_unknown()?;
         self.release_unknown()?;
         self.start_all(&mut recovery)?;
+        self.finish_settings()?;
         self.settle_set(&mut recovery)?;
         self.put_back_owed(&mut recovery)?;
         self.op = Op::Recover;

@@ -70,6 +70,7 @@ impl Runtime {
         let changes = self.state.pending.as_ref().map(|p| p.changes.clone()).unwrap_or_default();
         self.check_moves(service, from, to, &changes)?;
         self.copy_variables(service, from, to, &changes)?;
+        self.carry_settings(service, to)?;
         self.switch(service, to)
     }
 

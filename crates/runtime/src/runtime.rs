@@ -139,6 +139,7 @@ impl Runtime {
         let op = match record {
             Record::SetBegan { .. } | Record::SetOwes { .. } | Record::SetEnded {} => "set",
             Record::Held { .. } => "hold",
+            Record::Setting { .. } => "setting",
             _ => self.at(),
         };
         self.faults.point(op, record.name(), Side::Before);

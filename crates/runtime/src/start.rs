@@ -183,6 +183,7 @@ impl Runtime {
             from: None,
             changes: BTreeMap::new(),
             then,
+            settings: None,
         };
         self.bring_up(&up).map(drop)
     }

@@ -13,7 +13,7 @@ use crate::error::RuntimeError;
 use crate::failure::Failure;
 use crate::plan::Report;
 use crate::runtime::Runtime;
-use crate::state::{Generation, Service};
+use crate::state::{Generation, Service, Settings};
 
 /// One line of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,8 @@ pub struct Detail {
     pub no_room: BTreeMap<String, u64>,
     /// What of it was gone when it was last loaded again on this boot: its maps began empty then.
     pub state_lost: Option<String>,
+    /// Its live parameters.
+    pub settings: Settings,
 }
 
 impl Runtime {
@@ -177,6 +179,7 @@ impl Runtime {
             report: active.incarnation.as_ref().map(|i| i.report.clone()).unwrap_or_default(),
             no_room: service.no_room.clone(),
             state_lost: service.lost.clone(),
+            settings: service.settings.clone(),
         })
     }
 

@@ -16,7 +16,8 @@ use crate::migrate::{Side, decide};
 use crate::params::{Params, carried};
 use crate::plan::{HookChange, HookPlan, Identity, MapChange, MapPlan, Plan, Report};
 use crate::runtime::{Runtime, facts_of};
-use crate::state::{Generation, Mechanism, Op, Service};
+use crate::settings::is_setting;
+use crate::state::{Generation, Mechanism, Op, Service, Settings};
 use crate::status::Detail;
 
 /// What an upgrade did.
@@ -56,7 +57,7 @@ impl Runtime {
         package: &Verified<Package>,
         install: &Request,
     ) -> Result<Plan, RuntimeError> {
-        self.plan(package, install, Direction::Forward).map(|(plan, _)| plan)
+        self.plan(package, install, Direction::Forward).map(|(plan, ..)| plan)
     }
 
     /// The plan, and the generation that it leads to.
@@ -65,13 +66,13 @@ impl Runtime {
         package: &Verified<Package>,
         install: &Request,
         direction: Direction,
-    ) -> Result<(Plan, Generation), RuntimeError> {
+    ) -> Result<(Plan, Generation, Option<Settings>), RuntimeError> {
         let service = self.whole(&install.service)?;
         let from = self.active(&install.service)?;
         let number = service.last_generation.max(service.active) + 1;
-        let params = match direction {
-            Direction::Forward => carried(&package.manifest, &from.params, install)?,
-            Direction::Back => install.params.clone(),
+        let (params, settings) = match direction {
+            Direction::Forward => self.carried(&package.manifest, &from, install)?,
+            Direction::Back => (install.params.clone(), None),
         };
         let needs = self.needs_of(&install.service, &package.manifest, Some(&from), direction)?;
         let to = Generation { needs, ..generation(package, number, params) };
@@ -79,11 +80,14 @@ impl Runtime {
         if direction == Direction::Forward {
             self.is_let_go(&install.service, &from, &to)?;
         }
-        let already =
-            (to.index, to.platform, &to.params) == (from.index, from.platform, &from.params);
+        let counts = |of: Option<&Settings>, given: &BTreeMap<String, String>| {
+            of.unwrap_or(&service.settings).over(given)
+        };
+        let already = (to.index, to.platform, counts(settings.as_ref(), &to.params))
+            == (from.index, from.platform, counts(None, &from.params));
         let objects = facts_of(package)?;
-        let params = Params::resolve(&package.manifest, &to.params)?;
-        params.check_variables(objects.values())?;
+        let about = (&package.manifest, &objects);
+        let params = self.params_towards(install, about, (&to, settings.as_ref()), direction)?;
         let (placed, report) =
             self.placed(&install.service, &package.manifest, &objects, &params)?;
         self.are_free(&install.service, &placed)?;
@@ -118,7 +122,46 @@ impl Runtime {
             hooks,
             maps,
         };
-        Ok((plan, to))
+        Ok((plan, to, settings))
+    }
+
+    /// A version's parameters with the settings; what it cannot have of those is an error on the way forward alone.
+    fn params_towards(
+        &self,
+        install: &Request,
+        (manifest, objects): (&Manifest, &Objects),
+        (to, settings): (&Generation, Option<&Settings>),
+        direction: Direction,
+    ) -> Result<Params, RuntimeError> {
+        let service = &install.service;
+        if direction == Direction::Forward {
+            let counts = settings.unwrap_or(&self.service_state(service)?.settings);
+            let given = counts.over(&to.params);
+            Params::resolve(manifest, &given)?.check_variables(objects.values())?;
+        }
+        let params = self.params_of(service, settings, (manifest, objects), &to.params)?;
+        Ok(params.without(&install.unset))
+    }
+
+    /// The parameters of a new version, and what becomes of the settings: live parameters that are set now, or were before, are
+    /// the service's own.
+    fn carried(
+        &self,
+        manifest: &Manifest,
+        from: &Generation,
+        install: &Request,
+    ) -> Result<(BTreeMap<String, String>, Option<Settings>), RuntimeError> {
+        let known = &self.service_state(&install.service)?.settings;
+        let mut params = carried(manifest, &known.over(&from.params), install)?;
+        let change = (&install.params, &install.unset);
+        let next = known.after(change, |name| is_setting(manifest, name));
+        params.retain(|name, _| !next.params.contains_key(name));
+        let given = from
+            .params
+            .iter()
+            .filter(|(name, _)| next.params.contains_key(*name) && !install.unset.contains(*name));
+        params.extend(given.map(|(name, value)| (name.clone(), value.clone())));
+        Ok((params, Some(next).filter(|next| next != known)))
     }
 
     /// The programs that run here and their hooks, as [`Self::bring_up`] comes to them but for what only loading shows.
@@ -168,7 +211,7 @@ impl Runtime {
         direction: Direction,
     ) -> Result<Upgraded, RuntimeError> {
         self.take_up(&install.service)?;
-        let (plan, generation) = self.plan(package, install, direction)?;
+        let (plan, generation, settings) = self.plan(package, install, direction)?;
         if plan.already {
             self.keep_what_runs(&install.service)?;
             return Ok(Upgraded { plan, detail: self.service(&install.service)? });
@@ -182,6 +225,7 @@ impl Runtime {
             from: Some(from),
             changes: changes_of(&plan.maps),
             then: None,
+            settings,
         })?;
         Ok(Upgraded { plan, detail: self.service(&install.service)? })
     }
@@ -198,7 +242,8 @@ impl Runtime {
         if direction == Direction::Forward {
             refuse_timers(service, &old_objects)?;
         }
-        let old_params = Params::resolve(&old.manifest, &from.params)?;
+        let about = (&old.manifest, &old_objects);
+        let old_params = self.params_of(service, None, about, &from.params)?;
         let names = &from.incarnation.as_ref().map(names_of).unwrap_or_default();
         let from_side =
             Side { manifest: &old.manifest, objects: &old_objects, params: &old_params, names };

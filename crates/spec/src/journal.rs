@@ -17,7 +17,7 @@ pub const MAGIC: [u8; 8] = *b"skepjrnl";
 /// The format that this version writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 /// Types of records, from 1; a number is never used for something else.
-pub const TYPES: [&str; 26] = [
+pub const TYPES: [&str; 27] = [
     "Boot",
     "Begin",
     "Loaded",
@@ -44,6 +44,7 @@ pub const TYPES: [&str; 26] = [
     "SetEnded",
     "SetOwes",
     "Held",
+    "Setting",
 ];
 
 /// Bytes of a record before its JSON.

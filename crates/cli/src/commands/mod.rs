@@ -10,6 +10,7 @@ mod completion;
 mod conformance;
 mod copy;
 mod diff;
+mod doctor;
 mod events;
 mod export;
 mod history;
@@ -34,6 +35,7 @@ mod release;
 mod remove;
 mod rollback;
 mod run;
+mod set;
 mod show;
 mod sign;
 mod start;
@@ -77,6 +79,7 @@ pub enum Command {
     Conformance(conformance::Conformance),
     Copy(copy::Copy),
     Diff(diff::Diff),
+    Doctor(doctor::Doctor),
     Events(events::Events),
     Export(export::Export),
     History(history::History),
@@ -103,6 +106,7 @@ pub enum Command {
     Restart(start::Restart),
     Rollback(rollback::Rollback),
     Run(run::Run),
+    Set(set::Set),
     Show(show::Show),
     Sign(sign::Sign),
     Start(start::Start),
@@ -144,6 +148,7 @@ impl Command {
             Self::Conformance(command) => command.run(output),
             Self::Copy(command) => command.run(output, &config),
             Self::Diff(command) => command.run(output, &config),
+            Self::Doctor(command) => command.run(output, &config),
             Self::Events(command) => command.run(output, &config),
             Self::Export(command) => command.run(output, &config),
             Self::History(command) => command.run(output, &config),
@@ -170,6 +175,7 @@ impl Command {
             Self::Restart(command) => command.run(output, &config),
             Self::Rollback(command) => command.run(output, &config),
             Self::Run(command) => command.run(output, &config),
+            Self::Set(command) => command.run(output, &config),
             Self::Show(command) => command.run(output, &config),
             Self::Sign(command) => command.run(output, &config),
             Self::Start(command) => command.run(output, &config),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use skep_api::{Detail, HookDetail, Member, MemberChange, Status, counter_table};
+use skep_api::{Detail, HookDetail, Member, MemberChange, ParamValue, Status, counter_table};
 use skep_spec::ServiceName;
 
 use super::list::{state, wrong};
@@ -61,9 +61,7 @@ fn text(detail: &Detail) -> String {
         .iter()
         .map(|map| [map.name.clone(), map.max_entries.to_string(), bytes(map.memory)]);
     lines.extend([String::new(), table(["MAP", "ENTRIES", "MEMORY"], maps)]);
-    let active = detail.generations.iter().find(|generation| generation.active);
-    let params = active.map(|generation| &generation.params).into_iter().flatten();
-    lines.extend(params.map(|(name, value)| format!("parameter {name} = {value}")));
+    lines.extend(detail.params.iter().map(parameter));
     for (name, rows) in &detail.counters {
         let unread = detail.counters_more.get(name).copied().unwrap_or_default();
         let table = counter_table(rows, unread, "json");
@@ -132,6 +130,17 @@ pub fn hook(hook: &HookDetail) -> String {
         line += &format!("; {} events missed by the kernel", hook.missed);
     }
     line
+}
+
+/// A parameter that somebody set.
+fn parameter((name, param): (&String, &ParamValue)) -> String {
+    let ParamValue { value, default, live } = param;
+    let default = default.as_ref().map(|default| format!("default {default}"));
+    let more: Vec<String> = live.then(|| "live".to_owned()).into_iter().chain(default).collect();
+    match more.is_empty() {
+        true => format!("parameter {name} = {value}"),
+        false => format!("parameter {name} = {value} ({})", more.join(", ")),
+    }
 }
 
 /// What became of its events; what did not happen is left out.

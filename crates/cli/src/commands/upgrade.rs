@@ -126,8 +126,13 @@ fn described(plan: &Plan) -> String {
     if plan.already {
         return "Nothing to do: that is what runs".to_owned();
     }
-    let mut lines = vec!["Would upgrade; nothing was touched.".to_owned()];
-    lines.extend(plan.together.iter().map(show::member));
+    let first = "Would upgrade; nothing was touched.".to_owned();
+    std::iter::once(first).chain(changes(plan)).collect::<Vec<_>>().join("\n")
+}
+
+/// What a switch changes.
+pub fn changes(plan: &Plan) -> Vec<String> {
+    let mut lines: Vec<String> = plan.together.iter().map(show::member).collect();
     lines.extend(
         plan.hooks
             .iter()
@@ -139,7 +144,7 @@ fn described(plan: &Plan) -> String {
         lines.extend(plan.separately.iter().map(|why| format!("  {why}")));
     }
     lines.extend(plan.notes.iter().cloned());
-    lines.join("\n")
+    lines
 }
 
 fn maps(plan: &Plan) -> impl Iterator<Item = String> {

@@ -103,6 +103,18 @@ impl Error {
         &self.message
     }
 
+    /// Why, from the outside in.
+    #[must_use]
+    pub fn causes(&self) -> &[String] {
+        &self.causes
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
     /// The text, as it is printed: names in it may be a stranger's.
     #[must_use]
     pub fn text(&self) -> String {

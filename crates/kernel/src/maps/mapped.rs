@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use super::{MMAPABLE, MapHandle, kind};
 use crate::error::KernelError;
@@ -156,10 +156,101 @@ impl MapHandle {
     }
 }
 
+/// A variable in the one value of a map, as memory that programs use at the same time.
+#[derive(Debug)]
+pub struct MappedVariable {
+    mapping: Mapping,
+    offset: usize,
+    size: usize,
+}
+
+impl MapHandle {
+    /// A variable of `size` bytes, `offset` bytes into a section of variables.
+    ///
+    /// # Errors
+    /// The map is no such section, ends before it, or cannot be mapped.
+    pub fn variable(&self, offset: usize, size: usize) -> Result<MappedVariable, KernelError> {
+        let (info, action) = (self.info(), "write a variable into");
+        let value = info.value_size as usize;
+        if info.kind != kind::ARRAY || info.flags & MMAPABLE == 0 || info.max_entries != 1 {
+            let why = "it is no section of variables that can be mapped";
+            return Err(KernelError::unsupported(action, self.name(), why));
+        }
+        if offset.checked_add(size).is_none_or(|end| end > value) {
+            let why = format!("its value has {value} bytes");
+            return Err(KernelError::unsupported(action, self.name(), why));
+        }
+        let fd = std::os::fd::AsFd::as_fd(self);
+        let mapping = Mapping::new(&fd, value, 0, true)
+            .map_err(|e| KernelError::new(action, self.name(), e))?;
+        Ok(MappedVariable { mapping, offset, size })
+    }
+}
+
+impl MappedVariable {
+    /// Stores its value: one of 1, 2, 4 or 8 bytes at a multiple of that by one instruction, so that every program sees the old or the
+    /// new one; any other byte by byte. Bytes beyond its size are left out.
+    pub fn store(&self, bytes: &[u8]) {
+        let bytes = bytes.get(..self.size).unwrap_or(bytes);
+        // SAFETY: `variable` saw to it that its bytes lie within the mapping.
+        let place = unsafe { self.mapping.start().add(self.offset) };
+        let fits = self.offset.is_multiple_of(bytes.len().max(1));
+        match bytes {
+            [a, b] if fits => {
+                // SAFETY: within the mapping, which lives as long as `self`; aligned, since that is by pages and the offset by the size.
+                let whole = unsafe { AtomicU16::from_ptr(place.cast()) };
+                whole.store(u16::from_ne_bytes([*a, *b]), Ordering::SeqCst);
+            }
+            [a, b, c, d] if fits => {
+                // SAFETY: as above.
+                let whole = unsafe { AtomicU32::from_ptr(place.cast()) };
+                whole.store(u32::from_ne_bytes([*a, *b, *c, *d]), Ordering::SeqCst);
+            }
+            [a, b, c, d, e, f, g, h] if fits => {
+                // SAFETY: as above.
+                let whole = unsafe { AtomicU64::from_ptr(place.cast()) };
+                whole.store(u64::from_ne_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), Ordering::SeqCst);
+            }
+            bytes => {
+                for (at, byte) in bytes.iter().enumerate() {
+                    // SAFETY: as above, of one byte.
+                    let one = unsafe { AtomicU8::from_ptr(place.add(at)) };
+                    one.store(*byte, Ordering::SeqCst);
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::maps::MapSpec;
+
+    #[test]
+    fn a_variable_is_stored_alone() {
+        let spec = MapSpec {
+            name: "variables".into(),
+            kind: kind::ARRAY,
+            key_size: 4,
+            value_size: 20,
+            max_entries: 1,
+            flags: MMAPABLE,
+        };
+        let map = MapHandle::create(&spec).unwrap();
+        let value = || map.lookup(&[0; 4]).unwrap().unwrap();
+        for (offset, bytes) in
+            [(0, &[1u8][..]), (2, &[2, 3]), (4, &[4, 5, 6, 7]), (8, &[8; 8]), (17, &[9; 3])]
+        {
+            map.variable(offset, bytes.len()).unwrap().store(bytes);
+        }
+        let expected = [1, 0, 2, 3, 4, 5, 6, 7, 8, 8, 8, 8, 8, 8, 8, 8, 0, 9, 9, 9];
+        assert_eq!(value()[..20], expected);
+        assert!(map.variable(17, 4).is_err() && map.variable(usize::MAX, 1).is_err());
+        assert_eq!(value()[..20], expected);
+        let plain = MapHandle::create(&MapSpec { flags: 0, ..spec }).unwrap();
+        assert!(plain.variable(0, 1).is_err());
+    }
 
     #[test]
     fn two_mappings_are_one_memory() {

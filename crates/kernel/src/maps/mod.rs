@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 pub use elements::{Entries, Update};
-pub use mapped::MappedU64s;
 pub(crate) use mapped::Mapping;
+pub use mapped::{MappedU64s, MappedVariable};
 pub use walk::Batch;
 
 use crate::error::KernelError;

@@ -8,7 +8,7 @@ use skep_spec::life::Interrupted;
 
 use super::{
     Aside, Attachment, DeadHook, Generation, Hook, Incarnation, Op, Pending, PreviousLost, Record,
-    Service, State, Then, Way,
+    Service, Settings, State, Then, Way,
 };
 use crate::plan::MapChange;
 
@@ -61,6 +61,9 @@ impl State {
             Record::SetOwes { members } => self.owed = members,
             Record::Held { service, held } => {
                 self.services.entry(service).and_modify(|service| service.held = held);
+            }
+            Record::Setting { service, settings, with_switch } => {
+                self.setting(service, settings, with_switch);
             }
             Record::TakeUp { service } => {
                 self.set_aside_for(&service);
@@ -175,7 +178,15 @@ impl State {
             quiesced: false,
             merged: BTreeSet::new(),
             retiring,
+            settings: None,
         });
+    }
+
+    fn setting(&mut self, service: ServiceName, settings: Settings, with_switch: bool) {
+        match with_switch {
+            true => self.with_pending(|pending| pending.settings = Some(settings)),
+            false => drop(self.services.entry(service).and_modify(|s| s.settings = settings)),
+        }
     }
 
     /// A service goes, with an operation on it that waited. Gives the generation that people know it by.
@@ -219,6 +230,8 @@ impl State {
         if pending.op == Op::Start {
             return; // the same generation, at the same hooks
         }
+        service.settings =
+            pending.settings.take().unwrap_or_else(|| mem::take(&mut service.settings));
         service.active = to.number;
         service.last_generation = service.last_generation.max(to.number);
         service.hooks.append(&mut pending.hooks);

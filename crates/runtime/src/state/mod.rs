@@ -6,6 +6,7 @@ mod apply;
 mod hook;
 mod record;
 mod set;
+mod settings;
 mod then;
 
 use std::borrow::Cow;
@@ -23,6 +24,7 @@ use skep_spec::{PackageName, Range, ServiceName, Version};
 pub use hook::{Attachment, Hook, Mechanism};
 pub use record::{Outcome, Record};
 pub use set::{Owed, SetMember, Way};
+pub use settings::Settings;
 pub use skep_spec::life::Op;
 pub use then::Then;
 
@@ -114,6 +116,9 @@ pub struct Service {
     /// Whether upgrades to other packages are refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// Its live parameters.
+    #[serde(default, skip_serializing_if = "Settings::are_untouched")]
+    pub settings: Settings,
 }
 
 /// A generation that nothing leads back to, since the kernel has it no more.
@@ -254,6 +259,9 @@ pub struct Pending {
     pub merged: BTreeSet<String>,
     /// The generation that this operation ends; freed once it is quiet.
     pub retiring: Option<u64>,
+    /// The settings that count once it has switched, where they change with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Settings>,
 }
 
 impl Service {

@@ -7,7 +7,7 @@ use skep_spec::ServiceName;
 use skep_spec::journal::TYPES;
 use skep_spec::life::Step;
 
-use super::{Generation, Hook, Incarnation, Op, Owed, SetMember, State, Then, Way};
+use super::{Generation, Hook, Incarnation, Op, Owed, SetMember, Settings, State, Then, Way};
 use crate::plan::MapChange;
 
 /// One step of an operation: an intent, written and synced before the kernel is asked, or an outcome.
@@ -174,6 +174,16 @@ pub enum Record {
         /// Whether they are.
         held: bool,
     },
+    /// The live parameters of a service change.
+    Setting {
+        /// Whose.
+        service: ServiceName,
+        /// All of them, from now on.
+        settings: Settings,
+        /// Only once the operation under way has switched.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        with_switch: bool,
+    },
     /// The operation of a service that was set aside is under way again.
     TakeUp {
         /// Which service.
@@ -222,6 +232,7 @@ impl Record {
             Self::SetEnded {} => "SetEnded",
             Self::SetOwes { .. } => "SetOwes",
             Self::Held { .. } => "Held",
+            Self::Setting { .. } => "Setting",
         }
     }
 
@@ -248,6 +259,7 @@ impl Record {
                 | Self::SetEnded {}
                 | Self::SetOwes { .. }
                 | Self::Held { .. }
+                | Self::Setting { .. }
         )
     }
 
@@ -341,6 +353,15 @@ mod tests {
                 }],
             },
             Record::Held { service: "exec".parse().unwrap(), held: true },
+            Record::Setting {
+                service: "exec".parse().unwrap(),
+                settings: Settings {
+                    revision: 2,
+                    params: [("a".to_owned(), Some("1".to_owned())), ("b".to_owned(), None)].into(),
+                    unwritten: ["a".to_owned()].into(),
+                },
+                with_switch: true,
+            },
         ];
         for record in records {
             let (number, json) = record.encode().unwrap();

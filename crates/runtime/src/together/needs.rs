@@ -50,7 +50,8 @@ impl Runtime {
             let service = self.provider(&package)?.clone();
             let active = self.runs(&service)?;
             let (generation, version) = (active.number, active.version.clone());
-            let (index, params) = (active.index, active.params.clone());
+            let settings = &self.state.services.get(&service)?.settings;
+            let (index, params) = (active.index, settings.over(&active.params));
             Some((package, Provider { service, generation, version, index, params }))
         };
         packages.filter_map(provider).collect()
