@@ -7,10 +7,13 @@ mod support;
 mod typed;
 mod wait;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use skep_spec::{Channel, Digest, media};
 use support::{DockerRegistry, Fixture, run};
 use typed::{refused, skep};
 
@@ -169,4 +172,115 @@ fn what_a_files_own_keys_began_is_replaced_and_not_called_a_strangers() {
     assert!(said.contains("though keys of it have signed them: they are replaced"), "{said}");
     assert!(!said.contains("no keys of it lead to them"), "{said}");
     assert_eq!(site.keys(), site.file("acme.keys"));
+}
+
+/// What can lie under a tag, and is neither keys nor a channel that anybody would read whole.
+const JUNK: [&str; 5] = ["another kind", "an index", "no bundle", "too many", "too large"];
+
+impl Site {
+    /// Puts it there, as whoever may write to the registry can.
+    fn junk(&self, tag: &str, what: &str) {
+        let (client, reference) = (self.registry.client(), self.package.parse().unwrap());
+        let scratch: Channel = "scratch".parse().unwrap();
+        // Its blob is the config, too.
+        block_on(client.put_channel(&reference, &scratch, &[b"{}".to_vec()])).unwrap();
+        let (kind, most) =
+            if tag == "skep-keys" { (media::KEYS, 256) } else { (media::CHANNEL, 64) };
+        let (artifact, count, size) = match what {
+            "another kind" => ("application/vnd.example", 1, 2),
+            "no bundle" => (kind, 0, 2),
+            "too many" => (kind, most + 1, 2),
+            _ => (kind, 1, 3 << 20),
+        };
+        let blob = |media_type: &str, size: usize| serde_json::json!({"mediaType": media_type, "digest": Digest::of(b"{}"), "size": size});
+        let layers = vec![blob("application/vnd.dev.sigstore.bundle.v0.3+json", size); count];
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": media::MANIFEST, "artifactType": artifact,
+            "config": blob(media::EMPTY, 2), "layers": layers,
+        });
+        let (media_type, body) = match what {
+            "an index" => {
+                (media::INDEX, self.fixture.store.require(&self.fixture.index, 1 << 20).unwrap())
+            }
+            _ => (media::MANIFEST, manifest.to_string().into_bytes()),
+        };
+        let head = format!(
+            "PUT /v2/acme/exec/manifests/{tag} HTTP/1.1\r\nHost: {}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            self.registry.host,
+            body.len()
+        );
+        let mut stream = TcpStream::connect(&self.registry.host).unwrap();
+        stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        assert!(said.starts_with("HTTP/1.1 201"), "{what}: {said}");
+    }
+}
+
+/// Who puts keys or a channel there is not held up, and says what gave way.
+#[test]
+fn what_nobody_reads_gives_way_to_keys_and_channels() {
+    let site = Site::new();
+    site.rotate("acme.keys", "a.pub", &["a.key"]);
+    let version = site.version();
+    for (at, what) in (1..).zip(JUNK) {
+        site.junk("skep-keys", what);
+        let push = ["key", "rotate", "acme.keys", "--push", &site.package];
+        let said = site.notes(&push);
+        assert!(said.contains("what lay under the tag skep-keys beside"), "{what}: {said}");
+        assert_eq!(site.keys(), site.file("acme.keys"), "{what}");
+        assert_eq!(site.notes(&push), "", "{what}");
+        site.junk("skep-channel-stable", what);
+        let said = site.notes(&["channel", "move", &version, "stable", "--key", "a.key"]);
+        assert!(said.contains("what lay under the channel 'stable' of"), "{what}: {said}");
+        let shown = site.run(&["channel", "show", &format!("{}@stable", site.package)]);
+        assert!(shown.contains(&format!("sequence {at},")), "{what}: it goes on: {shown}");
+    }
+    // Readers keep their limits, and take nothing for none.
+    site.junk("skep-channel-stable", "too many");
+    let stable = format!("{}@stable", site.package);
+    refused(&mut site.skep(&["verify", &stable]), 1, "has 65 bundles, more than 64");
+    refused(
+        &mut site.skep(&["channel", "sign", &stable, "--key", "a.key"]),
+        1,
+        "no pointer to sign",
+    );
+    site.junk("skep-keys", "too large");
+    refused(&mut site.skep(&["trust", "rotate", &site.package]), 1, "has more than 1 MiB");
+}
+
+/// Whoever carries a package leaves it out, and says so; where keys and channels come along, it gives way.
+#[test]
+fn what_nobody_reads_holds_up_no_bundle_and_no_copy() {
+    let (site, there) = (Site::new(), Site::new());
+    site.rotate("acme.keys", "a.pub", &["a.key"]);
+    run(&mut site.push("acme.keys"));
+    let (version, stable) = (site.version(), format!("{}@stable", site.package));
+    site.run(&["channel", "move", &version, "stable", "--key", "a.key"]);
+    site.run(&["bundle", &version, "-o", "good.skep"]);
+    let channel = || {
+        let (client, reference) = (there.registry.client(), there.package.parse().unwrap());
+        block_on(client.channel(&reference, &Channel::stable())).unwrap()
+    };
+    // The same package, signed by the other's key.
+    let moved = ["copy", &version, &there.version(), "--force"];
+    site.run(&moved);
+    for what in JUNK {
+        there.junk("skep-keys", what);
+        there.junk("skep-channel-stable", what);
+        let said = site.notes(&["unbundle", "good.skep", "--to", &there.registry.host]);
+        assert!(said.contains("in place of the keys of acme is replaced: it "), "{what}: {said}");
+        assert!(said.contains("in place of the channel 'stable'"), "{what}: {said}");
+        assert_eq!((there.keys(), channel().len()), (site.keys(), 1), "{what}");
+        there.junk("skep-channel-stable", what);
+        let said = site.notes(&["copy", &stable, &there.package]);
+        assert!(said.contains("what lay under the channel 'stable' of"), "{what}: {said}");
+        assert_eq!(channel().len(), 1, "{what}");
+        there.junk("skep-keys", what);
+        there.junk("skep-channel-stable", what);
+        let said = site.notes(&["bundle", &there.version(), "-o", "left.skep"]);
+        assert!(said.contains("the publisher's keys beside"), "{what}: {said}");
+        assert!(said.contains("the channel 'stable' beside"), "{what}: {said}");
+        refused(&mut site.skep(&["trust", "rotate", "left.skep"]), 1, "there are no keys");
+    }
 }

@@ -20,7 +20,7 @@ pub mod trust_file;
 
 pub use flat::flat;
 pub use kernel_types::KernelTypes;
-pub use memory::{FollowError, Memory};
+pub use memory::{Claimed, FollowError, Memory};
 pub use pack::pack;
 pub use registry::{Credentials, Registry, RegistryError};
 pub use store::{Collected, Store, StoreError};

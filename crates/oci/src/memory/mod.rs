@@ -1,29 +1,37 @@
-//! What was seen of channels, and when: so that nobody can play back an old pointer, or set the clock back.
+//! What was seen of channels, and when: so that nobody can play back an old pointer, or set the clock back; and what was signed,
+//! so that no sequence is signed for a second package.
 
-use std::collections::BTreeMap;
+mod kept;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
 use skep_spec::Digest;
 use skep_trust::channel::{self, Asked, ChannelError, Pointer, Seen};
-use skep_trust::{Policy, time};
+use skep_trust::{KeyId, Policy, time};
 
+use self::kept::Kept;
 use crate::{durable, regular};
 
-/// No clock that is right says less, nor much more where nothing is kept yet: 2026-01-01. A release may raise it.
-const BEGINNING: Duration = Duration::from_secs(1_767_225_600);
-/// Ten years: a clock that is further than that past the last moment is taken for wrong, and what it says is not kept.
-const STEP: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// An hour, by which clocks of one machine may differ without a word.
 const BEHIND: Duration = Duration::from_secs(3600);
 
-/// A file with the highest pointer of each channel that was followed, and the last moment that was seen.
+/// A file with the highest pointer of each channel that was followed, the highest that each key here has signed, and the last
+/// moment that was seen. What is signed raises nothing of what is followed: it may be by a key that nobody here trusts.
 #[derive(Clone, Debug)]
 pub struct Memory {
     path: PathBuf,
+}
+
+/// A sequence that nobody else here signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// It.
+    pub sequence: u64,
+    /// Where the last pointer went that was followed, or that the same keys have signed.
+    pub previous: Option<Digest>,
 }
 
 /// Why a channel was not followed.
@@ -44,22 +52,6 @@ pub enum FollowError {
     },
 }
 
-#[derive(Default, Serialize, Deserialize)]
-struct Kept {
-    /// The last moment that was seen.
-    #[serde(default)]
-    time: Option<String>,
-    /// By `publisher/name@channel`.
-    #[serde(default)]
-    channels: BTreeMap<String, KeptPointer>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptPointer {
-    sequence: u64,
-    digest: Digest,
-}
-
 impl Memory {
     /// The memory in a file, which need not be there yet.
     #[must_use]
@@ -78,11 +70,17 @@ impl Memory {
         policy: &Policy,
         clock: SystemTime,
     ) -> Result<Pointer, FollowError> {
-        self.with(asked, clock, |seen, now| channel::follow(asked, bundles, policy, seen, now))
+        let _lock = self.lock()?; // until the end: nobody reads what another is about to raise
+        let mut kept = self.read()?;
+        let (name, now) = (name(asked), kept.now(clock));
+        let pointer = channel::follow(asked, bundles, policy, kept.followed(&name), now)?;
+        kept.follow(&name, seen_of(&pointer));
+        self.write(kept, now)?;
+        Ok(pointer)
     }
 
-    /// As [`Memory::follow`], for who signs the next pointer: this one may have expired, or be behind what was seen, since what
-    /// comes next is above both.
+    /// The last pointer that keys of the rules have signed, for who signs the next one with `keys`: this one may have expired, or be
+    /// behind what was seen, since what comes next is above both. What these keys have signed is kept.
     ///
     /// # Errors
     /// As [`Memory::follow`], but for those.
@@ -91,14 +89,94 @@ impl Memory {
         asked: &Asked<'_>,
         bundles: &[Vec<u8>],
         policy: &Policy,
+        keys: &[KeyId],
         clock: SystemTime,
     ) -> Result<Pointer, FollowError> {
-        self.with(asked, clock, |seen, now| {
-            match channel::look(asked, bundles, policy, seen, now) {
-                Err(ChannelError::Older { .. }) => channel::look(asked, bundles, policy, None, now),
-                last => last,
-            }
-        })
+        let _lock = self.lock()?;
+        let mut kept = self.read()?;
+        let (name, now) = (name(asked), kept.now(clock));
+        let pointer = channel::look(asked, bundles, policy, None, now)?;
+        let known = kept.known(&name, keys);
+        known.iter().try_for_each(|seen| is_no_equivocation(&pointer, *seen))?;
+        kept.sign(&name, by(&pointer, keys), seen_of(&pointer));
+        self.write(kept, now)?;
+        Ok(pointer)
+    }
+
+    /// As [`Memory::follow`], of a pointer that others have signed, before it goes out under a key as well: it is held against what
+    /// that key has signed, too, and kept as signed by it.
+    ///
+    /// # Errors
+    /// As [`Memory::follow`].
+    pub fn sign_too(
+        &self,
+        asked: &Asked<'_>,
+        bundles: &[Vec<u8>],
+        policy: &Policy,
+        key: KeyId,
+        clock: SystemTime,
+    ) -> Result<Pointer, FollowError> {
+        let _lock = self.lock()?;
+        let mut kept = self.read()?;
+        let (name, now) = (name(asked), kept.now(clock));
+        let known = kept.known(&name, &[key]);
+        let highest = known.iter().copied().max_by_key(|seen| seen.sequence);
+        let pointer = channel::follow(asked, bundles, policy, highest, now)?;
+        known.iter().try_for_each(|seen| is_no_equivocation(&pointer, *seen))?;
+        kept.sign(&name, [key], seen_of(&pointer));
+        self.write(kept, now)?;
+        Ok(pointer)
+    }
+
+    /// Takes a sequence for a digest that keys are about to sign: what `pick` says of the highest that was followed or signed here.
+    /// Nobody takes it again, also who asks at the same time.
+    ///
+    /// # Errors
+    /// The file cannot be read or written. That of `pick` is in what comes back.
+    pub fn claim<E>(
+        &self,
+        asked: &Asked<'_>,
+        (keys, digest): (&[KeyId], Digest),
+        clock: SystemTime,
+        pick: impl FnOnce(u64) -> Result<u64, E>,
+    ) -> Result<Result<Claimed, E>, FollowError> {
+        let _lock = self.lock()?;
+        let mut kept = self.read()?;
+        let name = name(asked);
+        let sequence = match pick(kept.highest(&name).map_or(0, |seen| seen.sequence)) {
+            Ok(sequence) => sequence,
+            Err(error) => return Ok(Err(error)),
+        };
+        let known = kept.known(&name, keys).into_iter();
+        let previous = known.max_by_key(|seen| seen.sequence).map(|seen| seen.digest);
+        kept.sign(&name, keys.iter().copied(), Seen { sequence, digest });
+        self.write(kept, clock)?;
+        Ok(Ok(Claimed { sequence, previous }))
+    }
+
+    /// What keys have signed was not sent, since others were there first. The sequence stays taken.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn withdraw(
+        &self,
+        asked: &Asked<'_>,
+        keys: &[KeyId],
+        sequence: u64,
+        clock: SystemTime,
+    ) -> Result<(), FollowError> {
+        let _lock = self.lock()?;
+        let mut kept = self.read()?;
+        kept.withdraw(&name(asked), keys, sequence);
+        self.write(kept, clock)
+    }
+
+    /// The highest pointer of a channel that was followed or signed, by whatever key.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn highest(&self, asked: &Asked<'_>) -> Result<Option<Seen>, FollowError> {
+        Ok(self.read()?.highest(&name(asked)))
     }
 
     /// What keys are held against: the clock, or the last moment that was seen where that is later.
@@ -131,15 +209,15 @@ impl Memory {
         ))
     }
 
-    /// The highest pointer of a channel that was seen.
+    /// The highest pointer of a channel that was followed.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn seen(&self, asked: &Asked<'_>) -> Result<Option<Seen>, FollowError> {
-        Ok(self.read()?.seen(&name(asked)))
+        Ok(self.read()?.followed(&name(asked)))
     }
 
-    /// Keeps a pointer, if none as high was seen.
+    /// Keeps a pointer as followed, if none as high was.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -151,23 +229,8 @@ impl Memory {
     ) -> Result<(), FollowError> {
         let _lock = self.lock()?;
         let mut kept = self.read()?;
-        kept.keep(name(asked), pointer);
+        kept.follow(&name(asked), pointer);
         self.write(kept, clock)
-    }
-
-    fn with(
-        &self,
-        asked: &Asked<'_>,
-        clock: SystemTime,
-        look: impl FnOnce(Option<Seen>, SystemTime) -> Result<Pointer, ChannelError>,
-    ) -> Result<Pointer, FollowError> {
-        let _lock = self.lock()?; // until the end: nobody reads what another is about to raise
-        let mut kept = self.read()?;
-        let now = kept.now(clock);
-        let pointer = look(kept.seen(&name(asked)), now)?;
-        kept.keep(name(asked), Seen { sequence: pointer.sequence, digest: pointer.digest });
-        self.write(kept, now)?;
-        Ok(pointer)
     }
 
     fn lock(&self) -> Result<File, FollowError> {
@@ -198,121 +261,26 @@ impl Memory {
     }
 }
 
-impl Kept {
-    fn time(&self) -> Option<SystemTime> {
-        time::parse(self.time.as_deref()?)
-    }
-
-    fn now(&self, clock: SystemTime) -> SystemTime {
-        self.time().map_or(clock, |last| last.max(clock))
-    }
-
-    /// Only forward: a clock that is set back, or that is years ahead, leaves no trace.
-    fn saw(&mut self, moment: SystemTime) {
-        let last = self.time().unwrap_or(SystemTime::UNIX_EPOCH + BEGINNING);
-        if (last..=last + STEP).contains(&moment) {
-            self.time = time::format(moment);
-        }
-    }
-
-    fn seen(&self, name: &str) -> Option<Seen> {
-        self.channels.get(name).map(|kept| Seen { sequence: kept.sequence, digest: kept.digest })
-    }
-
-    fn keep(&mut self, name: String, pointer: Seen) {
-        if self.seen(&name).is_none_or(|seen| seen.sequence < pointer.sequence) {
-            let Seen { sequence, digest } = pointer;
-            self.channels.insert(name, KeptPointer { sequence, digest });
-        }
-    }
-}
-
 fn name(asked: &Asked<'_>) -> String {
     format!("{}@{}", asked.name, asked.channel)
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
+fn seen_of(pointer: &Pointer) -> Seen {
+    Seen { sequence: pointer.sequence, digest: pointer.digest }
+}
 
-    use skep_spec::{Channel, PackageName};
-    use skep_trust::SecretKey;
-    use skep_trust::channel::Next;
-    use skep_trust::key::KeyKind;
+/// Those of some keys that have signed a pointer.
+fn by(pointer: &Pointer, keys: &[KeyId]) -> impl Iterator<Item = KeyId> {
+    pointer.keys.iter().copied().filter(|key| keys.contains(key))
+}
 
-    use super::*;
-
-    #[test]
-    fn what_was_seen_is_never_taken_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let memory = Memory::new(&folder.path().join("state/channels.json"));
-        let key = SecretKey::generate(KeyKind::Ed25519).unwrap();
-        let policy = Policy::of_keys(vec![key.public().unwrap()], 1);
-        let (name, stable): (PackageName, Channel) =
-            ("acme/exec".parse().unwrap(), "stable".parse().unwrap());
-        let asked = Asked { name: &name, registry: None, channel: &stable };
-        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let bundle = |sequence, digest: &[u8]| {
-            let next = Next {
-                name: &name,
-                channel: &stable,
-                sequence,
-                digest: Digest::of(digest),
-                previous: None,
-                issued: start,
-                expires: start + Duration::from_secs(1000),
-            };
-            vec![next.sign(&key).unwrap()]
-        };
-        let follow = |bundles: &[Vec<u8>], after| {
-            memory.follow(&asked, bundles, &policy, start + Duration::from_secs(after))
-        };
-        let code = |error| match error {
-            FollowError::Channel(error) => error.code(),
-            FollowError::Memory { .. } => "memory",
-        };
-        assert_eq!(memory.seen(&asked).unwrap(), None);
-        let first = bundle(7, b"one");
-        assert_eq!(follow(&first, 0).unwrap().digest, Digest::of(b"one"));
-        assert_eq!(follow(&first, 1).unwrap().sequence, 7, "the same again");
-        assert_eq!(code(follow(&bundle(6, b"zero"), 1).unwrap_err()), "channel.older");
-        assert_eq!(code(follow(&bundle(7, b"two"), 1).unwrap_err()), "channel.equivocation");
-        assert_eq!(code(follow(&first, 1001).unwrap_err()), "channel.expired");
-        let last = |bundles: &[Vec<u8>]| {
-            memory.last(&asked, bundles, &policy, start + Duration::from_secs(1001))
-        };
-        assert_eq!(last(&first).unwrap().sequence, 7, "who moves it may see it");
-        assert_eq!(last(&bundle(6, b"zero")).unwrap().sequence, 6, "in another registry");
-        assert_eq!(code(last(&bundle(7, b"two")).unwrap_err()), "channel.equivocation");
-        // The clock was past the end once: set back, it brings nothing back.
-        assert_eq!(code(follow(&first, 2).unwrap_err()), "channel.expired");
-        memory.keep(&asked, Seen { sequence: 3, digest: Digest::of(b"old") }, start).unwrap();
-        assert_eq!(memory.seen(&asked).unwrap().unwrap().sequence, 7);
-        fs::write(folder.path().join("state/channels.json"), "{").unwrap();
-        assert_eq!(code(follow(&first, 0).unwrap_err()), "memory", "it is not taken for none");
-        assert_eq!(code(memory.now(start).unwrap_err()), "memory");
-    }
-
-    #[test]
-    fn moments_go_forward_and_no_wrong_clock_takes_them_far() {
-        let folder = tempfile::tempdir().unwrap();
-        let memory = Memory::new(&folder.path().join("channels.json"));
-        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let day = Duration::from_secs(86_400);
-        assert_eq!(memory.now(start).unwrap(), start, "without a file");
-        // A clock without a battery, and one that is far ahead.
-        memory.saw(SystemTime::UNIX_EPOCH).unwrap();
-        memory.saw(start + 40 * 365 * day).unwrap();
-        assert_eq!(memory.now(start).unwrap(), start);
-        memory.saw(start).unwrap();
-        memory.saw(start - day).unwrap();
-        assert_eq!((memory.now(start - day).unwrap(), memory.behind(start)), (start, None));
-        assert_eq!(memory.now(start + day).unwrap(), start + day);
-        let behind = memory.behind(start - day).unwrap();
-        assert!(behind.contains("2027-01-15T08:00:00Z") && behind.contains("2027-01-14T08"));
-        memory.saw(start + 10 * 365 * day + day).unwrap();
-        assert_eq!(memory.now(start).unwrap(), start);
-        memory.saw(start + 9 * 365 * day).unwrap();
-        assert_eq!(memory.now(start).unwrap(), start + 9 * 365 * day);
+fn is_no_equivocation(pointer: &Pointer, seen: Seen) -> Result<(), ChannelError> {
+    let (sequence, found) = (pointer.sequence, pointer.digest);
+    match seen.sequence == sequence && seen.digest != found {
+        true => Err(ChannelError::Equivocation { sequence, seen: seen.digest, found }),
+        false => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

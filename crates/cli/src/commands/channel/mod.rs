@@ -1,5 +1,7 @@
 //! `skep channel`.
 
+mod counted;
+mod elsewhere;
 mod moving;
 
 use std::path::PathBuf;
@@ -9,10 +11,12 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use skep_spec::{Channel as Name, Digest, PackageRef};
 use skep_trust::bundle::Bundle;
-use skep_trust::channel::{Asked, worth};
+use skep_trust::channel::{Asked, Seen, look, worth};
 use skep_trust::{KeyId, Policy, time};
 
-pub use self::moving::{Elsewhere, Moving, elsewhere};
+use self::counted::{none_is_revoked, uncounted};
+pub use self::elsewhere::{Elsewhere, elsewhere};
+pub use self::moving::{Known, Moving};
 use self::moving::{pointed, sequence, together};
 use crate::channel::{self, Followed};
 use crate::config::Config;
@@ -160,18 +164,27 @@ impl Sign {
         };
         let key = self.key.key(config)?;
         let registry = place::registry(&reference, self.transport, config)?.without_mirrors();
-        let mut bundles = channel::bundles(&registry, &reference, &name)?;
+        let lying = place::lying(registry.channel(&reference, &name))?;
+        let mut bundles = lying.bundles.clone();
         if bundles.is_empty() {
-            return Err(Error::new(Kind::Failed, format!("{reference} has no pointer to sign"))
+            let none = Error::new(Kind::Failed, format!("{reference} has no pointer to sign"));
+            let why = lying.junk.map(|why| format!("what lies there {why}"));
+            return Err(why
+                .into_iter()
+                .fold(none, Error::because)
                 .hint("skep channel move makes one"));
         }
         let host = reference.registry.as_deref();
         let asked = Asked { name: &reference.name, registry: host, channel: &name };
+        let (machine, now) = (rules::of_machine(config)?, moment::now(config)?);
+        let public = key.public().map_err(failed)?;
+        let id = public.id();
+        none_is_revoked(&[id], &machine)?;
         let policy = match &self.of {
             Some(file) => Policy::of_keys(vec![keys::public(file)?], 1),
-            None => rules::of_machine(config)?,
+            None => machine.clone(),
         };
-        let theirs = worth(&asked, &bundles, &policy, moment::now(config)?);
+        let theirs = worth(&asked, &bundles, &policy, now);
         let newest = theirs.iter().max_by_key(|bundle| sequence(bundle)).ok_or_else(|| {
             Error::new(Kind::Refused, format!("{reference} has no pointer by a key that is trusted here"))
                 .hint("--of PUB names the key of whoever moved it; skep trust add PATTERN --key PUB trusts it")
@@ -179,15 +192,20 @@ impl Sign {
         let newest = Bundle::parse(newest).map_err(failed)?;
         let added = newest.also_signed_by(&*key).map_err(failed)?;
         // Held against everything that is asked of a pointer before it goes out under this key.
-        let public = key.public().map_err(failed)?;
-        let policy = Policy::of_keys(vec![public], 1);
-        let memory = channel::memory(config);
-        let pointer = memory
-            .follow(&asked, std::slice::from_ref(&added), &policy, SystemTime::now())
-            .map_err(not_followed)?;
+        let own = Policy::of_keys(vec![public], 1);
+        let (memory, clock) = (channel::memory(config), SystemTime::now());
+        let one = std::slice::from_ref(&added);
+        let pointer = memory.sign_too(&asked, one, &own, id, clock).map_err(not_followed)?;
+        let by = [(id, added.clone())];
+        uncounted(&asked, &by, &machine, now).iter().for_each(|told| output.note(told));
         if !bundles.contains(&added) {
             bundles = together(vec![added], bundles);
-            place::ask(registry.put_channel(&reference, &name, &bundles))?;
+            place::ask(registry.move_channel(&reference, &name, lying.before(), &bundles))?;
+        }
+        let (sequence, digest) = (pointer.sequence, pointer.digest);
+        let counts = look(&asked, &bundles, &machine, None, now);
+        if counts.is_ok_and(|counted| (counted.sequence, counted.digest) == (sequence, digest)) {
+            memory.keep(&asked, Seen { sequence, digest }, clock).map_err(not_followed)?;
         }
         let answer = Answer {
             package: bare(&reference),

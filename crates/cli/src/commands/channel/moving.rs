@@ -2,23 +2,24 @@
 
 use std::time::SystemTime;
 
-use skep_oci::{FollowError, Registry};
+use skep_oci::{Claimed, FollowError, Registry, RegistryError};
 use skep_spec::oci::Index;
 use skep_spec::{Channel, Digest, PackageRef, media};
 use skep_trust::bundle::{BUNDLE_MAX, Bundle};
-use skep_trust::channel::{Asked, ChannelError, Next, Pointer, Seen, unchecked, worth};
+use skep_trust::channel::{Asked, ChannelError, Next, Pointer, Seen, look, unchecked, worth};
 use skep_trust::key::SigningKey;
 use skep_trust::verify::BUNDLES_MAX;
 use skep_trust::{KeyId, Policy, time};
 
+use super::counted::{ids, none_is_revoked, uncounted};
+use super::elsewhere::Elsewhere;
 use super::{Answer, bare};
-use crate::channel::{self, memory};
+use crate::channel::memory;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed, not_followed};
 use crate::moment;
-use crate::options::Transport;
 use crate::output::Output;
-use crate::place;
+use crate::place::{self, Lying};
 use crate::rules;
 
 /// The largest integer that all readers keep exact (part 2 of the standard).
@@ -44,31 +45,6 @@ pub struct Moving<'a> {
     pub also: &'a [Elsewhere],
 }
 
-/// Another registry that has the package's channel.
-pub struct Elsewhere {
-    registry: Registry,
-    reference: PackageRef,
-}
-
-/// The package of a reference in other registries: each `host[:port][/path]`.
-///
-/// # Errors
-/// One is none.
-pub fn elsewhere(
-    registries: &[String],
-    reference: &PackageRef,
-    transport: Transport,
-    config: &Config,
-) -> Result<Vec<Elsewhere>> {
-    let name: PackageRef = reference.name.to_string().parse().map_err(failed)?;
-    let one = |to: &String| {
-        let reference = place::within(to, &name)?;
-        let registry = place::registry(&reference, transport, config)?.without_mirrors();
-        Ok(Elsewhere { registry, reference })
-    };
-    registries.iter().map(one).collect()
-}
-
 /// What a registry has of a channel.
 #[derive(Default)]
 struct There {
@@ -80,15 +56,27 @@ struct There {
     kept: Vec<Vec<u8>>,
     /// Bundles of nobody whom this machine trusts.
     nobodys: usize,
+    /// What lies there as it was looked at.
+    lying: Lying,
+}
+
+/// What is known of a channel before it moves.
+pub struct Known {
+    /// Where it points to now; none where it is not there.
+    pub pointer: Option<Pointer>,
+    /// What was found in each other registry that was named.
+    pub found: Vec<String>,
 }
 
 impl Moving<'_> {
-    /// Where the channel points to now; none where it is not there.
+    /// Where the channel points to now.
     ///
     /// # Errors
-    /// A registry does not answer as it should, or a last pointer is not by these keys.
-    pub fn now(&self, config: &Config) -> Result<Option<Pointer>> {
-        Ok(self.look(config)?.pointer)
+    /// A registry does not answer as it should, a last pointer is not by these keys, or one of these is revoked.
+    pub fn now(&self, config: &Config) -> Result<Known> {
+        none_is_revoked(&ids(self.keys)?, &rules::of_machine(config)?)?;
+        let (There { pointer, .. }, found) = self.look(config)?;
+        Ok(Known { pointer, found })
     }
 
     /// Signs a pointer and puts it there.
@@ -97,32 +85,35 @@ impl Moving<'_> {
     /// There is no such package, a last pointer is refused, or the registry does not take one.
     pub fn done(&self, issued: SystemTime, output: &Output, config: &Config) -> Result<Answer> {
         let Self { registry, reference, channel, keys, expires, .. } = *self;
+        let (machine, own) = (rules::of_machine(config)?, ids(keys)?);
+        none_is_revoked(&own, &machine)?;
         let (digest, version) = pointed(registry, reference)?;
         if let Some(ours) = self.digest.filter(|ours| *ours != digest) {
             return Err(place::another(reference, digest, ours)
                 .hint("nothing is signed: the registry shows another one than was sent"));
         }
-        let There { kept, nobodys, highest, .. } = self.look(config)?;
+        let (There { kept, nobodys, highest, lying, .. }, found) = self.look(config)?;
+        found.iter().for_each(|found| output.note(&format!("note: {found}")));
         let asked = self.asked(reference);
-        // All that was looked at is kept.
-        let last = memory(config).seen(&asked).map_err(not_followed)?;
-        let sequence = self.sequence(last.map_or(0, |last| last.sequence).max(highest))?;
-        let previous = last.map(|last| last.digest);
+        // First: what may have reached a registry is never signed again for another digest.
+        let pick = |seen: u64| self.sequence(seen.max(highest));
+        let claimed = memory(config).claim(&asked, (&own, digest), issued, pick);
+        let Claimed { sequence, previous } = claimed.map_err(not_followed)??;
         let name = &reference.name;
         let next = Next { name, channel, sequence, digest, previous, issued, expires };
         let signed = keys.iter().map(|key| next.sign(&**key));
-        let signed: std::result::Result<Vec<_>, _> = signed.collect();
-        let bundles = together(signed.map_err(failed)?, kept);
-        // First: what may have reached a registry is never signed again for another digest.
-        let seen = Seen { sequence, digest };
-        memory(config).keep(&asked, seen, issued).map_err(not_followed)?;
-        if nobodys > 0 {
-            output.note(&format!(
-                "note: what lay under the channel '{channel}' of {} is replaced: {nobodys} bundles that no key which is given or trusted here has signed",
-                bare(reference)
-            ));
+        let signed: Vec<Vec<u8>> = signed.collect::<std::result::Result<_, _>>().map_err(failed)?;
+        let by: Vec<_> = own.iter().copied().zip(signed.iter().cloned()).collect();
+        let now = moment::now(config)?;
+        uncounted(&asked, &by, &machine, now).iter().for_each(|told| output.note(told));
+        self.gives_way(nobodys, &lying).iter().for_each(|told| output.note(told));
+        let bundles = together(signed, kept);
+        self.put(&bundles, &lying, (&own, sequence), config)?;
+        // Who signs for himself is not played back what was there before.
+        let counts = look(&asked, &bundles, &machine, None, now);
+        if counts.is_ok_and(|pointer| (pointer.sequence, pointer.digest) == (sequence, digest)) {
+            memory(config).keep(&asked, Seen { sequence, digest }, issued).map_err(not_followed)?;
         }
-        place::ask(registry.put_channel(reference, channel, &bundles))?;
         Ok(Answer {
             package: bare(reference),
             channel: channel.clone(),
@@ -130,31 +121,71 @@ impl Moving<'_> {
             version,
             sequence,
             expires: time::format(expires).unwrap_or_default(),
-            keys: ids(keys)?,
+            keys: own,
         })
     }
 
-    /// What its registry has of the channel, after the others were looked at.
-    fn look(&self, config: &Config) -> Result<There> {
-        let mut highest = 0;
-        for Elsewhere { registry, reference } in self.also {
-            let there = self.there(registry, reference, config).map_err(|error| {
-                let place = bare(reference);
-                error.of(format!("can't tell which sequence comes after what {place} has"))
-            })?;
+    /// Puts a pointer that these keys have signed over what was looked at. Where others were first it goes nowhere.
+    fn put(
+        &self,
+        bundles: &[Vec<u8>],
+        lying: &Lying,
+        (own, sequence): (&[KeyId], u64),
+        config: &Config,
+    ) -> Result<()> {
+        let Self { registry, reference, channel, .. } = *self;
+        let mut is_late = false;
+        let put = place::ask(async {
+            let put = registry.move_channel(reference, channel, lying.before(), bundles).await;
+            is_late = matches!(put, Err(RegistryError::Changed { .. }));
+            put
+        });
+        if is_late {
+            let (asked, now) = (self.asked(reference), SystemTime::now());
+            memory(config).withdraw(&asked, own, sequence, now).map_err(not_followed)?;
+        }
+        put
+    }
+
+    /// What is replaced, for people.
+    fn gives_way(&self, nobodys: usize, lying: &Lying) -> Vec<String> {
+        let replaced = |why: String| {
+            let (channel, place) = (self.channel, bare(self.reference));
+            format!("note: what lay under the channel '{channel}' of {place} is replaced: {why}")
+        };
+        let junk = lying.junk.iter().map(|why| format!("it {why}"));
+        let nobodys = Some(nobodys).filter(|count| *count > 0).map(|count| {
+            format!("{count} bundles that no key which is given or trusted here has signed")
+        });
+        junk.chain(nobodys).map(replaced).collect()
+    }
+
+    /// What its registry has of the channel, after the others were looked at, and what was found there.
+    fn look(&self, config: &Config) -> Result<(There, Vec<String>)> {
+        let (mut highest, mut found) = (0, Vec::new());
+        for place in self.also {
+            let Elsewhere { registry, reference } = place;
+            let there = self.there(registry, reference, config);
+            let there = there.map_err(|error| place.cannot_tell(error))?;
+            if there.lying.bundles.is_empty() && there.lying.junk.is_none() {
+                place.has_package()?;
+            }
             highest = highest.max(there.highest);
+            let own = there.pointer.as_ref().map_or(0, |pointer| pointer.sequence);
+            found.push(place.says(self.channel, &there.lying, there.highest.max(own)));
         }
         let there = self.there(self.registry, self.reference, config)?;
-        Ok(There { highest: highest.max(there.highest), ..there })
+        Ok((There { highest: highest.max(there.highest), ..there }, found))
     }
 
     /// What a registry has of it; the sequence of that is kept.
     fn there(&self, registry: &Registry, reference: &PackageRef, config: &Config) -> Result<There> {
         let (asked, clock) = (self.asked(reference), SystemTime::now());
-        let bundles = channel::bundles(registry, reference, self.channel)?;
+        let lying = place::lying(registry.channel(reference, self.channel))?;
+        let bundles = lying.bundles.clone();
         if bundles.is_empty() {
-            // Whether it never was there, or is hidden: the sequence that was seen goes on.
-            return Ok(There::default());
+            // Whether it never was there, is hidden or was put aside: the sequence that was seen goes on.
+            return Ok(There { lying, ..There::default() });
         }
         let (by_keys, machine) = (self.policy()?, rules::of_machine(config)?);
         let rule = machine.rule(asked.name, asked.registry);
@@ -168,11 +199,12 @@ impl Moving<'_> {
         let kept_of = |wanted: u64| {
             bundles.iter().filter(|one| sequence(one) == Some(wanted)).cloned().collect()
         };
-        let error = match memory(config).last(&asked, &bundles, &by_keys, clock) {
+        let keys = ids(self.keys)?;
+        let error = match memory(config).last(&asked, &bundles, &by_keys, &keys, clock) {
             // A colleague's may be above it.
             Ok(pointer) if pointer.sequence >= highest || self.sequence.is_some() => {
                 let kept = kept_of(pointer.sequence.max(highest));
-                return Ok(There { pointer: Some(pointer), highest, kept, nobodys: 0 });
+                return Ok(There { pointer: Some(pointer), highest, kept, nobodys: 0, lying });
             }
             Ok(pointer) => ChannelError::Older { found: pointer.sequence, seen: highest },
             Err(error @ FollowError::Memory { .. }) => return Err(not_followed(error)),
@@ -180,7 +212,7 @@ impl Moving<'_> {
         };
         let ours = worth(&asked, &bundles, &by_keys, now);
         if has_rule && trusted.is_empty() && ours.is_empty() {
-            return Ok(There { nobodys: bundles.len(), ..There::default() });
+            return Ok(There { nobodys: bundles.len(), lying, ..There::default() });
         }
         if self.sequence.is_none() {
             return Err(self.not_ours(error, highest, has_rule, config));
@@ -189,7 +221,7 @@ impl Moving<'_> {
             true => trusted,
             false => bundles.into_iter().filter(|bundle| self.is_of_it(bundle)).collect(),
         };
-        Ok(There { highest, kept, ..There::default() })
+        Ok(There { highest, kept, lying, ..There::default() })
     }
 
     /// What is signed by others. Where this machine has no rule for the package, nobody knows whether they are its publisher's.
@@ -201,7 +233,7 @@ impl Moving<'_> {
         config: &Config,
     ) -> Error {
         let asked = self.asked(self.reference);
-        let seen = memory(config).seen(&asked).ok().flatten().map(|seen| seen.sequence);
+        let seen = memory(config).highest(&asked).ok().flatten().map(|seen| seen.sequence);
         let above = seen.max(Some(highest)).filter(|above| *above > 0);
         let above = above.map(|above| format!(", above {above}")).unwrap_or_default();
         let refused = not_followed(error.into()).hint(format!(
@@ -298,8 +330,4 @@ pub(super) fn sequence(bundle: &[u8]) -> Option<u64> {
     let statement = Bundle::parse(bundle).ok()?.unchecked_statement().ok()?;
     let sequence = statement.predicate.get("sequence")?.as_u64();
     sequence.filter(|sequence| *sequence <= SEQUENCE_MAX)
-}
-
-fn ids(keys: &[Box<dyn SigningKey>]) -> Result<Vec<KeyId>> {
-    keys.iter().map(|key| key.public().map(|key| key.id()).map_err(failed)).collect()
 }

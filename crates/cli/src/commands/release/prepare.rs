@@ -15,7 +15,7 @@ use skep_trust::key::SigningKey;
 
 use super::plan::{Plan, State, Step};
 use super::{Release, changelog};
-use crate::commands::channel::{Elsewhere, Moving, elsewhere};
+use crate::commands::channel::{Elsewhere, Known, Moving, elsewhere};
 use crate::commands::{build, pack};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed};
@@ -236,8 +236,11 @@ impl Release {
         if let Some(channel) = self.channel(prepared) {
             let also = elsewhere(&self.also, reference, self.transport, config)?;
             let moving = prepared.moving(&channel, keys, expires, &also);
-            let now = match keys.is_empty() {
-                true => None,
+            let Known { pointer: now, found } = match keys.is_empty() {
+                true => {
+                    also.iter().try_for_each(Elsewhere::has_package)?;
+                    Known { pointer: None, found: Vec::new() }
+                }
                 false => moving.now(config).map_err(|error| {
                     error.hint("skep channel move --sequence N puts it right; --no-channel leaves it alone")
                 })?,
@@ -248,7 +251,8 @@ impl Release {
             let stands = now.as_ref().is_some_and(is_there);
             let from =
                 now.map(|now| format!(" from {}, sequence {}", now.digest.short(), now.sequence));
-            let what = format!("{channel}{}", from.unwrap_or_default());
+            let found: String = found.iter().map(|found| format!("; {found}")).collect();
+            let what = format!("{channel}{}{found}", from.unwrap_or_default());
             steps.push(Step::new("channel", state(stands), what));
         }
         Ok(Plan::new(reference, packed.digest, steps))
