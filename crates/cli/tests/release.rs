@@ -7,16 +7,18 @@ mod support;
 mod typed;
 mod wait;
 
-use std::fs;
-use std::io::{Read as _, Write as _};
+use std::fs::{self, Permissions};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::Value;
-use support::{DockerRegistry, run};
+use support::server::Server;
+use support::{DockerRegistry, run, tool};
 use typed::refused;
 
 const PAGE: &str = include_str!("../../../docs/guide/release.md");
@@ -186,6 +188,104 @@ fn versions_and_channels_go_on_and_not_back() {
     assert_eq!(tags, "0.3.0-rc.1\n0.2.0\n0.1.5\n@edge\n@stable\n");
 }
 
+/// Runners that remember nothing, and two places.
+#[test]
+fn a_release_goes_on_above_what_another_place_has() {
+    let (bench, registry) = (Bench::new(), DockerRegistry::start());
+    let [one, two, typo] = ["one", "two", "tow"].map(|place| format!("{}/{place}", registry.host));
+    let forgetful = |state: &str, to: &str, also: &str| {
+        let mut command = bench.release(to, &["--also", also]);
+        command.env("XDG_STATE_HOME", state);
+        command
+    };
+    let absent = format!("there is no package {typo}/acme/opens, so that --also says nothing");
+    refused(&mut forgetful("first", &one, &typo), 1, &absent);
+    let dry = ["release", "opens", "--to", &one, "--dry-run", "--also", &typo];
+    refused(&mut bench.skep(&dry), 1, &absent);
+    refused(&mut bench.skep(&["tags", &format!("{one}/acme/opens")]), 1, "does not have it (404)");
+    run(bench.release(&one, &[]).env("XDG_STATE_HOME", "first"));
+    bench.version("0.1.0", "0.2.0");
+    let text = run(&mut forgetful("second", &two, &one));
+    assert!(text.contains("channel    stable, sequence 2,"), "{text}");
+    let output = wait::output(&mut forgetful("third", &one, &two));
+    let (done, plan) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
+    let (done, plan) = (done.unwrap(), plan.unwrap());
+    assert!(done.contains("channel    stable, sequence 3,"), "{done}{plan}");
+    assert!(plan.contains(&format!("; {two}/acme/opens@stable has sequence 2")), "{plan}");
+    // Who follows in both is told of no contradiction.
+    for place in [&two, &one] {
+        let stable = format!("{place}/acme/opens@stable");
+        run(&mut bench.skep(&["channel", "show", "--key", "key.pub", &stable]));
+    }
+}
+
+/// Another release is whole while this one signs its pointer: neither signs the other's sequence again.
+#[test]
+fn of_two_releases_at_once_one_is_told() {
+    let (bench, registry) = (Bench::new(), DockerRegistry::start());
+    let (to, skep) = (registry.host.as_str(), env!("CARGO_BIN_EXE_skep"));
+    run(&mut bench.skep(&["key", "new", "--type", "p256", "-o", "key2"]));
+    let first = bench.skep(&["release", "opens", "--key", "key2.key", "--to", to]);
+    run({ first }.env("XDG_STATE_HOME", "first"));
+    bench.version("0.1.0", "0.3.0");
+    run(Command::new("cp").args(["-r", "opens", "other"]).current_dir(bench.path()));
+    bench.version("0.3.0", "0.2.0");
+    let other = format!(
+        "XDG_STATE_HOME=other-state {skep} release other --key key2.key --to {to} >other.log 2>&1"
+    );
+    let signer = format!(
+        "cat >to-sign && cp to-sign last && (! grep -q urn:skep:channel:v1 last || {other}) && openssl dgst -sha256 -sign key2.key last"
+    );
+    let args = ["release", "opens", "--key", "key2.pub", "--signer", &signer, "--to", to];
+    let mut late = bench.skep(&args);
+    refused(late.env("XDG_STATE_HOME", "late"), 1, "others have written its tag");
+    let stable = format!("{to}/acme/opens@stable");
+    let shown = run(&mut bench.skep(&["channel", "show", "--key", "key2.pub", &stable]));
+    assert!(shown.contains("sequence 2, version 0.3.0"), "{shown}");
+    // Run again it is whole, and takes the channel not back.
+    let again = steps(bench.skep(&args).env("XDG_STATE_HOME", "again"));
+    assert_eq!(of(&again, "there"), ["sign", "attest", "push"]);
+    let shown = run(&mut bench.skep(&["channel", "show", "--key", "key2.pub", &stable]));
+    assert!(shown.contains("sequence 2, version 0.3.0"), "{shown}");
+}
+
+/// A registry that shows another package under the tag as soon as that was pushed.
+fn swapping(registry: &str) -> Server {
+    let (registry, pushed) = (registry.to_owned(), AtomicBool::new(false));
+    Server::new(move |head, stream| {
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        stream.read_exact(&mut body).unwrap();
+        let tag = "/v2/acme/opens/manifests/0.1.0 ";
+        let shown = match pushed.load(Ordering::SeqCst) && !head.starts_with("PUT") {
+            true => head.replacen(tag, &tag.replace("/v2/", "/v2/swapped/"), 1),
+            false => head.to_owned(),
+        };
+        let shown = shown.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+        let mut to = TcpStream::connect(&registry).unwrap();
+        to.write_all(&[shown.as_bytes(), &body].concat()).unwrap();
+        let mut answer = Vec::new();
+        to.read_to_end(&mut answer).unwrap();
+        if head.starts_with(&format!("PUT {tag}")) {
+            pushed.store(true, Ordering::SeqCst);
+        }
+        drop(stream.write_all(&answer));
+    })
+}
+
+#[test]
+fn a_channel_is_moved_to_what_was_released_and_to_nothing_else() {
+    let (bench, registry) = (Bench::new(), DockerRegistry::start());
+    let other = format!("{}/swapped", registry.host);
+    run(&mut bench.release(&other, &["--no-channel"]));
+    bench.edit("src/opens.bpf.c", "[64]", "[65]");
+    let proxy = swapping(&registry.host);
+    let said = "nothing is signed: the registry shows another one than was sent";
+    refused(&mut bench.release(&proxy.host, &[]), 1, said);
+    let tags = run(&mut bench.skep(&["tags", &format!("{}/acme/opens", registry.host)]));
+    assert_eq!(tags, "0.1.0\n", "no channel is there");
+}
+
 /// Passes everything on to a registry until so many requests were made, and then nothing more.
 fn breaking(registry: &str, most: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -244,21 +344,14 @@ fn a_release_that_broke_off_anywhere_is_run_again() {
     assert!(bundles.contains("3 signatures,"), "once each, however often it was begun: {bundles}");
 }
 
-/// The lines of the page's first block of a language.
-fn block<'a>(language: &str) -> Vec<&'a str> {
-    let (_, rest) = PAGE.split_once(&format!("```{language}\n")).unwrap();
+/// The lines of one of the page's blocks of a language, counted from 0.
+fn block<'a>(language: &str, at: usize) -> Vec<&'a str> {
+    let rest = PAGE.split(&format!("```{language}\n")).nth(at + 1).unwrap();
     rest.split("```").next().unwrap().lines().collect()
 }
 
-#[test]
-fn the_shell_lines_of_the_page_release_from_ci() {
-    let (bench, hub) = (Bench::new(), hub::Hub::start());
-    fs::copy(bench.path().join("key.pub"), bench.path().join("opens/release.pub")).unwrap();
-    let lines = block("sh");
-    let workflow = block("yaml");
-    for line in &lines {
-        assert!(workflow.iter().any(|step| step.trim() == *line), "the workflow has not: {line}");
-    }
+/// The page's lines, as a runner has them.
+fn as_in_ci(bench: &Bench, hub: &hub::Hub, lines: &[&str]) -> Command {
     let skep = Path::new(env!("CARGO_BIN_EXE_skep")).parent().unwrap();
     let path = format!("{}:{}", skep.display(), std::env::var("PATH").unwrap());
     let script = lines.join("\n").replace("hub.example.com", &hub.host);
@@ -267,6 +360,84 @@ fn the_shell_lines_of_the_page_release_from_ci() {
     sh.env("PATH", path).env("HOME", bench.path()).env("REGISTRY_TOKEN", hub.token("acme"));
     sh.env("SKEP_KEY", fs::read_to_string(bench.path().join("key.key")).unwrap());
     sh.env("BUILDER", "https://ci.test/runs/1");
+    sh
+}
+
+/// Sigstore's authority and log and a runner's tokens, played by a script: it ends with this value.
+struct Authority {
+    process: Child,
+    url: String,
+}
+
+impl Authority {
+    /// Its `trusted_root.json` and `signing.json` are in the folder.
+    fn start(folder: &Path, issuer: &str, identity: &str) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../oci/tests/support/authority.py");
+        let mut python = Command::new(tool("python3"));
+        python.arg(script).arg(folder).arg(format!("--issuer={issuer}"));
+        python.arg(format!("--identity={identity}")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = python.spawn().unwrap();
+        let mut url = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        Self { process, url: url.trim().to_owned() }
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn the_lines_of_the_page_sign_by_the_identity_of_a_workflow() {
+    let (bench, hub) = (Bench::new(), hub::Hub::start());
+    let folder = bench.path().join("opens");
+    let issuer = "https://token.actions.githubusercontent.com";
+    let workflow = "https://github.com/acme/opens/.github/workflows/release.yml@refs/tags/v0.1.0";
+    let authority = Authority::start(&folder, issuer, workflow);
+    // cosign as it is, but that it finds ours in the place of Sigstore's, and a registry without TLS.
+    let bin = bench.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let cosign = tool("cosign");
+    let (cosign, place) = (cosign.display(), folder.display());
+    let ours =
+        format!("--signing-config {place}/signing.json --trusted-root {place}/trusted_root.json");
+    let wrapper = format!("#!/bin/sh\nexec {cosign} \"$@\" --allow-http-registry {ours}\n");
+    fs::write(bin.join("cosign"), wrapper).unwrap();
+    fs::set_permissions(bin.join("cosign"), Permissions::from_mode(0o755)).unwrap();
+    let rule = run(&mut bench.skep(&["key", "trust", "key.pub"]));
+    let spki = rule.split("spki = \"").nth(1).unwrap().split('"').next().unwrap();
+    let rules = block("toml", 0).join("\n").replace("MCow…", spki);
+    bench.write("trust.toml", &rules);
+
+    let mut sh = as_in_ci(&bench, &hub, &block("sh", 1));
+    let path = sh.get_envs().find(|(name, _)| *name == "PATH").unwrap().1.unwrap().to_owned();
+    sh.env("PATH", format!("{}:{}", bin.display(), path.display()));
+    sh.env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{}/token?x=1", authority.url));
+    sh.env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "of this job");
+    let text = run(&mut sh);
+    assert!(text.contains(&format!("Verified {}/acme/opens@sha256:", hub.host)), "{text}");
+    assert!(text.contains("signed by https://github.com/acme/opens/.github/workflows/"), "{text}");
+    // Machines with that rule follow its channel; neither signature is enough alone, nor another workflow's.
+    let stable = format!("{}/acme/opens@stable", hub.host);
+    let verify = ["verify", "--policy", "opens/trust.toml", &stable];
+    run(&mut bench.skep(&verify));
+    bench.write("trust.toml", &rules.replace("release.yml", "test.yml"));
+    refused(&mut bench.skep(&verify), 4, "1 of 2 trusted signature");
+}
+
+#[test]
+fn the_shell_lines_of_the_page_release_from_ci() {
+    let (bench, hub) = (Bench::new(), hub::Hub::start());
+    fs::copy(bench.path().join("key.pub"), bench.path().join("opens/release.pub")).unwrap();
+    let lines = block("sh", 0);
+    let workflow = block("yaml", 0);
+    for line in &lines {
+        assert!(workflow.iter().any(|step| step.trim() == *line), "the workflow has not: {line}");
+    }
+    let mut sh = as_in_ci(&bench, &hub, &lines);
     let text = run(&mut sh);
     assert!(text.contains(&format!("Verified {}/acme/opens:0.1.0\n", hub.host)), "{text}");
 }
