@@ -130,7 +130,7 @@ pub fn wrong(status: &Status) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -144,10 +144,9 @@ mod tests {
         serde_json::from_value(whole).unwrap()
     }
 
-    #[test]
-    fn each_state_is_one_answer_with_what_to_do() {
+    fn states() -> [Value; 13] {
         let (off, half) = ("hook 'x' is off", "its upgrade is half done: no space");
-        let states = [
+        [
             json!({"state": "running"}),
             json!({"state": "running", "half_done": half}),
             json!({"state": "running", "owed": "it is still to be removed: no space"}),
@@ -161,8 +160,12 @@ mod tests {
             json!({"state": "failed", "failed": "no package", "owed": "it is still to be removed: no space"}),
             json!({"state": "stopped", "owed": "it is still to be removed: no space"}),
             json!({"state": "failed", "failed": "no package", "untrusted": "its key is revoked"}),
-        ];
-        let shown = states.map(|more| {
+        ]
+    }
+
+    #[test]
+    fn each_state_is_one_answer_with_what_to_do() {
+        let shown = states().map(|more| {
             let status = status(more);
             [vec![format!("[{}]", state(&status))], wrong(&status)].concat().join("\n")
         });
