@@ -39,8 +39,12 @@ pub const PATH_BYTES: usize = 1 << 20;
 pub const RECORD_NAMES: usize = 1 << 20;
 /// Most bytes of JSON of one record.
 pub const JSON_BYTES: usize = 4 << 20;
-/// Most bytes of the fields that are told of all maps of two versions together.
-pub const TOLD_BYTES: usize = 4 << 20;
+/// Most members and elements that are looked at of the types of all maps of two versions together.
+pub const COMPARED_PARTS: usize = 1 << 18;
+/// Most fields that changed that are told of all maps of two versions together, and most variables.
+pub const TOLD_FIELDS: usize = 8192;
+/// Most bytes of what is told of all maps of two versions together, and of all variables.
+pub const TOLD_BYTES: usize = 1 << 20;
 /// Most programs of an object.
 pub const PROGRAMS: usize = 1024;
 /// Most calls and references of all functions of an object, each kind once a function.

@@ -6,15 +6,20 @@
 mod forge;
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use forge::{
     EXIT, PROGBITS, Part, REL, STRTAB, btf, core, elf, info, object, part, symbol, symbols,
 };
+use skep_object::difference::{Difference, Keeps};
 use skep_object::event::Decoder;
 use skep_object::layout::{LayoutChange, compare};
 use skep_object::{Btf, Facts, TypeId};
 
 const MOST: usize = 64 << 20;
+
+/// The peak is that of the process: one test after the other.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Bytes of this process by a line of `/proc/self/status`.
 fn memory(line: &str) -> usize {
@@ -202,6 +207,7 @@ fn everything() -> Vec<u8> {
 
 #[test]
 fn no_object_takes_more_than_64_mib() {
+    let _alone = ALONE.lock().unwrap();
     let pointers: Vec<u32> = [0, info(2, 0), 0].repeat(299_999);
     let structs = [0, info(4, 16), 8].into_iter().chain([0; 48]);
     let structs: Vec<u32> = std::iter::repeat_n(structs, 62_000).flatten().collect();
@@ -289,4 +295,59 @@ fn types_read() -> [(&'static str, usize); 3] {
         ("paths of columns", columns),
         ("fields of one enumeration", names),
     ]
+}
+
+/// So many arrays, whose values are each the same struct of so many numbers, with names of this start; and variables of types
+/// with long names.
+fn arrays(count: u32, fields: u32, start: &str) -> Facts {
+    let mut strings = b"\0type\0max_entries\0key\0value\0.maps\0".to_vec();
+    let mut name = |text: &str| {
+        strings.extend([text.as_bytes(), &[0]].concat());
+        (strings.len() - text.len() - 1) as u32
+    };
+    let mut words = vec![name("u32"), info(1, 0), 4, 32]; // 1
+    words.extend([name("value"), info(4, fields), fields * 4]); // 2
+    (0..fields).for_each(|at| words.extend([name(&format!("{start}{at:x}")), 1, at * 32]));
+    for element in [2, 1] {
+        words.extend([0, info(3, 0), 0, 1, 1, element]); // 3 and 4: arrays of 2 and 1
+    }
+    [3, 4, 1, 2].into_iter().for_each(|to| words.extend([0, info(2, 0), to])); // 5 to 8
+    words.extend([0, info(4, 4), 32]); // 9: the definition
+    [[1, 5, 0], [6, 6, 64], [18, 7, 128], [22, 8, 192]].into_iter().for_each(|m| words.extend(m));
+    let first = words.len() as u32;
+    (0..count).for_each(|at| words.extend([name(&format!("m{at}")), info(14, 0), 9, 1]));
+    words.extend([28, info(15, count), count * 32]);
+    (0..count).for_each(|at| words.extend([10 + at, at * 32, 32]));
+    assert!(first > 0);
+    let (mut names, mut list) = (vec![0], Vec::new());
+    for at in 0..count {
+        list.push(symbol(names.len() as u32, 0x11, 1, u64::from(at) * 32, 32));
+        names.extend(format!("m{at}\0").into_bytes());
+    }
+    Facts::parse(&elf(&[
+        part(".maps", PROGBITS, 3, vec![0; count as usize * 32]),
+        symbols(2, &list),
+        part(".strtab", STRTAB, 0, names),
+        part(".BTF", PROGBITS, 0, btf(&words, &strings)),
+    ]))
+    .unwrap()
+}
+
+#[test]
+fn no_comparison_takes_more_than_64_mib_however_many_fields_changed() {
+    let _alone = ALONE.lock().unwrap();
+    let (old, new) = (arrays(4000, 4000, "a"), arrays(4000, 4000, "b"));
+    for (old, new) in [(&old, &new), (&new, &old), (&old, &old)] {
+        let mut told = Difference::default();
+        let (added, _) = added(|| {
+            told = Difference::between(old, new);
+            true
+        });
+        assert!(added <= MOST, "{} MiB", added >> 20);
+        let fields: usize = told.maps.iter().map(|map| map.key.len() + map.value.len()).sum();
+        assert!(fields <= 8192, "{fields} fields");
+        assert_eq!(told.maps.len(), 4000, "each map is named");
+        let looked_at = told.maps.iter().filter(|map| map.keeps != Keeps::Unknown).count();
+        assert!((1..100).contains(&looked_at), "{looked_at} maps");
+    }
 }

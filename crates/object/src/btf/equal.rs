@@ -27,12 +27,14 @@ pub(crate) struct Same<'a> {
     different: HashSet<(TypeId, TypeId)>,
     todo: Vec<(TypeId, TypeId)>,
     budget: usize,
+    /// Pairs on the list so far, however often.
+    looked_at: usize,
 }
 
 impl<'a> Same<'a> {
     pub(crate) fn new(left: &'a Btf, right: &'a Btf) -> Self {
         let (alike, different, todo) = Default::default();
-        Self { left, right, alike, different, todo, budget: PAIRS }
+        Self { left, right, alike, different, todo, budget: PAIRS, looked_at: 0 }
     }
 
     /// Whether two types are the same; not, where looking at it goes beyond [`PAIRS`].
@@ -44,6 +46,7 @@ impl<'a> Same<'a> {
         let mut seen = HashSet::new();
         self.todo = vec![asked];
         while let Some((a, b)) = self.todo.pop() {
+            self.looked_at += 1;
             let pair = (self.left.skip_modifiers(a), self.right.skip_modifiers(b));
             if self.alike.contains(&pair) || !seen.insert(pair) {
                 continue;
@@ -57,6 +60,11 @@ impl<'a> Same<'a> {
         }
         self.alike.extend(seen); // only now: what refers to itself was taken for alike on the way
         true
+    }
+
+    /// How many pairs it looked at so far, those too that it knew.
+    pub(crate) const fn looked_at(&self) -> usize {
+        self.looked_at
     }
 
     /// Compares one pair; what it holds is put on the list.

@@ -1,5 +1,6 @@
 //! Maps of two versions: what changed, and what a warm upgrade can keep.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -9,13 +10,10 @@ use skep_spec::manifest::{Map, Upgrade};
 use skep_spec::param::{Value, parse_size};
 
 use super::Version;
+use super::room::Room;
 use crate::event::event_type;
-use crate::layout::{FieldAt, FieldChange, FieldClass, FieldPair, LayoutChange, compare, fields};
-use crate::limits::TOLD_BYTES;
+use crate::layout::{FieldChange, FieldClass, FieldPair, LayoutChange, compare, fields};
 use crate::{Btf, MapFacts, MapKind, MapOrigin, TypeId};
-
-/// Most bytes of a reason where all maps together tell too much.
-const WHY_BYTES: usize = 256;
 
 /// A map of either version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +56,8 @@ pub enum Keeps {
     Own,
     /// Nothing: its contents cannot be moved.
     Nothing,
+    /// Nobody looked: the maps before it took all that is spent on them.
+    Unknown,
     /// Only the new version has it.
     New,
     /// Only the old version has it.
@@ -75,6 +75,7 @@ impl fmt::Display for Keeps {
             Self::Variables => "variables are carried over by name",
             Self::Own => "each version has its own",
             Self::Nothing => "cannot be kept",
+            Self::Unknown => "not compared",
             Self::New => "new",
             Self::Gone => "gone",
         })
@@ -84,35 +85,19 @@ impl fmt::Display for Keeps {
 pub(super) fn maps(old: Version<'_>, new: Version<'_>) -> Vec<MapDifference> {
     let maps = old.facts.maps.iter().chain(&new.facts.maps);
     let names: BTreeSet<&str> = maps.map(|map| map.name.as_str()).collect();
-    let mut left = TOLD_BYTES;
-    let mut difference = |name: &str| match (old.facts.map(name), new.facts.map(name)) {
+    let room = old.facts.btf.as_ref().zip(new.facts.btf.as_ref());
+    let room = RefCell::new(Room::between(room));
+    let difference = |name: &str| match (old.facts.map(name), new.facts.map(name)) {
         (Some(before), Some(after)) => {
-            let mut map = Pair { old, new, before, after }.difference();
-            map.leave_room(&mut left);
+            let mut map = Pair { old, new, before, after, room: &room }.difference();
+            room.borrow_mut().take(&mut map);
             Some(map)
         }
         (None, Some(_)) => Some(alone(name, Keeps::New)),
         (Some(_), None) => Some(alone(name, Keeps::Gone)),
         (None, None) => None,
     };
-    names.into_iter().filter_map(&mut difference).collect()
-}
-
-impl MapDifference {
-    /// Leaves out its fields where all maps together tell too much.
-    fn leave_room(&mut self, left: &mut usize) {
-        let place = |at: &Option<FieldAt>| at.as_ref().map_or(0, |at| at.ty.len());
-        let bytes = |field: &FieldChange| field.name.len() + place(&field.old) + place(&field.new);
-        let fields = self.key.iter().chain(&self.value).map(bytes).sum::<usize>();
-        match left.checked_sub(fields + self.why.len()) {
-            Some(rest) => *left = rest,
-            None => {
-                (self.key, self.value) = (Vec::new(), Vec::new());
-                self.why.truncate(self.why.floor_char_boundary(WHY_BYTES));
-                self.attributes.push("fields that changed: too many to tell".to_owned());
-            }
-        }
-    }
+    names.into_iter().filter_map(difference).collect()
 }
 
 fn alone(name: &str, keeps: Keeps) -> MapDifference {
@@ -125,30 +110,29 @@ struct Pair<'a> {
     new: Version<'a>,
     before: &'a MapFacts,
     after: &'a MapFacts,
+    room: &'a RefCell<Room<'a>>,
 }
 
 impl Pair<'_> {
     fn difference(&self) -> MapDifference {
-        let (keeps, why) = self.keeps();
         let record = |version: Version<'_>, map: &MapFacts| match self.after.origin {
             MapOrigin::Data => None, // its variables are listed by themselves
             _ if self.is_ring() => version.record(&map.name),
             _ => map.value_type,
         };
+        let key = (self.before.key_type, self.after.key_type);
         let value = (record(self.old, self.before), record(self.new, self.after));
-        MapDifference {
-            name: self.after.name.clone(),
-            keeps,
-            why,
-            attributes: self
-                .attributes()
-                .into_iter()
-                .chain(self.slots())
-                .chain(self.written())
-                .collect(),
-            key: self.fields(self.before.key_type, self.after.key_type),
-            value: self.fields(value.0, value.1),
+        let attributes = self.attributes().into_iter().chain(self.slots()).chain(self.written());
+        let name = self.after.name.clone();
+        let attributes = attributes.collect();
+        if !self.room.borrow_mut().spend(&[key, value]) {
+            let why = "the maps before it have too many fields".to_owned();
+            let (keeps, key, value) = (Keeps::Unknown, vec![], vec![]);
+            return MapDifference { name, keeps, why, attributes, key, value };
         }
+        let (keeps, why) = self.keeps();
+        let (key, value) = (self.fields(key.0, key.1), self.fields(value.0, value.1));
+        MapDifference { name, keeps, why, attributes, key, value }
     }
 
     fn keeps(&self) -> (Keeps, String) {
@@ -304,9 +288,10 @@ impl Pair<'_> {
 
     fn same_ring(&self) -> bool {
         let name = &self.after.name;
-        let records = (self.old.record(name), self.new.record(name), self.types());
-        let (Some(old), Some(new), Some((a, b))) = records else { return false };
-        self.is_alike() && a.layout_eq(old, b, new)
+        let (Some(old), Some(new)) = (self.old.record(name), self.new.record(name)) else {
+            return false;
+        };
+        self.is_alike() && self.room.borrow_mut().are_same(old, new)
     }
 
     fn types(&self) -> Option<(&Btf, &Btf)> {
@@ -315,9 +300,9 @@ impl Pair<'_> {
 
     /// Whether a type is the same; where neither version says one, its size must do.
     fn same(&self, of: fn(&MapFacts) -> Option<TypeId>) -> bool {
-        match (of(self.before), of(self.after), self.types()) {
-            (Some(old), Some(new), Some((a, b))) => a.layout_eq(old, b, new),
-            (None, None, _) => true,
+        match (of(self.before), of(self.after)) {
+            (Some(old), Some(new)) => self.room.borrow_mut().are_same(old, new),
+            (None, None) => true,
             _ => false,
         }
     }
@@ -352,28 +337,5 @@ impl Version<'_> {
             Value::Bool(_) => None,
         });
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(map.max_entries)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_told_while_there_is_room() {
-        let field = FieldChange {
-            name: "n".repeat(10),
-            class: FieldClass::Added,
-            old: None,
-            new: Some(FieldAt { offset: 0, size: 8, ty: "t".repeat(10) }),
-        };
-        let mut map = MapDifference { value: vec![field], ..alone("m", Keeps::Movable) };
-        let mut left = 25;
-        map.leave_room(&mut left);
-        assert_eq!((left, map.value.len(), map.attributes.len()), (5, 1, 0));
-        map.why = "w".repeat(1 << 20);
-        map.leave_room(&mut left);
-        assert_eq!((left, map.value.len(), map.why.len()), (5, 0, WHY_BYTES));
-        assert_eq!(map.attributes, ["fields that changed: too many to tell"]);
     }
 }

@@ -1,6 +1,7 @@
 //! What changed between two versions of an object, for who decides about the upgrade.
 
 mod map;
+mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,7 @@ use skep_spec::Manifest;
 pub use map::{Keeps, MapDifference};
 
 use crate::declared::{place, summary};
+use crate::limits::{TOLD_BYTES, TOLD_FIELDS};
 use crate::permissions::{Power, reasons};
 use crate::{Btf, Facts, Global, Guard, Memory, ProgramFacts, TypeId};
 
@@ -43,6 +45,9 @@ pub struct Difference {
     pub maps: Vec<MapDifference>,
     /// Global variables: types and values.
     pub variables: Vec<Change>,
+    /// How many more of them differ than are told.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub untold_variables: usize,
 }
 
 /// What came and what went, sorted.
@@ -115,6 +120,7 @@ impl Difference {
             (summary(before.manifest, before.facts), summary(after.manifest, after.facts));
         let powers = |powers: &[Power]| powers.iter().copied().collect::<BTreeSet<_>>();
         let (had, has) = (powers(&before.powers), powers(&after.powers));
+        let (variables, untold_variables) = variables(old, new);
         let license =
             (old.license != new.license).then(|| [old.license.clone(), new.license.clone()]);
         Self {
@@ -133,7 +139,8 @@ impl Difference {
             license,
             programs,
             maps,
-            variables: changes(&variables(old), &variables(new)),
+            variables,
+            untold_variables,
         }
     }
 
@@ -195,14 +202,45 @@ fn open_maps(facts: &Facts) -> BTreeSet<String> {
     facts.open_maps().into_keys().collect()
 }
 
-fn variables(facts: &Facts) -> BTreeMap<String, String> {
-    let described = |global: &Global| {
-        let ty = described(facts.btf.as_ref(), global.ty);
-        let value = facts.btf.as_ref().and_then(|btf| global.value(btf));
-        let ty = ty.unwrap_or_else(|| format!("{} bytes", global.size));
-        value.map_or_else(|| ty.clone(), |value| format!("{ty} = {value}"))
-    };
-    facts.globals.iter().map(|global| (global.name.clone(), described(global))).collect()
+/// Variables that differ, as many as are told, and how many more do. Types are many times as long as what names them, so that
+/// those of one variable are put into words at a time.
+fn variables(old: &Facts, new: &Facts) -> (Vec<Change>, usize) {
+    let (before, after) = (by_name(old), by_name(new));
+    let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+    let (mut told, mut untold, mut bytes) = (Vec::new(), 0, TOLD_BYTES);
+    for name in names {
+        let old = before.get(name).map(|global| variable(old, global));
+        let new = after.get(name).map(|global| variable(new, global));
+        if old == new {
+            continue;
+        }
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let left = bytes.checked_sub(name.len() + length(&old) + length(&new));
+        match left.filter(|_| told.len() < TOLD_FIELDS) {
+            Some(left) => {
+                bytes = left;
+                told.push(Change { name: name.to_owned(), old, new });
+            }
+            None => untold += 1,
+        }
+    }
+    (told, untold)
+}
+
+fn by_name(facts: &Facts) -> BTreeMap<&str, &Global> {
+    facts.globals.iter().map(|global| (global.name.as_str(), global)).collect()
+}
+
+fn variable(facts: &Facts, global: &Global) -> String {
+    let ty = described(facts.btf.as_ref(), global.ty);
+    let value = facts.btf.as_ref().and_then(|btf| global.value(btf));
+    let ty = ty.unwrap_or_else(|| format!("{} bytes", global.size));
+    value.map_or_else(|| ty.clone(), |value| format!("{ty} = {value}"))
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 pub(crate) fn described(btf: Option<&Btf>, ty: Option<TypeId>) -> Option<String> {

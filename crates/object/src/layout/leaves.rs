@@ -44,7 +44,7 @@ pub(super) enum Content {
 
 /// The leaves of a type, in order of declaration; or why they cannot be told.
 pub(super) fn leaves(btf: &Btf, ty: TypeId) -> Result<Vec<Leaf>, String> {
-    let mut leaves = Leaves { btf, leaves: Vec::new(), paths: 0, shared: None };
+    let mut leaves = Leaves::of(btf);
     if leaves.add(ty, String::new(), 0, TYPE_DEPTH).is_none() {
         return Err(format!("{} has too many fields to compare", btf.describe(ty)));
     }
@@ -55,15 +55,29 @@ pub(super) fn leaves(btf: &Btf, ty: TypeId) -> Result<Vec<Leaf>, String> {
     }
 }
 
+/// How much it takes to find the leaves of a type: the members and elements that are looked at, and one for each 16 bytes of
+/// their paths.
+pub(crate) fn effort(btf: &Btf, ty: TypeId) -> usize {
+    let mut leaves = Leaves::of(btf);
+    _ = leaves.add(ty, String::new(), 0, TYPE_DEPTH); // what is too large has taken what it took
+    1 + leaves.parts + leaves.paths / 16
+}
+
 struct Leaves<'a> {
     btf: &'a Btf,
     leaves: Vec<Leaf>,
     /// Bytes of the paths of all members and elements.
     paths: usize,
+    /// Members and elements so far.
+    parts: usize,
     shared: Option<Shared>,
 }
 
 impl<'a> Leaves<'a> {
+    const fn of(btf: &'a Btf) -> Self {
+        Self { btf, leaves: Vec::new(), paths: 0, parts: 0, shared: None }
+    }
+
     /// None for too many, too deep, or paths that are too long together.
     fn add(&mut self, ty: TypeId, name: String, offset: u32, depth: usize) -> Option<()> {
         let depth = depth.checked_sub(1)?;
@@ -96,6 +110,7 @@ impl<'a> Leaves<'a> {
         depth: usize,
     ) -> Option<()> {
         for member in &composite.members {
+            self.parts += 1;
             let at = offset.checked_add(member.bit_offset / 8)?;
             let path = match (name, self.btf.name(member)) {
                 (_, "") => {
@@ -149,6 +164,7 @@ impl<'a> Leaves<'a> {
         match self.btf.kind(element) {
             Kind::Struct(_) | Kind::Array(_) => {
                 for index in 0..array.count {
+                    self.parts += 1;
                     let at = offset.checked_add(index.checked_mul(size)?)?;
                     let (before, path) = (self.leaves.len(), format!("{name}[{index}]"));
                     self.count(&path)?;

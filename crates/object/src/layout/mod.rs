@@ -11,6 +11,7 @@ use skep_spec::life::FieldSpan;
 
 use crate::btf::Same;
 use crate::{Btf, TypeId};
+pub(crate) use leaves::effort;
 use leaves::{Leaf, leaves};
 
 /// What changed.
