@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use caller::{Caller, compiled};
+use caller::{Caller, compiled, mark, marked};
 use node::Node;
 use serde_json::Value;
 
@@ -51,11 +51,13 @@ helpers = ["get_current_comm", "get_current_pid_tgid", "get_stack", "get_stackid
 
 const PACK: &[&str] = &["pack", "stacks", "-o", "stacks.oci", "--btf", "host", "--arch", "x86_64"];
 
-/// Folders with the project in them.
-fn project(node: &Node) {
+/// Folders with the project in them, which sees calls with the mark that it gives.
+fn project(node: &Node) -> u32 {
+    let mark = mark();
     fs::create_dir(node.path("stacks")).unwrap();
     fs::write(node.path("stacks/stacks.bpf.c"), SOURCE).unwrap();
-    fs::write(node.path("stacks/skep.toml"), MANIFEST).unwrap();
+    fs::write(node.path("stacks/skep.toml"), marked(MANIFEST, mark)).unwrap();
+    mark
 }
 
 fn events(node: &Node) -> Vec<Value> {
@@ -78,11 +80,11 @@ fn file_name(path: &Path) -> &str {
 #[test]
 fn stacks_of_events_and_maps_have_names() {
     let node = Node::started();
-    project(&node);
+    let mark = project(&node);
     node.run(PACK);
     let said = node.run(&["install", "stacks.oci", "--allow-unsigned"]);
     assert!(!said.contains("does not act on"), "{said}");
-    let path = compiled(&node, "caller", &[]);
+    let path = compiled(&node, "caller", mark, &[]);
     let mut caller = Caller::start(&mut Command::new(&path));
     caller.call();
     let found = events(&node);
@@ -132,11 +134,11 @@ fn stacks_of_events_and_maps_have_names() {
 #[test]
 fn what_is_not_known_is_said() {
     let node = Node::started();
-    project(&node);
+    let mark = project(&node);
     node.run(PACK);
     node.run(&["install", "stacks.oci", "--allow-unsigned"]);
 
-    let stripped = compiled(&node, "stripped", &["-Wl,-s"]);
+    let stripped = compiled(&node, "stripped", mark, &["-Wl,-s"]);
     let mut one = Caller::start(&mut Command::new(&stripped));
     one.call();
     let found = events(&node);
@@ -147,7 +149,7 @@ fn what_is_not_known_is_said() {
     one.end();
 
     // Deleted since it began, and another file where it was.
-    let path = compiled(&node, "deleted", &[]);
+    let path = compiled(&node, "deleted", mark, &[]);
     let mut one = Caller::start(&mut Command::new(&path));
     fs::remove_file(&path).unwrap();
     fs::write(&path, "another").unwrap();
@@ -156,7 +158,7 @@ fn what_is_not_known_is_said() {
     one.end();
 
     // In a root of its own, where other processes know no such path.
-    let path = compiled(&node, "inside", &[]);
+    let path = compiled(&node, "inside", mark, &[]);
     let mut chroot = Command::new("chroot");
     let mut one = Caller::start(chroot.arg(path.parent().unwrap()).arg("/inside"));
     one.call();
@@ -166,7 +168,7 @@ fn what_is_not_known_is_said() {
     assert!(user[0]["module"].as_str().unwrap().ends_with(file_name(&path)), "{user}");
     one.end();
 
-    let path = compiled(&node, "gone", &[]);
+    let path = compiled(&node, "gone", mark, &[]);
     let mut one = Caller::start(&mut Command::new(&path));
     one.call();
     let pid = one.pid();
@@ -179,8 +181,8 @@ fn what_is_not_known_is_said() {
 #[test]
 fn a_run_shows_stacks_and_counts_them() {
     let node = Node::new();
-    project(&node);
-    let path = compiled(&node, "caller", &[]);
+    let mark = project(&node);
+    let path = compiled(&node, "caller", mark, &[]);
     let mut one = Caller::start(&mut Command::new(&path));
     let mut command = node.skep(&["run", "stacks", "--btf", "host", "--events", "2"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -197,13 +199,14 @@ fn a_run_shows_stacks_and_counts_them() {
 #[test]
 fn a_stack_of_what_is_none_is_refused() {
     let node = Node::new();
-    project(&node);
+    let mark = project(&node);
     for (from, to, said) in [
         ("fields.kernel = { format", "fields.comm = { format", "an array of addresses"),
         ("process = \"tgid\"", "process = \"comm\"", "there is no number 'comm'"),
         ("unit = \"traces\"", "unit = \"counts\"", "there is no unit 'counts' for kstack"),
     ] {
-        fs::write(node.path("stacks/skep.toml"), MANIFEST.replacen(from, to, 1)).unwrap();
+        let manifest = marked(&MANIFEST.replacen(from, to, 1), mark);
+        fs::write(node.path("stacks/skep.toml"), manifest).unwrap();
         let (_, text) = node.refused(PACK);
         assert!(text.contains(said), "{to}: {text}");
     }

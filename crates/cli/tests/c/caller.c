@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-// A program without a C library that makes one system call for each byte that it reads, two functions deep, and answers with the
-// byte; at the end of its input it ends.
-
-#define MARK 0x736b6571
+// A program without a C library that makes one system call, whose argument is MARK, for each byte that it reads, two functions
+// deep, and answers with the byte; at the end of its input it ends.
 
 #if defined(__x86_64__)
 enum { READ = 0, WRITE = 1, GETPGID = 121, EXIT = 60 };

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The stacks of whoever asks for the process group of a process that nobody has. */
+/* The stacks of whoever asks for the process group MARK, which nobody is. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 
 char LICENSE[] SEC("license") = "GPL";
 
-#define MARK 0x736b6571
 #define DEPTH 16
 
 struct event { __u32 tgid; char comm[16]; __s32 kernel_id; __s32 user_id; __u64 kernel[DEPTH]; __u64 user[DEPTH]; };
