@@ -259,14 +259,15 @@ impl Node {
     pub fn events(
         &self,
         service: &ServiceName,
-        follow: bool,
+        (follow, since): (bool, Option<u64>),
         selection: &Selection,
     ) -> Result<EventStream, NodeError> {
         let mut runtime = self.runtime();
         selection.fits(&runtime.event_decoders(service)?)?;
-        Ok(match follow {
-            true => runtime.events(service)?,
-            false => runtime.waiting_events(service)?,
+        Ok(match (since, follow) {
+            (Some(since), follow) => runtime.events_since(service, since, follow)?,
+            (None, true) => runtime.events(service)?,
+            (None, false) => runtime.waiting_events(service)?,
         })
     }
 

@@ -1,8 +1,9 @@
 //! The API on the Unix socket: handlers of a few lines, root only for changes.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
@@ -221,12 +222,20 @@ async fn events(
     let selection = Selection::new(watch.filter.as_deref(), fields.collect())?;
     let wanted = selection.clone();
     let stream =
-        blocking(shared.node, move |node| node.events(&name, watch.follow, &wanted)).await?;
+        blocking(shared.node, move |node| node.events(&name, (watch.follow, watch.since), &wanted))
+            .await?;
     let (table, limit) = (watch.table, watch.limit);
     streamed("events", move |sender| {
-        let pouring = Pouring { table, selection, heads: Vec::new() };
+        let times = watch.since.unwrap_or(0)..=watch.until.unwrap_or(u64::MAX);
+        let pouring = Pouring { table, selection, times, heads: Vec::new() };
         pouring.pour(&stream, limit.unwrap_or(u64::MAX), &sender);
     })
+}
+
+/// Whether a moment was, in nanoseconds since 1970.
+fn is_past(moment: u64) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos() > u128::from(moment)
 }
 
 /// Records that are sent in one piece.
@@ -242,6 +251,8 @@ const LOOK: Duration = Duration::from_millis(200);
 struct Pouring {
     table: bool,
     selection: Selection,
+    /// Of which moments.
+    times: RangeInclusive<u64>,
     /// The format of each output's last event, and what is wanted of such; the last event's first.
     heads: Vec<(Format, Option<View>)>,
 }
@@ -251,13 +262,21 @@ impl Pouring {
     fn pour(mut self, stream: &EventStream, limit: u64, sender: &mpsc::Sender<Bytes>) {
         let (mut dropped, mut left) = (0, limit);
         let mut end = left == 0;
+        let before = stream.kept_since();
+        let mut older = (1..before).contains(self.times.start());
         while !end {
             let mut lines = Vec::new();
+            if std::mem::take(&mut older) {
+                line(&mut lines, &EventLine::Older { before });
+            }
             let mut wait = LOOK;
             for _ in 0..BATCH.min(left) {
                 match stream.next(wait) {
                     Next::Event(event) => left -= u64::from(self.write(&event, &mut lines)),
-                    Next::Timeout => break,
+                    Next::Timeout => {
+                        end = is_past(*self.times.end());
+                        break;
+                    }
                     Next::Closed => {
                         end = true;
                         break;
@@ -282,6 +301,9 @@ impl Pouring {
 
     /// Whether the event is wanted.
     fn write(&mut self, event: &Event, lines: &mut Vec<u8>) -> bool {
+        if !self.times.contains(&event.time()) {
+            return false;
+        }
         let table = self.table;
         let view = self.view(event, lines);
         let Some(view) = view.filter(|view| view.takes(event.bytes())) else { return false };

@@ -233,12 +233,14 @@ impl Client {
     /// # Errors
     /// As [`Self::services`].
     pub async fn events(&self, name: &ServiceName, watch: Watch) -> Result<Events, ClientError> {
-        let Watch { follow, table, limit, filter, fields } = watch;
+        let Watch { follow, table, limit, filter, fields, since, until } = watch;
         let mut path = format!("/v1/services/{name}/events?follow={follow}&table={table}");
         let texts = [
             ("limit", limit.map(|limit| limit.to_string())),
             ("where", filter),
             ("fields", fields),
+            ("since", since.map(|since| since.to_string())),
+            ("until", until.map(|until| until.to_string())),
         ];
         for (name, text) in texts {
             path.extend(text.map(|text| format!("&{name}={}", escaped(&text))));

@@ -372,6 +372,12 @@ pub struct Watch {
     /// These fields alone, with commas between them.
     #[serde(default)]
     pub fields: Option<String>,
+    /// From this moment on, in nanoseconds since 1970: what others read too, as far as it is kept.
+    #[serde(default)]
+    pub since: Option<u64>,
+    /// To this moment.
+    #[serde(default)]
+    pub until: Option<u64>,
 }
 
 /// How metrics are asked for: the query of `GET /v1/services/{s}/metrics`.
@@ -409,6 +415,11 @@ pub enum EventLine {
         output: String,
         /// The fields, an object.
         event: String,
+    },
+    /// What was before this moment, in nanoseconds since 1970, is not kept any more (`?since=`).
+    Older {
+        /// The moment.
+        before: u64,
     },
     /// Records that this reader was too slow for, so far.
     Dropped {

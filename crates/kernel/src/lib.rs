@@ -8,6 +8,7 @@ pub mod asm;
 pub mod attach;
 pub mod bpffs;
 pub mod cgroup;
+pub mod clock;
 pub mod error;
 pub mod kit;
 pub mod loaded;

@@ -21,7 +21,7 @@ use crate::choose::{
 };
 use crate::contents::{Contents, Reading};
 use crate::error::RuntimeError;
-use crate::events::{Source, decoding_of, decodings, with_stacks};
+use crate::events::{Decoding, HELD, Moment, Source, decoding_of, decodings, with_stacks};
 use crate::load::{Preparation, wanted_objects};
 use crate::params::Params;
 use crate::plan::Report;
@@ -61,6 +61,8 @@ pub struct Session {
     perfs: Vec<(perf::Reader, Source)>,
     perf_lost: u64,
     unknown: u64,
+    /// Records that wait for older ones of other CPUs or rings.
+    held: Vec<Held>,
     counters: Vec<MapHandle>,
     metrics: Vec<Metric>,
     /// By their names; libbpf's links are of objects that it keeps open.
@@ -85,6 +87,20 @@ pub struct Record<'a> {
     pub decoder: &'a Decoder,
     /// Its bytes.
     pub data: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    fn of(decoding: &'a Decoding, data: &'a [u8]) -> Self {
+        Self { output: &decoding.output, decoder: &decoding.decoder, data }
+    }
+}
+
+/// A record that waits, and its place among others by its time.
+#[derive(Debug)]
+struct Held {
+    place: u64,
+    decoding: Arc<Decoding>,
+    data: Vec<u8>,
 }
 
 /// Loads and attaches every program that can attach.
@@ -142,6 +158,7 @@ impl Attempt<'_> {
             perfs: Vec::new(),
             perf_lost: 0,
             unknown: 0,
+            held: Vec::new(),
             counters: Vec::new(),
             metrics: Vec::new(),
             objects: Vec::new(),
@@ -387,7 +404,8 @@ impl Session {
         self.rings.waker()
     }
 
-    /// Hands at most `most` records to `each`, after waiting for the first one up to `timeout`; gives their number.
+    /// Hands at most `most` records to `each`, after waiting for the first one up to `timeout`; gives their number, with that of
+    /// those that wait for older ones. Of several buffers they come in the order of their times.
     ///
     /// # Errors
     /// A buffer is damaged.
@@ -397,15 +415,40 @@ impl Session {
         most: usize,
         mut each: impl FnMut(Record<'_>),
     ) -> Result<usize, KernelError> {
+        if self.perfs.is_empty() && self.ring_sources.len() < 2 {
+            return self
+                .take(timeout, most, &mut |decoding, data| each(Record::of(decoding, data)));
+        }
+        let (mut held, now) = (std::mem::take(&mut self.held), Moment::now());
+        let timeout = if held.is_empty() { timeout } else { timeout.min(HELD) };
+        self.take(timeout, most.saturating_sub(held.len()), &mut |decoding, data| {
+            let before = held.last().map_or(0, |held: &Held| held.place);
+            let place = decoding.time(data, Moment::now()).unwrap_or(before);
+            held.push(Held { place, decoding: decoding.clone(), data: data.to_vec() });
+        })?;
+        held.sort_by_key(|held| held.place);
+        let ready = held.partition_point(|held| held.place <= now.unix_ns).min(most);
+        self.held = held.split_off(ready);
+        held.iter().for_each(|held| each(Record::of(&held.decoding, &held.data)));
+        Ok(held.len() + self.held.len())
+    }
+
+    /// Hands on records as the buffers give them.
+    fn take(
+        &mut self,
+        timeout: Duration,
+        most: usize,
+        each: &mut impl FnMut(&Arc<Decoding>, &[u8]),
+    ) -> Result<usize, KernelError> {
         let deadline = Instant::now() + timeout;
         loop {
-            let mut records = self.poll_perf(most, &mut each)?;
+            let mut records = self.poll_perf(most, each)?;
             let left = deadline.saturating_duration_since(Instant::now());
             let wait = if records > 0 { Duration::ZERO } else { left.min(TURN) };
             let (sources, unknown) = (&self.ring_sources, &mut self.unknown);
             let polled = self.rings.poll(Some(wait), most - records, |number, data| {
                 if let Some(source) = sources.get(number) {
-                    *unknown += u64::from(!hand_on(source, data, &mut each));
+                    *unknown += u64::from(!hand_on(source, data, each));
                 }
             })?;
             records += polled.records;
@@ -418,7 +461,7 @@ impl Session {
     fn poll_perf(
         &mut self,
         most: usize,
-        each: &mut impl FnMut(Record<'_>),
+        each: &mut impl FnMut(&Arc<Decoding>, &[u8]),
     ) -> Result<usize, KernelError> {
         let (mut records, lost, unknown) = (0, &mut self.perf_lost, &mut self.unknown);
         for (reader, source) in &mut self.perfs {
@@ -443,9 +486,9 @@ fn maps_of_stacks(facts: &skep_object::Facts, loaded: &Loaded) -> Arc<dyn Stacks
 }
 
 /// Whether an output takes the record.
-fn hand_on(source: &Source, data: &[u8], each: &mut impl FnMut(Record<'_>)) -> bool {
+fn hand_on(source: &Source, data: &[u8], each: &mut impl FnMut(&Arc<Decoding>, &[u8])) -> bool {
     let Some(decoding) = decoding_of(&source.decodings, data) else { return false };
-    each(Record { output: &decoding.output, decoder: &decoding.decoder, data });
+    each(decoding, data);
     true
 }
 

@@ -1,11 +1,14 @@
 //! `skep events`.
 
+use std::time::SystemTime;
+
 use clap::Args;
 use skep_api::{EventLine, Rows, Watch, csv_line, event_json};
 
 use crate::config::Config;
 use crate::daemon;
 use crate::error::Result;
+use crate::moment;
 use crate::options::Shown;
 use crate::output::{Format, Output, width};
 
@@ -19,6 +22,12 @@ pub struct Events {
     follow: bool,
     #[command(flatten)]
     shown: Shown,
+    /// From this moment on, also what others have read: 10m ago, or 2026-11-29T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// To this moment
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// End after that many events, and wait for those that are still to come
     #[arg(long, value_name = "N")]
     events: Option<u64>,
@@ -36,7 +45,12 @@ impl Events {
         let follow = self.follow || self.events.is_some();
         let Shown { filter, fields } = self.shown;
         let fields = (!fields.is_empty()).then(|| fields.join(","));
-        let watch = Watch { follow, table, limit: self.events, filter, fields };
+        let now = SystemTime::now();
+        let moment = |option: &str, text: &Option<String>| {
+            text.as_deref().map(|text| moment::past(option, text, now)).transpose()
+        };
+        let (since, until) = (moment("--since", &self.since)?, moment("--until", &self.until)?);
+        let watch = Watch { follow, table, limit: self.events, filter, fields, since, until };
         let csv = (output.format() == Format::Csv).then(Vec::new);
         let mut printer = Printer { rows: Rows::new(width(output)), csv };
         daemon::ask_about(&client, &name, async {
@@ -70,6 +84,10 @@ impl Printer {
                         None => self.rows.columns(columns),
                     }
                 }
+                EventLine::Older { before } => output.note(&format!(
+                    "what was read before {} is not kept any more",
+                    moment::text(before)
+                )),
                 EventLine::Dropped { records } => {
                     output.note(&format!(
                         "{records} events came faster than they were read here, and are not shown"

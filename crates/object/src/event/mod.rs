@@ -50,6 +50,16 @@ pub struct Decoder {
     columns: Vec<table::Leaf>,
     beside: Beside,
     is_typed: bool,
+    /// The first field that is a time.
+    time: Option<TimeAt>,
+}
+
+/// Where a record says when it was made.
+#[derive(Clone, Debug)]
+struct TimeAt {
+    at: NumberAt,
+    /// Of a time since 1970 the nanoseconds of its unit; without it is one of the monotonic clock.
+    unit: Option<u64>,
 }
 
 /// Why no decoder can be made.
@@ -237,7 +247,10 @@ impl Decoder {
         ty: &str,
     ) -> Result<Self, DecoderError> {
         let columns = table::leaves(&shape, fields);
-        let mut made = Self { shape, size, columns, beside: Beside::default(), is_typed: true };
+        let time = plan::time(&shape, "");
+        let beside = Beside::default();
+        let mut made = Self { shape, size, columns, beside, is_typed: true, time: None };
+        made.time = time.and_then(|(path, unit)| Some(TimeAt { at: made.place(&path)?, unit }));
         if made.has_stacks() {
             let mut shape = made.shape.clone();
             plan::name_processes(&mut shape, "", &|path| made.process(path, fields, ty))?;
@@ -279,7 +292,18 @@ impl Decoder {
 
     fn of_shape(shape: Shape, size: usize) -> Self {
         let columns = table::leaves(&shape, &BTreeMap::new());
-        Self { shape, size, columns, beside: Beside::default(), is_typed: true }
+        Self { shape, size, columns, beside: Beside::default(), is_typed: true, time: None }
+    }
+
+    /// When a record was made, in nanoseconds since 1970, by its first field that the manifest calls a time.
+    #[must_use]
+    pub fn time(&self, data: &[u8], clock: Clock) -> Option<u64> {
+        let TimeAt { at, unit } = self.time.as_ref()?;
+        let told = u64::try_from(at.number(data)?).ok().filter(|told| *told > 0)?;
+        match unit {
+            Some(unit) => told.checked_mul(*unit),
+            None => told.checked_add(clock.unix_ns_at_zero),
+        }
     }
 
     /// Whether it has a field of this path.
@@ -293,7 +317,7 @@ impl Decoder {
     pub fn raw() -> Self {
         let shape = plan::raw();
         let columns = table::leaves(&shape, &BTreeMap::new());
-        Self { shape, size: 0, columns, beside: Beside::default(), is_typed: false }
+        Self { shape, size: 0, columns, beside: Beside::default(), is_typed: false, time: None }
     }
 
     /// Why it shows the records of `output` as bytes, and how to make their type known; none where it knows the type.

@@ -421,6 +421,19 @@ pub(super) fn has_addresses(shape: &Shape) -> bool {
     fields.iter().any(is_one)
 }
 
+/// The path of the first field that is a time, and of one since 1970 its unit.
+pub(super) fn time(shape: &Shape, path: &str) -> Option<(String, Option<u64>)> {
+    let Shape::Struct(fields) = shape else { return None };
+    fields.iter().find_map(|field| {
+        let path = join(path, &field.name);
+        match field.format {
+            Some(Format::Ktime) => Some((path, None)),
+            Some(Format::Time(unit)) => Some((path, Some(unit))),
+            _ => time(&field.shape, &path),
+        }
+    })
+}
+
 /// Whether a field is a stack.
 pub(super) fn has_stacks(shape: &Shape) -> bool {
     match shape {

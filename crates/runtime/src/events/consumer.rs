@@ -125,17 +125,17 @@ impl Consumer {
     }
 
     /// A new reader of all events till the service ends; the first one gets what waits.
-    pub(super) fn follow(&self) -> EventStream {
-        EventStream::new(self.readers.follow(), self.readers.clone())
+    pub(super) fn follow(&self, since: Option<u64>) -> EventStream {
+        EventStream::new(self.readers.follow(since), self.readers.clone())
     }
 
     /// A new reader of what waits now.
-    pub(super) fn look(&self) -> EventStream {
+    pub(super) fn look(&self, since: Option<u64>) -> EventStream {
         let perfs = self.perfs.iter().map(|(id, perf)| (*id, &perf.worker));
         let workers = self.rings.iter().map(|worker| (RINGS, worker)).chain(perfs);
         let workers: BTreeMap<BufferId, &Worker> = workers.collect();
         let rooms = workers.iter().map(|(id, worker)| (*id, worker.room())).collect();
-        let queue = self.readers.look(rooms);
+        let queue = self.readers.look(rooms, since);
         workers.values().for_each(|worker| worker.wake());
         EventStream::new(queue, self.readers.clone())
     }

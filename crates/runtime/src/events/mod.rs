@@ -9,7 +9,9 @@
 
 mod backlog;
 mod consumer;
+mod past;
 mod readers;
+mod sorted;
 mod source;
 mod stream;
 mod worker;
@@ -22,7 +24,8 @@ use skep_kernel::maps::kind;
 use skep_object::event::{Decoder, Stacks};
 use skep_spec::{ServiceName, chain};
 
-pub(crate) use source::{Source, decoding_of, decodings, equipped, with_stacks};
+pub(crate) use sorted::HELD;
+pub(crate) use source::{Decoding, Moment, Source, decoding_of, decodings, equipped, with_stacks};
 pub use stream::{Event, EventStream, Format, Next};
 
 use crate::error::RuntimeError;
@@ -69,7 +72,7 @@ impl Runtime {
     /// # Errors
     /// There is no such service, it has no events, or its package is gone.
     pub fn events(&mut self, service: &ServiceName) -> Result<EventStream, RuntimeError> {
-        self.consumer(service).map(Consumer::follow)
+        self.consumer(service).map(|consumer| consumer.follow(None))
     }
 
     /// A new reader of the events that wait now.
@@ -77,7 +80,22 @@ impl Runtime {
     /// # Errors
     /// As [`Self::events`].
     pub fn waiting_events(&mut self, service: &ServiceName) -> Result<EventStream, RuntimeError> {
-        self.consumer(service).map(Consumer::look)
+        self.consumer(service).map(|consumer| consumer.look(None))
+    }
+
+    /// A new reader of what was since a moment, in nanoseconds since 1970, also of what others took, as far as it is kept; then
+    /// of all that comes, or of what waits.
+    ///
+    /// # Errors
+    /// As [`Self::events`].
+    pub fn events_since(
+        &mut self,
+        service: &ServiceName,
+        since: u64,
+        follow: bool,
+    ) -> Result<EventStream, RuntimeError> {
+        let consumer = self.consumer(service)?;
+        Ok(if follow { consumer.follow(Some(since)) } else { consumer.look(Some(since)) })
     }
 
     /// How the records of a service's outputs are read.

@@ -9,7 +9,8 @@ use skep_kernel::ring::{Polled, Waker};
 
 use super::EventCounts;
 use super::backlog::Backlog;
-use super::source::{Decoding, decoding_of};
+use super::past::Past;
+use super::source::{Decoding, Moment, decoding_of};
 use super::stream::{Event, Queue, Slab};
 
 /// What a batch comes from: the rings together, or one perf buffer by its map's id.
@@ -36,6 +37,7 @@ pub(super) struct Readers {
 struct Inner {
     readers: Vec<Reader>,
     backlog: Backlog,
+    past: Past,
     /// The number of the next event.
     next: u64,
     /// Ends the wait of the thread that reads the rings.
@@ -62,9 +64,19 @@ enum Until {
 #[derive(Default)]
 pub(super) struct Batch {
     bytes: Vec<u8>,
-    records: Vec<(Range<usize>, Arc<Decoding>)>,
+    records: Vec<Record>,
     /// Records that no output takes.
     unknown: u64,
+    /// When the first of them was read.
+    read: Option<Moment>,
+}
+
+struct Record {
+    range: Range<usize>,
+    decoding: Arc<Decoding>,
+    /// When it was made or read, and its place among the others by that.
+    time: u64,
+    place: u64,
 }
 
 impl Batch {
@@ -75,7 +87,40 @@ impl Batch {
         };
         let start = self.bytes.len();
         self.bytes.extend_from_slice(data);
-        self.records.push((start..self.bytes.len(), decoding.clone()));
+        let now = *self.read.get_or_insert_with(Moment::now);
+        let told = decoding.time(data, now);
+        // What does not say when it was made stays behind what came before it.
+        let before = self.records.last().map_or(0, |record| record.place);
+        self.records.push(Record {
+            range: start..self.bytes.len(),
+            decoding: decoding.clone(),
+            time: told.unwrap_or(now.unix_ns),
+            place: told.unwrap_or(before),
+        });
+    }
+
+    /// Whether it has nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The same for records that are read at another moment.
+    pub(super) fn begun_again(self) -> Self {
+        Self { read: None, ..self }
+    }
+
+    /// Takes out what was made later than a moment.
+    pub(super) fn later_than(&mut self, moment: u64) -> Self {
+        let (later, own): (Vec<Record>, Vec<Record>) =
+            std::mem::take(&mut self.records).into_iter().partition(|one| one.place > moment);
+        self.records = own;
+        let mut taken = Self::default();
+        for one in later {
+            let start = taken.bytes.len();
+            taken.bytes.extend_from_slice(self.bytes.get(one.range).unwrap_or_default());
+            taken.records.push(Record { range: start..taken.bytes.len(), ..one });
+        }
+        taken
     }
 
     /// Hands on what was read so far, where that is much.
@@ -85,35 +130,50 @@ impl Batch {
         }
     }
 
-    fn events(self, first: u64) -> Vec<Event> {
+    /// By the times at which they were made: of several CPUs and buffers.
+    fn events(mut self, first: u64) -> Vec<Event> {
+        self.records.sort_by_key(|record| record.place);
         let slab = Arc::new(Slab::new(first, self.bytes, self.records.len()));
         let numbered = self.records.into_iter().zip(first..);
-        let event = |((range, decoding), number)| Event::new(number, slab.clone(), range, decoding);
+        let event = |(Record { range, decoding, time, .. }, number)| {
+            Event::new(number, slab.clone(), range, (decoding, time))
+        };
         numbered.map(event).collect()
     }
 }
 
 impl Readers {
-    /// A new reader that is given all events till the service ends; the first one gets what waits.
-    pub(super) fn follow(&self) -> Arc<Queue> {
-        self.add(Until::ServiceEnds)
+    /// A new reader that is given all events till the service ends; the first one gets what waits, and one that wants what
+    /// was `since` a moment also what others took.
+    pub(super) fn follow(&self, since: Option<u64>) -> (Arc<Queue>, u64) {
+        self.add(Until::ServiceEnds, since)
     }
 
     /// A new reader that is given what waits now, in these buffers of so many bytes.
-    pub(super) fn look(&self, buffers: BTreeMap<BufferId, u64>) -> Arc<Queue> {
-        self.add(Until::Emptied(buffers))
+    pub(super) fn look(
+        &self,
+        buffers: BTreeMap<BufferId, u64>,
+        since: Option<u64>,
+    ) -> (Arc<Queue>, u64) {
+        self.add(Until::Emptied(buffers), since)
     }
 
-    fn add(&self, until: Until) -> Arc<Queue> {
+    fn add(&self, until: Until, since: Option<u64>) -> (Arc<Queue>, u64) {
         let queue = Arc::<Queue>::default();
         let mut inner = self.lock();
-        queue.push(inner.backlog.take());
+        let waiting: Vec<Event> = inner.backlog.take().collect();
+        let kept_since = inner.past.kept_since();
+        queue.push(match since {
+            None => waiting.clone(),
+            Some(since) => inner.past.with(waiting.clone(), since),
+        });
+        inner.past.add(waiting);
         let mut reader = Reader { queue: queue.clone(), until };
         reader.end_if_emptied();
         inner.readers.push(reader);
         drop(inner);
         self.changed.notify_all();
-        queue
+        (queue, kept_since)
     }
 
     /// A reader went: what it did not take, and no other one took or still has, waits for the next.
@@ -165,8 +225,9 @@ impl Readers {
             over += reader.queue.push(events.iter().cloned());
             reader.heard(from, if polled.emptied { u64::MAX } else { polled.bytes });
         }
-        if !read {
-            over += inner.backlog.add(events);
+        match read {
+            true => inner.past.add(events),
+            false => over += inner.backlog.add(events),
         }
         self.dropped.fetch_add(over, Ordering::Relaxed);
     }

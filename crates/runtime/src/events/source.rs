@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skep_kernel::MapHandle;
+use skep_kernel::clock::monotonic_ns;
 use skep_object::event::{Clock, Condition, Decoder, Stacks, Symbols, event_type};
 use skep_object::{Facts, MapKind};
 use skep_spec::Manifest;
@@ -134,14 +135,52 @@ fn symbols() -> Arc<Symbols> {
     KNOWN.get_or_init(read).clone()
 }
 
-/// When the monotonic clock was zero, from how long the machine is up; to a hundredth of a second.
+/// When the monotonic clock was zero, as the clocks stand now.
 fn clock() -> Option<Clock> {
-    let uptime = fs::read_to_string("/proc/uptime").ok()?;
-    let (seconds, hundredths) = uptime.split_whitespace().next()?.split_once('.')?;
-    let up = seconds.parse::<u64>().ok()? * 100 + hundredths.parse::<u64>().ok()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    let now = u64::try_from(now.as_nanos()).ok()?;
-    Some(Clock { unix_ns_at_zero: now.checked_sub(up * 10_000_000)?, offset_seconds: 0 })
+    Moment::now().clock
+}
+
+/// Now, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// Nanoseconds since 1970.
+    pub(crate) unix_ns: u64,
+    clock: Option<Clock>,
+}
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        // Of both at one moment: again, where something else ran between them.
+        let both = || {
+            let (before, since) = (monotonic_ns(), SystemTime::now().duration_since(UNIX_EPOCH));
+            let unix_ns = u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+            (monotonic_ns() - before, before, unix_ns)
+        };
+        let (_, monotonic, unix_ns) = (0..3).map(|_| both()).min().unwrap_or_default();
+        let zero = unix_ns.checked_sub(monotonic);
+        let clock = zero.map(|unix_ns_at_zero| Clock { unix_ns_at_zero, offset_seconds: 0 });
+        Self { unix_ns, clock }
+    }
+}
+
+impl Decoding {
+    /// When a record that is read now was made, as it says itself; none where it does not, or cannot be right.
+    pub(crate) fn time(&self, data: &[u8], now: Moment) -> Option<u64> {
+        let told = self.decoder.time(data, now.clock?)?;
+        (told <= now.unix_ns + SLACK).then_some(told)
+    }
+}
+
+/// Nanoseconds by which the clocks may have been set since they were read.
+const SLACK: u64 = 1_000_000_000;
+
+/// Records whose first 8 bytes are a time.
+#[cfg(test)]
+pub(super) fn timed() -> Vec<Arc<Decoding>> {
+    const TOUCH: &[u8] = include_bytes!("../../../../spec/vectors/files/objects/touch.o");
+    let manifest = r#"{"objects":{},"output":{"a":{"fields":{"ts":{"format":"ktime"}},"kind":"event","map":"events"}},"package":{"license":"MIT","name":"a/b","version":"1.0.0"},"spec":"1.0"}"#;
+    let manifest = Manifest::parse(manifest.as_bytes()).expect("a manifest");
+    decodings(&manifest, &Facts::parse(TOUCH).expect("an object"), "events").expect("events")
 }
 
 /// Any record, as bytes.

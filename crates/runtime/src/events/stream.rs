@@ -24,6 +24,8 @@ pub struct Event {
     slab: Arc<Slab>,
     range: Range<usize>,
     decoding: Arc<Decoding>,
+    /// When it was made, or else read: nanoseconds since 1970.
+    time: u64,
 }
 
 /// One version's way to show an output: two records of one format have the same columns.
@@ -57,6 +59,7 @@ pub enum Next {
 pub struct EventStream {
     queue: Arc<Queue>,
     readers: Arc<Readers>,
+    kept_since: u64,
 }
 
 #[derive(Debug, Default)]
@@ -79,9 +82,15 @@ impl Event {
         number: u64,
         slab: Arc<Slab>,
         range: Range<usize>,
-        decoding: Arc<Decoding>,
+        (decoding, time): (Arc<Decoding>, u64),
     ) -> Self {
-        Self { number, slab, range, decoding }
+        Self { number, slab, range, decoding, time }
+    }
+
+    /// When it was made, by its first field that the manifest calls a time, or else when it was read: nanoseconds since 1970.
+    #[must_use]
+    pub const fn time(&self) -> u64 {
+        self.time
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -175,8 +184,14 @@ impl Slab {
 }
 
 impl EventStream {
-    pub(super) fn new(queue: Arc<Queue>, readers: Arc<Readers>) -> Self {
-        Self { queue, readers }
+    pub(super) fn new((queue, kept_since): (Arc<Queue>, u64), readers: Arc<Readers>) -> Self {
+        Self { queue, readers, kept_since }
+    }
+
+    /// Since when no event was given up that somebody had read: nanoseconds since 1970.
+    #[must_use]
+    pub const fn kept_since(&self) -> u64 {
+        self.kept_since
     }
 
     /// The next event; waits for it up to `timeout`.

@@ -10,6 +10,7 @@ use skep_kernel::ring::{self, Polled, Waker};
 use skep_kernel::{KernelError, MapHandle, perf};
 
 use super::readers::{Batch, RINGS, Readers};
+use super::sorted::Sorted;
 use super::source::{Decodings, Source};
 use crate::error::RuntimeError;
 
@@ -57,7 +58,7 @@ impl Worker {
         decodings: Arc<Mutex<Decodings>>,
     ) -> Result<Self, RuntimeError> {
         let reader = perf::Reader::new(&map, perf::Reader::PAGES)?;
-        let mut perf = Perf { reader, map, decodings };
+        let mut perf = Perf { reader, map, decodings, sorted: Sorted::default() };
         let (waker, room) = (perf.reader.waker(), perf.reader.room());
         Self::start(name, readers, waker, room, move |readers, stop, _| {
             (Vec::new(), perf.read_until(readers, stop))
@@ -150,6 +151,7 @@ fn read_rings(
 pub(super) struct Rings {
     reader: ring::Reader,
     sources: Vec<Source>,
+    sorted: Sorted,
 }
 
 impl Rings {
@@ -158,7 +160,7 @@ impl Rings {
         for source in &sources {
             reader.add(&source.map)?;
         }
-        Ok(Self { reader, sources })
+        Ok(Self { reader, sources, sorted: Sorted::default() })
     }
 
     /// Whether one of these maps is among them.
@@ -195,13 +197,20 @@ impl Rings {
         readers: &Readers,
         timeout: Duration,
     ) -> Result<(Batch, Polled), KernelError> {
-        let (mut batch, sources) = (Batch::default(), &self.sources);
-        let polled = self.reader.poll(Some(timeout), BATCH, |number, data| {
-            if let Some(source) = sources.get(number) {
-                batch.add(data, &source.decodings);
-                batch.hand_on(RINGS, readers);
-            }
-        })?;
+        let (sources, reader) = (&self.sources, &mut self.reader);
+        let mut poll = |timeout, batch: &mut Batch| {
+            reader.poll(Some(timeout), BATCH, |number, data| {
+                if let Some(source) = sources.get(number) {
+                    batch.add(data, &source.decodings);
+                    batch.hand_on(RINGS, readers);
+                }
+            })
+        };
+        if sources.len() > 1 {
+            return self.sorted.read(timeout, poll);
+        }
+        let mut batch = Batch::default();
+        let polled = poll(timeout, &mut batch)?; // one ring is in order by itself
         Ok((batch, polled))
     }
 }
@@ -211,6 +220,7 @@ struct Perf {
     /// The kernel takes the buffers out again when this handle goes.
     map: MapHandle,
     decodings: Arc<Mutex<Decodings>>,
+    sorted: Sorted,
 }
 
 impl Perf {
@@ -229,16 +239,18 @@ impl Perf {
 
     /// A batch of what is there, or of what comes in a while. Says whether nothing is left.
     fn read(&mut self, readers: &Readers, timeout: Duration) -> Result<bool, KernelError> {
-        let (mut batch, mut lost) = (Batch::default(), 0);
+        let mut lost = 0;
         // As they are when the first record comes, and not when the wait for it begins.
         let now = || self.decodings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (decodings, id) = (OnceCell::new(), self.map.info().id);
-        let polled = self.reader.poll(Some(timeout), BATCH, |_, record| match record {
-            perf::Record::Sample(data) => {
-                batch.add(data, decodings.get_or_init(now));
-                batch.hand_on(id, readers);
-            }
-            perf::Record::Lost(more) => lost += more,
+        let (batch, polled) = self.sorted.read(timeout, |timeout, batch| {
+            self.reader.poll(Some(timeout), BATCH, |_, record| match record {
+                perf::Record::Sample(data) => {
+                    batch.add(data, decodings.get_or_init(now));
+                    batch.hand_on(id, readers);
+                }
+                perf::Record::Lost(more) => lost += more,
+            })
         })?;
         readers.lost(lost);
         readers.publish(id, batch, polled);

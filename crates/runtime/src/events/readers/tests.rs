@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::events::backlog;
-use crate::events::source::raw;
+use crate::events::source::{raw, timed};
 use crate::events::stream::{EventStream, Next, QUEUE, QUEUE_BYTES};
+use crate::events::{backlog, past};
 
 fn batch(records: impl IntoIterator<Item = Vec<u8>>) -> Batch {
     let (mut batch, decodings) = (Batch::default(), [Arc::new(raw("events"))]);
@@ -18,11 +18,11 @@ fn publish(readers: &Readers, buffer: BufferId, bytes: &[u8], emptied: bool) {
 }
 
 fn follow(readers: &Arc<Readers>) -> EventStream {
-    EventStream::new(readers.follow(), readers.clone())
+    EventStream::new(readers.follow(None), readers.clone())
 }
 
 fn look(readers: &Arc<Readers>, buffers: &[(BufferId, u64)]) -> EventStream {
-    EventStream::new(readers.look(buffers.iter().copied().collect()), readers.clone())
+    EventStream::new(readers.look(buffers.iter().copied().collect(), None), readers.clone())
 }
 
 fn take(stream: &EventStream, most: usize) -> Vec<u8> {
@@ -218,4 +218,62 @@ fn a_look_ends_with_its_buffers() {
     assert!(is_closed(&none));
     readers.ended(7);
     assert!(is_closed(&gone));
+}
+
+fn since(readers: &Arc<Readers>, moment: u64) -> EventStream {
+    EventStream::new(readers.follow(Some(moment)), readers.clone())
+}
+
+#[test]
+fn what_others_took_is_given_again_to_who_asks_for_it() {
+    let readers = Arc::default();
+    let first = follow(&readers);
+    publish(&readers, RINGS, &[1, 2, 3], true);
+    assert_eq!(take(&first, 2), [1, 2]);
+    drop(first);
+    publish(&readers, 7, &[4], true);
+    assert_eq!(take(&since(&readers, 0), 9), [1, 2, 3, 4]);
+    assert_eq!(take(&since(&readers, 0), 9), [1, 2, 3, 4], "what waited, too");
+    assert!(take(&follow(&readers), 9).is_empty(), "they were taken");
+    let later = Moment::now().unix_ns + 1_000_000_000;
+    publish(&readers, 7, &[5], true);
+    assert_eq!(take(&since(&readers, later), 9), [5], "what nobody took is given all the same");
+}
+
+#[test]
+fn of_what_was_taken_the_newest_are_kept_and_since_when_is_said() {
+    let readers: Arc<Readers> = Arc::default();
+    let stream = follow(&readers);
+    let began = stream.kept_since();
+    assert!(began <= Moment::now().unix_ns);
+    let sent: Vec<u8> = (0..=255).cycle().take(past::MOST + 3).collect();
+    publish(&readers, RINGS, &sent, true);
+    let again = since(&readers, 0);
+    assert!(again.kept_since() > began);
+    assert_eq!(take(&again, usize::MAX), sent[3..]);
+}
+
+#[test]
+fn records_of_a_batch_are_in_the_order_of_their_times() {
+    let readers: Arc<Readers> = Arc::default();
+    let stream = follow(&readers);
+    let (mut batch, told, untold) = (Batch::default(), timed(), [Arc::new(raw("events"))]);
+    let boot = |ns: u64, byte: u8| [&ns.to_le_bytes()[..], &[byte; 16]].concat();
+    // Of two CPUs, one behind the other; what has no time stays behind its neighbour.
+    batch.add(&boot(1_000, 1), &told);
+    batch.add(&[9], &untold);
+    batch.add(&boot(3_000, 3), &told);
+    batch.add(&boot(2_000, 2), &told);
+    batch.add(&boot(u64::MAX, 4), &told);
+    readers.publish(RINGS, batch, Polled::default());
+    let mut got = Vec::new();
+    while let Next::Event(event) = stream.next(Duration::ZERO) {
+        got.push((*event.bytes().last().unwrap(), event.time()));
+    }
+    let order: Vec<u8> = got.iter().map(|(byte, _)| *byte).collect();
+    assert_eq!(order, [1, 9, 2, 3, 4]);
+    let (now, times) = (Moment::now().unix_ns, got.iter().map(|(_, time)| *time));
+    assert!(times.clone().all(|time| time <= now), "{got:?}");
+    assert_eq!(got[2].1 - got[0].1, 1_000);
+    assert!(now - got[4].1 < 60_000_000_000, "a time to come is none: that of reading counts");
 }
