@@ -27,8 +27,12 @@ impl Default for Past {
 }
 
 impl Past {
-    /// Keeps events too; the oldest beyond the limits are given up.
-    pub(super) fn add(&mut self, events: impl IntoIterator<Item = Event>) {
+    /// Keeps events too; the oldest beyond the limits are given up, those of a batch that would only come and go at once.
+    pub(super) fn add(&mut self, mut events: Vec<Event>) {
+        let over = events.len().saturating_sub(MOST);
+        if let Some(event) = events.drain(..over).next_back() {
+            self.kept_since = self.kept_since.max(event.time() + 1);
+        }
         for event in events {
             self.bytes += event.bytes().len();
             let again = self.events.insert(event.number(), event);
