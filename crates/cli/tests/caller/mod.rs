@@ -1,4 +1,5 @@
 //! A program that makes one system call, two functions deep, each time that it is told to: `c/caller.c`.
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
