@@ -176,7 +176,6 @@ fn the_page_says_of_every_command_what_it_prints_when_quiet() {
         "metrics",
         "outdated",
         "prog disasm",
-        "prog dump",
         "prog list",
         "prog run",
         "prog show",

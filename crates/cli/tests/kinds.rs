@@ -305,8 +305,9 @@ fn what_the_xdp_template_says_next_works_and_shows_counts() {
     let made = node.run(&["new", "acme/count", "--template", "xdp"]);
     let next = made.trim().split_once("Next: skep ").unwrap().1.to_owned();
     let script = format!(
-        "set -e; ip link set lo up; SKEP {next} --btf host --output FORM & run=$!; \
-         until ip -o link show lo | grep -q xdp; do kill -0 $run; done; \
+        "set -e; trap 'cat said >&2' EXIT; ip link set lo up; : > said; \
+         SKEP {next} --btf host --output FORM 2> said & run=$!; \
+         until grep -q ^attached said; do kill -0 $run; done; \
          echo one >/dev/udp/127.0.0.1/9; kill -TERM $run; wait $run"
     );
     for (form, wanted) in [
