@@ -225,7 +225,10 @@ fn a_project_that_is_only_read_is_built_elsewhere() {
     // As a user who may write nowhere in there.
     fs::remove_dir_all(bench.path("opens/build")).unwrap();
     fs::set_permissions(bench.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_skep"), bench.path("skep")).unwrap();
+    // By a process of its own: what another test starts meanwhile would have the file open for writing for a moment.
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_skep")).arg(bench.path("skep"));
+    assert!(copy.status().unwrap().success());
     let elsewhere = tempfile::tempdir().unwrap();
     let mine = std::os::unix::fs::chown(elsewhere.path(), Some(65534), None);
     mine.unwrap();
