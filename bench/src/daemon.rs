@@ -42,6 +42,7 @@ impl<'a> Daemon<'a> {
             if self.child.try_wait()?.is_some() || Instant::now() > deadline {
                 bail!("skepd did not come up");
             }
+            // Nothing tells from outside when it listens; a millisecond is far below what is measured by this.
             std::thread::sleep(Duration::from_millis(1));
         }
     }

@@ -5,6 +5,7 @@
 mod conformance;
 mod daemon;
 mod dump;
+mod flood;
 mod hundred;
 mod idle;
 mod many;

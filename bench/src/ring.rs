@@ -1,10 +1,10 @@
 //! Records of a full ring, to a count.
 
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
+use crate::flood::flooded;
 use crate::place::Place;
 use crate::row::Row;
 
@@ -17,18 +17,14 @@ const SECONDS: &str = "2";
 pub fn measure(place: &Place) -> Result<Vec<Row>> {
     let object = place.object("flood")?;
     let (mut ours, mut bare, mut lost) = (Vec::new(), Vec::new(), Vec::new());
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| flood(&stop));
-        let outcome = (0..PAIRS).try_for_each(|_| {
+    flooded(MARK, || {
+        (0..PAIRS).try_for_each(|_| {
             let (count, dropped) = skep(place, &object)?;
             ours.push(count / 1e6);
             lost.push(dropped / 1e6);
             bare.push(peer(place, &object)? / 1e6);
             anyhow::Ok(())
-        });
-        stop.store(true, Ordering::Relaxed);
-        outcome
+        })
     })?;
     let row = Row::pair(
         &format!("ring records to a count in {SECONDS} s, millions: skep run | bare C"),
@@ -50,17 +46,13 @@ pub fn measure(place: &Place) -> Result<Vec<Row>> {
 fn shown(place: &Place, object: &std::path::Path) -> Result<Vec<Row>> {
     let (mut json, mut table, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     let seconds: f64 = SECONDS.parse()?;
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| flood(&stop));
-        let outcome = (0..PAIRS).try_for_each(|_| {
+    flooded(MARK, || {
+        (0..PAIRS).try_for_each(|_| {
             json.push(lines(place, object, "ndjson")? / 1e6 / seconds);
             table.push(lines(place, object, "table")? / 1e6 / seconds);
             bare.push(peer(place, object)? / 1e6 / seconds);
             anyhow::Ok(())
-        });
-        stop.store(true, Ordering::Relaxed);
-        outcome
+        })
     })?;
     let name = "ring records to NDJSON in a second, millions: skep run | bare C, counted";
     let least = |least: f64| move |row: &Row| row.ours.is_some_and(|speed| speed >= least);
@@ -72,17 +64,6 @@ fn shown(place: &Place, object: &std::path::Path) -> Result<Vec<Row>> {
         json.goal("≥ 1.5, ≥ 0.5 × peer", |row| least(1.5)(row) && half(row)),
         table.goal("≥ 0.3", least(0.3)),
     ])
-}
-
-/// Makes the system call that the object floods the ring for, with its mark.
-fn flood(stop: &AtomicBool) {
-    let mark = rustix::process::Pid::from_raw(MARK);
-    while !stop.load(Ordering::Relaxed) {
-        for _ in 0..1000 {
-            // No such process: the call is what counts.
-            let _ = rustix::process::getpgid(mark);
-        }
-    }
 }
 
 fn skep(place: &Place, object: &std::path::Path) -> Result<(f64, f64)> {

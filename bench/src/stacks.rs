@@ -2,10 +2,10 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
+use crate::flood::flooded;
 use crate::place::Place;
 use crate::row::{Row, median};
 
@@ -38,29 +38,15 @@ pub fn measure(place: &Place) -> Result<Vec<Row>> {
     std::fs::write(folder.join("skep.toml"), MANIFEST)?;
     std::fs::copy(&object, folder.join("stacks.o"))?;
     let mut rates = Vec::new();
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| flood(&stop));
-        let outcome = (0..TIMES).try_for_each(|_| {
+    flooded(MARK, || {
+        (0..TIMES).try_for_each(|_| {
             rates.push(skep(place, &folder)? / SECONDS / 1e3);
             anyhow::Ok(())
-        });
-        stop.store(true, Ordering::Relaxed);
-        outcome
+        })
     })?;
     let row =
         Row::figure("stacks by names to NDJSON, thousands a second: skep run", median(&rates));
     Ok(vec![row.goal("≥ 50", |row| row.ours.is_some_and(|rate| rate >= 50.0))])
-}
-
-fn flood(stop: &AtomicBool) {
-    let mark = rustix::process::Pid::from_raw(MARK);
-    while !stop.load(Ordering::Relaxed) {
-        for _ in 0..1000 {
-            // No such process: the call is what counts.
-            let _ = rustix::process::getpgid(mark);
-        }
-    }
 }
 
 /// Lines that came, every one of them with a named frame.

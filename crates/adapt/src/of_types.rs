@@ -210,15 +210,11 @@ impl<'a> KernelTypes<'a> {
     /// Without what changes no layout, and of an array its element.
     fn plain(&self, mut at: TypeId) -> TypeId {
         loop {
-            at = match self.btf.kind(at) {
-                Kind::Typedef(ty)
-                | Kind::Const(ty)
-                | Kind::Volatile(ty)
-                | Kind::Restrict(ty)
-                | Kind::TypeTag(ty) => *ty,
-                Kind::Array(array) => array.element,
+            at = self.btf.skip_modifiers(at);
+            match self.btf.kind(at) {
+                Kind::Array(array) => at = array.element,
                 _ => return at,
-            };
+            }
         }
     }
 }

@@ -10,7 +10,6 @@ use skep_spec::{Arch, Manifest};
 use crate::Support;
 use crate::need::{self, Answer};
 use crate::of_types::KernelTypes;
-use crate::renamed::Asked;
 
 /// What is known of a package on a kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,12 +31,6 @@ pub struct Next<'a> {
     pub arch: Arch,
     /// Its types.
     pub types: &'a KernelTypes<'a>,
-}
-
-/// What an object asks of fields that kernels call otherwise, so that types can be given the old names.
-#[must_use]
-pub fn old_names(facts: &Facts) -> Asked<'_> {
-    Asked::of(facts.core_relocations.iter().map(|one| (one.path.as_str(), one.kind)))
 }
 
 impl Outlook {

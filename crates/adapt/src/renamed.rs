@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use skep_object::CoreKind;
+use skep_object::{CoreKind, Facts};
 
 use crate::raw_btf::{Raw, whole, word};
 
@@ -58,6 +58,12 @@ const TABLE: [Renamed; 10] = [
 pub struct Asked<'a>(BTreeMap<&'a str, bool>);
 
 impl<'a> Asked<'a> {
+    /// What an object asks for.
+    #[must_use]
+    pub fn by(object: &'a Facts) -> Self {
+        Self::of(object.core_relocations.iter().map(|one| (one.path.as_str(), one.kind)))
+    }
+
     /// Of an object's CO-RE relocations, those by fields of the table.
     pub fn of(relocations: impl Iterator<Item = (&'a str, CoreKind)>) -> Self {
         let mut asked = BTreeMap::new();

@@ -8,8 +8,8 @@ use axum::extract::{ConnectInfo, State};
 use axum::routing::post;
 use bytes::Bytes;
 use skep_adapt::of_types::KernelTypes;
-use skep_adapt::outlook::{Next, Outlook, old_names};
-use skep_adapt::renamed::with_old_names;
+use skep_adapt::outlook::{Next, Outlook};
+use skep_adapt::renamed::{Asked, with_old_names};
 use skep_api::{NextKernel, ServiceOutlook, WillRun};
 use skep_object::{Btf, Facts};
 use skep_oci::regular;
@@ -68,9 +68,7 @@ impl Node {
     ) -> Result<ServiceOutlook, NodeError> {
         let detail = self.runtime().service(name)?;
         let index = detail.status.index;
-        let active = detail.generations.iter().find(|generation| generation.active);
-        let given = active.map(|one| one.fixed.params.clone()).unwrap_or_default();
-        let given = detail.settings.over(&given);
+        let given = detail.params();
         let found = match self.shelf.package(&index) {
             Ok(package) => kernel.outlook(&package, &given)?,
             Err(source) => {
@@ -104,7 +102,7 @@ impl Kernel<'_> {
     ) -> Result<Outlook, NodeError> {
         let objects = facts_of(package)?;
         let renamed = objects.values().find_map(|facts: &Facts| {
-            let asked = old_names(facts);
+            let asked = Asked::by(facts);
             (!asked.is_empty()).then(|| with_old_names(self.bytes, &asked)).flatten()
         });
         let parsed = renamed.and_then(|(bytes, told)| Some((Btf::parse(&bytes).ok()?, told)));

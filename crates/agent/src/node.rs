@@ -404,9 +404,7 @@ impl Node {
         package: Verified<Package>,
     ) -> Result<(Change, Set), NodeError> {
         let detail = self.runtime().service(&service)?;
-        let active = detail.generations.into_iter().find(|generation| generation.active);
-        let given = active.map(|generation| generation.fixed.params).unwrap_or_default();
-        let mut given = detail.settings.over(&given);
+        let mut given = detail.params();
         given.retain(|name, _| !upgrade.unset.contains(name));
         given.extend(upgrade.params.clone());
         let running = detail.status;
@@ -440,9 +438,7 @@ impl Node {
                 let counters = self.read_maps(service, &package, OutputKind::counts, |opened| {
                     counters::read(opened, &package, &objects)
                 });
-                let active = detail.generations.iter().find(|generation| generation.active);
-                let given = active.map(|one| one.fixed.params.clone()).unwrap_or_default();
-                let params = differing(&package.manifest, &detail.settings, &given);
+                let params = differing(&package.manifest, detail.params());
                 Beside { counters, unheeded: package.manifest.unheeded(), params }
             }
             Err(_) => Beside::default(),

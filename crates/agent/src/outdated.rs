@@ -136,7 +136,7 @@ impl Shelf {
     /// at the hub where it came from no registry.
     fn asked(&self, runs: &Digest) -> Result<PackageRef, NodeError> {
         let Note { reference, channel, .. } = self.read_note(runs)?;
-        let bare = reference.beside(&reference.name, None);
+        let bare = reference.alone();
         Ok(PackageRef { channel, ..self.with_hub(&bare)? })
     }
 

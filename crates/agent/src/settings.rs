@@ -9,7 +9,7 @@ use axum::routing::patch;
 use bytes::Bytes;
 use skep_api::{ParamChange, ParamValue, ParamsSet, SetParams};
 use skep_object::fit;
-use skep_runtime::{Change, Request, Setting, Settings};
+use skep_runtime::{Change, Request, Setting};
 use skep_spec::{Manifest, ServiceName};
 
 use crate::answer;
@@ -70,9 +70,7 @@ impl Node {
             self.shelf.check_return(&index, set.allow_unsigned)?;
             let gone = |source| skep_runtime::RuntimeError::Package { index, source };
             let package = skep_runtime::Packages::package(&self.shelf, &index).map_err(gone)?;
-            let running = active.generations.into_iter().find(|generation| generation.active);
-            let given = running.map(|generation| generation.fixed.params).unwrap_or_default();
-            let mut given = active.settings.over(&given);
+            let mut given = active.params();
             given.retain(|name, _| !set.unset.contains(name));
             given.extend(set.params);
             fit(&package.manifest, &package.objects, &given)?;
@@ -105,15 +103,13 @@ fn answer(setting: Setting) -> ParamsSet {
 /// The parameters that somebody set to another value than the manifest has as their default.
 pub(crate) fn differing(
     manifest: &Manifest,
-    settings: &Settings,
-    given: &BTreeMap<String, String>,
+    params: BTreeMap<String, String>,
 ) -> BTreeMap<String, ParamValue> {
-    let all = settings.over(given).into_iter();
     let value = |(name, value): (String, String)| {
         let param = manifest.param.get(&name)?;
         let default = param.default.as_ref().map(skep_spec::param::Value::text);
         let live = param.data.is_some();
         (default.as_ref() != Some(&value)).then_some((name, ParamValue { value, default, live }))
     };
-    all.filter_map(value).collect()
+    params.into_iter().filter_map(value).collect()
 }

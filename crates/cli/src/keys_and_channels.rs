@@ -43,7 +43,7 @@ async fn bring_all(
     digest: Digest,
     store: &Store,
 ) -> Result<Vec<String>> {
-    let of = PackageRef { version: None, digest: None, channel: None, ..reference.clone() };
+    let of = reference.alone();
     let mut left = Vec::new();
     let mut readable = |found: Result<Vec<Vec<u8>>, RegistryError>, what: &str| match found {
         Err(RegistryError::Junk { why, .. }) => {

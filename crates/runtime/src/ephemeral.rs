@@ -421,9 +421,11 @@ impl Session {
         }
         let (mut held, now) = (std::mem::take(&mut self.held), Moment::now());
         let timeout = if held.is_empty() { timeout } else { timeout.min(HELD) };
+        let mut read = None; // the clocks are asked once, when the first comes
         self.take(timeout, most.saturating_sub(held.len()), &mut |decoding, data| {
             let before = held.last().map_or(0, |held: &Held| held.place);
-            let place = decoding.time(data, Moment::now()).unwrap_or(before);
+            let read = *read.get_or_insert_with(Moment::now);
+            let place = decoding.time(data, read).unwrap_or(before);
             held.push(Held { place, decoding: decoding.clone(), data: data.to_vec() });
         })?;
         held.sort_by_key(|held| held.place);

@@ -111,9 +111,7 @@ impl Preparation<'_> {
         report: &mut Report,
     ) -> Result<(Loaded, Option<MapHandle>), RuntimeError> {
         let mut counters = self.counters()?;
-        let relocations = self.facts.core_relocations.iter();
-        let asked = relocations.map(|relocation| (relocation.path.as_str(), relocation.kind));
-        let names = OldNames::of(&Asked::of(asked), self.btf);
+        let names = OldNames::of(&Asked::by(self.facts), self.btf);
         for added in names.iter().flat_map(|names| &names.added) {
             report.add(Pass::Renamed, self.object, added);
         }

@@ -84,6 +84,16 @@ pub struct Detail {
     pub settings: Settings,
 }
 
+impl Detail {
+    /// The parameters that it runs with, of those that were set: its version's, and live ones as they are now.
+    #[must_use]
+    pub fn params(&self) -> BTreeMap<String, String> {
+        let active = self.generations.iter().find(|generation| generation.active);
+        let given = active.map(|active| active.fixed.params.clone()).unwrap_or_default();
+        self.settings.over(&given)
+    }
+}
+
 impl Runtime {
     /// A line for every service, by name.
     #[must_use]

@@ -102,6 +102,12 @@ impl PackageRef {
         Self { name, version, digest: None, channel: None, ..self.clone() }
     }
 
+    /// The package alone: no version, digest or channel of it.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        self.beside(&self.name, None)
+    }
+
     /// A package without a registry: at the hub, or in a layout or archive.
     #[must_use]
     pub fn short(name: &PackageName, version: Option<&Version>) -> Self {

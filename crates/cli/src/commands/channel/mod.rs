@@ -251,7 +251,7 @@ impl Show {
 }
 
 fn bare(reference: &PackageRef) -> String {
-    PackageRef { version: None, digest: None, channel: None, ..reference.clone() }.to_string()
+    reference.alone().to_string()
 }
 
 impl Answer {

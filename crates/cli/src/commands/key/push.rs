@@ -45,7 +45,7 @@ impl Push<'_> {
                 "{name} is no package of {publisher}, whose keys these are"
             )));
         }
-        let reference = PackageRef { version: None, digest: None, channel: None, ..reference };
+        let reference = reference.alone();
         let registry = place::registry(&reference, self.transport, config)?.without_mirrors();
         let lying = place::lying(registry.keys(&reference))?;
         let theirs = &lying.bundles;
