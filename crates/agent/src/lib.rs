@@ -16,6 +16,7 @@ pub mod hold;
 mod http;
 pub mod kernel_types;
 mod life;
+mod looks;
 mod maps;
 mod next_kernel;
 pub mod node;

@@ -12,16 +12,17 @@ use skep_kernel::maps::Update;
 use skep_object::fit;
 use skep_runtime::maps::{EntryError, MapLine, NewValue, OpenMap};
 use skep_runtime::programs::ProgramLine;
-use skep_runtime::{EventStream, Request, Runtime, RuntimeError, Together, facts_of, status};
+use skep_runtime::{EventStream, Request, Runtime, RuntimeError, Together, status};
 use skep_spec::ServiceName;
 use skep_spec::manifest::OutputKind;
 use skep_trust::{Origin, Package, Verified};
 
 use crate::answer::{self, Beside};
-use crate::counters;
+use crate::counters::{self, Counters};
 use crate::ending::Ending;
 use crate::error::NodeError;
 use crate::history::History;
+use crate::looks::{Looks, Read};
 use crate::packages::Shelf;
 use crate::selection::Selection;
 use crate::set::{Change, Set, Standing};
@@ -31,6 +32,7 @@ use crate::settings::differing;
 pub struct Node {
     runtime: Mutex<Runtime>,
     pub(crate) shelf: Shelf,
+    looks: Looks,
     hub: Option<String>,
     pub(crate) history: History,
     /// Held for reading from a package's way in until a service is made of it: in between nothing else says that it is needed.
@@ -42,7 +44,8 @@ impl Node {
     #[must_use]
     pub fn new(runtime: Runtime, shelf: Shelf, hub: Option<String>) -> Arc<Self> {
         let (history, coming_in) = (History::of(shelf.state()), RwLock::new(()));
-        let node = Self { runtime: Mutex::new(runtime), shelf, hub, history, coming_in };
+        let looks = Looks::at(&shelf);
+        let node = Self { runtime: Mutex::new(runtime), shelf, looks, hub, history, coming_in };
         node.collect();
         Arc::new(node)
     }
@@ -278,10 +281,10 @@ impl Node {
     pub fn metrics(&self, service: &ServiceName, table: bool) -> Result<Vec<Metric>, NodeError> {
         let index = self.runtime().service(service)?.status.index;
         let gone = |source| RuntimeError::Package { index, source };
-        let package = skep_runtime::Packages::package(&self.shelf, &index).map_err(gone)?;
-        let objects = facts_of(&package)?;
-        Ok(self.read_maps(service, &package, OutputKind::is_metric, |opened| {
-            counters::metrics(opened, &package, &objects, table)
+        let read = self.looks.read(&self.shelf, &index).map_err(gone)?;
+        let Read { package, objects } = &*read;
+        Ok(self.read_maps(service, package, OutputKind::is_metric, |opened| {
+            counters::metrics(opened, package, objects, table)
         }))
     }
 
@@ -426,31 +429,46 @@ impl Node {
     }
 
     pub(crate) fn status(&self, status: status::Status) -> Status {
-        let answers = self.shelf.answers(&status.index);
+        let answers = self.looks.answers(&self.shelf, &status.index);
         answer::status(status, answers)
+    }
+
+    /// The same without a wait for anybody: none where that would take its time.
+    pub(crate) fn service_at_once(&self, name: &ServiceName) -> Option<Result<Detail, NodeError>> {
+        let detail = match self.runtime.try_lock().ok()?.service(name) {
+            Ok(detail) => detail,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let (answers, read) = self.looks.at_hand(&detail.status.index)?;
+        let beside = (!read.counts()).then(|| beside(&detail, &read, Counters::default()))?;
+        Some(Ok(answer::detail(detail, answers, beside)))
     }
 
     fn detail(&self, detail: status::Detail) -> Detail {
         let (service, index) = (&detail.status.service, &detail.status.index);
-        let beside = match skep_runtime::Packages::package(&self.shelf, index) {
-            Ok(package) => {
-                let objects = facts_of(&package).unwrap_or_default();
-                let counters = self.read_maps(service, &package, OutputKind::counts, |opened| {
-                    counters::read(opened, &package, &objects)
-                });
-                let params = differing(&package.manifest, detail.params());
-                Beside { counters, unheeded: package.manifest.unheeded(), params }
-            }
-            Err(_) => Beside::default(),
-        };
-        let answers = self.shelf.answers(index);
-        answer::detail(detail, answers, beside)
+        let answers = self.looks.answers(&self.shelf, index);
+        let beside = self.looks.read(&self.shelf, index).map(|read| {
+            let Read { package, objects } = &*read;
+            let counters = match read.counts() {
+                true => self.read_maps(service, package, OutputKind::counts, |opened| {
+                    counters::read(opened, package, objects)
+                }),
+                false => Counters::default(),
+            };
+            beside(&detail, &read, counters)
+        });
+        answer::detail(detail, answers, beside.unwrap_or_default())
     }
 
     /// Nobody finds it poisoned: a panic ends skepd (`panic = "abort"`), and the next start takes up what was under way.
     pub(crate) fn runtime(&self) -> MutexGuard<'_, Runtime> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn beside(detail: &status::Detail, read: &Read, counters: Counters) -> Beside {
+    let manifest = &read.package.manifest;
+    Beside { counters, unheeded: manifest.unheeded(), params: differing(manifest, detail.params()) }
 }
 
 /// Removes what was let in and is no service's, once it is known what became of it.

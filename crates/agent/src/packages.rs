@@ -222,6 +222,14 @@ impl Shelf {
         }
     }
 
+    /// The files that say who answers for packages: rules, keys that were followed, signatures, ways in, and the last moment that
+    /// was seen.
+    pub(crate) fn grounds(&self) -> Vec<PathBuf> {
+        let of_state = ["keys", "admitted", "channels.json", "store/index.json"];
+        let of_state = of_state.map(|name| self.state.join(name));
+        of_state.into_iter().chain([self.trust.clone()]).collect()
+    }
+
     fn out_of_registry(
         &self,
         reference: &PackageRef,

@@ -88,7 +88,10 @@ async fn show(
     Path(name): Path<String>,
 ) -> Result<impl IntoResponse, NodeError> {
     let name = service(&name)?;
-    blocking(shared.node, move |node| node.service(&name)).await.map(Json)
+    match shared.node.service_at_once(&name) {
+        Some(answer) => answer.map(Json),
+        None => blocking(shared.node, move |node| node.service(&name)).await.map(Json),
+    }
 }
 
 async fn install(

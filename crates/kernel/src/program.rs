@@ -187,11 +187,12 @@ impl Program {
     pub fn open_pinned(path: &Path, kind: LoadKind) -> Result<Self, KernelError> {
         let failed = |e| KernelError::new("open the program", path.display().to_string(), e);
         let fd = open_pinned(path, fd_kind::PROGRAM).map_err(failed)?;
-        let info = info(fd.as_fd())?;
-        if kind.prog_type != 0 && kind.prog_type != info.prog_type {
+        let info = raw_info(fd.as_fd())?;
+        if kind.prog_type != 0 && kind.prog_type != info.type_ {
             return Err(failed(std::io::Error::from_raw_os_error(libc::EINVAL)));
         }
-        Ok(Self { name: info.name, kind: LoadKind { prog_type: info.prog_type, ..kind }, fd })
+        let kind = LoadKind { prog_type: info.type_, ..kind };
+        Ok(Self { name: sys::name_of(&info.name), kind, fd })
     }
 
     /// Opens a program by the id that it has in this kernel.

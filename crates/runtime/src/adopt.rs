@@ -86,7 +86,7 @@ impl Runtime {
                 Ok(false) => {}
                 Ok(true) => recovery.reattached.push(format!("{name}/{hook_name}")),
                 Err(error) => {
-                    let why = not_attached(hook_name, hook, &chain(&error));
+                    let why = not_attached(hook_name, &hook.target, &chain(&error));
                     match service.program_on(service.active, hook_name) {
                         Some(_) => missing.push(why),
                         None => tracing::warn!(service = %name, "{why}; a rollback would miss it"),

@@ -13,62 +13,44 @@ impl Runtime {
     pub(crate) fn detached(&self, name: &ServiceName, service: &Service) -> Option<String> {
         let runs = |hook_name: &str| service.program_on(service.active, hook_name).is_some();
         let hooks = service.hooks.iter().filter(|(hook_name, _)| runs(hook_name));
-        let said = hooks.filter_map(|(hook_name, hook)| {
-            let why = self.why_detached(name, hook_name, hook)?;
-            Some(not_attached(hook_name, hook, &why))
-        });
-        Some(said.collect::<Vec<_>>().join("; ")).filter(|said| !said.is_empty())
+        all_detached(hooks.filter_map(|(hook_name, hook)| {
+            let why = self.found_at(name, hook_name, hook).detached?;
+            Some(not_attached(hook_name, &hook.target, &why))
+        }))
     }
 
-    /// Why nothing is attached at a hook; none where something is.
-    pub(crate) fn why_detached(
-        &self,
-        name: &ServiceName,
-        hook_name: &str,
-        hook: &Hook,
-    ) -> Option<String> {
+    /// What there is at a hook now.
+    pub(crate) fn found_at(&self, name: &ServiceName, hook_name: &str, hook: &Hook) -> Found {
+        let (mut renamed, mut detached) = (None, None);
         match &hook.attachment {
-            Attachment::Intended => None,
-            Attachment::Off => Some("the service is stopped".to_owned()),
-            Attachment::Held { key } => self.held.why_gone(key).map(str::to_owned),
-            Attachment::Tc { .. }
-            | Attachment::Action { .. }
-            | Attachment::Route { .. }
-            | Attachment::Group { .. } => {
-                let there = hook.standing()?.program_id();
-                matches!(there, Ok(None)).then(|| format!("{} is gone", hook.attachment))
-            }
-            Attachment::Link { id } => match self.link(name, hook_name, *id) {
-                Ok(link) => is_cut_off(&link, hook).then(|| {
-                    let its = its(hook);
-                    format!("link {id} is cut off: {its} is gone, or another one has its name, or somebody detached it")
-                }),
-                Err(error) => error
-                    .is_not_found()
-                    .then(|| format!("link {id} is gone: somebody removed its pin")),
-            },
-        }
-    }
-
-    /// What holds a hook, for people, and what its interface is called now, if it was renamed: it is where it was, and the next
-    /// boot would not find it.
-    pub(crate) fn held_by(&self, name: &ServiceName, hook_name: &str, hook: &Hook) -> String {
-        let renamed = match hook.attachment {
-            Attachment::Link { id } => {
-                self.link(name, hook_name, id).ok().and_then(|link| link.renamed(&hook.target))
-            }
+            Attachment::Intended => {}
+            Attachment::Off => detached = Some("the service is stopped".to_owned()),
+            Attachment::Held { key } => detached = self.held.why_gone(key).map(str::to_owned),
             Attachment::Tc { ifindex, .. }
             | Attachment::Action { ifindex, .. }
             | Attachment::Route { ifindex } => {
-                u32::try_from(ifindex).ok().and_then(|index| called_now(&hook.target, index))
+                let index = u32::try_from(*ifindex).ok();
+                renamed = index.and_then(|index| called_now(&hook.target, index));
+                detached = why_gone(hook);
             }
-            Attachment::Intended
-            | Attachment::Off
-            | Attachment::Held { .. }
-            | Attachment::Group { .. } => None,
-        };
+            Attachment::Group { .. } => detached = why_gone(hook),
+            Attachment::Link { id } => match self.link(name, hook_name, *id) {
+                Ok(link) => {
+                    renamed = link.renamed(&hook.target);
+                    detached = is_cut_off(&link, hook).then(|| {
+                        let its = its(hook);
+                        format!("link {id} is cut off: {its} is gone, or another one has its name, or somebody detached it")
+                    });
+                }
+                Err(error) if error.is_not_found() => {
+                    detached = Some(format!("link {id} is gone: somebody removed its pin"));
+                }
+                Err(_) => {}
+            },
+        }
         let renamed = renamed.map(|now| format!(", at the interface that is called '{now}' now"));
-        format!("{}{}", hook.attachment, renamed.unwrap_or_default())
+        let held_by = format!("{}{}", hook.attachment, renamed.unwrap_or_default());
+        Found { held_by, detached }
     }
 
     /// The link with this id: the one that is pinned, or one that somebody holds.
@@ -78,6 +60,21 @@ impl Runtime {
             _ => Link::by_id(id),
         }
     }
+}
+
+/// What was found at a hook.
+pub(crate) struct Found {
+    /// What holds it, for people, and what its interface is called now, if it was renamed: it is where it was, and the next boot
+    /// would not find it.
+    pub(crate) held_by: String,
+    /// Why nothing is attached, if so.
+    pub(crate) detached: Option<String>,
+}
+
+/// Why what is attached without a link is not there any more; none where it is.
+fn why_gone(hook: &Hook) -> Option<String> {
+    let there = hook.standing()?.program_id();
+    matches!(there, Ok(None)).then(|| format!("{} is gone", hook.attachment))
 }
 
 /// Whether a link has lost what the hook is.
@@ -96,8 +93,13 @@ fn is_replaced(hook: &Hook) -> bool {
 }
 
 /// What is said of a hook that has nothing attached.
-pub(crate) fn not_attached(hook_name: &str, hook: &Hook, why: &str) -> String {
-    format!("hook '{hook_name}' at {} is not attached ({why})", hook.target)
+pub(crate) fn not_attached(hook_name: &str, target: &Target, why: &str) -> String {
+    format!("hook '{hook_name}' at {target} is not attached ({why})")
+}
+
+/// What is said of all such hooks of a service, if there are any.
+pub(crate) fn all_detached(said: impl Iterator<Item = String>) -> Option<String> {
+    Some(said.collect::<Vec<_>>().join("; ")).filter(|said| !said.is_empty())
 }
 
 /// What a hook of this kind is attached to.

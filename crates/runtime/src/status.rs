@@ -9,6 +9,7 @@ use skep_kernel::{MapHandle, Program};
 pub use skep_spec::life::{GenerationDetail, HookDetail, MapDetail, Previous, ServiceState};
 use skep_spec::{Digest, PackageName, ServiceName, Version};
 
+use crate::attached::{Found, all_detached, not_attached};
 use crate::error::RuntimeError;
 use crate::failure::Failure;
 use crate::plan::Report;
@@ -101,11 +102,20 @@ impl Runtime {
         let under_way = self.state.pending.iter().map(|pending| &pending.service);
         let waiting = self.state.aside.keys().chain(under_way);
         let names: BTreeSet<&ServiceName> = self.state.services.keys().chain(waiting).collect();
-        let status = |name| self.status(name, &*self.state.service(name)?);
+        let status = |name| {
+            let service = self.state.service(name)?;
+            self.status(name, &service, || self.detached(name, &service))
+        };
         names.into_iter().filter_map(status).collect()
     }
 
-    fn status(&self, name: &ServiceName, service: &Service) -> Option<Status> {
+    /// `detached` says what is not attached that should be, if it is asked.
+    fn status(
+        &self,
+        name: &ServiceName,
+        service: &Service,
+        detached: impl FnOnce() -> Option<String>,
+    ) -> Option<Status> {
         let active = service.active()?;
         let half_done = self.half_done(name);
         let there = self.state.services.contains_key(name);
@@ -113,7 +123,7 @@ impl Runtime {
         let failed = match failure {
             Some(failure) => Some(failure.why().to_owned()),
             None if service.stopped => None,
-            None if there => self.detached(name, service),
+            None if there => detached(),
             None => half_done.clone(),
         };
         let state = match (failure, &failed) {
@@ -166,8 +176,13 @@ impl Runtime {
             service: name.clone(),
             why: "its generation is gone".to_owned(),
         };
-        let (status, active) =
-            self.status(name, &service).zip(service.active()).ok_or_else(gone)?;
+        let hooks = self.hook_details(name, &service);
+        let status = self.status(name, &service, || {
+            all_detached(hooks.iter().filter(|hook| hook.program.is_some()).filter_map(|hook| {
+                Some(not_attached(&hook.name, &hook.target, hook.detached.as_ref()?))
+            }))
+        });
+        let (status, active) = status.zip(service.active()).ok_or_else(gone)?;
         let generations = service.generations.values().map(|generation| GenerationDetail {
             active: generation.number == service.active,
             fixed: generation.fixed.clone(),
@@ -178,7 +193,7 @@ impl Runtime {
             status,
             switch: service.switch,
             generations: generations.collect(),
-            hooks: self.hook_details(name, &service),
+            hooks,
             map_memory: maps.iter().map(|map| map.memory).sum(),
             maps,
             lost: self.lost(name, &service),
@@ -197,13 +212,14 @@ impl Runtime {
         let detail = |(hook_name, hook): (&String, &crate::state::Hook)| {
             let stub = Program::open_pinned(&self.pins(name).stub(hook_name), hook.kind.clone());
             let stub = stub.ok().and_then(|stub| stub.info().ok());
+            let Found { held_by, detached } = self.found_at(name, hook_name, hook);
             HookDetail {
                 name: hook_name.clone(),
                 target: hook.target.clone(),
                 mechanism: hook.mechanism,
                 program: service.program_on(service.active, hook_name).map(|(p, _)| p.to_owned()),
-                held_by: self.held_by(name, hook_name, hook),
-                detached: self.why_detached(name, hook_name, hook),
+                held_by,
+                detached,
                 missed: stub.map_or(0, |info| info.missed),
             }
         };

@@ -6,6 +6,8 @@ pub mod prog_array;
 pub mod rcu;
 mod walk;
 
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -214,7 +216,7 @@ impl MapHandle {
     pub fn open_pinned(path: &Path) -> Result<Self, KernelError> {
         let fd = open_pinned(path, fd_kind::MAP)
             .map_err(|e| KernelError::new("open the map", path.display().to_string(), e))?;
-        Self::from_fd(fd)
+        Ok(Self { info: info(fd.as_fd())?, fd })
     }
 
     /// Opens a map by the id that it has in this kernel.
@@ -276,7 +278,9 @@ impl MapHandle {
     pub fn memory(&self) -> Result<u64, KernelError> {
         let path = format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd());
         let failed = |e| KernelError::new("read", path.as_str(), e);
-        let text = std::fs::read_to_string(&path).map_err(failed)?;
+        let mut text = [0; 1024]; // the kernel writes all of it at once, some 150 bytes
+        let read = File::open(&path).and_then(|mut file| file.read(&mut text)).map_err(failed)?;
+        let text = String::from_utf8_lossy(text.get(..read).unwrap_or_default());
         let bytes = text.lines().find_map(|line| line.strip_prefix("memlock:"));
         bytes
             .and_then(|bytes| bytes.trim().parse().ok())
