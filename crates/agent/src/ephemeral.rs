@@ -3,7 +3,7 @@
 //! Prints events itself, so that no byte is copied twice.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use skep_adapt::{Change, Pass};
-use skep_api::{Metric, MetricRow, Mode, Rows, Run, csv_line, event_json};
+use skep_api::{EVENT_TAIL, Metric, MetricRow, Mode, Rows, Run, csv_line, event_head};
 use skep_kernel::ring::Waker;
 use skep_object::{shown, shown_lines};
 use skep_runtime::RuntimeError;
@@ -30,6 +30,8 @@ use crate::selection::{Selection, View};
 const MOST: usize = 128 << 20;
 /// Records that are taken between two looks at the clock.
 const BATCH: usize = 16 * 1024;
+/// Bytes of lines that are written at once.
+const OUT: usize = 64 << 10;
 /// One wait; a signal ends it earlier.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -154,7 +156,7 @@ fn follow(request: &Run, package: &Verified<Package>, btf: Option<PathBuf>) -> R
         request,
         selection,
         views: BTreeMap::new(),
-        out: BufWriter::new(io::stdout()),
+        out: Lines::default(),
         rows: Rows::new(request.width),
         csv: Vec::new(),
         count: 0,
@@ -225,12 +227,37 @@ fn address(record: &Record<'_>) -> usize {
     std::ptr::from_ref(record.decoder).addr()
 }
 
+/// What goes to the standard output, many lines at once.
+#[derive(Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    /// Writes it where it is much.
+    fn leave(&mut self) -> io::Result<()> {
+        if self.0.len() < OUT { Ok(()) } else { self.flush() }
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        self.leave().map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let written = io::stdout().write_all(&self.0);
+        self.0.clear();
+        written.and_then(|()| io::stdout().flush())
+    }
+}
+
 struct Printer<'a> {
     request: &'a Run,
     selection: Selection,
-    /// What is wanted of each output, by its decoder's address, which lasts as long as the session.
-    views: BTreeMap<usize, Option<View>>,
-    out: BufWriter<io::Stdout>,
+    /// What is wanted of each output, by its decoder's address, which lasts as long as the session; with what a line of JSON
+    /// begins with.
+    views: BTreeMap<usize, Option<(View, String)>>,
+    out: Lines,
     rows: Rows,
     /// The columns of the last row, of CSV.
     csv: Vec<(String, bool)>,
@@ -268,7 +295,7 @@ impl Printer<'_> {
         let mut written = Ok(());
         let counts = matches!(self.request.mode, Mode::Count | Mode::CountJson);
         let records = session.poll(wait, most, |record| {
-            if self.view(&record).is_none() {
+            if !self.wants(&record) {
                 return;
             }
             self.count += 1;
@@ -283,20 +310,24 @@ impl Printer<'_> {
         }
     }
 
-    /// What is wanted of a record; none if it is not wanted.
-    fn view(&mut self, record: &Record<'_>) -> Option<&View> {
+    fn wants(&mut self, record: &Record<'_>) -> bool {
         let (address, selection) = (address(record), &self.selection);
-        let view = self.views.entry(address);
-        let view = view.or_insert_with(|| selection.view(record.decoder).ok()).as_ref();
-        view.filter(|view| view.takes(record.data))
+        let view = self.views.entry(address).or_insert_with(|| {
+            Some((selection.view(record.decoder).ok()?, event_head(record.output)))
+        });
+        view.as_ref().is_some_and(|(view, _)| view.takes(record.data))
     }
 
     fn print(&mut self, record: &Record<'_>) -> io::Result<()> {
-        let Some(Some(view)) = self.views.get(&address(record)) else { return Ok(()) };
+        let Some(Some((view, head))) = self.views.get(&address(record)) else { return Ok(()) };
         let decoder = view.decoder();
         if self.request.mode == Mode::Ndjson {
-            let json = decoder.decode(record.data).to_json();
-            return writeln!(self.out, "{}", event_json(record.output, &json));
+            let text = &mut self.out.0;
+            text.extend_from_slice(head.as_bytes());
+            decoder.decode(record.data).write_json(text);
+            text.extend_from_slice(EVENT_TAIL.as_bytes());
+            text.push(b'\n');
+            return self.out.leave();
         }
         let columns = decoder.columns();
         let columns: Vec<(String, bool)> =

@@ -5,8 +5,17 @@ use serde_json::Value;
 /// An event as a line of JSON: the output's name, and `event` as it is, its fields in their order.
 #[must_use]
 pub fn event_json(output: &str, event: &str) -> String {
-    format!("{{\"output\":{},\"event\":{event}}}", Value::from(output))
+    format!("{}{event}{EVENT_TAIL}", event_head(output))
 }
+
+/// What such a line begins with, up to the event.
+#[must_use]
+pub fn event_head(output: &str) -> String {
+    format!("{{\"output\":{},\"event\":", Value::from(output))
+}
+
+/// What it ends with, behind the event.
+pub const EVENT_TAIL: &str = "}";
 
 /// A row as RFC 4180 has it, but for the line's end.
 #[must_use]

@@ -19,7 +19,7 @@ mod wire;
 pub use client::{Client, ClientError, Events};
 pub use counter::{cells, counter_table};
 pub use doctor::{Finding, FindingState};
-pub use event::{csv_line, event_json};
+pub use event::{EVENT_TAIL, csv_line, event_head, event_json};
 pub use life::{Committed, Deed, Past, Standing, Start, Stop, Touched};
 pub use map::{MapDump, MapEnd, MapEntry, MapKey, MapRef, MapRow, MapUpdate, MapWrite, Maps};
 pub use metric::{Bucket, Metric, MetricRow, open_metrics};

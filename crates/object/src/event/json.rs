@@ -73,11 +73,17 @@ struct Bounded<'a> {
 
 impl std::io::Write for Bounded<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    // JSON comes in pieces of a few bytes.
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         if self.text.len() + bytes.len() > self.most {
             return Err(std::io::ErrorKind::FileTooLarge.into());
         }
         self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
+        Ok(())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
