@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::btf::{Kind, Member};
 use crate::btf_ext::RelocationInfo;
 use crate::elf::{Elf, Symbol, SymbolKind, is_data_section};
-use crate::insn::{self, CALL, CALLX, GOTOX, INSN_BYTES, Insn, PSEUDO_CALL};
+use crate::insn::{self, CALL, CALLX, INSN_BYTES, Insn, PSEUDO_CALL};
+use crate::jump::{JUMP_TABLES, Jumps};
 use crate::map::number_of;
 use crate::opened::Opened;
 use crate::outside::{CONFIG, kernel_functions};
@@ -29,6 +30,8 @@ pub(crate) struct Code<'a> {
     exceptions: BTreeMap<usize, Vec<Reference<'a>>>,
     /// Symbols that the types declare as functions of the kernel, which a loader looks for.
     kfuncs: BTreeSet<usize>,
+    /// Where jumps to addresses in registers may lead.
+    jumps: Jumps,
 }
 
 /// A function symbol.
@@ -90,7 +93,8 @@ impl<'a> Code<'a> {
         let arena = btf.and_then(|btf| arena(btf, &maps));
         let config = btf.map(config).unwrap_or_default();
         let kfuncs = kfuncs(elf, btf);
-        Ok(Self { opened, insns, functions, maps, config, arena, exceptions, kfuncs })
+        let jumps = Jumps::read(elf, btf, &functions);
+        Ok(Self { opened, insns, functions, maps, config, arena, exceptions, kfuncs, jumps })
     }
 
     /// The functions that run when a program throws (`bpf_throw`), which no instruction names; [`Reference::Unknown`] for
@@ -105,6 +109,11 @@ impl<'a> Code<'a> {
         section.get(function.start..function.end).unwrap_or(&[])
     }
 
+    /// Where the jumps to addresses in registers of a function may lead, if it has any.
+    pub(crate) fn jumps(&self, function: &Function) -> Option<Vec<usize>> {
+        self.jumps.of(function, self.body(function))
+    }
+
     /// The CO-RE relocations of a function's instructions.
     pub(crate) fn core(&self, function: &Function) -> &'a [RelocationInfo] {
         let length = function.end - function.start;
@@ -114,7 +123,7 @@ impl<'a> Code<'a> {
     /// What the instruction at `at` of a function refers to, if anything.
     pub(crate) fn reference(&self, function: &Function, at: usize) -> Option<Reference<'a>> {
         let insn = *self.body(function).get(at)?;
-        if matches!(insn.code, CALLX | GOTOX) {
+        if insn.code == CALLX {
             return Some(Reference::Unknown);
         }
         if !insn.is_ld_imm64() && insn.code != CALL {
@@ -142,6 +151,9 @@ impl<'a> Code<'a> {
         if insn.code == CALL {
             let to = i64::try_from(symbol.value / INSN_BYTES as u64).ok()?;
             return Some(self.function_reference(target, to + i64::from(insn.imm) + 1));
+        }
+        if self.opened.elf.sections.get(target).is_some_and(|section| section.name == JUMP_TABLES) {
+            return None; // where it leads is told of the jump
         }
         Some(self.loaded(target, symbol.value, insn.imm, symbol.kind))
     }

@@ -39,7 +39,7 @@ impl InsnSet {
     }
 
     /// Whether it was not in it.
-    fn add(&mut self, at: usize) -> bool {
+    pub(crate) fn add(&mut self, at: usize) -> bool {
         let Some(word) = self.bits.get_mut(at / 64) else { return false };
         let before = *word;
         *word |= 1 << (at % 64);

@@ -26,6 +26,7 @@ pub mod gpl;
 mod guard;
 pub mod helper;
 pub mod insn;
+mod jump;
 mod kernel_enum;
 mod kind;
 pub mod layout;

@@ -12,7 +12,7 @@ pub use text::{UNKNOWN, text};
 use crate::btf_ext::LineInfo;
 use crate::calls::{Code, Function, Reference};
 use crate::elf::Elf;
-use crate::insn::{Insn, JA32};
+use crate::insn::{GOTOX, Insn, JA32};
 use crate::opened::Opened;
 use crate::program::reached_from;
 use crate::shown::shown;
@@ -85,6 +85,8 @@ pub enum Note {
     },
     /// The instruction that it jumps to.
     Jump(usize),
+    /// So many more that it may jump to.
+    More(usize),
     /// A call that leads where reading the object cannot follow.
     Unknown,
 }
@@ -100,6 +102,7 @@ impl fmt::Display for Note {
             Self::Variable(name) => write!(f, "{}", shown(name)),
             Self::Core { ask, path } => write!(f, "{ask} {}", shown(path)),
             Self::Jump(at) => write!(f, "to {at}"),
+            Self::More(count) => write!(f, "and {count} more"),
             Self::Unknown => f.write_str("to where nobody can tell"),
         }
     }
@@ -161,6 +164,7 @@ struct Listing<'a> {
 impl Listing<'_> {
     fn lines(&self, each: &mut impl FnMut(Item)) {
         let body = self.code.body(self.function);
+        let tables = self.tables();
         let (mut at, mut before) = (0, None);
         while let Some(insn) = body.get(at) {
             let high = body.get(at + 1).copied();
@@ -172,7 +176,7 @@ impl Listing<'_> {
             each(Item::Line(Line {
                 at: self.function.start + at,
                 text: text(*insn, high),
-                notes: self.notes(at, *insn),
+                notes: if insn.code == GOTOX { tables.clone() } else { self.notes(at, *insn) },
                 source,
             }));
             at += if insn.is_ld_imm64() { 2 } else { 1 };
@@ -201,6 +205,15 @@ impl Listing<'_> {
     fn notes(&self, at: usize, insn: Insn) -> Vec<Note> {
         let refers = self.code.reference(self.function, at).map(|to| self.note(to));
         refers.into_iter().chain(self.jump(at, insn)).chain(self.relocation(at)).collect()
+    }
+
+    /// Where the function's jumps to addresses out of tables may lead, the first of them one by one.
+    fn tables(&self) -> Vec<Note> {
+        const TOLD: usize = 16;
+        let all = self.code.jumps(self.function).unwrap_or_default();
+        let told = all.iter().take(TOLD).map(|at| Note::Jump(self.function.start + at));
+        let more = all.len().saturating_sub(TOLD);
+        told.chain((more > 0).then_some(Note::More(more))).collect()
     }
 
     fn note(&self, to: Reference<'_>) -> Note {

@@ -53,6 +53,8 @@ struct Body<'a> {
     insns: &'a [Insn],
     /// Where jumps lead.
     targets: InsnSet,
+    /// Where those lead that take an address out of a table.
+    jumps: Vec<usize>,
     /// Whose numbers and distances the loader may change.
     relocated: InsnSet,
 }
@@ -62,7 +64,9 @@ impl<'a> Body<'a> {
         let (insns, start) = (code.body(function), function.offset(0));
         let place = |found: &RelocationInfo| (found.offset - start) as usize / INSN_BYTES;
         let relocated = InsnSet::of(insns, code.core(function).iter().map(place));
-        Self { insns, targets: targets(insns), relocated }
+        let (mut targets, jumps) = (targets(insns), code.jumps(function).unwrap_or_default());
+        jumps.iter().for_each(|at| _ = targets.add(*at));
+        Self { insns, targets, jumps, relocated }
     }
 }
 
@@ -155,6 +159,13 @@ impl<'a> Walk<'a> {
                 break;
             }
             self.step(index, body, at, &mut state)?;
+            if insn.code == GOTOX {
+                for to in &body.jumps {
+                    self.spend(MERGE_COST)?;
+                    ways.lead(*to, &state)?;
+                }
+                break;
+            }
             if let Some(to) = jump {
                 self.spend(MERGE_COST)?;
                 ways.lead(to, &state)?;
@@ -192,7 +203,7 @@ impl<'a> Walk<'a> {
             class::ST | class::STX => self.store(index, insn, relocated, state)?,
             class::ALU64 => arithmetic(state, insn, relocated),
             class::ALU => state.set(insn.dst, Held::default()),
-            _ if matches!(insn.code, CALLX | GOTOX) => return None,
+            _ if insn.code == CALLX => return None,
             _ if insn.code == CALL => {
                 let reference = self.code.reference(function, at);
                 self.call(index, reference?, flags(body, at), state)?;
@@ -357,7 +368,7 @@ fn flags(body: &Body<'_>, call: usize) -> Option<i32> {
     const FLAGS: u8 = 4;
     for at in (call.saturating_sub(LOOK_BACK)..call).rev() {
         let insn = body.insns.get(at).filter(|_| !body.targets.has(at + 1))?;
-        if insn.is_jump() || matches!(insn.code, CALL | EXIT) || fetches(*insn, FLAGS) {
+        if insn.is_jump() || matches!(insn.code, CALL | GOTOX | EXIT) || fetches(*insn, FLAGS) {
             return None;
         }
         if insn.dst == FLAGS && !matches!(insn.class(), class::ST | class::STX) {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::Command;
 
-use skep_object::disasm::{DisasmError, Item, list};
+use skep_object::disasm::{DisasmError, Item, Note, list};
 
 use crate::build::object;
 use crate::corpus::{CORPUS, Carved};
@@ -172,4 +172,16 @@ fn a_program_that_is_not_there_is_said() {
 fn both_byte_orders_give_the_same_text() {
     let (little, big) = (object("facts.c", &[]), object("facts.c", &["-mbig-endian"]));
     assert_eq!(ours(&little), ours(&big));
+}
+
+#[test]
+fn a_jump_out_of_a_table_is_listed_with_all_that_it_may_lead_to() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/vectors/files/objects/switch.o");
+    let mut notes = Vec::new();
+    list(&std::fs::read(path).unwrap(), Some("by_table"), |item| match item {
+        Item::Line(line) if line.text.starts_with("gotox") => notes.extend(line.notes),
+        _ => {}
+    })
+    .unwrap();
+    assert_eq!(notes, [Note::Jump(16), Note::Jump(19)]);
 }

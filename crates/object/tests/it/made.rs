@@ -1,9 +1,11 @@
 //! Objects of languages that are not C: Zig's, built here by Zig itself, and one in the shape of Aya's, whose linker would
 //! have to be built with an LLVM of its own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use skep_object::disasm::{Item, Note, list};
 use skep_object::{Facts, MapOrigin, ObjectError, Writers};
 
 use crate::{build, disasm, peers};
@@ -22,26 +24,30 @@ fn zig() -> PathBuf {
 }
 
 fn of_zig(target: &str, strip: &str) -> Vec<u8> {
+    let target = format!("{target}-freestanding");
+    made("tests/zig/opens.zig", |zig, to| {
+        zig.args(["build-obj", "-target", &target, "-O", "ReleaseSmall", strip]);
+        zig.arg(format!("-femit-bin={}", to.display()));
+    })
+}
+
+/// A file of C, by the clang that comes with Zig: newer than any distribution's.
+fn of_new_clang(source: &str, target: &str) -> Vec<u8> {
+    let target = format!("{target}-freestanding");
+    made(source, |zig, to| {
+        zig.args(["cc", "-target", &target, "-mcpu=v4", "-O2", "-g", "-c", "-o"]).arg(to);
+    })
+}
+
+/// What Zig makes of a file, by these arguments.
+fn made(source: &str, arguments: impl FnOnce(&mut Command, &Path)) -> Vec<u8> {
     let out = tempfile::tempdir().unwrap();
-    let path = out.path().join("opens.o");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zig/opens.zig");
-    let output = Command::new(zig())
-        .args([
-            "build-obj",
-            "-target",
-            &format!("{target}-freestanding"),
-            "-O",
-            "ReleaseSmall",
-            strip,
-        ])
-        .arg("--global-cache-dir")
-        .arg(out.path())
-        .arg("--cache-dir")
-        .arg(out.path())
-        .arg(format!("-femit-bin={}", path.display()))
-        .arg(source)
-        .output()
-        .unwrap();
+    let path = out.path().join("made.o");
+    let mut zig = Command::new(zig());
+    zig.env("ZIG_GLOBAL_CACHE_DIR", out.path()).env("ZIG_LOCAL_CACHE_DIR", out.path());
+    arguments(&mut zig, &path);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let output = zig.arg(source).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     std::fs::read(path).unwrap()
 }
@@ -76,6 +82,25 @@ fn what_zig_builds_with_debug_information_is_refused_as_libbpf_refuses_it() {
         "{refused}"
     );
     assert!(peers::skeleton(&bytes).unwrap_err().contains("is static and not supported"));
+}
+
+/// Clang makes a table of it from cpu v4 on.
+#[test]
+fn a_switch_of_c_is_no_call_and_what_its_ways_do_is_told() {
+    for target in ["bpfel", "bpfeb"] {
+        let bytes = of_new_clang("tests/c/switch.c", target);
+        let program = &Facts::parse(&bytes).unwrap().programs[0];
+        assert!(!program.unknown_calls && program.helpers.contains("map_lookup_elem"));
+        assert_eq!(program.writes, BTreeMap::from([("counts".to_owned(), Writers::Atomic)]));
+        let mut leads = Vec::new();
+        list(&bytes, None, |item| match item {
+            Item::Line(line) if line.text.starts_with("gotox") => leads.push(line.notes),
+            _ => {}
+        })
+        .unwrap();
+        assert!(leads.len() == 1 && leads[0].len() > 8, "{leads:?}");
+        assert!(leads[0].iter().all(|note| matches!(note, Note::Jump(_))), "{leads:?}");
+    }
 }
 
 #[test]
