@@ -1,5 +1,6 @@
 //! `skep diff`.
 
+mod code;
 mod objects;
 mod page;
 

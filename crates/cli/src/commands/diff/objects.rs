@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_object::difference::{Change, Difference, Version};
-use skep_object::disasm::{self, Item, Note};
 use skep_spec::Arch;
 
 use super::Object;
+use super::code::others;
 use crate::error::{Error, Kind, Result};
 use crate::subject::{ObjectBytes, Subject, listed};
 
@@ -85,10 +85,10 @@ fn became(
         Version { facts: &was, manifest: old.manifest() },
         Version { facts: &is, manifest: new.manifest() },
     );
-    let (old, new) = (code(&before.bytes), code(&after.bytes));
+    let others = others(&before.bytes, &after.bytes);
     for program in is.programs.iter().map(|program| &program.name) {
         if was.program(program).is_some()
-            && old.get(program) != new.get(program)
+            && others.contains(program)
             && !difference.programs.iter().any(|one| one.name == *program)
         {
             let [old, new] = ["its instructions", "as many, not the same"].map(str::to_owned);
@@ -97,43 +97,4 @@ fn became(
         }
     }
     Ok(Object::Changed(Box::new(difference)))
-}
-
-/// What programs do, instruction by instruction, each with all that it calls; places in source and in the section do not count.
-fn code(object: &[u8]) -> BTreeMap<String, Vec<String>> {
-    let mut functions: BTreeMap<String, (bool, Vec<String>, BTreeSet<String>)> = BTreeMap::new();
-    let (mut name, mut first) = (String::new(), 0);
-    // What cannot be listed was refused before.
-    _ = disasm::list(object, None, |item| match item {
-        Item::Function(start) => {
-            name = start.name;
-            first = usize::MAX;
-            functions.insert(name.clone(), (start.program, Vec::new(), BTreeSet::new()));
-        }
-        Item::Line(line) => {
-            first = first.min(line.at);
-            let Some((_, lines, calls)) = functions.get_mut(&name) else { return };
-            let notes = line.notes.iter().map(|note| match note {
-                Note::Jump(to) => format!("to {}", to.wrapping_sub(first)),
-                Note::Function(called) => {
-                    calls.insert(called.clone());
-                    called.clone()
-                }
-                note => note.to_string(),
-            });
-            let notes: Vec<String> = notes.collect();
-            lines.push(format!("{} {}", line.text, notes.join(" ")));
-        }
-    });
-    let programs = functions.iter().filter(|(_, (program, ..))| *program);
-    let whole = |name: &String| {
-        let (mut seen, mut todo) = (BTreeSet::from([name.clone()]), vec![name.clone()]);
-        while let Some(name) = todo.pop() {
-            let calls = functions.get(&name).into_iter().flat_map(|(_, _, calls)| calls);
-            todo.extend(calls.filter(|called| seen.insert((*called).clone())).cloned());
-        }
-        let all = seen.iter().filter_map(|name| functions.get(name));
-        all.flat_map(|(_, lines, _)| lines.iter().cloned()).collect()
-    };
-    programs.map(|(name, _)| (name.clone(), whole(name))).collect()
 }

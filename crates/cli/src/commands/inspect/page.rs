@@ -358,6 +358,9 @@ fn cut(text: &str) -> String {
     }
 }
 
+/// Most bytes of a table whose columns stand in line: one long name makes every row as long.
+const ALIGNED_BYTES: usize = 4 << 20;
+
 /// Adds a table if it has rows. What strangers wrote is escaped.
 pub fn section<const N: usize>(
     lines: &mut Vec<String>,
@@ -366,10 +369,18 @@ pub fn section<const N: usize>(
 ) {
     let rows: Vec<[String; N]> =
         rows.map(|row| row.map(|cell| shown(&cell).into_owned())).collect();
-    if !rows.is_empty() {
-        lines.push(String::new());
-        lines.push(table(header, rows));
+    if rows.is_empty() {
+        return;
     }
+    lines.push(String::new());
+    let widest = |column: usize| rows.iter().filter_map(|row| Some(row.get(column)?.len())).max();
+    let width: usize = (0..N).filter_map(widest).sum();
+    if rows.len().saturating_mul(width) <= ALIGNED_BYTES {
+        lines.push(table(header, rows));
+        return;
+    }
+    lines.push(header.join("  "));
+    lines.extend(rows.iter().map(|row| row.join("  ")));
 }
 
 #[cfg(test)]

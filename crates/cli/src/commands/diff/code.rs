@@ -1,0 +1,85 @@
+//! Which functions do something else than before, instruction by instruction. Of what they do only digests are kept: the text is
+//! many times as long as an object.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skep_object::disasm::{self, Item, Line, Note};
+use skep_spec::{Digest, Digesting};
+
+/// The functions of either object that are not the same in both, with all that they call. Places in source and in the section
+/// do not count.
+pub(super) fn others(old: &[u8], new: &[u8]) -> BTreeSet<String> {
+    let mut names = Names::default();
+    let (old, new) = (names.functions(old), names.functions(new));
+    let numbers = names.numbers.values().copied();
+    let mut todo: Vec<u32> = numbers.filter(|one| old.get(one) != new.get(one)).collect();
+    let mut found = BTreeSet::new();
+    while let Some(number) = todo.pop() {
+        if found.insert(number) {
+            let callers = names.callers.range((number, 0)..=(number, u32::MAX));
+            todo.extend(callers.map(|(_, caller)| *caller));
+        }
+    }
+    let named = names.numbers.into_iter().filter(|(_, number)| found.contains(number));
+    named.map(|(name, _)| name).collect()
+}
+
+/// The functions of two objects, each with a number that stands for its name: thousands of calls may repeat a long one.
+#[derive(Default)]
+struct Names {
+    numbers: BTreeMap<String, u32>,
+    /// A function and one that calls it.
+    callers: BTreeSet<(u32, u32)>,
+}
+
+impl Names {
+    fn number(&mut self, name: &str) -> u32 {
+        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        self.numbers.get(name).copied().unwrap_or_else(|| {
+            self.numbers.insert(name.to_owned(), next);
+            next
+        })
+    }
+
+    /// What each function of an object does; those of one name are one.
+    fn functions(&mut self, object: &[u8]) -> BTreeMap<u32, Digest> {
+        let mut all: BTreeMap<u32, Digest> = BTreeMap::new();
+        let (mut number, mut first, mut text) = (0, None, Digesting::default());
+        // What cannot be listed was refused before.
+        _ = disasm::list(object, None, |item| match item {
+            Item::Function(start) => {
+                if first.is_some() {
+                    all.insert(number, std::mem::take(&mut text).digest());
+                }
+                number = self.number(&start.name);
+                first = None;
+                if let Some(namesake) = all.get(&number) {
+                    text.update(namesake.to_string().as_bytes());
+                }
+            }
+            Item::Line(line) => {
+                let first = *first.get_or_insert(line.at);
+                text.update(self.told(number, &line, first).as_bytes());
+            }
+        });
+        all.insert(number, text.digest());
+        all
+    }
+
+    /// What an instruction does, in a function that begins at `first`.
+    fn told(&mut self, number: u32, line: &Line, first: usize) -> String {
+        let mut told = line.text.clone();
+        for note in &line.notes {
+            told += &match note {
+                Note::Jump(to) => format!(" to {}", to.wrapping_sub(first)),
+                Note::Function(called) => {
+                    let called = self.number(called);
+                    self.callers.insert((called, number));
+                    format!(" function {called}")
+                }
+                note => format!(" {note}"),
+            };
+        }
+        told + "\n"
+    }
+}
