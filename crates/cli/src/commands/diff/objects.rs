@@ -102,17 +102,19 @@ fn became(
 /// What programs do, instruction by instruction, each with all that it calls; places in source and in the section do not count.
 fn code(object: &[u8]) -> BTreeMap<String, Vec<String>> {
     let mut functions: BTreeMap<String, (bool, Vec<String>, BTreeSet<String>)> = BTreeMap::new();
-    let (mut name, mut first) = (String::new(), 0);
+    let (mut name, mut first) = (None, 0);
     // What cannot be listed was refused before.
     _ = disasm::list(object, None, |item| match item {
         Item::Function(start) => {
-            name = start.name;
+            functions.insert(start.name.clone(), (start.program, Vec::new(), BTreeSet::new()));
+            name = Some(start.name);
             first = usize::MAX;
-            functions.insert(name.clone(), (start.program, Vec::new(), BTreeSet::new()));
         }
+        Item::Loose(_) => name = None,
         Item::Line(line) => {
             first = first.min(line.at);
-            let Some((_, lines, calls)) = functions.get_mut(&name) else { return };
+            let own = name.as_ref().and_then(|name| functions.get_mut(name));
+            let Some((_, lines, calls)) = own else { return };
             let notes = line.notes.iter().map(|note| match note {
                 Note::Jump(to) => format!("to {}", to.wrapping_sub(first)),
                 Note::Function(called) => {
