@@ -22,6 +22,8 @@ pub struct ObjectFacts {
     globals: Vec<Global>,
     /// CO-RE relocations.
     core_relocations: Vec<Relocation>,
+    /// Instructions that belong to no function, by section and offset.
+    loose: Vec<Loose>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -85,6 +87,16 @@ struct Global {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+struct Loose {
+    /// The ELF section.
+    section: String,
+    /// Bytes from its beginning.
+    offset: u64,
+    /// Bytes.
+    size: u64,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 struct Relocation {
     /// The ELF section.
     section: String,
@@ -109,6 +121,7 @@ impl ObjectFacts {
             maps: facts.maps.iter().map(Map::of).collect(),
             globals: facts.globals.iter().map(Global::of).collect(),
             core_relocations: facts.core_relocations.iter().map(Relocation::of).collect(),
+            loose: facts.loose.iter().map(Loose::of).collect(),
         }
     }
 }
@@ -149,6 +162,12 @@ impl Global {
     fn of(global: &skep_object::Global) -> Self {
         let (name, section) = (global.name.clone(), global.section.clone());
         Self { name, section, offset: global.offset, size: global.size }
+    }
+}
+
+impl Loose {
+    fn of(loose: &skep_object::Loose) -> Self {
+        Self { section: loose.section.clone(), offset: loose.offset, size: loose.size }
     }
 }
 

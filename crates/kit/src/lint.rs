@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
-use skep_object::{Facts, MapKind, MapOrigin};
+use skep_object::{Facts, MapKind, MapOrigin, shown};
 use skep_spec::life::Writers;
 use skep_spec::manifest::{OutputKind, Param};
 use skep_spec::param::{Value, references};
@@ -31,6 +31,8 @@ pub enum Rule {
     UnboundedMap,
     /// A map that asks to be pinned under its name, which no node does.
     PinnedMap,
+    /// Instructions that belong to no function.
+    LooseCode,
     /// What the manifest says of a map's writers is not what the code does.
     FalseWriters,
     /// Two fields of a map that were one field of the old version, of which only one can take it.
@@ -43,7 +45,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::MissingSummary,
         Self::MissingDoc,
         Self::MissingPermissions,
@@ -52,6 +54,7 @@ impl Rule {
         Self::WidePermission,
         Self::UnboundedMap,
         Self::PinnedMap,
+        Self::LooseCode,
         Self::FalseWriters,
         Self::TwiceRenamed,
         Self::StyleName,
@@ -70,6 +73,7 @@ impl Rule {
             Self::WidePermission => "wide-permission",
             Self::UnboundedMap => "unbounded-map",
             Self::PinnedMap => "pinned-map",
+            Self::LooseCode => "loose-code",
             Self::FalseWriters => "false-writers",
             Self::TwiceRenamed => "twice-renamed",
             Self::StyleName => "style-name",
@@ -112,12 +116,16 @@ pub fn lint(text: &str, source: &Source, facts: &[Facts]) -> Vec<Finding> {
     lint.params();
     lint.permissions();
     lint.maps();
+    lint.loose();
     lint.writers();
     lint.renames();
     lint.names();
     lint.found.sort_by_key(|finding| (finding.line, finding.column, finding.rule));
     lint.found
 }
+
+/// Of how many sections it is said that they have instructions of no function.
+const MOST_SECTIONS: usize = 16;
 
 struct Lint<'a> {
     text: &'a str,
@@ -190,6 +198,20 @@ impl Lint<'_> {
                 );
                 self.add(Rule::MissingUpgrade, &["map", &name], message);
             }
+        }
+    }
+
+    fn loose(&mut self) {
+        let mut sections = BTreeMap::<&str, u64>::new();
+        for loose in self.facts.iter().flat_map(|facts| &facts.loose) {
+            *sections.entry(&loose.section).or_default() += loose.instructions();
+        }
+        for (section, count) in sections.iter().take(MOST_SECTIONS) {
+            let message = format!(
+                "instructions of the section '{}' belong to no function ({count}): no node runs them, and nobody can say what they would do; give each function its type and size, or leave them out",
+                shown(section)
+            );
+            self.add(Rule::LooseCode, &["object"], message);
         }
     }
 
@@ -269,6 +291,9 @@ impl Lint<'_> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     #[test]
@@ -348,6 +373,27 @@ hooks = ["*"]
         13:1: [map.events] says writers = "plain", and no program writes it (false-writers)
         "#);
         assert_eq!(found("[map.counts]\nwriters = \"atomic\"\n"), "");
+    }
+
+    #[test]
+    fn instructions_of_no_function_are_found() {
+        let vectors = include_str!("../../../spec/vectors/04-objects/facts.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+        let mut cases = vectors["cases"].as_array().unwrap().iter();
+        let name = "instructions before, between and behind functions";
+        let case = cases.find(|case| case["name"] == name).unwrap();
+        let elf = case["input"]["data"].as_str().unwrap();
+        let facts = Facts::parse(&STANDARD.decode(elf).unwrap()).unwrap();
+        let text = "spec = \"1.0\"\n[package]\nname = \"a/b\"\nversion = \"1.0.0\"\nlicense = \"GPL-2.0-only\"\n\
+                    [object.o]\nsources = [\"o.c\"]\n";
+        let source = skep_spec::source::parse(text).unwrap();
+        let found = lint(text, &source, &[facts]).into_iter();
+        let found = found.filter(|finding| finding.rule == Rule::LooseCode);
+        let found: Vec<String> = found.map(|finding| finding.to_string()).collect();
+        insta::assert_snapshot!(found.join("\n"), @r"
+        6:2: instructions of the section '.text' belong to no function (1): no node runs them, and nobody can say what they would do; give each function its type and size, or leave them out (loose-code)
+        6:2: instructions of the section 'xdp' belong to no function (4): no node runs them, and nobody can say what they would do; give each function its type and size, or leave them out (loose-code)
+        ");
     }
 
     #[test]

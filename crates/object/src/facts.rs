@@ -7,6 +7,7 @@ use skep_spec::Arch;
 use crate::btf::{BtfError, Kind};
 use crate::calls::Code;
 use crate::elf::Elf;
+use crate::loose::loose;
 use crate::opened::Opened;
 use crate::outside::{Outside, outsides};
 use crate::program::{core_relocations, programs};
@@ -14,7 +15,8 @@ use crate::shown::shown;
 use crate::texts::Texts;
 use crate::writers::Writers;
 use crate::{
-    Btf, CoreRelocation, Global, MapFacts, ProgramFacts, core_kind, global, limits, map, mark,
+    Btf, CoreRelocation, Global, Loose, MapFacts, ProgramFacts, core_kind, global, limits, map,
+    mark,
 };
 
 /// What a BPF object says about itself. Nothing here was checked by a kernel.
@@ -38,6 +40,8 @@ pub struct Facts {
     pub outside: Vec<Outside>,
     /// CO-RE relocations.
     pub core_relocations: Vec<CoreRelocation>,
+    /// Instructions that belong to no function, of which nothing else here says anything.
+    pub loose: Vec<Loose>,
 }
 
 /// Why bytes are not an object that we can read.
@@ -166,6 +170,7 @@ impl Facts {
             globals: global::globals(&opened.elf, opened.btf.as_ref(), &mut texts)?,
             outside,
             core_relocations: core_relocations(&opened, &mut texts)?,
+            loose: loose(&opened.elf, &code.functions, &mut texts)?,
             btf: opened.btf,
         };
         facts.mark_called();

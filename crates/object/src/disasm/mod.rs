@@ -4,6 +4,7 @@ mod text;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::iter::Peekable;
 
 use serde::Serialize;
 
@@ -12,11 +13,11 @@ pub use text::{UNKNOWN, text};
 use crate::btf_ext::LineInfo;
 use crate::calls::{Code, Function, Reference};
 use crate::elf::Elf;
-use crate::insn::{GOTOX, Insn, JA32};
+use crate::insn::{GOTOX, INSN_BYTES, Insn, JA32};
 use crate::opened::Opened;
 use crate::program::reached_from;
 use crate::shown::shown;
-use crate::{CoreKind, ObjectError, Source, core_kind, helper, mark};
+use crate::{CoreKind, Loose, ObjectError, Source, core_kind, helper, loose, mark};
 
 /// Something that is listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,6 +25,8 @@ use crate::{CoreKind, ObjectError, Source, core_kind, helper, mark};
 pub enum Item {
     /// A function starts here; its lines follow.
     Function(Start),
+    /// Instructions of no function start here; their lines follow.
+    Loose(Loose),
     /// An instruction.
     Line(Line),
 }
@@ -133,7 +136,9 @@ pub fn list(
     let code = Code::read(&opened)?;
     mark::check(&opened, &code)?;
     let wanted = program.map(|name| of_program(&opened.elf, &code, name)).transpose()?;
+    let mut loose = Ahead::of(&opened, &code, wanted.is_some());
     for (index, function) in code.functions.iter().enumerate() {
+        loose.up_to((function.section, function.start), &mut each);
         if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&index)) {
             continue;
         }
@@ -143,7 +148,41 @@ pub fn list(
         each(Item::Function(Start { name, section, program }));
         Listing { opened: &opened, code: &code, function }.lines(&mut each);
     }
+    loose.up_to((usize::MAX, 0), &mut each);
     Ok(())
+}
+
+/// Instructions of no function that are still to be listed, as if each run of them were one.
+struct Ahead<'a> {
+    opened: &'a Opened<'a>,
+    code: &'a Code<'a>,
+    runs: Peekable<std::vec::IntoIter<Function>>,
+}
+
+impl<'a> Ahead<'a> {
+    fn of(opened: &'a Opened<'a>, code: &'a Code<'a>, none: bool) -> Self {
+        let sections = opened.elf.sections.iter().enumerate();
+        let sections = sections.filter(|(_, section)| section.code && !none);
+        let runs = sections.flat_map(|(section, its)| {
+            loose::runs(section, its.data.len(), &code.functions).map(move |run| {
+                let (start, end) = (run.start / INSN_BYTES, run.end / INSN_BYTES);
+                Function { name: String::new(), section, start, end, local: true }
+            })
+        });
+        let runs: Vec<Function> = runs.collect();
+        Self { opened, code, runs: runs.into_iter().peekable() }
+    }
+
+    /// Lists those that stand before a place.
+    fn up_to(&mut self, place: (usize, usize), each: &mut impl FnMut(Item)) {
+        while let Some(run) = self.runs.next_if(|run| (run.section, run.start) < place) {
+            let section = self.opened.elf.sections.get(run.section);
+            let section = section.map(|section| section.name.to_string()).unwrap_or_default();
+            let size = ((run.end - run.start) * INSN_BYTES) as u64;
+            each(Item::Loose(Loose { section, offset: run.offset(0).into(), size }));
+            Listing { opened: self.opened, code: self.code, function: &run }.lines(each);
+        }
+    }
 }
 
 fn of_program(elf: &Elf<'_>, code: &Code<'_>, name: &str) -> Result<BTreeSet<usize>, DisasmError> {

@@ -14,6 +14,7 @@ fn ours(bytes: &[u8]) -> Texts {
     let (mut texts, mut section) = (Texts::new(), String::new());
     list(bytes, None, |item| match item {
         Item::Function(start) => section = start.section,
+        Item::Loose(loose) => section = loose.section,
         Item::Line(line) => {
             texts.insert((section.clone(), line.at), normal(&line.text));
         }
@@ -64,7 +65,7 @@ fn normal(text: &str) -> String {
     }
 }
 
-/// Holds every instruction against LLVM's. How many there are, and how many more LLVM finds: code that is in no function.
+/// Holds every instruction against LLVM's. How many there are, and how many more LLVM finds.
 pub fn same_as_llvm(name: &str, bytes: &[u8]) -> [usize; 2] {
     let (ours, llvms) = (ours(bytes), llvms(bytes));
     for (place, text) in &ours {
@@ -90,6 +91,7 @@ fn shown(bytes: &[u8], program: Option<&str>) -> String {
     list(bytes, program, |item| {
         _ = match item {
             Item::Function(start) => writeln!(out, "{} in {}", start.name, start.section),
+            Item::Loose(loose) => writeln!(out, "no function in {}", loose.section),
             Item::Line(line) => {
                 if let Some(line) = &line.source {
                     writeln!(

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use skep_object::{Facts, ObjectError};
+use skep_object::disasm::{Item, list};
+use skep_object::{Facts, Loose, ObjectError};
 
 use crate::corpus::Carved;
 use crate::{disasm, peers};
@@ -78,6 +79,26 @@ const NOT_LIBBPFS: [&str; 4] = [
     "failed to find BTF for extern",
     "BTF is required",
 ];
+
+/// Clang 7 gives the names of functions neither a type nor a size, so that nobody finds a program.
+#[test]
+fn what_old_compilers_do_not_call_a_function_is_told() {
+    let old = OBJECTS.iter().find(|o| o.name.ends_with("v0.4.0 testdata/loader-clang-7-el.elf"));
+    let bytes = &old.unwrap().bytes;
+    let facts = Facts::parse(bytes).unwrap();
+    assert!(facts.programs.is_empty());
+    let sections: Vec<&str> = facts.loose.iter().map(|loose| loose.section.as_str()).collect();
+    assert_eq!(sections, [".text", "static", "other", "xdp", "socket", "socket/2"]);
+    let (mut told, mut listed) = (0, 0);
+    list(bytes, None, |item| match item {
+        Item::Loose(loose) => told += loose.instructions(),
+        Item::Line(_) => listed += 1,
+        Item::Function(_) => panic!("there is none"),
+    })
+    .unwrap();
+    assert!(told > 10 && told == facts.loose.iter().map(Loose::instructions).sum::<u64>());
+    assert!(listed > 10 && listed <= told, "{listed} of {told}");
+}
 
 #[test]
 fn both_byte_orders_say_the_same() {

@@ -44,25 +44,25 @@ impl Names {
     /// What each function of an object does; those of one name are one.
     fn functions(&mut self, object: &[u8]) -> BTreeMap<u32, Digest> {
         let mut all: BTreeMap<u32, Digest> = BTreeMap::new();
-        let (mut number, mut first, mut text) = (0, None, Digesting::default());
+        let (mut number, mut first, mut text) = (None, None, Digesting::default());
         // What cannot be listed was refused before.
         _ = disasm::list(object, None, |item| match item {
             Item::Function(start) => {
-                if first.is_some() {
-                    all.insert(number, std::mem::take(&mut text).digest());
+                end(&mut all, number, &mut text);
+                let namesake = self.number(&start.name);
+                if let Some(of_namesake) = all.get(&namesake) {
+                    text.update(of_namesake.to_string().as_bytes());
                 }
-                number = self.number(&start.name);
-                first = None;
-                if let Some(namesake) = all.get(&number) {
-                    text.update(namesake.to_string().as_bytes());
-                }
+                (number, first) = (Some(namesake), None);
             }
+            Item::Loose(_) => end(&mut all, number.take(), &mut text),
             Item::Line(line) => {
+                let Some(number) = number else { return };
                 let first = *first.get_or_insert(line.at);
                 text.update(self.told(number, &line, first).as_bytes());
             }
         });
-        all.insert(number, text.digest());
+        end(&mut all, number, &mut text);
         all
     }
 
@@ -81,5 +81,12 @@ impl Names {
             };
         }
         told + "\n"
+    }
+}
+
+/// What a function does is told, if there was one.
+fn end(all: &mut BTreeMap<u32, Digest>, number: Option<u32>, text: &mut Digesting) {
+    if let Some(number) = number {
+        all.insert(number, std::mem::take(text).digest());
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use skep_object::disasm::{DisasmError, Item, Line, Start, list};
-use skep_object::shown;
+use skep_object::{Loose, shown};
 use skep_spec::Arch;
 use skep_spec::nearest::nearest;
 
@@ -57,14 +57,15 @@ fn object_text(
     output: &Output,
 ) -> Result<(), DisasmError> {
     let mut first = true;
-    list(&object.bytes, program, |item| match item {
-        Item::Function(start) => {
-            if first {
-                output.line(&format!("object {}", shown_name(object, everywhere)));
-                first = false;
-            }
-            output.line(&format!("\n{}", heading(&start)));
+    let mut begins = |heading: &str| {
+        if std::mem::take(&mut first) {
+            output.line(&format!("object {}", shown_name(object, everywhere)));
         }
+        output.line(&format!("\n{heading}"));
+    };
+    list(&object.bytes, program, |item| match item {
+        Item::Function(start) => begins(&heading(&start)),
+        Item::Loose(loose) => begins(&format!("no function in {}:", shown(&loose.section))),
         Item::Line(line) => {
             if let Some(source) = &line.source {
                 let (file, code) = (shown(&source.source.file), shown(source.code.trim()));
@@ -88,6 +89,15 @@ fn instruction(line: &Line) -> String {
     format!("{:8}: {:<40} ; {}", line.at, line.text, notes.join(", "))
 }
 
+/// What instructions are listed of.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum What {
+    Function(Start),
+    /// Of no function: there is no name.
+    Loose(Loose),
+}
+
 /// A function as JSON.
 #[derive(Serialize)]
 struct Function {
@@ -95,22 +105,21 @@ struct Function {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     architectures: Vec<Arch>,
     #[serde(flatten)]
-    start: Start,
+    what: What,
     instructions: Vec<Line>,
 }
 
 fn functions(object: &ObjectBytes, program: Option<&str>) -> Result<Vec<Function>, DisasmError> {
     let mut functions: Vec<Function> = Vec::new();
+    let begun = |what| Function {
+        object: object.name.clone(),
+        architectures: object.architectures.clone(),
+        what,
+        instructions: Vec::new(),
+    };
     list(&object.bytes, program, |item| match item {
-        Item::Function(start) => {
-            let (name, architectures) = (object.name.clone(), object.architectures.clone());
-            functions.push(Function {
-                object: name,
-                architectures,
-                start,
-                instructions: Vec::new(),
-            });
-        }
+        Item::Function(start) => functions.push(begun(What::Function(start))),
+        Item::Loose(loose) => functions.push(begun(What::Loose(loose))),
         Item::Line(line) => {
             if let Some(function) = functions.last_mut() {
                 function.instructions.push(line);

@@ -6,7 +6,7 @@ use serde::Serialize;
 use skep_object::gpl::{self, GplUse};
 use skep_object::permissions::{self, Power, Reason};
 use skep_object::{
-    Btf, CoreRelocation, Facts, Global, MapFacts, MapKind, MapOrigin, Memory, Outside,
+    Btf, CoreRelocation, Facts, Global, Loose, MapFacts, MapKind, MapOrigin, Memory, Outside,
     ProgramFacts, ProgramKind, Slot, Source, TypeId, Use, Writers, declared,
 };
 use skep_spec::manifest::Param;
@@ -43,6 +43,9 @@ pub struct Object {
     pub variables: Vec<Variable>,
     pub symbols: Vec<Symbol>,
     pub core_relocations: Vec<CoreRelocation>,
+    /// Instructions that belong to no function.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loose: Vec<Loose>,
     /// Programs that are in it and that the package does not run.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub left_out: BTreeSet<String>,
@@ -160,6 +163,7 @@ impl Object {
             variables: facts.globals.iter().map(|global| variable(global, btf)).collect(),
             symbols: facts.outside.iter().map(|outside| symbol(outside, btf)).collect(),
             core_relocations: facts.core_relocations,
+            loose: facts.loose,
             left_out,
             set_by: manifest.map(set_by).unwrap_or_default(),
         }

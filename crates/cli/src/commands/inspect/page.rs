@@ -63,6 +63,7 @@ pub fn together(objects: &[Object], everywhere: &[Arch]) -> String {
 pub fn object(object: &Object, everywhere: &[Arch]) -> String {
     let mut lines = vec![heading(object, everywhere), String::new()];
     lines.extend(at_worst(std::slice::from_ref(object), &[]));
+    lines.extend(loose(object));
     section(&mut lines, ["MAY", "BECAUSE OF", "PROGRAM", "LINE", "WHEN"], reasons(object));
     lines.extend(license(object));
     section(
@@ -91,6 +92,28 @@ pub fn object(object: &Object, everywhere: &[Arch]) -> String {
     section(&mut lines, ["VARIABLE", "TYPE", "VALUE", "SECTION"], variables);
     section(&mut lines, ["USES", "PROGRAMS", "FIRST LINE", "WHEN"], uses(object));
     lines.join("\n")
+}
+
+/// What nobody looked at, by sections.
+fn loose(object: &Object) -> Option<String> {
+    const MOST: usize = 8;
+    let mut sections = BTreeMap::<&str, u64>::new();
+    for run in &object.loose {
+        *sections.entry(&run.section).or_default() += run.instructions();
+    }
+    let told = sections.iter().take(MOST).map(|(section, n)| format!("{n} in {}", shown(section)));
+    let mut told: Vec<String> = told.collect();
+    let rest: u64 = sections.values().skip(MOST).sum();
+    told.extend((rest > 0).then(|| format!("{rest} in other sections")));
+    let all: u64 = sections.values().sum();
+    let (are, they) =
+        if all == 1 { ("instruction belongs", "it") } else { ("instructions belong", "them") };
+    (all > 0).then(|| {
+        format!(
+            "\n{all} {are} to no function ({}): nobody looked at {they}, and what is said here is not of {they}. A loader of libbpf's kind does not run {they}; others may. --disasm shows {they}.",
+            told.join(", ")
+        )
+    })
 }
 
 fn open_maps(object: &Object) -> impl Iterator<Item = String> {
