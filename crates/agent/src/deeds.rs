@@ -1,17 +1,24 @@
 //! Deeds on services, each with its line in the history.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skep_api::{Deed, Detail, Install, Member, MemberChange, Standing, Touched};
-use skep_runtime::Recovery;
+use skep_runtime::{Recovery, Stands, Unended};
 use skep_spec::ServiceName;
 
 use crate::error::NodeError;
 use crate::node::Node;
 
+/// How all services stood.
+type Stood = BTreeMap<ServiceName, Stands>;
+
 /// Which services a deed touched beside the one that was spoken of.
 pub(crate) trait Touches {
-    /// Their names.
+    /// Whether it goes from one service to the next by itself, so that where it fails those before are as it left them.
+    const ONE_BY_ONE: bool = false;
+
+    /// Their names, where it was done.
     fn others(&self) -> Vec<ServiceName> {
         Vec::new()
     }
@@ -31,6 +38,8 @@ impl<A> Touches for (A, Detail) {
 }
 
 impl Touches for Touched {
+    const ONE_BY_ONE: bool = true;
+
     fn others(&self) -> Vec<ServiceName> {
         self.services.clone()
     }
@@ -48,36 +57,57 @@ impl Node {
         service: &ServiceName,
         work: impl FnOnce() -> Result<T, NodeError>,
     ) -> Result<T, NodeError> {
-        let before = self.standing_of(service);
+        let before = self.runtime().standings();
         let done = work();
-        let others = done.as_ref().map(T::others).unwrap_or_default();
-        for other in others.iter().filter(|other| *other != service) {
-            let with = Some(service.clone());
-            self.history.add(&self.told(what, by, other, (None, with)));
-        }
+        self.tell_others((what, by), &before, Some(service), &done);
         let error = done.as_ref().err().map(NodeError::text);
-        let told = self.told(what, by, service, (before, None));
+        let told = self.told(what, by, service, (stood(&before, service), None));
         self.history.add(&Deed { error, ..told });
         done
     }
 
     /// Installs what only the package itself gives its name: that is known once it is let in, and not where it is not.
     pub(crate) fn install_unnamed(&self, by: &str, install: Install) -> Result<Detail, NodeError> {
-        let detail = self.install(install)?;
-        for service in detail.others() {
-            let with = Some(detail.status.service.clone());
-            self.history.add(&self.told("install", by, &service, (None, with)));
+        let before = self.runtime().standings();
+        let done = self.install(install);
+        let service = done.as_ref().ok().map(|detail| detail.status.service.clone());
+        self.tell_others(("install", by), &before, service.as_ref(), &done);
+        if let Some(service) = service {
+            self.history.add(&self.told("install", by, &service, (None, None)));
         }
-        self.history.add(&self.told("install", by, &detail.status.service, (None, None)));
-        Ok(detail)
+        done
+    }
+
+    /// Writes down what became of others than the service that was spoken of, whatever came of it.
+    fn tell_others<T: Touches>(
+        &self,
+        (what, by): (&str, &str),
+        before: &Stood,
+        service: Option<&ServiceName>,
+        done: &Result<T, NodeError>,
+    ) {
+        let mut others: BTreeMap<ServiceName, Option<String>> = match done {
+            Ok(done) => done.others().into_iter().map(|other| (other, None)).collect(),
+            Err(error) => error.others().into_iter().collect(),
+        };
+        if T::ONE_BY_ONE {
+            let now = self.runtime().standings();
+            let changed = now.into_iter().filter(|(name, stands)| before.get(name) != Some(stands));
+            changed.for_each(|(name, _)| _ = others.entry(name).or_default());
+        }
+        for (other, error) in others.into_iter().filter(|(other, _)| Some(other) != service) {
+            let told = self.told(what, by, &other, (stood(before, &other), service.cloned()));
+            self.history.add(&Deed { error, ..told });
+        }
     }
 
     /// Writes down what a start of skepd ended, or loaded again.
     pub fn tell_recovery(&self, recovery: &Recovery) {
         for one in &recovery.interrupted {
-            let error = "skepd had ended in the middle of it, and it was undone";
-            let error = (!one.finished).then(|| error.to_owned());
-            let told = self.told(one.op.name(), "skepd", &one.service, (None, None));
+            let error = (!one.finished).then(|| undone_since(one.unended).to_owned());
+            let from = one.from.clone();
+            let from = from.map(|(generation, version)| Standing { generation, version });
+            let told = self.told(one.op.name(), "skepd", &one.service, (from, None));
             self.history.add(&Deed { error, ..told });
         }
         for service in &recovery.started {
@@ -104,5 +134,21 @@ impl Node {
     fn standing_of(&self, service: &ServiceName) -> Option<Standing> {
         let (generation, version) = self.runtime().standing(service)?;
         Some(Standing { generation, version })
+    }
+}
+
+fn stood(before: &Stood, service: &ServiceName) -> Option<Standing> {
+    let Stands { generation, version, .. } = before.get(service)?.clone();
+    Some(Standing { generation, version })
+}
+
+/// Why a start of skepd undid something.
+const fn undone_since(unended: Unended) -> &'static str {
+    match unended {
+        Unended::Operation => "skepd had ended in the middle of it, and it was undone",
+        Unended::Set => {
+            "skepd had ended in the middle of what was done to it and others, and all of that was undone"
+        }
+        Unended::Owed => "what was done with it to others had been undone, and now this was, too",
     }
 }

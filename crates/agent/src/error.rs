@@ -415,6 +415,14 @@ impl NodeError {
         }
     }
 
+    /// What became of other services than the one that was spoken of, where it failed: why each is not what it was to be.
+    pub(crate) fn others(&self) -> Vec<(ServiceName, Option<String>)> {
+        match self {
+            Self::Runtime(error) => error.others(),
+            _ => Vec::new(),
+        }
+    }
+
     /// All of it in one line: what failed, why, what to do next.
     #[must_use]
     pub fn text(&self) -> String {

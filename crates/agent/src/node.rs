@@ -97,7 +97,7 @@ impl Node {
         let (root, set) = self.coming(install)?;
         self.keep(&root, &set)?;
         tell_unsigned(&root);
-        let detail = together(&mut self.runtime(), &set.changes, &root)?.detail;
+        let detail = set.done(&mut self.runtime(), &root)?.detail;
         Ok(Detail { together: set.members, ..self.detail(detail) })
     }
 
@@ -109,6 +109,7 @@ impl Node {
         let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
         let (root, set) = self.coming(install)?;
+        self.runtime().plan_together(&set.with(&root))?;
         let unsigned = *root.package.origin() == Origin::Unsigned;
         let about = root.package.into_inner().manifest.package;
         let (service, change) = (root.request.service, MemberChange::Installed);
@@ -160,10 +161,15 @@ impl Node {
             let plan = answer::plan(self.runtime().plan_upgrade(&root.package, &root.request)?);
             return Ok(Plan { together: set.members, ..plan });
         }
+        let runtime = self.runtime();
+        let members = set.with(root);
+        runtime.plan_together(&members)?;
         let service = &root.request.service;
         let later =
             format!("what becomes of {service} itself is planned when what it needs is there");
-        Ok(Plan { notes: vec![later], together: set.members, ..Plan::default() })
+        let notes = runtime.exports_that_end(&members).into_iter().chain([later]).collect();
+        drop(runtime);
+        Ok(Plan { notes, together: set.members, ..Plan::default() })
     }
 
     /// Upgrades a service.
@@ -180,7 +186,7 @@ impl Node {
         let (root, set) = self.admitted(service, upgrade)?;
         self.keep(&root, &set)?;
         tell_unsigned(&root);
-        let Together { plan, detail } = together(&mut self.runtime(), &set.changes, &root)?;
+        let Together { plan, detail } = set.done(&mut self.runtime(), &root)?;
         let plan = plan.map(answer::plan).unwrap_or_default();
         Ok((plan, Detail { together: set.members, ..self.detail(detail) }))
     }
@@ -485,20 +491,6 @@ fn opened(runtime: &Runtime, map: &MapRef) -> Result<OpenMap, RuntimeError> {
         MapRef::Of(service, map) => runtime.service_map(service, map),
         MapRef::Id(id) => runtime.map_by_id(*id),
     }
-}
-
-/// Installs or upgrades a package and what it needs first, as a whole.
-fn together(
-    runtime: &mut Runtime,
-    needed: &[Change],
-    root: &Change,
-) -> Result<Together, RuntimeError> {
-    let members = needed.iter().chain([root]).map(|Change { package, request, from }| {
-        skep_runtime::Member { package, request, from: *from }
-    });
-    let done = runtime.together(&members.collect::<Vec<_>>())?.pop();
-    let service = root.request.service.clone();
-    done.ok_or(RuntimeError::NoService { service, there: Vec::new() })
 }
 
 /// The line that an audit looks for: once where a package comes in, never where one that runs is looked at.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use skep_api::{Member, MemberChange, PackageSource};
 use skep_object::fit;
 use skep_oci::{Store, archive};
-use skep_runtime::{Packages as _, Provider, Request, RuntimeError};
+use skep_runtime::{Packages as _, Provider, Request, Runtime, RuntimeError, Together};
 use skep_spec::dependency::{
     Finder, Needs, Other, Place, Resolved, Root, Versions, needs, resolve,
 };
@@ -72,6 +72,29 @@ impl Set {
             whole.add(&one, packages.finder.take(&one), standing, shelf)?;
         }
         Ok(whole)
+    }
+
+    /// Installs or upgrades a package and what it needs first, as a whole.
+    ///
+    /// # Errors
+    /// The runtime refuses one of them, and undid the others.
+    pub(crate) fn done(
+        &self,
+        runtime: &mut Runtime,
+        root: &Change,
+    ) -> Result<Together, RuntimeError> {
+        let done = runtime.together(&self.with(root))?.pop();
+        let service = root.request.service.clone();
+        done.ok_or(RuntimeError::NoService { service, there: Vec::new() })
+    }
+
+    /// What is to be done, the root last.
+    pub(crate) fn with<'a>(&'a self, root: &'a Change) -> Vec<skep_runtime::Member<'a>> {
+        let member = |change: &'a Change| {
+            let Change { package, request, from } = change;
+            skep_runtime::Member { package, request, from: *from }
+        };
+        self.changes.iter().chain([root]).map(member).collect()
     }
 
     /// That no other package of the set goes by the name that one would have.

@@ -6,6 +6,8 @@ mod node;
 #[path = "../../oci/tests/support/mod.rs"]
 mod support;
 mod wait;
+#[path = "dependencies/world.rs"]
+mod world;
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -14,125 +16,12 @@ use serde_json::Value;
 
 use hub::Hub;
 use node::Node;
-
-const SOURCE: &str = r#"
-#include "vmlinux.h"
-#include <bpf/bpf_helpers.h>
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-struct start_key { __u32 cpu; };
-struct start_value { __u64 starts; };
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64);
-	__type(key, struct start_key);
-	__type(value, struct start_value);
-} starts SEC(".maps");
-
-SEC("tracepoint/sched/sched_process_exec")
-int on_exec(void *context)
-{
-	struct start_key key = {};
-	struct start_value new = {}, *value = bpf_map_lookup_elem(&starts, &key);
-
-	if (COUNTS && !value)
-		bpf_map_update_elem(&starts, &key, &new, BPF_NOEXIST);
-	if (COUNTS && value)
-		__sync_fetch_and_add(&value->starts, 1);
-	return 0;
-}
-"#;
-
-/// A hub and a node that has it, with a key that both know.
-struct World {
-    hub: Hub,
-    node: Node,
-}
-
-impl World {
-    fn new() -> Self {
-        let (hub, node) = (Hub::start(), Node::new());
-        hub.login("acme", &node.path(""));
-        node.run(&["key", "new", "-o", "key"]);
-        let public = fs::read_to_string(node.path("key.pub")).unwrap();
-        let key: String = public.lines().filter(|line| !line.starts_with("-----")).collect();
-        let rules = format!("[[rule]]\npackages = [\"acme/*\"]\nkeys = [{{ spki = \"{key}\" }}]\n");
-        fs::write(node.path("config/trust.toml"), rules).unwrap();
-        fs::write(node.path("config/skepd.toml"), format!("hub = \"{}\"\n", hub.host)).unwrap();
-        Self { hub, node }
-    }
-
-    /// Writes a project: `acme/flows` counts into a map, others read it.
-    fn project(&self, name: &str, version: &str, more: &str) -> String {
-        let folder = self.node.path(&format!("{name}-{version}"));
-        fs::create_dir_all(&folder).unwrap();
-        let counts = if name == "flows" { "1" } else { "0" };
-        fs::write(folder.join("p.bpf.c"), format!("#define COUNTS {counts}\n{SOURCE}")).unwrap();
-        let arch = std::env::consts::ARCH;
-        let manifest = format!(
-            "spec = \"1.0\"\n[package]\nname = \"acme/{name}\"\nversion = \"{version}\"\nlicense = \"MIT\"\n\
-             [object.p]\nsources = [\"p.bpf.c\"]\narch = [\"{arch}\"]\n\
-             [output.starts]\nkind = \"counter\"\nmap = \"starts\"\n\
-             [permissions]\nhooks = [\"tracepoint/sched/sched_process_exec\"]\nhelpers = [\"map_*\"]\nmap-memory = \"1MiB\"\n{more}"
-        );
-        fs::write(folder.join("skep.toml"), manifest).unwrap();
-        format!("{name}-{version}")
-    }
-
-    /// A command of somebody whose hub it is.
-    fn skep(&self, args: &[&str]) -> Command {
-        let mut command = self.node.skep(args);
-        command.env("SKEP_HUB", &self.hub.host);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> String {
-        let output = wait::output(&mut self.skep(args));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "skep {}: {said}", args.join(" "));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Packs, signs and pushes a project.
-    fn publish(&self, name: &str, version: &str, more: &str) {
-        let project = self.project(name, version, more);
-        let layout = format!("{project}.oci");
-        self.run(&["pack", &project, "-o", &layout, "--btf", "host"]);
-        self.run(&["sign", &layout, "--key", "key.key"]);
-        self.run(&["push", &layout, &format!("{}/acme/{name}:{version}", self.hub.host)]);
-    }
-
-    fn flows(&self, version: &str) {
-        self.publish("flows", version, "[map.starts]\nexport = { mode = \"0640\" }\n");
-    }
-
-    fn app(&self, version: &str, range: &str) {
-        self.publish("app", version, &needs("flows", range, "maps = [\"starts\"]"));
-    }
-
-    fn services(&self) -> Vec<String> {
-        let list = self.node.json(&["list"]);
-        let one = |status: &Value| {
-            format!(
-                "{} {}",
-                status["service"].as_str().unwrap(),
-                status["version"].as_str().unwrap()
-            )
-        };
-        list.as_array().unwrap().iter().map(one).collect()
-    }
-}
+use world::{World, needs};
 
 /// A dependency on flows, and kernel types that lie in the project.
 fn depends(range: &str) -> String {
     let btf = format!("[build.btf]\n{} = \"vmlinux.btf\"\n", std::env::consts::ARCH);
     needs("flows", range, "") + &btf
-}
-
-fn needs(name: &str, range: &str, more: &str) -> String {
-    format!("[dependencies.\"acme/{name}\"]\nversion = \"{range}\"\n{more}\n")
 }
 
 #[test]
@@ -446,4 +335,118 @@ fn what_another_needs_is_stopped_with_it_and_started_before_it() {
     assert_eq!(world.services().join(", "), "app 1.0.0, flows 1.0.0");
     node.run(&["stop", "flows", "--force"]);
     assert_eq!(node.json(&["list"])[0]["state"], "running");
+}
+
+/// What the history says of a service, the last first.
+fn told(node: &Node, service: &str) -> Vec<String> {
+    let deeds = node.json(&["history", service]);
+    let one = |deed: &Value| {
+        let version = |at: &str| deed[at]["version"].as_str().unwrap_or("-").to_owned();
+        let word = |of: &str| deed[of].as_str().unwrap_or("-").to_owned();
+        let (what, with, error) = (word("what"), word("with"), word("error"));
+        format!("{what} with {with}, {} to {}: {error}", version("from"), version("to"))
+    };
+    deeds.as_array().unwrap().iter().map(one).collect()
+}
+
+#[test]
+fn what_became_of_each_of_a_set_is_in_its_history() {
+    let mut world = World::new();
+    world.flows("1.0.0");
+    world.publish("flows", "1.1.0", "");
+    world.app("1.0.0", "^1.1");
+    world.node.start();
+    world.run(&["install", "acme/flows:1.0.0"]);
+    let (_, said) = world.node.refused(&["install", "acme/app:1.0.0"]);
+    assert!(said.contains("what was done before it was undone: flows"), "{said}");
+    let undone = "install with app, 1.0.0 to 1.0.0: app failed, and this was undone";
+    assert_eq!(told(&world.node, "flows")[0], undone);
+    world.flows("1.2.0");
+    world.app("1.1.0", "^1.2");
+    world.run(&["install", "acme/app:1.1.0"]);
+    assert_eq!(told(&world.node, "flows")[0], "install with app, 1.0.0 to 1.2.0: -");
+    // skepd ends between the two.
+    world.flows("2.0.0");
+    world.app("2.0.0", "^2");
+    world.node.stop();
+    let mut skepd = world.node.skepd();
+    skepd.args(["--fault", "upgrade.Begin.before:2"]);
+    world.node.start_as(skepd);
+    world.node.refused(&["upgrade", "app", "acme/app:2.0.0"]);
+    world.node.died();
+    world.node.start();
+    assert_eq!(world.services(), ["app 1.1.0", "flows 1.2.0"]);
+    let why = "skepd had ended in the middle of what was done to it and others, and all of that was undone";
+    assert_eq!(told(&world.node, "flows")[0], format!("upgrade with -, 2.0.0 to 1.2.0: {why}"));
+}
+
+#[test]
+fn a_dry_run_refuses_what_would_be_refused_and_says_which_exports_end() {
+    let mut world = World::new();
+    world.flows("1.0.0");
+    world.publish("flows", "1.2.0", "");
+    world.app("1.0.0", "^1");
+    world.node.start();
+    let node = &world.node;
+    let refused = |command: &[&str], words: &str| {
+        let (status, said) = node.refused(&[command, &["--dry-run"]].concat());
+        assert_eq!(status, 1, "{said}");
+        assert!(said.contains(words), "{said}");
+    };
+    let install = ["install", "acme/app:1.0.0"];
+    // What comes with it is held against it, too.
+    refused(
+        &install,
+        "app cannot use a map of acme/flows 1.2.0, which would run as flows\n  because the map 'starts' cannot be shared: it exports no map",
+    );
+    node.run(&["install", "acme/flows:1.0.0"]);
+    node.run(&["stop", "flows"]);
+    refused(&install, "app needs flows, which is stopped");
+    node.run(&["start", "flows"]);
+    let upgrade = ["upgrade", "flows", "acme/flows:1.2.0"];
+    let said = node.run(&[&upgrade[..], &["--dry-run"]].concat());
+    assert!(said.contains("the map 'starts' is exported no more"), "{said}");
+    let done = node.json(&upgrade);
+    assert!(
+        done[0]["notes"].to_string().contains("the map 'starts' is exported no more"),
+        "{done}"
+    );
+    refused(&install, "which runs as flows\n  because the map 'starts' cannot be shared");
+    node.run(&["rollback", "flows"]);
+    node.run(&install);
+    world.publish("flows", "2.0.0", "");
+    world.app("2.0.0", "^2");
+    refused(&["upgrade", "app", "acme/app:2.0.0"], "acme/flows 2.0.0, which would run as flows");
+    assert_eq!(world.services(), ["app 1.0.0", "flows 1.0.0"]);
+}
+
+#[test]
+fn a_dry_run_says_what_becomes_of_each_in_order() {
+    let mut world = World::new();
+    world.flows("1.0.0");
+    world.node.start();
+    let node = &world.node;
+    node.run(&["install", "acme/flows:1.0.0"]);
+    world.flows("1.1.0");
+    world.app("1.0.0", "^1.1");
+    world.publish("edge", "1.0.0", &needs("app", "^1", ""));
+    let plan = ["install", "acme/edge:1.0.0", "--dry-run"];
+    let changes = |members: &Value| {
+        let one = |member: &Value| format!("{} {}", member["service"], member["change"]);
+        members.as_array().unwrap().iter().map(one).collect::<Vec<_>>()
+    };
+    let planned = node.json(&plan);
+    let each = [r#""flows" "upgraded""#, r#""app" "installed""#, r#""edge" "installed""#];
+    assert_eq!(changes(&planned), each);
+    assert_eq!(planned[0]["version"], "1.1.0", "{planned}");
+    assert_eq!(
+        node.run(&plan),
+        "Would install; nothing was touched.\n  acme/flows 1.1.0 as flows: upgraded\n  acme/app 1.0.0 as app: installed\n  acme/edge 1.0.0 as edge: installed\n"
+    );
+    assert_eq!(world.services(), ["flows 1.0.0"]);
+    assert_eq!(told(node, "flows").len(), 1, "nothing was done to it");
+    node.run(&["install", "acme/app:1.0.0"]);
+    let each = [r#""flows" "kept""#, r#""app" "kept""#, r#""edge" "installed""#];
+    assert_eq!(changes(&node.json(&plan)), each);
+    assert_eq!(world.services(), ["app 1.0.0", "flows 1.1.0"]);
 }

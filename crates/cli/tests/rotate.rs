@@ -6,11 +6,14 @@ mod support;
 mod typed;
 mod wait;
 
+use std::io::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use skep_trust::SecretKey;
 use skep_trust::rotation::Keys;
+use support::server::{Server, answer};
 use support::{DockerRegistry, Fixture, run};
 use typed::{refused, skep};
 
@@ -166,6 +169,8 @@ fn keys_travel_through_registries_and_bundles() {
     refused(&mut rotate(&["--push", &package]), 2, "version 2 of the keys is not complete");
     let other = format!("{}/other/exec", registry.host);
     refused(rotate(&["--key", "b.key"]).args(["--push", &other]), 2, "is no package of acme");
+    refused(&mut rotate(&["--push", &package]), 2, "version 2 of the keys is not complete");
+    run(&mut rotate(&["--key", "b.key"]));
     let follow = |from: &str, policy: &str| {
         let mut command = skep(folder);
         command.args(["trust", "rotate", from, "--policy", policy]);
@@ -210,6 +215,50 @@ fn keys_travel_through_registries_and_bundles() {
     // What is older never takes the place of what is newer.
     std::fs::write(folder.join("acme.keys"), first).unwrap();
     refused(&mut rotate(&["--push", &package]), 4, "version 2 of the keys is beside");
+}
+
+/// Neither a version nor a signature comes into the file by a push that the registry did not take.
+#[test]
+fn what_a_registry_refuses_is_not_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    keys(folder);
+    let empty = |head: &str| match head.starts_with("GET /v2/ ") {
+        true => "200 OK",
+        false if head.starts_with("GET") => "404 Not Found",
+        false => "403 Forbidden",
+    };
+    let forbids = Server::new(move |head, stream| {
+        drop(stream.write_all(&answer(empty(head), "", b"")));
+    });
+    let closed = Server::saying(answer("403 Forbidden", "", b""));
+    let push = |more: &[&str], server: &Server, words: &str| {
+        let mut command = skep(folder);
+        command.args(["key", "rotate", "acme.keys"]).args(more);
+        refused(command.args(["--push", &format!("{}/acme/exec", server.host)]), 1, words);
+    };
+    let first = ["--publisher", "acme", "--to", "a.pub", "--key", "a.key"];
+    for server in [&forbids, &closed] {
+        push(&first, server, "does not allow it (403)");
+        assert!(!folder.join("acme.keys").exists());
+    }
+    run(skep(folder).args(["key", "rotate", "acme.keys"]).args(first));
+    let before = std::fs::read(folder.join("acme.keys")).unwrap();
+    let next = ["--to", "b.pub", "--key", "a.key", "--key", "b.key"];
+    push(&next, &forbids, "nothing was signed: 'acme.keys' is as it was");
+    push(&next, &closed, "does not allow it (403)");
+    assert_eq!(std::fs::read(folder.join("acme.keys")).unwrap(), before);
+    // Of one that took something and answers no more nobody knows what it has.
+    let asked = AtomicBool::new(false);
+    let ends = Server::new(move |head, stream| {
+        asked.fetch_or(!head.starts_with("GET"), Ordering::Relaxed);
+        let ended = asked.load(Ordering::Relaxed);
+        let status = if ended { "403 Forbidden" } else { empty(head) };
+        drop(stream.write_all(&answer(status, "", b"")));
+    });
+    push(&next, &ends, "so 'acme.keys' has what was signed: put it there with skep key rotate");
+    let after = std::fs::read(folder.join("acme.keys")).unwrap();
+    assert!(after.len() > before.len() && after.starts_with(&before));
 }
 
 /// It is said, and holds none of them back.

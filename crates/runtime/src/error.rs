@@ -1,6 +1,7 @@
 //! Why an operation of the runtime failed.
 
 mod hint;
+mod words;
 
 use std::path::Path;
 
@@ -14,6 +15,7 @@ use crate::migrate::MigrateError;
 use crate::params::ParamsError;
 use crate::state::{Op, PreviousLost};
 use crate::together::{GivenBack, Left, Sharing};
+use words::{known, names, version_there, what_of_the_others};
 
 /// An error of another crate behind one of our seams.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -465,48 +467,6 @@ impl RuntimeError {
             Self::NoGroup { .. } => "no-group",
             Self::NoSuch { .. } | Self::NoId { .. } => "no-such",
             Self::NoEvents { .. } => "no-events",
-        }
-    }
-}
-
-fn version_there(package: &PackageName, there: Option<&Version>) -> String {
-    there.map_or_else(
-        || format!("nothing here runs {package}"),
-        |version| format!("{version} runs here"),
-    )
-}
-
-fn what_of_the_others(undone: &[ServiceName], left: &Result<Left, String>) -> String {
-    let left = match left {
-        Ok(left) => left,
-        Err(why) => {
-            return format!(
-                "and what was done before it could not be undone ({why}): the next operation and each start try again"
-            );
-        }
-    };
-    let one = |(service, why): &(ServiceName, String)| format!("{service} ({why})");
-    let not = || left.iter().map(one).collect::<Vec<_>>().join(", ");
-    match (undone.is_empty(), left.is_empty()) {
-        (true, true) => "and nothing was done".to_owned(),
-        (false, true) => format!("and what was done before it was undone: {}", names(undone)),
-        (true, false) => format!("and what was done before it could not be undone: {}", not()),
-        (false, false) => {
-            format!("and what was done before it was undone: {}, but for {}", names(undone), not())
-        }
-    }
-}
-
-fn names(services: &[ServiceName]) -> String {
-    services.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ")
-}
-
-fn known(there: &[ServiceName]) -> String {
-    match there {
-        [] => ": none is installed".to_owned(),
-        names => {
-            let names: Vec<&str> = names.iter().map(ServiceName::as_str).collect();
-            format!("; there are: {}", names.join(", "))
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use skep_spec::life::{self, Way};
-use skep_spec::{ServiceName, chain};
+use skep_spec::{ServiceName, Version, chain};
 
 use crate::error::RuntimeError;
 use crate::runtime::Runtime;
@@ -41,15 +41,30 @@ pub struct Recovery {
     pub pinned_again: Vec<PathBuf>,
 }
 
-/// An operation that another process began and did not end.
+/// An operation that another process began and did not end, or that belonged to what it did not end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interrupted {
     /// On which service.
     pub service: ServiceName,
     /// What it was.
     pub op: Op,
+    /// The generation that ran before it was ended, and its version.
+    pub from: Option<(u64, Version)>,
+    /// What was not ended.
+    pub unended: Unended,
     /// Whether it was finished (the new state holds) or undone (the old one does).
     pub finished: bool,
+}
+
+/// What another process left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unended {
+    /// The operation itself.
+    Operation,
+    /// The set that it belonged to.
+    Set,
+    /// What a set owed that was over.
+    Owed,
 }
 
 /// The kernel's name for this boot.
@@ -117,6 +132,7 @@ impl Runtime {
     pub(crate) fn resume(&mut self) -> Result<Option<Interrupted>, RuntimeError> {
         let Some(pending) = self.state.pending.clone() else { return Ok(None) };
         let (service, op) = (pending.service.clone(), pending.op);
+        let from = self.runs_before(&pending);
         let known =
             pending.progress.undoing || life::after_crash(pending.progress, false) == Way::Finish;
         let way = life::after_crash(pending.progress, !known && self.has_switched(&pending)?);
@@ -140,7 +156,16 @@ impl Runtime {
                 false
             }
         };
-        Ok(Some(Interrupted { service, op, finished }))
+        let unended = Unended::Operation;
+        Ok(Some(Interrupted { service, op, from, unended, finished }))
+    }
+
+    /// The generation that ran when an operation began.
+    fn runs_before(&self, pending: &Pending) -> Option<(u64, Version)> {
+        let state = self.state.services.get(&pending.service);
+        let from = state.and_then(|state| state.generations.get(&pending.from?));
+        let from = from.or_else(|| pending.to.as_ref().filter(|_| pending.op == Op::Remove));
+        from.map(|from| (from.number, from.version.clone()))
     }
 
     /// Ends the switch and finishes, and says so; undoes it where the kernel refuses to replace the rest.

@@ -7,7 +7,7 @@ use skep_spec::{ServiceName, chain, life};
 use crate::bring_up::BringUp;
 use crate::error::RuntimeError;
 use crate::failure::Failure;
-use crate::recover::{Interrupted, Recovery, of_one};
+use crate::recover::{Interrupted, Recovery, Unended, of_one};
 use crate::runtime::Runtime;
 use crate::state::{Generation, Op, Record, Then};
 
@@ -54,11 +54,17 @@ impl Runtime {
             self.fail(name, Failure::Down(why), recovery);
             return Ok(());
         }
+        let from = self.standing(name);
         let started = self.start_stopped(name);
         match of_one(started)? {
             Ok(()) => {
-                let (service, op, finished) = (name.clone(), Op::Start, true);
-                recovery.interrupted.push(Interrupted { service, op, finished });
+                recovery.interrupted.push(Interrupted {
+                    service: name.clone(),
+                    op: Op::Start,
+                    from,
+                    unended: Unended::Operation,
+                    finished: true,
+                });
             }
             Err(error) => self.fail(name, Failure::Down(chain(&error)), recovery),
         }

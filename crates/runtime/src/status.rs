@@ -50,6 +50,19 @@ pub struct Status {
     pub needed_by: BTreeSet<ServiceName>,
 }
 
+/// What is active of a service, and whether it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stands {
+    /// The generation.
+    pub generation: u64,
+    /// Its version.
+    pub version: Version,
+    /// Whether somebody stopped it.
+    pub stopped: bool,
+    /// Whether the kernel has it.
+    pub loaded: bool,
+}
+
 /// Everything about one service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detail {
@@ -107,6 +120,23 @@ impl Runtime {
             self.status(name, &service, || self.detached(name, &service))
         };
         names.into_iter().filter_map(status).collect()
+    }
+
+    /// The active generation of a service and its version.
+    #[must_use]
+    pub fn standing(&self, service: &ServiceName) -> Option<(u64, Version)> {
+        self.runs(service).map(|active| (active.number, active.version.clone()))
+    }
+
+    /// How each service stands, for who compares before and after.
+    #[must_use]
+    pub fn standings(&self) -> BTreeMap<ServiceName, Stands> {
+        let stands = |name: ServiceName| {
+            let (generation, version) = self.standing(&name)?;
+            let (stopped, loaded) = (self.is_stopped(&name), !self.is_idle(&name));
+            Some((name, Stands { generation, version, stopped, loaded }))
+        };
+        self.names().into_iter().filter_map(stands).collect()
     }
 
     /// `detached` says what is not attached that should be, if it is asked.

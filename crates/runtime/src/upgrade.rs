@@ -47,6 +47,20 @@ impl Direction {
     }
 }
 
+/// The maps that others may open now, and no more of the new version.
+pub(crate) fn exports_that_end(
+    from: &Generation,
+    manifest: &Manifest,
+) -> impl Iterator<Item = String> {
+    let maps = from.incarnation.iter().flat_map(|incarnation| incarnation.maps.values());
+    let exported = |symbol: &str| manifest.map.get(symbol).is_some_and(|map| map.export.is_some());
+    let ends = maps.filter(move |map| map.export.is_some() && !exported(&map.symbol));
+    ends.map(|map| {
+        let symbol = &map.symbol;
+        format!("the map '{symbol}' is exported no more: its pin for others goes with the switch")
+    })
+}
+
 impl Runtime {
     /// What [`Self::upgrade`] would do. Nothing is touched.
     ///
@@ -115,7 +129,9 @@ impl Runtime {
         let plan = Plan {
             service: install.service.clone(),
             separately: separately(&hooks),
-            notes: report.changes.iter().map(ToString::to_string).collect(),
+            notes: exports_that_end(&from, &package.manifest)
+                .chain(report.changes.iter().map(ToString::to_string))
+                .collect(),
             from: Some(identity(&from)),
             to: identity(&to),
             already,
@@ -165,18 +181,19 @@ impl Runtime {
     }
 
     /// The programs that run here and their hooks, as [`Self::bring_up`] comes to them but for what only loading shows.
-    fn placed(
+    pub(crate) fn placed(
         &self,
         service: &ServiceName,
         manifest: &Manifest,
         objects: &Objects,
         params: &Params,
     ) -> Result<(Vec<Placed>, Report), RuntimeError> {
-        let (hooks, mut refused) = (&self.service_state(service)?.hooks, Refused::new());
+        let hooks = self.state.services.get(service).map(|state| state.hooks.clone());
+        let (hooks, mut refused) = (hooks.unwrap_or_default(), Refused::new());
         loop {
             let mut report = Report::default();
             let chosen = choose(manifest, objects, params, &refused, &mut report)?;
-            let error = match place_there(service, hooks, chosen, &mut report) {
+            let error = match place_there(service, &hooks, chosen, &mut report) {
                 Ok(placed) => return Ok((placed, report)),
                 Err(error) => error,
             };

@@ -3,7 +3,7 @@
 use skep_spec::{ServiceName, chain};
 
 use crate::error::RuntimeError;
-use crate::recover::{Interrupted, Recovery, of_one};
+use crate::recover::{Interrupted, Recovery, Unended, of_one};
 use crate::runtime::Runtime;
 use crate::state::{Generation, Need, Op, Record, SetMember, Way};
 use crate::status::Detail;
@@ -106,6 +106,7 @@ impl Runtime {
         let is_left = |member: &&SetMember| self.generation(&member.service) == member.before;
         let left: Vec<SetMember> = members.iter().filter(is_left).cloned().collect();
         for (at, SetMember { service, .. }) in left.iter().enumerate() {
+            let from = self.standing(service);
             let back = self.roll_back(service);
             match of_one(back)? {
                 Ok(_) => {}
@@ -119,8 +120,13 @@ impl Runtime {
                     return Err(RuntimeError::HalfBack { service, done, source });
                 }
             }
-            let (op, finished) = (Op::Rollback, true);
-            recovery.interrupted.push(Interrupted { service: service.clone(), op, finished });
+            recovery.interrupted.push(Interrupted {
+                service: service.clone(),
+                op: Op::Rollback,
+                from,
+                unended: Unended::Set,
+                finished: true,
+            });
             done.push(service.clone());
         }
         self.end_set(Vec::new())

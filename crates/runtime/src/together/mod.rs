@@ -4,6 +4,7 @@
 mod back;
 mod needs;
 mod owed;
+mod planned;
 mod set;
 mod shared;
 

@@ -3,7 +3,7 @@
 use skep_spec::{ServiceName, chain};
 
 use crate::error::RuntimeError;
-use crate::recover::{Interrupted, Recovery, of_one};
+use crate::recover::{Interrupted, Recovery, Unended, of_one};
 use crate::runtime::Runtime;
 use crate::state::{Op, Owed, Record, SetMember, Way};
 
@@ -37,10 +37,12 @@ impl Runtime {
         let mut left = Vec::new();
         for owed in self.state.owed.clone() {
             let service = owed.service.clone();
+            let from = self.standing(&service);
             let paid = self.pay(&owed);
             match of_one(paid)? {
                 Ok(Some((op, finished))) => {
-                    recovery.interrupted.push(Interrupted { service, op, finished });
+                    let unended = Unended::Owed;
+                    recovery.interrupted.push(Interrupted { service, op, from, unended, finished });
                 }
                 Ok(None) => {}
                 Err(error) => left.push(Owed { why: chain(&error), ..owed }),

@@ -6,7 +6,7 @@ use skep_trust::{Package, Verified};
 use crate::error::RuntimeError;
 use crate::install::Request;
 use crate::plan::Plan;
-use crate::recover::{Interrupted, Recovery, of_one};
+use crate::recover::{Interrupted, Recovery, Unended, of_one};
 use crate::runtime::Runtime;
 use crate::state::{Op, Owed, Record, SetMember, Way};
 use crate::status::Detail;
@@ -65,7 +65,7 @@ impl Runtime {
     }
 
     /// Between the plan and the lock under which it is done, others may have changed the service.
-    fn is_as_planned(&self, member: &Member<'_>) -> Result<(), RuntimeError> {
+    pub(super) fn is_as_planned(&self, member: &Member<'_>) -> Result<(), RuntimeError> {
         let service = member.request.service.clone();
         match (member.from, self.runs(&service).map(|active| active.number)) {
             (None, None) => Ok(()),
@@ -113,6 +113,7 @@ impl Runtime {
         }
         if done.len() < members.len() {
             for member in done.into_iter().rev() {
+                let from = self.standing(&member.service);
                 let undone = self.undo_member(member);
                 if let Err(error) = of_one(undone)?
                     && self.is_done(member)
@@ -123,8 +124,9 @@ impl Runtime {
                     continue;
                 }
                 let op = if member.before.is_none() { Op::Install } else { Op::Upgrade };
-                let service = member.service.clone();
-                recovery.interrupted.push(Interrupted { service, op, finished: false });
+                let (service, unended) = (member.service.clone(), Unended::Set);
+                let one = Interrupted { service, op, from, unended, finished: false };
+                recovery.interrupted.push(one);
             }
         }
         self.end_set(owed)?;

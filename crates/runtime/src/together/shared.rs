@@ -19,12 +19,14 @@ pub(crate) type Shared = BTreeMap<MapPlace, MapHandle>;
 
 /// Why a map of another service cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{user} cannot use a map of {package} {version}, which runs as {service}")]
+#[error("{user} cannot use a map of {package} {version}, which {runs} as {service}")]
 pub struct Sharing {
     pub(crate) user: ServiceName,
     pub(crate) service: ServiceName,
     pub(crate) package: PackageName,
     pub(crate) version: String,
+    /// "runs", "would run".
+    pub(crate) runs: &'static str,
     pub(crate) source: NotShared,
 }
 
@@ -209,6 +211,7 @@ impl Refused {
                 service: need.service.clone(),
                 package: active.package.clone(),
                 version: active.version.to_string(),
+                runs: "runs",
                 source,
             })),
         }

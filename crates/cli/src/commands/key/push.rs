@@ -1,8 +1,9 @@
 //! A publisher's keys beside a package: `skep key rotate --push`.
 
 use std::path::Path;
+use std::{fs, io};
 
-use skep_oci::Registry;
+use skep_oci::{Registry, durable, regular};
 use skep_spec::PackageRef;
 use skep_trust::bundle::Bundle;
 use skep_trust::{PublicKey, ways};
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::keys_and_channels::{self, By};
 use crate::moment;
+use crate::named;
 use crate::options::Transport;
 use crate::output::Output;
 use crate::place::{self, Lying};
@@ -29,9 +31,17 @@ pub(super) struct Push<'a> {
     pub(super) transport: Transport,
 }
 
+/// Keys that nothing holds back from their place, as far as this machine can tell.
+pub(super) struct Ready<'a> {
+    push: &'a Push<'a>,
+    reference: PackageRef,
+    registry: Registry,
+    lying: Lying,
+}
+
 impl Push<'_> {
-    /// Puts all versions there, unless newer ones are there, or another one of a number. Says where.
-    pub(super) fn run(&self, output: &Output, config: &Config) -> Result<String> {
+    /// That all versions may go there: newer ones are not, nor another one of a number.
+    pub(super) fn ready(&self, config: &Config) -> Result<Ready<'_>> {
         let (_, newest) = self.chain.newest().ok_or_else(|| Error::usage("there are no keys"))?;
         let (publisher, version) = (&newest.keys.publisher, newest.keys.version);
         if let Some(missing) = self.missing {
@@ -48,12 +58,10 @@ impl Push<'_> {
         let reference = reference.alone();
         let registry = place::registry(&reference, self.transport, config)?.without_mirrors();
         let lying = place::lying(registry.keys(&reference))?;
-        let theirs = &lying.bundles;
         let by = (&rules::of_machine(config)?, moment::now(config)?);
-        self.is_no_step_back(theirs, &reference, by)?;
-        self.is_no_fork(theirs, &reference, by)?;
-        self.put(&lying, &registry, &reference, output)?;
-        Ok(reference.to_string())
+        self.is_no_step_back(&lying.bundles, &reference, by)?;
+        self.is_no_fork(&lying.bundles, &reference, by)?;
+        Ok(Ready { push: self, reference, registry, lying })
     }
 
     /// A newer version may be there already: to which the newest here leads, or which this machine's rules bear out. Anybody may
@@ -120,21 +128,60 @@ impl Push<'_> {
         })
     }
 
-    fn put(
-        &self,
-        lying: &Lying,
-        registry: &Registry,
-        reference: &PackageRef,
-        output: &Output,
-    ) -> Result<()> {
+    /// Whether a key of any version in the file has signed a bundle.
+    fn has_signed(&self, bundle: &[u8]) -> bool {
+        let bundle = Bundle::parse(bundle);
+        let is_by = |key: &PublicKey| bundle.as_ref().is_ok_and(|bundle| bundle.is_signed_by(key));
+        self.chain.all_keys().any(is_by)
+    }
+}
+
+impl Ready<'_> {
+    /// Writes the file first, if it `changed`, and puts the keys there. Says where. What the registry does not take is in the file
+    /// neither.
+    pub(super) fn put(&self, changed: bool, output: &Output) -> Result<String> {
+        let Push { file, chain, .. } = self.push;
+        let before = changed.then(|| bytes(file)).transpose()?;
+        if changed {
+            chain.write(file)?;
+        }
+        self.note(output);
+        let bundles = chain.bundles();
+        let put = self.registry.change_keys(&self.reference, self.lying.before(), &bundles);
+        match (place::ask(put), before) {
+            (Ok(()), _) => Ok(self.reference.to_string()),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(before)) => self.not_put(before.as_deref(), error),
+        }
+    }
+
+    /// Takes the file back where the registry does not have the keys. An answer can be lost after it took them.
+    fn not_put(&self, before: Option<&[u8]>, error: Error) -> Result<String> {
+        let (file, to) = (self.push.file, self.push.to);
+        let shown = file.display();
+        match place::lying(self.registry.keys(&self.reference)) {
+            Ok(there) if there.bundles == self.push.chain.bundles() => {
+                Ok(self.reference.to_string())
+            }
+            Ok(_) => Err(match back(file, before) {
+                Ok(()) => error.hint(format!("nothing was signed: '{shown}' is as it was")),
+                Err(why) => error.hint(format!("'{shown}' could not be taken back ({why}): it has what was signed")),
+            }),
+            Err(_) => Err(error.hint(format!("nobody can tell whether the registry took them, so '{shown}' has what was signed: put it there with skep key rotate {shown} --push {to}"))),
+        }
+    }
+
+    /// Says what gives way.
+    fn note(&self, output: &Output) {
+        let Self { push, reference, lying, .. } = self;
         if let Some(why) = &lying.junk {
             output.note(&format!(
                 "note: what lay under the tag skep-keys beside {reference} is replaced: it {why}"
             ));
         }
-        let bundles = self.chain.bundles();
+        let bundles = push.chain.bundles();
         let others = lying.bundles.iter().filter(|bundle| !bundles.contains(bundle));
-        let (signed, others): (Vec<_>, Vec<_>) = others.partition(|one| self.has_signed(one));
+        let (signed, others): (Vec<_>, Vec<_>) = others.partition(|one| push.has_signed(one));
         if !others.is_empty() {
             let count = others.len();
             output.note(&format!("note: {count} of the bundles beside {reference} are not in this file, and no keys of it lead to them: they are replaced"));
@@ -143,13 +190,21 @@ impl Push<'_> {
             let count = signed.len();
             output.note(&format!("note: {count} of the bundles beside {reference} are not in this file, though keys of it have signed them: they are replaced, since nobody could follow them to another version"));
         }
-        place::ask(registry.change_keys(reference, lying.before(), &bundles))
     }
+}
 
-    /// Whether a key of any version in the file has signed a bundle.
-    fn has_signed(&self, bundle: &[u8]) -> bool {
-        let bundle = Bundle::parse(bundle);
-        let is_by = |key: &PublicKey| bundle.as_ref().is_ok_and(|bundle| bundle.is_signed_by(key));
-        self.chain.all_keys().any(is_by)
+/// What a file holds; none where there is none.
+fn bytes(file: &Path) -> Result<Option<Vec<u8>>> {
+    named::read(file, |file| match regular::bytes(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        bytes => bytes.map(Some),
+    })
+}
+
+/// Makes a file what it was.
+fn back(file: &Path, before: Option<&[u8]>) -> io::Result<()> {
+    match before {
+        Some(bytes) => durable::replace(file, bytes, 0o644),
+        None => fs::remove_file(file),
     }
 }

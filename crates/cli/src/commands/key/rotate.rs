@@ -98,13 +98,15 @@ impl Rotate {
         let (push, transport) = (self.push.clone(), self.transport);
         let signs = !self.key.is_empty();
         let mut answer = self.answer(&chain)?;
-        if signs {
-            chain.write(&answer.file)?;
-        }
-        if let Some(to) = &push {
-            let (file, chain, missing) = (&answer.file, &chain, answer.missing.as_ref());
-            answer.pushed = Some(Push { file, chain, missing, to, transport }.run(output, config)?);
-        }
+        answer.pushed = match &push {
+            None => chain.write(&answer.file).map(|()| None)?,
+            Some(to) => {
+                let (file, chain, missing) = (&answer.file, &chain, answer.missing.as_ref());
+                let push = Push { file, chain, missing, to, transport };
+                let ready = push.ready(config)?;
+                Some(ready.put(signs, output)?)
+            }
+        };
         output.done(&answer, || answer.text());
         Ok(())
     }
