@@ -112,8 +112,8 @@ pub(crate) fn programs(
         }
         check_entry(function, &section.name, names.insert(function.name.as_str()))?;
         let gathered = uses.gather(index, &mut reached, &mut walked, texts)?;
-        let is_probe = ProgramKind::of_section(&section.name) == Some(ProgramKind::Kprobe);
-        let mut written = analysis.writes(index, &gathered.maps, is_probe);
+        let kind = ProgramKind::of_section(&section.name);
+        let mut written = analysis.writes(index, &gathered.maps, kind);
         if gives_values(&section.name) {
             let all = maps.iter().map(|map| (map.name.clone(), Writers::Plain));
             written.writes.extend(all);

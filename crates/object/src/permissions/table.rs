@@ -181,8 +181,8 @@ pub const TABLE: [Row; 21] = [
             "netfilter", "struct_ops", "tp_btf",
         ],
         helpers: &[
-            "find_vma", "get_current_task_btf", "per_cpu_ptr", "probe_read", "probe_read_kernel",
-            "probe_read_kernel_str", "probe_read_str", "seq_printf", "seq_printf_btf",
+            "find_vma", "get_current_task_btf", "kallsyms_lookup_name", "per_cpu_ptr", "probe_read",
+            "probe_read_kernel", "probe_read_kernel_str", "probe_read_str", "seq_printf", "seq_printf_btf",
             "skc_to_mptcp_sock", "skc_to_tcp6_sock", "skc_to_tcp_request_sock", "skc_to_tcp_sock",
             "skc_to_tcp_timewait_sock", "skc_to_udp6_sock", "skc_to_unix_sock", "snprintf",
             "snprintf_btf", "sock_from_file", "task_pt_regs", "this_cpu_ptr", "trace_printk",

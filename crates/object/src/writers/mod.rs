@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::walk::Walk;
 use crate::calls::Code;
-use crate::{MapFacts, MapKind};
+use crate::{MapFacts, MapKind, ProgramKind};
 
 pub use skep_spec::life::Writers;
 
@@ -72,13 +72,14 @@ impl<'a> Analysis<'a> {
     }
 
     /// How the program that starts with a function, and uses some maps, writes them; whether it writes its context is asked
-    /// of `probe`s only.
+    /// of probes only.
     pub(crate) fn writes(
         &mut self,
         function: usize,
         used: &BTreeSet<String>,
-        probe: bool,
+        kind: Option<ProgramKind>,
     ) -> Written {
+        let (probe, replaces) = (kind == Some(ProgramKind::Kprobe), kind == Some(ProgramKind::Ext));
         let code = self.code;
         let Self { names, groups, crowded, arenas, budget, .. } = self;
         let mut written = Written::default();
@@ -86,7 +87,7 @@ impl<'a> Analysis<'a> {
             names.iter().for_each(|name| written.add(name, Writers::Plain, true));
         }
         for maps in groups.iter() {
-            let done = Walk::new(code, maps, names, budget).program(function);
+            let done = Walk::new(code, maps, names, budget).program(function, replaces);
             written.context |= probe && done.as_ref().is_none_or(|done| done.context_written);
             for (at, map) in maps.iter().enumerate() {
                 match &done {

@@ -59,10 +59,6 @@ impl Held {
         Self { context, ..Self::ANY }
     }
 
-    pub(super) fn context() -> Self {
-        Self { context: true, ..Self::default() }
-    }
-
     pub(super) fn value_of(maps: u64) -> Self {
         Self { values: maps, ..Self::default() }
     }

@@ -103,10 +103,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What the program that starts with a function does; none where the budget ran out or a call leads nowhere.
-    pub(super) fn program(mut self, start: usize) -> Option<Done> {
+    /// What the program that starts with a function does; none where the budget ran out or a call leads nowhere. One that
+    /// replaces a function is handed what that one was: values of maps too, of any CPU's.
+    pub(super) fn program(mut self, start: usize, replaces: bool) -> Option<Done> {
         let mut known = Known::default();
-        known.arguments[0] = Held::context();
+        if replaces {
+            let each = self.maps.iter().enumerate().filter(|(_, map)| map.per_cpu);
+            self.others = each.fold(0, |all, (at, _)| all | 1 << at);
+            let value = Held { others: self.others, ..Held::value_of(u64::MAX) };
+            known.arguments = [value; 5];
+        }
+        known.arguments[0].context = true;
         self.functions.insert(start, known);
         for reference in self.code.exceptions(start) {
             match reference {

@@ -12,6 +12,10 @@ use super::{Known, Walk};
 use crate::calls::Reference;
 use crate::helper;
 
+/// Kernel functions that are given a program's context and do not change it.
+const READ_CONTEXT: [&str; 3] =
+    ["bpf_cast_to_kern_ctx", "bpf_session_cookie", "bpf_session_is_return"];
+
 impl Walk<'_> {
     pub(super) fn call(
         &mut self,
@@ -27,7 +31,9 @@ impl Walk<'_> {
                 let known = self.pass(callee, arguments);
                 (known.result.somewhere(), known.escapes)
             }
-            Reference::Kfunc(_) => {
+            Reference::Kfunc(name) => {
+                let context = arguments.iter().any(|held| held.context);
+                self.context_written |= context && !READ_CONTEXT.contains(&name);
                 let escapes = self.callbacks(arguments, [passed(arguments); 5])?;
                 arguments.into_iter().for_each(|held| self.write(held, Writers::Plain));
                 (Held::default(), escapes)
@@ -78,7 +84,9 @@ impl Walk<'_> {
         }
         // What is beyond the kernel's list may do anything.
         let filled = filled_argument(helper::name(id)?).and_then(|n| arguments.get(n));
-        self.write(filled.copied().unwrap_or_default(), Writers::Plain);
+        let filled = filled.copied().unwrap_or_default();
+        self.write(filled, Writers::Plain);
+        self.context_written |= filled.context;
         let escapes = self.callbacks(arguments, passed)?;
         if id == LOOKUP_PERCPU {
             self.changed |= maps & !self.others != 0;
