@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use skep_adapt::Report;
+use skep_adapt::{Pass, Report};
 use skep_spec::life::{
     GenerationDetail, HookDetail, HookPlan, MapDetail, MapPlan, Previous, ServiceState,
 };
@@ -306,6 +306,14 @@ pub struct Detail {
     /// In the answer to an install or upgrade: what belongs to it, in the order in which it was done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub together: Vec<Member>,
+}
+
+impl Detail {
+    /// Whether it runs otherwise than its author wrote it. That lost events are counted changes nothing of what it does.
+    #[must_use]
+    pub fn is_adapted(&self) -> bool {
+        self.report.changes.iter().any(|change| change.pass != Pass::LostEvents)
+    }
 }
 
 /// One entry of a counter's map.

@@ -30,6 +30,7 @@ mod rotation;
 mod rules;
 mod subject;
 mod target;
+mod tried;
 mod waiting;
 
 use std::process::ExitCode;

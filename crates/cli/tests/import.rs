@@ -121,6 +121,13 @@ fn mistakes_make_no_folder() {
     ] {
         refused(skep(folder).arg("import").args(args), 2, words);
     }
+    // A program without an object is not to be compiled otherwise.
+    let sh = ["import", "/bin/sh"];
+    refused(
+        skep(folder).args(sh),
+        2,
+        "it embeds no BPF object\nhint: an object that is compressed",
+    );
     // Not even half a project on a full disk: no file may be longer than 512 bytes here.
     let skep = env!("CARGO_BIN_EXE_skep");
     let full = format!("trap '' XFSZ; ulimit -f 1; exec {skep} import Exec.bpf.o --folder half");

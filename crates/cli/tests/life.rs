@@ -4,6 +4,7 @@
 mod node;
 mod wait;
 
+use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
@@ -158,4 +159,46 @@ fn systemd_is_told_when_skepd_answers_lives_and_ends() {
         last = next();
     }
     assert_eq!(last, "STOPPING=1");
+}
+
+/// From a real run on this kernel to what is signed of it.
+#[test]
+fn what_became_of_a_package_on_this_kernel_is_reported_and_signed() {
+    let node = Node::new();
+    node.sign_both();
+    let mut node = node;
+    node.start();
+    let report = || -> Value {
+        serde_json::from_str(&fs::read_to_string(node.path("ran.json")).unwrap()).unwrap()
+    };
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let of = |result: &str| serde_json::json!({"release": release.trim(), "arch": std::env::consts::ARCH, "result": result});
+    // What never came to the kernel says nothing of it, nor does what is no report give way.
+    node.forge("exec", "gone.oci", |text| {
+        let at = "target = \"tracepoint/sched/no_such_event\"\n";
+        text.replace("function = \"on_exec\"\n", &format!("function = \"on_exec\"\n{at}"))
+            .replace("sched_process_exec", "no_such_event")
+    });
+    node.refused(&["install", "gone.oci", "--report", "ran.json"]);
+    assert!(!node.path("ran.json").exists());
+    fs::write(node.path("list.json"), "[]").unwrap();
+    let (status, said) = node.refused(&["install", "exec.oci", "--report", "list.json"]);
+    assert!(status == 2 && said.contains("is no list of kernels and results"), "{said}");
+    assert_eq!(node.json(&["list"]), serde_json::json!([]));
+
+    let other = serde_json::json!({"release": "5.10.0", "arch": "x86_64", "result": "WARNED"});
+    fs::write(node.path("ran.json"), serde_json::json!({"kernels": [other]}).to_string()).unwrap();
+    let gone = ["install", "gone.oci", "--allow-unsigned", "--report", "ran.json"];
+    node.refused(&gone);
+    assert_eq!(report()["kernels"], serde_json::json!([other, of("FAILED")]));
+    node.run(&["install", "exec.oci", "--report", "ran.json"]);
+    assert_eq!(report()["kernels"], serde_json::json!([other, of("PASSED")]));
+
+    fs::write(node.path("ran.json"), serde_json::json!({"kernels": [of("PASSED")]}).to_string())
+        .unwrap();
+    node.run(&["attest", "exec.oci", "--key", "key.key", "--report", "ran.json"]);
+    let verify = ["verify", "exec.oci", "--key", "key.pub", "--attestation", "compatibility"];
+    let said: Value = serde_json::from_str(&node.run(&verify)).unwrap();
+    assert!(said.to_string().contains(release.trim()), "{said}");
+    assert!(said.to_string().contains("PASSED"), "{said}");
 }

@@ -65,7 +65,7 @@ impl fmt::Display for Outcome {
 }
 
 /// What became of a package on a kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tried {
     /// `uname -r`.

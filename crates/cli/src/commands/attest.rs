@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use skep_kit::attest::{AttestError, Origin};
 use skep_oci::registry::Part;
@@ -25,6 +25,7 @@ use crate::output::Output;
 use crate::place::Place;
 use crate::subject::manifest_of;
 use crate::target::{Held, Target};
+use crate::tried;
 
 /// Sign what a package is made of and how it was built: an SBOM (CycloneDX) and provenance (SLSA), beside its signatures
 ///
@@ -53,7 +54,7 @@ pub struct Attest {
     /// The type of that, such as https://in-toto.io/attestation/test-result/v0.1
     #[arg(long = "type", value_name = "URI", requires = "predicate")]
     predicate_type: Option<String>,
-    /// Sign a compatibility report instead: a JSON file that says of kernels whether it ran there
+    /// Sign a compatibility report instead: a JSON file that says of kernels whether it ran there, as skep install --report writes it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["project", "build", "only", "builder", "predicate"])]
     report: Option<PathBuf>,
     /// Write the bundles to this file, a line each, and put them nowhere else
@@ -182,22 +183,8 @@ fn manifest(target: &Target, options: &PlaceOptions, config: &Config) -> Result<
 
 /// A compatibility report of what a file says of kernels.
 fn report(file: &Path) -> Result<Value> {
-    let wrong = |why: String| {
-        let shown = file.display();
-        Error::usage(format!("'{shown}' is no list of kernels and results"))
-            .because(why)
-            .hint(r#"write {"kernels": [{"release": "6.12.48", "arch": "x86_64", "result": "PASSED"}]}, or WARNED where it ran adapted, or FAILED"#)
-    };
-    let text = named::read(file, regular::text)?;
-    let tried: Tried = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    Report::predicate(&tried.kernels).map_err(wrong)
-}
-
-/// The file of a report.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Tried {
-    kernels: Vec<skep_trust::attestation::Tried>,
+    let tried = tried::read(file)?;
+    Report::predicate(&tried).map_err(|why| tried::wrong(file, why))
 }
 
 /// A statement that a file has.

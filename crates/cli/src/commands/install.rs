@@ -1,17 +1,20 @@
 //! `skep install`.
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use skep_api::Install as Request;
+use skep_api::{Client, Detail, Install as Request, Node};
+use skep_trust::attestation::Tried;
 
 use super::show;
 use crate::config::Config;
 use crate::daemon;
-use crate::error::Result;
+use crate::error::{Result, of_daemon};
 use crate::options::Choice;
 use crate::output::Output;
+use crate::tried;
 
 /// Install a package as a service: load it, attach it, keep it attached
 ///
@@ -34,6 +37,9 @@ pub struct Install {
     /// Say what would be installed, and install nothing
     #[arg(long)]
     dry_run: bool,
+    /// Add to this file whether it runs on this kernel, for skep attest --report
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    report: Option<PathBuf>,
     /// Install even if no trusted key signed it; it stays marked in skep list. What it needs must be signed all the same
     #[arg(long)]
     allow_unsigned: bool,
@@ -61,7 +67,7 @@ impl Install {
             });
             return Ok(());
         }
-        let detail = daemon::ask(client.install(&request))?;
+        let detail = installed(&client, &request, self.report.as_deref())?;
         let took = clock.elapsed().as_millis();
         output.done(&detail, || {
             let status = &detail.status;
@@ -77,4 +83,16 @@ impl Install {
         });
         Ok(())
     }
+}
+
+/// Installs it, and says in the report what came of that, if it came as far as the kernel.
+fn installed(client: &Client, request: &Request, report: Option<&Path>) -> Result<Detail> {
+    let Some(report) = report else { return daemon::ask(client.install(request)) };
+    tried::can_take(report)?;
+    let Node { kernel: release, arch, .. } = daemon::ask(client.node())?;
+    let installed = daemon::ask(async { Ok(client.install(request).await) })?;
+    if let Some(result) = tried::outcome(&installed) {
+        tried::add(report, Tried { release, arch, result })?;
+    }
+    installed.map_err(of_daemon)
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use skep_kit::folder::{self, FolderError};
 use skep_kit::import::{self, ImportError, Wanted};
-use skep_object::unlisted;
+use skep_object::{Facts, ObjectError, unlisted};
 use skep_spec::license::Expression;
 use skep_spec::{Arch, PackageName, Version};
 
@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::error::{Error, Kind, Result, failed};
 use crate::options::Transport;
 use crate::output::{Output, bytes, lossy, table};
-use crate::subject;
+use crate::subject::{self, ObjectBytes};
 
 /// Make a project of what others built: objects, binaries that embed some, and images of bpfman, Inspektor Gadget and eunomia
 ///
@@ -184,9 +184,7 @@ fn read(
     unmapped: &mut Vec<String>,
 ) -> Result<Found> {
     let Candidate { name, image, object, .. } = one;
-    let facts = object.facts("import").map_err(|error| {
-        error.hint("skep import takes BPF objects (ELF), programs that embed some, and images of bpfman, Inspektor Gadget and eunomia")
-    })?;
+    let facts = Facts::parse(&object.bytes).map_err(|error| no_object(&object, &error))?;
     let arches = arches.unwrap_or_else(|| {
         let host = image.or(Arch::host()).unwrap_or(Arch::X86_64);
         let (arches, why) = import::arches(&facts, host);
@@ -202,6 +200,19 @@ fn read(
     };
     let (from, bytes) = (object.place, object.bytes);
     Ok(Found { object: import::Object { name, file, arches, facts }, bytes, from })
+}
+
+/// Of a program for a CPU it is no news that it is no object: the wonder is that it embeds none.
+fn no_object(object: &ObjectBytes, error: &ObjectError) -> Error {
+    match error {
+        ObjectError::OtherMachine { machine, bits: 64 } => {
+            let what = format!("can't import {} ({})", object.place, error.code());
+            Error::new(object.wrong, what)
+                .because(format!("this is a program for {machine}, and it embeds no BPF object"))
+                .hint("an object that is compressed in it, or that it fetches or compiles when it runs, cannot be found: give the object itself (.bpf.o), or the image that it is shipped in")
+        }
+        error => object.unreadable("import", error).hint("skep import takes BPF objects (ELF), programs that embed some, and images of bpfman, Inspektor Gadget and eunomia"),
+    }
 }
 
 impl Found {
