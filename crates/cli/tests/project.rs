@@ -430,6 +430,12 @@ fn a_manifest_that_does_not_fit_its_objects_is_not_packed() {
     bench.refuses_with("several names that are not there", "skep.toml", append, all, BUILD);
     let fields = "map = \"events\"\nfields.comn.format = \"comm\"";
     bench.refuses_with("a field that is not there", "skep.toml", "map = \"events\"", fields, BUILD);
+    let much = "spec = \"1.0\"\nprogram.open = { function = \"on_open\", target = \"xdp/lo\" }\n\
+        program.no = { function = \"on_opne\", target = \"xdp\" }\nparam.two = { type = \"string\", rodata = \"only_pid\" }\n\
+        map.\".rodata\".max_entries = 3\noutput.seen = { kind = \"stacks\", map = \"events\" }";
+    bench.refuses_with("all that does not fit", "skep.toml", append, much, PACK);
+    let lint = ["lint", "opens"];
+    bench.refuses_with("the same by lint", "skep.toml", append, much, &lint);
     bench.refuses_with("a README that is not there", "skep.toml", "README.md", "README.txt", PACK);
     bench.refuses_with(
         "a licence that tools write differently",

@@ -118,7 +118,7 @@ fn lines(path: &Path, list: &[Diagnostic]) -> String {
     let mut text = String::new();
     for mistake in list.iter().take(SHOWN) {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}:{mistake}", path.display());
+        let _ = writeln!(text, "{}:{mistake} ({})", path.display(), mistake.code.as_str());
     }
     if let Some(more @ 1..) = list.len().checked_sub(SHOWN) {
         let _ = writeln!(text, "and {more} more");

@@ -1,5 +1,6 @@
 //! Parameters held against the variables that they set.
 
+mod place;
 mod types;
 
 pub use self::types::natural;
@@ -11,6 +12,7 @@ use skep_spec::manifest::{Manifest, Param};
 use skep_spec::nearest::nearest;
 use skep_spec::param::{ParamError, ParamType, Value, parse_integer};
 
+use self::place::Place;
 use self::types::{enumerators, takes};
 use crate::{Facts, Global};
 
@@ -26,14 +28,6 @@ pub struct Binding<'a> {
     /// What is written, where that is known.
     value: Option<&'a Value>,
     place: Place,
-}
-
-/// Which key of the manifest names a variable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Rodata,
-    Data,
-    Set,
 }
 
 /// A parameter that cannot set its variable.
@@ -136,12 +130,24 @@ pub fn all_bound<'a>(
     manifest: &Manifest,
     objects: impl Iterator<Item = &'a Facts> + Clone,
 ) -> Result<(), Misbound> {
-    let all = || {
-        let params = manifest.param.iter();
-        params.flat_map(|(name, param)| bindings(name, param, param.default.as_ref(), true))
+    misbound(manifest, objects).into_iter().next().map_or(Ok(()), |(_, wrong)| Err(wrong))
+}
+
+/// Every one of them that cannot, behind the keys that lead to what is wrong.
+pub fn misbound<'a>(
+    manifest: &Manifest,
+    objects: impl Iterator<Item = &'a Facts> + Clone,
+) -> Vec<(Vec<String>, Misbound)> {
+    let params = manifest.param.iter();
+    let all = params.flat_map(|(name, param)| bindings(name, param, param.default.as_ref(), true));
+    let all: Vec<Binding<'_>> = all.collect();
+    let mut found = shared(&all);
+    let check = |binding: &Binding<'_>| {
+        let wrong = binding.check(objects.clone()).err()?;
+        Some((binding.key(&wrong), wrong))
     };
-    are_apart(all())?;
-    all().try_for_each(|binding| binding.check(objects.clone()))
+    found.extend(all.iter().filter_map(check));
+    found
 }
 
 /// The variables that a parameter with this value sets, with the constants of `set` or without.
@@ -163,24 +169,40 @@ pub fn bindings<'a>(
 }
 
 /// Constants of `set` may be the same in two parameters.
-fn are_apart<'a>(bindings: impl Iterator<Item = Binding<'a>>) -> Result<(), Misbound> {
-    let mut seen: BTreeMap<&str, Binding<'_>> = BTreeMap::new();
+fn shared(bindings: &[Binding<'_>]) -> Vec<(Vec<String>, Misbound)> {
+    let mut seen: BTreeMap<&str, &Binding<'_>> = BTreeMap::new();
+    let mut found = Vec::new();
     for binding in bindings {
-        let constant = |one: &Binding<'a>| one.value.filter(|_| one.place == Place::Set);
-        match seen.get(binding.variable) {
-            Some(other) if constant(other).is_none() || constant(other) != constant(&binding) => {
-                return Err(Misbound::TwoParams {
-                    params: [other.param.to_owned(), binding.param.to_owned()],
-                    variable: binding.variable.to_owned(),
-                });
-            }
-            _ => drop(seen.insert(binding.variable, binding)),
+        let Some(other) = seen.insert(binding.variable, binding) else { continue };
+        if other.constant().is_none() || other.constant() != binding.constant() {
+            let wrong = Misbound::TwoParams {
+                params: [other.param.to_owned(), binding.param.to_owned()],
+                variable: binding.variable.to_owned(),
+            };
+            found.push((binding.key(&wrong), wrong));
         }
     }
-    Ok(())
+    found
 }
 
 impl Binding<'_> {
+    /// The keys that lead to what is wrong, from the outside in.
+    fn key(&self, wrong: &Misbound) -> Vec<String> {
+        let word = match (self.place, wrong) {
+            (Place::Set, _) => "set",
+            (_, Misbound::Type { .. }) => "type",
+            (_, Misbound::NoEnumerator { .. } | Misbound::Value { .. }) => "default",
+            (Place::Rodata, _) => "rodata",
+            (Place::Data, _) => "data",
+        };
+        let variable = (word == "set").then_some(self.variable);
+        ["param", self.param, word].into_iter().chain(variable).map(str::to_owned).collect()
+    }
+
+    fn constant(&self) -> Option<&Value> {
+        self.value.filter(|_| self.place == Place::Set)
+    }
+
     /// Holds it against the objects: its variable is in one of them, of a type and size for it and its value.
     ///
     /// # Errors
@@ -306,35 +328,6 @@ impl Binding<'_> {
                 value: text,
                 names: names.into_iter().map(|(name, _)| name.to_owned()).collect(),
             }),
-        }
-    }
-}
-
-impl Place {
-    const fn section(self) -> &'static str {
-        match self {
-            Self::Rodata | Self::Set => ".rodata",
-            Self::Data => ".data or .bss",
-        }
-    }
-
-    /// Where a variable without a value lies, `.bss`, counts as `.data`.
-    fn has(self, section: &str) -> bool {
-        match self {
-            Self::Rodata | Self::Set => section.starts_with(".rodata"),
-            Self::Data => section.starts_with(".data") || section.starts_with(".bss"),
-        }
-    }
-
-    fn instead(self, section: &str, variable: &str) -> String {
-        match (self, section.starts_with(".rodata")) {
-            (Self::Rodata, false) => {
-                format!("write data = \"{variable}\", or declare it const volatile")
-            }
-            (Self::Data, true) => {
-                format!("write rodata = \"{variable}\", or declare it without const")
-            }
-            _ => "declare it const volatile".to_owned(),
         }
     }
 }

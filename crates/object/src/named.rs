@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skep_spec::manifest::{Manifest, OutputKind};
+use skep_spec::manifest::{Manifest, Output, OutputKind};
 use skep_spec::nearest::nearest;
 
 use crate::Facts;
@@ -101,22 +101,27 @@ pub fn are_told_apart<'a>(
     manifest: &Manifest,
     objects: impl Iterator<Item = (&'a str, &'a Facts)>,
 ) -> Result<(), TwoMaps> {
+    not_told_apart(manifest, objects).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Every output that has two.
+pub fn not_told_apart<'a>(
+    manifest: &Manifest,
+    objects: impl Iterator<Item = (&'a str, &'a Facts)>,
+) -> Vec<TwoMaps> {
     let mut holders: BTreeMap<&str, &str> = BTreeMap::new();
-    let shown = |map: &str| {
-        let outputs = manifest.output.iter().filter(|(_, o)| o.kind != OutputKind::Event);
-        outputs.into_iter().find(|(_, output)| output.map == map)
-    };
+    let mut found = Vec::new();
     for (object, map) in
         objects.flat_map(|(object, facts)| facts.maps.iter().map(move |map| (object, map)))
     {
-        let Some((output, _)) = shown(&map.name) else { continue };
-        if let Some(other) = holders.insert(&map.name, object) {
-            return Err(TwoMaps {
-                output: output.clone(),
-                map: map.name.clone(),
-                objects: [other.to_owned(), object.to_owned()],
-            });
-        }
+        let Some(other) = holders.insert(&map.name, object) else { continue };
+        let shown = |output: &Output| output.kind != OutputKind::Event && output.map == map.name;
+        let outputs = manifest.output.iter().filter(|(_, output)| shown(output));
+        found.extend(outputs.map(|(output, _)| TwoMaps {
+            output: output.clone(),
+            map: map.name.clone(),
+            objects: [other.to_owned(), object.to_owned()],
+        }));
     }
-    Ok(())
+    found
 }

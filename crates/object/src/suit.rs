@@ -1,6 +1,6 @@
 //! Whether a program can attach where it is told to.
 
-use skep_spec::manifest::Manifest;
+use skep_spec::manifest::{Manifest, Program};
 use skep_spec::{Arch, Target, param};
 
 use crate::{Facts, ProgramFacts, ProgramKind};
@@ -167,23 +167,24 @@ pub fn suits(program: &ProgramFacts, target: &Target) -> Result<(), Unsuited> {
     if takes(program, target) { Ok(()) } else { Err(unsuited(program, target.to_string())) }
 }
 
-/// Holds every target that a manifest gives a function of this object.
-///
-/// # Errors
-/// The first that does not suit. One that only its parameters make whole, such as `kprobe/f+${param.offset}`, is not held.
-pub fn all_suit(manifest: &Manifest, object: &str, facts: &Facts) -> Result<(), Unsuited> {
+/// Every target that a manifest gives a function of this object and that does not suit it, behind the name of its table. One that
+/// only its parameters make whole, such as `kprobe/f+${param.offset}`, is not held.
+pub fn all_unsuited<'m>(
+    manifest: &'m Manifest,
+    object: &str,
+    facts: &Facts,
+) -> Vec<(&'m str, Unsuited)> {
     let here = |told: &Option<String>| told.as_ref().is_none_or(|told| told == object);
-    for own in manifest.program.values().filter(|own| here(&own.object)) {
-        let Some((text, program)) = own.target.as_ref().zip(facts.program(&own.function)) else {
-            continue;
-        };
+    let wrong = |own: &Program| {
+        let (text, program) = own.target.as_ref().zip(facts.program(&own.function))?;
         match text.parse() {
-            Ok(target) => suits(program, &target)?,
-            Err(_) if param::references(text).is_ok_and(|names| !names.is_empty()) => {}
-            Err(_) => return Err(unsuited(program, text.clone())),
+            Ok(target) => suits(program, &target).err(),
+            Err(_) if param::references(text).is_ok_and(|names| !names.is_empty()) => None,
+            Err(_) => Some(unsuited(program, text.clone())),
         }
-    }
-    Ok(())
+    };
+    let own = manifest.program.iter().filter(|(_, own)| here(&own.object));
+    own.filter_map(|(name, own)| Some((name.as_str(), wrong(own)?))).collect()
 }
 
 fn unsuited(program: &ProgramFacts, target: String) -> Unsuited {

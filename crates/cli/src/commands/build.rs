@@ -87,7 +87,8 @@ impl Build {
     /// Mistakes in skep.toml, no clang, no kernel types, sources that do not compile, names that no object has.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
         let (project, built) = self.compiler.build(&self.folder, output, config)?;
-        pack::check_names(&project, &built).map_err(|error| refused("build", &project, &error))?;
+        pack::check(&project, &built.objects)
+            .map_err(|error| refused("build", &project, &error))?;
         let rows = rows(&project, &built);
         output.done(&rows, || {
             let line = |row: &Row| {

@@ -1,13 +1,16 @@
 //! `skep lint`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 use skep_kit::lint::{self, Finding};
+use skep_kit::pack;
 use skep_kit::project::Project;
 use skep_object::Facts;
 use skep_oci::regular;
+use skep_spec::Arch;
 
 use super::build;
 use crate::error::{Context as _, Error, Kind, Result};
@@ -78,23 +81,39 @@ impl Allowed {
     /// # Errors
     /// Its skep.toml or an object cannot be read.
     pub fn findings(&self, project: &Project, output: &Output) -> Result<Vec<Finding>> {
+        let objects = built(project);
         let mut facts = Vec::new();
-        for (name, object) in &project.source.object {
-            let built = object.arch.iter().map(|arch| project.built(name, *arch));
-            let prebuilt = object.file.values().map(|path| project.folder.join(path));
-            // What is not built yet is not looked at.
-            let there = prebuilt.chain(built).filter_map(|path| regular::bytes(&path).ok());
-            for elf in there {
-                facts.push(
-                    Facts::parse(&elf).context(|| format!("can't read the object '{name}'"))?,
-                );
-            }
+        for (name, elf) in
+            objects.iter().flat_map(|(name, all)| all.values().map(move |elf| (name, elf)))
+        {
+            facts.push(Facts::parse(elf).context(|| format!("can't read the object '{name}'"))?);
         }
         if facts.is_empty() {
             output.note("nothing is built yet: rules about the code are left out");
+        } else if objects.len() == project.source.object.len() {
+            let said = "the objects are those of the last build: skep build makes them anew";
+            pack::check(project, &objects)
+                .map_err(|error| build::refused("lint", project, &error).hint(said))?;
         }
         let mut findings = lint::lint(&project.text, &project.source, &facts);
         findings.retain(|finding| !self.allow.iter().any(|name| name == finding.rule.name()));
         Ok(findings)
     }
+}
+
+/// The objects that were built, or are prebuilt; what is not built yet is not looked at.
+fn built(project: &Project) -> BTreeMap<String, BTreeMap<Arch, Vec<u8>>> {
+    let mut all: BTreeMap<String, BTreeMap<Arch, Vec<u8>>> = BTreeMap::new();
+    for (name, object) in &project.source.object {
+        let built = object.arch.iter().map(|arch| (*arch, project.built(name, *arch)));
+        let prebuilt = object.file.iter().map(|(arch, path)| (*arch, project.folder.join(path)));
+        let paths: Vec<_> =
+            if object.file.is_empty() { built.collect() } else { prebuilt.collect() };
+        for (arch, path) in paths {
+            if let Ok(elf) = regular::bytes(&path) {
+                all.entry(name.clone()).or_default().insert(arch, elf);
+            }
+        }
+    }
+    all
 }

@@ -1,5 +1,6 @@
 //! From a built project to a package in an OCI layout.
 
+mod carried;
 mod check;
 mod error;
 mod names;
@@ -11,11 +12,12 @@ use skep_object::{Facts, MapOrigin};
 use skep_oci::pack::{Input, Labels};
 use skep_oci::{Store, regular};
 use skep_spec::manifest::Manifest;
+use skep_spec::source;
 use skep_spec::{Arch, Digest, PackageRef};
 
 pub use self::error::PackingError;
 use crate::build::Built;
-use crate::project::Project;
+use crate::project::{Mistakes, Project};
 
 /// What was packed.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ pub fn pack(project: &Project, built: &Built, layout: &Path) -> Result<Packed, P
     let digests =
         built.objects.iter().map(|(name, arches)| (name.clone(), digest_of(arches))).collect();
     let manifest = project.source.resolve(&digests);
-    let objects = parsed(built)?;
+    let objects = parsed(&built.objects)?;
     hold(&project.file_of_source(), &project.text, &manifest, &objects)?;
     let readme = readme(project)?;
     let labels = labels(objects.iter().map(|one| &one.facts));
@@ -63,17 +65,19 @@ pub fn pack(project: &Project, built: &Built, layout: &Path) -> Result<Packed, P
     Ok(Packed { reference, digest, manifest })
 }
 
-/// Whether the objects have what the manifest names of them.
+/// Whether the objects are what the manifest says of them.
 ///
 /// # Errors
 /// [`PackingError::Mistakes`], all of them; an object that cannot be read.
-pub fn check_names(project: &Project, built: &Built) -> Result<(), PackingError> {
+pub fn check(
+    project: &Project,
+    built: &BTreeMap<String, BTreeMap<Arch, Vec<u8>>>,
+) -> Result<(), PackingError> {
     let manifest = project.source.resolve(&BTreeMap::new());
-    let facts = all_facts(&parsed(built)?);
-    Ok(names::check(&project.file_of_source(), &project.text, &manifest, &facts)?)
+    Ok(fits(&project.file_of_source(), &project.text, &manifest, &parsed(built)?)?)
 }
 
-/// Holds a manifest, whose `skep.toml` has a place and a text, against its objects: what it names must be there, and the code
+/// Holds a manifest, whose `skep.toml` has a place and a text, against its objects: what it says of them must be so, and the code
 /// must be one that can run.
 pub(crate) fn hold(
     path: &Path,
@@ -81,13 +85,15 @@ pub(crate) fn hold(
     manifest: &Manifest,
     objects: &[Parsed],
 ) -> Result<(), PackingError> {
-    let facts = all_facts(objects);
-    names::check(path, text, manifest, &facts)?;
-    check::all(manifest, objects, &facts)
+    fits(path, text, manifest, objects)?;
+    check::code(manifest, objects)
 }
 
-fn all_facts(objects: &[Parsed]) -> Vec<Facts> {
-    objects.iter().map(|one| one.facts.clone()).collect()
+fn fits(path: &Path, text: &str, manifest: &Manifest, objects: &[Parsed]) -> Result<(), Mistakes> {
+    match check::mistakes(manifest, objects) {
+        none if none.is_empty() => Ok(()),
+        some => Err(Mistakes { path: path.to_owned(), list: source::placed(text, some) }),
+    }
 }
 
 /// An object's facts, and the architecture that it is for.
@@ -108,9 +114,9 @@ impl Parsed {
     }
 }
 
-fn parsed(built: &Built) -> Result<Vec<Parsed>, PackingError> {
+fn parsed(built: &BTreeMap<String, BTreeMap<Arch, Vec<u8>>>) -> Result<Vec<Parsed>, PackingError> {
     let mut all = Vec::new();
-    for (object, arches) in &built.objects {
+    for (object, arches) in built {
         for (arch, elf) in arches {
             let failed =
                 |source| PackingError::Object { object: object.clone(), arch: *arch, source };
@@ -160,10 +166,7 @@ mod tests {
         let big = include_bytes!("../../../../spec/vectors/files/objects/types-be.o").to_vec();
         let said = |arch, elf: &Vec<u8>| {
             let arches = BTreeMap::from([(arch, elf.clone())]);
-            let built = Built {
-                objects: BTreeMap::from([("x".to_owned(), arches)]),
-                warnings: String::new(),
-            };
+            let built = BTreeMap::from([("x".to_owned(), arches)]);
             parsed(&built).map(drop).map_err(|error| error.to_string())
         };
         said(Arch::X86_64, &little).unwrap();

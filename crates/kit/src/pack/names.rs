@@ -1,32 +1,16 @@
 //! Names in a manifest that its objects do not have, and fields that are shown as they cannot be: every one, with its key.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use skep_object::btf::Kind;
 use skep_object::event::{self, Decoder, DecoderError, Labels, event_type};
 use skep_object::named::{self, Absent};
 use skep_object::{Btf, Facts, MapOrigin, TypeId, moves};
 use skep_spec::manifest::{Field, Manifest, Output, OutputKind};
-use skep_spec::source::{self, Code, Mistake};
+use skep_spec::source::{Code, Mistake};
 
-use crate::project::Mistakes;
-
-/// Whether a manifest names what is there; its `skep.toml` has a place and a text.
-pub(super) fn check(
-    path: &Path,
-    text: &str,
-    manifest: &Manifest,
-    facts: &[Facts],
-) -> Result<(), Mistakes> {
-    match mistakes(manifest, facts) {
-        none if none.is_empty() => Ok(()),
-        some => Err(Mistakes { path: path.to_owned(), list: source::placed(text, some) }),
-    }
-}
-
-/// Every mistake, once for each object that shows it.
-fn mistakes(manifest: &Manifest, facts: &[Facts]) -> Vec<Mistake> {
+/// Every mistake of that kind.
+pub(super) fn mistakes(manifest: &Manifest, facts: &[Facts]) -> Vec<Mistake> {
     let mut found: Vec<Mistake> = named::absent(manifest, facts).map(of_absent).collect();
     found.extend(
         moves::misnamed(manifest, facts)
@@ -51,7 +35,12 @@ fn mistakes(manifest: &Manifest, facts: &[Facts]) -> Vec<Mistake> {
     found
 }
 
-fn mistake(key: Vec<String>, code: Code, message: String, hint: Option<String>) -> Mistake {
+pub(super) fn mistake(
+    key: Vec<String>,
+    code: Code,
+    message: String,
+    hint: Option<String>,
+) -> Mistake {
     Mistake { key, code, message, hint }
 }
 

@@ -9,8 +9,13 @@ use crate::nearest::nearest;
 use crate::param::{self, Value};
 
 /// Adds every mistake of that kind.
-pub(super) fn references(source: &Source, spans: &Spans, found: &mut Found<'_>) {
-    let mut check = Check { source, spans, found };
+pub(super) fn references(
+    source: &Source,
+    spans: &Spans,
+    broken: &BTreeSet<String>,
+    found: &mut Found<'_>,
+) {
+    let mut check = Check { source, spans, broken, found };
     check.objects();
     check.programs();
     check.alternatives();
@@ -21,6 +26,8 @@ pub(super) fn references(source: &Source, spans: &Spans, found: &mut Found<'_>) 
 struct Check<'a, 'f, 't> {
     source: &'a Source,
     spans: &'a Spans,
+    /// Tables that have a mistake of another kind: they are there, and nothing more is said of them.
+    broken: &'a BTreeSet<String>,
     found: &'f mut Found<'t>,
 }
 
@@ -38,7 +45,9 @@ impl Check<'_, '_, '_> {
         name: &str,
         keys: impl Iterator<Item = &'k String> + Clone,
     ) {
-        if keys.clone().any(|key| key == name) {
+        let is_broken =
+            self.broken.contains(kind) || self.broken.contains(&format!("{kind}.{name}"));
+        if is_broken || keys.clone().any(|key| key == name) {
             return;
         }
         let hint =
@@ -46,9 +55,15 @@ impl Check<'_, '_, '_> {
         self.add(Code::Reference, path, format!("there is no [{kind}.{name}]"), hint);
     }
 
+    /// Tables `[object.NAME]` that have a mistake, or all of them.
+    fn broken_objects(&self) -> usize {
+        let is_object = |path: &&String| path.as_str() == "object" || path.starts_with("object.");
+        self.broken.iter().filter(is_object).count()
+    }
+
     fn objects(&mut self) {
         let source = self.source;
-        if source.object.is_empty() {
+        if source.object.is_empty() && self.broken_objects() == 0 {
             self.add(
                 Code::Missing,
                 "object",
@@ -88,7 +103,7 @@ impl Check<'_, '_, '_> {
                 Some(object) => {
                     self.must_be(&format!("{path}.object"), "object", object, source.object.keys())
                 }
-                None if source.object.len() > 1 => {
+                None if source.object.len() + self.broken_objects() > 1 => {
                     self.add(
                         Code::Missing,
                         &path,

@@ -288,19 +288,30 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
         found.add(Code::Syntax, key.span(), syntax::too_deep(), None);
         return Err(found.sorted());
     }
-    let (json, spans) = shape::check(table.get_ref(), &schema::TOP, &mut found);
+    let shape::Read { mut json, spans, broken } =
+        shape::check(table.get_ref(), &schema::TOP, &mut found);
     if !found.list.is_empty() {
-        return Err(found.sorted());
+        stand_in(&mut json);
     }
-    let source: Source = match serde_json::from_value(Json::Object(json)) {
-        Ok(source) => source,
-        Err(error) => {
-            found.add(Code::Value, 0..0, error.to_string(), None);
-            return Err(found.sorted());
+    match serde_json::from_value::<Source>(Json::Object(json)) {
+        Ok(source) => {
+            check::references(&source, &spans, &broken, &mut found);
+            if found.list.is_empty() { Ok(source) } else { Err(found.sorted()) }
         }
-    };
-    check::references(&source, &spans, &mut found);
-    if found.list.is_empty() { Ok(source) } else { Err(found.sorted()) }
+        Err(error) => {
+            if found.list.is_empty() {
+                found.add(Code::Value, 0..0, error.to_string(), None);
+            }
+            Err(found.sorted())
+        }
+    }
+}
+
+/// What must be there and has a mistake, so that the rest can be looked at; nobody gets to see it.
+fn stand_in(json: &mut serde_json::Map<String, Json>) {
+    let package = serde_json::json!({ "name": "a/a", "version": "0.0.0", "license": "MIT" });
+    json.entry("spec").or_insert_with(|| Json::from("1.0"));
+    json.entry("package").or_insert(package);
 }
 
 /// How many levels of tables and arrays a value has, itself one of them.

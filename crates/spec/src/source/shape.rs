@@ -1,6 +1,6 @@
 //! What a value may look like, as data; and the walk that holds a parsed `skep.toml` against it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde_json::{Map, Value as Json};
@@ -72,14 +72,19 @@ pub(super) struct Key {
 pub(super) type Spans = BTreeMap<String, Range<usize>>;
 
 /// Holds `table` against `keys`; gives the same as JSON, and where everything stands.
-pub(super) fn check(
-    table: &DeTable<'_>,
-    keys: &'static [Key],
-    found: &mut Found<'_>,
-) -> (Map<String, Json>, Spans) {
-    let mut walk = Walk { found, spans: Spans::new() };
+pub(super) fn check(table: &DeTable<'_>, keys: &'static [Key], found: &mut Found<'_>) -> Read {
+    let mut walk = Walk { found, spans: Spans::new(), broken: BTreeSet::new() };
     let json = walk.table("", 0..0, table, keys);
-    (json, walk.spans)
+    Read { json, spans: walk.spans, broken: walk.broken }
+}
+
+/// What a text says, as far as its shape is right.
+pub(super) struct Read {
+    /// Without the tables that have a mistake.
+    pub json: Map<String, Json>,
+    pub spans: Spans,
+    /// Those tables: `package`, `program.exec`.
+    pub broken: BTreeSet<String>,
 }
 
 /// Whether a dotted key is known; `*` stands for a chosen name.
@@ -105,6 +110,7 @@ fn knows_inside(shape: &'static Shape, path: &str) -> bool {
 struct Walk<'f, 't> {
     found: &'f mut Found<'t>,
     spans: Spans,
+    broken: BTreeSet<String>,
 }
 
 impl Walk<'_, '_> {
@@ -125,11 +131,18 @@ impl Walk<'_, '_> {
             let Some(key) = keys.iter().find(|key| key.name == text) else {
                 if let Some(key) = self.unknown(path, name.span(), text, keys) {
                     meant.push(key.name);
+                    self.meant(path, key.name, value);
                     self.misnamed(&join(path, text), value, &key.shape);
                 }
                 continue;
             };
-            if let Some(value) = self.value(&join(path, text), value, &key.shape) {
+            let before = self.found.list.len();
+            let json_of_key = self.value(&join(path, text), value, &key.shape);
+            // Of names that the author chose each stands for itself.
+            let is_named = json_of_key.is_some() && matches!(key.shape, Shape::Named(..));
+            if path.is_empty() && !is_named && self.found.list.len() > before {
+                self.broken.insert(text.to_owned());
+            } else if let Some(value) = json_of_key {
                 json.insert(text.to_owned(), value);
             }
         }
@@ -141,6 +154,9 @@ impl Walk<'_, '_> {
             let place = if path.is_empty() { "the file".to_owned() } else { format!("[{path}]") };
             let message = format!("{place} has no '{}'", key.name);
             self.found.add(Code::Missing, span.clone(), message, None);
+            if path.is_empty() {
+                self.broken.insert(key.name.to_owned());
+            }
         }
         json
     }
@@ -162,6 +178,13 @@ impl Walk<'_, '_> {
         let place = if path.is_empty() { String::new() } else { format!(" in [{path}]") };
         self.found.add(Code::UnknownKey, span, format!("unknown key '{text}'{place}"), Some(hint));
         keys.iter().find(|key| Some(key.name) == near)
+    }
+
+    /// What stands in a table whose name is spelled wrong is there, for those who name it.
+    fn meant(&mut self, path: &str, key: &str, value: &Spanned<DeValue<'_>>) {
+        if let (true, DeValue::Table(table)) = (path.is_empty(), value.get_ref()) {
+            self.broken.extend(table.keys().map(|name| join(key, name.get_ref())));
+        }
     }
 
     /// A table with a wrong name is held against the one that was meant, for the mistakes in it.
@@ -267,15 +290,15 @@ impl Walk<'_, '_> {
         let mut json = Map::new();
         for (name, value) in table {
             let text = name.get_ref().as_ref();
-            let is_named = check(text);
-            if let Err(why) = &is_named {
-                self.found.add(Code::Value, name.span(), why.clone(), None);
+            let before = self.found.list.len();
+            if let Err(why) = check(text) {
+                self.found.add(Code::Value, name.span(), why, None);
             }
             // What stands there has mistakes of its own.
-            if let Some(value) = self.value(&join(path, text), value, inner)
-                && is_named.is_ok()
-            {
-                json.insert(text.to_owned(), value);
+            let value = self.value(&join(path, text), value, inner);
+            match value.filter(|_| self.found.list.len() == before) {
+                Some(value) => _ = json.insert(text.to_owned(), value),
+                None => _ = self.broken.insert(join(path, text)),
             }
         }
         Json::Object(json)

@@ -262,3 +262,57 @@ fn each_of_thousands_of_mistakes_has_its_place() {
     let list = parse(&text).expect_err("it should be refused");
     insta::assert_snapshot!(list[0], @"8:23: this is not TOML 1.0: no comma may follow the last value of an inline table");
 }
+
+#[test]
+fn names_that_are_nowhere_are_told_with_what_is_wrong_elsewhere_and_nothing_that_follows() {
+    let text = r#"
+spec = "1.0"
+[package]
+name = "exec"
+version = "1.0.0"
+license = "MIT"
+[object.exec]
+sources = "exec.bpf.c"
+[program.a]
+function = "a"
+object = "exec"
+requires-param = "limit"
+[program.b]
+functon = "b"
+[program.c]
+function = "c"
+object = "exc"
+target = "kprobe/${param.nope}"
+[alternatives.one]
+try = [["b"], ["d"], ["c"]]
+[params.limit]
+type = "uint"
+[param.both]
+type = "int"
+rodata = "x"
+data = "x"
+range = [5, 2]
+"#;
+    let found = parse(text).expect_err("it should be refused");
+    let told = found.iter().map(|one| format!("{}:{} {}", one.line, one.column, one.code.as_str()));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            "4:8 manifest.value",
+            "8:11 manifest.type",
+            "14:1 manifest.unknown-key",
+            "17:10 manifest.reference",
+            "18:10 manifest.reference",
+            "20:16 manifest.reference",
+            "21:2 manifest.unknown-key",
+            "23:1 manifest.conflict",
+            "27:9 manifest.value",
+        ]
+    );
+}
+
+#[test]
+fn without_an_object_one_mistake_is_told() {
+    let text = LEAST.replace("[object.exec]\nsources = [\"exec.bpf.c\"]\n", "");
+    assert_eq!(parse(&text).expect_err("it should be refused").len(), 1);
+}
