@@ -404,20 +404,10 @@ fn a_manifest_that_does_not_fit_its_objects_is_not_packed() {
     let append = "spec = \"1.0\"";
     let program = "spec = \"1.0\"\nprogram.open.function = \"on_opne\"";
     bench.refuses_with("a program that is not there", "skep.toml", append, program, PACK);
-    bench.refuses_with(
-        "a map that is not there",
-        "skep.toml",
-        append,
-        "spec = \"1.0\"\nmap.openz.upgrade = \"keep\"",
-        PACK,
-    );
-    bench.refuses_with(
-        "an output of a map that is not there",
-        "skep.toml",
-        "map = \"events\"",
-        "map = \"event\"",
-        PACK,
-    );
+    let map = "spec = \"1.0\"\nmap.openz.upgrade = \"keep\"";
+    bench.refuses_with("a map that is not there", "skep.toml", append, map, PACK);
+    let (its, other) = ("map = \"events\"", "map = \"event\"");
+    bench.refuses_with("an output of a map that is not there", "skep.toml", its, other, PACK);
     for (what, target) in
         [("a target that is none", "garbage"), ("another kind's target", "xdp/lo")]
     {
