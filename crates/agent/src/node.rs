@@ -1,16 +1,14 @@
 //! What the daemon can do: the runtime, the shelf of packages, and what joins them.
 
+mod maps;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use serde_json::Value;
 use skep_api::{
-    Detail, Install, MapRef, Maps, Member, MemberChange, Metric, Plan, Programs, Removed, Status,
-    Upgrade,
+    Detail, Install, Member, MemberChange, Metric, Plan, Programs, Removed, Status, Upgrade,
 };
-use skep_kernel::maps::Update;
 use skep_object::fit;
-use skep_runtime::maps::{EntryError, MapLine, NewValue, OpenMap};
 use skep_runtime::programs::ProgramLine;
 use skep_runtime::{EventStream, Request, Runtime, RuntimeError, Together, status};
 use skep_spec::ServiceName;
@@ -317,24 +315,6 @@ impl Node {
         }
     }
 
-    /// Maps of services, or all of this kernel.
-    ///
-    /// # Errors
-    /// There is no such service, or the kernel does not list them.
-    pub fn maps(&self, asked: &Maps) -> Result<Vec<MapLine>, NodeError> {
-        let owned = {
-            let runtime = self.runtime();
-            asked.service.as_ref().map(|service| runtime.service(service)).transpose()?;
-            runtime.owned_maps()
-        };
-        let mut lines = owned.lines(asked.all)?;
-        lines.retain(|line| {
-            let owner = line.owner.as_ref().map(|(service, _)| service);
-            asked.service.is_none() || owner == asked.service.as_ref()
-        });
-        Ok(lines)
-    }
-
     /// Programs of services, or all of this kernel.
     ///
     /// # Errors
@@ -348,55 +328,6 @@ impl Node {
         let mut lines = owned.lines(asked.all)?;
         lines.retain(|line| asked.service.is_none() || line.service == asked.service);
         Ok(lines)
-    }
-
-    /// A map, to be read.
-    ///
-    /// # Errors
-    /// There is no such service or map.
-    pub fn map(&self, map: &MapRef) -> Result<OpenMap, NodeError> {
-        Ok(opened(&self.runtime(), map)?)
-    }
-
-    /// Sets an entry of a map; no operation on a service comes between.
-    ///
-    /// # Errors
-    /// There is no such map, it is skepd's own, the entry is none of it, or the kernel refuses.
-    pub fn map_update(
-        &self,
-        map: &MapRef,
-        key: &Value,
-        value: &NewValue,
-        how: Update,
-    ) -> Result<(), NodeError> {
-        self.write(map, key, "set", |open| open.update(key, value, how))
-    }
-
-    /// Removes an entry of a map.
-    ///
-    /// # Errors
-    /// As [`Self::map_update`].
-    pub fn map_delete(&self, map: &MapRef, key: &Value) -> Result<(), NodeError> {
-        self.write(map, key, "removed", |open| open.delete(key))
-    }
-
-    fn write(
-        &self,
-        map: &MapRef,
-        key: &Value,
-        done: &'static str,
-        write: impl FnOnce(&OpenMap) -> Result<(), EntryError>,
-    ) -> Result<(), NodeError> {
-        let runtime = self.runtime();
-        let open = opened(&runtime, map)?;
-        runtime.is_free(&open)?;
-        write(&open)?;
-        let service = match map {
-            MapRef::Of(service, _) => service.as_str(),
-            MapRef::Id(_) => "",
-        };
-        tracing::info!(service, map = open.name(), id = open.id(), %key, "root {done} an entry");
-        Ok(())
     }
 
     fn admitted(&self, service: ServiceName, upgrade: Upgrade) -> Result<(Change, Set), NodeError> {
@@ -483,13 +414,6 @@ pub(crate) struct GoesAgain<'a>(pub(crate) &'a Node);
 impl Drop for GoesAgain<'_> {
     fn drop(&mut self) {
         self.0.collect();
-    }
-}
-
-fn opened(runtime: &Runtime, map: &MapRef) -> Result<OpenMap, RuntimeError> {
-    match map {
-        MapRef::Of(service, map) => runtime.service_map(service, map),
-        MapRef::Id(id) => runtime.map_by_id(*id),
     }
 }
 

@@ -3,6 +3,8 @@
 //! Types are what the kernel was told of a map; where it was told nothing, what the service's object says. Contents are those
 //! of this moment: what an upgrade has not moved yet is in the map of the generation before.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
@@ -12,10 +14,11 @@ use std::thread;
 use serde_json::Value;
 use skep_kernel::maps::{Batch, MapInfo, Update, possible_cpus};
 use skep_kernel::{KernelError, MapHandle, Program, loaded};
-use skep_object::event::{Decoder, EncodeError};
+use skep_object::event::Decoder;
 use skep_object::{Btf, Facts, MapKind, TypeId};
 use skep_spec::ServiceName;
 
+pub use self::error::EntryError;
 use crate::error::RuntimeError;
 use crate::runtime::{Runtime, facts_of};
 use crate::state::Service;
@@ -65,80 +68,6 @@ pub enum NewValue {
     Whole(Value),
     /// One for each possible CPU.
     PerCpu(Vec<Value>),
-}
-
-/// Why an entry is not written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum EntryError {
-    /// JSON that is no key or value of this map.
-    #[error("map '{map}': {why}")]
-    Encode {
-        /// The map.
-        map: String,
-        /// Why.
-        why: EncodeError,
-    },
-    /// Values per CPU, where there are none, or not as many as CPUs.
-    #[error("the map '{map}' takes {takes}")]
-    Values {
-        /// The map.
-        map: String,
-        /// What it takes.
-        takes: String,
-    },
-    /// There is no entry of that key.
-    #[error("the map '{map}' has no entry with the key {key}")]
-    NoEntry {
-        /// The map.
-        map: String,
-        /// The key as JSON.
-        key: String,
-    },
-    /// skepd's own map.
-    #[error("the map with id {id} is skepd's own: it switches programs of {service} with it")]
-    Own {
-        /// The map.
-        id: u32,
-        /// Whose.
-        service: ServiceName,
-    },
-    /// The kernel refused.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// The service or its map cannot be found.
-    #[error(transparent)]
-    Runtime(#[from] Box<RuntimeError>),
-}
-
-impl From<RuntimeError> for EntryError {
-    fn from(error: RuntimeError) -> Self {
-        Self::Runtime(Box::new(error))
-    }
-}
-
-impl EntryError {
-    /// A stable word for programs, as `docs/reference/api.md` lists them.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Encode { .. } | Self::Values { .. } => "value",
-            Self::NoEntry { .. } => "no-entry",
-            Self::Own { .. } => "own",
-            Self::Kernel(_) => "kernel",
-            Self::Runtime(error) => error.code(),
-        }
-    }
-
-    /// What a person can do, where the message does not say.
-    #[must_use]
-    pub fn hint(&self) -> Option<&str> {
-        match self {
-            Self::Kernel(error) => error.hint(),
-            Self::Runtime(error) => error.hint(),
-            Self::Own { .. } => Some("skep upgrade, rollback and remove write to it"),
-            _ => None,
-        }
-    }
 }
 
 impl Runtime {
