@@ -128,7 +128,9 @@ fn of_metric(name: &str, output: &Output, facts: &Facts) -> Vec<Mistake> {
 fn of_decoder(output: &str, rest: &[&str], error: &DecoderError) -> Mistake {
     let key = [&["output", output], rest].concat().into_iter().map(str::to_owned).collect();
     let code = match error {
-        DecoderError::NoField { .. } | DecoderError::NoNumber { .. } => Code::Reference,
+        DecoderError::NoField { .. }
+        | DecoderError::NoNumber { .. }
+        | DecoderError::NoCounts { .. } => Code::Reference,
         _ => Code::Value,
     };
     let hint = error.near().map(|near| format!("did you mean '{near}'?"));
