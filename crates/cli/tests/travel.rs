@@ -516,7 +516,8 @@ fn image_in(layout: &Path) {
 /// A certificate for `name`, by the CA in `folder` or by itself.
 fn certificate(folder: &Path, file: &str, name: &str, options: &[&str]) {
     let (key, out) = (format!("{file}.key"), format!("{file}.pem"));
-    let alternative = format!("subjectAltName=DNS:{name}");
+    let kind = if name.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
+    let alternative = format!("subjectAltName={kind}:{name}");
     let subject = format!("/CN={name}");
     let mut openssl = Command::new(tool("openssl"));
     openssl.current_dir(folder).args(["req", "-x509", "-newkey", "ed25519", "-nodes"]);
@@ -620,6 +621,29 @@ fn a_registry_that_asks_for_a_certificate_is_shown_one_to_pull_and_to_push() {
     refused(&mut around, 1, "no connection to registry.test: ");
     say("certificate = \"node.pem\"");
     refused(&mut typed(&push), 2, "registries.toml has a mistake");
+}
+
+/// Nobody is in between, with TLS or without it.
+#[test]
+fn what_is_on_this_machine_is_asked_without_a_proxy() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let asked = Server::new(|head, _| panic!("the proxy is asked for {head}"));
+    let tags = |host: &str| {
+        let mut tags = skep(folder);
+        let proxy = format!("http://{}", asked.host);
+        tags.env("HTTP_PROXY", &proxy).env("HTTPS_PROXY", &proxy);
+        refused(tags.args(["tags", &format!("{host}/acme/exec")]), 1, "does not have it (404)");
+    };
+    tags(&DockerRegistry::start().host);
+    certificate(folder, "ca", "ca.test", &[]);
+    let not_a_ca = "basicConstraints=critical,CA:FALSE";
+    let signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", not_a_ca];
+    certificate(folder, "near", "127.0.0.1", &signed);
+    let secure = DockerRegistry::start_tls(&folder.join("near.pem"), &folder.join("near.key"));
+    let ca = format!("[registry.\"{}\"]\nca = \"ca.pem\"\n", secure.host);
+    std::fs::write(folder.join("registries.toml"), ca).unwrap();
+    tags(&secure.host);
 }
 
 /// The CAs of this machine count also where a registry without TLS sends on to a server with it.

@@ -8,6 +8,7 @@ use skep_spec::chain;
 
 use super::error::RegistryError;
 use super::http::TimeLimits;
+use super::is_loopback;
 
 /// What TLS needs beside the machine's CAs.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,8 @@ struct Kind {
     known: bool,
     /// Waits for an answer as long as something is sent.
     patient: bool,
+    /// Asks no proxy: what goes to this machine stays on it.
+    near: bool,
 }
 
 impl Clients {
@@ -46,7 +49,8 @@ impl Clients {
     pub(super) fn at(&self, url: &Url, patient: bool) -> Result<Client, RegistryError> {
         let trusting = url.scheme() == "https";
         let known = trusting && self.tls.identity.is_some() && self.is_registry(url);
-        let kind = Kind { trusting, known, patient };
+        let near = is_loopback(&server(url));
+        let kind = Kind { trusting, known, patient, near };
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = made.get(&kind) {
             return Ok(client.clone());
@@ -80,6 +84,9 @@ impl Clients {
             true if self.tls.cas.is_empty() => builder,
             true => builder.tls_certs_merge(self.tls.cas.iter().cloned()),
         };
+        if kind.near {
+            builder = builder.no_proxy();
+        }
         if let Some(identity) = self.tls.identity.as_ref().filter(|_| kind.known) {
             builder = builder.identity(identity.clone());
         }

@@ -117,7 +117,8 @@ impl Registry {
         progress: &Arc<Progress>,
     ) -> Result<Self, RegistryError> {
         let host = options.settings.of(registry);
-        let plain = options.plain_http || host.plain_http || is_loopback(registry);
+        let near = is_loopback(registry) && !host.has_tls();
+        let plain = options.plain_http || host.plain_http || near;
         let tls = options.settings.tls(&host);
         let registry = registry.to_owned();
         let tls = tls.map_err(|why| RegistryError::Client { registry: registry.clone(), why })?;

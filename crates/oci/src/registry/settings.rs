@@ -115,6 +115,11 @@ impl Settings {
 }
 
 impl Host {
+    /// Whether it is said what TLS needs: then a registry on this machine has it too.
+    pub(super) const fn has_tls(&self) -> bool {
+        self.ca.is_some() || self.client_cert.is_some()
+    }
+
     fn check(&self, name: &str) -> Result<(), String> {
         let place = |text: &str| format!("{text}/publisher/name").parse::<PackageRef>().ok();
         if place(name).is_none_or(|found| found.registry.as_deref() != Some(name)) {
