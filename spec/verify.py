@@ -274,10 +274,11 @@ def package_read(layout, digest, arch, **q):
     index = shaped("index", blob(layout, {"digest": digest}))
     is_ours = lambda one: platform.items() <= (one.get("platform") or {}).items()
     found = need([one for one in index["manifests"] if is_ours(one)], "oci.no-platform")
-    manifest = shaped("image-manifest", blob(layout, found[0], 4 * MIB))
+    manifest = shaped("image-manifest", blob(layout, need(found[0]["mediaType"] == MEDIA["manifest"], "oci.kind") and found[0], 4 * MIB))
     need(manifest.get("artifactType") == MEDIA["package"], "oci.not-a-package")
     of = lambda role: [one for one in manifest["layers"] if one.get("annotations", {}).get(ROLE) == role]
     need(len(of("manifest")) == 1 and 1 <= len(of("object")) <= 64, "oci.layers")
+    need({one["mediaType"] for one in of("manifest") + of("object") + of("readme")} == {MEDIA["layer"]}, "oci.kind")
     there = lambda one: blob_path(layout, one).exists()
     there(manifest["config"]) and blob(layout, manifest["config"], 4 * MIB)
     data = read_layer(blob(layout, of("manifest")[0]), MIB)[1]

@@ -131,6 +131,15 @@ struct Followed<T> {
     readme: Option<String>,
 }
 
+/// That a descriptor says what stands there in a package.
+fn is_of(what: &'static str, entry: &Descriptor, expected: &'static str) -> Result<(), AdmitError> {
+    if entry.media_type == expected {
+        return Ok(());
+    }
+    let (digest, found) = (entry.digest, entry.media_type.escape_debug().to_string());
+    Err(AdmitError::Kind { what, digest, found, expected })
+}
+
 fn is_what_was_asked(manifest: &Manifest, asked: &PackageRef) -> Result<(), AdmitError> {
     let found = &manifest.package;
     if found.name != asked.name {
@@ -197,6 +206,7 @@ impl Reader<'_> {
             return Err(AdmitError::NoPlatform { arch: self.arch, has });
         };
         let (what, digest) = ("platform manifest", entry.digest);
+        is_of(what, entry, media::MANIFEST)?;
         let bytes = self.part(what, entry, MAX_DOCUMENT as u64)?;
         let manifest = ImageManifest::parse(&bytes);
         let manifest = manifest.map_err(|source| document(what, digest, source))?;
@@ -295,6 +305,7 @@ impl Reader<'_> {
     fn readme(&self, parts: &ImageManifest) -> Result<Option<String>, AdmitError> {
         let Some(layer) = parts.layers_with_role("readme").next() else { return Ok(None) };
         let what = "readme layer";
+        is_of(what, layer, media::LAYER)?;
         if !self.is_there(what, layer.digest, LAYER_MAX)? {
             return Ok(None);
         }
@@ -309,6 +320,7 @@ impl Reader<'_> {
         max: u64,
         room: &Room,
     ) -> Result<T, AdmitError> {
+        is_of(what, layer, media::LAYER)?;
         let bytes = self.part(what, layer, LAYER_MAX)?;
         let digest = layer.digest;
         let read = layer::read_within(&bytes, max, room);

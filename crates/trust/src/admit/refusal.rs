@@ -84,6 +84,18 @@ pub enum AdmitError {
         /// What it says.
         found: String,
     },
+    /// A descriptor says that it is something else.
+    #[error("the {what} {digest} has the media type '{found}', expected '{expected}'")]
+    Kind {
+        /// What it is.
+        what: &'static str,
+        /// Which.
+        digest: Digest,
+        /// What is said of it.
+        found: String,
+        /// What a package has.
+        expected: &'static str,
+    },
     /// Nothing for this architecture.
     #[error("the package has nothing for {arch}: it has {}", has.join(", "))]
     NoPlatform {
@@ -182,6 +194,7 @@ impl AdmitError {
             Self::TooLarge { .. } => "oci.too-large",
             Self::Document { source, .. } => source.code(),
             Self::NotAPackage { .. } => "oci.not-a-package",
+            Self::Kind { .. } => "oci.kind",
             Self::NoPlatform { .. } => "oci.no-platform",
             Self::Layer { source, .. } => source.code(),
             Self::Layers { .. } => "oci.layers",
