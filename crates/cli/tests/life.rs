@@ -174,22 +174,40 @@ fn what_became_of_a_package_on_this_kernel_is_reported_and_signed() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let of = |result: &str| serde_json::json!({"release": release.trim(), "arch": std::env::consts::ARCH, "result": result});
     // What never came to the kernel says nothing of it, nor does what is no report give way.
-    node.forge("exec", "gone.oci", |text| {
+    let gone = |text: &str| {
         let at = "target = \"tracepoint/sched/no_such_event\"\n";
         text.replace("function = \"on_exec\"\n", &format!("function = \"on_exec\"\n{at}"))
             .replace("sched_process_exec", "no_such_event")
-    });
+    };
+    let chosen = "[alternatives.seen]\ntry = [[\"exec\"]]\n\n[map.execs]";
+    node.forge("exec", "away.oci", gone);
+    node.forge("exec", "gone.oci", |text| gone(text).replace("[map.execs]", chosen));
     node.refused(&["install", "gone.oci", "--report", "ran.json"]);
     assert!(!node.path("ran.json").exists());
     fs::write(node.path("list.json"), "[]").unwrap();
     let (status, said) = node.refused(&["install", "exec.oci", "--report", "list.json"]);
     assert!(status == 2 && said.contains("is no list of kernels and results"), "{said}");
+    let nowhere = ["install", "exec.oci", "--report", "no/folder/ran.json"];
+    let (status, said) = node.refused(&nowhere);
+    assert!(status == 2 && said.contains("there is no folder 'no/folder'"), "{said}");
+    let another =
+        serde_json::json!({"package": {"name": "acme/other", "version": "1.0.0"}, "kernels": []});
+    fs::write(node.path("other.json"), another.to_string()).unwrap();
+    for args in [
+        &["install", "exec.oci", "--report", "other.json"][..],
+        &["attest", "exec.oci", "--key", "key.key", "--report", "other.json"],
+    ] {
+        let (status, said) = node.refused(args);
+        assert!(status == 2 && said.contains("says how acme/other 1.0.0 was tried"), "{said}");
+    }
     assert_eq!(node.json(&["list"]), serde_json::json!([]));
 
     let other = serde_json::json!({"release": "5.10.0", "arch": "x86_64", "result": "WARNED"});
     fs::write(node.path("ran.json"), serde_json::json!({"kernels": [other]}).to_string()).unwrap();
-    let gone = ["install", "gone.oci", "--allow-unsigned", "--report", "ran.json"];
-    node.refused(&gone);
+    // A target that is not there says nothing of the kernel; that no alternative could run does.
+    node.refused(&["install", "away.oci", "--allow-unsigned", "--report", "ran.json"]);
+    assert_eq!(report()["kernels"], serde_json::json!([other]));
+    node.refused(&["install", "gone.oci", "--allow-unsigned", "--report", "ran.json"]);
     assert_eq!(report()["kernels"], serde_json::json!([other, of("FAILED")]));
     node.run(&["install", "exec.oci", "--report", "ran.json"]);
     assert_eq!(report()["kernels"], serde_json::json!([other, of("PASSED")]));

@@ -122,7 +122,9 @@ impl Attest {
             return Ok(vec![own(file, self.predicate_type.as_deref().unwrap_or_default())?]);
         }
         if let Some(file) = &self.report {
-            return Ok(vec![(media::PREDICATE_REPORT.to_owned(), report(file)?)]);
+            let about = manifest(target, &self.options, config)?.package;
+            let of = tried::Of { name: about.name, version: about.version };
+            return Ok(vec![(media::PREDICATE_REPORT.to_owned(), report(file, &of)?)]);
         }
         self.of_project(target, config)
     }
@@ -182,8 +184,8 @@ fn manifest(target: &Target, options: &PlaceOptions, config: &Config) -> Result<
 }
 
 /// A compatibility report of what a file says of kernels.
-fn report(file: &Path) -> Result<Value> {
-    let tried = tried::read(file)?;
+fn report(file: &Path, of: &tried::Of) -> Result<Value> {
+    let tried = tried::read(file, of)?;
     Report::predicate(&tried).map_err(|why| tried::wrong(file, why))
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use skep_api::{Client, Detail, Install as Request, Node};
+use skep_api::{Client, Detail, Install as Request, Member, Node, PackageSource};
+use skep_spec::Manifest;
 use skep_trust::attestation::Tried;
 
 use super::show;
@@ -14,6 +15,8 @@ use crate::daemon;
 use crate::error::{Result, of_daemon};
 use crate::options::Choice;
 use crate::output::Output;
+use crate::place;
+use crate::subject::manifest_of;
 use crate::tried;
 
 /// Install a package as a service: load it, attach it, keep it attached
@@ -88,11 +91,32 @@ impl Install {
 /// Installs it, and says in the report what came of that, if it came as far as the kernel.
 fn installed(client: &Client, request: &Request, report: Option<&Path>) -> Result<Detail> {
     let Some(report) = report else { return daemon::ask(client.install(request)) };
-    tried::can_take(report)?;
+    let about = about(client, request)?;
+    if let Some((of, _)) = &about {
+        tried::can_take(report, of)?;
+    }
     let Node { kernel: release, arch, .. } = daemon::ask(client.node())?;
     let installed = daemon::ask(async { Ok(client.install(request).await) })?;
-    if let Some(result) = tried::outcome(&installed) {
-        tried::add(report, Tried { release, arch, result })?;
+    if let Some((of, needs_others)) = about
+        && let Some(result) = tried::outcome(&installed, needs_others)
+    {
+        tried::add(report, of, Tried { release, arch, result })?;
     }
     installed.map_err(of_daemon)
+}
+
+/// Which package it is, and whether it needs others; none of a registry's that is refused before anything is loaded.
+fn about(client: &Client, request: &Request) -> Result<Option<(tried::Of, bool)>> {
+    if let PackageSource::Layout { path, package } = &request.package {
+        let store = place::layout(path)?;
+        let (reference, digest) = place::package(&store, package.as_ref())?;
+        let Manifest { package, dependencies, .. } = manifest_of(&store, digest, &reference)?;
+        let of = tried::Of { name: package.name, version: package.version };
+        return Ok(Some((of, !dependencies.is_empty())));
+    }
+    let planned = daemon::ask(async { Ok(client.plan_install(request).await) })?;
+    let Ok(mut members) = planned else { return Ok(None) }; // the install says why
+    let root = members.pop();
+    let of = |root: Member| tried::Of { name: root.package, version: root.version };
+    Ok(root.map(|root| (of(root), !members.is_empty())))
 }
