@@ -68,8 +68,6 @@ pub struct Int {
     pub bit_offset: u8,
     /// Signed.
     pub signed: bool,
-    /// `char`.
-    pub char: bool,
     /// `_Bool`.
     pub bool: bool,
 }

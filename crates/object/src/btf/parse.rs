@@ -230,7 +230,7 @@ impl Types<'_> {
             return Err(BtfError::Reference { id: self.id(), what });
         }
         let bit = |n: u8| encoding >> n & 1 != 0;
-        Ok(Int { size, bits, bit_offset, signed: bit(0), char: bit(1), bool: bit(2) })
+        Ok(Int { size, bits, bit_offset, signed: bit(0), bool: bit(2) })
     }
 
     fn members(&mut self, with_bits: bool, count: usize) -> Result<Vec<Member>, BtfError> {

@@ -376,11 +376,11 @@ impl<'a> Compiler<'a> {
         Ok(Some(format))
     }
 
-    /// `char`, by its name: Clang marks it as a plain signed integer.
+    /// `char`, by its name: Clang marks it as a plain signed integer, and GCC `unsigned char` as a character.
     fn is_char(&self, ty: TypeId) -> bool {
         let ty = self.btf.ty(self.btf.skip_modifiers(ty));
-        matches!(ty.kind, Kind::Int(Int { size: 1, char, bool: false, .. })
-            if char || self.btf.name(ty) == "char")
+        matches!(ty.kind, Kind::Int(Int { size: 1, bool: false, .. }))
+            && self.btf.name(ty) == "char"
     }
 
     fn size(&self, ty: TypeId) -> usize {
