@@ -142,12 +142,25 @@ pub fn misbound<'a>(
     let all = params.flat_map(|(name, param)| bindings(name, param, param.default.as_ref(), true));
     let all: Vec<Binding<'_>> = all.collect();
     let mut found = shared(&all);
+    // A search through all variables for each binding would take long.
+    let objects: Vec<(&Facts, _)> = objects.map(|facts| (facts, by_name(facts))).collect();
     let check = |binding: &Binding<'_>| {
-        let wrong = binding.check(objects.clone()).err()?;
+        let named = objects.iter().map(|(facts, globals)| {
+            (*facts, globals.get(binding.variable).into_iter().flatten().copied())
+        });
+        let wrong = binding.held(named).err()?;
         Some((binding.key(&wrong), wrong))
     };
     found.extend(all.iter().filter_map(check));
     found
+}
+
+fn by_name(facts: &Facts) -> BTreeMap<&str, Vec<&Global>> {
+    let mut globals: BTreeMap<&str, Vec<&Global>> = BTreeMap::new();
+    for global in &facts.globals {
+        globals.entry(&global.name).or_default().push(global);
+    }
+    globals
 }
 
 /// The variables that a parameter with this value sets, with the constants of `set` or without.
@@ -211,14 +224,22 @@ impl Binding<'_> {
         &self,
         objects: impl Iterator<Item = &'a Facts> + Clone,
     ) -> Result<(), Misbound> {
+        self.held(objects.map(|facts| (facts, facts.globals.iter())))
+    }
+
+    /// Against variables of each object, which have all of its name.
+    fn held<'a, G: Iterator<Item = &'a Global>>(
+        &self,
+        objects: impl Iterator<Item = (&'a Facts, G)> + Clone,
+    ) -> Result<(), Misbound> {
         let mut found = false;
-        for facts in objects.clone() {
-            let Some(global) = self.variable(facts)? else { continue };
+        for (facts, globals) in objects.clone() {
+            let Some(global) = self.variable(globals)? else { continue };
             found = true;
             self.suits(facts, global)?;
             self.bytes_of(facts, global)?;
         }
-        if found { Ok(()) } else { Err(self.nowhere(objects)) }
+        if found { Ok(()) } else { Err(self.nowhere(objects.flat_map(|(_, globals)| globals))) }
     }
 
     /// The section, the place in it and the bytes to be written into an object; none where it has no such variable.
@@ -226,16 +247,19 @@ impl Binding<'_> {
     /// # Errors
     /// As [`Self::check`].
     pub fn write<'f>(&self, facts: &'f Facts) -> Result<Option<Written<'f>>, Misbound> {
-        let Some(global) = self.variable(facts)? else { return Ok(None) };
+        let Some(global) = self.variable(facts.globals.iter())? else { return Ok(None) };
         let bytes = self.bytes_of(facts, global)?;
         let offset = usize::try_from(global.offset).unwrap_or(usize::MAX);
         Ok(bytes.map(|bytes| (global.section.as_str(), offset, bytes)))
     }
 
-    fn variable<'f>(&self, facts: &'f Facts) -> Result<Option<&'f Global>, Misbound> {
+    fn variable<'f>(
+        &self,
+        globals: impl Iterator<Item = &'f Global>,
+    ) -> Result<Option<&'f Global>, Misbound> {
         let here =
             |global: &&Global| global.name == self.variable && self.place.has(&global.section);
-        let mut found = facts.globals.iter().filter(here);
+        let mut found = globals.filter(here);
         match (found.next(), found.next()) {
             (Some(global), Some(_)) => Err(Misbound::TwoVariables {
                 param: self.param.to_owned(),
@@ -246,8 +270,7 @@ impl Binding<'_> {
         }
     }
 
-    fn nowhere<'a>(&self, objects: impl Iterator<Item = &'a Facts>) -> Misbound {
-        let mut globals = objects.flat_map(|facts| &facts.globals);
+    fn nowhere<'a>(&self, mut globals: impl Iterator<Item = &'a Global>) -> Misbound {
         let variable = self.variable;
         let elsewhere = globals.find(|global| global.name == variable);
         let said = match elsewhere.map(|global| global.section.as_str()) {

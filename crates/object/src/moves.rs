@@ -1,10 +1,11 @@
 //! What a manifest's tables for upgrades name: whether the values of their maps have it.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use skep_spec::Manifest;
 use skep_spec::manifest::Map;
-use skep_spec::nearest::nearest;
+use skep_spec::nearest::Search;
 use skep_spec::source::key;
 
 use crate::{Facts, MapFacts, MapOrigin, layout};
@@ -55,7 +56,7 @@ impl Misnamed {
 /// version before is for the upgrade to see.
 #[must_use]
 pub fn misnamed(manifest: &Manifest, objects: &[Facts]) -> Vec<Misnamed> {
-    let mut found = Vec::new();
+    let (mut found, mut search) = (Vec::new(), Search::default());
     for (name, told) in &manifest.map {
         let mut maps = objects.iter().filter_map(|facts| Some((facts, facts.map(name)?)));
         let known: Option<Vec<BTreeSet<String>>> = maps.clone().map(|(f, m)| names(f, m)).collect();
@@ -63,12 +64,18 @@ pub fn misnamed(manifest: &Manifest, objects: &[Facts]) -> Vec<Misnamed> {
         let Some(known) = known.filter(|known| !known.is_empty()) else { continue };
         let known: BTreeSet<String> = known.into_iter().flatten().collect();
         let is_section = maps.any(|(_, map)| map.origin == MapOrigin::Data);
-        found.extend(of_map(name, told, &known, is_section));
+        found.extend(of_map(name, told, &known, is_section, &mut search));
     }
     found
 }
 
-fn of_map(map: &str, told: &Map, known: &BTreeSet<String>, is_section: bool) -> Vec<Misnamed> {
+fn of_map(
+    map: &str,
+    told: &Map,
+    known: &BTreeSet<String>,
+    is_section: bool,
+    search: &mut Search,
+) -> Vec<Misnamed> {
     let outer: BTreeSet<&str> = known.iter().flat_map(|path| outward(path)).collect();
     let leaves: BTreeSet<&str> = known.iter().map(String::as_str).collect();
     let what = if is_section { "variable" } else { "field" };
@@ -78,7 +85,7 @@ fn of_map(map: &str, told: &Map, known: &BTreeSet<String>, is_section: bool) -> 
         if is_section && table == "rename" {
             found.push(Misnamed::Variable { map, name });
         } else if !there.contains(name.as_str()) {
-            let why = why_not(&name, &leaves, there);
+            let why = why_not(&name, &leaves, there, search);
             found.push(Misnamed::Field { map, what, table, name, why });
         }
     };
@@ -87,10 +94,17 @@ fn of_map(map: &str, told: &Map, known: &BTreeSet<String>, is_section: bool) -> 
     found
 }
 
-fn why_not(name: &str, leaves: &BTreeSet<&str>, there: &BTreeSet<&str>) -> String {
+fn why_not(
+    name: &str,
+    leaves: &BTreeSet<&str>,
+    there: &BTreeSet<&str>,
+    search: &mut Search,
+) -> String {
     let within = |mark: &str| {
         let start = format!("{name}{mark}");
-        leaves.iter().copied().find(|path| path.starts_with(&start))
+        let behind = (Bound::Included(start.as_str()), Bound::Unbounded);
+        let first = leaves.range::<str, _>(behind).next();
+        first.copied().filter(|path| path.starts_with(&start))
     };
     if within("[").is_some() {
         return "an array of structs, whose elements no name reaches".to_owned();
@@ -98,7 +112,7 @@ fn why_not(name: &str, leaves: &BTreeSet<&str>, there: &BTreeSet<&str>) -> Strin
     // What has an index cannot be written in a manifest.
     let is_written = |path: &&str| !path.is_empty() && !path.contains('[');
     let named = there.iter().copied().filter(is_written);
-    match within(".").or_else(|| nearest(name, named)) {
+    match within(".").or_else(|| search.nearest(name, named)) {
         Some(near) => format!("which is not there; did you mean '{near}'?"),
         None => "which is not there".to_owned(),
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_spec::manifest::{Manifest, Output, OutputKind};
-use skep_spec::nearest::nearest;
+use skep_spec::nearest::Search;
 
 use crate::Facts;
 
@@ -24,8 +24,14 @@ pub struct Absent {
 impl Absent {
     /// A name with the nearest of those that are there.
     #[must_use]
-    pub fn new(what: &'static str, key: &[&str], name: &str, there: &BTreeSet<&str>) -> Self {
-        let near = nearest(name, there.iter().copied()).map(str::to_owned);
+    pub fn new(
+        what: &'static str,
+        key: &[&str],
+        name: &str,
+        there: &BTreeSet<&str>,
+        search: &mut Search,
+    ) -> Self {
+        let near = search.nearest(name, there.iter().copied()).map(str::to_owned);
         let key = key.iter().map(|part| (*part).to_owned()).collect();
         Self { what, key, name: name.to_owned(), near }
     }
@@ -41,9 +47,10 @@ pub fn absent(manifest: &Manifest, objects: &[Facts]) -> impl Iterator<Item = Ab
         ("map", maps.collect(), named_maps(manifest)),
         ("variable", variables.collect(), named_variables(manifest)),
     ];
-    all.into_iter().flat_map(|(what, there, named)| {
+    let mut search = Search::default();
+    all.into_iter().flat_map(move |(what, there, named)| {
         let missing = named.into_iter().filter(|(_, name)| !there.contains(name));
-        let absent = missing.map(|(key, name)| Absent::new(what, &key, name, &there));
+        let absent = missing.map(|(key, name)| Absent::new(what, &key, name, &there, &mut search));
         absent.collect::<Vec<_>>()
     })
 }

@@ -2,7 +2,7 @@
 
 use skep_object::{Facts, MapFacts, MapKind, MapOrigin};
 use skep_spec::manifest::{Field, Manifest, Output, OutputKind};
-use skep_spec::nearest::nearest;
+use skep_spec::nearest::Search;
 use skep_spec::source::{Code, Mistake};
 
 use super::Parsed;
@@ -60,7 +60,7 @@ fn of_section(name: &str) -> Mistake {
 
 /// Programs that are not in the object that is named, but in another one.
 fn elsewhere(manifest: &Manifest, objects: &[Parsed]) -> Vec<Mistake> {
-    let mut found = Vec::new();
+    let (mut found, mut search) = (Vec::new(), Search::default());
     for (name, own) in &manifest.program {
         let Some(told) = &own.object else { continue };
         let holders = objects.iter().filter(|one| one.facts.program(&own.function).is_some());
@@ -70,7 +70,7 @@ fn elsewhere(manifest: &Manifest, objects: &[Parsed]) -> Vec<Mistake> {
         }
         let there = objects.iter().filter(|one| one.object == *told);
         let names = there.flat_map(|one| &one.facts.programs).map(|one| one.name.as_str());
-        let hint = match nearest(&own.function, names) {
+        let hint = match search.nearest(&own.function, names) {
             Some(near) => format!("did you mean '{near}'?"),
             None => format!("it is in '{}'", holders.first().unwrap_or(&"")),
         };

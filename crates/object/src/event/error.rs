@@ -1,6 +1,6 @@
 //! Why records of a type cannot be read as the manifest wants them.
 
-use skep_spec::nearest::nearest;
+use skep_spec::nearest::Search;
 
 use super::Format;
 
@@ -106,10 +106,10 @@ pub enum DecoderError {
 impl DecoderError {
     /// The field that was meant, if it is about one that is not there.
     #[must_use]
-    pub fn near(&self) -> Option<&str> {
+    pub fn near(&self, search: &mut Search) -> Option<&str> {
         match self {
             Self::NoField { field, fields, .. } | Self::NoNumber { field, fields, .. } => {
-                nearest(field, fields.split(", "))
+                search.nearest(field, fields.split(", "))
             }
             _ => None,
         }

@@ -1,11 +1,10 @@
 //! What the shape alone cannot tell: names that must be there, defaults that must fit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::shape::Spans;
 use super::{Code, Found, Source};
 use crate::manifest::{Param, Upgrade};
-use crate::nearest::nearest;
 use crate::param::{self, Value};
 
 /// Adds every mistake of that kind.
@@ -38,20 +37,14 @@ impl Check<'_, '_, '_> {
     }
 
     /// `name` must be a table `[kind.name]`.
-    fn must_be<'k>(
-        &mut self,
-        path: &str,
-        kind: &str,
-        name: &str,
-        keys: impl Iterator<Item = &'k String> + Clone,
-    ) {
+    fn must_be<T>(&mut self, path: &str, kind: &str, name: &str, there: &BTreeMap<String, T>) {
         let is_broken =
             self.broken.contains(kind) || self.broken.contains(&format!("{kind}.{name}"));
-        if is_broken || keys.clone().any(|key| key == name) {
+        if is_broken || there.contains_key(name) {
             return;
         }
-        let hint =
-            nearest(name, keys.map(String::as_str)).map(|near| format!("did you mean '{near}'?"));
+        let near = self.found.search.nearest(name, there.keys().map(String::as_str));
+        let hint = near.map(|near| format!("did you mean '{near}'?"));
         self.add(Code::Reference, path, format!("there is no [{kind}.{name}]"), hint);
     }
 
@@ -97,13 +90,14 @@ impl Check<'_, '_, '_> {
 
     fn programs(&mut self) {
         let source = self.source;
+        let several = source.object.len() + self.broken_objects() > 1;
         for (name, program) in &source.program {
             let path = format!("program.{name}");
             match &program.object {
                 Some(object) => {
-                    self.must_be(&format!("{path}.object"), "object", object, source.object.keys())
+                    self.must_be(&format!("{path}.object"), "object", object, &source.object)
                 }
-                None if source.object.len() + self.broken_objects() > 1 => {
+                None if several => {
                     self.add(
                         Code::Missing,
                         &path,
@@ -114,12 +108,7 @@ impl Check<'_, '_, '_> {
                 None => {}
             }
             if let Some(param) = &program.requires_param {
-                self.must_be(
-                    &format!("{path}.requires-param"),
-                    "param",
-                    param,
-                    source.param.keys(),
-                );
+                self.must_be(&format!("{path}.requires-param"), "param", param, &source.param);
             }
             if let Some(target) = &program.target {
                 self.template(&format!("{path}.target"), target);
@@ -136,7 +125,7 @@ impl Check<'_, '_, '_> {
             for (row, member) in alternatives.r#try.iter().enumerate() {
                 for (at, program) in member.iter().enumerate() {
                     let path = format!("alternatives.{name}.try[{row}][{at}]");
-                    self.must_be(&path, "program", program, source.program.keys());
+                    self.must_be(&path, "program", program, &source.program);
                 }
             }
         }
@@ -208,7 +197,7 @@ impl Check<'_, '_, '_> {
         match param::references(text) {
             Ok(names) => {
                 for name in names.into_iter().collect::<BTreeSet<_>>() {
-                    self.must_be(path, "param", name, source.param.keys());
+                    self.must_be(path, "param", name, &source.param);
                 }
             }
             Err(error) => self.add(Code::Value, path, error.to_string(), None),

@@ -23,6 +23,7 @@ use crate::manifest::{
     Alternatives, Dependency, Health, Limits, Manifest, Map, Object, Output, Package, Param,
     Permissions, Program, Requirements,
 };
+use crate::nearest::Search;
 use crate::toml_1_0::{self, Later};
 use crate::{Arch, Digest, PackageName, Version};
 
@@ -255,7 +256,7 @@ pub fn key(name: &str) -> String {
 /// # Errors
 /// Every mistake, in the order of the text: syntax, unknown keys, wrong types, missing keys, names that are not there.
 pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
-    let mut found = Found { text, list: Vec::new() };
+    let mut found = Found::new(text);
     if text.len() > MAX_SOURCE {
         found.add(
             Code::Size,
@@ -339,7 +340,7 @@ pub fn place(text: &str, path: &[&str]) -> [usize; 2] {
 #[must_use]
 pub fn placed(text: &str, mistakes: Vec<Mistake>) -> Vec<Diagnostic> {
     let (table, _) = DeTable::parse_recoverable(text);
-    let mut found = Found { text, list: Vec::new() };
+    let mut found = Found::new(text);
     for Mistake { key, code, message, hint } in mistakes {
         found.add(code, span(table.get_ref(), &key), message, hint);
     }
@@ -352,7 +353,7 @@ pub fn placed(text: &str, mistakes: Vec<Mistake>) -> Vec<Diagnostic> {
 fn span(table: &DeTable<'_>, path: &[String]) -> Range<usize> {
     let (mut table, mut span) = (Some(table), 0..0);
     for name in path {
-        let entry = table.and_then(|table| table.iter().find(|(key, _)| key.get_ref() == name));
+        let entry = table.and_then(|table| table.get_key_value(name.as_str()));
         let Some((key, value)) = entry else { break };
         span = key.span();
         table = value.get_ref().as_table();
@@ -409,6 +410,8 @@ impl Source {
 struct Found<'a> {
     text: &'a str,
     list: Vec<At>,
+    /// For what was meant by the wrong names.
+    search: Search,
 }
 
 struct At {
@@ -418,7 +421,11 @@ struct At {
     hint: Option<String>,
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, list: Vec::new(), search: Search::default() }
+    }
+
     fn add(&mut self, code: Code, span: Range<usize>, message: String, hint: Option<String>) {
         self.list.push(At { at: span.start, code, message, hint });
     }

@@ -8,7 +8,6 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Code, Found};
-use crate::nearest::nearest;
 use crate::param::Value;
 
 /// What a value may look like.
@@ -170,7 +169,7 @@ impl Walk<'_, '_> {
         keys: &'static [Key],
     ) -> Option<&'static Key> {
         let names = keys.iter().map(|key| key.name);
-        let near = nearest(text, names.clone());
+        let near = self.found.search.nearest(text, names.clone());
         let hint = match near {
             Some(near) => format!("did you mean '{near}'?"),
             None => format!("known here: {}", names.collect::<Vec<_>>().join(", ")),
@@ -274,7 +273,7 @@ impl Walk<'_, '_> {
         if words.contains(&text) {
             return Some(Json::String(text.to_owned()));
         }
-        let near = nearest(text, words.iter().copied());
+        let near = self.found.search.nearest(text, words.iter().copied());
         let hint = near.map(|near| format!("did you mean '{near}'?"));
         let message = format!("'{path}' is '{text}', it should be one of {}", words.join(", "));
         self.refuse(Code::Value, span, message, hint)

@@ -264,6 +264,36 @@ fn each_of_thousands_of_mistakes_has_its_place() {
 }
 
 #[test]
+fn many_names_that_are_nowhere_take_no_longer_than_one_may_wait() {
+    let on_cpu = || -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    };
+    let list =
+        |count: usize, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<String>();
+    let programs = list(4500, &|at| format!("z{at} = {{ function = \"a\" }}\n"));
+    let members = list(14_000, &|at| format!("\"y{at}\", "));
+    let of_few = list(14_000, &|at| format!("\"y{}\", ", at % 10));
+    let long = "x".repeat(60);
+    let params = list(1400, &|at| format!("p{long}{at} = {{ type = \"int\" }}\n"));
+    let need = |at| format!("z{at} = {{ function = \"a\", requires-param = \"q{at}{long}\" }}\n");
+    let tables = [
+        format!("[program]\n{programs}[alternatives.q]\ntry = [[{members}]]\n"),
+        format!("[program]\n{programs}[alternatives.q]\ntry = [[{of_few}]]\n"),
+        format!("[param]\n{params}[program]\n{}", list(1000, &need)),
+    ];
+    // Code that is not optimized may take ten times as long.
+    let most = if cfg!(debug_assertions) { 10_000_000_000 } else { 1_000_000_000 };
+    for tables in tables {
+        let before = on_cpu();
+        let list = parse(&format!("{LEAST}{tables}")).expect_err("it should be refused");
+        let took = on_cpu() - before;
+        assert!(list.len() >= 1000 && took < most, "{} mistakes took {took} ns", list.len());
+        assert!(list.iter().any(|mistake| mistake.hint.is_some()), "the first have a hint");
+    }
+}
+
+#[test]
 fn names_that_are_nowhere_are_told_with_what_is_wrong_elsewhere_and_nothing_that_follows() {
     let text = r#"
 spec = "1.0"
