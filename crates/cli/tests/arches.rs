@@ -26,14 +26,19 @@ impl Bench {
         for (name, body) in
             [("quiet", ""), ("kills", "send_signal(9);"), ("asks", "if (verbose) send_signal(9);")]
         {
-            let folder = bench.0.path();
-            let (source, object) = (folder.join("x.c"), folder.join(format!("{name}.o")));
-            fs::write(&source, QUIET.replace("BODY", body)).unwrap();
-            let mut clang = Command::new("clang");
-            clang.args(["-target", "bpf", "-O2", "-g", "-c", "-o"]).arg(object).arg(source);
-            assert!(clang.status().unwrap().success());
+            bench.compile(name, &QUIET.replace("BODY", body));
         }
         bench
+    }
+
+    /// Makes the object `name.o`.
+    fn compile(&self, name: &str, source: &str) {
+        let folder = self.0.path();
+        let (file, object) = (folder.join("x.c"), folder.join(format!("{name}.o")));
+        fs::write(&file, source).unwrap();
+        let mut clang = Command::new("clang");
+        clang.args(["-target", "bpf", "-O2", "-g", "-c", "-o"]).arg(object).arg(file);
+        assert!(clang.status().unwrap().success());
     }
 
     /// Packs a package of these objects, with tables behind its permissions.
@@ -213,4 +218,34 @@ fn all_that_two_manifests_say_is_compared() {
         bench.json(&["diff", "old.oci", "old.oci"])["package"]["manifest"],
         Value::Array(vec![])
     );
+}
+
+/// Nobody looks at instructions of no function, so that new ones may do anything.
+#[test]
+fn instructions_of_no_function_that_are_new_or_others_make_a_version_wider() {
+    let bench = Bench::new();
+    for (name, loose) in [("two", "r0 = 0\\nexit"), ("calls", "call 109\\nexit"), ("one", "exit")] {
+        let code = format!("asm(\".section xdp,\\\"ax\\\"\\n{loose}\\n\");");
+        bench.compile(name, &format!("{}{code}", QUIET.replace("BODY", "")));
+    }
+    let said = |old: &str, new: &str| {
+        let json = bench.json(&["diff", old, new]);
+        let changed = &json["objects"][new]["changed"];
+        assert_eq!(json["wider"], changed["loose"][0]["new"].is_string(), "{json}");
+        let text = bench.run(&["diff", old, new]);
+        let mut rows = text.lines().skip_while(|line| !line.starts_with("IN NO")).skip(1);
+        let words = rows.next().unwrap_or_default().split_whitespace().collect::<Vec<_>>();
+        (text.lines().next().unwrap().to_owned(), words.join(" "))
+    };
+    let wider = "The new version may do more than the old one, and instructions of it that belong to no function are new or others: nobody looked at them.";
+    let no_wider = "The new version may do no more than the old one.";
+    for (old, new, first, row) in [
+        ("quiet.o", "one.o", wider, "xdp 1 instruction -"),
+        ("one.o", "two.o", wider, "xdp 2 instructions 1 instruction"),
+        ("two.o", "calls.o", wider, "xdp as many, not the same its instructions"),
+        ("two.o", "quiet.o", no_wider, "xdp - 2 instructions"),
+        ("calls.o", "calls.o", no_wider, ""),
+    ] {
+        assert_eq!(said(old, new), (first.to_owned(), row.to_owned()), "{old} to {new}");
+    }
 }
