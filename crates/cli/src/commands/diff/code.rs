@@ -55,6 +55,7 @@ fn loose(object: &[u8]) -> BTreeMap<String, Digest> {
 fn told_from(first: usize, line: &Line) -> String {
     let notes = line.notes.iter().map(|note| match note {
         Note::Jump(to) => format!(" to {}", to.wrapping_sub(first)),
+        Note::Same(_) => " to the same".to_owned(),
         note => format!(" {note}"),
     });
     line.text.clone() + &notes.collect::<String>() + "\n"
@@ -108,6 +109,7 @@ impl Names {
         for note in &line.notes {
             told += &match note {
                 Note::Jump(to) => format!(" to {}", to.wrapping_sub(first)),
+                Note::Same(_) => " to the same".to_owned(),
                 Note::Function(called) => {
                     let called = self.number(called);
                     self.callers.insert((called, number));
