@@ -489,12 +489,12 @@ def archive_write(layout):
     return {"sha256": sha(write_tar((name, Path(layout, name).read_bytes()) for name in ["oci-layout", "index.json", *blobs]))}
 if __name__ == "__main__":
     for question in map(json.loads, sys.stdin):
-        op = globals().get(question["op"].replace(".", "_"))  # the function of that name
         try:
+            op = globals().get(question["op"].replace(".", "_"))  # the function of that name
             done = op and op(**question["input"])
             answer = {"ok": done or {}} if op else {"unsupported": True}
         except Refused as error:
             answer = {"error": error.args[0], "message": " ".join(map(str, error.args[1:]))}
         except Exception as error:
             answer = {"error": "question.malformed", "message": repr(error)}
-        print(json.dumps({"id": question["id"], **answer}), flush=True)
+        print(json.dumps({"id": question.get("id") if isinstance(question, dict) else None, **answer}), flush=True)

@@ -26,14 +26,19 @@ impl Bench {
         for (name, body) in
             [("quiet", ""), ("kills", "send_signal(9);"), ("asks", "if (verbose) send_signal(9);")]
         {
-            let folder = bench.0.path();
-            let (source, object) = (folder.join("x.c"), folder.join(format!("{name}.o")));
-            fs::write(&source, QUIET.replace("BODY", body)).unwrap();
-            let mut clang = Command::new("clang");
-            clang.args(["-target", "bpf", "-O2", "-g", "-c", "-o"]).arg(object).arg(source);
-            assert!(clang.status().unwrap().success());
+            bench.compile(name, &QUIET.replace("BODY", body));
         }
         bench
+    }
+
+    /// Makes the object `name.o`.
+    fn compile(&self, name: &str, source: &str) {
+        let folder = self.0.path();
+        let (file, object) = (folder.join("x.c"), folder.join(format!("{name}.o")));
+        fs::write(&file, source).unwrap();
+        let mut clang = Command::new("clang");
+        clang.args(["-target", "bpf", "-O2", "-g", "-c", "-o"]).arg(object).arg(file);
+        assert!(clang.status().unwrap().success());
     }
 
     /// Packs a package of these objects, with tables behind its permissions.
@@ -213,4 +218,58 @@ fn all_that_two_manifests_say_is_compared() {
         bench.json(&["diff", "old.oci", "old.oci"])["package"]["manifest"],
         Value::Array(vec![])
     );
+}
+
+/// Nobody looks at instructions of no function, so that new ones may do anything.
+#[test]
+fn instructions_of_no_function_that_are_new_or_others_make_a_version_wider() {
+    let bench = Bench::new();
+    for (name, loose) in [("two", "r0 = 0\\nexit"), ("calls", "call 109\\nexit"), ("one", "exit")] {
+        let code = format!("asm(\".section xdp,\\\"ax\\\"\\n{loose}\\n\");");
+        bench.compile(name, &format!("{}{code}", QUIET.replace("BODY", "")));
+    }
+    let said = |old: &str, new: &str| {
+        let json = bench.json(&["diff", old, new]);
+        let changed = &json["objects"][new]["changed"];
+        assert_eq!(json["wider"], changed["loose"][0]["new"].is_string(), "{json}");
+        let text = bench.run(&["diff", old, new]);
+        let mut rows = text.lines().skip_while(|line| !line.starts_with("IN NO")).skip(1);
+        let words = rows.next().unwrap_or_default().split_whitespace().collect::<Vec<_>>();
+        (text.lines().next().unwrap().to_owned(), words.join(" "))
+    };
+    let wider = "The new version may do more than the old one, and instructions of it that belong to no function are new or others: nobody looked at them.";
+    let no_wider = "The new version may do no more than the old one.";
+    for (old, new, first, row) in [
+        ("quiet.o", "one.o", wider, "xdp 1 instruction -"),
+        ("one.o", "two.o", wider, "xdp 2 instructions 1 instruction"),
+        ("two.o", "calls.o", wider, "xdp as many, not the same its instructions"),
+        ("two.o", "quiet.o", no_wider, "xdp - 2 instructions"),
+        ("calls.o", "calls.o", no_wider, ""),
+    ] {
+        assert_eq!(said(old, new), (first.to_owned(), row.to_owned()), "{old} to {new}");
+    }
+}
+
+#[test]
+fn lint_says_what_packing_refuses_of_the_code() {
+    let bench = Bench::new();
+    let folder = bench.0.path().join("refused");
+    fs::create_dir(&folder).unwrap();
+    let code = QUIET.replace("BODY", "long at; send_signal(9); read(&at, 8, ctx);");
+    let read = "static long (*read)(void *, unsigned, void *) = (void *)113;";
+    bench.compile("refused/x", &format!("{read}{}", code.replace("\"GPL\"", "\"MIT\"")));
+    let text = "spec = \"1.0\"\n[package]\nname = \"acme/x\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\nsummary = \"x\"\n\
+                [object.x]\nfile = { x86_64 = \"x.o\", aarch64 = \"x.o\" }\n\
+                [permissions]\nhooks = [\"xdp\"]\nhelpers = [\"send_signal\"]\n";
+    fs::write(folder.join("skep.toml"), text).unwrap();
+    let output =
+        wait::output(&mut bench.skep(&["lint", "refused", "--allow", "unneeded-permission"]));
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stdout).unwrap();
+    insta::assert_snapshot!(told.replace(bench.0.path().to_str().unwrap(), "FOLDER"), @r#"
+    refused/skep.toml:7:9: bpf_probe_read_kernel (in 'on', FOLDER/x.c:5) is for GPL-compatible programs only, and the object's licence is 'MIT': give it SEC("license") = "GPL" or "Dual BSD/GPL" (license.object)
+    refused/skep.toml:10:1: hooks lacks 'raw_tp': program 'on' attaches to raw_tp/task_rename (permission.hook)
+    refused/skep.toml:11:1: helpers lacks 'probe_read_kernel', which is called by 'on' (permission.helper)
+    "#);
+    assert!(bench.refused(&["pack", "refused"]).contains("for GPL-compatible programs only"));
 }

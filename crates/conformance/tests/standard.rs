@@ -4,7 +4,9 @@
 mod rules;
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -87,6 +89,25 @@ fn the_second_implementation_passes_what_a_reader_needs() {
         let counts = report.parts[&part];
         assert!(counts.passed > 0 && counts.left_out == 0, "part {part}: {counts:?}");
     }
+}
+
+/// Whoever writes questions by hand is told of a slip, and asks on.
+#[test]
+fn the_second_implementation_answers_what_is_no_question_and_goes_on() {
+    let asked = "{\"id\":1}\n{\"op\":7}\n[]\n{\"id\":2,\"op\":\"name\",\"input\":{\"kind\":\"package\",\"text\":\"a/b\"}}\n";
+    let mut python = std::process::Command::new("/usr/bin/python3");
+    let python = python.arg(spec().join("verify.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut python = python.spawn().unwrap();
+    python.stdin.take().unwrap().write_all(asked.as_bytes()).unwrap();
+    let output = python.wait_with_output().unwrap();
+    let answers = String::from_utf8(output.stdout).unwrap();
+    let answers: Vec<Value> =
+        answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> = answers.iter().map(|one| (&one["id"], &one["error"])).collect();
+    let malformed = Value::from("question.malformed");
+    let (none, one, two) = (Value::Null, Value::from(1), Value::from(2));
+    let all = [(&one, &malformed), (&none, &malformed), (&none, &malformed), (&two, &none)];
+    assert_eq!(told, all);
 }
 
 /// Every copy of `value` with one member more, and where.

@@ -37,6 +37,18 @@ pub enum Rule {
     FalseWriters,
     /// Two fields of a map that were one field of the old version, of which only one can take it.
     TwiceRenamed,
+    /// What is for the GPL only, in an object of another licence.
+    LicenseObject,
+    /// A hook that `[permissions]` do not cover.
+    PermissionHook,
+    /// A helper that they do not cover.
+    PermissionHelper,
+    /// A kfunc that they do not cover.
+    PermissionKfunc,
+    /// Maps that take more than they allow.
+    PermissionMemory,
+    /// A call whose target cannot be told.
+    UnknownCall,
     /// A name with both `-` and `_`.
     StyleName,
     /// A summary that is a sentence, or long.
@@ -45,7 +57,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::MissingSummary,
         Self::MissingDoc,
         Self::MissingPermissions,
@@ -57,6 +69,12 @@ impl Rule {
         Self::LooseCode,
         Self::FalseWriters,
         Self::TwiceRenamed,
+        Self::LicenseObject,
+        Self::PermissionHook,
+        Self::PermissionHelper,
+        Self::PermissionKfunc,
+        Self::PermissionMemory,
+        Self::UnknownCall,
         Self::StyleName,
         Self::StyleSummary,
     ];
@@ -76,6 +94,12 @@ impl Rule {
             Self::LooseCode => "loose-code",
             Self::FalseWriters => "false-writers",
             Self::TwiceRenamed => "twice-renamed",
+            Self::LicenseObject => "license.object",
+            Self::PermissionHook => "permission.hook",
+            Self::PermissionHelper => "permission.helper",
+            Self::PermissionKfunc => "permission.kfunc",
+            Self::PermissionMemory => "permission.memory",
+            Self::UnknownCall => "unknown-call",
             Self::StyleName => "style-name",
             Self::StyleSummary => "style-summary",
         }

@@ -7,14 +7,14 @@ use skep_spec::Target;
 use skep_spec::manifest::{Manifest, Permissions, Program};
 use skep_spec::param::{Value, parse_entries, substitute};
 
-use crate::permissions::{self, Power, Summary};
+use crate::permissions::{self, Lack, Lacking, Power, Summary};
 use crate::{Facts, Memory, ProgramFacts};
 
 /// What objects do and their manifest's `[permissions]` do not allow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exceeded {
-    /// One sentence each.
-    pub missing: Vec<String>,
+    /// Each of them, sorted.
+    pub lacks: Vec<Lack>,
     /// Permissions that cover all of it.
     pub needed: Needed,
 }
@@ -47,16 +47,17 @@ pub fn hold<'a>(
     let mut memory = Memory::default();
     for facts in objects {
         let facts = declared(manifest, facts, given);
-        exceeded.missing.extend(permissions::uncovered(permissions, &facts));
+        exceeded.lacks.extend(permissions::lacks(permissions, &facts));
         let summary = permissions::derive(&facts);
         memory = memory.and(summary.map_memory);
         exceeded.needed.add(summary);
     }
-    exceeded.missing.extend(permissions::memory_over(permissions, memory));
+    let memory_over = permissions::memory_over(permissions, memory);
+    exceeded.lacks.extend(memory_over.map(|said| Lack { said, what: Lacking::Memory }));
     exceeded.needed.map_memory = memory.on(1);
-    exceeded.missing.sort();
-    exceeded.missing.dedup();
-    if exceeded.missing.is_empty() { Ok(()) } else { Err(exceeded) }
+    exceeded.lacks.sort();
+    exceeded.lacks.dedup();
+    if exceeded.lacks.is_empty() { Ok(()) } else { Err(exceeded) }
 }
 
 /// The facts with a program for each target that the manifest gives it, and maps in the manifest's sizes.
@@ -188,12 +189,18 @@ fn default<'m>(manifest: &'m Manifest, name: &str) -> Option<&'m Value> {
 }
 
 impl Exceeded {
+    /// What is not allowed, one sentence each.
+    #[must_use]
+    pub fn missing(self) -> Vec<String> {
+        self.lacks.into_iter().map(|lack| lack.said).collect()
+    }
+
     /// Both, for packages of several architectures.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
-        self.missing.extend(other.missing);
-        self.missing.sort();
-        self.missing.dedup();
+        self.lacks.extend(other.lacks);
+        self.lacks.sort();
+        self.lacks.dedup();
         self.needed.hooks.extend(other.needed.hooks);
         self.needed.helpers.extend(other.needed.helpers);
         self.needed.kfuncs.extend(other.needed.kfuncs);

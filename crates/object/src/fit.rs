@@ -144,7 +144,7 @@ pub fn fit(
         return Err(Unfit::When { package: package(), when });
     }
     declared::hold(manifest, &facts, given)
-        .map_err(|exceeded| Unfit::Permissions { package: package(), missing: exceeded.missing })
+        .map_err(|exceeded| Unfit::Permissions { package: package(), missing: exceeded.missing() })
 }
 
 #[cfg(test)]

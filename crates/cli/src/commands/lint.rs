@@ -19,7 +19,7 @@ use crate::output::Output;
 /// Say what would be better in a skep.toml that is right
 ///
 /// Objects that were built, or are prebuilt, are looked at too: permissions that no program uses, maps without an upgrade
-/// policy. Exit status 1: something was found.
+/// policy, and what 'skep pack' refuses. Exit status 1: something was found.
 #[derive(Debug, Args)]
 pub struct Lint {
     /// The folder with skep.toml
@@ -82,7 +82,7 @@ impl Allowed {
     /// Its skep.toml or an object cannot be read.
     pub fn findings(&self, project: &Project, output: &Output) -> Result<Vec<Finding>> {
         let objects = built(project);
-        let mut facts = Vec::new();
+        let (mut facts, mut refused) = (Vec::new(), Vec::new());
         for (name, elf) in
             objects.iter().flat_map(|(name, all)| all.values().map(move |elf| (name, elf)))
         {
@@ -92,10 +92,13 @@ impl Allowed {
             output.note("nothing is built yet: rules about the code are left out");
         } else if objects.len() == project.source.object.len() {
             let said = "the objects are those of the last build: skep build makes them anew";
-            pack::check(project, &objects)
-                .map_err(|error| build::refused("lint", project, &error).hint(said))?;
+            let failed = |error| build::refused("lint", project, &error).hint(said);
+            pack::check(project, &objects).map_err(failed)?;
+            refused = pack::refused(project, &objects).map_err(failed)?;
         }
         let mut findings = lint::lint(&project.text, &project.source, &facts);
+        findings.extend(refused);
+        findings.sort_by_key(|finding| (finding.line, finding.column, finding.rule));
         findings.retain(|finding| !self.allow.iter().any(|name| name == finding.rule.name()));
         Ok(findings)
     }

@@ -35,7 +35,7 @@ pub fn object(build: &Build<'_>, facts: &Facts, manifest: &Manifest) -> ObjectLi
         license: facts.license.clone(),
         programs: running.programs.iter().map(program).collect(),
         maps: facts.maps.iter().map(|facts| map(facts, manifest)).collect(),
-        undeclared: exceeds.map_or_else(Vec::new, |exceeds| exceeds.missing),
+        undeclared: exceeds.map_or_else(Vec::new, declared::Exceeded::missing),
     }
 }
 

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use skep_object::bound;
 use skep_object::named;
 use skep_object::suit::{Unattachable, all_unsuited, attachable, loadable, plain};
-use skep_object::{Btf, Facts, MapOrigin, TypeId, declared, event, gpl, unlisted};
+use skep_object::{Btf, Facts, MapOrigin, TypeId, event, gpl, unlisted};
 use skep_spec::manifest::{Manifest, OutputKind, Program};
 use skep_spec::param::{Value, parse_entries, substitute};
 use skep_spec::source::{Code, Mistake};
 use skep_spec::{Arch, Target};
 
 use super::names::{self, mistake};
+use super::refused::exceeded;
 use super::{PackingError, Parsed, carried};
 
 /// What a manifest says of its objects and is not so: each once, whichever of them show it.
@@ -200,16 +201,11 @@ fn no_sizes(manifest: &Manifest) -> impl Iterator<Item = Mistake> {
 
 /// The objects of each architecture are held together, with parameters at their defaults.
 fn covered(manifest: &Manifest, objects: &[Parsed]) -> Result<(), PackingError> {
-    let held = |arch| {
-        let here = objects.iter().filter(|one| one.arch == arch).map(|one| &one.facts);
-        declared::hold(manifest, here, &BTreeMap::new()).err()
-    };
-    let arches: BTreeSet<Arch> = objects.iter().map(|one| one.arch).collect();
-    match arches.into_iter().filter_map(held).reduce(declared::Exceeded::and) {
+    match exceeded(manifest, objects) {
         None => Ok(()),
         Some(exceeded) => Err(PackingError::Permissions {
-            missing: exceeded.missing,
             needed: exceeded.needed.to_string(),
+            missing: exceeded.missing(),
         }),
     }
 }

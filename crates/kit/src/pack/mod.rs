@@ -4,6 +4,7 @@ mod carried;
 mod check;
 mod error;
 mod names;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +17,7 @@ use skep_spec::source;
 use skep_spec::{Arch, Digest, PackageRef};
 
 pub use self::error::PackingError;
+pub use self::refused::refused;
 use crate::build::Built;
 use crate::project::{Mistakes, Project};
 
@@ -65,7 +67,7 @@ pub fn pack(project: &Project, built: &Built, layout: &Path) -> Result<Packed, P
     Ok(Packed { reference, digest, manifest })
 }
 
-/// Whether the objects are what the manifest says of them.
+/// Whether the objects are what the manifest says of them; [`refused`] has what else packing refuses.
 ///
 /// # Errors
 /// [`PackingError::Mistakes`], all of them; an object that cannot be read.

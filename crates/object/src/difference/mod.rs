@@ -34,6 +34,9 @@ pub struct Difference {
     /// Maps that take programs of others, and that programs hand over to ([`Facts::open_maps`]).
     #[serde(default, skip_serializing_if = "Changed::is_empty")]
     pub open_maps: Changed<String>,
+    /// Sections whose instructions that belong to no function differ: nobody can say what those do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loose: Vec<Change>,
     /// Bytes of all maps, before and after.
     pub memory: [Memory; 2],
     /// The licence, before and after, if it changed.
@@ -135,6 +138,7 @@ impl Difference {
             powers: Changed::between(&had, &has),
             unknown_calls: Changed::between(&before.unknown_calls, &after.unknown_calls),
             open_maps: Changed::between(&open_maps(old), &open_maps(new)),
+            loose: changes(&loose(old), &loose(new)),
             memory: [before.map_memory, after.map_memory],
             license,
             programs,
@@ -145,7 +149,7 @@ impl Difference {
     }
 
     /// Whether the new version may do more than the old one: more hooks, helpers, kfuncs or powers, powers that were off,
-    /// calls that cannot be followed, program arrays that others fill, or more memory.
+    /// calls that cannot be followed, program arrays that others fill, other instructions of no function, or more memory.
     #[must_use]
     pub fn is_wider(&self) -> bool {
         let [before, after] = self.memory;
@@ -155,8 +159,15 @@ impl Difference {
             || !self.powers.added.is_empty()
             || !self.woken.is_empty()
             || !self.unknown_calls.added.is_empty()
-            || !self.open_maps.added.is_empty();
+            || !self.open_maps.added.is_empty()
+            || self.has_new_loose_code();
         more || after.once > before.once || after.per_cpu > before.per_cpu
+    }
+
+    /// Whether the new version has instructions of no function that the old one has not.
+    #[must_use]
+    pub fn has_new_loose_code(&self) -> bool {
+        self.loose.iter().any(|section| section.new.is_some())
     }
 }
 
@@ -200,6 +211,16 @@ fn programs(version: Version<'_>) -> BTreeMap<String, String> {
 
 fn open_maps(facts: &Facts) -> BTreeSet<String> {
     facts.open_maps().into_keys().collect()
+}
+
+/// How many instructions of each section belong to no function.
+fn loose(facts: &Facts) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::<&str, u64>::new();
+    for run in &facts.loose {
+        *all.entry(&run.section).or_default() += run.instructions();
+    }
+    let told = |n| if n == 1 { "1 instruction".to_owned() } else { format!("{n} instructions") };
+    all.into_iter().map(|(section, n)| (section.to_owned(), told(n))).collect()
 }
 
 /// Variables that differ, as many as are told, and how many more do. Types are many times as long as what names them, so that

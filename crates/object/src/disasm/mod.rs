@@ -5,6 +5,7 @@ mod text;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::iter::Peekable;
+use std::mem;
 
 use serde::Serialize;
 
@@ -90,6 +91,8 @@ pub enum Note {
     Jump(usize),
     /// So many more that it may jump to.
     More(usize),
+    /// It may jump to where this instruction of the same function may.
+    Same(usize),
     /// A call that leads where reading the object cannot follow.
     Unknown,
 }
@@ -106,6 +109,7 @@ impl fmt::Display for Note {
             Self::Core { ask, path } => write!(f, "{ask} {}", shown(path)),
             Self::Jump(at) => write!(f, "to {at}"),
             Self::More(count) => write!(f, "and {count} more"),
+            Self::Same(at) => write!(f, "to the same as {at}"),
             Self::Unknown => f.write_str("to where nobody can tell"),
         }
     }
@@ -203,7 +207,7 @@ struct Listing<'a> {
 impl Listing<'_> {
     fn lines(&self, each: &mut impl FnMut(Item)) {
         let body = self.code.body(self.function);
-        let tables = self.tables();
+        let mut tables = self.tables();
         let (mut at, mut before) = (0, None);
         while let Some(insn) = body.get(at) {
             let high = body.get(at + 1).copied();
@@ -212,12 +216,14 @@ impl Listing<'_> {
             let place = line.map(|line| (line.file, line.line));
             let source = line.filter(|_| place != before).and_then(|line| self.source(&line));
             before = place;
-            each(Item::Line(Line {
-                at: self.function.start + at,
-                text: text(*insn, high),
-                notes: if insn.code == GOTOX { tables.clone() } else { self.notes(at, *insn) },
-                source,
-            }));
+            let here = self.function.start + at;
+            let notes = match insn.code {
+                // A function may have a million of them, and all lead to the same.
+                GOTOX if tables.len() > 1 => mem::replace(&mut tables, vec![Note::Same(here)]),
+                GOTOX => tables.clone(),
+                _ => self.notes(at, *insn),
+            };
+            each(Item::Line(Line { at: here, text: text(*insn, high), notes, source }));
             at += if insn.is_ld_imm64() { 2 } else { 1 };
         }
     }

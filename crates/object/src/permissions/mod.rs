@@ -179,33 +179,66 @@ fn memory(facts: &Facts) -> Memory {
     facts.maps.iter().map(crate::MapFacts::memory).fold(Memory::default(), Memory::and)
 }
 
+/// Something that code does and `[permissions]` do not allow.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lack {
+    /// A sentence of it.
+    pub said: String,
+    /// What is not covered.
+    pub what: Lacking,
+}
+
+/// What `[permissions]` do not cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lacking {
+    /// A hook.
+    Hook,
+    /// A helper.
+    Helper,
+    /// A kernel function.
+    Kfunc,
+    /// The memory of maps.
+    Memory,
+    /// A call whose target cannot be told, which nothing covers.
+    Call,
+}
+
 /// What the object's code does and `permissions` do not allow, one sentence each; empty if all is covered.
 ///
 /// Map memory belongs to all objects together: [`crate::declared::hold`] has it.
 #[must_use]
 pub fn uncovered(permissions: &Permissions, facts: &Facts) -> Vec<String> {
+    lacks(permissions, facts).into_iter().map(|lack| lack.said).collect()
+}
+
+/// The same, with what each is about.
+pub(crate) fn lacks(permissions: &Permissions, facts: &Facts) -> Vec<Lack> {
     let summary = derive(facts);
     let hooks = all_hooks(facts);
-    let lacking = hooks.iter().filter_map(|(program, hook)| lacks(permissions, program, hook));
-    let mut missing: Vec<String> = lacking.collect();
-    for (what, list, used) in [
-        ("helpers", &permissions.helpers, &summary.helpers),
-        ("kfuncs", &permissions.kfuncs, &summary.kfuncs),
+    let lacking = hooks.iter().filter_map(|(program, hook)| lacks_hook(permissions, program, hook));
+    let mut all: Vec<Lack> = lacking.map(|said| Lack { said, what: Lacking::Hook }).collect();
+    for (key, what, list, used) in [
+        ("helpers", Lacking::Helper, &permissions.helpers, &summary.helpers),
+        ("kfuncs", Lacking::Kfunc, &permissions.kfuncs, &summary.kfuncs),
     ] {
         for name in used.iter().filter(|name| !permission::covers_name(list, name)) {
-            missing
-                .push(format!("{what} lacks '{name}', which is called by {}", users(facts, name)));
+            let users = users(facts, name);
+            all.push(Lack {
+                said: format!("{key} lacks '{name}', which is called by {users}"),
+                what,
+            });
         }
     }
     let absent = absent(facts);
-    for program in &summary.unknown_calls {
-        missing.push(format!("program '{program}' has a call whose target cannot be told{absent}"));
-    }
-    missing
+    all.extend(summary.unknown_calls.iter().map(|program| Lack {
+        said: format!("program '{program}' has a call whose target cannot be told{absent}"),
+        what: Lacking::Call,
+    }));
+    all
 }
 
 /// What a hook of a program asks for that is not allowed.
-fn lacks(permissions: &Permissions, program: &ProgramFacts, hook: &Target) -> Option<String> {
+fn lacks_hook(permissions: &Permissions, program: &ProgramFacts, hook: &Target) -> Option<String> {
     let (name, kind) = (&program.name, hook.kind());
     if kind.contains('$') {
         return Some(format!("program '{name}' leaves its kind of hook open: {hook}"));

@@ -187,3 +187,14 @@ fn a_jump_out_of_a_table_is_listed_with_all_that_it_may_lead_to() {
     .unwrap();
     assert_eq!(notes, [Note::Jump(16), Note::Jump(19)]);
 }
+
+#[test]
+fn where_jumps_out_of_tables_may_lead_is_listed_once_a_function() {
+    let mut notes = Vec::new();
+    list(&object("ways.c", &[]), None, |item| match item {
+        Item::Line(line) if line.text.starts_with("gotox") => notes.push(line.notes),
+        _ => {}
+    })
+    .unwrap();
+    assert_eq!(notes, [(0..5).map(Note::Jump).collect(), vec![Note::Same(1)]]);
+}

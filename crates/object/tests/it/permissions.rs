@@ -96,7 +96,7 @@ fn beyond(tables: &str, objects: &[Facts], given: &[(&str, &str)]) -> String {
     let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     match hold(&manifest, objects, &given.collect()) {
         Ok(()) => String::new(),
-        Err(exceeded) => exceeded.missing.join("\n"),
+        Err(exceeded) => exceeded.missing().join("\n"),
     }
 }
 

@@ -24,6 +24,43 @@ pub(super) fn others(old: &[u8], new: &[u8]) -> BTreeSet<String> {
     named.map(|(name, _)| name).collect()
 }
 
+/// The sections whose instructions of no function are others, of those that have some in both objects.
+pub(super) fn other_loose(old: &[u8], new: &[u8]) -> BTreeSet<String> {
+    let (old, new) = (loose(old), loose(new));
+    let both = new.into_iter().filter(|(name, digest)| old.get(name).is_some_and(|d| d != digest));
+    both.map(|(name, _)| name).collect()
+}
+
+/// What the instructions of no function are, by section. Where they stand in it does not count.
+fn loose(object: &[u8]) -> BTreeMap<String, Digest> {
+    let mut all: BTreeMap<String, Digesting> = BTreeMap::new();
+    let mut section = None;
+    // What cannot be listed was refused before.
+    _ = disasm::list(object, None, |item| match item {
+        Item::Function(_) => section = None,
+        Item::Loose(loose) => section = Some(loose.section),
+        Item::Line(line) => {
+            let Some(section) = &section else { return };
+            let told = told_from(line.at, &line);
+            match all.get_mut(section) {
+                Some(text) => text.update(told.as_bytes()),
+                None => all.entry(section.clone()).or_default().update(told.as_bytes()),
+            }
+        }
+    });
+    all.into_iter().map(|(section, text)| (section, text.digest())).collect()
+}
+
+/// An instruction with what it refers to, and where it jumps to from `first` on.
+fn told_from(first: usize, line: &Line) -> String {
+    let notes = line.notes.iter().map(|note| match note {
+        Note::Jump(to) => format!(" to {}", to.wrapping_sub(first)),
+        Note::Same(_) => " to the same".to_owned(),
+        note => format!(" {note}"),
+    });
+    line.text.clone() + &notes.collect::<String>() + "\n"
+}
+
 /// The functions of two objects, each with a number that stands for its name: thousands of calls may repeat a long one.
 #[derive(Default)]
 struct Names {
@@ -72,6 +109,7 @@ impl Names {
         for note in &line.notes {
             told += &match note {
                 Note::Jump(to) => format!(" to {}", to.wrapping_sub(first)),
+                Note::Same(_) => " to the same".to_owned(),
                 Note::Function(called) => {
                     let called = self.number(called);
                     self.callers.insert((called, number));

@@ -6,7 +6,7 @@ use skep_object::difference::{Change, Difference, Version};
 use skep_spec::Arch;
 
 use super::Object;
-use super::code::others;
+use super::code::{other_loose, others};
 use crate::error::{Error, Kind, Result};
 use crate::subject::{ObjectBytes, Subject, listed};
 
@@ -91,10 +91,19 @@ fn became(
             && others.contains(program)
             && !difference.programs.iter().any(|one| one.name == *program)
         {
-            let [old, new] = ["its instructions", "as many, not the same"].map(str::to_owned);
-            let (old, new) = (Some(old), Some(new));
-            difference.programs.push(Change { name: program.clone(), old, new });
+            difference.programs.push(as_many(program.clone()));
         }
     }
+    if !was.loose.is_empty() && !is.loose.is_empty() {
+        let mut others = other_loose(&before.bytes, &after.bytes);
+        others.retain(|section| !difference.loose.iter().any(|one| one.name == *section));
+        difference.loose.extend(others.into_iter().map(as_many));
+    }
     Ok(Object::Changed(Box::new(difference)))
+}
+
+/// What has as many instructions as before, and others.
+fn as_many(name: String) -> Change {
+    let [old, new] = ["its instructions", "as many, not the same"].map(str::to_owned);
+    Change { name, old: Some(old), new: Some(new) }
 }

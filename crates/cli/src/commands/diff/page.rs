@@ -15,7 +15,14 @@ pub fn text(all: &Shown) -> String {
         format!("{} -> {}", shown(old), shown(new))
     }));
     let permits_more = all.package.as_ref().is_some_and(|package| package.permits_more);
+    let has_new_loose_code = all.objects.values().any(|object| match object {
+        Object::Changed(difference) => difference.has_new_loose_code(),
+        _ => false,
+    });
     let told = match (all.wider, permits_more) {
+        (true, _) if has_new_loose_code => {
+            "The new version may do more than the old one, and instructions of it that belong to no function are new or others: nobody looked at them."
+        }
         (true, _) => "The new version may do more than the old one.",
         (false, true) => {
             "The new version may do no more than the old one, but its [permissions] allow more."
@@ -68,6 +75,7 @@ fn of_object(difference: &Difference, lines: &mut Vec<String>) {
     if lines.len() == start {
         lines.push("  hooks, helpers, kfuncs, powers, memory and licence are the same".to_owned());
     }
+    section(lines, ["IN NO FUNCTION, OF", "NOW", "BEFORE"], difference.loose.iter().map(change));
     section(lines, ["PROGRAM", "NOW", "BEFORE"], difference.programs.iter().map(change));
     section(lines, ["MAP", "WARM UPGRADE", "WHY", "CHANGED"], difference.maps.iter().map(map));
     let fields = difference.maps.iter().flat_map(|map| {

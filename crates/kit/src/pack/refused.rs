@@ -1,0 +1,91 @@
+//! What packing refuses of code that fits its manifest, as findings of `skep lint`: all of it, each where it is to be mended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skep_object::declared::{self, Exceeded};
+use skep_object::gpl::{self, GplUse};
+use skep_object::permissions::Lacking;
+use skep_object::{Facts, shown};
+use skep_spec::Arch;
+use skep_spec::license::LicenseError;
+use skep_spec::manifest::Manifest;
+use skep_spec::source::place;
+
+use super::{PackingError, Parsed, parsed};
+use crate::lint::{Finding, Rule};
+use crate::project::Project;
+
+/// What packing would refuse of the code, where [`super::check`] finds nothing.
+///
+/// # Errors
+/// An object cannot be read.
+pub fn refused(
+    project: &Project,
+    built: &BTreeMap<String, BTreeMap<Arch, Vec<u8>>>,
+) -> Result<Vec<Finding>, PackingError> {
+    let objects = parsed(built)?;
+    let manifest = project.source.resolve(&BTreeMap::new());
+    let at = |rule: Rule, path: &[&str], message: String| {
+        let [line, column] = place(&project.text, path);
+        Finding { rule, line, column, message }
+    };
+    let licenses = unlicensed(&objects);
+    let licenses = licenses
+        .into_iter()
+        .map(|(object, message)| at(Rule::LicenseObject, &["object", object], message));
+    let lacks = exceeded(&manifest, &objects).map(|all| all.lacks).unwrap_or_default();
+    // Where there are none at all, that is said once.
+    let has_some = manifest.permissions.is_some();
+    let lacks = lacks.into_iter().filter(|lack| has_some || lack.what == Lacking::Call);
+    let lacks = lacks.map(|lack| {
+        let (rule, key) = of_permissions(lack.what);
+        at(rule, &["permissions", key], lack.said)
+    });
+    Ok(licenses.chain(lacks).collect())
+}
+
+/// The rule, and the key of `[permissions]`.
+const fn of_permissions(what: Lacking) -> (Rule, &'static str) {
+    match what {
+        Lacking::Hook => (Rule::PermissionHook, "hooks"),
+        Lacking::Helper => (Rule::PermissionHelper, "helpers"),
+        Lacking::Kfunc => (Rule::PermissionKfunc, "kfuncs"),
+        Lacking::Memory => (Rule::PermissionMemory, "map-memory"),
+        Lacking::Call => (Rule::UnknownCall, ""),
+    }
+}
+
+/// What the objects of each architecture do together and the manifest does not allow, with parameters at their defaults.
+pub(super) fn exceeded(manifest: &Manifest, objects: &[Parsed]) -> Option<Exceeded> {
+    let held = |arch| {
+        let here = objects.iter().filter(|one| one.arch == arch).map(|one| &one.facts);
+        declared::hold(manifest, here, &BTreeMap::new()).err()
+    };
+    let arches: BTreeSet<Arch> = objects.iter().map(|one| one.arch).collect();
+    arches.into_iter().filter_map(held).reduce(Exceeded::and)
+}
+
+/// What asks for a licence that its object has not, with the object: each once, at its first use.
+fn unlicensed(objects: &[Parsed]) -> BTreeSet<(&str, String)> {
+    let mut found = BTreeSet::new();
+    for one in objects {
+        let Err(first) = gpl::check(&one.facts) else { continue };
+        let mut uses = BTreeMap::<String, GplUse>::new();
+        for used in gpl::uses(&one.facts) {
+            uses.entry(used.what.clone()).or_insert(used);
+        }
+        let told = uses.values().map(|used| of_use(used, &one.facts));
+        let mut told: Vec<String> = told.collect();
+        if told.is_empty() {
+            told.push(first.to_string());
+        }
+        found.extend(told.into_iter().map(|message| (one.object.as_str(), message)));
+    }
+    found
+}
+
+fn of_use(used: &GplUse, facts: &Facts) -> String {
+    let at = used.source.as_ref().map_or_else(String::new, |at| format!(", {at}"));
+    let asks = format!("{} (in '{}'{at})", shown(&used.what), shown(&used.program));
+    LicenseError { asks, license: facts.license.clone() }.to_string()
+}
