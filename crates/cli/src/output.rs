@@ -1,6 +1,6 @@
 //! Everything that is printed: tables for people, JSON for programs, nothing but errors when quiet.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{BufWriter, IsTerminal as _, StdoutLock, Write};
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
@@ -38,6 +38,24 @@ pub struct Output {
     format: Format,
     quiet: bool,
     terminal: bool,
+}
+
+/// JSON on its way out, without characters that a terminal obeys.
+struct Escaped(BufWriter<StdoutLock<'static>>);
+
+impl Write for Escaped {
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+        // Pieces of JSON end where a string does, or before what is escaped in it: between characters.
+        match std::str::from_utf8(piece) {
+            Ok(text) => self.0.write_all(shown_json(text).as_bytes())?,
+            Err(_) => return Err(std::io::ErrorKind::InvalidData.into()),
+        }
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 impl Output {
@@ -79,9 +97,16 @@ impl Output {
     pub fn answer<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
         match self.format {
             Format::Table | Format::Csv => self.line(&text()),
-            Format::Json => self.raw(&serde_json::to_string_pretty(value).unwrap_or_default()),
-            Format::Ndjson => self.raw(&serde_json::to_string(value).unwrap_or_default()),
+            Format::Json => self.streamed(|to| serde_json::to_writer_pretty(to, value)),
+            Format::Ndjson => self.streamed(|to| serde_json::to_writer(to, value)),
         }
+    }
+
+    /// JSON as it is made: the whole of an object with all its variables would take far more memory than they do.
+    fn streamed(&self, json: impl FnOnce(&mut Escaped) -> serde_json::Result<()>) {
+        let mut to = Escaped(BufWriter::new(std::io::stdout().lock()));
+        let done = json(&mut to).map_err(std::io::Error::from);
+        self.written(done.and_then(|()| to.0.write_all(b"\n")).and_then(|()| to.0.flush()));
     }
 
     /// What was done to packages: as an answer, but when quiet the digest of each alone.

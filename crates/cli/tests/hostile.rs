@@ -72,6 +72,39 @@ fn array(fields: u32, start: &str) -> Vec<u8> {
     ])
 }
 
+/// A section of so many variables of eight bytes.
+fn variables(count: usize) -> Vec<u8> {
+    let (mut names, mut list) = (vec![0], Vec::new());
+    for at in 0..count {
+        list.push(symbol(names.len() as u32, 0x11, 1, at as u64 * 8, 8));
+        names.extend(format!("v{at}\0").into_bytes());
+    }
+    elf(&[
+        part(".rodata", PROGBITS, 2, vec![0; count * 8]),
+        symbols(2, &list),
+        part(".strtab", STRTAB, 0, names),
+    ])
+}
+
+#[test]
+fn no_object_takes_all_memory_to_show() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.o");
+    fs::write(&path, variables(130_000)).unwrap();
+    for format in ["table", "json"] {
+        let mut skep = Command::new("sh");
+        skep.args(["-c", &format!("ulimit -v {ROOM}; exec \"$0\" \"$@\"")]);
+        skep.arg(env!("CARGO_BIN_EXE_skep")).arg("inspect").arg(&path);
+        let done = skep.args(["--output", format]).output().unwrap();
+        let error = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{format}: {} {error}", done.status);
+        let text = String::from_utf8_lossy(&done.stdout);
+        let all = format == "json";
+        assert_eq!(text.contains("v129999"), all, "{format} has the last variable");
+        assert_eq!(text.contains("more variables, which --output json has"), !all, "{format}");
+    }
+}
+
 #[test]
 fn no_two_objects_take_all_memory_to_compare() {
     let folder = tempfile::tempdir().unwrap();

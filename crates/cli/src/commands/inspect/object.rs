@@ -160,7 +160,7 @@ impl Object {
             programs: facts.programs.iter().map(|facts| program(facts, manifest)).collect(),
             maps: facts.maps.iter().map(|m| map(m, &facts)).collect(),
             open_maps: facts.open_maps(),
-            variables: facts.globals.iter().map(|global| variable(global, btf)).collect(),
+            variables: facts.globals.into_iter().map(|global| variable(global, btf)).collect(),
             symbols: facts.outside.iter().map(|outside| symbol(outside, btf)).collect(),
             core_relocations: facts.core_relocations,
             loose: facts.loose,
@@ -222,14 +222,14 @@ fn map(map_facts: &MapFacts, facts: &Facts) -> Map {
     }
 }
 
-fn variable(global: &Global, btf: Option<&Btf>) -> Variable {
+fn variable(global: Global, btf: Option<&Btf>) -> Variable {
     Variable {
-        name: global.name.clone(),
-        section: global.section.clone(),
-        offset: global.offset,
-        size: global.size,
         r#type: described(btf, global.ty),
         value: btf.and_then(|btf| global.value(btf)),
+        name: global.name,
+        section: global.section,
+        offset: global.offset,
+        size: global.size,
     }
 }
 

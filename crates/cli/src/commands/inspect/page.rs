@@ -84,15 +84,21 @@ pub fn object(object: &Object, everywhere: &[Arch]) -> String {
         lines.push(format!("Together, when full: {}", memory(object.memory)));
     }
     lines.extend(open_maps(object));
-    let variables = object.variables.iter().map(|variable| {
+    let variables = object.variables.iter().take(VARIABLES).map(|variable| {
         let value = variable.value.as_ref().map(ToString::to_string).unwrap_or_default();
         let ty = variable.r#type.clone().unwrap_or_else(|| bytes(variable.size));
         [variable.name.clone(), ty, cut(&value), variable.section.clone()]
     });
     section(&mut lines, ["VARIABLE", "TYPE", "VALUE", "SECTION"], variables);
+    if let Some(more @ 1..) = object.variables.len().checked_sub(VARIABLES) {
+        lines.push(format!("and {more} more variables, which --output json has"));
+    }
     section(&mut lines, ["USES", "PROGRAMS", "FIRST LINE", "WHEN"], uses(object));
     lines.join("\n")
 }
+
+/// Most variables in the table. An object may have a hundred thousand, whose rows would take far more memory than it does.
+const VARIABLES: usize = 4096;
 
 /// What nobody looked at, by sections.
 fn loose(object: &Object) -> Option<String> {
