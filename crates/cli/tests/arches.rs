@@ -256,7 +256,8 @@ fn lint_says_what_packing_refuses_of_the_code() {
     let folder = bench.0.path().join("refused");
     fs::create_dir(&folder).unwrap();
     let code = QUIET.replace("BODY", "long at; send_signal(9); read(&at, 8, ctx);");
-    let read = "static long (*read)(void *, unsigned, void *) = (void *)113;";
+    let read = "static long (*read)(void *, unsigned, void *) = (void *)113;\
+                __attribute__((section(\"lsm/file_open\"), used)) int open(void *ctx) { return 0; }";
     bench.compile("refused/x", &format!("{read}{}", code.replace("\"GPL\"", "\"MIT\"")));
     let text = "spec = \"1.0\"\n[package]\nname = \"acme/x\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\nsummary = \"x\"\n\
                 [object.x]\nfile = { x86_64 = \"x.o\", aarch64 = \"x.o\" }\n\
@@ -267,7 +268,9 @@ fn lint_says_what_packing_refuses_of_the_code() {
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8(output.stdout).unwrap();
     insta::assert_snapshot!(told.replace(bench.0.path().to_str().unwrap(), "FOLDER"), @r#"
+    refused/skep.toml:7:9: a program of type lsm (in 'open', FOLDER/x.c:1) is for GPL-compatible programs only, and the object's licence is 'MIT': give it SEC("license") = "GPL" or "Dual BSD/GPL" (license.object)
     refused/skep.toml:7:9: bpf_probe_read_kernel (in 'on', FOLDER/x.c:5) is for GPL-compatible programs only, and the object's licence is 'MIT': give it SEC("license") = "GPL" or "Dual BSD/GPL" (license.object)
+    refused/skep.toml:10:1: hooks lacks 'lsm': program 'open' attaches to lsm/file_open (permission.hook)
     refused/skep.toml:10:1: hooks lacks 'raw_tp': program 'on' attaches to raw_tp/task_rename (permission.hook)
     refused/skep.toml:11:1: helpers lacks 'probe_read_kernel', which is called by 'on' (permission.helper)
     "#);

@@ -86,6 +86,10 @@ fn unlicensed(objects: &[Parsed]) -> BTreeSet<(&str, String)> {
 
 fn of_use(used: &GplUse, facts: &Facts) -> String {
     let at = used.source.as_ref().map_or_else(String::new, |at| format!(", {at}"));
-    let asks = format!("{} (in '{}'{at})", shown(&used.what), shown(&used.program));
+    let what = match used.what.strip_suffix(" programs") {
+        Some(kind) => format!("a program of type {kind}"),
+        None => shown(&used.what).into_owned(),
+    };
+    let asks = format!("{what} (in '{}'{at})", shown(&used.program));
     LicenseError { asks, license: facts.license.clone() }.to_string()
 }

@@ -23,7 +23,7 @@ pub enum EncodeError {
         found: String,
     },
     /// A struct has no such member.
-    #[error("{path} has no field '{field}'{}; it has {fields}", near.as_ref().map(|near| format!(", did you mean '{near}'?")).unwrap_or_default())]
+    #[error("{path} has no field '{field}'{}; it has {}", near.as_ref().map(|near| format!(", did you mean '{near}'?")).unwrap_or_default(), super::error::named(fields))]
     NoField {
         /// The struct.
         path: String,

@@ -40,7 +40,7 @@ pub enum DecoderError {
         most: usize,
     },
     /// The manifest formats a field that is not there.
-    #[error("there is no field '{field}' in {ty}; it has {fields}")]
+    #[error("there is no field '{field}' in {ty}; it has {}", named(fields))]
     NoField {
         /// The field.
         field: String,
@@ -116,7 +116,27 @@ impl DecoderError {
     }
 }
 
+/// What there is, in a sentence.
+pub(super) fn named(fields: &str) -> &str {
+    if fields.is_empty() { "none" } else { fields }
+}
+
 /// A field in a sentence.
 fn of(field: &str) -> String {
     if field.is_empty() { String::new() } else { format!(" '{field}'") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DecoderError;
+
+    #[test]
+    fn what_has_no_fields_is_said_to_have_none() {
+        let said = |fields: &str| {
+            let (field, ty) = ("zz".to_owned(), "u64[4]".to_owned());
+            DecoderError::NoField { field, ty, fields: fields.to_owned() }.to_string()
+        };
+        assert_eq!(said(""), "there is no field 'zz' in u64[4]; it has none");
+        assert_eq!(said("a, b"), "there is no field 'zz' in u64[4]; it has a, b");
+    }
 }

@@ -327,6 +327,9 @@ impl Decoder {
             return Ok(());
         }
         let fields = match self.counts().join(", ") {
+            none if none.is_empty() && self.has_counts("") => {
+                "no fields, and is one itself: leave value out".to_owned()
+            }
             none if none.is_empty() => "none".to_owned(),
             fields => fields,
         };

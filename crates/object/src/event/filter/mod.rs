@@ -34,7 +34,7 @@ pub enum FilterError {
         most: usize,
     },
     /// The record has no such field.
-    #[error("there is no field '{field}'{}; there are {fields}", near.as_ref().map(|near| format!(", did you mean '{near}'?")).unwrap_or_default())]
+    #[error("there is no field '{field}'{}; there are {}", near.as_ref().map(|near| format!(", did you mean '{near}'?")).unwrap_or_default(), super::error::named(fields))]
     NoField {
         /// What was named.
         field: String,
