@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -97,9 +97,12 @@ fn ended(command: &mut Command) -> Result<f64> {
     Ok(clock.elapsed().as_secs_f64() * 1e3)
 }
 
-/// Asks the child to end, as Ctrl-C would.
+/// Asks the child to end, as Ctrl-C would, until it does: bpftrace sleeps over one that comes before it waits for events.
 fn end(child: &mut std::process::Child) -> Result<()> {
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().context("run kill")?;
-    child.wait()?;
+    let id = child.id().to_string();
+    while child.try_wait()?.is_none() {
+        Command::new("kill").args(["-INT", &id]).status().context("run kill")?;
+        std::thread::sleep(Duration::from_millis(200)); // nothing tells that it has slept over it
+    }
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::error::RuntimeError;
 use crate::failure::Failure;
 use crate::plan::Report;
 use crate::runtime::Runtime;
-use crate::state::{Generation, Service, Settings};
+use crate::state::{Attachment, Generation, Hook, Service, Settings};
 
 /// One line of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +193,13 @@ impl Runtime {
         Some(format!("its {op} is half done: {}", why.unwrap_or_default()))
     }
 
+    /// Whether the kernel alone is asked for [`Self::service`]: a holder may take its time.
+    #[must_use]
+    pub fn is_told_at_once(&self, name: &ServiceName) -> bool {
+        let is_held = |hook: &Hook| matches!(hook.attachment, Attachment::Held { .. });
+        !self.state.service(name).is_some_and(|service| service.hooks.values().any(is_held))
+    }
+
     /// Everything about one service.
     ///
     /// # Errors
@@ -239,7 +246,7 @@ impl Runtime {
     }
 
     fn hook_details(&self, name: &ServiceName, service: &Service) -> Vec<HookDetail> {
-        let detail = |(hook_name, hook): (&String, &crate::state::Hook)| {
+        let detail = |(hook_name, hook): (&String, &Hook)| {
             let stub = Program::open_pinned(&self.pins(name).stub(hook_name), hook.kind.clone());
             let stub = stub.ok().and_then(|stub| stub.info().ok());
             let Found { held_by, detached } = self.found_at(name, hook_name, hook);
