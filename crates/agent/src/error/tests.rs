@@ -44,7 +44,7 @@ fn the_page_has_every_code_and_no_other() {
         include_str!("../../../object/src/fit.rs"),
         include_str!("../../../runtime/src/choose/error.rs"),
         include_str!("../../../runtime/src/error.rs"),
-        include_str!("../../../runtime/src/maps.rs"),
+        include_str!("../../../runtime/src/maps/error.rs"),
     ];
     let mut codes: BTreeSet<&str> = sources.into_iter().flat_map(codes_of).collect();
     codes.insert("http"); // the client's own
