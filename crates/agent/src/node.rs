@@ -372,7 +372,8 @@ impl Node {
 
     /// The same without a wait for anybody: none where that would take its time.
     pub(crate) fn service_at_once(&self, name: &ServiceName) -> Option<Result<Detail, NodeError>> {
-        let runtime = self.runtime.try_lock().ok().filter(|runtime| runtime.is_told_at_once(name))?;
+        let runtime =
+            self.runtime.try_lock().ok().filter(|runtime| runtime.is_told_at_once(name))?;
         let detail = match runtime.service(name) {
             Ok(detail) => detail,
             Err(error) => return Some(Err(error.into())),
