@@ -372,16 +372,18 @@ impl Node {
 
     /// The same without a wait for anybody: none where that would take its time.
     pub(crate) fn service_at_once(&self, name: &ServiceName) -> Option<Result<Detail, NodeError>> {
-        let runtime =
-            self.runtime.try_lock().ok().filter(|runtime| runtime.is_told_at_once(name))?;
-        let detail = match runtime.service(name) {
-            Ok(detail) => detail,
-            Err(error) => return Some(Err(error.into())),
-        };
+        let runtime = self.runtime.try_lock().ok()?;
+        let (answers, read) = self.looks.at_hand(&runtime.told_at_once(name)?)?;
+        if read.counts() {
+            return None;
+        }
+        let detail = runtime.service(name);
         drop(runtime);
-        let (answers, read) = self.looks.at_hand(&detail.status.index)?;
-        let beside = (!read.counts()).then(|| beside(&detail, &read, Counters::default()))?;
-        Some(Ok(answer::detail(detail, answers, beside)))
+        let answered = |detail| {
+            let beside = beside(&detail, &read, Counters::default());
+            answer::detail(detail, answers, beside)
+        };
+        Some(detail.map(answered).map_err(NodeError::from))
     }
 
     fn detail(&self, detail: status::Detail) -> Detail {

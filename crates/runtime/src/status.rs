@@ -193,11 +193,13 @@ impl Runtime {
         Some(format!("its {op} is half done: {}", why.unwrap_or_default()))
     }
 
-    /// Whether the kernel alone is asked for [`Self::service`]: a holder may take its time.
+    /// The package of a service of which the kernel alone is asked for [`Self::service`]: a holder may take its time.
     #[must_use]
-    pub fn is_told_at_once(&self, name: &ServiceName) -> bool {
+    pub fn told_at_once(&self, name: &ServiceName) -> Option<Digest> {
         let is_held = |hook: &Hook| matches!(hook.attachment, Attachment::Held { .. });
-        !self.state.service(name).is_some_and(|service| service.hooks.values().any(is_held))
+        let service = self.state.service(name)?;
+        let active = service.active().filter(|_| !service.hooks.values().any(is_held));
+        active.map(|active| active.index)
     }
 
     /// Everything about one service.
