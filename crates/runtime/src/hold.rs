@@ -1,6 +1,6 @@
 //! Services that stay at their version: upgrades of them are refused until somebody lets go.
 
-use skep_spec::ServiceName;
+use skep_spec::{Digest, ServiceName};
 
 use crate::error::RuntimeError;
 use crate::runtime::Runtime;
@@ -33,9 +33,9 @@ impl Runtime {
         &self,
         service: &ServiceName,
         from: &Generation,
-        to: &Generation,
+        to: &Digest,
     ) -> Result<(), RuntimeError> {
-        if from.index == to.index || !self.is_held(service) {
+        if from.index == *to || !self.is_held(service) {
             return Ok(());
         }
         let (service, version) = (service.clone(), from.version.clone());

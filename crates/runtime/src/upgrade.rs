@@ -92,7 +92,7 @@ impl Runtime {
         let to = Generation { needs, ..generation(package, number, params) };
         self.what_it_needs_runs(&install.service, &to)?;
         if direction == Direction::Forward {
-            self.is_let_go(&install.service, &from, &to)?;
+            self.is_let_go(&install.service, &from, &to.index)?;
         }
         let counts = |of: Option<&Settings>, given: &BTreeMap<String, String>| {
             of.unwrap_or(&service.settings).over(given)

@@ -47,11 +47,7 @@ impl Runtime {
             Some(_) => {
                 self.whole(service)?;
                 let from = self.active(service)?;
-                let held = self.is_held(service) && from.index != member.package.index;
-                if held {
-                    let (service, version) = (service.clone(), from.version.clone());
-                    return Err(RuntimeError::Held { service, version });
-                }
+                self.is_let_go(service, &from, &member.package.index)?;
                 carried(manifest, &from.params, member.request)?
             }
             None => member.request.params.clone(),
