@@ -1,7 +1,6 @@
 //! A file that says on which kernels a package was tried: `skep install --report` writes it, `skep attest --report` signs what it
 //! says.
 
-use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -49,7 +48,7 @@ pub fn read(path: &Path, of: &Of) -> Result<Vec<Tried>> {
 /// # Errors
 /// It says something else, or cannot be written.
 pub fn add(path: &Path, of: Of, tried: Tried) -> Result<()> {
-    let mut kernels = match before(path)? {
+    let mut kernels = match named::read_if_there(path, regular::text)? {
         Some(text) => parsed(path, &of, &text)?,
         None => Vec::new(),
     };
@@ -73,7 +72,8 @@ pub fn can_take(path: &Path, of: &Of) -> Result<()> {
             Error::usage(what).because(format!("there is no folder '{}'", folder.display()))
         );
     }
-    before(path)?.map_or(Ok(()), |text| parsed(path, of, &text).map(drop))
+    named::read_if_there(path, regular::text)?
+        .map_or(Ok(()), |text| parsed(path, of, &text).map(drop))
 }
 
 /// How it went; none where it was not tried. An error of a package that needs others may be about one of those.
@@ -98,13 +98,6 @@ pub fn wrong(path: &Path, why: String) -> Error {
     Error::usage(format!("'{shown}' is no list of kernels and results"))
         .because(why)
         .hint(r#"write {"kernels": [{"release": "6.12.48", "arch": "x86_64", "result": "PASSED"}]}, or WARNED where it ran adapted, or FAILED"#)
-}
-
-fn before(path: &Path) -> Result<Option<String>> {
-    named::read(path, |path| match regular::text(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        text => text.map(Some),
-    })
 }
 
 fn parsed(path: &Path, of: &Of, text: &str) -> Result<Vec<Tried>> {

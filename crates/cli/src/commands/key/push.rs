@@ -141,7 +141,7 @@ impl Ready<'_> {
     /// neither.
     pub(super) fn put(&self, changed: bool, output: &Output) -> Result<String> {
         let Push { file, chain, .. } = self.push;
-        let before = changed.then(|| bytes(file)).transpose()?;
+        let before = changed.then(|| named::read_if_there(file, regular::bytes)).transpose()?;
         if changed {
             chain.write(file)?;
         }
@@ -191,14 +191,6 @@ impl Ready<'_> {
             output.note(&format!("note: {count} of the bundles beside {reference} are not in this file, though keys of it have signed them: they are replaced, since nobody could follow them to another version"));
         }
     }
-}
-
-/// What a file holds; none where there is none.
-fn bytes(file: &Path) -> Result<Option<Vec<u8>>> {
-    named::read(file, |file| match regular::bytes(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        bytes => bytes.map(Some),
-    })
 }
 
 /// Makes a file what it was.
