@@ -11,20 +11,21 @@ use skep_spec::license::LicenseError;
 use skep_spec::manifest::Manifest;
 use skep_spec::source::place;
 
-use super::{PackingError, Parsed, parsed};
+use super::{PackingError, Parsed, fits, parsed};
 use crate::lint::{Finding, Rule};
 use crate::project::Project;
 
-/// What packing would refuse of the code, where [`super::check`] finds nothing.
+/// What packing would refuse of the code of objects that are what the manifest says of them.
 ///
 /// # Errors
-/// An object cannot be read.
+/// As [`super::check`].
 pub fn refused(
     project: &Project,
     built: &BTreeMap<String, BTreeMap<Arch, Vec<u8>>>,
 ) -> Result<Vec<Finding>, PackingError> {
     let objects = parsed(built)?;
     let manifest = project.source.resolve(&BTreeMap::new());
+    fits(&project.file_of_source(), &project.text, &manifest, &objects)?;
     let at = |rule: Rule, path: &[&str], message: String| {
         let [line, column] = place(&project.text, path);
         Finding { rule, line, column, message }
