@@ -65,6 +65,7 @@ fn run() -> Result<bool> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     for (name, measure) in measures.into_iter().filter(|(name, _)| is_wanted(name)) {
+        eprintln!("measuring {name}");
         match measure(&place) {
             Ok(more) => rows.extend(more),
             Err(error) => rows.push(Row::failed(name, &error)),
