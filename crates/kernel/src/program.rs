@@ -87,6 +87,9 @@ pub struct ProgramInfo {
     pub run_ns: u64,
 }
 
+/// The maps of a program for which one question has room; for more it is asked again.
+const MAPS: usize = 64;
+
 /// What a test run gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRun {
@@ -129,6 +132,14 @@ impl Program {
     /// The kernel refuses information (never seen for an open program).
     pub fn info(&self) -> Result<ProgramInfo, KernelError> {
         info(self.as_fd())
+    }
+
+    /// [`ProgramInfo::missed`] alone.
+    ///
+    /// # Errors
+    /// The kernel refuses information (never seen for an open program).
+    pub fn missed(&self) -> Result<u64, KernelError> {
+        raw_info(self.as_fd()).map(|raw| raw.recursion_misses)
     }
 
     /// Its instructions as the verifier left them; maps are named by their ids. Empty where the kernel hides them.
@@ -374,15 +385,21 @@ fn fill_info(fd: BorrowedFd<'_>, raw: &mut libbpf_sys::bpf_prog_info) -> Result<
 }
 
 fn info(fd: BorrowedFd<'_>) -> Result<ProgramInfo, KernelError> {
-    let first = raw_info(fd)?;
-    let mut map_ids = vec![0u32; first.nr_map_ids as usize];
-    let mut raw = libbpf_sys::bpf_prog_info {
-        nr_map_ids: map_ids.len() as u32,
-        map_ids: map_ids.as_mut_ptr() as u64,
-        ..Default::default()
+    let mut map_ids = vec![0u32; MAPS];
+    let raw = loop {
+        let mut raw = libbpf_sys::bpf_prog_info {
+            nr_map_ids: map_ids.len() as u32,
+            map_ids: map_ids.as_mut_ptr() as u64,
+            ..Default::default()
+        };
+        fill_info(fd, &mut raw)?;
+        let there = raw.nr_map_ids as usize;
+        if there <= map_ids.len() {
+            map_ids.truncate(there);
+            break raw;
+        }
+        map_ids.resize(there, 0);
     };
-    fill_info(fd, &mut raw)?;
-    map_ids.truncate(raw.nr_map_ids as usize);
     Ok(ProgramInfo {
         id: raw.id,
         prog_type: raw.type_,

@@ -4,6 +4,7 @@
 //! of this moment: what an upgrade has not moved yet is in the map of the generation before.
 
 mod error;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,6 +20,7 @@ use skep_object::{Btf, Facts, MapKind, TypeId};
 use skep_spec::ServiceName;
 
 pub use self::error::EntryError;
+pub(crate) use self::memory::Memories;
 use crate::error::RuntimeError;
 use crate::runtime::{Runtime, facts_of};
 use crate::state::Service;

@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::faults::{Faults, Side};
 use crate::held::{Held, Holder};
 use crate::journal::Journal;
+use crate::maps::Memories;
 use crate::pins::Pins;
 use crate::plan::MapChange;
 use crate::recover::Recovery;
@@ -54,6 +55,7 @@ pub struct Runtime {
     pub(crate) journal: Journal,
     pub(crate) state: State,
     pub(crate) consumers: Consumers,
+    pub(crate) memories: Memories,
     /// Services that do not run, or not as a whole. Each start tries again.
     pub(crate) failures: BTreeMap<ServiceName, Failure>,
     /// What fault points are named by.
@@ -98,6 +100,7 @@ impl Runtime {
             journal,
             state,
             consumers: Consumers::default(),
+            memories: Memories::default(),
             failures: BTreeMap::new(),
             op: Op::Recover,
             restarts: false,

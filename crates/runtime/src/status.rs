@@ -250,7 +250,7 @@ impl Runtime {
     fn hook_details(&self, name: &ServiceName, service: &Service) -> Vec<HookDetail> {
         let detail = |(hook_name, hook): (&String, &Hook)| {
             let stub = Program::open_pinned(&self.pins(name).stub(hook_name), hook.kind.clone());
-            let stub = stub.ok().and_then(|stub| stub.info().ok());
+            let missed = stub.ok().and_then(|stub| stub.missed().ok());
             let Found { held_by, detached } = self.found_at(name, hook_name, hook);
             HookDetail {
                 name: hook_name.clone(),
@@ -259,7 +259,7 @@ impl Runtime {
                 program: service.program_on(service.active, hook_name).map(|(p, _)| p.to_owned()),
                 held_by,
                 detached,
-                missed: stub.map_or(0, |info| info.missed),
+                missed: missed.unwrap_or(0),
             }
         };
         service.hooks.iter().map(detail).collect()
@@ -273,7 +273,7 @@ impl Runtime {
             Some(MapDetail {
                 name: map.clone(),
                 max_entries: opened.info().max_entries,
-                memory: opened.memory().unwrap_or(0),
+                memory: self.memories.of(&opened).unwrap_or(0),
                 made_by: record.made_by,
             })
         };
