@@ -65,6 +65,27 @@ pub enum NodeError {
         /// What it was to be upgraded to.
         older: Version,
     },
+    /// What was desired is not what somebody took it for.
+    #[error(
+        "what this node is to be has revision {there}, and not {asked}: somebody else changed it meanwhile"
+    )]
+    Stale {
+        /// The revision that was to be replaced.
+        asked: u64,
+        /// The one that there is.
+        there: u64,
+    },
+    /// What would be done is not what somebody agreed to.
+    #[error("the plan is another one now than the one that was agreed to, and nothing was done")]
+    PlanChanged,
+    /// What was desired cannot be known.
+    #[error("{} says what this node is to be, and cannot be read: {why}", path.display())]
+    DesiredFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// skepd ends.
     #[error("skepd ends, and {0}: ask again when it runs")]
     Ends(&'static str),
@@ -222,6 +243,8 @@ impl NodeError {
             Self::NoHub(_) => "no-hub",
             Self::OtherPackage { .. } => "other-package",
             Self::Downgrade { .. } => "downgrade",
+            Self::Stale { .. } => "stale",
+            Self::PlanChanged => "plan-changed",
             Self::Ends(_) => "ends",
             Self::Thread(_) => "internal",
             Self::Architecture => "architecture",
@@ -236,6 +259,7 @@ impl NodeError {
             Self::Follow(FollowError::Memory { .. })
             | Self::Write { .. }
             | Self::Read { .. }
+            | Self::DesiredFile { .. }
             | Self::Bundle(_) => "file",
             Self::Admit(_) => "not-admitted",
             Self::Unresolved { .. } | Self::OneName { .. } => "dependencies",
@@ -275,6 +299,7 @@ impl NodeError {
             | Self::Companion { source, .. }
             | Self::Behind { source, .. } => source.status(),
             Self::OtherPackage { .. } | Self::Downgrade { .. } => 409,
+            Self::Stale { .. } | Self::PlanChanged => 409,
             Self::Runtime(
                 RuntimeError::Exists { .. }
                 | RuntimeError::Changed { .. }
@@ -296,7 +321,7 @@ impl NodeError {
             Self::Thread(_) | Self::TrustFile { .. } | Self::Write { .. } | Self::Read { .. } => {
                 500
             }
-            Self::Bundle(_) => 500,
+            Self::Bundle(_) | Self::DesiredFile { .. } => 500,
             Self::Store(_) | Self::OwnStore(_) | Self::Follow(FollowError::Memory { .. }) => 500,
             Self::Architecture => 501,
             Self::Registry(_) | Self::Unauthorized { .. } => 502,
@@ -331,6 +356,10 @@ impl NodeError {
             Self::Runtime(error) => return error.hint().map(str::to_owned),
             Self::Entry(error) => return error.hint().map(str::to_owned),
             Self::NotRoot(_) => "use sudo",
+            Self::Stale { .. } | Self::PlanChanged => "look at the plan again: skep apply shows it",
+            Self::DesiredFile { .. } => {
+                "start the skepd that wrote it; or move the file away, and say again what the node is to be: skep apply -f FILE"
+            }
             Self::OneName { packages, .. } => {
                 return Some(format!(
                     "install {} first, under another name: --as NAME",

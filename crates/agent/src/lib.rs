@@ -7,6 +7,7 @@ mod blocking;
 pub mod config;
 pub mod counters;
 mod deeds;
+mod desired;
 pub mod doctor;
 pub mod ending;
 pub mod ephemeral;

@@ -89,6 +89,7 @@ fn run(args: &Args) -> Result<()> {
     threads.block_on(async {
         let listener = socket::listen(&args.socket)?;
         tracing::info!(socket = %args.socket.display(), "skepd listens");
+        tokio::spawn(server::go_on(node.clone()));
         let notify = Notify::from_environment();
         notify.tell("READY=1");
         let alive = tokio::spawn(notify.clone().be_alive());

@@ -17,24 +17,27 @@ use skep_trust::{Origin, Package, Verified};
 
 use crate::answer::{self, Beside};
 use crate::counters::{self, Counters};
+use crate::desired::Desiring;
 use crate::ending::Ending;
 use crate::error::NodeError;
 use crate::history::History;
 use crate::looks::{Looks, Read};
 use crate::packages::Shelf;
 use crate::selection::Selection;
-use crate::set::{Change, Set, Standing};
+use crate::set::{Before, Change, Set, Standing};
 use crate::settings::differing;
 
 /// The daemon behind its API.
 pub struct Node {
     runtime: Mutex<Runtime>,
     pub(crate) shelf: Shelf,
-    looks: Looks,
+    pub(crate) looks: Looks,
     hub: Option<String>,
     pub(crate) history: History,
     /// Held for reading from a package's way in until a service is made of it: in between nothing else says that it is needed.
     coming_in: RwLock<()>,
+    /// What the node is to be.
+    pub(crate) desiring: Desiring,
 }
 
 impl Node {
@@ -42,8 +45,9 @@ impl Node {
     #[must_use]
     pub fn new(runtime: Runtime, shelf: Shelf, hub: Option<String>) -> Arc<Self> {
         let (history, coming_in) = (History::of(shelf.state()), RwLock::new(()));
-        let looks = Looks::at(&shelf);
-        let node = Self { runtime: Mutex::new(runtime), shelf, looks, hub, history, coming_in };
+        let (looks, desiring) = (Looks::at(&shelf), Desiring::of(shelf.state()));
+        let runtime = Mutex::new(runtime);
+        let node = Self { runtime, shelf, looks, hub, history, coming_in, desiring };
         node.collect();
         Arc::new(node)
     }
@@ -107,7 +111,7 @@ impl Node {
         let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
         let (root, set) = self.coming(install)?;
-        self.runtime().plan_together(&set.with(&root))?;
+        self.runtime().plan_together(&set.with(&[], &root))?;
         let unsigned = *root.package.origin() == Origin::Unsigned;
         let about = root.package.into_inner().manifest.package;
         let (service, change) = (root.request.service, MemberChange::Installed);
@@ -118,10 +122,20 @@ impl Node {
 
     fn coming(&self, install: Install) -> Result<(Change, Set), NodeError> {
         let package = self.shelf.admit(&install.package, install.allow_unsigned)?;
+        self.coming_as(install, package, &Before::default())
+    }
+
+    /// What an install of a package that was let in would change, once others came.
+    pub(crate) fn coming_as(
+        &self,
+        install: Install,
+        package: Verified<Package>,
+        before: &Before,
+    ) -> Result<(Change, Set), NodeError> {
         fit(&package.manifest, &package.objects, &install.params)?;
         let short = package.manifest.package.name.short().to_owned();
         let service = install.service.map_or_else(|| short.parse(), Ok)?;
-        let standing = self.standing(&service);
+        let standing = self.standing(&service, before);
         if standing.services.contains(&service) {
             return Err(RuntimeError::Exists { service }.into());
         }
@@ -136,10 +150,14 @@ impl Node {
         changes.try_for_each(|change| self.shelf.keep(&change.package.index))
     }
 
-    fn standing(&self, but: &ServiceName) -> Standing {
+    /// Where services stand once others came.
+    fn standing(&self, but: &ServiceName, before: &Before) -> Standing {
         let runtime = self.runtime();
         let (providers, others) = (runtime.providers(), runtime.needs_of_others(but));
-        Standing { providers, others, services: runtime.names() }
+        let services = runtime.names();
+        drop(runtime);
+        let standing = Standing { providers, others, services, coming: before.stays.clone() };
+        before.changes.iter().fold(standing, Standing::after)
     }
 
     /// What an upgrade would do.
@@ -150,24 +168,30 @@ impl Node {
         let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
         let (root, set) = self.admitted(service, upgrade)?;
-        self.planned(&root, set)
+        self.planned(&root, &set, &[])
     }
 
-    /// What a change that was found would do.
-    pub(crate) fn planned(&self, root: &Change, set: Set) -> Result<Plan, NodeError> {
-        if set.changes.is_empty() {
+    /// What a change that was found would do once others came.
+    pub(crate) fn planned(
+        &self,
+        root: &Change,
+        set: &Set,
+        before: &[&Change],
+    ) -> Result<Plan, NodeError> {
+        let together = set.members.clone();
+        if set.changes.is_empty() && before.is_empty() && root.from.is_some() {
             let plan = answer::plan(self.runtime().plan_upgrade(&root.package, &root.request)?);
-            return Ok(Plan { together: set.members, ..plan });
+            return Ok(Plan { together, ..plan });
         }
         let runtime = self.runtime();
-        let members = set.with(root);
+        let members = set.with(before, root);
         runtime.plan_together(&members)?;
         let service = &root.request.service;
         let later =
             format!("what becomes of {service} itself is planned when what it needs is there");
         let notes = runtime.exports_that_end(&members).into_iter().chain([later]).collect();
         drop(runtime);
-        Ok(Plan { notes, together: set.members, ..Plan::default() })
+        Ok(Plan { notes, together, ..Plan::default() })
     }
 
     /// Upgrades a service.
@@ -248,6 +272,9 @@ impl Node {
 
     /// Removes from the store what no service needs, unless a package is coming in: the next removal does it then.
     pub(crate) fn collect(&self) {
+        if self.desiring.is_at_work() {
+            return; // what its plan let in is needed by the steps to come
+        }
         let Ok(_nothing_comes_in) = self.coming_in.try_write() else { return };
         let used = self.runtime().packages_in_use();
         if let Err(error) = self.shelf.keep_only(&used) {
@@ -333,15 +360,16 @@ impl Node {
     fn admitted(&self, service: ServiceName, upgrade: Upgrade) -> Result<(Change, Set), NodeError> {
         self.runtime().service(&service)?;
         let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned)?;
-        self.fitted(service, upgrade, package)
+        self.fitted(service, upgrade, package, &Before::default())
     }
 
-    /// What an upgrade to a package that was let in would change.
+    /// What an upgrade to a package that was let in would change, once others came.
     pub(crate) fn fitted(
         &self,
         service: ServiceName,
         upgrade: Upgrade,
         package: Verified<Package>,
+        before: &Before,
     ) -> Result<(Change, Set), NodeError> {
         let detail = self.runtime().service(&service)?;
         let mut given = detail.params();
@@ -358,7 +386,7 @@ impl Node {
             let (runs, older) = (running.version, to.version.clone());
             return Err(NodeError::Downgrade { service, runs, older });
         }
-        let standing = self.standing(&service);
+        let standing = self.standing(&service, before);
         let set = Set::of((&package, &service), &upgrade.package, &self.shelf, &standing)?;
         let Upgrade { params, unset, .. } = upgrade;
         let (request, from) = (Request { service, params, unset }, Some(running.generation));

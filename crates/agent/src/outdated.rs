@@ -18,6 +18,7 @@ use crate::http::{Peer, Shared};
 use crate::node::{GoesAgain, Node};
 use crate::packages::{Note, Shelf};
 use crate::server::{Started, started};
+use crate::set::Before;
 
 /// The one question.
 pub(crate) fn routes() -> Router<Shared> {
@@ -124,8 +125,8 @@ impl Node {
             allow_unsigned: false,
             allow_downgrade: false,
         };
-        let fitted = self.fitted(service.clone(), upgrade, package);
-        let planned = fitted.and_then(|(root, set)| self.planned(&root, set));
+        let fitted = self.fitted(service.clone(), upgrade, package, &Before::default());
+        let planned = fitted.and_then(|(root, set)| self.planned(&root, &set, &[]));
         newest.refused = planned.err().map(|error| error.body());
         Ok(newest)
     }
@@ -189,7 +190,7 @@ const fn is_refusal(error: &NodeError) -> bool {
     )
 }
 
-const fn did_not_answer(error: &NodeError) -> bool {
+pub(crate) const fn did_not_answer(error: &NodeError) -> bool {
     matches!(
         error,
         NodeError::Registry(RegistryError::Connect { .. } | RegistryError::Hangs { .. })

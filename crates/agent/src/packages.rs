@@ -175,7 +175,15 @@ impl Shelf {
         Ok(())
     }
 
-    fn check(&self, digest: &Digest, leave: Option<bool>) -> Result<Verified<Digest>, NodeError> {
+    /// The same, with the leave that somebody gives, or the one that was given.
+    ///
+    /// # Errors
+    /// Refused now.
+    pub(crate) fn check(
+        &self,
+        digest: &Digest,
+        leave: Option<bool>,
+    ) -> Result<Verified<Digest>, NodeError> {
         let note = self.read_note(digest)?;
         let bundles = signatures::bundles(&self.store, *digest)?;
         let leave = leave.unwrap_or(note.unsigned);

@@ -20,6 +20,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use crate::blocking::blocking;
+use crate::desired;
 use crate::error::NodeError;
 use crate::http::{Peer, Shared, line, read, streamed};
 use crate::life;
@@ -53,6 +54,7 @@ pub async fn serve(
         .route("/v1/services/{service}/events", get(events))
         .route("/v1/services/{service}/metrics", get(metrics))
         .route("/v1/operations/{id}", get(operation))
+        .merge(desired::routes())
         .merge(life::routes())
         .merge(maps::routes())
         .merge(next_kernel::routes())
@@ -71,6 +73,13 @@ pub async fn serve(
     };
     ending.come().await;
     served
+}
+
+/// Brings the node where it is to be, if it is not there yet; beside the answers to others.
+pub async fn go_on(node: Arc<Node>) {
+    if let Err(error) = blocking(node, Node::go_on).await {
+        tracing::error!("what the node is to be is not reached: {}", error.text());
+    }
 }
 
 pub(crate) type Started = Result<(StatusCode, Json<Operation>), NodeError>;

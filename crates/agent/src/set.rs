@@ -31,6 +31,15 @@ pub(crate) struct Change {
     pub(crate) from: Option<u64>,
 }
 
+/// What is there by the time that a set comes: somebody asked for it as for the set itself.
+#[derive(Default)]
+pub(crate) struct Before {
+    /// What is installed or upgraded before.
+    pub(crate) changes: Vec<Change>,
+    /// Packages that run and stay as they are, and what they need.
+    pub(crate) stays: BTreeMap<PackageName, Needs>,
+}
+
 /// Where the services of a node stand, as a set needs to know.
 pub(crate) struct Standing {
     /// Who gives which package.
@@ -39,6 +48,8 @@ pub(crate) struct Standing {
     pub(crate) others: Vec<Other>,
     /// All services.
     pub(crate) services: Vec<ServiceName>,
+    /// What those packages need that are there by then because somebody asked for them: no other version of them counts.
+    pub(crate) coming: BTreeMap<PackageName, Needs>,
 }
 
 impl Set {
@@ -83,18 +94,22 @@ impl Set {
         runtime: &mut Runtime,
         root: &Change,
     ) -> Result<Together, RuntimeError> {
-        let done = runtime.together(&self.with(root))?.pop();
+        let done = runtime.together(&self.with(&[], root))?.pop();
         let service = root.request.service.clone();
         done.ok_or(RuntimeError::NoService { service, there: Vec::new() })
     }
 
-    /// What is to be done, the root last.
-    pub(crate) fn with<'a>(&'a self, root: &'a Change) -> Vec<skep_runtime::Member<'a>> {
+    /// What is to be done once others came, the root last.
+    pub(crate) fn with<'a>(
+        &'a self,
+        before: &[&'a Change],
+        root: &'a Change,
+    ) -> Vec<skep_runtime::Member<'a>> {
         let member = |change: &'a Change| {
             let Change { package, request, from } = change;
             skep_runtime::Member { package, request, from: *from }
         };
-        self.changes.iter().chain([root]).map(member).collect()
+        before.iter().copied().chain(&self.changes).chain([root]).map(member).collect()
     }
 
     /// That no other package of the set goes by the name that one would have.
@@ -139,7 +154,8 @@ impl Set {
         };
         let (package, version) = (one.name.clone(), one.version.clone());
         let is_unsigned = |provider: &Provider| shelf.answers(&provider.index).unsigned;
-        let unsigned = admitted.is_none() && runs.is_some_and(is_unsigned);
+        let comes = standing.coming.contains_key(&one.name); // its own step says whether it is signed
+        let unsigned = admitted.is_none() && !comes && runs.is_some_and(is_unsigned);
         self.members.push(Member { service: service.clone(), package, version, change, unsigned });
         if let Some(package) = admitted {
             let given = runs.map(|provider| provider.params.clone()).unwrap_or_default();
@@ -153,6 +169,32 @@ impl Set {
 }
 
 impl Standing {
+    /// The same once a change was made.
+    pub(crate) fn after(mut self, change: &Change) -> Self {
+        let (service, manifest) = (&change.request.service, &change.package.manifest);
+        let (package, needs) = (&manifest.package.name, needs(&manifest.dependencies));
+        if !self.services.contains(service) {
+            self.services.push(service.clone());
+        }
+        self.others.retain(|other| other.service != service.as_str());
+        let other =
+            Other { service: service.to_string(), package: package.clone(), needs: needs.clone() };
+        self.others.push(other);
+        let gives = self.providers.get(package).map(|provider| &provider.service);
+        if gives.is_none_or(|gives| gives == service || service.as_str() == package.short()) {
+            let provider = Provider {
+                service: service.clone(),
+                generation: change.from.unwrap_or_default(),
+                version: manifest.package.version.clone(),
+                index: change.package.index,
+                params: change.request.params.clone(),
+            };
+            self.providers.insert(package.clone(), provider);
+            self.coming.insert(package.clone(), needs);
+        }
+        self
+    }
+
     /// The service that gives a package, or would.
     fn service(&self, package: &PackageName) -> Result<ServiceName, NodeError> {
         match self.providers.get(package) {
@@ -252,12 +294,18 @@ impl Versions for Packages<'_> {
     type Error = NodeError;
 
     fn of(&mut self, package: &PackageName) -> Result<Vec<Version>, NodeError> {
-        self.finder.of(package)
+        match self.standing.coming.contains_key(package) {
+            true => Ok(Vec::new()), // but for the one that comes
+            false => self.finder.of(package),
+        }
     }
 
     fn needs(&mut self, package: &PackageName, version: &Version) -> Result<Needs, NodeError> {
         let runs = self.standing.providers.get(package).filter(|p| p.version == *version);
         let Some(provider) = runs else { return self.finder.needs(package, version) };
+        if let Some(needs) = self.standing.coming.get(package) {
+            return Ok(needs.clone());
+        }
         let failed = |error| NodeError::dependency(&self.of, format!("{package} {version}"), error);
         self.running(provider).map_err(failed)
     }

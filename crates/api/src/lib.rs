@@ -2,6 +2,7 @@
 
 mod client;
 mod counter;
+mod desired;
 mod doctor;
 mod escaped;
 mod event;
@@ -18,6 +19,9 @@ mod wire;
 
 pub use client::{Client, ClientError, Events};
 pub use counter::{cells, counter_table};
+pub use desired::{
+    Applied, Desired, DesiredState, Step, StepKind, StepState, Trouble, Wanted, WantedState,
+};
 pub use doctor::{Finding, FindingState};
 pub use event::{EVENT_TAIL, csv_line, event_head, event_json};
 pub use life::{Committed, Deed, Past, Standing, Start, Stop, Touched};

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 use skep_api::{
-    Code, CodeOf, Committed, Deed, Detail, ErrorBody, EventLine, Install, Instruction, MapEnd,
-    MapEntry, MapKey, MapRow, MapUpdate, Maps, Metric, Metrics, NextKernel, Node, Operation,
-    Outdated, ParamsSet, Past, Plan, ProgramRow, Programs, Removed, ServiceOutlook, SetParams,
-    Start, Stats, Status, Stop, TestRun, TestRunResult, Touched, Upgrade, Watch, Which,
+    Applied, Code, CodeOf, Committed, Deed, Desired, DesiredState, Detail, ErrorBody, EventLine,
+    Install, Instruction, MapEnd, MapEntry, MapKey, MapRow, MapUpdate, Maps, Metric, Metrics,
+    NextKernel, Node, Operation, Outdated, ParamsSet, Past, Plan, ProgramRow, Programs, Removed,
+    ServiceOutlook, SetParams, Start, Stats, Status, Stop, TestRun, TestRunResult, Touched,
+    Upgrade, Watch, Which,
 };
 
 const PAGE: &str = include_str!("../../../docs/reference/api.md");
@@ -36,6 +37,9 @@ fn types() -> BTreeMap<String, BTreeSet<String>> {
     generator.subschema_for::<ServiceOutlook>();
     generator.subschema_for::<Which>();
     generator.subschema_for::<Outdated>();
+    generator.subschema_for::<Desired>();
+    generator.subschema_for::<Applied>();
+    generator.subschema_for::<DesiredState>();
     generator.subschema_for::<Node>();
     generator.subschema_for::<Watch>();
     generator.subschema_for::<EventLine>();

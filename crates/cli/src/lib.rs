@@ -1,5 +1,5 @@
 //! The commands that people type: one file each under `commands`; what several share beside it: `subject` is what was
-//! named, `place` and `fetch` get a package, beside a `target` statements are put, `named` reads a file, `daemon` asks skepd, `options` are those that several commands take;
+//! named, `place` and `fetch` get a package, beside a `target` statements are put, `named` reads a file, `services_file` the one that `apply` takes, `daemon` asks skepd, `options` are those that several commands take;
 //! what is to be waited for is done in `waiting`.
 //!
 //! Reads the environment in [`config`] only, prints in [`output`] and [`error`] only.
@@ -28,6 +28,7 @@ mod place;
 mod progress;
 mod rotation;
 mod rules;
+mod services_file;
 mod subject;
 mod target;
 mod tried;

@@ -3,7 +3,7 @@
 //! While it is stopped the slots that the switch word picks are empty, and its programs wait in the idle ones: all hooks with a stub
 //! fall silent by one store, and run again by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_kernel::MapHandle;
 use skep_kernel::attach::{file_of, is_known};
@@ -35,15 +35,9 @@ impl Runtime {
             return Ok(false);
         }
         if !force {
-            self.nobody_runs_on(service)?;
+            self.nobody_runs_on(service, &BTreeSet::new())?;
         }
-        let hooks = || state.hooks.values();
-        comes_back(service, hooks().map(|hook| &hook.target))?;
-        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        if let Some(hook) = hooks().find(|hook| is_once_only(hook, &release)) {
-            let (service, target) = (service.clone(), hook.target.clone());
-            return Err(RuntimeError::NeverBack { service, target });
-        }
+        self.hooks_come_back(service)?;
         let then = self.restarts.then_some(Then::Started);
         self.begin(Op::Stop, service, (from, None), (BTreeMap::new(), then))?;
         self.failures.remove(service);
@@ -54,6 +48,32 @@ impl Runtime {
             source: Box::new(source),
         })?;
         Ok(!was_stopped)
+    }
+
+    /// That a service could be stopped once others are.
+    ///
+    /// # Errors
+    /// As [`Self::stop`], but for what only the kernel can say.
+    pub fn can_stop(
+        &self,
+        service: &ServiceName,
+        others: &BTreeSet<ServiceName>,
+    ) -> Result<(), RuntimeError> {
+        self.nobody_runs_on(service, others)?;
+        self.hooks_come_back(service)
+    }
+
+    /// That what is attached of a service can be attached again.
+    fn hooks_come_back(&self, service: &ServiceName) -> Result<(), RuntimeError> {
+        let state = self.service_state(service)?;
+        let hooks = || state.hooks.values();
+        comes_back(service, hooks().map(|hook| &hook.target))?;
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let once = hooks().find(|hook| is_once_only(hook, &release));
+        once.map_or(Ok(()), |hook| {
+            let (service, target) = (service.clone(), hook.target.clone());
+            Err(RuntimeError::NeverBack { service, target })
+        })
     }
 
     /// Ends the stop under way. May be done again from anywhere.

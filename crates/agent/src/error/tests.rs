@@ -56,7 +56,7 @@ fn the_page_has_every_code_and_no_other() {
 fn the_page_has_the_statuses() {
     let (name, version) = ("acme/exec".parse().unwrap(), "1.0.0".parse().unwrap());
     let service = || "exec".parse().unwrap();
-    let errors: [NodeError; 16] = [
+    let errors: [NodeError; 19] = [
         NodeError::Request(String::new()),
         NodeError::TooLarge,
         NodeError::NoPath,
@@ -68,6 +68,9 @@ fn the_page_has_the_statuses() {
         NodeError::OtherPackage { service: service(), runs: name, other: "a/b".parse().unwrap() },
         NodeError::Downgrade { service: service(), runs: version, older: "0.1.0".parse().unwrap() },
         NodeError::Ends(""),
+        NodeError::Stale { asked: 1, there: 2 },
+        NodeError::PlanChanged,
+        NodeError::DesiredFile { path: "/x".into(), why: String::new() },
         NodeError::Architecture,
         NodeError::NeverLetIn { digest: Digest::of(b""), why: String::new() },
         NodeError::TrustFile { path: "/x".into(), why: String::new() },

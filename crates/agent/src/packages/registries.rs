@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
+use skep_api::PackageSource;
 use skep_oci::registry::{Options, Part};
-use skep_oci::{Credentials, Registry, RegistryError};
+use skep_oci::{Credentials, Registry, RegistryError, Store};
 use skep_spec::{Channel, Digest, PackageRef, Version};
 use skep_trust::{Verified, channel};
 use tokio::runtime::Handle;
@@ -30,6 +31,29 @@ impl Shelf {
         self.ending.or_answer(&network, async { pull.await.map_err(explained) })?;
         self.attach(digest, &bundles)?;
         Ok((reference.clone(), verified))
+    }
+
+    /// The digest that a place has of a package, before anything of it is let in; none of a bundle, which would be taken apart for
+    /// that.
+    ///
+    /// # Errors
+    /// It is not there, or the place does not say.
+    pub(crate) fn digest_there(&self, wanted: &PackageSource) -> Result<Option<Digest>, NodeError> {
+        let reference = match wanted {
+            PackageSource::Reference(reference) => self.with_hub(reference)?,
+            PackageSource::Layout { path, package } => {
+                return Ok(Some(Store::open(path)?.the_package(package.as_ref())?.1));
+            }
+            PackageSource::Bundle { .. } => return Ok(None),
+        };
+        let (registry, host) = self.registry(&reference)?;
+        if let Some((_, digest)) = self.followed(&reference, &registry, &host)? {
+            return Ok(Some(digest));
+        }
+        let resolved = self.ending.or_answer(&Handle::current(), async {
+            registry.resolve(&reference).await.map_err(|error| self.explained(error, &host))
+        })?;
+        Ok(Some(resolved))
     }
 
     /// The channel that a reference means, and where it points to, by the keys that count now.

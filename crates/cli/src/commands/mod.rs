@@ -1,5 +1,6 @@
 //! One command a file; its doc comment is its help.
 
+mod apply;
 mod attest;
 pub(crate) mod build;
 mod bundle;
@@ -69,6 +70,7 @@ pub struct Skep {
 #[allow(missing_docs, reason = "a doc comment here would replace the help")]
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Apply(apply::Apply),
     Attest(attest::Attest),
     Build(build::Build),
     Bundle(bundle::Bundle),
@@ -138,6 +140,7 @@ impl Command {
     pub fn run(self, output: &Output) -> Result<()> {
         let config = Config::from_environment();
         match self {
+            Self::Apply(command) => command.run(output, &config),
             Self::Attest(command) => command.run(output, &config),
             Self::Build(command) => command.run(output, &config),
             Self::Bundle(command) => command.run(output, &config),

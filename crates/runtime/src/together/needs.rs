@@ -202,9 +202,14 @@ impl Runtime {
         order
     }
 
-    /// That nobody needs a service who runs.
-    pub(crate) fn nobody_runs_on(&self, name: &ServiceName) -> Result<(), RuntimeError> {
-        let by = self.needed_by(name).into_iter().filter(|user| !self.is_stopped(user));
+    /// That nobody needs a service who runs, but for some.
+    pub(crate) fn nobody_runs_on(
+        &self,
+        name: &ServiceName,
+        but: &BTreeSet<ServiceName>,
+    ) -> Result<(), RuntimeError> {
+        let runs = |user: &ServiceName| !self.is_stopped(user) && !but.contains(user);
+        let by = self.needed_by(name).into_iter().filter(runs);
         let by: Vec<ServiceName> = by.collect();
         match by.is_empty() {
             true => Ok(()),

@@ -4,6 +4,7 @@ mod check;
 pub(crate) mod held;
 mod json_schema;
 mod schema;
+pub mod services;
 mod shape;
 mod syntax;
 
@@ -17,6 +18,7 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::manifest::{
@@ -257,38 +259,7 @@ pub fn key(name: &str) -> String {
 /// Every mistake, in the order of the text: syntax, unknown keys, wrong types, missing keys, names that are not there.
 pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
     let mut found = Found::new(text);
-    if text.len() > MAX_SOURCE {
-        found.add(
-            Code::Size,
-            0..0,
-            format!("it has {} bytes, more than the {MAX_SOURCE} allowed", text.len()),
-            None,
-        );
-        return Err(found.sorted());
-    }
-    if text.starts_with('\u{feff}') {
-        // TOML's reader skips it; the standard's texts have none.
-        found.add(Code::Syntax, 0..0, "it begins with a byte order mark".to_owned(), None);
-        return Err(found.sorted());
-    }
-    let (table, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        for syntax::Mistake { at, message, hint } in syntax::mistakes(text) {
-            found.add(Code::Syntax, at..at, message, hint);
-        }
-        return Err(found.sorted());
-    }
-    for Later { at, why } in toml_1_0::later(text) {
-        found.add(Code::Syntax, at..at, format!("this is not TOML 1.0: {why}"), None);
-    }
-    if !found.list.is_empty() {
-        return Err(found.sorted());
-    }
-    let mut all = table.get_ref().iter();
-    if let Some((key, _)) = all.find(|(_, value)| depth(value.get_ref()) > MAX_DEPTH) {
-        found.add(Code::Syntax, key.span(), syntax::too_deep(), None);
-        return Err(found.sorted());
-    }
+    let Some(table) = table(text, &mut found) else { return Err(found.sorted()) };
     let shape::Read { mut json, spans, broken } =
         shape::check(table.get_ref(), &schema::TOP, &mut found);
     if !found.list.is_empty() {
@@ -306,6 +277,39 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
             Err(found.sorted())
         }
     }
+}
+
+/// A text as a table, as deep as is read; none where it is no TOML, of which every mistake is said.
+fn table<'t>(text: &'t str, found: &mut Found<'_>) -> Option<Spanned<DeTable<'t>>> {
+    if text.len() > MAX_SOURCE {
+        let message = format!("it has {} bytes, more than the {MAX_SOURCE} allowed", text.len());
+        found.add(Code::Size, 0..0, message, None);
+        return None;
+    }
+    if text.starts_with('\u{feff}') {
+        // TOML's reader skips it; the standard's texts have none.
+        found.add(Code::Syntax, 0..0, "it begins with a byte order mark".to_owned(), None);
+        return None;
+    }
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for syntax::Mistake { at, message, hint } in syntax::mistakes(text) {
+            found.add(Code::Syntax, at..at, message, hint);
+        }
+        return None;
+    }
+    for Later { at, why } in toml_1_0::later(text) {
+        found.add(Code::Syntax, at..at, format!("this is not TOML 1.0: {why}"), None);
+    }
+    if !found.list.is_empty() {
+        return None;
+    }
+    let mut all = table.get_ref().iter();
+    if let Some((key, _)) = all.find(|(_, value)| depth(value.get_ref()) > MAX_DEPTH) {
+        found.add(Code::Syntax, key.span(), syntax::too_deep(), None);
+        return None;
+    }
+    Some(table)
 }
 
 /// What must be there and has a mistake, so that the rest can be looked at; nobody gets to see it.

@@ -2,13 +2,14 @@
 
 use std::str::FromStr;
 
+use super::services;
 use super::shape::Shape::{Bool, Count, List, Named, Pair, Scalar, Table, Text, Word};
 use super::shape::{Form, Key, Shape};
 use crate::dependency::RANGE_PATTERN;
 use crate::license::Expression;
 use crate::manifest::MAX_MANIFEST;
 use crate::name::VERSION_PATTERN;
-use crate::{Arch, PackageName, Range, Version, media, param};
+use crate::{Arch, PackageName, PackageRef, Range, ServiceName, Version, media, param};
 
 const fn must(name: &'static str, shape: Shape) -> Key {
     Key { name, shape, required: true }
@@ -29,6 +30,9 @@ pub(super) static TOP: [Key; 15] = joined(&[
     TABLES,
     &[may("test", List(&Table(TEST)))],
 ]);
+
+/// `services.toml`.
+pub(super) static SERVICES: [Key; 1] = [must("service", Named(SERVICE_NAME, &Table(SERVICE)))];
 
 /// `manifest.json`: the same tables, without those of the source form.
 pub(super) static MANIFEST: [Key; 14] = joined(&[
@@ -180,6 +184,14 @@ const TEST: &[Key] =
 const EXPECT: &[Key] =
     &[must("output", Text(LABEL)), may("at-least", Count), may("where", Text(LINE))];
 
+const SERVICE: &[Key] = &[
+    must("package", Text(PLACE)),
+    may("which", Text(REFERENCE)),
+    may("set", Named(LABEL, &Scalar)),
+    may("hold", Bool),
+    may("state", Word(&["started", "stopped"])),
+];
+
 const TEXT: Shape = Text(LINE);
 
 const SPEC: &Form = &Form::exact(spec, r"^1\.0$");
@@ -187,6 +199,9 @@ const PACKAGE_NAME: &Form = &Form::exact(
     package,
     r"^(?=[^/]{1,64}/[^/]{1,64}$)[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$",
 );
+const SERVICE_NAME: &Form = &Form::exact(service, r"^(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*$");
+const PLACE: &Form = &Form::formatted(place, "skep-place");
+const REFERENCE: &Form = &Form::formatted(parses::<PackageRef>, "skep-reference");
 const VERSION: &Form = &Form::exact(version, VERSION_PATTERN);
 const RANGE: &Form = &Form::exact(range, RANGE_PATTERN);
 const LICENSE: &Form = &Form::formatted(license, "skep-license");
@@ -222,6 +237,16 @@ fn spec(text: &str) -> Result<(), String> {
 
 fn package(text: &str) -> Result<(), String> {
     parses::<PackageName>(text)
+}
+
+fn service(text: &str) -> Result<(), String> {
+    parses::<ServiceName>(text)
+}
+
+/// A layout or bundle by its path, or a reference.
+fn place(text: &str) -> Result<(), String> {
+    line(text)?;
+    if services::is_path(text) { Ok(()) } else { parses::<PackageRef>(text) }
 }
 
 fn version(text: &str) -> Result<(), String> {

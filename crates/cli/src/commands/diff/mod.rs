@@ -6,14 +6,16 @@ mod page;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 use skep_object::difference::{Change, Difference, changes};
 use skep_spec::{Arch, Manifest, PackageRef, permission};
 
+use super::apply;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::{Choice, PlaceOptions, Transport};
 use crate::output::Output;
 use crate::subject::Subject;
@@ -22,12 +24,20 @@ use crate::subject::Subject;
 ///
 /// Hooks, helpers, powers, parameters, outputs, map layouts, and all else that the manifests say. What the new version may
 /// do is read from the objects themselves, of packages on every architecture.
+///
+/// With -f it answers another question: what skep apply would do for this node to be as a file of services says. The status is
+/// then 1 where that is anything.
 #[derive(Debug, Args)]
 pub struct Diff {
     /// The old version: a folder with skep.toml (built), an object, an OCI layout, a bundle, or a reference
-    old: OsString,
+    #[arg(required_unless_present = "file")]
+    old: Option<OsString>,
     /// The new version
-    new: OsString,
+    #[arg(required_unless_present = "file")]
+    new: Option<OsString>,
+    /// Show what skep apply -f FILE would do, instead
+    #[arg(short = 'f', long, value_name = "FILE", conflicts_with_all = ["old", "new", "old_package", "new_package", "arch", "plain_http"])]
+    file: Option<PathBuf>,
     /// Which package of a layout or bundle that holds several, for the old version
     #[arg(long, value_name = "NAME:VERSION")]
     old_package: Option<PackageRef>,
@@ -79,12 +89,18 @@ impl Diff {
     /// # Errors
     /// Either is none of those, or cannot be read.
     pub fn run(self, output: &Output, config: &Config) -> Result<()> {
+        if let Some(file) = &self.file {
+            return apply::differs(file, output, config);
+        }
         let find = |what: &OsStr, package: Option<PackageRef>| {
             let options = PlaceOptions { choice: Choice { package }, transport: self.transport };
             Subject::find(what, &options, self.arch, config)
         };
-        let old = find(&self.old, self.old_package.clone())?;
-        let new = find(&self.new, self.new_package.clone())?;
+        let (Some(old), Some(new)) = (&self.old, &self.new) else {
+            return Err(Error::usage("two packages or objects are compared: skep diff OLD NEW"));
+        };
+        let old = find(old, self.old_package.clone())?;
+        let new = find(new, self.new_package.clone())?;
         let objects = objects::compared(&old, &new)?;
         let is_wider = |object: &Object| match object {
             Object::Added => true,
