@@ -156,10 +156,10 @@ def read_manifest(text):
 def source_resolve(text, objects={}):
     need(len(text.encode()) <= 256 << 10, "toml.size")
     value = hold(SCHEMAS["skep"], load_toml(text, "toml.syntax"))
-    found = walk(value, SCHEMAS["skep"])
-    for held, kind in ((held, shape["x-refers"]) for held, shape, _ in found if "x-refers" in shape):
-        names = references(str(held)) if "$" in kind else [held]
-        need(set(names) <= set(value.get(kind.strip("${}"), ())), "manifest.reference")
+    named = lambda table, *kinds: [label for label, one in value.get(table, {}).items() if not kinds or one["kind"] in kinds]
+    for held, refers in ((held, shape.get("x-refers", {})) for held, shape, _ in walk(value, SCHEMAS["skep"])):
+        for pattern, places in refers.items():
+            need(set(re.findall(pattern, str(held))) <= {*sum((named(*place) for place in places), [])}, "manifest.reference")
     need(len(value["object"]) == 1 or all("object" in one for one in value.get("program", {}).values()), "manifest.missing")
     for one in value.get("param", {}).values():
         ends = [tried("manifest.value", value_of, {**one, "range": None}, end) for end in one.get("range", ())]
@@ -488,7 +488,7 @@ def archive_write(layout):
     blobs = sorted(f"blobs/sha256/{path.name}" for path in Path(layout, "blobs", "sha256").iterdir())
     return {"sha256": sha(write_tar((name, Path(layout, name).read_bytes()) for name in ["oci-layout", "index.json", *blobs]))}
 if __name__ == "__main__":
-    for question in map(json.loads, sys.stdin):
+    for question in (tried(None, json.loads, line) for line in sys.stdin.buffer):
         try:
             op = globals().get(question["op"].replace(".", "_"))  # the function of that name
             done = op and op(**question["input"])

@@ -1,4 +1,4 @@
-//! What `skep diff` and `skep inspect` take of memory for objects that were made to take all of it.
+//! What `skep diff`, `skep inspect` and `skep lint` take of memory for objects that were made to take all of it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../object/tests/it/forge.rs"]
@@ -103,6 +103,23 @@ fn no_object_takes_all_memory_to_show() {
         assert_eq!(text.contains("v129999"), all, "{format} has the last variable");
         assert_eq!(text.contains("more variables, which --output json has"), !all, "{format}");
     }
+}
+
+#[test]
+fn no_object_takes_all_memory_to_lint() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("many.o"), variables(130_000)).unwrap();
+    let toml = "spec = \"1.0\"\n[package]\nname = \"acme/many\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
+                [object.many]\nfile = { x86_64 = \"many.o\" }\n[param.one]\ntype = \"uint\"\nrodata = \"v129999\"\n";
+    fs::write(folder.path().join("skep.toml"), toml).unwrap();
+    let mut skep = Command::new("sh");
+    skep.args(["-c", &format!("ulimit -v {ROOM}; exec \"$0\" \"$@\"")]);
+    let skep = skep.arg(env!("CARGO_BIN_EXE_skep")).arg("lint").arg(folder.path());
+    let done = skep.output().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout);
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{} {error}", done.status);
+    assert!(text.contains("[param.one] has no doc"), "{text}{error}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use skep_conformance::{Answer, Case, Implementation as _, Ours, load, schemas, values};
+use skep_spec::manifest::Condition;
 
 /// Codes of what a schema sees. The others are of whole texts, of names that must be somewhere, of bytes.
 const STRUCTURE: [&str; 13] = [
@@ -150,6 +151,67 @@ fn a_validator_says_what_readers_say() {
         let count = documents.iter().filter(|document| document.schema == schema).count();
         assert!(count >= least, "{count} documents for {schema}");
     }
+}
+
+/// The blocks of JSON and TOML in the text, each with what it is an example of.
+const EXAMPLES: [(&str, &[&str]); 4] = [
+    ("02-manifest.md", &["manifest"]),
+    ("03-oci.md", &["index"]),
+    ("08-life.md", &["generation"]),
+    ("09-trust.md", &["bundle", "statement", "trust", "keys", "channel"]),
+];
+
+#[test]
+fn the_examples_of_the_text_are_what_they_show() {
+    let mut documents = Vec::new();
+    for entry in std::fs::read_dir(spec()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if !name.ends_with(".md") {
+            continue;
+        }
+        let page = std::fs::read_to_string(&path).unwrap();
+        let blocks = page.split("\n```").skip(1).step_by(2);
+        let blocks = blocks.filter_map(|block| {
+            let (kind, text) = block.split_once('\n')?;
+            ["json", "toml"].contains(&kind).then(|| (kind == "toml", whole(text)))
+        });
+        let of = EXAMPLES.iter().find(|(page, _)| *page == name).map_or(&[][..], |(_, of)| of);
+        let blocks: Vec<(bool, String)> = blocks.collect();
+        assert_eq!(blocks.len(), of.len(), "{name} has other blocks than are tested");
+        for (schema, (is_toml, text)) in of.iter().zip(blocks) {
+            let read = if is_toml { of_toml(&text) } else { serde_json::from_str(&text).ok() };
+            let document = read.unwrap_or_else(|| panic!("{name}: {text}"));
+            documents.push(Document { schema, case: name.clone(), document, accepted: true });
+        }
+    }
+    for (document, answer) in documents.iter().zip(validate(&documents)) {
+        assert_eq!(answer, "null", "{} of {}", document.schema, document.case);
+    }
+}
+
+#[test]
+fn the_conditions_of_the_text_are_read() {
+    let page = std::fs::read_to_string(spec().join("08-life.md")).unwrap();
+    let (_, rest) = page.split_once("\n## Health\n").unwrap();
+    let (_, rest) = rest.split_once("Example: `").unwrap();
+    let list: Vec<Condition> = serde_json::from_str(rest.split('`').next().unwrap()).unwrap();
+    assert_eq!(list.len(), 5);
+}
+
+/// An example without what it leaves out: digests, keys and bytes are told by how they begin.
+fn whole(text: &str) -> String {
+    const KEY: &str = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+    let told = |text: &str| match text.strip_suffix('…') {
+        _ if text.starts_with('<') => "AAAA".to_owned(),
+        Some(key) if KEY.starts_with(key) && !key.is_empty() => KEY.to_owned(),
+        Some(digest) if digest.starts_with("sha256:") => format!("sha256:{}", "0".repeat(64)),
+        Some(_) => "0".repeat(64),
+        None => text.to_owned(),
+    };
+    let parts = text.split('"').enumerate();
+    let parts = parts.map(|(at, part)| if at % 2 == 1 { told(part) } else { part.to_owned() });
+    parts.collect::<Vec<_>>().join("\"")
 }
 
 fn validate(documents: &[Document]) -> Vec<String> {

@@ -134,7 +134,7 @@ impl fmt::Display for Finding {
 
 /// Every finding, in the order of the text. `facts` are those of the built objects; without, rules that need them are silent.
 #[must_use]
-pub fn lint(text: &str, source: &Source, facts: &[Facts]) -> Vec<Finding> {
+pub fn lint(text: &str, source: &Source, facts: &[&Facts]) -> Vec<Finding> {
     let mut lint = Lint { text, source, facts, found: Vec::new() };
     lint.package();
     lint.params();
@@ -154,7 +154,7 @@ const MOST_SECTIONS: usize = 16;
 struct Lint<'a> {
     text: &'a str,
     source: &'a Source,
-    facts: &'a [Facts],
+    facts: &'a [&'a Facts],
     found: Vec<Finding>,
 }
 
@@ -369,7 +369,7 @@ hooks = ["*"]
     #[test]
     fn what_allows_far_more_than_the_code_needs_is_found() {
         let elf = include_bytes!("../../../spec/vectors/files/objects/touch.o");
-        let facts = [Facts::parse(elf).unwrap()];
+        let facts = [&Facts::parse(elf).unwrap()];
         let found = |more: &str| {
             let text = format!(
                 "spec = \"1.0\"\n[package]\nname = \"a/b\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
@@ -411,7 +411,7 @@ hooks = ["*"]
         let text = "spec = \"1.0\"\n[package]\nname = \"a/b\"\nversion = \"1.0.0\"\nlicense = \"GPL-2.0-only\"\n\
                     [object.o]\nsources = [\"o.c\"]\n";
         let source = skep_spec::source::parse(text).unwrap();
-        let found = lint(text, &source, &[facts]).into_iter();
+        let found = lint(text, &source, &[&facts]).into_iter();
         let found = found.filter(|finding| finding.rule == Rule::LooseCode);
         let found: Vec<String> = found.map(|finding| finding.to_string()).collect();
         insta::assert_snapshot!(found.join("\n"), @r"
@@ -427,7 +427,7 @@ hooks = ["*"]
                     [object.o]\nsources = [\"o.c\"]\n[map.shared_by_name]\nupgrade = \"keep\"\n";
         let source = skep_spec::source::parse(text).unwrap();
         let facts = Facts::parse(elf).unwrap();
-        let found = lint(text, &source, &[facts]);
+        let found = lint(text, &source, &[&facts]);
         let found: Vec<String> = found
             .iter()
             .filter(|finding| finding.rule == Rule::PinnedMap)

@@ -133,14 +133,15 @@ pub fn fit(
         Facts::parse(elf).map_err(|source| Unfit::Object { object: object.clone(), source })
     };
     let facts = objects.iter().map(read).collect::<Result<Vec<Facts>, _>>()?;
-    if let Some(absent) = named::absent(manifest, &facts).next() {
-        return Err(Unfit::Absent { package: package(), absent });
+    let all: Vec<&Facts> = facts.iter().collect();
+    if let Some(absent) = named::absent(manifest, &all).next() {
+        return Err(Unfit::Absent { package: package(), absent: absent.with_near(&all) });
     }
     named::are_told_apart(manifest, objects.keys().map(String::as_str).zip(&facts))
         .map_err(|two| Unfit::TwoMaps { package: package(), two })?;
     bound::all_bound(manifest, facts.iter())
         .map_err(|bound| Unfit::Bound { package: package(), bound })?;
-    if let Some(when) = event::unconditioned(manifest, &facts).next() {
+    if let Some(when) = event::unconditioned(manifest, &all).next() {
         return Err(Unfit::When { package: package(), when });
     }
     declared::hold(manifest, &facts, given)

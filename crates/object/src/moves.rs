@@ -55,10 +55,10 @@ impl Misnamed {
 /// What `fields` and `rename` name of the values of maps that no object's map of that name has. What `rename` calls the
 /// version before is for the upgrade to see.
 #[must_use]
-pub fn misnamed(manifest: &Manifest, objects: &[Facts]) -> Vec<Misnamed> {
+pub fn misnamed(manifest: &Manifest, objects: &[&Facts]) -> Vec<Misnamed> {
     let (mut found, mut search) = (Vec::new(), Search::default());
     for (name, told) in &manifest.map {
-        let mut maps = objects.iter().filter_map(|facts| Some((facts, facts.map(name)?)));
+        let mut maps = objects.iter().filter_map(|facts| Some((*facts, facts.map(name)?)));
         let known: Option<Vec<BTreeSet<String>>> = maps.clone().map(|(f, m)| names(f, m)).collect();
         // A type that cannot be told may have any.
         let Some(known) = known.filter(|known| !known.is_empty()) else { continue };
@@ -156,14 +156,14 @@ mod tests {
 
     #[test]
     fn what_no_value_has_is_told_with_what_is_like_it() {
-        let facts = [facts()];
+        let facts = facts();
         let said = |map: &str, table: &str| {
             let source = format!(
                 "spec = \"1.0\"\n[package]\nname = \"acme/x\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
                  [object.a]\nsources = [\"a.bpf.c\"]\n[map.{map}]\nupgrade = \"migrate\"\n{table}\n"
             );
             let manifest = skep_spec::source::parse(&source).unwrap().resolve(&BTreeMap::new());
-            let found = misnamed(&manifest, &facts);
+            let found = misnamed(&manifest, &[&facts]);
             found.iter().map(Misnamed::to_string).collect::<Vec<_>>()
         };
         for (map, table) in [

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_spec::manifest::{Manifest, Output, OutputKind};
-use skep_spec::nearest::Search;
+use skep_spec::nearest::nearest;
 
-use crate::Facts;
+use crate::btf::Kind;
+use crate::{Btf, Facts};
 
 /// A name that no object has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,41 +18,55 @@ pub struct Absent {
     pub key: Vec<String>,
     /// The name.
     pub name: String,
-    /// The nearest that there is.
+    /// The nearest that there is, once it was looked for.
     pub near: Option<String>,
 }
 
 impl Absent {
-    /// A name with the nearest of those that are there.
+    /// A name that is not there.
     #[must_use]
-    pub fn new(
-        what: &'static str,
-        key: &[&str],
-        name: &str,
-        there: &BTreeSet<&str>,
-        search: &mut Search,
-    ) -> Self {
-        let near = search.nearest(name, there.iter().copied()).map(str::to_owned);
+    pub fn new(what: &'static str, key: &[&str], name: &str) -> Self {
         let key = key.iter().map(|part| (*part).to_owned()).collect();
-        Self { what, key, name: name.to_owned(), near }
+        Self { what, key, name: name.to_owned(), near: None }
+    }
+
+    /// The same with the nearest name that objects have.
+    #[must_use]
+    pub fn with_near(self, objects: &[&Facts]) -> Self {
+        let near = nearest(&self.name, names(self.what, objects)).map(str::to_owned);
+        Self { near, ..self }
     }
 }
 
+/// The names of a kind that objects have: of each `program`, `map`, `variable` or `struct`.
+#[must_use]
+pub fn names<'f>(what: &str, objects: &[&'f Facts]) -> BTreeSet<&'f str> {
+    let objects = objects.iter().copied();
+    match what {
+        "program" => objects.flat_map(|one| &one.programs).map(|one| one.name.as_str()).collect(),
+        "map" => objects.flat_map(|one| &one.maps).map(|map| map.name.as_str()).collect(),
+        "variable" => objects.flat_map(|one| &one.globals).map(|one| one.name.as_str()).collect(),
+        "struct" => objects.filter_map(|one| one.btf.as_ref()).flat_map(structs).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+fn structs(btf: &Btf) -> impl Iterator<Item = &str> {
+    let structs = btf.types().filter(|(_, ty)| matches!(ty.kind, Kind::Struct(_)));
+    structs.map(|(_, ty)| btf.name(ty))
+}
+
 /// The programs, maps and variables that a manifest names and no object has.
-pub fn absent(manifest: &Manifest, objects: &[Facts]) -> impl Iterator<Item = Absent> {
-    let programs = objects.iter().flat_map(|facts| &facts.programs).map(|one| one.name.as_str());
-    let maps = objects.iter().flat_map(|facts| &facts.maps).map(|map| map.name.as_str());
-    let variables = objects.iter().flat_map(|facts| &facts.globals).map(|one| one.name.as_str());
+pub fn absent(manifest: &Manifest, objects: &[&Facts]) -> impl Iterator<Item = Absent> {
     let all = [
-        ("program", programs.collect::<BTreeSet<_>>(), named_programs(manifest)),
-        ("map", maps.collect(), named_maps(manifest)),
-        ("variable", variables.collect(), named_variables(manifest)),
+        ("program", named_programs(manifest)),
+        ("map", named_maps(manifest)),
+        ("variable", named_variables(manifest)),
     ];
-    let mut search = Search::default();
-    all.into_iter().flat_map(move |(what, there, named)| {
-        let missing = named.into_iter().filter(|(_, name)| !there.contains(name));
-        let absent = missing.map(|(key, name)| Absent::new(what, &key, name, &there, &mut search));
-        absent.collect::<Vec<_>>()
+    all.into_iter().flat_map(|(what, named)| {
+        let there = names(what, objects);
+        let missing = named.into_iter().filter(move |(_, name)| !there.contains(name));
+        missing.map(move |(key, name)| Absent::new(what, &key, name))
     })
 }
 

@@ -18,9 +18,13 @@ pub struct Unlisted<'a> {
 /// The programs of objects without a manifest, but for those that ask not to be loaded (`SEC("?…")`) and those that another
 /// one calls out of an array that the object fills.
 #[must_use]
-pub fn unlisted(objects: &BTreeMap<String, Facts>) -> Vec<Unlisted<'_>> {
+pub fn unlisted<'a, I>(objects: I) -> Vec<Unlisted<'a>>
+where
+    I: IntoIterator<Item = (&'a String, &'a Facts), IntoIter: Clone>,
+{
+    let objects = objects.into_iter();
     let mut count = BTreeMap::<&str, usize>::new();
-    for program in objects.values().flat_map(own) {
+    for program in objects.clone().flat_map(|(_, facts)| own(facts)) {
         *count.entry(&program.name).or_default() += 1;
     }
     let mut programs = Vec::new();

@@ -230,7 +230,7 @@ fn resolve(
             let text = params
                 .substitute(told)
                 .map_err(|source| ChooseError::Substitute { program: name.to_owned(), source })?;
-            let parsed = text.parse::<Target>();
+            let parsed = Target::told(&text);
             if parsed.as_ref().map_or(true, |target| lacks(target).is_some())
                 && let Some(param) = params.empty_in(told)
             {

@@ -2,6 +2,7 @@
 //!
 //! `skep.toml`'s tables and keys unchanged, defaults filled in, plus `spec` and the digests of the objects.
 
+mod health;
 mod map;
 mod output;
 mod program;
@@ -13,6 +14,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::health::{
+    Asks, CONDITION_PATTERN, CPU_PATTERN, Condition, ConditionError, CpuShare, CpuShareError, Fact,
+    Health, Limits, Operator, Per, Share, Threshold,
+};
 pub use self::map::{Export, Map, Merge, Upgrade};
 pub use self::output::{Buckets, Field, Label, Output, OutputKind, When};
 pub use self::program::{Alternatives, OnLimit, Otherwise, Program};
@@ -148,35 +153,6 @@ pub struct Requirements {
     /// Kernel modules by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<String>,
-}
-
-/// When an activation counts as good.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Health {
-    /// How long the conditions must hold after an activation: a duration, such as `30s`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub soak: Option<String>,
-    /// Conditions, such as `attached(all)`; never commands.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub conditions: Vec<String>,
-}
-
-/// What the service may use of a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub struct Limits {
-    /// Share of the CPUs in percent, such as `2%`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<String>,
-    /// Memory of all maps: a size, such as `32MiB`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub map_memory: Option<String>,
-    /// Events per second: an integer from 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub events_per_second: Option<u64>,
-    /// What happens past a limit: `warn`, `throttle` or `detach`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub past: Option<String>,
 }
 
 /// A package that another one needs.

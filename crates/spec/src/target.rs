@@ -1,10 +1,13 @@
 //! Attach targets, as libbpf's section names spell them: `fentry/vfs_read`, `tp/sched/sched_switch`, `xdp`.
 
+mod told;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::told::PATTERN;
 use crate::site::Site;
 
 /// Where a program attaches. `Other` keeps a spelling that this version has no own type for.

@@ -13,7 +13,7 @@ use skep_oci::regular;
 use skep_spec::Arch;
 
 use super::build;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::output::Output;
 
 /// Say what would be better in a skep.toml that is right
@@ -82,21 +82,18 @@ impl Allowed {
     /// Its skep.toml or an object cannot be read.
     pub fn findings(&self, project: &Project, output: &Output) -> Result<Vec<Finding>> {
         let objects = built(project);
-        let (mut facts, mut refused) = (Vec::new(), Vec::new());
-        for (name, elf) in
-            objects.iter().flat_map(|(name, all)| all.values().map(move |elf| (name, elf)))
-        {
-            facts.push(Facts::parse(elf).context(|| format!("can't read the object '{name}'"))?);
-        }
-        if facts.is_empty() {
+        let said = "the objects are those of the last build: skep build makes them anew";
+        let failed = |error| build::refused("lint", project, &error).hint(said);
+        let is_whole = objects.len() == project.source.object.len();
+        let objects = pack::parsed(&objects).map_err(failed)?;
+        let mut findings = Vec::new();
+        if objects.is_empty() {
             output.note("nothing is built yet: rules about the code are left out");
-        } else if objects.len() == project.source.object.len() {
-            let said = "the objects are those of the last build: skep build makes them anew";
-            let failed = |error| build::refused("lint", project, &error).hint(said);
-            refused = pack::refused(project, &objects).map_err(failed)?;
+        } else if is_whole {
+            findings = pack::refused(project, &objects).map_err(failed)?;
         }
-        let mut findings = lint::lint(&project.text, &project.source, &facts);
-        findings.extend(refused);
+        let facts: Vec<&Facts> = objects.iter().map(pack::Parsed::facts).collect();
+        findings.extend(lint::lint(&project.text, &project.source, &facts));
         findings.sort_by_key(|finding| (finding.line, finding.column, finding.rule));
         findings.retain(|finding| !self.allow.iter().any(|name| name == finding.rule.name()));
         Ok(findings)

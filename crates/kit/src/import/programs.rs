@@ -135,9 +135,8 @@ fn each_its_own(objects: &[Object], said: &Said) -> bool {
 }
 
 fn runs_whole(object: &Object, said: &Said) -> bool {
-    let alone = BTreeMap::from([(object.name.clone(), object.facts.clone())]);
     let arch = object.arches.first().copied().unwrap_or(Arch::X86_64);
-    unlisted(&alone).iter().all(|Unlisted { program, .. }| {
+    unlisted([(&object.name, &object.facts)]).iter().all(|Unlisted { program, .. }| {
         let target = plain(program.target.clone(), arch);
         let why = unattached(program, &target).or_else(|| unoffered(program, said));
         why.is_none() && !places::is_open(program)

@@ -3,7 +3,7 @@
 use skep_object::{Facts, MapFacts, MapKind, MapOrigin};
 use skep_spec::manifest::{Field, Manifest, Output, OutputKind};
 use skep_spec::nearest::Search;
-use skep_spec::source::{Code, Mistake};
+use skep_spec::source::{Code, Hint, Mistake};
 
 use super::Parsed;
 use super::names::mistake;
@@ -76,7 +76,7 @@ fn elsewhere(manifest: &Manifest, objects: &[Parsed]) -> Vec<Mistake> {
         };
         let message = format!("the object '{told}' has no program '{}'", own.function);
         let key = ["program", name, "function"].map(str::to_owned).to_vec();
-        found.push(mistake(key, Code::Reference, message, Some(hint)));
+        found.push(mistake(key, Code::Reference, message, Some(Hint::Do(hint))));
     }
     found
 }

@@ -1,6 +1,6 @@
 //! What a manifest says of its objects, once their names are right.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use skep_object::bound;
 use skep_object::named;
@@ -8,7 +8,7 @@ use skep_object::suit::{Unattachable, all_unsuited, attachable, loadable, plain}
 use skep_object::{Btf, Facts, MapOrigin, TypeId, event, gpl, unlisted};
 use skep_spec::manifest::{Manifest, OutputKind, Program};
 use skep_spec::param::{Value, parse_entries, substitute};
-use skep_spec::source::{Code, Mistake};
+use skep_spec::source::{self, Code, Hint, Mistake};
 use skep_spec::{Arch, Target};
 
 use super::names::{self, mistake};
@@ -17,12 +17,13 @@ use super::{PackingError, Parsed, carried};
 
 /// What a manifest says of its objects and is not so: each once, whichever of them show it.
 pub(super) fn mistakes(manifest: &Manifest, objects: &[Parsed]) -> Vec<Mistake> {
-    let facts: Vec<Facts> = objects.iter().map(|one| one.facts.clone()).collect();
+    let facts: Vec<&Facts> = objects.iter().map(|one| &one.facts).collect();
     let mut found = names::mistakes(manifest, &facts);
     // Of a name that is nowhere nothing more can be said.
     let absent: BTreeSet<Vec<String>> = found.iter().map(|one| one.key.clone()).collect();
     found.extend(carried::mistakes(manifest, objects));
-    let own = unsuited(manifest, objects)
+    let own = foreign(manifest, objects)
+        .chain(unsuited(manifest, objects))
         .chain(unattachable(manifest, objects))
         .chain(not_shown(manifest, &facts))
         .chain(not_told_apart(manifest, objects))
@@ -42,6 +43,27 @@ pub(super) fn code(manifest: &Manifest, objects: &[Parsed]) -> Result<(), Packin
 
 fn key(parts: [&str; 3]) -> Vec<String> {
     parts.map(str::to_owned).to_vec()
+}
+
+/// Keys of programs that only programs of other sections take; what a target shows was looked at before.
+fn foreign(manifest: &Manifest, objects: &[Parsed]) -> impl Iterator<Item = Mistake> {
+    objects.iter().flat_map(move |one| {
+        let told = |own: &Program| own.target.as_deref().and_then(Target::kind_told).is_some();
+        let here =
+            move |own: &Program| own.object.as_ref().is_none_or(|object| *object == one.object);
+        let own = manifest.program.iter().filter(move |(_, own)| here(own) && !told(own));
+        own.flat_map(move |(name, own)| {
+            let kind = one.facts.program(&own.function).map(|program| program.target.kind());
+            let keys = kind.map(|kind| source::foreign(own, kind)).unwrap_or_default();
+            keys.into_iter().map(move |(word, of)| {
+                let message = format!(
+                    "'{word}' is for {of} alone, and the section of '{}' is for another kind: leave it out",
+                    own.function
+                );
+                mistake(key(["program", name, word]), Code::Conflict, message, None)
+            })
+        })
+    })
 }
 
 /// Targets that are not of the programs' kinds.
@@ -67,13 +89,12 @@ fn unattachable(manifest: &Manifest, parsed: &[Parsed]) -> impl Iterator<Item = 
 
 /// Of an object all of whose programs run.
 fn all_unattachable(one: &Parsed) -> Vec<Mistake> {
-    let alone = BTreeMap::from([(one.object.clone(), one.facts.clone())]);
     let told = |wrong: Unattachable| {
         let hint = "list the programs that are to run under [program], without it".to_owned();
         let key = ["object", &one.object].map(str::to_owned).to_vec();
-        mistake(key, Code::Value, wrong.to_string(), Some(hint))
+        mistake(key, Code::Value, wrong.to_string(), Some(Hint::Do(hint)))
     };
-    let all = unlisted(&alone).into_iter().filter_map(|listed| {
+    let all = unlisted([(&one.object, &one.facts)]).into_iter().filter_map(|listed| {
         attachable(listed.program, &plain(listed.program.target.clone(), one.arch)).err()
     });
     all.map(told).collect()
@@ -96,10 +117,11 @@ fn nowhere(name: &str, own: &Program, one: &Parsed) -> Option<Mistake> {
 }
 
 /// Structs of events that are several, and counters and gauges of variables.
-fn not_shown(manifest: &Manifest, facts: &[Facts]) -> impl Iterator<Item = Mistake> {
+fn not_shown(manifest: &Manifest, facts: &[&Facts]) -> impl Iterator<Item = Mistake> {
     let outputs = manifest.output.iter();
     outputs.flat_map(move |(name, output)| {
-        let holders = facts.iter().filter(move |facts| facts.map(&output.map).is_some());
+        let holders = facts.iter().copied();
+        let holders = holders.filter(move |facts| facts.map(&output.map).is_some());
         holders.filter_map(move |facts| match (output.kind, &output.r#struct) {
             (OutputKind::Event, Some(told)) => {
                 // A ring may say itself which of them.
@@ -108,7 +130,7 @@ fn not_shown(manifest: &Manifest, facts: &[Facts]) -> impl Iterator<Item = Mista
             }
             (kind, _) if kind.is_metric() && kind != OutputKind::Stacks => {
                 let map = facts.map(&output.map)?;
-                let (name, shown, kind) = (name.as_str(), &output.map, word(kind));
+                let (name, shown, kind) = (name.as_str(), &output.map, kind.word());
                 let message = format!(
                     "[output.{name}] shows {shown}, and a {kind} shows the entries of a map: put what counts into a map of its own, such as an array of one entry"
                 );
@@ -118,17 +140,6 @@ fn not_shown(manifest: &Manifest, facts: &[Facts]) -> impl Iterator<Item = Mista
             _ => None,
         })
     })
-}
-
-const fn word(kind: OutputKind) -> &'static str {
-    match kind {
-        OutputKind::Event => "event",
-        OutputKind::Counter => "counter",
-        OutputKind::Gauge => "gauge",
-        OutputKind::Histogram => "histogram",
-        OutputKind::Snapshot => "snapshot",
-        OutputKind::Stacks => "stacks",
-    }
 }
 
 /// What is said of an output whose struct is several of a name.
@@ -165,7 +176,7 @@ fn not_told_apart(manifest: &Manifest, objects: &[Parsed]) -> impl Iterator<Item
     by_arch(objects).into_iter().flat_map(of_arch).map(|two| {
         let hint = "give it another name in one of them".to_owned();
         let key = key(["output", &two.output, "map"]);
-        mistake(key, Code::Conflict, two.to_string(), Some(hint))
+        mistake(key, Code::Conflict, two.to_string(), Some(Hint::Do(hint)))
     })
 }
 
@@ -212,6 +223,8 @@ fn covered(manifest: &Manifest, objects: &[Parsed]) -> Result<(), PackingError> 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::tests::{compiled, facts_of, with};
     use super::*;
 
@@ -287,6 +300,7 @@ mod tests {
     fn an_output_names_one_struct_and_counts_entries() {
         let facts = compiled();
         let said = |tables: &str| {
+            let facts: Vec<&Facts> = facts.iter().collect();
             let found: Vec<Mistake> = not_shown(&with(tables), &facts).collect();
             found.into_iter().map(|one| one.message).collect::<String>()
         };

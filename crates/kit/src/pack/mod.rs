@@ -17,6 +17,7 @@ use skep_spec::source;
 use skep_spec::{Arch, Digest, PackageRef};
 
 pub use self::error::PackingError;
+use self::names::There;
 pub use self::refused::refused;
 use crate::build::Built;
 use crate::project::{Mistakes, Project};
@@ -94,18 +95,29 @@ pub(crate) fn hold(
 fn fits(path: &Path, text: &str, manifest: &Manifest, objects: &[Parsed]) -> Result<(), Mistakes> {
     match check::mistakes(manifest, objects) {
         none if none.is_empty() => Ok(()),
-        some => Err(Mistakes { path: path.to_owned(), list: source::placed(text, some) }),
+        some => {
+            let there = There::new(objects.iter().map(|one| &one.facts).collect());
+            let list = source::placed(text, some, &|kind| there.of(kind));
+            Err(Mistakes { path: path.to_owned(), list })
+        }
     }
 }
 
 /// An object's facts, and the architecture that it is for.
-pub(crate) struct Parsed {
+#[derive(Debug)]
+pub struct Parsed {
     object: String,
     arch: Arch,
     facts: Facts,
 }
 
 impl Parsed {
+    /// What it says.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// An object that is to be packed for an architecture.
     pub(crate) fn new(object: &str, arch: Arch, facts: Facts) -> Result<Self, PackingError> {
         let object = object.to_owned();
@@ -116,7 +128,13 @@ impl Parsed {
     }
 }
 
-fn parsed(built: &BTreeMap<String, BTreeMap<Arch, Vec<u8>>>) -> Result<Vec<Parsed>, PackingError> {
+/// Objects as packing reads them.
+///
+/// # Errors
+/// One cannot be read, or is not of its architecture's byte order.
+pub fn parsed(
+    built: &BTreeMap<String, BTreeMap<Arch, Vec<u8>>>,
+) -> Result<Vec<Parsed>, PackingError> {
     let mut all = Vec::new();
     for (object, arches) in built {
         for (arch, elf) in arches {

@@ -1,33 +1,48 @@
 //! Names in a manifest that its objects do not have, and fields that are shown as they cannot be: every one, with its key.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use skep_object::btf::Kind;
 use skep_object::event::{self, Decoder, DecoderError, Labels, event_type};
 use skep_object::named::{self, Absent};
 use skep_object::{Btf, Facts, MapOrigin, TypeId, moves};
 use skep_spec::manifest::{Field, Manifest, Output, OutputKind};
-use skep_spec::nearest::Search;
-use skep_spec::source::{Code, Mistake};
+use skep_spec::source::{Code, Hint, Mistake};
+
+/// The names of each kind that objects have, of those kinds that are asked for.
+pub(super) struct There<'f> {
+    objects: Vec<&'f Facts>,
+    kinds: [(&'static str, OnceCell<Vec<&'f str>>); 4],
+}
+
+impl<'f> There<'f> {
+    pub(super) fn new(objects: Vec<&'f Facts>) -> Self {
+        let kinds = ["program", "map", "variable", "struct"];
+        Self { objects, kinds: kinds.map(|kind| (kind, OnceCell::new())) }
+    }
+
+    pub(super) fn of(&self, kind: &str) -> &[&'f str] {
+        let names = || named::names(kind, &self.objects).into_iter().collect();
+        let known = self.kinds.iter().find(|(known, _)| *known == kind);
+        known.map_or(&[][..], |(_, cell)| cell.get_or_init(names).as_slice())
+    }
+}
 
 /// Every mistake of that kind.
-pub(super) fn mistakes(manifest: &Manifest, facts: &[Facts]) -> Vec<Mistake> {
+pub(super) fn mistakes(manifest: &Manifest, facts: &[&Facts]) -> Vec<Mistake> {
     let mut found: Vec<Mistake> = named::absent(manifest, facts).map(of_absent).collect();
     found.extend(
         moves::misnamed(manifest, facts)
             .into_iter()
             .map(|misnamed| mistake(misnamed.key(), Code::Reference, misnamed.to_string(), None)),
     );
-    let mut search = Search::default();
     for (name, output) in &manifest.output {
-        for facts in facts.iter().filter(|facts| facts.map(&output.map).is_some()) {
+        for facts in facts.iter().copied().filter(|facts| facts.map(&output.map).is_some()) {
             let unmapped = Decoder::has_maps_of_stacks(facts, &output.fields).err();
-            found.extend(unmapped.map(|error| of_decoder(name, &["fields"], &error, &mut search)));
+            found.extend(unmapped.map(|error| of_decoder(name, &["fields"], &error)));
             match output.kind {
-                OutputKind::Event => found.extend(of_record(name, output, facts, &mut search)),
-                kind if kind.is_metric() => {
-                    found.extend(of_metric(name, output, facts, &mut search))
-                }
+                OutputKind::Event => found.extend(of_record(name, output, facts)),
+                kind if kind.is_metric() => found.extend(of_metric(name, output, facts)),
                 _ => {}
             }
         }
@@ -43,33 +58,25 @@ pub(super) fn mistake(
     key: Vec<String>,
     code: Code,
     message: String,
-    hint: Option<String>,
+    hint: Option<Hint>,
 ) -> Mistake {
     Mistake { key, code, message, hint }
 }
 
 fn of_absent(absent: Absent) -> Mistake {
     let message = format!("no object has the {} '{}'", absent.what, absent.name);
-    let hint = absent.near.map(|near| format!("did you mean '{near}'?"));
-    mistake(absent.key, Code::Reference, message, hint)
+    let hint = Hint::Near { kind: absent.what, word: absent.name };
+    mistake(absent.key, Code::Reference, message, Some(hint))
 }
 
 /// Whether the struct and the fields of an event are there: readers would show bytes or leave formats out.
-fn of_record(name: &str, output: &Output, facts: &Facts, search: &mut Search) -> Vec<Mistake> {
+fn of_record(name: &str, output: &Output, facts: &Facts) -> Vec<Mistake> {
     let Some(btf) = &facts.btf else { return Vec::new() };
     let told = output.r#struct.as_deref();
     match (event_type(facts, &output.map, told), told) {
-        (Some(ty), _) => of_fields(name, &output.fields, btf, (None, ty), search),
+        (Some(ty), _) => of_fields(name, &output.fields, btf, (None, ty)),
         (None, Some(told)) if !is_several(btf, told) => {
-            let structs = btf.types().filter(|(_, ty)| matches!(ty.kind, Kind::Struct(_)));
-            let there = structs.map(|(_, ty)| btf.name(ty)).collect();
-            vec![of_absent(Absent::new(
-                "struct",
-                &["output", name, "struct"],
-                told,
-                &there,
-                search,
-            ))]
+            vec![of_absent(Absent::new("struct", &["output", name, "struct"], told))]
         }
         (None, _) => Vec::new(),
     }
@@ -86,10 +93,9 @@ fn of_fields(
     fields: &BTreeMap<String, Field>,
     btf: &Btf,
     (key, ty): (Option<TypeId>, TypeId),
-    search: &mut Search,
 ) -> Vec<Mistake> {
     if let Err(error) = Decoder::new(btf, ty, &BTreeMap::new()) {
-        return vec![of_decoder(name, &[], &error, search)];
+        return vec![of_decoder(name, &[], &error)];
     }
     let key = key.and_then(|key| Some((key, Decoder::new(btf, key, &BTreeMap::new()).ok()?)));
     let holder = |path: &str| match &key {
@@ -102,13 +108,13 @@ fn of_fields(
         (path, Decoder::new(btf, holder(path), &alone))
     });
     alone
-        .filter_map(|(path, made)| Some(of_decoder(name, &["fields", path], &made.err()?, search)))
+        .filter_map(|(path, made)| Some(of_decoder(name, &["fields", path], &made.err()?)))
         .collect()
 }
 
 /// Whether the fields that a metric names are in its map: a number of the value, or for a histogram an array of them, and the
 /// labels of the key.
-fn of_metric(name: &str, output: &Output, facts: &Facts, search: &mut Search) -> Vec<Mistake> {
+fn of_metric(name: &str, output: &Output, facts: &Facts) -> Vec<Mistake> {
     let map = facts.map(&output.map).filter(|map| map.origin != MapOrigin::Data);
     let Some((btf, map)) = facts.btf.as_ref().zip(map) else { return Vec::new() };
     let mut found = Vec::new();
@@ -116,13 +122,15 @@ fn of_metric(name: &str, output: &Output, facts: &Facts, search: &mut Search) ->
         let alone = output.labels.iter().map(|(label, told)| {
             (label, Labels::new(btf, key, &BTreeMap::from([(label.clone(), told.clone())])))
         });
-        found.extend(alone.filter_map(|(label, made)| {
-            Some(of_decoder(name, &["labels", label], &made.err()?, search))
-        }));
+        found.extend(
+            alone.filter_map(|(label, made)| {
+                Some(of_decoder(name, &["labels", label], &made.err()?))
+            }),
+        );
     }
     let Some(value) = map.value_type else { return found };
     let of_key = map.key_type.filter(|_| output.kind == OutputKind::Stacks);
-    found.extend(of_fields(name, &output.fields, btf, (of_key, value), search));
+    found.extend(of_fields(name, &output.fields, btf, (of_key, value)));
     let ty = btf.describe(value);
     let Ok(decoder) = Decoder::new(btf, value, &BTreeMap::new()) else { return found };
     let counts = match (output.kind, &output.value) {
@@ -130,11 +138,11 @@ fn of_metric(name: &str, output: &Output, facts: &Facts, search: &mut Search) ->
         (OutputKind::Snapshot, _) | (_, None) => Ok(()),
         (_, Some(field)) => decoder.needs_number(field, &ty),
     };
-    found.extend(counts.err().map(|error| of_decoder(name, &["value"], &error, search)));
+    found.extend(counts.err().map(|error| of_decoder(name, &["value"], &error)));
     found
 }
 
-fn of_decoder(output: &str, rest: &[&str], error: &DecoderError, search: &mut Search) -> Mistake {
+fn of_decoder(output: &str, rest: &[&str], error: &DecoderError) -> Mistake {
     let key = [&["output", output], rest].concat().into_iter().map(str::to_owned).collect();
     let code = match error {
         DecoderError::NoField { .. }
@@ -142,21 +150,27 @@ fn of_decoder(output: &str, rest: &[&str], error: &DecoderError, search: &mut Se
         | DecoderError::NoCounts { .. } => Code::Reference,
         _ => Code::Value,
     };
-    let hint = error.near(search).map(|near| format!("did you mean '{near}'?"));
+    let hint = error.misnamed().map(|(word, names)| {
+        let [word, names] = [word, names].map(str::to_owned);
+        Hint::Among { names, word }
+    });
     mistake(key, code, error.to_string(), hint)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use skep_object::Global;
     use skep_spec::Arch;
 
     use super::super::tests::{compiled, with};
-    use super::super::{Parsed, check};
+    use super::super::{Parsed, fits};
     use super::*;
 
     fn said(tables: &str) -> Vec<(String, String)> {
-        let said = mistakes(&with(tables), &compiled());
+        let facts = compiled();
+        let said = mistakes(&with(tables), &facts.iter().collect::<Vec<_>>());
         said.into_iter().map(|one| (one.key.join("/"), one.message)).collect()
     }
 
@@ -193,16 +207,20 @@ mod tests {
         let one = facts.globals.remove(0);
         let named = |at: usize| Global { name: format!("v{at}"), ..one.clone() };
         facts.globals = (0..100_000).map(named).collect();
-        let set: String = (0..5000).map(|at| format!("w{at} = 1\n")).collect();
-        let manifest = with(&format!("[param.k]\ntype = \"uint\"\n[param.k.set]\n{set}"));
+        // Names in another order than that of the text.
+        let set: String = (0..5000).rev().map(|at| format!("w{at} = 1\n")).collect();
+        let text = format!("[param.k]\ntype = \"uint\"\n[param.k.set]\n{set}");
+        let manifest = with(&text);
         let objects = [Parsed { object: "a".to_owned(), arch: Arch::X86_64, facts }];
         let before = on_cpu();
-        let found = check::mistakes(&manifest, &objects);
+        let found = fits(Path::new("skep.toml"), &text, &manifest, &objects).unwrap_err().list;
         let took = on_cpu() - before;
         // Code that is not optimized may take ten times as long.
         let most = if cfg!(debug_assertions) { 10_000_000_000 } else { 1_000_000_000 };
         assert!(found.len() == 5000 && took < most, "{} mistakes took {took} ns", found.len());
-        assert!(found.iter().any(|mistake| mistake.hint.is_some()), "the first have a hint");
+        let hinted: Vec<bool> = found.iter().map(|mistake| mistake.hint.is_some()).collect();
+        let first = hinted.iter().take_while(|is_hinted| **is_hinted).count();
+        assert!(first > 0 && !hinted[first..].contains(&true), "{first}: the first have hints");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use skep_spec::license::LicenseError;
 use skep_spec::manifest::Manifest;
 use skep_spec::source::place;
 
-use super::{PackingError, Parsed, fits, parsed};
+use super::{PackingError, Parsed, fits};
 use crate::lint::{Finding, Rule};
 use crate::project::Project;
 
@@ -19,22 +19,18 @@ use crate::project::Project;
 ///
 /// # Errors
 /// As [`super::check`].
-pub fn refused(
-    project: &Project,
-    built: &BTreeMap<String, BTreeMap<Arch, Vec<u8>>>,
-) -> Result<Vec<Finding>, PackingError> {
-    let objects = parsed(built)?;
+pub fn refused(project: &Project, objects: &[Parsed]) -> Result<Vec<Finding>, PackingError> {
     let manifest = project.source.resolve(&BTreeMap::new());
-    fits(&project.file_of_source(), &project.text, &manifest, &objects)?;
+    fits(&project.file_of_source(), &project.text, &manifest, objects)?;
     let at = |rule: Rule, path: &[&str], message: String| {
         let [line, column] = place(&project.text, path);
         Finding { rule, line, column, message }
     };
-    let licenses = unlicensed(&objects);
+    let licenses = unlicensed(objects);
     let licenses = licenses
         .into_iter()
         .map(|(object, message)| at(Rule::LicenseObject, &["object", object], message));
-    let lacks = exceeded(&manifest, &objects).map(|all| all.lacks).unwrap_or_default();
+    let lacks = exceeded(&manifest, objects).map(|all| all.lacks).unwrap_or_default();
     // Where there are none at all, that is said once.
     let has_some = manifest.permissions.is_some();
     let lacks = lacks.into_iter().filter(|lack| has_some || lack.what == Lacking::Call);

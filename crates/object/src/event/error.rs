@@ -1,7 +1,5 @@
 //! Why records of a type cannot be read as the manifest wants them.
 
-use skep_spec::nearest::Search;
-
 use super::Format;
 
 /// Why no decoder can be made.
@@ -104,12 +102,12 @@ pub enum DecoderError {
 }
 
 impl DecoderError {
-    /// The field that was meant, if it is about one that is not there.
+    /// A field that is not there, and those that are, with `, ` between them.
     #[must_use]
-    pub fn near(&self, search: &mut Search) -> Option<&str> {
+    pub fn misnamed(&self) -> Option<(&str, &str)> {
         match self {
             Self::NoField { field, fields, .. } | Self::NoNumber { field, fields, .. } => {
-                search.nearest(field, fields.split(", "))
+                Some((field, fields))
             }
             _ => None,
         }

@@ -78,7 +78,7 @@ impl Condition {
 }
 
 /// Each `when` of an output of events that says nothing of an object's records.
-pub fn unconditioned(manifest: &Manifest, objects: &[Facts]) -> impl Iterator<Item = WhenError> {
+pub fn unconditioned(manifest: &Manifest, objects: &[&Facts]) -> impl Iterator<Item = WhenError> {
     let events = manifest.output.iter().filter(|(_, output)| output.kind == OutputKind::Event);
     let told = events.filter_map(|(name, output)| Some((name, output, output.when.as_ref()?)));
     told.flat_map(move |(name, output, when)| {

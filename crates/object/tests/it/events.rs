@@ -424,7 +424,7 @@ fn conditioned(field: &str, equals: &str) -> Result<(), WhenError> {
         "package":{{"license":"MIT","name":"a/b","version":"1.0.0"}},"spec":"1.0"}}"#
     );
     let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
-    unconditioned(&manifest, &[records()]).next().map_or(Ok(()), Err)
+    unconditioned(&manifest, &[&records()]).next().map_or(Ok(()), Err)
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub struct Map {
     /// `config`: the contents are the operator's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// How keys of a `config` map are written: `cidr`, `ip`, `mac`, `cgroup`, `device` or `interface`.
+    /// With `role`: how keys of a `config` map are written: `cidr`, `ip`, `mac`, `cgroup`, `device` or `interface`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// A stable pin for other programs of the node.

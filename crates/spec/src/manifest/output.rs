@@ -17,7 +17,7 @@ pub struct Output {
     /// For events: the C struct of a record; default: the one that the map's BTF or the code shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r#struct: Option<String>,
-    /// For counters and gauges: the field of the map's value that counts, a number; default: all of the value.
+    /// For what is no event: the field of the map's value that counts, a number, of a histogram an array of them; default: all of the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// How fields are shown, by the name in the struct; `a.b` for a nested one.
@@ -29,7 +29,7 @@ pub struct Output {
     /// For histograms: what the slots of the array stand for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buckets: Option<Buckets>,
-    /// For metrics: labels by name, each from a field of the map's key.
+    /// For what is no event: labels by name, each from a field of the map's key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Label>,
 }
@@ -86,6 +86,19 @@ impl OutputKind {
     #[must_use]
     pub const fn counts(self) -> bool {
         matches!(self, Self::Counter | Self::Gauge)
+    }
+
+    /// Its word in a manifest.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Snapshot => "snapshot",
+            Self::Stacks => "stacks",
+        }
     }
 
     /// Whether a map carries it, whose contents show it: all but events.

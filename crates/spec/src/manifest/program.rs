@@ -48,7 +48,7 @@ pub enum OnLimit {
 /// Programs of which the first that work are used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Alternatives {
-    /// Members in order, each a list of programs' names: the first whose programs all load and attach is used.
+    /// Members in order, at least one, each a list of programs' names, at least one: the first whose programs all load and attach is used.
     pub r#try: Vec<Vec<String>>,
     /// What happens where none works: `refuse` the install (the default), or `skip`, and the service runs without.
     #[serde(default)]

@@ -1,10 +1,13 @@
 //! What the shape alone cannot tell: names that must be there, defaults that must fit.
 
+mod kinds;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::kinds::of_program;
 use super::shape::Spans;
-use super::{Code, Found, Source};
-use crate::manifest::{Param, Upgrade};
+use super::{Code, Found, Hint, Source};
+use crate::manifest::{Asks, OutputKind, Param, Upgrade};
 use crate::param::{self, Value};
 
 /// Adds every mistake of that kind.
@@ -20,7 +23,13 @@ pub(super) fn references(
     check.alternatives();
     check.params();
     check.maps();
+    check.health();
+    check.tests();
+    check.kinds();
 }
+
+/// What conditions ask whether it runs: a kind of names.
+pub(super) const RUNS: &str = "program or alternatives";
 
 struct Check<'a, 'f, 't> {
     source: &'a Source,
@@ -31,21 +40,35 @@ struct Check<'a, 'f, 't> {
 }
 
 impl Check<'_, '_, '_> {
-    fn add(&mut self, code: Code, path: &str, message: String, hint: Option<String>) {
+    fn add(&mut self, code: Code, path: &str, message: String, hint: Option<Hint>) {
         let span = self.spans.get(path).cloned().unwrap_or(0..0);
         self.found.add(code, span, message, hint);
     }
 
     /// `name` must be a table `[kind.name]`.
-    fn must_be<T>(&mut self, path: &str, kind: &str, name: &str, there: &BTreeMap<String, T>) {
-        let is_broken =
-            self.broken.contains(kind) || self.broken.contains(&format!("{kind}.{name}"));
-        if is_broken || there.contains_key(name) {
-            return;
+    fn must_be<T>(
+        &mut self,
+        path: &str,
+        kind: &'static str,
+        name: &str,
+        there: &BTreeMap<String, T>,
+    ) {
+        if !self.is_broken(kind, name) && !there.contains_key(name) {
+            self.absent(path, kind, name);
         }
-        let near = self.found.search.nearest(name, there.keys().map(String::as_str));
-        let hint = near.map(|near| format!("did you mean '{near}'?"));
-        self.add(Code::Reference, path, format!("there is no [{kind}.{name}]"), hint);
+    }
+
+    fn absent(&mut self, path: &str, kind: &'static str, name: &str) {
+        let hint = Hint::Near { kind, word: name.to_owned() };
+        let message = match kind {
+            RUNS => format!("there is no [program.{name}], and no [alternatives.{name}]"),
+            kind => format!("there is no [{kind}.{name}]"),
+        };
+        self.add(Code::Reference, path, message, Some(hint));
+    }
+
+    fn is_broken(&self, kind: &str, name: &str) -> bool {
+        self.broken.contains(kind) || self.broken.contains(&format!("{kind}.{name}"))
     }
 
     /// Tables `[object.NAME]` that have a mistake, or all of them.
@@ -122,9 +145,21 @@ impl Check<'_, '_, '_> {
     fn alternatives(&mut self) {
         let source = self.source;
         for (name, alternatives) in &source.alternatives {
+            let path = format!("alternatives.{name}.try");
+            if alternatives.r#try.is_empty() {
+                let message = format!("'{path}' has no member: name the programs to try");
+                self.add(Code::Value, &path, message, None);
+            }
             for (row, member) in alternatives.r#try.iter().enumerate() {
+                if member.is_empty() {
+                    let message = format!(
+                        "the member {} of '{path}' is empty, and would always work: where the service may run without, write otherwise = \"skip\"",
+                        row + 1
+                    );
+                    self.add(Code::Value, &format!("{path}[{row}]"), message, None);
+                }
                 for (at, program) in member.iter().enumerate() {
-                    let path = format!("alternatives.{name}.try[{row}][{at}]");
+                    let path = format!("{path}[{row}][{at}]");
                     self.must_be(&path, "program", program, &source.program);
                 }
             }
@@ -178,6 +213,53 @@ impl Check<'_, '_, '_> {
                     None,
                 );
             }
+        }
+    }
+
+    /// What conditions name.
+    fn health(&mut self) {
+        let source = self.source;
+        let conditions = source.health.iter().flat_map(|health| &health.conditions);
+        for (at, condition) in conditions.enumerate() {
+            let path = format!("health.conditions[{at}]");
+            match condition.asks() {
+                Asks::AllAttached => {}
+                Asks::Attached(name) => self.must_run(&path, name),
+                Asks::Compares { fact, of, .. } => match fact.outputs() {
+                    None => self.must_run(&path, of),
+                    Some(kinds) => self.must_show(&path, of, kinds),
+                },
+            }
+        }
+    }
+
+    fn must_run(&mut self, path: &str, name: &str) {
+        let source = self.source;
+        let is_there = source.program.contains_key(name) || source.alternatives.contains_key(name);
+        if !is_there && !self.is_broken("program", name) && !self.is_broken("alternatives", name) {
+            self.absent(path, RUNS, name);
+        }
+    }
+
+    fn must_show(&mut self, path: &str, name: &str, kinds: &[OutputKind]) {
+        let Some(output) = self.source.output.get(name) else {
+            return self.must_be(path, "output", name, &self.source.output);
+        };
+        if !kinds.contains(&output.kind) {
+            let words = kinds.iter().map(|kind| kind.word()).collect::<Vec<_>>().join(" or ");
+            let message = format!(
+                "there is no [output.{name}] of the kind {words}: it is of the kind {}",
+                output.kind.word()
+            );
+            self.add(Code::Reference, path, message, None);
+        }
+    }
+
+    fn tests(&mut self) {
+        let source = self.source;
+        for (at, test) in source.test.iter().enumerate() {
+            let path = format!("test[{at}].expect.output");
+            self.must_be(&path, "output", &test.expect.output, &source.output);
         }
     }
 

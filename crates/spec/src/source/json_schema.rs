@@ -42,19 +42,28 @@ pub fn manifest_schema() -> Json {
 /// What [`super::check`] looks for, in a schema's words: which keys go together, and which tables a text names. By the
 /// place in the schema.
 fn together() -> impl Iterator<Item = (&'static str, Json)> {
-    objects().into_iter().chain(params()).chain(maps()).chain(programs())
+    objects()
+        .into_iter()
+        .chain(params())
+        .chain(maps())
+        .chain(programs())
+        .chain(outputs())
+        .chain(others())
 }
 
 fn objects() -> [(&'static str, Json); 3] {
+    let has = |keys: &[&str]| {
+        json!({"required": keys, "properties": {
+            "sources": {"minItems": 1}, "file": {"minProperties": 1},
+        }})
+    };
     [
         ("/properties/object", json!({"minProperties": 1})),
         (
             "/properties/object/additionalProperties",
             json!({
                 "anyOf": [given("sources"), given("file")],
-                "not": {"required": ["sources", "file"], "properties": {
-                    "sources": {"minItems": 1}, "file": {"minProperties": 1},
-                }},
+                "not": {"anyOf": [has(&["sources", "file"]), has(&["arch", "file"])]},
             }),
         ),
         ("/properties/object/additionalProperties/properties/arch", json!({"minItems": 1})),
@@ -69,6 +78,7 @@ fn params() -> [(&'static str, Json); 1] {
             {"required": ["rodata", "data"]},
             with("rodata", "type", &unwritable),
             with("data", "type", &unwritable),
+            without("unit", "type", &["duration"]),
         ]}}),
     )]
 }
@@ -81,38 +91,109 @@ fn maps() -> [(&'static str, Json); 2] {
             json!({"not": {"anyOf": [
                 with("fields", "upgrade", &stays),
                 with("rename", "upgrade", &stays),
+                without("key", "role", &["config"]),
             ]}}),
         ),
         (
             "/properties/map/additionalProperties/properties/max_entries",
-            json!({"format": "skep-entries", "x-refers": "${param}"}),
+            json!({"format": "skep-entries", "x-refers": of_params()}),
         ),
     ]
 }
 
-fn programs() -> [(&'static str, Json); 5] {
+fn programs() -> [(&'static str, Json); 8] {
+    let of_kind = |key: &str, kinds: &str| {
+        // What parameters choose is not held.
+        let other = format!(r"^(?![^/.:]*\$\{{)(?!({kinds})([/.:]|$))");
+        json!({"required": [key, "target"], "properties": {"target": {"pattern": other}}})
+    };
     [
         (
+            "/properties/program/additionalProperties",
+            json!({"not": {"anyOf": [
+                of_kind("pid", "u(ret)?probe|usdt|perf_event"),
+                of_kind("exclusive", "xdp"),
+            ]}}),
+        ),
+        (
             "/properties/program/additionalProperties/properties/object",
-            json!({"x-refers": "object"}),
+            json!({"x-refers": whole("object")}),
         ),
         (
             "/properties/program/additionalProperties/properties/requires-param",
-            json!({"x-refers": "param"}),
+            json!({"x-refers": whole("param")}),
         ),
         (
             "/properties/program/additionalProperties/properties/pid",
-            json!({"x-refers": "${param}"}),
+            json!({"x-refers": of_params()}),
         ),
         (
             "/properties/program/additionalProperties/properties/target",
-            json!({"x-refers": "${param}"}),
+            json!({"x-refers": of_params()}),
+        ),
+        ("/properties/alternatives/additionalProperties/properties/try", json!({"minItems": 1})),
+        (
+            "/properties/alternatives/additionalProperties/properties/try/items",
+            json!({"minItems": 1}),
         ),
         (
             "/properties/alternatives/additionalProperties/properties/try/items/items",
-            json!({"x-refers": "program"}),
+            json!({"x-refers": whole("program")}),
         ),
     ]
+}
+
+fn outputs() -> [(&'static str, Json); 2] {
+    [
+        (
+            "/properties/output/additionalProperties",
+            json!({"not": {"anyOf": [
+                without("struct", "kind", &["event"]),
+                without("when", "kind", &["event"]),
+                without("buckets", "kind", &["histogram"]),
+                with("value", "kind", &["event"]),
+                with("labels", "kind", &["event"]),
+            ]}}),
+        ),
+        (
+            "/properties/output/additionalProperties/properties/fields/additionalProperties",
+            json!({"not": without("process", "format", &["ustack"])}),
+        ),
+    ]
+}
+
+fn others() -> [(&'static str, Json); 2] {
+    [
+        (
+            "/properties/health/properties/conditions/items",
+            json!({"x-refers": {
+                r"^(?:attached\((?!all\))|runs\(|time\()([^)]*)": [["program"], ["alternatives"]],
+                r"^(?:events|lost)\(([^)]*)": [["output", "event"]],
+                r"^value\(([^)]*)": [["output", "counter", "gauge"]],
+            }}),
+        ),
+        (
+            "/properties/test/items/properties/expect/properties/output",
+            json!({"x-refers": whole("output")}),
+        ),
+    ]
+}
+
+/// That a text is the name of a table.
+fn whole(table: &str) -> Json {
+    json!({"^(.*)$": [[table]]})
+}
+
+/// That a text has references to parameters.
+fn of_params() -> Json {
+    json!({r"\$\{param\.([^}]*)\}": [["param"]]})
+}
+
+/// That a key is there and not empty, and another one is none of some words.
+fn without(key: &str, other: &str, words: &[&str]) -> Json {
+    let mut shape = given(key);
+    shape["not"] = json!({"required": [other], "properties": {other: {"enum": words}}});
+    shape
 }
 
 /// That a key is there and not empty.

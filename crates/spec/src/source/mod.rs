@@ -1,6 +1,7 @@
 //! `skep.toml`, the source form of a manifest: read with positions, every mistake reported at once.
 
 mod check;
+mod found;
 pub(crate) mod held;
 mod json_schema;
 mod schema;
@@ -8,8 +9,11 @@ pub mod services;
 mod shape;
 mod syntax;
 
+pub use check::of_program as foreign;
+pub use found::{Hint, Names};
 pub use json_schema::{manifest_schema, source_schema};
 pub use schema::FORMATS;
+pub(crate) use schema::is_label;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,11 +25,11 @@ use serde_json::Value as Json;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use self::found::{Found, NONE};
 use crate::manifest::{
     Alternatives, Dependency, Health, Limits, Manifest, Map, Object, Output, Package, Param,
     Permissions, Program, Requirements,
 };
-use crate::nearest::Search;
 use crate::toml_1_0::{self, Later};
 use crate::{Arch, Digest, PackageName, Version};
 
@@ -119,7 +123,7 @@ pub struct SourceObject {
     /// Paths of prebuilt ELF objects by architecture (`x86_64`, `aarch64`, `riscv64`, `s390x`); not together with `sources`.
     #[serde(default)]
     pub file: BTreeMap<Arch, String>,
-    /// What `sources` are built for: `x86_64`, `aarch64`, `riscv64`, `s390x`; default `["x86_64"]`.
+    /// With `sources`: what they are built for: `x86_64`, `aarch64`, `riscv64`, `s390x`; default `["x86_64"]`.
     #[serde(default = "default_arch")]
     pub arch: Vec<Arch>,
 }
@@ -243,7 +247,7 @@ pub struct Mistake {
     /// What is wrong.
     pub message: String,
     /// What to do.
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
 }
 
 /// A name as a key of TOML: quoted where it must be.
@@ -268,7 +272,12 @@ pub fn parse(text: &str) -> Result<Source, Vec<Diagnostic>> {
     match serde_json::from_value::<Source>(Json::Object(json)) {
         Ok(source) => {
             check::references(&source, &spans, &broken, &mut found);
-            if found.list.is_empty() { Ok(source) } else { Err(found.sorted()) }
+            if found.list.is_empty() {
+                return Ok(source);
+            }
+            let tables = source.tables();
+            let names = |kind: &str| tables.get(kind).map_or(&[][..], Vec::as_slice);
+            Err(found.sorted_with(&names))
         }
         Err(error) => {
             if found.list.is_empty() {
@@ -294,7 +303,7 @@ fn table<'t>(text: &'t str, found: &mut Found<'_>) -> Option<Spanned<DeTable<'t>
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         for syntax::Mistake { at, message, hint } in syntax::mistakes(text) {
-            found.add(Code::Syntax, at..at, message, hint);
+            found.add(Code::Syntax, at..at, message, hint.map(Hint::Do));
         }
         return None;
     }
@@ -337,18 +346,18 @@ fn depth(value: &DeValue<'_>) -> usize {
 pub fn place(text: &str, path: &[&str]) -> [usize; 2] {
     let key = path.iter().map(|name| (*name).to_owned()).collect();
     let mistake = Mistake { key, code: Code::Value, message: String::new(), hint: None };
-    placed(text, vec![mistake]).first().map_or([1, 1], |found| [found.line, found.column])
+    placed(text, vec![mistake], NONE).first().map_or([1, 1], |found| [found.line, found.column])
 }
 
 /// Mistakes with their places in a `skep.toml`, as [`place`] finds them, in the order of the text, each once.
 #[must_use]
-pub fn placed(text: &str, mistakes: Vec<Mistake>) -> Vec<Diagnostic> {
+pub fn placed<'n>(text: &str, mistakes: Vec<Mistake>, names: Names<'n>) -> Vec<Diagnostic> {
     let (table, _) = DeTable::parse_recoverable(text);
     let mut found = Found::new(text);
     for Mistake { key, code, message, hint } in mistakes {
         found.add(code, span(table.get_ref(), &key), message, hint);
     }
-    let mut list = found.sorted();
+    let mut list = found.sorted_with(names);
     list.dedup();
     list
 }
@@ -377,6 +386,21 @@ pub(crate) fn hold(manifest: &serde_json::Map<String, Json>) -> Result<(), held:
 }
 
 impl Source {
+    /// The names of its tables, by their kinds.
+    fn tables(&self) -> BTreeMap<&'static str, Vec<&str>> {
+        fn names<T>(table: &BTreeMap<String, T>) -> Vec<&str> {
+            table.keys().map(String::as_str).collect()
+        }
+        let (programs, alternatives) = (names(&self.program), names(&self.alternatives));
+        BTreeMap::from([
+            ("object", names(&self.object)),
+            ("param", names(&self.param)),
+            ("output", names(&self.output)),
+            (check::RUNS, [programs.as_slice(), &alternatives].concat()),
+            ("program", programs),
+        ])
+    }
+
     /// The manifest, with the digests of the built objects.
     #[must_use]
     pub fn resolve(&self, digests: &BTreeMap<String, BTreeMap<Arch, Digest>>) -> Manifest {
@@ -407,46 +431,6 @@ impl Source {
             limits: self.limits.clone(),
             dependencies: self.dependencies.clone(),
         }
-    }
-}
-
-/// The mistakes found so far, with their place in the text.
-struct Found<'a> {
-    text: &'a str,
-    list: Vec<At>,
-    /// For what was meant by the wrong names.
-    search: Search,
-}
-
-struct At {
-    at: usize,
-    code: Code,
-    message: String,
-    hint: Option<String>,
-}
-
-impl<'a> Found<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { text, list: Vec::new(), search: Search::default() }
-    }
-
-    fn add(&mut self, code: Code, span: Range<usize>, message: String, hint: Option<String>) {
-        self.list.push(At { at: span.start, code, message, hint });
-    }
-
-    /// In the order of the text, which is walked once however many there are.
-    fn sorted(mut self) -> Vec<Diagnostic> {
-        self.list.sort_by_key(|mistake| mistake.at);
-        let mut chars = self.text.char_indices().peekable();
-        let (mut line, mut column) = (1, 1);
-        let mut placed = |mistake: At| {
-            while let Some((_, char)) = chars.next_if(|(at, _)| *at < mistake.at) {
-                (line, column) = if char == '\n' { (line + 1, 1) } else { (line, column + 1) };
-            }
-            let At { code, message, hint, .. } = mistake;
-            Diagnostic { code, line, column, message, hint }
-        };
-        self.list.into_iter().map(&mut placed).collect()
     }
 }
 

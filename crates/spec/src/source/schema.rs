@@ -7,9 +7,10 @@ use super::shape::Shape::{Bool, Count, List, Named, Pair, Scalar, Table, Text, W
 use super::shape::{Form, Key, Shape};
 use crate::dependency::RANGE_PATTERN;
 use crate::license::Expression;
-use crate::manifest::MAX_MANIFEST;
+use crate::manifest::{CONDITION_PATTERN, CPU_PATTERN, Condition, CpuShare, MAX_MANIFEST};
 use crate::name::VERSION_PATTERN;
-use crate::{Arch, PackageName, PackageRef, Range, ServiceName, Version, media, param};
+use crate::target::PATTERN as TARGET_PATTERN;
+use crate::{Arch, PackageName, PackageRef, Range, ServiceName, Target, Version, media, param};
 
 const fn must(name: &'static str, shape: Shape) -> Key {
     Key { name, shape, required: true }
@@ -77,7 +78,7 @@ const fn joined<const N: usize>(parts: &[&[Key]]) -> [Key; N] {
 
 const REQUIREMENTS: &[Key] = &[may("modules", List(&TEXT))];
 
-const HEALTH: &[Key] = &[may("soak", Text(DURATION)), may("conditions", List(&TEXT))];
+const HEALTH: &[Key] = &[may("soak", Text(DURATION)), may("conditions", List(&Text(CONDITION)))];
 
 const RESOLVED_PACKAGE: &[Key] = &[
     must("name", Text(PACKAGE_NAME)),
@@ -99,7 +100,7 @@ const OBJECT: &[Key] = &[
 const PROGRAM: &[Key] = &[
     must("function", Text(SYMBOL)),
     may("object", Text(LABEL)),
-    may("target", Text(TEMPLATE)),
+    may("target", Text(TARGET)),
     may("pid", Text(TEMPLATE)),
     may("optional", Bool),
     may("requires-param", Text(LABEL)),
@@ -170,7 +171,7 @@ const PERMISSIONS: &[Key] = &[
 ];
 
 const LIMITS: &[Key] = &[
-    may("cpu", Text(LINE)),
+    may("cpu", Text(CPU)),
     may("map-memory", Text(SIZE)),
     may("events-per-second", Count),
     may("past", Word(&["warn", "throttle", "detach"])),
@@ -214,6 +215,9 @@ const TEMPLATE: &Form = &Form::exact(
     template,
     r"^([^$\u0000-\u001f\u007f-\u009f]|\$(?!\{)|\$\{param\.[^}\u0000-\u001f\u007f-\u009f]*\})+$",
 );
+const TARGET: &Form = &Form::exact(target, TARGET_PATTERN);
+const CONDITION: &Form = &Form::exact(condition, CONDITION_PATTERN);
+const CPU: &Form = &Form::exact(cpu, CPU_PATTERN);
 const SIZE: &Form = &Form::formatted(size, "skep-size");
 const DURATION: &Form = &Form::formatted(duration, "skep-duration");
 const MODE: &Form = &Form::exact(mode, r"^0*[0-7]{1,3}$");
@@ -293,11 +297,15 @@ fn path(text: &str) -> Result<(), String> {
 }
 
 /// A name that the author chooses: `[a-z0-9]+([-_][a-z0-9]+)*`.
-fn label(text: &str) -> Result<(), String> {
+pub(crate) fn is_label(text: &str) -> bool {
     let word = |word: &str| {
         !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     };
-    ensure(text.len() <= 64 && text.split(['-', '_']).all(word), || {
+    text.len() <= 64 && text.split(['-', '_']).all(word)
+}
+
+fn label(text: &str) -> Result<(), String> {
+    ensure(is_label(text), || {
         format!("'{text}' should be a-z, 0-9 and single - or _ between them, at most 64 characters")
     })
 }
@@ -313,6 +321,25 @@ fn symbol(text: &str) -> Result<(), String> {
 fn template(text: &str) -> Result<(), String> {
     line(text)?;
     param::references(text).map(drop).map_err(|error| error.to_string())
+}
+
+/// One with references is held when they are replaced.
+fn target(text: &str) -> Result<(), String> {
+    template(text)?;
+    if text.contains("${") {
+        return Ok(());
+    }
+    Target::told(text).map(drop).map_err(|error| error.to_string())
+}
+
+fn condition(text: &str) -> Result<(), String> {
+    line(text)?;
+    parses::<Condition>(text)
+}
+
+fn cpu(text: &str) -> Result<(), String> {
+    line(text)?;
+    parses::<CpuShare>(text)
 }
 
 fn size(text: &str) -> Result<(), String> {

@@ -7,7 +7,8 @@ use serde_json::{Map, Value as Json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Code, Found};
+use super::{Code, Found, Hint};
+use crate::nearest::nearest;
 use crate::param::Value;
 
 /// What a value may look like.
@@ -169,13 +170,15 @@ impl Walk<'_, '_> {
         keys: &'static [Key],
     ) -> Option<&'static Key> {
         let names = keys.iter().map(|key| key.name);
-        let near = self.found.search.nearest(text, names.clone());
+        // A table has few keys, and a file no more letters than its size.
+        let near = nearest(text, names.clone());
         let hint = match near {
             Some(near) => format!("did you mean '{near}'?"),
             None => format!("known here: {}", names.collect::<Vec<_>>().join(", ")),
         };
         let place = if path.is_empty() { String::new() } else { format!(" in [{path}]") };
-        self.found.add(Code::UnknownKey, span, format!("unknown key '{text}'{place}"), Some(hint));
+        let message = format!("unknown key '{text}'{place}");
+        self.found.add(Code::UnknownKey, span, message, Some(Hint::Do(hint)));
         keys.iter().find(|key| Some(key.name) == near)
     }
 
@@ -273,8 +276,8 @@ impl Walk<'_, '_> {
         if words.contains(&text) {
             return Some(Json::String(text.to_owned()));
         }
-        let near = self.found.search.nearest(text, words.iter().copied());
-        let hint = near.map(|near| format!("did you mean '{near}'?"));
+        let near = nearest(text, words.iter().copied());
+        let hint = near.map(|near| Hint::Do(format!("did you mean '{near}'?")));
         let message = format!("'{path}' is '{text}', it should be one of {}", words.join(", "));
         self.refuse(Code::Value, span, message, hint)
     }
@@ -308,7 +311,7 @@ impl Walk<'_, '_> {
         code: Code,
         span: Range<usize>,
         message: String,
-        hint: Option<String>,
+        hint: Option<Hint>,
     ) -> Option<Json> {
         self.found.add(code, span, message, hint);
         None

@@ -346,3 +346,76 @@ fn without_an_object_one_mistake_is_told() {
     let text = LEAST.replace("[object.exec]\nsources = [\"exec.bpf.c\"]\n", "");
     assert_eq!(parse(&text).expect_err("it should be refused").len(), 1);
 }
+
+#[test]
+fn what_means_nothing_where_it_stands_is_told_with_the_rest() {
+    let text = format!(
+        "{LEAST}arch = [\"x86_64\"]
+[program.drop]
+function = \"drop\"
+target = \"xdp/eth0\"
+pid = \"7\"
+[program.main]
+function = \"main\"
+target = \"uprobe//bin/a:main\"
+exclusive = true
+[param.n]
+type = \"uint\"
+unit = \"ms\"
+[map.m]
+key = \"ip\"
+[output.c]
+kind = \"counter\"
+map = \"m\"
+struct = \"s\"
+when = {{ field = \"f\", equals = 1 }}
+buckets = {{ scale = \"log2\" }}
+fields.f = {{ format = \"kstack\", process = \"p\" }}
+[output.e]
+kind = \"event\"
+map = \"m\"
+value = \"v\"
+labels = {{ l = {{ key = \"k\" }} }}
+[alternatives.a]
+try = [[\"drop\"], []]
+[health]
+conditions = [\"runs(dropp) > 0\", \"lost(c) < 1%\", \"attached(all)\"]
+"
+    );
+    insta::assert_snapshot!(mistakes(&text), @r#"
+    13:7: 'pid' is for uprobes, USDT and perf events alone, and [program.drop] is nothing of that kind: leave it out
+    17:13: 'exclusive' is for xdp alone, and [program.main] is nothing of that kind: leave it out
+    20:8: 'unit' is for durations alone, and [param.n] is nothing of that kind: leave it out
+    22:7: 'key' is for maps of role = "config" alone, and [map.m] is nothing of that kind: leave it out
+    26:10: 'struct' is for events alone, and [output.c] is nothing of that kind: leave it out
+    27:8: 'when' is for events alone, and [output.c] is nothing of that kind: leave it out
+    28:11: 'buckets' is for histograms alone, and [output.c] is nothing of that kind: leave it out
+    29:43: 'process' is for fields of the format ustack alone, and [output.c.fields.f] is nothing of that kind: leave it out
+    33:9: 'value' is for what shows a map alone, and [output.e] is nothing of that kind: leave it out
+    34:10: 'labels' is for what shows a map alone, and [output.e] is nothing of that kind: leave it out
+    36:18: the member 2 of 'alternatives.a.try' is empty, and would always work: where the service may run without, write otherwise = "skip"
+    38:15: there is no [program.dropp], and no [alternatives.dropp]; did you mean 'drop'?
+    38:34: there is no [output.c] of the kind event: it is of the kind counter
+    "#);
+    let worse = text.replace("\"xdp/eth0\"", "\"xdp//\"").replace("> 0", "?? 0");
+    let worse = mistakes(&worse);
+    let told: Vec<&str> = worse.lines().map(|line| line.split(": ").next().unwrap()).collect();
+    let (first, last) = ("12:10", "38:15");
+    assert_eq!((told.len(), told[0], told[told.len() - 1]), (12, first, last), "{worse}");
+}
+
+/// Names in another order than that of the text.
+#[test]
+fn the_first_of_many_wrong_names_have_hints() {
+    let params: String =
+        (0..1500).map(|at| format!("[param.p{at:039}]\ntype = \"uint\"\n")).collect();
+    let programs = (0..1500)
+        .rev()
+        .map(|at| format!("[program.q{at}]\nfunction = \"f\"\nrequires-param = \"r{at:039}\"\n"));
+    let text = format!("{LEAST}{params}{}", programs.collect::<String>());
+    let list = parse(&text).unwrap_err();
+    let hinted: Vec<bool> = list.iter().map(|one| one.hint.is_some()).collect();
+    let first = hinted.iter().take_while(|is_hinted| **is_hinted).count();
+    assert!(list.len() == 1500 && first > 0, "{} mistakes, {first} with hints", list.len());
+    assert!(!hinted[first..].contains(&true), "all behind the {first} first have none");
+}

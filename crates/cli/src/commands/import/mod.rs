@@ -218,8 +218,7 @@ fn no_object(object: &ObjectBytes, error: &ObjectError) -> Error {
 impl Found {
     fn listed(&self) -> Listed {
         let import::Object { name, arches, facts, .. } = &self.object;
-        let alone = [(name.clone(), facts.clone())].into();
-        let programs = unlisted(&alone)
+        let programs = unlisted([(name, facts)])
             .into_iter()
             .map(|one| format!("{} at {}", one.program.name, one.program.target));
         Listed {
