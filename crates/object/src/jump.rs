@@ -4,7 +4,10 @@
 //! a map of it for the function that loads its address, and count the instructions from that function on. So a table tells where
 //! jumps lead only while all that it names lies in the function that loads it; the kernel takes no jump out of a function.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+
+use skep_spec::{Digest, Digesting};
 
 use crate::btf::{Kind, Member};
 use crate::calls::Function;
@@ -41,6 +44,37 @@ impl Jumps {
         let named = named.and_then(|named| named.get(&(function.section, function.start)).cloned());
         Some(named.unwrap_or_else(|| (0..body.len()).collect()))
     }
+}
+
+/// What the tables hold that each function loads, by its section and start: in the order of the loads, as places counted from
+/// its start. For who compares: two objects whose functions jump otherwise differ in nothing else. Where a table cannot be told
+/// it is all that the section holds.
+pub(crate) fn contents(elf: &Elf<'_>, functions: &[Function]) -> BTreeMap<(usize, usize), Digest> {
+    let mut all = BTreeMap::<_, Digesting>::new();
+    let Some((index, tables)) = elf.section(JUMP_TABLES) else { return BTreeMap::new() };
+    let whole = OnceCell::new();
+    let mut words = 0;
+    for (of, section) in elf.sections.iter().enumerate().filter(|(_, section)| section.code) {
+        for relocation in &section.relocations {
+            let symbol = elf.symbols.get(relocation.symbol);
+            let Some(symbol) = symbol.filter(|one| one.section == Some(index)) else { continue };
+            let Some(function) = containing(functions, of, relocation.offset) else { continue };
+            let told = all.entry((of, function.start)).or_default();
+            let table = table(tables, symbol).unwrap_or_default();
+            words += table.len();
+            if table.is_empty() || words > limits::INSNS {
+                let whole: &Digest = whole.get_or_init(|| Digest::of(tables.data));
+                told.update(whole.to_string().as_bytes());
+                continue;
+            }
+            for word in table {
+                let at = place(function, *word, elf.big_endian).map(|at| at as u64);
+                told.update(&at.map_or(*word, u64::to_be_bytes));
+            }
+            told.update(b"end of a table");
+        }
+    }
+    all.into_iter().map(|(place, told)| (place, told.digest())).collect()
 }
 
 fn named(elf: &Elf<'_>, functions: &[Function]) -> Option<BTreeMap<(usize, usize), Vec<usize>>> {

@@ -71,6 +71,7 @@ fn answer(op: &str, input: &Value) -> Answered {
         "package.read" => documents::read_package(input),
         "object.facts" => objects::facts(input),
         "layout.compare" => objects::compare(input),
+        "loose.compare" => objects::loose(input),
         "event.decode" => objects::decode(input),
         "feature" => kernels::feature(input),
         "requirements.derive" => kernels::derive(input),

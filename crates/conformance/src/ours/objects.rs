@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use skep_object::difference::other_loose;
 use skep_object::event::{Decoder, DecoderError, Filter, FilterError, event_type};
 use skep_object::layout::{self, LayoutChange};
 use skep_object::{Btf, Facts, ObjectError, TypeId};
@@ -92,6 +93,24 @@ pub(super) fn compare(input: &Value) -> Answered {
         #[allow(unreachable_patterns, reason = "another version of the facts may tell more")]
         _ => json!({}),
     })
+}
+
+pub(super) fn loose(input: &Value) -> Answered {
+    #[derive(Deserialize)]
+    struct Object {
+        data: Bytes,
+    }
+    #[derive(Deserialize)]
+    struct Asked {
+        old: Object,
+        new: Object,
+    }
+    let Asked { old, new } = question(input)?;
+    for object in [&old, &new] {
+        Facts::parse(&object.data.0)?;
+    }
+    let sections = other_loose(&old.data.0, &new.data.0).map_err(unreadable)?;
+    Ok(json!({"sections": sections}))
 }
 
 pub(super) fn decode(input: &Value) -> Answered {

@@ -1,5 +1,6 @@
 //! What changed between two versions of an object, for who decides about the upgrade.
 
+mod loose;
 mod map;
 mod room;
 
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use skep_spec::Manifest;
 
+pub use loose::other_loose;
 pub use map::{Keeps, MapDifference};
 
 use crate::declared::{place, summary};

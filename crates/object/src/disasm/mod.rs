@@ -8,6 +8,7 @@ use std::iter::Peekable;
 use std::mem;
 
 use serde::Serialize;
+use skep_spec::Digest;
 
 pub use text::{UNKNOWN, text};
 
@@ -18,7 +19,7 @@ use crate::insn::{GOTOX, INSN_BYTES, Insn, JA32};
 use crate::opened::Opened;
 use crate::program::reached_from;
 use crate::shown::shown;
-use crate::{CoreKind, Loose, ObjectError, Source, core_kind, helper, loose, mark};
+use crate::{CoreKind, Loose, ObjectError, Source, core_kind, helper, jump, loose, mark};
 
 /// Something that is listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,6 +42,9 @@ pub struct Start {
     pub section: String,
     /// Whether it is a program, and no subprogram.
     pub program: bool,
+    /// What the tables hold by which it jumps, in their order, if it does.
+    #[serde(skip)]
+    pub tables: Option<Digest>,
 }
 
 /// An instruction.
@@ -141,6 +145,7 @@ pub fn list(
     mark::check(&opened, &code)?;
     let wanted = program.map(|name| of_program(&opened.elf, &code, name)).transpose()?;
     let mut loose = Ahead::of(&opened, &code, wanted.is_some());
+    let tables = jump::contents(&opened.elf, &code.functions);
     for (index, function) in code.functions.iter().enumerate() {
         loose.up_to((function.section, function.start), &mut each);
         if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&index)) {
@@ -149,7 +154,8 @@ pub fn list(
         let section = opened.elf.sections.get(function.section);
         let section = section.map(|section| section.name.to_string()).unwrap_or_default();
         let (name, program) = (function.name.clone(), section != ".text");
-        each(Item::Function(Start { name, section, program }));
+        let tables = tables.get(&(function.section, function.start)).copied();
+        each(Item::Function(Start { name, section, program, tables }));
         Listing { opened: &opened, code: &code, function }.lines(&mut each);
     }
     loose.up_to((usize::MAX, 0), &mut each);

@@ -24,43 +24,6 @@ pub(super) fn others(old: &[u8], new: &[u8]) -> BTreeSet<String> {
     named.map(|(name, _)| name).collect()
 }
 
-/// The sections whose instructions of no function are others, of those that have some in both objects.
-pub(super) fn other_loose(old: &[u8], new: &[u8]) -> BTreeSet<String> {
-    let (old, new) = (loose(old), loose(new));
-    let both = new.into_iter().filter(|(name, digest)| old.get(name).is_some_and(|d| d != digest));
-    both.map(|(name, _)| name).collect()
-}
-
-/// What the instructions of no function are, by section. Where they stand in it does not count.
-fn loose(object: &[u8]) -> BTreeMap<String, Digest> {
-    let mut all: BTreeMap<String, Digesting> = BTreeMap::new();
-    let mut section = None;
-    // What cannot be listed was refused before.
-    _ = disasm::list(object, None, |item| match item {
-        Item::Function(_) => section = None,
-        Item::Loose(loose) => section = Some(loose.section),
-        Item::Line(line) => {
-            let Some(section) = &section else { return };
-            let told = told_from(line.at, &line);
-            match all.get_mut(section) {
-                Some(text) => text.update(told.as_bytes()),
-                None => all.entry(section.clone()).or_default().update(told.as_bytes()),
-            }
-        }
-    });
-    all.into_iter().map(|(section, text)| (section, text.digest())).collect()
-}
-
-/// An instruction with what it refers to, and where it jumps to from `first` on.
-fn told_from(first: usize, line: &Line) -> String {
-    let notes = line.notes.iter().map(|note| match note {
-        Note::Jump(to) => format!(" to {}", to.wrapping_sub(first)),
-        Note::Same(_) => " to the same".to_owned(),
-        note => format!(" {note}"),
-    });
-    line.text.clone() + &notes.collect::<String>() + "\n"
-}
-
 /// The functions of two objects, each with a number that stands for its name: thousands of calls may repeat a long one.
 #[derive(Default)]
 struct Names {
@@ -90,6 +53,10 @@ impl Names {
                 if let Some(of_namesake) = all.get(&namesake) {
                     text.update(of_namesake.to_string().as_bytes());
                 }
+                // Which value leads where stands nowhere else.
+                text.update(
+                    start.tables.map(|told| told.to_string()).unwrap_or_default().as_bytes(),
+                );
                 (number, first) = (Some(namesake), None);
             }
             Item::Loose(_) => end(&mut all, number.take(), &mut text),
@@ -126,5 +93,38 @@ impl Names {
 fn end(all: &mut BTreeMap<u32, Digest>, number: Option<u32>, text: &mut Digesting) {
     if let Some(number) = number {
         all.insert(number, std::mem::take(text).digest());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SWITCH: &[u8] = include_bytes!("../../../../../spec/vectors/files/objects/switch.o");
+
+    /// Where the words of the section `.jumptables` lie.
+    fn tables(elf: &[u8]) -> std::ops::Range<usize> {
+        let number = |at: usize, bytes: usize| {
+            let bytes = elf[at..at + bytes].iter().rev();
+            bytes.fold(0, |number, byte| number << 8 | usize::from(*byte))
+        };
+        let header = |index: usize| number(0x28, 8) + index * 64;
+        let names = number(header(number(0x3e, 2)) + 24, 8);
+        let is_named = |at: &usize| elf[names + number(*at, 4)..].starts_with(b".jumptables\0");
+        let at = (0..number(0x3c, 2)).map(header).find(is_named).unwrap();
+        let start = number(at + 24, 8);
+        start..start + number(at + 32, 8)
+    }
+
+    #[test]
+    fn a_table_of_jumps_in_another_order_is_another_program() {
+        let mut other = SWITCH.to_vec();
+        let place = tables(&other);
+        let words = &mut other[place];
+        assert_ne!(words[..8], words[8..16], "the first two lead elsewhere");
+        words[..16].rotate_left(8);
+        let program = &skep_object::Facts::parse(SWITCH).unwrap().programs[0].name;
+        assert_eq!(others(SWITCH, &other), BTreeSet::from([program.clone()]));
+        assert_eq!(others(&other, &other), BTreeSet::new());
     }
 }

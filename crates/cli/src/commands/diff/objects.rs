@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skep_object::difference::{Change, Difference, Version};
+use skep_object::difference::{Change, Difference, Version, other_loose};
 use skep_spec::Arch;
 
 use super::Object;
-use super::code::{other_loose, others};
+use super::code::others;
 use crate::error::{Error, Kind, Result};
 use crate::subject::{ObjectBytes, Subject, listed};
 
@@ -95,7 +95,8 @@ fn became(
         }
     }
     if !was.loose.is_empty() && !is.loose.is_empty() {
-        let mut others = other_loose(&before.bytes, &after.bytes);
+        // What cannot be listed was refused before.
+        let mut others = other_loose(&before.bytes, &after.bytes).unwrap_or_default();
         others.retain(|section| !difference.loose.iter().any(|one| one.name == *section));
         difference.loose.extend(others.into_iter().map(as_many));
     }
