@@ -73,7 +73,7 @@ fn maps() -> Vec<MapKind> {
 
 /// The kinds of programs, by how their sections begin.
 fn sections() -> BTreeMap<String, ProgramKind> {
-    let second = ["tp", "raw_tp.w", "raw_tracepoint.w", "tc", "classifier", "fsession"];
+    let second = ["tp", "raw_tp.w", "raw_tracepoint.w", "tc", "classifier"];
     let hooks = HOOKS.iter().chain(&second).map(|&name| name.to_owned());
     let kinds = programs().into_iter().map(|kind| kind.to_string());
     let cgroup = CGROUP.iter().map(|hook| format!("cgroup/{hook}"));

@@ -83,7 +83,7 @@ pub enum Power {
 }
 
 /// The kinds of hooks that the standard lists, each in its one spelling.
-pub const HOOKS: [&str; 38] = [
+pub const HOOKS: [&str; 39] = [
     "tracepoint",
     "raw_tp",
     "tp_btf",
@@ -98,6 +98,7 @@ pub const HOOKS: [&str; 38] = [
     "fentry",
     "fexit",
     "fmod_ret",
+    "fsession",
     "freplace",
     "lsm",
     "lsm_cgroup",
