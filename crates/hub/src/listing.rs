@@ -53,6 +53,9 @@ pub struct ObjectListing {
     /// What the bytecode does and the manifest's permissions do not say, where it has any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undeclared: Vec<String>,
+    /// Instructions that belong to no function: nothing else here speaks of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub loose: u64,
 }
 
 /// One program.
@@ -125,7 +128,18 @@ pub struct OutputListing {
     pub kind: String,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Listing {
+    /// Instructions that belong to no function, of the object that has most.
+    #[must_use]
+    pub fn loose(&self) -> u64 {
+        self.objects.iter().map(|object| object.loose).max().unwrap_or(0)
+    }
+
     /// The architectures, in the order of the index, each once.
     #[must_use]
     pub fn architectures(&self) -> Vec<Arch> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skep_object::permissions::hooks;
-use skep_object::{Facts, MapFacts, ProgramFacts, declared};
+use skep_object::{Facts, Loose, MapFacts, ProgramFacts, declared};
 use skep_spec::manifest::{Manifest, Output, Param};
 use skep_spec::param::{self, Value};
 use skep_spec::{Arch, Digest};
@@ -36,6 +36,7 @@ pub fn object(build: &Build<'_>, facts: &Facts, manifest: &Manifest) -> ObjectLi
         programs: running.programs.iter().map(program).collect(),
         maps: facts.maps.iter().map(|facts| map(facts, manifest)).collect(),
         undeclared: exceeds.map_or_else(Vec::new, declared::Exceeded::missing),
+        loose: facts.loose.iter().map(Loose::instructions).sum(),
     }
 }
 

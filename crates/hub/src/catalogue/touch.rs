@@ -185,6 +185,7 @@ mod tests {
             programs: vec![program],
             maps: vec![map],
             undeclared: Vec::new(),
+            loose: 0,
         };
         Listing {
             version: "1.0.0".parse().unwrap(),

@@ -116,6 +116,23 @@ async fn signatures_are_shown_by_their_key() {
 }
 
 #[tokio::test]
+async fn instructions_of_no_function_are_told() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let secret = token(data.path(), "acme");
+    for (name, flags, count) in [("acme/none", &[][..], 0), ("acme/some", &["-DLOOSE"], 2)] {
+        let package = Package { object: object(flags), ..Package::new(name, "1.0.0") };
+        package.push(&server.pusher(&secret)).await;
+        let answer = server.get(&format!("/api/v1/packages/{name}")).await;
+        let answer = answer.json::<Value>().await.unwrap();
+        let loose = answer["newest"]["objects"][0]["loose"].as_u64();
+        assert_eq!(loose.unwrap_or_default(), count, "{answer}");
+        let page = server.get(&format!("/p/{name}")).await.text().await.unwrap();
+        assert_eq!(page.contains("belong to no function (2)"), count == 2, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_manifest_says_is_held_against_the_bytecode() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path());
