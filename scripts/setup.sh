@@ -174,6 +174,24 @@ corpus() {
 	done
 }
 
+nightly() {
+	rustup toolchain list 2>/dev/null | grep -q '^nightly' || {
+		say "rustup toolchain install nightly"
+		rustup -q toolchain install nightly --profile minimal --no-self-update
+	}
+}
+
+# Aya's crates, and Rust's core for BPF: an object of them is built and read in the tests of skep-object
+aya() {
+	nightly
+	rustup +nightly component list --installed | grep -q '^rust-src' || {
+		say "rustup component add rust-src"
+		rustup -q component add rust-src --toolchain nightly
+	}
+	local manifest=$PWD/crates/object/tests/peers/aya/Cargo.toml
+	(cd / && cargo +nightly fetch --quiet --locked --manifest-path "$manifest")
+}
+
 cargo_deny() {
 	have cargo-deny || {
 		say "cargo install cargo-deny (some minutes)"
@@ -184,10 +202,7 @@ cargo_deny() {
 # libFuzzer's driver, and the compiler whose coverage it reads
 cargo_fuzz() {
 	packages - g++ libelf-dev zlib1g-dev # libbpf, for the machine itself
-	rustup toolchain list 2>/dev/null | grep -q '^nightly' || {
-		say "rustup toolchain install nightly"
-		rustup -q toolchain install nightly --profile minimal --no-self-update
-	}
+	nightly
 	have cargo-fuzz || {
 		say "cargo install cargo-fuzz"
 		(cd / && cargo install --quiet --locked --root "$cache" cargo-fuzz@0.13.2)
@@ -213,6 +228,7 @@ test)
 	gadget_image
 	eunomia
 	zig
+	aya
 	corpus
 	cargo_deny
 	;;

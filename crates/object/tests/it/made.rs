@@ -1,5 +1,5 @@
-//! Objects of languages that are not C: Zig's, built here by Zig itself, and one in the shape of Aya's, whose linker would
-//! have to be built with an LLVM of its own.
+//! Objects of languages that are not C: Zig's, built here by Zig itself, and Aya's, of its crates and Rust's own back end. What
+//! its linker makes of several crates, which would have to be built with an LLVM of its own, one more has the shape of.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -101,6 +101,67 @@ fn a_switch_of_c_is_no_call_and_what_its_ways_do_is_told() {
         assert!(leads.len() == 1 && leads[0].len() > 8, "{leads:?}");
         assert!(leads[0].iter().all(|note| matches!(note, Note::Jump(_))), "{leads:?}");
     }
+}
+
+/// A program of Rust with Aya's crates: all of it in one unit, so that there is nothing left for a linker of BPF.
+fn of_aya() -> Vec<u8> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/aya/Cargo.toml");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aya");
+    let (assembly, object) = (target.join("opens.s"), tempfile::tempdir().unwrap());
+    let mut cargo = Command::new("cargo");
+    // Neither this workspace's settings nor those of the run that we are in.
+    let own = std::env::vars_os().map(|(name, _)| name);
+    own.filter(|name| name.to_string_lossy().starts_with("CARGO_")).for_each(|name| {
+        if name != "CARGO_HOME" {
+            cargo.env_remove(name);
+        }
+    });
+    cargo.env_remove("RUSTC").env_remove("RUSTDOC").current_dir("/");
+    cargo.env(
+        "RUSTFLAGS",
+        "-Zcross-crate-inline-threshold=always -Zshare-generics=no -Clinker=/bin/true",
+    );
+    cargo.args(["+nightly", "rustc", "--release", "--locked", "--offline", "-Zbuild-std=core"]);
+    cargo.args(["--target", "bpfel-unknown-none", "--manifest-path"]).arg(source);
+    cargo.arg("--target-dir").arg(&target).args(["--", "-Zfunction-sections=no"]);
+    cargo.arg(format!("--emit=asm={}", assembly.display()));
+    let output = cargo.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n'make test' installs what this needs");
+    let object = object.path().join("opens.o");
+    let mut clang = Command::new("clang");
+    clang.args(["-target", "bpfel", "-c", "-o"]).arg(&object).arg(assembly);
+    assert!(clang.status().unwrap().success());
+    std::fs::read(object).unwrap()
+}
+
+#[test]
+fn what_aya_builds_is_read() {
+    let bytes = of_aya();
+    let facts = Facts::parse(&bytes).unwrap();
+    assert_eq!((facts.btf.is_none(), facts.license.as_deref()), (true, Some("GPL")));
+    let program = &facts.programs[0];
+    assert_eq!((facts.programs.len(), program.name.as_str()), (1, "on_open"));
+    assert_eq!(program.target.to_string(), "tracepoint/syscalls/sys_enter_openat");
+    let helpers = [
+        "get_current_pid_tgid",
+        "map_lookup_elem",
+        "map_update_elem",
+        "ringbuf_reserve",
+        "ringbuf_submit",
+    ];
+    assert_eq!(program.helpers, helpers.map(str::to_owned).into());
+    assert!(!program.unknown_calls && facts.loose.is_empty());
+    let map = |name: &str| {
+        let map = facts.map(name).unwrap();
+        (map.origin, map.kind.to_string(), [map.key_size, map.value_size, map.max_entries])
+    };
+    assert_eq!(map("COUNTS"), (MapOrigin::Legacy, "hash".to_owned(), [4, 8, 1024]));
+    assert_eq!(map("EVENTS"), (MapOrigin::Legacy, "ringbuf".to_owned(), [0, 0, 4096]));
+    // Rust adds without an atomic instruction where nobody asks for one.
+    assert_eq!(facts.writers("COUNTS"), Writers::Plain);
+    assert_eq!((facts.globals[0].name.as_str(), facts.globals[0].size), ("ONLY_PID", 4));
+    assert!(disasm::same_as_llvm("aya", &bytes)[0] > 30);
 }
 
 #[test]
