@@ -5,7 +5,7 @@ use std::path::Path;
 use skep_api::{PackageSource, Wanted};
 use skep_oci::regular;
 use skep_spec::source::services::{self, State, is_path};
-use skep_spec::source::{Code, Diagnostic, Mistake, placed};
+use skep_spec::source::{Code, Diagnostic, Hint, Mistake, placed};
 use skep_spec::{PackageRef, ServiceName};
 
 use crate::config::Config;
@@ -33,13 +33,13 @@ pub fn read(path: &Path, config: &Config) -> Result<Vec<Wanted>> {
                 key: vec!["service".to_owned(), service.to_string(), "package".to_owned()],
                 code: Code::Reference,
                 message: error.message().to_owned(),
-                hint: error.hints().first().cloned(),
+                hint: error.hints().first().cloned().map(Hint::Do),
             }),
         }
     }
     match mistakes.is_empty() {
         true => Ok(wanted),
-        false => Err(mistaken(path, &placed(&text, mistakes))),
+        false => Err(mistaken(path, &placed(&text, mistakes, &|_| &[]))),
     }
 }
 
