@@ -183,6 +183,16 @@ fn a_file_is_shown_applied_and_then_there_is_nothing_to_do() {
     assert_eq!(services(&node)[0], "exec 2.0.0 running held rate=9");
     node.run(&["apply", "-f", "services.toml", "--yes"]);
     assert_eq!(services(&node), after);
+    // What a start is in the way of is planned behind it.
+    let again = one("exec", "2.0.0", "set = { rate = 7 }\n") + &one("two", "2.0.0", "");
+    let said = applied(&node, &again, &[]);
+    assert!(said.starts_with("~ start two\n~ upgrade two 1.0.0 → 2.0.0\n"), "{said}");
+    assert!(said.contains("what becomes of two itself is planned when it runs\n"), "{said}");
+    applied(&node, &again.replace("2.0.0.oci\"\n", "2.0.0.oci\"\nstate = \"stopped\"\n"), &[]);
+    let said = applied(&node, &(again + "set = { only = 1 }\n"), &[]);
+    assert!(said.contains("~ start two\n~ set two\n    only: the object's own → 1\n"), "{said}");
+    let runs = ["exec 2.0.0 running held rate=7", "two 2.0.0 running only=1"];
+    assert_eq!(services(&node), runs);
 
     // Who is not in the file stays, unless it is to go.
     let said = applied(&node, &one("exec", "2.0.0", ""), &[]);
@@ -190,9 +200,9 @@ fn a_file_is_shown_applied_and_then_there_is_nothing_to_do() {
         said.contains("not in the file, and left as they are: two (--prune removes them)\n"),
         "{said}"
     );
-    assert_eq!(services(&node), ["exec 2.0.0 running held", "two 1.0.0 stopped only=1"]);
+    assert_eq!(services(&node), ["exec 2.0.0 running held", "two 2.0.0 running only=1"]);
     let said = applied(&node, &one("exec", "2.0.0", ""), &["--prune"]);
-    assert!(said.starts_with("- remove two 1.0.0\nDone, one step in "), "{said}");
+    assert!(said.starts_with("- remove two 2.0.0\nDone, one step in "), "{said}");
     applied(&node, "[service]\n", &["--prune"]);
     assert!(services(&node).is_empty() && !node.has_pins());
 }
@@ -242,6 +252,11 @@ fn what_would_be_refused_is_named_and_nothing_is_done() {
         "{said}"
     );
     assert_eq!(node.run(&["apply", "-f", "services.toml"]), "Nothing to do: that is what runs\n");
+    // What is to be loaded again needs the leave again.
+    write(&node, &(one("held", "1.0.0", "") + &one("unsigned", "3.0.0", "set = { only = 1 }\n")));
+    let (status, said) = node.refused(&["apply", "-f", "services.toml", "--yes"]);
+    assert_eq!(status, 4, "{said}");
+    assert!(said.contains("  because unsigned: "), "{said}");
     // A file that lets go, and asks for another version.
     let let_go = one("held", "2.0.0", "hold = false\n") + &one("unsigned", "3.0.0", "");
     let said = applied(&node, &let_go, &[]);

@@ -249,7 +249,7 @@ impl<'a> Planner<'a> {
             let step = match kind {
                 StepKind::Unhold => Ok(step(service, *kind)),
                 StepKind::Start => self.start(service),
-                StepKind::Set => self.set(wanted),
+                StepKind::Set => self.set(wanted, &kinds),
                 StepKind::Install | StepKind::Upgrade => self.come(wanted, &kinds, &behind),
                 StepKind::Stop | StepKind::Hold | StepKind::Remove => continue,
             };

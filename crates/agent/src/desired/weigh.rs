@@ -15,6 +15,7 @@ use crate::error::NodeError;
 use crate::set::{Change, Set};
 
 impl Planner<'_> {
+    /// That a stopped service would be started.
     pub(super) fn start(&self, service: &ServiceName) -> Result<Step, NodeError> {
         let runtime = self.node.runtime();
         let index = runtime.service(service)?.status.index;
@@ -28,18 +29,28 @@ impl Planner<'_> {
         })
     }
 
-    pub(super) fn set(&self, wanted: &Wanted) -> Result<Step, NodeError> {
-        let service = &wanted.service;
+    /// That parameters would be changed.
+    pub(super) fn set(&self, wanted: &Wanted, kinds: &[StepKind]) -> Result<Step, NodeError> {
+        let (service, params) = (&wanted.service, self.params(wanted));
         let set = self.node.set_to(wanted, self.leave)?;
-        let ParamsSet { plan, .. } = self.node.plan_set(service, set)?;
-        let package = self.came.get(service).and_then(|came| came.package.as_ref());
-        if let Some(package) = package.filter(|_| plan.is_some()) {
+        let plan = match self.node.plan_set(service, set) {
+            Ok(ParamsSet { plan, .. }) => plan,
+            Err(error) => {
+                let notes = vec![later(service, kinds, error)?];
+                return Ok(Step { params, notes, ..step(service, StepKind::Set) });
+            }
+        };
+        let came = self.came.get(service).filter(|_| plan.is_some());
+        if let Some(came) = came {
+            self.node.shelf.check(&came.index, Some(self.leave.unsigned))?; // it is loaded again
+        }
+        if let Some(package) = came.and_then(|came| came.package.as_ref()) {
             fit(&package.manifest, &package.objects, &wanted.params)?;
         }
-        Ok(Step { params: self.params(wanted), plan, ..step(service, StepKind::Set) })
+        Ok(Step { params, plan, ..step(service, StepKind::Set) })
     }
 
-    /// An install or upgrade.
+    /// That a package would be installed, or upgraded to.
     pub(super) fn come(
         &mut self,
         wanted: &Wanted,
