@@ -112,6 +112,18 @@ impl StoreError {
                 | Self::Document { .. }
         )
     }
+
+    /// The standard's code, where a package or its layout is not what it should be.
+    #[must_use]
+    pub const fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Damaged { .. } => Some("oci.altered"),
+            Self::TooLarge { .. } => Some("oci.too-large"),
+            Self::Missing { .. } => Some("oci.missing"),
+            Self::Document { source, .. } | Self::Index { source, .. } => Some(source.code()),
+            _ => None,
+        }
+    }
 }
 
 pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {

@@ -34,6 +34,15 @@ impl SignatureError {
     pub const fn is_altered(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_altered())
     }
+
+    /// The standard's code, where it has one for that.
+    #[must_use]
+    pub const fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Index { source, .. } => Some(source.code()),
+            Self::Store(error) => error.code(),
+        }
+    }
 }
 
 /// What a signature of the package with this index, given by its bytes, speaks of: the index, and each platform's

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use skep_oci::Store;
 use skep_oci::registry::{Registry, RegistryError};
-use skep_spec::oci::{Descriptor, ImageManifest, Index};
+use skep_spec::oci::{Descriptor, Index};
 use skep_spec::{Digest, media};
 use skep_trust::SecretKey;
 use skep_trust::key::KeyKind;
 use support::server::{Server, answer};
-use support::{Fixture, blobs};
+use support::{Fixture, blobs, fallback};
 
 /// What is asked for, and what an honest registry would answer.
 struct Question<'a> {
@@ -66,17 +66,6 @@ fn registry(
         let honest = honest.or_else(|| fallback(&store, last));
         answering(&Question { path, honest }, stream);
     })
-}
-
-/// The list under the fallback tag.
-fn fallback(store: &Store, tag: &str) -> Option<Vec<u8>> {
-    let subject: Digest = tag.replacen("sha256-", "sha256:", 1).parse().ok()?;
-    let refers = |entry: &Descriptor| {
-        let manifest = ImageManifest::parse(&store.require(&entry.digest, 1 << 20).unwrap());
-        manifest.ok().and_then(|one| one.subject).is_some_and(|one| one.digest == subject)
-    };
-    let listed = store.index().unwrap().manifests.into_iter().filter(refers).collect();
-    tag.starts_with("sha256-").then(|| Index::new(listed, Default::default()).to_bytes())
 }
 
 /// As skep pull does it: what the tag means, who signed it, all of it.
@@ -193,6 +182,7 @@ async fn lengths_that_lie_and_answers_that_drip_are_refused() {
         let server = registry(&site.fixture, announces(extra));
         let error = site.refuses("length", server.registry(), &server).await;
         assert!(matches!(error, RegistryError::Length { .. }), "{extra}: {error}");
+        assert!(error.is_altered() && error.code() == Some("oci.size"), "{extra}: {error}");
     }
     let drips = registry(&site.fixture, |question, stream| {
         let Some(bytes) = question.honest.as_ref().filter(|_| question.is_blob()) else {
@@ -250,7 +240,9 @@ async fn what_refers_to_a_package_is_neither_made_up_nor_endless() {
         true => say(stream, &answer("200 OK", "Link: <?page=2>; rel=\"next\"\r\n", &flood)),
         false => question.honestly(stream),
     });
-    let found = floods.registry().bundles(&floods.reference(), site.fixture.index).await.unwrap();
-    assert!(found.is_empty() && floods.requests() <= 64 + 1, "{}", floods.requests());
+    let found = floods.registry().bundles(&floods.reference(), site.fixture.index).await;
+    let error = found.unwrap_err();
+    assert!(error.is_flooded() && error.code() == Some("trust.not-enough"), "{error}");
+    assert!(floods.requests() <= 64 + 1, "{}", floods.requests());
     site.is_usable().await;
 }

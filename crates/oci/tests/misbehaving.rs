@@ -100,6 +100,19 @@ async fn more_tags_than_a_package_has_are_not_read() {
     assert!(matches!(error, RegistryError::Hangs { .. }), "{error}");
 }
 
+/// An empty list is `[]` or `null`; an answer without one says nothing of versions.
+#[tokio::test]
+async fn an_answer_without_tags_is_no_empty_list() {
+    for none in [r#"{"tags": []}"#, r#"{"name": "a/b", "tags": null}"#] {
+        let server = Server::saying(answer("200 OK", "", none.as_bytes()));
+        let found = server.registry().tags(&server.reference()).await.unwrap();
+        assert!(found.versions.is_empty(), "{none}");
+    }
+    let server = Server::saying(answer("200 OK", "", b"{}"));
+    let error = server.registry().tags(&server.reference()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Misbehaves { .. }), "{error}");
+}
+
 #[tokio::test]
 async fn nobody_there_is_said() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -227,7 +240,10 @@ async fn lies_about_blobs_are_found_and_nothing_is_listed() {
         let store = Store::create(&fixture.path(&case.replace([' ', ','], "-"))).unwrap();
         let reference = server.reference();
         let pulled = server.registry().pull(&reference, fixture.index, Part::Whole, &store).await;
-        texts.push(format!("{case}: {}", server.said(&pulled.unwrap_err())));
+        let error = pulled.unwrap_err();
+        let code = error.code().expect(case);
+        assert!(error.is_altered(), "{case}");
+        texts.push(format!("{case} ({code}): {}", server.said(&error)));
         assert!(store.packages().unwrap().is_empty(), "{case}");
         assert!(!store.has(&fixture.index) && !store.has(&layer.digest), "{case}");
     }
@@ -469,8 +485,9 @@ async fn pages_of_referrers_are_followed_but_never_elsewhere_or_for_ever() {
 
     let empty = Index::new(Vec::new(), Default::default()).to_bytes();
     let endless = Server::saying(answer("200 OK", "Link: <?page=2>; rel=\"next\"\r\n", &empty));
-    let found = endless.registry().bundles(&endless.reference(), fixture.index).await.unwrap();
-    assert!(found.is_empty());
+    let found = endless.registry().bundles(&endless.reference(), fixture.index).await;
+    let error = found.unwrap_err();
+    assert!(error.is_flooded(), "that is not 'unsigned': {error}");
     assert_eq!(endless.requests(), 16);
 
     let link = "Link: <http://example.com/>; rel=\"next\"\r\n";
@@ -547,7 +564,7 @@ async fn credentials_come_from_dockers_config() {
         (r#"{"credsStore":"skep-none"}"#, "helper 'docker-credential-skep-none' that "),
         (
             r#"{"credHelpers":{"HOST":"skep-none"}}"#,
-            "or ends before it is asked: install it in the PATH",
+            "cannot be asked: No such file or directory (os error 2); is it in the PATH?",
         ),
     ] {
         std::fs::write(&config, text.replace("HOST", &server.host)).unwrap();

@@ -90,6 +90,18 @@ impl BundleError {
             Self::NoPlatform { .. } | Self::Partial { .. } | Self::Twice { .. } => false,
         }
     }
+
+    /// The standard's code, where it has one for that.
+    #[must_use]
+    pub const fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Archive(ArchiveError::Io { .. }) => None,
+            Self::Archive(error) => Some(error.code()),
+            Self::Store(error) => error.code(),
+            Self::Signatures(error) => error.code(),
+            Self::NoPlatform { .. } | Self::Partial { .. } | Self::Twice { .. } => None,
+        }
+    }
 }
 
 /// Writes packages, their signatures and whatever else refers to them; only these architectures, or all where none is named; and

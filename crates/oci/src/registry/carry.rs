@@ -7,7 +7,9 @@ use skep_spec::{Digest, PackageRef};
 
 use super::error::RegistryError;
 use super::pull::{Followed, Kept, Pull, settled};
-use crate::signatures::{REFERRERS_MAX, artifact_type, is_bundle_of, subject_descriptors};
+use crate::signatures::{
+    REFERRERS_MAX, SignatureError, artifact_type, is_bundle_of, subject_descriptors,
+};
 use crate::store::{Received, referrer_entry};
 
 /// What came along with a package.
@@ -36,8 +38,12 @@ impl Pull<'_> {
         followed: &Followed,
     ) -> Result<(Carried, Vec<Descriptor>), RegistryError> {
         let action = format!("pull what refers to {}", reference.at(followed.digest));
-        let subjects = subject_descriptors(&followed.bytes)
-            .map_err(|e| self.registry.not_ours(&action, "index", &e))?;
+        let subjects = subject_descriptors(&followed.bytes).map_err(|error| match error {
+            SignatureError::Index { source, .. } => {
+                self.registry.not_ours(&action, "index", &source)
+            }
+            SignatureError::Store(error) => error.into(),
+        })?;
         let mut carry = Carry {
             pull: self,
             action: &action,
@@ -105,7 +111,7 @@ impl Carry<'_> {
         let Pull { registry, repository, .. } = self.pull;
         match registry.listed(&subject) {
             Some(listed) => Ok(listed),
-            None => registry.candidates(self.action, repository, subject).await,
+            None => Ok(registry.candidates(self.action, repository, subject).await?.entries),
         }
     }
 

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::RegistryError;
+use super::helper;
 use crate::regular;
 
 /// Where credentials come from. They never show in `Debug`.
@@ -64,57 +66,79 @@ fn from_docker(path: &Path, registry: &str) -> Result<Option<(String, String)>, 
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         config => config.map_err(|e| format!("{show}: {e}"))?,
     };
-    match docker_credential::get_credential_from_reader(config.as_bytes(), registry) {
-        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Some((user, password))),
-        Ok(DockerCredential::IdentityToken(_)) => Err(format!(
-            "{show} holds an identity token, which is not supported yet: log in with a name and an access token"
-        )),
-        Err(
-            CredentialRetrievalError::NoCredentialConfigured
-            | CredentialRetrievalError::ConfigNotFound,
-        ) => Ok(None),
-        // Helpers write their words for "nothing here" to stdout, and docker knows them by this text.
-        Err(CredentialRetrievalError::HelperFailure { ref stdout, .. })
-            if stdout.contains("credentials not found") =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(explained(&error, path, &config, registry)),
+    let config: Value =
+        serde_json::from_str(&config).map_err(|e| format!("{show} is not docker's JSON: {e}"))?;
+    let helper = |name: &Value| name.as_str().filter(|name| !name.is_empty()).map(helped);
+    let (own, store) = (helper(&config["credHelpers"][registry]), helper(&config["credsStore"]));
+    if let Some(own) = own {
+        return from_helper(&own, path, registry);
+    }
+    match (in_file(config, path, registry)?, store) {
+        (None, Some(store)) => from_helper(&store, path, registry),
+        (found, _) => Ok(found),
     }
 }
 
-/// What is wrong with the config or its helper, by name. What a helper puts out may hold a secret, and is not shown.
-fn explained(
-    error: &CredentialRetrievalError,
+fn helped(name: &str) -> String {
+    format!("docker-credential-{name}")
+}
+
+/// What a helper keeps. What it puts out may hold a secret, and is not shown.
+fn from_helper(
+    helper: &str,
     path: &Path,
-    config: &str,
     registry: &str,
-) -> String {
-    use CredentialRetrievalError as Why;
-    let show = path.display();
-    let json = serde_json::from_str::<Value>(config);
-    let config = match json {
-        Ok(config) => config,
-        Err(error) => return format!("{show} is not docker's JSON: {error}"),
-    };
-    let helper = config["credHelpers"][registry].as_str().or(config["credsStore"].as_str());
-    let helper = format!("docker-credential-{}", helper.unwrap_or_default());
-    match error {
-        Why::HelperCommunicationError => {
-            format!(
-                "the helper '{helper}' that {show} names cannot be run, or ends before it is asked: install it in the PATH"
-            )
-        }
-        Why::MalformedHelperResponse => {
-            format!("the helper '{helper}' that {show} names answers with what are no credentials")
-        }
-        Why::HelperFailure { .. } => {
-            format!("the helper '{helper}' that {show} names failed; run 'skep login' again")
-        }
-        Why::CredentialDecodingError => {
-            format!("{show}: the 'auth' of {registry} is not NAME:PASSWORD in base64; log in again")
-        }
-        Why::ConfigReadError => format!("{show} has not the form of docker's config.json"),
-        other => format!("{show}: {other}"),
+) -> Result<Option<(String, String)>, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Kept {
+        username: String,
+        secret: String,
     }
+    let named = format!("the helper '{helper}' that {} names", path.display());
+    let answer = helper::ask(helper, "get", registry)
+        .map_err(|e| format!("{named} cannot be asked: {e}; is it in the PATH?"))?;
+    if !answer.status.success() {
+        // Helpers write their words for "nothing here" to stdout, and docker knows them by this text.
+        let nothing = String::from_utf8_lossy(&answer.said).contains("credentials not found");
+        let failed = || format!("{named} failed; run 'skep login' again");
+        return if nothing { Ok(None) } else { Err(failed()) };
+    }
+    match serde_json::from_slice(&answer.said) {
+        Ok(Kept { username, .. }) if username == "<token>" => Err(no_tokens(path)),
+        Ok(Kept { username, secret }) => Ok(Some((username, secret))),
+        Err(_) => Err(format!("{named} answers with what are no credentials")),
+    }
+}
+
+/// What the config itself keeps.
+fn in_file(
+    mut config: Value,
+    path: &Path,
+    registry: &str,
+) -> Result<Option<(String, String)>, String> {
+    use CredentialRetrievalError as Why;
+    if let Some(config) = config.as_object_mut() {
+        config.retain(|key, _| key == "auths");
+    }
+    let show = path.display();
+    match docker_credential::get_credential_from_reader(config.to_string().as_bytes(), registry) {
+        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Some((user, password))),
+        Ok(DockerCredential::IdentityToken(_)) => Err(no_tokens(path)),
+        Err(Why::NoCredentialConfigured | Why::ConfigNotFound) => Ok(None),
+        Err(Why::CredentialDecodingError) => Err(format!(
+            "{show}: the 'auth' of {registry} is not NAME:PASSWORD in base64; log in again"
+        )),
+        Err(Why::ConfigReadError) => {
+            Err(format!("{show} has not the form of docker's config.json"))
+        }
+        Err(other) => Err(format!("{show}: {other}")),
+    }
+}
+
+fn no_tokens(path: &Path) -> String {
+    format!(
+        "{} holds an identity token, which is not supported yet: log in with a name and an access token",
+        path.display()
+    )
 }

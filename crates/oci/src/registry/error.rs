@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use skep_spec::Digest;
 
+use crate::signatures::REFERRERS_MAX;
 use crate::store::StoreError;
 
 /// Why a registry did not give, or did not take, what it should.
@@ -283,6 +284,29 @@ pub enum RegistryError {
         registry: String,
         /// What is wrong with it.
         why: String,
+        /// The standard's code for that.
+        code: &'static str,
+    },
+    /// A part of a package, which the package names, is not there.
+    #[error(
+        "cannot {action}: {registry} does not have it (404), though the package names it: what is there of the package is not whole; tell whoever runs it or publishes the package"
+    )]
+    Missing {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+    },
+    /// More is listed than anybody looks at, and nothing of what was looked at is a signature.
+    #[error(
+        "cannot {action}: {registry} lists more that refers to it than the {} that are looked at, and none of those is a signature that is there: nobody can tell whether it is signed; ask whoever runs the registry to remove what does not belong there",
+        REFERRERS_MAX
+    )]
+    Flooded {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
     },
     /// The local store failed.
     #[error(transparent)]
@@ -294,9 +318,35 @@ impl RegistryError {
     #[must_use]
     pub const fn is_altered(&self) -> bool {
         match self {
-            Self::Digest { .. } | Self::NotAsAnnounced { .. } | Self::NotAPackage { .. } => true,
+            Self::Digest { .. }
+            | Self::NotAsAnnounced { .. }
+            | Self::Length { .. }
+            | Self::TooLarge { .. }
+            | Self::Missing { .. }
+            | Self::NotAPackage { .. } => true,
             Self::Store(error) => error.is_altered(),
             _ => false,
+        }
+    }
+
+    /// Whether nobody can tell who signed the package.
+    #[must_use]
+    pub const fn is_flooded(&self) -> bool {
+        matches!(self, Self::Flooded { .. })
+    }
+
+    /// The standard's code, where a package is not what its digests or descriptors say, or its signatures are out of reach.
+    #[must_use]
+    pub const fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Flooded { .. } => Some("trust.not-enough"),
+            Self::Digest { .. } | Self::NotAsAnnounced { .. } => Some("oci.altered"),
+            Self::Length { .. } => Some("oci.size"),
+            Self::TooLarge { .. } => Some("oci.too-large"),
+            Self::Missing { .. } => Some("oci.missing"),
+            Self::NotAPackage { code, .. } => Some(code),
+            Self::Store(error) => error.code(),
+            _ => None,
         }
     }
 

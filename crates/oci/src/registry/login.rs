@@ -1,14 +1,13 @@
 //! Credentials at rest: docker's config file, or the helper that it names.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use super::helper;
 use crate::{durable, regular};
 
 /// Where docker, oras, skopeo and skep find credentials: a `config.json` and what it names.
@@ -121,22 +120,11 @@ impl Login {
             path: self.file.display().to_string(),
             why,
         };
-        let mut child = Command::new(program)
-            .arg(verb)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|e| failed(e.to_string()))?;
-        let sent = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
-        let status = child.wait().map_err(|e| failed(e.to_string()))?;
-        // One that needs nothing of it may have ended before it was asked: its status counts.
-        let sent = sent.or_else(|error| match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Ok(()),
-            _ => Err(error),
-        });
-        sent.map_err(|e| failed(e.to_string()))?;
-        if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
+        let answer = helper::ask(program, verb, input).map_err(|e| failed(e.to_string()))?;
+        match answer.status.success() {
+            true => Ok(()),
+            false => Err(failed(answer.status.to_string())),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod challenge;
 mod clients;
 mod credentials;
 mod error;
+mod helper;
 mod http;
 mod login;
 mod looked;

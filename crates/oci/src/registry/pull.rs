@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
+use skep_spec::oci::{Descriptor, DocumentError, ImageManifest, Index, MAX_DOCUMENT};
 use skep_spec::{Arch, Digest, PackageRef, Version, chain, media};
 use skep_trust::Blobs;
 use skep_trust::admit::LAYER_MAX;
@@ -126,12 +126,13 @@ impl Registry {
         &self,
         action: &str,
         what: &str,
-        error: &dyn std::error::Error,
+        error: &DocumentError,
     ) -> RegistryError {
         RegistryError::NotAPackage {
             action: action.to_owned(),
             registry: self.host().to_owned(),
             why: format!("the {what}: {}", chain(error)),
+            code: error.code(),
         }
     }
 }
@@ -273,7 +274,11 @@ impl<'a> Pull<'a> {
         &self,
         entry: &Descriptor,
     ) -> Result<(ImageManifest, Vec<u8>), RegistryError> {
-        let bytes = self.document(&entry.digest).await?;
+        let bytes = self.document(&entry.digest).await;
+        let bytes = bytes.map_err(|error| match error {
+            RegistryError::NotFound { action, .. } => self.missing(&action),
+            error => error,
+        })?;
         if bytes.len() as u64 != entry.size {
             return Err(RegistryError::Length {
                 action: self.action.to_owned(),
@@ -323,6 +328,12 @@ impl<'a> Pull<'a> {
         found.ok_or_else(|| self.registry.not_found(self.action))
     }
 
+    /// The error of what the package names and the registry does not have.
+    fn missing(&self, action: &str) -> RegistryError {
+        let registry = self.registry.host().to_owned();
+        RegistryError::Missing { action: action.to_owned(), registry }
+    }
+
     /// Brings a blob, if it is not there; nothing to wait for if it is.
     async fn blob(&self, entry: &Descriptor) -> Result<Option<Kept>, RegistryError> {
         let progress = self.registry.progress();
@@ -348,7 +359,7 @@ impl<'a> Pull<'a> {
         self.registry.progress().advance(received.len());
         let came = self.registry.receive(&action, self.repository, &digest, size, &mut received);
         if !came.await? {
-            return Err(self.registry.not_found(&action));
+            return Err(self.missing(&action));
         }
         let whole = received.whole().await?;
         if whole.digest == digest {

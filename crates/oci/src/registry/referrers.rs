@@ -16,15 +16,23 @@ use crate::signatures::{REFERRERS_MAX, is_bundle_of};
 const PAGES_MAX: usize = 16;
 /// Most bytes of all bundles of one digest together.
 const BUNDLES_TOTAL_MAX: u64 = BUNDLE_MAX as u64;
+
+/// What is said to refer to a digest.
+pub(super) struct Listed {
+    pub entries: Vec<Descriptor>,
+    /// There is more, which nobody follows.
+    pub goes_on: bool,
+}
+
 impl Registry {
     /// The signature bundles that refer to `subject`, an index's or manifest's digest. None is no error; any other
     /// answer than "none" is.
     ///
     /// At most 64 candidates are looked at and 1 MiB of bundles taken: the rest is left, so that nobody who may write
-    /// to the registry can make a node read without end.
+    /// to the registry can make a node read without end. Where something is left and no bundle was found, that is not "none".
     ///
     /// # Errors
-    /// When the registry does not answer as it should.
+    /// When the registry does not answer as it should, or nobody can tell whether there is any.
     pub async fn bundles(
         &self,
         reference: &PackageRef,
@@ -32,16 +40,20 @@ impl Registry {
     ) -> Result<Vec<Vec<u8>>, RegistryError> {
         let action = format!("look for signatures of {}", reference.at(subject));
         let repository = reference.repository();
-        let listed = self.candidates(&action, &repository, subject).await?;
-        self.keep_list(subject, &listed);
+        let Listed { entries, goes_on } = self.candidates(&action, &repository, subject).await?;
+        self.keep_list(subject, &entries);
         let mut bundles = Vec::new();
         let mut room = BUNDLES_TOTAL_MAX;
-        for entry in listed.iter().filter(|entry| may_be_bundle(entry)).take(REFERRERS_MAX) {
+        let mut candidates = entries.iter().filter(|entry| may_be_bundle(entry));
+        for entry in candidates.by_ref().take(REFERRERS_MAX) {
             let bundle = self.bundle(&action, &repository, entry, subject, room).await?;
             room -= bundle.as_ref().map_or(0, |bundle| bundle.len() as u64);
             bundles.extend(bundle);
         }
-        Ok(bundles)
+        match bundles.is_empty() && (goes_on || candidates.next().is_some()) {
+            true => Err(RegistryError::Flooded { action, registry: self.host().to_owned() }),
+            false => Ok(bundles),
+        }
     }
 
     /// What is said to refer to `subject`.
@@ -50,14 +62,15 @@ impl Registry {
         action: &str,
         repository: &str,
         subject: Digest,
-    ) -> Result<Vec<Descriptor>, RegistryError> {
+    ) -> Result<Listed, RegistryError> {
         if !self.has_no_api()
             && let Some(listed) = self.referrers(action, repository, subject).await?
         {
             return Ok(listed);
         }
         self.says_no_api();
-        Ok(self.fallback(action, repository, subject).await?.manifests)
+        let entries = self.fallback(action, repository, subject).await?.manifests;
+        Ok(Listed { entries, goes_on: false })
     }
 
     /// A manifest that a list names, if it is there and refers to `subject`: a list may name what is gone or is something
@@ -86,9 +99,9 @@ impl Registry {
         action: &str,
         repository: &str,
         subject: Digest,
-    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
+    ) -> Result<Option<Listed>, RegistryError> {
         let mut path = format!("/v2/{repository}/referrers/{subject}");
-        let mut listed = Vec::new();
+        let mut entries = Vec::new();
         for page in 0..PAGES_MAX {
             let answer = self.read(Read {
                 action,
@@ -107,13 +120,13 @@ impl Registry {
                 return Err(self.not_found(action));
             }
             let index = self.list_of(action, &answer.body)?;
-            listed.extend(index.manifests);
+            entries.extend(index.manifests);
             match self.next_page(action, &answer.headers)? {
-                Some(next) if listed.len() < REFERRERS_MAX => path = next,
-                _ => return Ok(Some(listed)),
+                Some(next) if entries.len() < REFERRERS_MAX => path = next,
+                next => return Ok(Some(Listed { entries, goes_on: next.is_some() })),
             }
         }
-        Ok(Some(listed))
+        Ok(Some(Listed { entries, goes_on: true }))
     }
 
     /// The list under the fallback tag; empty where there is no such tag.

@@ -28,7 +28,8 @@ pub struct Tags {
 
 #[derive(Deserialize)]
 struct Page {
-    #[serde(default)]
+    /// Some registries say `null` where the last tag was deleted; none leaves it out.
+    #[serde(deserialize_with = "Option::deserialize")]
     tags: Option<Vec<String>>,
 }
 

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use skep_oci::pack::{Input, Labels, pack};
 use skep_oci::registry::{Options, Registry};
 use skep_oci::{Store, signatures};
+use skep_spec::oci::{Descriptor, ImageManifest, Index};
 use skep_spec::{Arch, Digest, Manifest, PackageRef, media};
 use skep_trust::{SecretKey, bundle};
 
@@ -230,6 +231,17 @@ impl Drop for OciRegistry {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The list under the fallback tag.
+pub fn fallback(store: &Store, tag: &str) -> Option<Vec<u8>> {
+    let subject: Digest = tag.replacen("sha256-", "sha256:", 1).parse().ok()?;
+    let refers = |entry: &Descriptor| {
+        let manifest = ImageManifest::parse(&store.require(&entry.digest, 1 << 20).unwrap());
+        manifest.ok().and_then(|one| one.subject).is_some_and(|one| one.digest == subject)
+    };
+    let listed = store.index().unwrap().manifests.into_iter().filter(refers).collect();
+    tag.starts_with("sha256-").then(|| Index::new(listed, Default::default()).to_bytes())
 }
 
 /// The names of all blobs in a layout.
