@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use skep_adapt::{Change, Pass};
-use skep_api::{EVENT_TAIL, Metric, MetricRow, Mode, Rows, Run, csv_line, event_head};
+use skep_api::{EVENT_TAIL, ErrorBody, Metric, MetricRow, Mode, Rows, Run, csv_line, event_head};
 use skep_kernel::ring::Waker;
-use skep_object::{shown, shown_lines};
+use skep_object::{shown, shown_json, shown_lines};
 use skep_runtime::RuntimeError;
 use skep_runtime::ephemeral::{Options, Record, Session, run};
 use skep_spec::manifest::OutputKind;
@@ -70,10 +70,18 @@ struct NoPermission;
 /// `btf`, if there are some.
 #[must_use]
 pub fn serve_standard_input(btf: Option<PathBuf>) -> ExitCode {
-    match request().and_then(|(request, package)| follow(&request, &package, btf)) {
+    let mut is_json = false;
+    let done = request().and_then(|(request, package)| {
+        is_json = request.mode.is_json();
+        follow(&request, &package, btf)
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            explain(&error);
+            match is_json {
+                true => say_json(&error),
+                false => explain(&error),
+            }
             match error.downcast_ref::<NoPermission>() {
                 Some(_) => ExitCode::from(NO_PERMISSION),
                 None => ExitCode::FAILURE,
@@ -82,17 +90,37 @@ pub fn serve_standard_input(btf: Option<PathBuf>) -> ExitCode {
     }
 }
 
+/// As `skep` says it for programs.
+fn say_json(error: &anyhow::Error) {
+    let of_runtime = error.downcast_ref::<RuntimeError>();
+    let code = match error.downcast_ref::<NoPermission>() {
+        Some(_) => "not-root",
+        None => of_runtime.map_or("failed", RuntimeError::code),
+    };
+    let body = ErrorBody {
+        code: code.to_owned(),
+        standard: None,
+        message: error.to_string(),
+        causes: error.chain().skip(1).map(ToString::to_string).collect(),
+        hint: hint(error).map(str::to_owned),
+    };
+    let _ = writeln!(io::stderr(), "{}", shown_json(&body.line()));
+}
+
 fn explain(error: &anyhow::Error) {
     say(&format!("error: {}", error.to_string().replace('\n', "\n  ")));
     for cause in error.chain().skip(1) {
         say(&format!("  because {}", cause.to_string().replace('\n', "\n          ")));
     }
-    let hint = match error.downcast_ref::<NoPermission>() {
+    if let Some(hint) = hint(error) {
+        say(&format!("hint: {hint}"));
+    }
+}
+
+fn hint(error: &anyhow::Error) -> Option<&str> {
+    match error.downcast_ref::<NoPermission>() {
         Some(_) => Some("run it as root, with sudo for instance"),
         None => error.downcast_ref::<RuntimeError>().and_then(RuntimeError::hint),
-    };
-    if let Some(hint) = hint {
-        say(&format!("hint: {hint}"));
     }
 }
 
@@ -347,7 +375,7 @@ impl Printer<'_> {
 
     /// Counters are the answer of what has no events; beside events they are a word on what was seen.
     fn counters(&mut self, session: &Session) -> Result<()> {
-        let json = matches!(self.request.mode, Mode::Ndjson | Mode::CountJson);
+        let json = self.request.mode.is_json();
         let aside = session.has_events();
         for (name, output, contents) in session.metrics()? {
             let metric = metric(name, output, &contents);

@@ -184,6 +184,8 @@ pub enum NodeError {
         package: PackageName,
         /// The chains of packages and ranges that show it.
         why: String,
+        /// The standard's code for it.
+        code: &'static str,
     },
     /// Two packages of a set, and one name for the service of each.
     #[error("both {} and {} would run as the service {service}", packages[0], packages[1])]
@@ -252,6 +254,7 @@ impl NodeError {
             Self::TrustFile { .. } => "trust-file",
             Self::Store(StoreError::NoPackage { .. } | StoreError::Several { .. }) => "layout",
             Self::Store(_) | Self::OwnStore(_) => "store",
+            Self::Registry(error) if error.is_flooded() => "refused",
             Self::Registry(_) | Self::Unauthorized { .. } => "registry",
             Self::Signature(_) => "signature",
             Self::Trust(_) | Self::Keys { .. } => "refused",
@@ -273,6 +276,26 @@ impl NodeError {
         }
     }
 
+    /// The standard's code, where it has one for that.
+    #[must_use]
+    pub fn standard(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Bundle(error) => error.code(),
+            Self::Registry(error) => error.code(),
+            Self::Signature(error) => error.code(),
+            Self::Trust(error) => Some(error.code()),
+            Self::Keys { source, .. } => Some(source.code()),
+            Self::Follow(FollowError::Channel(error)) => Some(error.code()),
+            Self::Admit(error) => error.code(),
+            Self::Unresolved { code, .. } => Some(code),
+            Self::Dependency { source, .. }
+            | Self::Companion { source, .. }
+            | Self::Behind { source, .. } => source.standard(),
+            _ => None,
+        }
+    }
+
     /// HTTP's number for it.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -280,6 +303,7 @@ impl NodeError {
             _ if self.is_altered() => 403,
             Self::Request(_) | Self::Name(_) | Self::NoHub(_) => 400,
             Self::Store(StoreError::NoPackage { .. } | StoreError::Several { .. }) => 400,
+            Self::Registry(error) if error.is_flooded() => 403,
             Self::NotRoot(_)
             | Self::Trust(_)
             | Self::Keys { .. }
@@ -355,6 +379,9 @@ impl NodeError {
             },
             Self::Runtime(error) => return error.hint().map(str::to_owned),
             Self::Entry(error) => return error.hint().map(str::to_owned),
+            Self::Registry(error) if error.is_flooded() => {
+                "have its publisher push it to another registry, or bring it as a bundle"
+            }
             Self::NotRoot(_) => "use sudo",
             Self::Stale { .. } | Self::PlanChanged => "look at the plan again: skep apply shows it",
             Self::DesiredFile { .. } => {
@@ -413,6 +440,7 @@ impl NodeError {
     pub fn body(&self) -> ErrorBody {
         ErrorBody {
             code: self.code().to_owned(),
+            standard: self.standard().map(str::to_owned),
             message: self.to_string(),
             causes: self.causes(),
             hint: self.hint(),
@@ -439,7 +467,8 @@ impl NodeError {
         match error {
             ResolveError::Versions(error) => error,
             ResolveError::Unresolved(error) => {
-                Self::Unresolved { package: package.clone(), why: error.to_string() }
+                let (package, why) = (package.clone(), error.to_string());
+                Self::Unresolved { package, why, code: error.code() }
             }
         }
     }

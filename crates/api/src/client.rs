@@ -386,6 +386,7 @@ pub(crate) async fn good(answer: Response<Incoming>) -> Result<Response<Incoming
     let body = whole(answer.into_body(), MAX_ANSWER, "").await.unwrap_or_default();
     Err(ClientError::Answered(serde_json::from_slice(&body).unwrap_or_else(|_| ErrorBody {
         code: "http".to_owned(),
+        standard: None,
         message: format!("skepd answered {status}"),
         causes: Vec::new(),
         hint: None,

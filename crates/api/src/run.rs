@@ -56,3 +56,11 @@ pub enum Mode {
     /// The same as JSON.
     CountJson,
 }
+
+impl Mode {
+    /// Whether a program reads it.
+    #[must_use]
+    pub const fn is_json(self) -> bool {
+        matches!(self, Self::Ndjson | Self::CountJson)
+    }
+}

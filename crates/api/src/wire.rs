@@ -150,6 +150,9 @@ pub enum OperationState {
 pub struct ErrorBody {
     /// A stable word for programs.
     pub code: String,
+    /// The standard's code, where it has one for that, such as `trust.unsigned`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standard: Option<String>,
     /// What failed, on what.
     pub message: String,
     /// Why, from the outside in.
@@ -158,6 +161,18 @@ pub struct ErrorBody {
     /// What to do next.
     #[serde(default)]
     pub hint: Option<String>,
+}
+
+impl ErrorBody {
+    /// A line of JSON that says it, as commands print it for programs.
+    #[must_use]
+    pub fn line(&self) -> String {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            error: &'a ErrorBody,
+        }
+        serde_json::to_string(&Line { error: self }).unwrap_or_default()
+    }
 }
 
 /// One service in a list.

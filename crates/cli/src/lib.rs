@@ -34,6 +34,7 @@ mod target;
 mod tried;
 mod waiting;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -43,7 +44,10 @@ use crate::error::Error;
 /// Runs the command that was typed.
 #[must_use]
 pub fn run() -> ExitCode {
-    let skep = commands::Skep::parse();
+    let skep = match commands::Skep::try_parse() {
+        Ok(skep) => skep,
+        Err(wrong) => return mistyped(&wrong),
+    };
     let output = output::Output::new(&skep.global);
     let is_csv = output.format() == output::Format::Csv;
     let done = match is_csv && !skep.command.has_rows() {
@@ -54,6 +58,26 @@ pub fn run() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => error.report(&output),
+        Err(error) => error.report(),
     }
+}
+
+/// A command line that is none, or that asks for help.
+fn mistyped(wrong: &clap::Error) -> ExitCode {
+    if !wrong.use_stderr() || !is_for_programs() {
+        wrong.exit();
+    }
+    output::for_programs(true);
+    let text = wrong.to_string();
+    let text = text.trim_end();
+    Error::usage(text.strip_prefix("error: ").unwrap_or(text)).report()
+}
+
+/// Whether a command line asks for JSON that clap does not understand.
+fn is_for_programs() -> bool {
+    let is_json = |format: &str| matches!(format, "json" | "ndjson");
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let joined = arguments.iter().filter_map(|one| one.to_str()?.strip_prefix("--output="));
+    let apart = arguments.windows(2).filter(|pair| pair[0] == "--output");
+    joined.chain(apart.filter_map(|pair| pair[1].to_str())).any(is_json)
 }

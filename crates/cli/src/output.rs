@@ -2,11 +2,17 @@
 
 use std::io::{BufWriter, IsTerminal as _, StdoutLock, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use clap::{Args, ValueEnum};
 use serde::{Serialize, Serializer};
 use skep_object::{shown_json, shown_lines};
 use skep_spec::Digest;
+
+use crate::error::{Error, Kind};
+
+/// Whether a program reads what this process prints: known once the command line is read.
+static FOR_PROGRAMS: OnceLock<bool> = OnceLock::new();
 
 /// Options that every command has.
 #[derive(Clone, Debug, Args)]
@@ -62,11 +68,10 @@ impl Output {
     /// As the command line asks.
     #[must_use]
     pub fn new(global: &Global) -> Self {
-        Self {
-            format: global.output,
-            quiet: global.quiet,
-            terminal: std::io::stdout().is_terminal(),
-        }
+        let (format, quiet) = (global.output, global.quiet);
+        let output = Self { format, quiet, terminal: std::io::stdout().is_terminal() };
+        for_programs(output.is_json());
+        output
     }
 
     /// Whether a program reads the output.
@@ -177,18 +182,27 @@ impl Output {
     }
 
     fn written(&self, written: std::io::Result<()>) {
-        let Err(error) = written else { return };
-        if error.kind() == std::io::ErrorKind::BrokenPipe {
+        let Err(failed) = written else { return };
+        if failed.kind() == std::io::ErrorKind::BrokenPipe {
             std::process::exit(0);
         }
-        self.error(&format!("error: can't write the output\n  because {error}\n"));
+        error(&Error::caused(Kind::Failed, "can't write the output", &failed));
         std::process::exit(1);
     }
+}
 
-    /// An error's text.
-    pub fn error(&self, text: &str) {
-        let _ = write!(std::io::stderr(), "{text}");
-    }
+/// Says once who reads what this process prints.
+pub fn for_programs(is_json: bool) {
+    FOR_PROGRAMS.get_or_init(|| is_json);
+}
+
+/// An error, on standard error: for people, or for a program as the last line there. A closed one is no reason to stay.
+pub fn error(error: &Error) {
+    let text = match FOR_PROGRAMS.get() {
+        Some(true) => shown_json(&error.json()).into_owned() + "\n",
+        _ => error.text(),
+    };
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// A path in JSON, which has no bytes that are no UTF-8: they become U+FFFD.

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::error::{Context as _, Error, INTERRUPTED, Kind, Result, failed};
+use crate::output;
 use crate::waiting::block_on;
 
 /// What is to go, of this process.
@@ -255,9 +256,7 @@ fn wait(runtime: &Runtime, signals: Vec<(tokio::signal::unix::Signal, Signal)>) 
 fn end(made: &Made, signal: Signal) -> ! {
     made.groups.iter().for_each(|group| group.kill());
     made.paths.iter().for_each(|path| remove(path));
-    let error = stopped_by(signal);
-    // A closed standard error is no reason to stay.
-    let _ = io::Write::write_all(&mut io::stderr(), error.text().as_bytes());
+    output::error(&stopped_by(signal));
     process::exit(INTERRUPTED.into())
 }
 

@@ -180,10 +180,24 @@ impl ObjectBytes {
         Facts::parse(&self.bytes).map_err(|error| self.unreadable(action, &error))
     }
 
-    /// The error of one that is no object, with the standard's code.
+    /// The error of one that is no object, with the standard's code. Of a program for a CPU that is no news: the wonder is that it
+    /// embeds none.
     pub fn unreadable(&self, action: &str, error: &ObjectError) -> Error {
-        let what = format!("can't {action} {} ({})", self.place, error.code());
-        Error::caused(self.wrong, what, error)
+        let what = format!("can't {action} {}", self.place);
+        match error {
+            ObjectError::OtherMachine { machine, .. } if self.is_linked() => {
+                Error::new(self.wrong, what)
+                    .coded(Some(error.code()))
+                    .because(format!("this is a program for {machine}, and it embeds no BPF object"))
+                    .hint("an object that is compressed in it, or that it fetches or compiles when it runs, cannot be found: give the object itself (.bpf.o), or the image that it is shipped in")
+            }
+            error => Error::caused(self.wrong, what, error),
+        }
+    }
+
+    /// Whether it is an ELF that a linker made, whichever its byte order: ET_EXEC or ET_DYN (include/uapi/linux/elf.h).
+    fn is_linked(&self) -> bool {
+        matches!(self.bytes.get(16..18), Some([2 | 3, 0] | [0, 2 | 3]))
     }
 
     /// Whether it is for an architecture, if it says which.

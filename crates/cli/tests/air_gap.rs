@@ -143,6 +143,13 @@ fn what_is_not_trusted_or_not_whole_comes_out_of_no_bundle() {
     let before = blobs(&node);
     let (status, said) = refused(&node, &["install", "unsigned.skep"]);
     assert!(status == 4 && said.contains("it is unsigned"), "{status}: {said}");
+    assert!(
+        said.contains(" (trust.unsigned)\n"),
+        "skepd's refusal keeps the standard's code: {said}"
+    );
+    let (_, said) = refused(&node, &["install", "unsigned.skep", "--output", "json"]);
+    let error: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(error["error"]["code"], "trust.unsigned", "{said}");
     for command in ["verify", "run"] {
         let (status, said) = refused(&node, &[command, "unsigned.skep"]);
         assert!(status == 4 && said.contains("it is unsigned"), "{command} {status}: {said}");

@@ -121,13 +121,18 @@ fn mistakes_make_no_folder() {
     ] {
         refused(skep(folder).arg("import").args(args), 2, words);
     }
-    // A program without an object is not to be compiled otherwise.
-    let sh = ["import", "/bin/sh"];
-    refused(
-        skep(folder).args(sh),
-        2,
-        "it embeds no BPF object\nhint: an object that is compressed",
-    );
+    // A program without an object is not to be compiled otherwise, an object for a CPU is.
+    let cpu = ["-g", "-c", "-o", "cpu.o", "none.c"];
+    run(Command::new(tool("clang")).current_dir(folder).args(cpu));
+    for command in ["import", "inspect", "run"] {
+        let what = format!(
+            "error: can't {command} /bin/sh (object.machine)\n  because this is a program for "
+        );
+        refused(skep(folder).args([command, "/bin/sh"]), 2, &what);
+        let hint = "it embeds no BPF object\nhint: an object that is compressed";
+        refused(skep(folder).args([command, "/bin/sh"]), 2, hint);
+        refused(skep(folder).args([command, "cpu.o"]), 2, "compile with `clang -target bpf");
+    }
     // Not even half a project on a full disk: no file may be longer than 512 bytes here.
     let skep = env!("CARGO_BIN_EXE_skep");
     let full = format!("trap '' XFSZ; ulimit -f 1; exec {skep} import Exec.bpf.o --folder half");

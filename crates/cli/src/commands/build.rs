@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use skep_kit::build::{self, BuildError, Built, Options, TypesError};
 use skep_kit::pack::{self, PackingError};
-use skep_kit::project::{Project, ProjectError};
+use skep_kit::project::{Mistakes, Project, ProjectError};
 use skep_spec::{Arch, Digest};
 
 use crate::config::Config;
@@ -111,7 +111,7 @@ impl Build {
 /// It cannot be read, or has mistakes.
 pub fn read(folder: &Path) -> Result<Project> {
     Project::read(folder).map_err(|error| match error {
-        ProjectError::Mistakes(_) => Error::usage(error.to_string()),
+        ProjectError::Mistakes(ref mistakes) => mistaken(mistakes),
         ProjectError::Read { .. } => {
             Error::caused(Kind::Usage, format!("{} is no package", folder.display()), &error)
                 .hint("skep new NAME starts one; skep build DIR takes the folder with skep.toml")
@@ -119,12 +119,21 @@ pub fn read(folder: &Path) -> Result<Project> {
     })
 }
 
+/// Each says its code; programs get the first one's.
+fn mistaken(mistakes: &Mistakes) -> Error {
+    let error = Error::usage(mistakes.to_string());
+    match mistakes.list.first() {
+        Some(first) => error.known_as(first.code.as_str()),
+        None => error,
+    }
+}
+
 /// What became of a project whose manifest does not fit its objects.
 #[must_use]
 pub fn refused(did: &str, project: &Project, error: &PackingError) -> Error {
     let what = || format!("can't {did} {}", project.folder.display());
     match error {
-        PackingError::Mistakes(mistakes) => Error::usage(mistakes.to_string()),
+        PackingError::Mistakes(mistakes) => mistaken(mistakes),
         PackingError::Permissions { needed, .. } => Error::caused(Kind::Failed, what(), error)
             .hint(format!("what covers all of it:\n\n{needed}")),
         _ => Error::caused(Kind::Failed, what(), error),
@@ -148,7 +157,7 @@ pub fn run(project: &Project, options: &Options, output: &Output) -> Result<Buil
     let built = build::build(project, options).map_err(|error| match &error {
         // clang's words come as they are, so that editors find the places.
         BuildError::Compile { source_file, arch, said } => {
-            output.error(said);
+            output.passing(said);
             Error::new(Kind::Failed, format!("{source_file} does not compile for {arch}"))
         }
         _ => {

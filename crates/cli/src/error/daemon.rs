@@ -54,7 +54,8 @@ fn answered(body: ErrorBody) -> Error {
             "trust its key in skepd's trust.toml (/etc/skep, or its --config-dir; skep key trust prints a rule), or take the risk: --allow-unsigned".to_owned()
         })
     });
-    let error = body.causes.into_iter().fold(Error::new(kind, body.message), Error::because);
+    let error = Error::new(kind, body.message).known_as(body.code).coded(body.standard);
+    let error = body.causes.into_iter().fold(error, Error::because);
     hint.into_iter().fold(error, Error::hint)
 }
 

@@ -1,13 +1,18 @@
 //! Errors of the libraries, which say it all, as the command's: how it ends, and what to do next.
 
-use skep_object::Unfit;
+use skep_object::{ObjectError, Unfit};
 use skep_oci::archive::BundleError;
 use skep_oci::image::ImageError;
 use skep_oci::signatures::SignatureError;
 use skep_oci::{FollowError, RegistryError, StoreError};
 use skep_spec::causes;
+use skep_spec::dependency::Unresolved;
 use skep_spec::oci::DocumentError;
+use skep_trust::attestation::AttestationError;
 use skep_trust::channel::ChannelError;
+use skep_trust::layer::LayerError;
+use skep_trust::policy::PolicyError;
+use skep_trust::rotation::RotationError;
 use skep_trust::{AdmitError, TrustError};
 
 use super::{Error, Kind, errno};
@@ -36,6 +41,7 @@ pub fn untrusted(error: TrustError) -> Error {
 /// A package that does more than it says; skepd says the same.
 pub fn unfit(error: &Unfit) -> Error {
     let converted = Error::new(super::daemon::kind(error.code()), error.to_string());
+    let converted = converted.known_as(error.code());
     let converted = error.causes().into_iter().fold(converted, Error::because);
     error.hint().into_iter().fold(converted, Error::hint)
 }
@@ -88,7 +94,8 @@ pub fn of_image(error: ImageError) -> Error {
 /// A package that is not what its digests say is refused, wherever that was seen.
 fn kind(error: &(dyn std::error::Error + 'static)) -> Kind {
     let store = error.downcast_ref().is_some_and(StoreError::is_altered);
-    let registry = error.downcast_ref().is_some_and(RegistryError::is_altered);
+    let registry = error.downcast_ref();
+    let registry = registry.is_some_and(|e: &RegistryError| e.is_altered() || e.is_flooded());
     let signature = error.downcast_ref().is_some_and(SignatureError::is_altered);
     let bundle = error.downcast_ref().is_some_and(BundleError::is_altered);
     let document = error.is::<DocumentError>();
@@ -102,5 +109,45 @@ fn kind(error: &(dyn std::error::Error + 'static)) -> Kind {
 }
 
 fn with_causes(kind: Kind, error: &(dyn std::error::Error + 'static)) -> Error {
-    Error { causes: causes(error), errno: errno(error), ..Error::new(kind, error.to_string()) }
+    let (causes, errno) = (causes(error), errno(error));
+    Error { causes, errno, ..Error::new(kind, error.to_string()) }.coded(standard(error))
+}
+
+/// The standard's code for an error, or for the first of those that caused it that has one.
+pub(super) fn standard(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    of_package(error).or_else(|| of_trust(error)).or_else(|| error.source().and_then(standard))
+}
+
+/// Where a package is not what it should be.
+fn of_package(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let document = || error.downcast_ref().map(DocumentError::code);
+    let layer = || error.downcast_ref().map(LayerError::code);
+    let archive = || error.downcast_ref().and_then(BundleError::code);
+    error
+        .downcast_ref()
+        .and_then(RegistryError::code)
+        .or_else(|| error.downcast_ref().and_then(StoreError::code))
+        .or_else(|| error.downcast_ref().and_then(SignatureError::code))
+        .or_else(|| error.downcast_ref().and_then(AdmitError::code))
+        .or_else(archive)
+        .or_else(document)
+        .or_else(layer)
+        .or_else(|| error.downcast_ref().map(ObjectError::code))
+        .or_else(|| error.downcast_ref().map(Unresolved::code))
+}
+
+/// Where nobody who counts has signed it.
+fn of_trust(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let followed = || match error.downcast_ref()? {
+        FollowError::Channel(error) => Some(error.code()),
+        FollowError::Memory { .. } => None,
+    };
+    error
+        .downcast_ref()
+        .map(TrustError::code)
+        .or_else(followed)
+        .or_else(|| error.downcast_ref().map(ChannelError::code))
+        .or_else(|| error.downcast_ref().map(RotationError::code))
+        .or_else(|| error.downcast_ref().map(PolicyError::code))
+        .or_else(|| error.downcast_ref().map(AttestationError::code))
 }

@@ -1,20 +1,24 @@
-//! Errors as people see them: what failed, on what, why, and what to do next. Converted here and nowhere else.
+//! Errors as people and programs see them: what failed, on what, why, what to do next, and by which code. Converted here and nowhere
+//! else.
 
 mod daemon;
 mod libraries;
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use skep_api::ErrorBody;
 use skep_object::shown_lines;
 use skep_spec::causes;
 
 pub use self::daemon::of_daemon;
+use self::libraries::standard;
 pub use self::libraries::{
     failed, misnamed, not_chosen, not_followed, of_image, refused, unfit, untrusted,
 };
-use crate::output::Output;
+use crate::output;
 
 /// The exit status of a command that a signal stopped, as shells have it of Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
@@ -34,10 +38,33 @@ pub enum Kind {
     Interrupted,
 }
 
+impl Kind {
+    /// For programs, of an error that has no code of its own.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::NoDaemon => "no-daemon",
+            Self::Refused => "refused",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// A stable word for an error.
+#[derive(Clone, Debug)]
+enum Code {
+    /// The standard's, which people are shown, too.
+    Standard(Cow<'static, str>),
+    /// For programs alone: skepd's, or one that the message has already.
+    Silent(Cow<'static, str>),
+}
+
 /// A failed command.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
+    code: Option<Code>,
     message: String,
     causes: Vec<String>,
     hints: Vec<String>,
@@ -51,7 +78,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A failure with a message of its own.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), causes: Vec::new(), hints: Vec::new(), errno: None }
+        let (message, causes, hints) = (message.into(), Vec::new(), Vec::new());
+        Self { kind, code: None, message, causes, hints, errno: None }
     }
 
     /// A failure that another error caused.
@@ -61,12 +89,27 @@ impl Error {
         cause: &(dyn StdError + 'static),
     ) -> Self {
         let causes = std::iter::once(cause.to_string()).chain(causes(cause)).collect();
-        Self { causes, errno: errno(cause), ..Self::new(kind, message) }
+        let error = Self { causes, errno: errno(cause), ..Self::new(kind, message) };
+        error.coded(standard(cause))
     }
 
     /// A wrong command line.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
+    }
+
+    /// The same with the standard's code, where it has one for that.
+    #[must_use]
+    pub fn coded(mut self, code: Option<impl Into<Cow<'static, str>>>) -> Self {
+        self.code = code.map(|code| Code::Standard(code.into())).or(self.code);
+        self
+    }
+
+    /// The same with a code that its message has already, or that is for programs alone.
+    #[must_use]
+    pub fn known_as(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.code = Some(Code::Silent(code.into()));
+        self
     }
 
     /// The same with what to do next.
@@ -118,19 +161,44 @@ impl Error {
     /// The text, as it is printed: names in it may be a stranger's.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = format!("error: {}\n", self.message);
+        let code = match &self.code {
+            Some(Code::Standard(code)) => format!(" ({code})"),
+            _ => String::new(),
+        };
+        let mut text = format!("error: {}{code}\n", self.message);
         for cause in &self.causes {
             text.push_str(&format!(
                 "  because {}\n",
                 cause.trim_end().replace('\n', "\n          ")
             ));
         }
-        let own = self.hints.iter().map(String::as_str);
-        let hints = own.chain(self.of_the_system().filter(|_| self.hints.is_empty()));
-        for hint in hints {
+        for hint in self.all_hints() {
             text.push_str(&format!("hint: {}\n", hint.trim_end().replace('\n', "\n      ")));
         }
         shown_lines(&text).into_owned()
+    }
+
+    /// The same for programs: what `docs/reference/api.md` has of an error, in a line of JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let code = match &self.code {
+            Some(Code::Standard(code) | Code::Silent(code)) => code,
+            None => self.kind.word(),
+        };
+        let hints: Vec<&str> = self.all_hints().collect();
+        let body = ErrorBody {
+            code: code.to_owned(),
+            standard: None,
+            message: self.message.clone(),
+            causes: self.causes.clone(),
+            hint: Some(hints.join("\n")).filter(|hint| !hint.is_empty()),
+        };
+        body.line()
+    }
+
+    fn all_hints(&self) -> impl Iterator<Item = &str> {
+        let own = self.hints.iter().map(String::as_str);
+        own.chain(self.of_the_system().filter(|_| self.hints.is_empty()))
     }
 
     /// What helps against what the system refused, where nothing better is said.
@@ -147,8 +215,8 @@ impl Error {
 
     /// Prints it and gives the exit status.
     #[must_use]
-    pub fn report(&self, output: &Output) -> ExitCode {
-        output.error(&self.text());
+    pub fn report(&self) -> ExitCode {
+        output::error(self);
         ExitCode::from(match self.kind {
             Kind::Failed => 1,
             Kind::Usage => 2,
@@ -207,11 +275,28 @@ mod tests {
         );
         let text = error.hint("write elsewhere").text();
         assert!(text.ends_with("(os error 28)\nhint: write elsewhere\n"), "{text}");
+        let coded = Error::new(Kind::Refused, "no").coded(Some("trust.unsigned"));
+        assert_eq!(coded.text(), "error: no (trust.unsigned)\n");
+        let silent = Error::usage("line 1 (manifest.value)").known_as("manifest.value");
+        assert_eq!(silent.text(), "error: line 1 (manifest.value)\n");
         let hostile = Error::usage("no \u{1b}[31mname\rlike this").because("two\nlines");
         let text = hostile.text();
         assert_eq!(
             text,
             "error: no \\u{1b}[31mname\\u{d}like this\n  because two\n          lines\n"
         );
+    }
+
+    #[test]
+    fn a_program_reads_the_same_as_people() {
+        let cause = std::io::Error::from_raw_os_error(28);
+        let error = Error::caused(Kind::Failed, "can't write 'x'", &cause);
+        let line = r#"{"error":{"code":"failed","message":"can't write 'x'","causes":["No space left on device (os error 28)"],"hint":"make room there, or name a place with room"}}"#;
+        assert_eq!(error.json(), line);
+        let error = Error::new(Kind::Refused, "no").coded(Some("oci.altered")).hint("a").hint("b");
+        let line = r#"{"error":{"code":"oci.altered","message":"no","causes":[],"hint":"a\nb"}}"#;
+        assert_eq!(error.json(), line);
+        let of_skepd = Error::new(Kind::Failed, "no").known_as("held").coded(None::<&str>);
+        assert_eq!(of_skepd.json().split('"').nth(5), Some("held"));
     }
 }

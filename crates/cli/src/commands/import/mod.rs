@@ -202,16 +202,11 @@ fn read(
     Ok(Found { object: import::Object { name, file, arches, facts }, bytes, from })
 }
 
-/// Of a program for a CPU it is no news that it is no object: the wonder is that it embeds none.
 fn no_object(object: &ObjectBytes, error: &ObjectError) -> Error {
-    match error {
-        ObjectError::OtherMachine { machine, bits: 64 } => {
-            let what = format!("can't import {} ({})", object.place, error.code());
-            Error::new(object.wrong, what)
-                .because(format!("this is a program for {machine}, and it embeds no BPF object"))
-                .hint("an object that is compressed in it, or that it fetches or compiles when it runs, cannot be found: give the object itself (.bpf.o), or the image that it is shipped in")
-        }
-        error => object.unreadable("import", error).hint("skep import takes BPF objects (ELF), programs that embed some, and images of bpfman, Inspektor Gadget and eunomia"),
+    let unreadable = object.unreadable("import", error);
+    match unreadable.hints() {
+        [] => unreadable.hint("skep import takes BPF objects (ELF), programs that embed some, and images of bpfman, Inspektor Gadget and eunomia"),
+        _ => unreadable,
     }
 }
 

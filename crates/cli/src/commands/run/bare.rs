@@ -22,8 +22,9 @@ pub(super) fn ready(path: &Path, wanted: Option<&str>) -> Result<Ready> {
         }
     }
     for object in found.iter().filter(|object| !object.is_object()) {
-        object.facts("run").map_err(|error| {
-            error.hint("skep run takes a BPF object (ELF), a program that embeds some, or a folder with skep.toml")
+        object.facts("run").map_err(|error| match error.hints() {
+            [] => error.hint("skep run takes a BPF object (ELF), a program that embeds some, or a folder with skep.toml"),
+            _ => error,
         })?;
     }
     let is_empty =
