@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use skep_api::{Deed, Detail, Install, Member, MemberChange, Standing, Touched};
+use skep_api::{Deed, Detail, Install, Member, MemberChange, PackageSource, Standing, Touched};
+use skep_oci::Store;
 use skep_runtime::{Recovery, Stands, Unended};
-use skep_spec::ServiceName;
+use skep_spec::{PackageRef, ServiceName};
 
 use crate::error::NodeError;
 use crate::node::Node;
@@ -57,12 +58,34 @@ impl Node {
         service: &ServiceName,
         work: impl FnOnce() -> Result<T, NodeError>,
     ) -> Result<T, NodeError> {
+        self.written_down((what, by), service, None, work)
+    }
+
+    /// The same of what brings a package: where it fails, which one is written down, too.
+    pub(crate) fn deed_with<T: Touches>(
+        &self,
+        (what, by): (&str, &str),
+        service: &ServiceName,
+        package: &PackageSource,
+        work: impl FnOnce() -> Result<T, NodeError>,
+    ) -> Result<T, NodeError> {
+        self.written_down((what, by), service, Some(wanted(package)), work)
+    }
+
+    fn written_down<T: Touches>(
+        &self,
+        (what, by): (&str, &str),
+        service: &ServiceName,
+        wanted: Option<String>,
+        work: impl FnOnce() -> Result<T, NodeError>,
+    ) -> Result<T, NodeError> {
         let before = self.runtime().standings();
         let done = work();
         self.tell_others((what, by), &before, Some(service), &done);
         let error = done.as_ref().err().map(NodeError::text);
+        let tried = wanted.filter(|_| error.is_some());
         let told = self.told(what, by, service, (stood(&before, service), None));
-        self.history.add(&Deed { error, ..told });
+        self.history.add(&Deed { tried, error, ..told });
         done
     }
 
@@ -128,12 +151,35 @@ impl Node {
     ) -> Deed {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (what, by, to) = (what.to_owned(), by.to_owned(), self.standing_of(service));
-        Deed { at: now.as_secs(), service: service.clone(), what, from, to, by, with, error: None }
+        let (at, service) = (now.as_secs(), service.clone());
+        Deed { at, service, what, from, to, by, with, tried: None, error: None }
     }
 
     fn standing_of(&self, service: &ServiceName) -> Option<Standing> {
         let (generation, version) = self.runtime().standing(service)?;
         Some(Standing { generation, version })
+    }
+}
+
+/// What a package is called by who asks for it: by its version where a name says one.
+fn wanted(package: &PackageSource) -> String {
+    let (path, chosen) = match package {
+        PackageSource::Reference(reference) => return of_reference(reference),
+        PackageSource::Layout { path, package } => {
+            let layout = Store::open(path).and_then(|store| store.the_package(package.as_ref()));
+            (path, layout.ok().map(|(reference, _)| reference).or_else(|| package.clone()))
+        }
+        PackageSource::Bundle { path, package } => (path, package.clone()),
+    };
+    chosen.map_or_else(|| path.display().to_string(), |reference| of_reference(&reference))
+}
+
+fn of_reference(reference: &PackageRef) -> String {
+    match (&reference.version, &reference.digest, &reference.channel) {
+        (Some(version), ..) => version.to_string(),
+        (None, Some(digest), _) => format!("@{digest}"),
+        (None, None, Some(channel)) => format!("@{channel}"),
+        (None, None, None) => "@stable".to_owned(),
     }
 }
 

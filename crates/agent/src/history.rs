@@ -99,7 +99,7 @@ mod tests {
     fn deed(service: &str, at: u64, error: &str) -> Deed {
         let error = Some(error.to_owned()).filter(|error| !error.is_empty());
         let (service, what, by) = (service.parse().unwrap(), "stop".to_owned(), "root".to_owned());
-        Deed { at, service, what, from: None, to: None, by, with: None, error }
+        Deed { at, service, what, from: None, to: None, by, with: None, tried: None, error }
     }
 
     #[test]

@@ -118,7 +118,10 @@ async fn install(
         false => {
             let (by, name) = (peer.name(), install.service_name());
             shared.operations.start(blocking(shared.node, move |node| match name {
-                Some(name) => node.deed(("install", &by), &name, || node.install(install)),
+                Some(name) => {
+                    let package = install.package.clone();
+                    node.deed_with(("install", &by), &name, &package, || node.install(install))
+                }
                 None => node.install_unnamed(&by, install),
             }))
         }
@@ -148,7 +151,8 @@ async fn upgrade(
         false => {
             let by = peer.name();
             shared.operations.start(blocking(shared.node, move |node| {
-                node.deed(("upgrade", &by), &name, || node.upgrade(name.clone(), upgrade))
+                let (to, package) = (name.clone(), upgrade.package.clone());
+                node.deed_with(("upgrade", &by), &name, &package, || node.upgrade(to, upgrade))
             }))
         }
     })

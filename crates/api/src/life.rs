@@ -74,6 +74,9 @@ pub struct Deed {
     /// The service that was spoken of, where it was another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<ServiceName>,
+    /// Of an install or upgrade that failed, what it was to be: a version, or what was asked for where nobody came to see one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<String>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

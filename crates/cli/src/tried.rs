@@ -85,11 +85,21 @@ pub fn outcome(
         Ok(detail) if detail.is_adapted() => Some(Outcome::Warned),
         Ok(_) => Some(Outcome::Passed),
         Err(_) if needs_others => None,
-        Err(ClientError::Answered(error)) if REFUSED_BY_KERNEL.contains(&&*error.code) => {
-            Some(Outcome::Failed)
-        }
-        Err(_) => None,
+        Err(error) => is_kernels_word(error).then_some(Outcome::Failed),
     }
+}
+
+/// That nothing is in the file, and why, where an install failed whose [`outcome`] is none.
+pub fn unreported(path: &Path, error: &ClientError) -> String {
+    let why = match is_kernels_word(error) {
+        true => "nobody can tell whether this kernel refuses it, or a package that it needs",
+        false => "what stopped it says nothing of this kernel",
+    };
+    format!("no result was written to '{}': {why}", path.display())
+}
+
+fn is_kernels_word(error: &ClientError) -> bool {
+    matches!(error, ClientError::Answered(error) if REFUSED_BY_KERNEL.contains(&&*error.code))
 }
 
 /// The error of a file that says something else.

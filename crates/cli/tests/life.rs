@@ -131,6 +131,10 @@ fn a_service_is_held_and_committed_and_its_history_says_so() {
         "install - 1.0.0 done",
     ];
     assert_eq!(said, expected);
+    let tried: Vec<&str> = deeds.iter().filter_map(|deed| deed["tried"].as_str()).collect();
+    assert_eq!(tried, ["2.0.0"], "of what failed, which version it was");
+    let table = node.run(&["history", "exec"]);
+    assert!(table.contains("upgrade to 2.0.0  1.0.0 (1)  1.0.0 (1)"), "{table}");
     assert!(deeds.iter().all(|deed| deed["by"].as_str().unwrap().starts_with("root")));
     let table = node.run(&["history", "exec", "--limit", "2"]);
     assert_eq!(table.lines().count(), 3, "{table}");
@@ -182,7 +186,15 @@ fn what_became_of_a_package_on_this_kernel_is_reported_and_signed() {
     let chosen = "[alternatives.seen]\ntry = [[\"exec\"]]\n\n[map.execs]";
     node.forge("exec", "away.oci", gone);
     node.forge("exec", "gone.oci", |text| gone(text).replace("[map.execs]", chosen));
-    node.refused(&["install", "gone.oci", "--report", "ran.json"]);
+    let (status, said) = node.refused(&["install", "gone.oci", "--report", "ran.json"]);
+    assert!(status == 4 && said.contains(" (trust.unsigned)\n"), "{said}");
+    let unreported =
+        "hint: no result was written to 'ran.json': what stopped it says nothing of this kernel\n";
+    assert!(said.contains(unreported), "{said}");
+    assert!(!node.path("ran.json").exists());
+    let away = ["install", "127.0.0.1:1/skep/exec:1.0.0", "--report", "ran.json"];
+    let (status, said) = node.refused(&away);
+    assert!(status == 1 && said.contains(unreported), "{said}");
     assert!(!node.path("ran.json").exists());
     fs::write(node.path("list.json"), "[]").unwrap();
     let (status, said) = node.refused(&["install", "exec.oci", "--report", "list.json"]);

@@ -42,10 +42,9 @@ fn text(deeds: &[Deed]) -> String {
         None => "-".to_owned(),
     };
     let rows = deeds.iter().map(|deed| {
-        let what = match &deed.with {
-            Some(with) => format!("{} with {with}", deed.what),
-            None => deed.what.clone(),
-        };
+        let with = deed.with.as_ref().map(|with| format!(" with {with}")).unwrap_or_default();
+        let to = deed.tried.as_ref().map(|tried| format!(" to {tried}")).unwrap_or_default();
+        let what = format!("{}{to}{with}", deed.what);
         let result =
             deed.error.as_deref().map_or("done".to_owned(), |why| format!("failed: {why}"));
         let (from, to) = (standing(&deed.from), standing(&deed.to));
@@ -68,7 +67,7 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<Deed>(text).unwrap();
         let deeds = [
             read(
-                r#"{"at":1764428400,"service":"exec","what":"upgrade","from":{"generation":1,"version":"1.0.0"},"to":{"generation":1,"version":"1.0.0"},"by":"root, logged in as ann","error":"exec is held at 1.0.0"}"#,
+                r#"{"at":1764428400,"service":"exec","what":"upgrade","from":{"generation":1,"version":"1.0.0"},"to":{"generation":1,"version":"1.0.0"},"by":"root, logged in as ann","tried":"2.0.0","error":"exec is held at 1.0.0"}"#,
             ),
             read(
                 r#"{"at":0,"service":"exec","what":"install","to":{"generation":1,"version":"1.0.0"},"by":"root","with":"app"}"#,
@@ -76,7 +75,7 @@ mod tests {
         ];
         insta::assert_snapshot!(text(&deeds), @r"
         WHEN                  WHAT              FROM       TO         BY                      RESULT
-        2025-11-29T15:00:00Z  upgrade           1.0.0 (1)  1.0.0 (1)  root, logged in as ann  failed: exec is held at 1.0.0
+        2025-11-29T15:00:00Z  upgrade to 2.0.0  1.0.0 (1)  1.0.0 (1)  root, logged in as ann  failed: exec is held at 1.0.0
         1970-01-01T00:00:00Z  install with app  -          1.0.0 (1)  root                    done
         ");
     }

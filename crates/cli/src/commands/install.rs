@@ -12,7 +12,7 @@ use skep_trust::attestation::Tried;
 use super::show;
 use crate::config::Config;
 use crate::daemon;
-use crate::error::{Result, of_daemon};
+use crate::error::{Error, Result, of_daemon};
 use crate::options::Choice;
 use crate::output::Output;
 use crate::place;
@@ -97,12 +97,18 @@ fn installed(client: &Client, request: &Request, report: Option<&Path>) -> Resul
     }
     let Node { kernel: release, arch, .. } = daemon::ask(client.node())?;
     let installed = daemon::ask(async { Ok(client.install(request).await) })?;
-    if let Some((of, needs_others)) = about
-        && let Some(result) = tried::outcome(&installed, needs_others)
-    {
-        tried::add(report, of, Tried { release, arch, result })?;
-    }
-    installed.map_err(of_daemon)
+    let known = about.and_then(|(of, needs_others)| {
+        tried::outcome(&installed, needs_others).map(|result| (of, result))
+    });
+    let unreported = match (known, &installed) {
+        (Some((of, result)), _) => {
+            tried::add(report, of, Tried { release, arch, result })?;
+            None
+        }
+        (None, Ok(_)) => None,
+        (None, Err(error)) => Some(tried::unreported(report, error)),
+    };
+    installed.map_err(|error| unreported.into_iter().fold(of_daemon(error), Error::hint))
 }
 
 /// Which package it is, and whether it needs others; none of a registry's that is refused before anything is loaded.
