@@ -171,6 +171,8 @@ fn keys_travel_through_registries_and_bundles() {
     refused(rotate(&["--key", "b.key"]).args(["--push", &other]), 2, "is no package of acme");
     refused(&mut rotate(&["--push", &package]), 2, "version 2 of the keys is not complete");
     run(&mut rotate(&["--key", "b.key"]));
+    let reference = format!("{package}:1.0.0");
+    run(skep(folder).args(["push", "layout", &reference]));
     let follow = |from: &str, policy: &str| {
         let mut command = skep(folder);
         command.args(["trust", "rotate", from, "--policy", policy]);
@@ -185,7 +187,6 @@ fn keys_travel_through_registries_and_bundles() {
 
     // The package is signed by the new key, and a machine without the file follows.
     run(skep(folder).args(["sign", "--key", "b.key", "layout"]));
-    let reference = format!("{package}:1.0.0");
     run(skep(folder).args(["push", "layout", &reference]));
     let move_it = ["channel", "move", &reference, "stable", "--key", "b.key"];
     std::fs::copy(folder.join("trust.toml"), folder.join("other.toml")).unwrap();
@@ -217,6 +218,31 @@ fn keys_travel_through_registries_and_bundles() {
     refused(&mut rotate(&["--push", &package]), 4, "version 2 of the keys is beside");
 }
 
+/// A typo makes no repository that holds keys and nothing else.
+#[test]
+fn keys_lie_beside_a_package_only() {
+    let (registry, fixture) = (DockerRegistry::start(), Fixture::new("1.0.0"));
+    let folder = fixture.folder.path();
+    keys(folder);
+    let first = ["--publisher", "acme", "--to", "a.pub", "--key", "a.key"];
+    let rotate = |more: &[&str], to: &str| {
+        let mut command = skep(folder);
+        command.args(["key", "rotate", "acme.keys"]).args(more);
+        command.args(["--push", &format!("{}/acme/{to}", registry.host)]);
+        command
+    };
+    let package = format!("{}/acme/exec", registry.host);
+    run(skep(folder).args(["push", "layout", &format!("{package}:1.0.0")]));
+    let words = format!("there is no version of a package {}/acme/nosuch", registry.host);
+    refused(&mut rotate(&first, "nosuch"), 1, &words);
+    refused(&mut rotate(&first, "nosuch"), 1, "hint: nothing was put there");
+    assert!(!folder.join("acme.keys").exists());
+    let nosuch = format!("{}/acme/nosuch", registry.host);
+    refused(skep(folder).args(["tags", &nosuch]), 1, "does not have it (404)");
+    run(&mut rotate(&first, "exec"));
+    run(skep(folder).args(["trust", "rotate", &package]));
+}
+
 /// Neither a version nor a signature comes into the file by a push that the registry did not take.
 #[test]
 fn what_a_registry_refuses_is_not_in_the_file() {
@@ -228,9 +254,11 @@ fn what_a_registry_refuses_is_not_in_the_file() {
         false if head.starts_with("GET") => "404 Not Found",
         false => "403 Forbidden",
     };
-    let forbids = Server::new(move |head, stream| {
-        drop(stream.write_all(&answer(empty(head), "", b"")));
-    });
+    let honest = move |head: &str| match head.contains("/tags/list") {
+        true => answer("200 OK", "", br#"{"tags": ["1.0.0"]}"#),
+        false => answer(empty(head), "", b""),
+    };
+    let forbids = Server::new(move |head, stream| drop(stream.write_all(&honest(head))));
     let closed = Server::saying(answer("403 Forbidden", "", b""));
     let push = |more: &[&str], server: &Server, words: &str| {
         let mut command = skep(folder);
@@ -253,8 +281,8 @@ fn what_a_registry_refuses_is_not_in_the_file() {
     let ends = Server::new(move |head, stream| {
         asked.fetch_or(!head.starts_with("GET"), Ordering::Relaxed);
         let ended = asked.load(Ordering::Relaxed);
-        let status = if ended { "403 Forbidden" } else { empty(head) };
-        drop(stream.write_all(&answer(status, "", b"")));
+        let said = if ended { answer("403 Forbidden", "", b"") } else { honest(head) };
+        drop(stream.write_all(&said));
     });
     push(&next, &ends, "so 'acme.keys' has what was signed: put it there with skep key rotate");
     let after = std::fs::read(folder.join("acme.keys")).unwrap();

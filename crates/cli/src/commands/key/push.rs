@@ -57,6 +57,7 @@ impl Push<'_> {
         }
         let reference = reference.alone();
         let registry = place::registry(&reference, self.transport, config)?.without_mirrors();
+        has_package(&registry, &reference)?;
         let lying = place::lying(registry.keys(&reference))?;
         let by = (&rules::of_machine(config)?, moment::now(config)?);
         self.is_no_step_back(&lying.bundles, &reference, by)?;
@@ -191,6 +192,15 @@ impl Ready<'_> {
             output.note(&format!("note: {count} of the bundles beside {reference} are not in this file, though keys of it have signed them: they are replaced, since nobody could follow them to another version"));
         }
     }
+}
+
+/// That there is a package beside which the keys would lie: nobody looks for them anywhere else.
+fn has_package(registry: &Registry, reference: &PackageRef) -> Result<()> {
+    if !place::ask(registry.versions(reference))?.is_empty() {
+        return Ok(());
+    }
+    let error = Error::new(Kind::Failed, format!("there is no version of a package {reference}"));
+    Err(error.hint("nothing was put there: look at its path, or push the package first; skep key rotate --push is for each package of a publisher"))
 }
 
 /// Makes a file what it was.
