@@ -301,3 +301,55 @@ fn a_full_disk_ends_a_pull_with_a_hint_and_nothing_is_left() {
     let left = pull_onto_a_full_disk(folder, layout, &reference);
     assert!(left.contains("small/new/out/index.json"), "the layout that was there stays: {left}");
 }
+
+/// What another tool signed is put beside the package it is of, and beside no other; who signed it is asked afterwards.
+#[test]
+fn a_signature_that_another_tool_made_is_put_beside_its_package_only() {
+    let (fixture, other) = (Fixture::new("1.0.0"), Fixture::new("2.0.0"));
+    let folder = fixture.folder.path();
+    let statement = folder.join("statement.json");
+    run(skep(folder).args(["sign", "--statement", "statement.json", "layout"]));
+    let said = std::fs::read_to_string(&statement).unwrap();
+    assert!(said.contains(&fixture.index.hex()) && said.contains("linux/amd64"), "{said}");
+    let sign = |bundle: &str, layout: &Path| {
+        let mut command = skep(folder);
+        command.args(["sign", "--bundle", bundle]).arg(layout);
+        command
+    };
+    // By key, as cosign does it.
+    let cosign = || {
+        let mut cosign = Command::new(tool("cosign"));
+        cosign.current_dir(folder).env("HOME", folder).env("COSIGN_PASSWORD", "");
+        cosign
+    };
+    run(cosign().args(["generate-key-pair", "--output-key-prefix", "cosign"]));
+    let none = r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json"}"#;
+    std::fs::write(folder.join("no-log.json"), none).unwrap();
+    run(cosign()
+        .args(["attest-blob", "--yes", "--key", "cosign.key", "--signing-config", "no-log.json"])
+        .args(["--statement", "statement.json", "--bundle", "by-key.json"]));
+    let layout = fixture.store.root();
+    refused(skep(folder).args(["verify", "--key", "cosign.pub", "layout"]), 4, "it is unsigned");
+    let text = run(&mut sign("by-key.json", layout));
+    assert!(text.contains(", as it says; nobody checked that: skep verify does"), "{text}");
+    run(skep(folder).args(["verify", "--key", "cosign.pub", "layout"]));
+    let words = "(trust.another-digest)";
+    refused(&mut sign("by-key.json", other.store.root()), 4, words);
+    // By identity.
+    let told: [&str; 0] = [];
+    support::keyless(folder, fixture.index, skep_spec::media::PREDICATE_SIGN, &told);
+    let text = run(&mut sign("bundle.json", layout));
+    assert!(text.contains("by certificate; nobody checked that"), "{text}");
+    run(skep(folder).args(["trust", "add", "acme/*", "--trusted-root", "trusted_root.json"]).args(
+        ["--identity", "https://ci.example/acme/release", "--issuer", "https://accounts.example"],
+    ));
+    let text = run(skep(folder).args(["verify", "layout"]));
+    assert!(text.contains("signed by https://ci.example/acme/release"), "{text}");
+    support::keyless(folder, fixture.index, "https://slsa.dev/provenance/v1", &told);
+    refused(&mut sign("bundle.json", layout), 4, "(trust.another-predicate)");
+    refused(&mut sign("statement.json", layout), 2, "is no signature (trust.malformed)");
+    assert_eq!(
+        support::blobs(other.store.root()).len(),
+        support::blobs(Fixture::new("2.0.0").store.root()).len()
+    );
+}
