@@ -67,7 +67,7 @@ impl Node {
         let ails = status.failed.or(status.half_done).or(status.owed);
         let body = |message| {
             let (code, causes, hint) = (code.to_owned(), Vec::new(), None);
-            ErrorBody { code, message, causes, hint }
+            ErrorBody { code, standard: None, message, causes, hint }
         };
         Some((stands, ails.map(body)))
     }
