@@ -1,5 +1,7 @@
 //! What skepd cannot do, or will not: one enum, each with its code, its status and what to do next. Only the server knows HTTP.
 
+mod hint;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -14,7 +16,6 @@ use skep_runtime::maps::EntryError;
 use skep_spec::dependency::ResolveError;
 use skep_spec::name::NameError;
 use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Version, causes};
-use skep_trust::channel::ChannelError;
 use skep_trust::rotation::RotationError;
 use skep_trust::{AdmitError, TrustError};
 
@@ -351,72 +352,6 @@ impl NodeError {
             Self::Registry(_) | Self::Unauthorized { .. } => 502,
             Self::Ends(_) => 503,
         }
-    }
-
-    /// What a person can do, where the message does not say.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            _ if self.is_altered() => return None,
-            Self::Unauthorized { hint, .. } | Self::Behind { hint, .. } => hint,
-            Self::Unfit(unfit) => return unfit.hint(),
-            Self::Trust(error) => return error.hint().map(Into::into),
-            Self::Dependency { source, package, .. } => match &**source {
-                Self::Trust(_) => {
-                    return Some(format!(
-                        "each package of a set is held against the rule for its own name: skep trust add PATTERN --key PUB, or install {package} first, by itself"
-                    ));
-                }
-                source => return source.hint(),
-            },
-            Self::Companion { source, companion, .. } => match source.hint() {
-                None if matches!(**source, Self::Trust(_)) => {
-                    return Some(format!(
-                        "each is held against the rule for its own package: skep trust add PATTERN --key PUB, or take the risk of this one, too: --also-unsigned {companion}"
-                    ));
-                }
-                hint => return hint,
-            },
-            Self::Runtime(error) => return error.hint().map(str::to_owned),
-            Self::Entry(error) => return error.hint().map(str::to_owned),
-            Self::Registry(error) if error.is_flooded() => {
-                "have its publisher push it to another registry, or bring it as a bundle"
-            }
-            Self::NotRoot(_) => "use sudo",
-            Self::Stale { .. } | Self::PlanChanged => "look at the plan again: skep apply shows it",
-            Self::DesiredFile { .. } => {
-                "start the skepd that wrote it; or move the file away, and say again what the node is to be: skep apply -f FILE"
-            }
-            Self::OneName { packages, .. } => {
-                return Some(format!(
-                    "install {} first, under another name: --as NAME",
-                    packages[1]
-                ));
-            }
-            Self::Keys { .. } => {
-                "give the rule the keys that count now and take 'follow' out of it; what was followed lies in the folder 'keys' of skepd's state"
-            }
-            Self::NoHub(_) => "write host[:port]/publisher/name:version, or set hub in skepd.toml",
-            Self::OtherPackage { .. } => "install it as a service of its own",
-            Self::Downgrade { .. } => {
-                "skep rollback returns to the version before; --allow-downgrade installs an older one"
-            }
-            Self::Store(StoreError::Several { .. }) => "say which with --package NAME:VERSION",
-            Self::OwnStore(StoreError::Io { .. }) => {
-                "skepd keeps its packages there: give it a folder that it can write to, with --state-dir"
-            }
-            Self::OwnStore(_) => {
-                "skepd keeps its packages there: restore it from a backup, or move it away and let them in again by skep upgrade"
-            }
-            Self::Follow(FollowError::Channel(ChannelError::NoRule(_))) => {
-                "trust its key in skepd's trust.toml (/etc/skep, or its --config-dir): skep trust add PATTERN --key PUB"
-            }
-            Self::Follow(FollowError::Channel(ChannelError::Unsigned(..))) => {
-                "skep tags lists the versions and channels that there are"
-            }
-            _ => return None,
-        };
-        Some(hint.to_owned())
     }
 
     /// Why, from the outside in.
