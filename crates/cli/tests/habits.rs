@@ -273,7 +273,7 @@ fn what_is_mistyped_is_named_as_it_was_typed() {
         (&["bundle", layout, "-o", "opens"], "can't write opens: it is a folder, not a file"),
         (
             &["unbundle", "me.pub", "-o", "out"],
-            "error: can't unbundle me.pub\n  because the archive is not",
+            "error: can't unbundle me.pub (archive.tar)\n  because the archive is not",
         ),
         (
             &["run", object, "--target", "on_open=zzz/x"],
