@@ -125,7 +125,7 @@ fn desired(node: &Node) -> Value {
 
 #[test]
 fn a_file_is_shown_applied_and_then_there_is_nothing_to_do() {
-    let mut node = node();
+    let node = node();
     assert_eq!(desired(&node)["revision"], 0);
     let both = one("exec", "1.0.0", "set = { rate = 5 }\n") + &one("two", "1.0.0", "");
     write(&node, &both);
@@ -154,7 +154,12 @@ fn a_file_is_shown_applied_and_then_there_is_nothing_to_do() {
     assert!(now["services"].as_array().unwrap().iter().all(|one| one["in_sync"] == true), "{now}");
     let deeds = node.json(&["history", "exec"]);
     assert_eq!((deeds.as_array().unwrap().len(), &deeds[0]["what"]), (1, &json!("install")));
+}
 
+#[test]
+fn each_difference_is_a_step_and_what_is_done_by_hand_stays_until_the_next_apply() {
+    let mut node = node();
+    applied(&node, &(one("exec", "1.0.0", "set = { rate = 5 }\n") + &one("two", "1.0.0", "")), &[]);
     let other = one("exec", "2.0.0", "set = { rate = 7 }\nhold = true\n")
         + &one("two", "1.0.0", "set = { only = 1 }\nstate = \"stopped\"\n");
     write(&node, &other);

@@ -127,20 +127,20 @@ mod tests {
     fn every_mistake_is_said_with_its_place() {
         for (text, expected) in [
             ("", vec!["1:1: the file has no 'service'"]),
-            ("[service.exec]\n", vec!["1:10: [service.exec] has no 'package'"]),
+            ("[service.exec]\n", vec!["1:1: [service.exec] has no 'package'"]),
             (
                 "[service.exec]\npackge = \"a/b\"\nstate = \"stoped\"\n[service.Two]\npackage = \"/x\"\nhold = 1\n",
                 vec![
                     "2:1: unknown key 'packge' in [service.exec]; did you mean 'package'?",
                     "3:9: 'service.exec.state' is 'stoped', it should be one of started, stopped; did you mean 'stopped'?",
-                    "4:10: 'Two' is not a service name: it should be a-z, 0-9 and single hyphens between them, at most 64 characters",
+                    "4:10: 'Two' is not a service name: it is a-z, 0-9 and single hyphens between them, at most 64 characters",
                     "6:8: 'service.Two.hold' should be true or false, not an integer",
                 ],
             ),
             (
                 "[service.exec]\npackage = \"nowhere\"\nset = { rate = 1.5 }\n",
                 vec![
-                    "2:11: 'nowhere' is not a package reference: it should be publisher/name",
+                    "2:11: 'nowhere' is not a package reference: it should be publisher/name, with a registry before it if need be",
                     "3:16: 'service.exec.set.rate' should be a boolean, an integer or a string, not a number with a fraction (write it as a string)",
                 ],
             ),
