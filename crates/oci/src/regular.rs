@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// Most bytes of a text, such as a skep.toml or a key.
@@ -19,13 +19,30 @@ pub fn open(path: &Path) -> io::Result<File> {
     checked(File::options().read(true).custom_flags(AT_ONCE).open(path)?)
 }
 
-/// Opens a file for reading and appending, and makes it where it is not there.
+/// Opens a file that is ours alone for reading and appending, and makes it where it is not there. Links are not followed:
+/// what is written through one, symbolic or hard, changes a file elsewhere.
 ///
 /// # Errors
-/// It may not be read and written, or is no regular file.
+/// It may not be read and written, is a link, or is no regular file.
 pub(crate) fn append(path: &Path) -> io::Result<File> {
     let mut options = File::options();
-    checked(options.create(true).read(true).append(true).custom_flags(AT_ONCE).open(path)?)
+    options.create(true).read(true).append(true).custom_flags(AT_ONCE | libc::O_NOFOLLOW);
+    let file = options.open(path).map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => linked("a link"),
+        _ => error,
+    });
+    let file = checked(file?)?;
+    match file.metadata()?.nlink() > 1 {
+        true => Err(linked("a file with other names as well (hard links)")),
+        false => Ok(file),
+    }
+}
+
+fn linked(what: &str) -> io::Error {
+    let why = format!(
+        "it is {what}, and what is written to it would be written elsewhere, too: remove it"
+    );
+    io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
 /// Reads a whole text of at most 4 MiB.

@@ -306,6 +306,28 @@ mod tests {
         assert_eq!(store.require(&digest, 5).unwrap(), b"hello");
     }
 
+    /// Nothing outside of the layout is made, nor held up.
+    #[test]
+    fn a_link_in_the_locks_place_is_refused() {
+        let (folder, store) = store();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let (there, absent) = (elsewhere.path().join("there"), elsewhere.path().join("absent"));
+        fs::write(&there, "").unwrap();
+        let lock = folder.path().join(index::LOCK);
+        let links: [(&str, &dyn Fn()); 2] = [
+            ("it is a link", &|| std::os::unix::fs::symlink(&absent, &lock).unwrap()),
+            ("hard links", &|| fs::hard_link(&there, &lock).unwrap()),
+        ];
+        for (words, link) in links {
+            fs::remove_file(&lock).unwrap();
+            link();
+            let error = store.unlist(|_| true).unwrap_err();
+            let said = std::error::Error::source(&error).unwrap().to_string();
+            assert!(said.contains(words) && said.ends_with("remove it"), "{said}");
+            assert!(!absent.exists());
+        }
+    }
+
     #[test]
     fn what_a_dead_writer_left_is_removed_and_a_living_ones_stays() {
         let (folder, store) = store();

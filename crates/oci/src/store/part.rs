@@ -242,19 +242,28 @@ impl Store {
     }
 }
 
-/// The file, if no other process has it.
+/// The file, if no other process has it. What somebody else put in its place, such as a link, is removed and not looked at.
 fn alone(path: &Path) -> io::Result<Option<File>> {
-    let file = regular::append(path)?;
+    let file = match regular::append(path) {
+        Err(_) if is_planted(path) => fs::remove_file(path).and_then(|()| regular::append(path)),
+        file => file,
+    }?;
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => return Ok(None),
         Err(fs::TryLockError::Error(error)) => return Err(error),
     }
     // Whoever had it may have made the blob of it meanwhile.
-    let is_it = fs::metadata(path).is_ok_and(|there| {
+    let is_it = fs::symlink_metadata(path).is_ok_and(|there| {
         file.metadata().is_ok_and(|ours| (there.dev(), there.ino()) == (ours.dev(), ours.ino()))
     });
     Ok(is_it.then_some(file))
+}
+
+/// Whether what lies there is none that a pull makes: a link, a file with other names, a pipe or a device.
+fn is_planted(path: &Path) -> bool {
+    let there = fs::symlink_metadata(path);
+    there.is_ok_and(|there| !there.is_dir() && (!there.is_file() || there.nlink() > 1))
 }
 
 #[cfg(test)]
@@ -322,12 +331,36 @@ mod tests {
         assert!(error.contains("free some space"), "{error}");
     }
 
+    /// A layout may be a stranger's, who knows what comes into it.
     #[tokio::test]
-    async fn what_is_no_file_is_not_gone_on_with() {
-        let (_folder, store) = store();
+    async fn what_somebody_put_in_its_place_is_neither_written_nor_gone_on_with() {
+        let (folder, store) = store();
         let path = store.blobs().join(format!("{PART}{}", Digest::of(BLOB).hex()));
-        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        let absent = folder.path().join("absent");
+        for held in ["hello", "longer than the blob is"] {
+            fs::write(&elsewhere, held).unwrap();
+            let plants: [&dyn Fn(); 4] = [
+                &|| std::os::unix::fs::symlink(&elsewhere, &path).unwrap(),
+                &|| fs::hard_link(&elsewhere, &path).unwrap(),
+                &|| std::os::unix::fs::symlink(&absent, &path).unwrap(),
+                &|| std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
+            ];
+            for plant in plants {
+                plant();
+                let mut came = received(&store);
+                assert_eq!(came.len(), 0);
+                came.push(Bytes::from_static(BLOB)).await.unwrap();
+                store.keep(came.whole().await.unwrap()).unwrap();
+                assert_eq!(fs::read_to_string(&elsewhere).unwrap(), held);
+                assert!(!absent.exists());
+                let blob = store.path(&Digest::of(BLOB));
+                assert!(blob.symlink_metadata().unwrap().is_file());
+                fs::remove_file(blob).unwrap();
+            }
+        }
+        fs::create_dir(&path).unwrap();
         let error = store.received(&Digest::of(BLOB), 11, None).unwrap_err();
-        assert!(std::error::Error::source(&error).unwrap().to_string().contains("not a file"));
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("directory"));
     }
 }
