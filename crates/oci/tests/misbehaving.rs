@@ -394,6 +394,15 @@ async fn a_token_server_that_is_not_there_is_said() {
     assert!(error.to_string().contains("without https"), "{error}");
 }
 
+/// A registry on this machine is spoken to without TLS because nobody is in between: that is not so of another machine.
+#[tokio::test]
+async fn a_registry_on_this_machine_sends_no_password_beyond_it_without_tls() {
+    let server = with_token_server("tokens.invalid".to_owned());
+    let error = server.registry_with(secret()).resolve(&server.reference()).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("beyond this machine") && said.contains("--plain-http"), "{said}");
+}
+
 /// A registry whose challenge names a token server that answers so.
 fn with_token_server(host: String) -> Server {
     let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\"\r\n");

@@ -10,6 +10,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
 use super::challenge::Challenge;
+use super::clients::Transport;
 use super::credentials::Credentials;
 use super::error::RegistryError;
 use super::http::{Answer, Body, Get, Http};
@@ -212,7 +213,8 @@ async fn ping(
     Ok(answer)
 }
 
-/// The token server's address with the scope that is needed. It gets the password, so it must speak https too.
+/// The token server's address with the scope that is needed. It gets the password, so it must speak https too,
+/// or be on this machine where the registry is spoken to without TLS because it is.
 fn token_url(
     http: &Http,
     action: &str,
@@ -222,10 +224,14 @@ fn token_url(
 ) -> Result<Url, RegistryError> {
     let mut url = Url::parse(realm)
         .map_err(|e| http.misbehaves(action, format!("its token server has no address: {e}")))?;
-    if url.scheme() != "https" && !(http.is_plain() && url.scheme() == "http") {
-        let why =
-            "it sends us to a token server without https, where a password would be read".into();
-        return Err(http.misbehaves(action, why));
+    if !http.transport().may_tell(&url) {
+        let why = match (http.transport(), url.scheme()) {
+            (Transport::Near, "http") => {
+                "it sends us to a token server without https and beyond this machine, where a password would be read; --plain-http allows it, as does plain-http = true in registries.toml"
+            }
+            _ => "it sends us to a token server without https, where a password would be read",
+        };
+        return Err(http.misbehaves(action, why.to_owned()));
     }
     let mut query = url.query_pairs_mut();
     if !service.is_empty() {
@@ -258,16 +264,22 @@ mod tests {
 
     #[test]
     fn a_password_goes_to_no_token_server_without_tls() {
-        for (plain, realm, goes) in [
-            (false, "https://tokens.test/get?a=b", true),
-            (false, "http://tokens.test/get", false),
-            (false, "file:///etc/passwd", false),
-            (false, "tokens", false),
-            (true, "http://tokens.test/get", true),
-            (true, "ftp://tokens.test/get", false),
+        for (transport, realm, goes) in [
+            (Transport::Tls, "https://tokens.test/get?a=b", true),
+            (Transport::Tls, "http://tokens.test/get", false),
+            (Transport::Tls, "file:///etc/passwd", false),
+            (Transport::Tls, "tokens", false),
+            (Transport::Plain, "http://tokens.test/get", true),
+            (Transport::Plain, "ftp://tokens.test/get", false),
+            (Transport::Near, "https://tokens.test/get", true),
+            (Transport::Near, "http://127.0.0.1:5001/get", true),
+            (Transport::Near, "http://localhost/get", true),
+            (Transport::Near, "http://[::1]:5001/get", true),
+            (Transport::Near, "http://192.0.2.99:5001/get", false),
+            (Transport::Near, "http://tokens.test/get", false),
         ] {
             let (limits, tls) = (TimeLimits::default(), Tls::default());
-            let http = Http::new("hub.test", plain, limits, tls, Arc::default()).unwrap();
+            let http = Http::new("hub.test", transport, limits, tls, Arc::default()).unwrap();
             let scope = Some(("acme/exec", Access::Pull));
             let url = token_url(&http, "pull", realm, "hub & more", scope);
             assert_eq!(url.is_ok(), goes, "{realm}");

@@ -10,6 +10,40 @@ use super::error::RegistryError;
 use super::http::TimeLimits;
 use super::is_loopback;
 
+/// How a registry is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// HTTP over TLS.
+    Tls,
+    /// HTTP that nobody asked for: it does not leave this machine.
+    Near,
+    /// HTTP that was asked for, wherever it goes.
+    Plain,
+}
+
+impl Transport {
+    pub(super) fn of(registry: &str, plain_http: bool, has_tls: bool) -> Self {
+        match (plain_http, is_loopback(registry) && !has_tls) {
+            (true, _) => Self::Plain,
+            (false, true) => Self::Near,
+            (false, false) => Self::Tls,
+        }
+    }
+
+    pub(super) fn is_plain(self) -> bool {
+        self != Self::Tls
+    }
+
+    /// Whether a password may be sent to an address.
+    pub(super) fn may_tell(self, url: &Url) -> bool {
+        match (url.scheme(), self) {
+            ("https", _) | ("http", Self::Plain) => true,
+            ("http", Self::Near) => is_loopback(&server(url)),
+            _ => false,
+        }
+    }
+}
+
 /// What TLS needs beside the machine's CAs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tls {
@@ -115,6 +149,16 @@ pub(super) fn of_certificate(why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn http_that_nobody_asked_for_stays_on_this_machine() {
+        let of = Transport::of;
+        assert_eq!(of("localhost:5000", false, false), Transport::Near);
+        assert_eq!(of("localhost:5000", true, false), Transport::Plain);
+        assert_eq!(of("localhost:5000", false, true), Transport::Tls);
+        assert_eq!(of("hub.test", false, false), Transport::Tls);
+        assert_eq!(of("hub.test", true, false), Transport::Plain);
+    }
 
     #[test]
     fn a_registry_is_known_with_its_port_and_without_the_usual_one() {

@@ -12,7 +12,7 @@ use reqwest::header::{
 use reqwest::{Method, StatusCode, Url};
 use tokio::time::Instant;
 
-use super::clients::{Clients, Tls, of_certificate, server};
+use super::clients::{Clients, Tls, Transport, of_certificate, server};
 use super::error::RegistryError;
 use super::progress::Progress;
 use super::tries::Tries;
@@ -75,7 +75,7 @@ impl TimeLimits {
 pub(super) struct Http {
     clients: Arc<Clients>,
     registry: String,
-    plain: bool,
+    transport: Transport,
     limits: TimeLimits,
     progress: Arc<Progress>,
 }
@@ -119,13 +119,13 @@ pub(super) struct Answer {
 impl Http {
     pub(super) fn new(
         registry: &str,
-        plain: bool,
+        transport: Transport,
         limits: TimeLimits,
         tls: Tls,
         progress: Arc<Progress>,
     ) -> Result<Self, RegistryError> {
         let clients = Arc::new(Clients::new(registry, limits, tls));
-        let http = Self { clients, registry: registry.to_owned(), plain, limits, progress };
+        let http = Self { clients, registry: registry.to_owned(), transport, limits, progress };
         http.clients.at(&http.url("/")?, false)?; // whatever is wrong with it is said at once
         Ok(http)
     }
@@ -151,14 +151,14 @@ impl Http {
         Self { registry: server(url), ..self.clone() }
     }
 
-    /// Whether the registry is spoken to without TLS.
-    pub(super) fn is_plain(&self) -> bool {
-        self.plain
+    /// How the registry is spoken to.
+    pub(super) fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// A URL at the registry. `path` begins with a slash.
     pub(super) fn url(&self, path: &str) -> Result<Url, RegistryError> {
-        let scheme = if self.plain { "http" } else { "https" };
+        let scheme = if self.transport.is_plain() { "http" } else { "https" };
         Url::parse(&format!("{scheme}://{}{path}", self.registry)).map_err(|e| {
             RegistryError::Client { registry: self.registry.clone(), why: e.to_string() }
         })
@@ -257,7 +257,7 @@ impl Http {
 
     /// Where a registry without TLS, and no other, may send us without TLS.
     pub(super) fn is_safe(&self, action: &str, what: &str, url: Url) -> Result<Url, RegistryError> {
-        match (url.scheme(), self.plain) {
+        match (url.scheme(), self.transport.is_plain()) {
             ("https", _) | ("http", true) => Ok(url),
             (scheme, _) => {
                 let why = format!("{what} {}:, which is not https", scheme.escape_debug());
@@ -476,14 +476,14 @@ mod tests {
 
     #[test]
     fn only_a_registry_without_tls_may_send_us_where_there_is_none() {
-        for (plain, url, safe) in [
-            (false, "https://elsewhere.test/", true),
-            (false, "http://hub.test/", false),
-            (true, "http://elsewhere.test/", true),
-            (true, "file:///etc/passwd", false),
+        for (transport, url, safe) in [
+            (Transport::Tls, "https://elsewhere.test/", true),
+            (Transport::Tls, "http://hub.test/", false),
+            (Transport::Plain, "http://elsewhere.test/", true),
+            (Transport::Plain, "file:///etc/passwd", false),
         ] {
             let (limits, tls) = (TimeLimits::default(), Tls::default());
-            let http = Http::new("hub.test", plain, limits, tls, Arc::default()).unwrap();
+            let http = Http::new("hub.test", transport, limits, tls, Arc::default()).unwrap();
             let sent = http.is_safe("push", "an upload goes on at", url.parse().unwrap());
             assert_eq!(sent.is_ok(), safe, "{url}");
         }

@@ -31,6 +31,7 @@ use skep_spec::{Digest, PackageRef, media};
 
 use self::auth::{Access, Auth};
 pub use self::carry::Carried;
+use self::clients::Transport;
 pub use self::credentials::Credentials;
 pub use self::error::RegistryError;
 pub use self::http::TimeLimits;
@@ -118,12 +119,12 @@ impl Registry {
         progress: &Arc<Progress>,
     ) -> Result<Self, RegistryError> {
         let host = options.settings.of(registry);
-        let near = is_loopback(registry) && !host.has_tls();
-        let plain = options.plain_http || host.plain_http || near;
+        let plain = options.plain_http || host.plain_http;
+        let transport = Transport::of(registry, plain, host.has_tls());
         let tls = options.settings.tls(&host);
         let registry = registry.to_owned();
         let tls = tls.map_err(|why| RegistryError::Client { registry: registry.clone(), why })?;
-        let http = Http::new(&registry, plain, options.time, tls, progress.clone())?;
+        let http = Http::new(&registry, transport, options.time, tls, progress.clone())?;
         let auth = Arc::new(Auth::new(credentials));
         Ok(Self { http, auth, mirrors: Vec::new(), looked: Mutex::default() })
     }
