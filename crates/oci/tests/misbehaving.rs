@@ -544,6 +544,32 @@ async fn pushes_end_as_typed_errors_too() {
     insta::assert_snapshot!(texts.join("\n"));
 }
 
+/// Who is told "pushed" takes it that the package is there under its digest.
+#[tokio::test]
+async fn a_push_that_is_kept_under_another_digest_is_none() {
+    let fixture = Fixture::new("1.0.0");
+    for (algorithm, digit, altered) in [("sha256", "0", true), ("sha512", "00", false)] {
+        let kept = format!("Docker-Content-Digest: {algorithm}:{}\r\n", digit.repeat(64));
+        let server = Server::new(move |head, stream| {
+            let bytes = match head.split_whitespace().next().unwrap() {
+                "PUT" => answer("201 Created", &kept, b""),
+                _ => answer("200 OK", "", b""),
+            };
+            drop(stream.write_all(&bytes));
+        });
+        let registry = server.registry();
+        let pushed = registry.push(&fixture.store, fixture.index, &server.reference()).await;
+        match altered {
+            false => drop(pushed.unwrap()),
+            true => {
+                let error = pushed.unwrap_err();
+                assert_eq!(error.code(), Some("oci.altered"), "{error}");
+                assert!(error.is_altered() && server.requests() < 20, "{error}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn credentials_come_from_dockers_config() {
     let server = Server::new(|head, stream| {

@@ -181,6 +181,20 @@ pub enum RegistryError {
         /// The digest of what came.
         found: Digest,
     },
+    /// What was sent is kept under another digest, as the answer says.
+    #[error(
+        "cannot {action}: {registry} says that it keeps as {announced} (Docker-Content-Digest) what was sent, which has the digest {sent}: it was altered on the way, or the registry is wrong about it; look at what it has there with skep verify, and tell whoever runs it"
+    )]
+    NotAsSent {
+        /// What was being done, on what.
+        action: String,
+        /// `host[:port]`.
+        registry: String,
+        /// The digest in the answer's head.
+        announced: Digest,
+        /// The digest of what was sent.
+        sent: Digest,
+    },
     /// An answer that the distribution spec does not allow, or that we refuse to follow.
     #[error(
         "cannot {action}: {registry} answers what it should not: {why}; check that this is the right address, and tell whoever runs it"
@@ -320,6 +334,7 @@ impl RegistryError {
         match self {
             Self::Digest { .. }
             | Self::NotAsAnnounced { .. }
+            | Self::NotAsSent { .. }
             | Self::Length { .. }
             | Self::TooLarge { .. }
             | Self::Missing { .. }
@@ -340,7 +355,9 @@ impl RegistryError {
     pub const fn code(&self) -> Option<&'static str> {
         match self {
             Self::Flooded { .. } => Some("trust.not-enough"),
-            Self::Digest { .. } | Self::NotAsAnnounced { .. } => Some("oci.altered"),
+            Self::Digest { .. } | Self::NotAsAnnounced { .. } | Self::NotAsSent { .. } => {
+                Some("oci.altered")
+            }
             Self::Length { .. } => Some("oci.size"),
             Self::TooLarge { .. } => Some("oci.too-large"),
             Self::Missing { .. } => Some("oci.missing"),

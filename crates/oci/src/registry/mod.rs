@@ -241,13 +241,10 @@ impl Registry {
         Ok(Some(answer.body))
     }
 
-    /// Holds a manifest against the digest that its own answer names: under a tag, no other digest is known. One of another
-    /// algorithm says nothing to us.
+    /// Holds a manifest against the digest that its own answer names: under a tag, no other digest is known.
     fn is_as_announced(&self, action: &str, answer: &Answer) -> Result<(), RegistryError> {
-        let header = answer.headers.get(CONTENT_DIGEST).and_then(|value| value.to_str().ok());
-        let announced = header.and_then(|value| value.parse::<Digest>().ok());
         let found = Digest::of(&answer.body);
-        match announced.filter(|announced| *announced != found) {
+        match announced(answer).filter(|announced| *announced != found) {
             None => Ok(()),
             Some(announced) => Err(RegistryError::NotAsAnnounced {
                 action: action.to_owned(),
@@ -430,6 +427,11 @@ impl Registry {
         let registry = self.host().to_owned();
         RegistryError::NotFound { action: action.to_owned(), registry }
     }
+}
+
+/// The digest that an answer names. One of another algorithm says nothing to us.
+fn announced(answer: &Answer) -> Option<Digest> {
+    answer.headers.get(CONTENT_DIGEST)?.to_str().ok()?.parse().ok()
 }
 
 /// Whether a registry is on this machine, where nobody is in between.

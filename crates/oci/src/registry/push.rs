@@ -10,10 +10,10 @@ use skep_spec::oci::{Descriptor, ImageManifest, Index, MAX_DOCUMENT};
 use skep_spec::{Digest, PackageRef, chain, media};
 use skep_trust::admit::LAYER_MAX;
 
-use super::Registry;
 use super::error::RegistryError;
 use super::http::{Answer, Body, Get};
 use super::referrers::fallback_tag;
+use super::{Registry, announced};
 use crate::signatures::{
     EMPTY, artifact_type, is_bundle_of, referrer, referrers, subject_descriptors,
 };
@@ -305,20 +305,34 @@ impl Pusher<'_> {
 
     async fn upload_once(&self, upload: &Upload) -> Result<(), RegistryError> {
         let http = &self.registry.http;
-        match upload {
+        let (sent, answer) = match upload {
             Upload::Blob { digest, bytes } => {
                 let start = format!("/v2/{}/blobs/uploads/", self.repository);
                 let begun = self.send(Method::POST, http.url(&start)?, BLOB, Bytes::new()).await?;
                 let mut place = self.place(&begun.headers)?;
                 place.query_pairs_mut().append_pair("digest", &digest.to_string());
-                self.send(Method::PUT, place, BLOB, bytes.clone()).await
+                (*digest, self.send(Method::PUT, place, BLOB, bytes.clone()).await?)
             }
             Upload::Manifest { tag, media_type, bytes } => {
                 let place = http.url(&format!("/v2/{}/manifests/{tag}", self.repository))?;
-                self.send(Method::PUT, place, media_type, bytes.clone()).await
+                let answer = self.send(Method::PUT, place, media_type, bytes.clone()).await?;
+                (Digest::of(bytes), answer)
             }
+        };
+        self.is_kept_as(sent, &answer)
+    }
+
+    /// Holds what was sent against the digest that the registry says it keeps.
+    fn is_kept_as(&self, sent: Digest, answer: &Answer) -> Result<(), RegistryError> {
+        match announced(answer).filter(|announced| *announced != sent) {
+            None => Ok(()),
+            Some(announced) => Err(RegistryError::NotAsSent {
+                action: self.action.to_owned(),
+                registry: self.registry.host().to_owned(),
+                announced,
+                sent,
+            }),
         }
-        .map(drop)
     }
 
     /// Where an upload goes on: here or elsewhere, but never in the clear unless all of it is.
