@@ -199,6 +199,16 @@ async fn nobody_is_asked_without_end_nor_believed() {
     is_whole(&into, &fixture);
 }
 
+#[tokio::test]
+async fn who_breaks_off_after_a_few_bytes_is_not_asked_for_each_few() {
+    let fixture = Fixture::new("1.0.0");
+    let server = serving(&fixture, |request, stream| request.give_part(stream, 22));
+    let (_folder, into) = store();
+    let error = pull(&server, &fixture, &into).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Length { .. }), "{error}");
+    assert!(server.requests() < 20, "{}", server.requests());
+}
+
 /// Each large blob is held back until another one was asked for, too.
 #[tokio::test]
 async fn several_blobs_come_at_once() {

@@ -196,11 +196,12 @@ impl Http {
                 Ok(Err(error)) => error,
                 Err(_) => return Err(self.hangs(get.action, get.time)),
             };
-            if matches!(get.body, Body::Exactly(_)) && error.is_cut() && received.len() > most {
-                most = received.len();
-                continue;
+            let more = received.len().saturating_sub(most);
+            match matches!(get.body, Body::Exactly(_)) && error.is_cut() && more > 0 {
+                true => tries.go_on(error, more).await?,
+                false => tries.again(error).await?,
             }
-            tries.again(error).await?;
+            most += more;
         }
     }
 
