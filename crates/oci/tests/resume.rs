@@ -185,17 +185,13 @@ async fn nobody_is_asked_without_end_nor_believed() {
     });
     let error = pull(&server, &fixture, &into).await.unwrap_err();
     assert!(error.to_string().contains("another part than it was asked for"), "{error}");
-    // A beginning that is not this blob's: refused once it is whole, and gone.
+    // A beginning that is not this blob's, as a crash may leave it: nobody's lie, and all of it comes again.
     for part in parts(&into) {
         let path = into.root().join("blobs/sha256").join(part);
         std::fs::write(path, vec![0; 40_000]).unwrap();
     }
     let good = serving(&fixture, |request, stream| request.give(stream));
-    let error = pull(&good, &fixture, &into).await.unwrap_err();
-    assert!(error.is_altered(), "{error}");
-    while pull(&good, &fixture, &into).await.is_err() {
-        assert!(good.requests() < 60, "each wrong beginning is taken once");
-    }
+    pull(&good, &fixture, &into).await.unwrap();
     is_whole(&into, &fixture);
 }
 

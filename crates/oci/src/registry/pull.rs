@@ -350,24 +350,43 @@ impl<'a> Pull<'a> {
     }
 
     async fn came(&self, entry: &Descriptor) -> Result<Kept, RegistryError> {
-        let Descriptor { digest, size, .. } = *entry;
-        let action = format!("{}: layer {}", self.action, digest.short());
-        let mut received = match size >= LARGE {
-            true => self.store.received(&digest, size, self.place().await)?,
-            false => Received::default(),
-        };
-        self.registry.progress().advance(received.len());
-        let came = self.registry.receive(&action, self.repository, &digest, size, &mut received);
-        if !came.await? {
-            return Err(self.missing(&action));
+        let digest = entry.digest;
+        let (mut whole, held) = self.brought(entry).await?;
+        if whole.digest != digest && held {
+            // What was there before may be what is wrong, as a crash leaves it: no word yet against the registry.
+            self.store.discard(&whole)?;
+            drop(whole);
+            self.registry.progress().go_back(entry.size);
+            (whole, _) = self.brought(entry).await?;
         }
-        let whole = received.whole().await?;
         if whole.digest == digest {
             return Ok(self.keep(whole).await);
         }
         self.store.discard(&whole)?;
+        let action = self.of_layer(&digest);
         let (registry, found) = (self.registry.host().to_owned(), whole.digest);
         Err(RegistryError::Digest { action, registry, found })
+    }
+
+    fn of_layer(&self, digest: &Digest) -> String {
+        format!("{}: layer {}", self.action, digest.short())
+    }
+
+    /// All of a blob, unchecked, and whether some of it was there before.
+    async fn brought(&self, entry: &Descriptor) -> Result<(Whole, bool), RegistryError> {
+        let Descriptor { digest, size, .. } = *entry;
+        let action = self.of_layer(&digest);
+        let mut received = match size >= LARGE {
+            true => self.store.received(&digest, size, self.place().await)?,
+            false => Received::default(),
+        };
+        let held = received.len();
+        self.registry.progress().advance(held);
+        let came = self.registry.receive(&action, self.repository, &digest, size, &mut received);
+        if !came.await? {
+            return Err(self.missing(&action));
+        }
+        Ok((received.whole().await?, held > 0))
     }
 }
 
