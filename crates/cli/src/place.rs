@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use skep_oci::archive::{self, BundleError};
-use skep_oci::registry::{Carried, Options, Registry, Settings};
+use skep_oci::registry::{Carried, Options, Registry, Settings, can_be_asked};
 use skep_oci::{Credentials, RegistryError, Store, StoreError};
 use skep_spec::{Digest, PackageRef};
 
@@ -49,6 +49,12 @@ impl Place {
         let reference = reference(text, config).map_err(|error| {
             error.hint(format!("there is no folder '{text}' either, which would be a layout"))
         })?;
+        if let Some(host) = &reference.registry
+            && let Err(why) = can_be_asked(host)
+        {
+            let neither = format!("there is no folder '{text}', and '{host}' is no registry");
+            return Err(Error::usage(neither).because(why));
+        }
         choice.is_not_for_references()?;
         Ok(Self::Registry(reference))
     }

@@ -256,6 +256,9 @@ fn what_is_not_there_is_said_with_what_is() {
     std::fs::write(folder.join("trust.toml"), "").unwrap();
     refused(skep(folder).args(["verify", "./none"]), 2, "there is no folder './none'\n");
     refused(skep(folder).args(["install", "/none"]), 2, "there is no folder '/none'\n");
+    // Of the form of a reference, but no server is called so.
+    let words = "there is no folder 'exec-1.0.0/build/package', and 'exec-1.0.0' is no registry\n";
+    refused(skep(folder).args(["verify", "exec-1.0.0/build/package"]), 2, words);
 }
 
 /// A limit of the file's size stands for a full disk.

@@ -25,7 +25,7 @@ mod tries;
 
 use std::sync::{Arc, Mutex};
 
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 use skep_spec::oci::MAX_DOCUMENT;
 use skep_spec::{Digest, PackageRef, media};
 
@@ -427,6 +427,14 @@ impl Registry {
         let registry = self.host().to_owned();
         RegistryError::NotFound { action: action.to_owned(), registry }
     }
+}
+
+/// Whether a server can be called `host[:port]`.
+///
+/// # Errors
+/// Why not.
+pub fn can_be_asked(registry: &str) -> Result<(), String> {
+    Url::parse(&format!("https://{registry}/")).map(drop).map_err(|error| error.to_string())
 }
 
 /// The digest that an answer names. One of another algorithm says nothing to us.
