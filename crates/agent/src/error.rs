@@ -79,6 +79,16 @@ pub enum NodeError {
     /// What would be done is not what somebody agreed to.
     #[error("the plan is another one now than the one that was agreed to, and nothing was done")]
     PlanChanged,
+    /// A package is not the one of the plan that somebody agreed to.
+    #[error(
+        "its package is {found} now, and not {agreed}, which was agreed to: its channel or tag moved, or its file was replaced"
+    )]
+    OtherThanAgreed {
+        /// What was planned.
+        agreed: Digest,
+        /// What goes by that name now.
+        found: Digest,
+    },
     /// What was desired cannot be known.
     #[error("{} says what this node is to be, and cannot be read: {why}", path.display())]
     DesiredFile {
@@ -247,7 +257,7 @@ impl NodeError {
             Self::OtherPackage { .. } => "other-package",
             Self::Downgrade { .. } => "downgrade",
             Self::Stale { .. } => "stale",
-            Self::PlanChanged => "plan-changed",
+            Self::PlanChanged | Self::OtherThanAgreed { .. } => "plan-changed",
             Self::Ends(_) => "ends",
             Self::Thread(_) => "internal",
             Self::Architecture => "architecture",
@@ -324,7 +334,7 @@ impl NodeError {
             | Self::Companion { source, .. }
             | Self::Behind { source, .. } => source.status(),
             Self::OtherPackage { .. } | Self::Downgrade { .. } => 409,
-            Self::Stale { .. } | Self::PlanChanged => 409,
+            Self::Stale { .. } | Self::PlanChanged | Self::OtherThanAgreed { .. } => 409,
             Self::Runtime(
                 RuntimeError::Exists { .. }
                 | RuntimeError::Changed { .. }

@@ -11,8 +11,8 @@ use skep_api::{
 use skep_object::fit;
 use skep_runtime::programs::ProgramLine;
 use skep_runtime::{EventStream, Request, Runtime, RuntimeError, Together, status};
-use skep_spec::ServiceName;
 use skep_spec::manifest::OutputKind;
+use skep_spec::{Digest, ServiceName};
 use skep_trust::{Origin, Package, Verified};
 
 use crate::answer::{self, Beside};
@@ -94,9 +94,18 @@ impl Node {
     /// # Errors
     /// The package is refused, or the runtime refuses: nothing is left of it, unless that could not be undone.
     pub fn install(&self, install: Install) -> Result<Detail, NodeError> {
+        self.install_agreed(install, None)
+    }
+
+    /// The same of the package that somebody agreed to, and of no other one that goes by its name meanwhile.
+    pub(crate) fn install_agreed(
+        &self,
+        install: Install,
+        agreed: Option<Digest>,
+    ) -> Result<Detail, NodeError> {
         let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
-        let (root, set) = self.coming(install)?;
+        let (root, set) = self.coming(install, agreed)?;
         self.keep(&root, &set)?;
         tell_unsigned(&root);
         let detail = set.done(&mut self.runtime(), &root)?.detail;
@@ -110,7 +119,7 @@ impl Node {
     pub fn plan_install(&self, install: Install) -> Result<Vec<Member>, NodeError> {
         let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
-        let (root, set) = self.coming(install)?;
+        let (root, set) = self.coming(install, None)?;
         self.runtime().plan_together(&set.with(&[], &root))?;
         let unsigned = *root.package.origin() == Origin::Unsigned;
         let about = root.package.into_inner().manifest.package;
@@ -120,8 +129,9 @@ impl Node {
         Ok(set.members.into_iter().chain([root]).collect())
     }
 
-    fn coming(&self, install: Install) -> Result<(Change, Set), NodeError> {
+    fn coming(&self, install: Install, agreed: Option<Digest>) -> Result<(Change, Set), NodeError> {
         let package = self.shelf.admit(&install.package, install.allow_unsigned)?;
+        is_agreed(package.index, agreed)?;
         self.coming_as(install, package, &Before::default())
     }
 
@@ -167,7 +177,7 @@ impl Node {
     pub fn plan(&self, service: ServiceName, upgrade: Upgrade) -> Result<Plan, NodeError> {
         let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
-        let (root, set) = self.admitted(service, upgrade)?;
+        let (root, set) = self.admitted(service, upgrade, None)?;
         self.planned(&root, &set, &[])
     }
 
@@ -203,9 +213,19 @@ impl Node {
         service: ServiceName,
         upgrade: Upgrade,
     ) -> Result<(Plan, Detail), NodeError> {
+        self.upgrade_agreed(service, upgrade, None)
+    }
+
+    /// The same to the package that somebody agreed to, and to no other one that goes by its name meanwhile.
+    pub(crate) fn upgrade_agreed(
+        &self,
+        service: ServiceName,
+        upgrade: Upgrade,
+        agreed: Option<Digest>,
+    ) -> Result<(Plan, Detail), NodeError> {
         let _goes_again = GoesAgain(self);
         let _coming_in = self.coming_in();
-        let (root, set) = self.admitted(service, upgrade)?;
+        let (root, set) = self.admitted(service, upgrade, agreed)?;
         self.keep(&root, &set)?;
         tell_unsigned(&root);
         let Together { plan, detail } = set.done(&mut self.runtime(), &root)?;
@@ -357,9 +377,15 @@ impl Node {
         Ok(lines)
     }
 
-    fn admitted(&self, service: ServiceName, upgrade: Upgrade) -> Result<(Change, Set), NodeError> {
+    fn admitted(
+        &self,
+        service: ServiceName,
+        upgrade: Upgrade,
+        agreed: Option<Digest>,
+    ) -> Result<(Change, Set), NodeError> {
         self.runtime().service(&service)?;
         let package = self.shelf.admit(&upgrade.package, upgrade.allow_unsigned)?;
+        is_agreed(package.index, agreed)?;
         self.fitted(service, upgrade, package, &Before::default())
     }
 
@@ -439,6 +465,14 @@ impl Node {
 fn beside(detail: &status::Detail, read: &Read, counters: Counters) -> Beside {
     let manifest = &read.package.manifest;
     Beside { counters, unheeded: manifest.unheeded(), params: differing(manifest, detail.params()) }
+}
+
+/// That a package is the one that somebody agreed to, where somebody did.
+pub(crate) fn is_agreed(found: Digest, agreed: Option<Digest>) -> Result<(), NodeError> {
+    match agreed {
+        Some(agreed) if agreed != found => Err(NodeError::OtherThanAgreed { agreed, found }),
+        _ => Ok(()),
+    }
 }
 
 /// Removes what was let in and is no service's, once it is known what became of it.

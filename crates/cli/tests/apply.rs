@@ -12,6 +12,7 @@ mod wait;
 mod world;
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -437,12 +438,11 @@ fn a_step_that_fails_leaves_the_rest_and_is_taken_again() {
     // Something lies where the pins of the next version go: no plan can see that.
     let blocked = node.pins("a").join("progs/2");
     fs::create_dir_all(&blocked).unwrap();
-    let mount =
-        std::process::Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&blocked).status();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&blocked).status();
     assert!(mount.unwrap().success());
     write(&node, &(one("a", "2.0.0", "hold = true\n") + &one("b", "1.0.0", "")));
     let output = wait::output(&mut node.skep(&["apply", "-f", "services.toml", "--yes"]));
-    let unmount = std::process::Command::new("umount").arg(&blocked).status();
+    let unmount = Command::new("umount").arg(&blocked).status();
     assert!(unmount.unwrap().success());
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     let tail = "FAILED:  upgrade a 1.0.0 → 2.0.0\nleft:    install b 1.0.0\nleft:    hold a\n";
@@ -464,6 +464,35 @@ fn a_step_that_fails_leaves_the_rest_and_is_taken_again() {
     node.start();
     wait::until("the start to go on", || desired(&node)["reached"] == true);
     assert_eq!(services(&node), ["a 2.0.0 running held", "b 1.0.0 running"]);
+}
+
+/// Puts a copy of a layout where another one was.
+fn moves(node: &Node, to: &str, layout: &str) {
+    let (next, to) = (node.path("next"), node.path(to));
+    let copied = Command::new("cp").arg("-r").arg(node.path(layout)).arg(&next).status();
+    assert!(copied.unwrap().success());
+    let _ = fs::remove_dir_all(&to); // the first time there is none
+    fs::rename(next, to).unwrap();
+}
+
+#[test]
+fn a_package_that_is_replaced_between_plan_and_step_does_not_come_in() {
+    let node = node();
+    moves(&node, "exec-moving.oci", "exec-1.0.0.oci");
+    let before: Vec<String> = ('a'..='f').map(|name| one(&name.to_string(), "1.0.0", "")).collect();
+    write(&node, &(before.concat() + &one("z", "moving", "")));
+    let apply = &mut node.skep(&["apply", "-f", "services.toml", "--yes"]);
+    let apply = apply.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // What is pinned is of a step: the plan was made.
+    wait::until("the first step", || node.pins("a").exists());
+    moves(&node, "exec-moving.oci", "exec-2.0.0.oci");
+    let output = wait::ended("the apply", apply);
+    let (status, said) = node.said(&output);
+    assert_eq!(status, 1, "{said}");
+    assert!(said.contains("because install z\n  because its package is sha256:"), "{said}");
+    let names: Vec<String> = services(&node);
+    assert_eq!(names.len(), 6, "{names:?}");
+    assert_eq!(desired(&node)["reached"], false);
 }
 
 #[test]

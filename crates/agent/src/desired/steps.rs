@@ -53,11 +53,12 @@ impl Node {
         match (step.what, wanted) {
             (StepKind::Install, Some(wanted)) => {
                 let install = install(wanted, leave);
-                self.deed(told, service, || self.install(install)).map(drop)
+                self.deed(told, service, || self.install_agreed(install, step.index)).map(drop)
             }
             (StepKind::Upgrade, Some(wanted)) => {
                 let upgrade = self.upgrade_to(wanted, leave)?;
-                self.deed(told, service, || self.upgrade(service.clone(), upgrade)).map(drop)
+                let work = || self.upgrade_agreed(service.clone(), upgrade, step.index);
+                self.deed(told, service, work).map(drop)
             }
             (StepKind::Set, Some(wanted)) => {
                 let set = self.set_to(wanted, leave)?;

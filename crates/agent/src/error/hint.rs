@@ -23,7 +23,9 @@ impl NodeError {
                 "have its publisher push it to another registry, or bring it as a bundle"
             }
             Self::NotRoot(_) => "use sudo",
-            Self::Stale { .. } | Self::PlanChanged => "look at the plan again: skep apply shows it",
+            Self::Stale { .. } | Self::PlanChanged | Self::OtherThanAgreed { .. } => {
+                "look at the plan again: skep apply shows it"
+            }
             Self::DesiredFile { .. } => {
                 "start the skepd that wrote it; or move the file away, and say again what the node is to be: skep apply -f FILE"
             }

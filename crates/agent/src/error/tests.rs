@@ -56,7 +56,7 @@ fn the_page_has_every_code_and_no_other() {
 fn the_page_has_the_statuses() {
     let (name, version) = ("acme/exec".parse().unwrap(), "1.0.0".parse().unwrap());
     let service = || "exec".parse().unwrap();
-    let errors: [NodeError; 19] = [
+    let errors: [NodeError; 20] = [
         NodeError::Request(String::new()),
         NodeError::TooLarge,
         NodeError::NoPath,
@@ -70,6 +70,7 @@ fn the_page_has_the_statuses() {
         NodeError::Ends(""),
         NodeError::Stale { asked: 1, there: 2 },
         NodeError::PlanChanged,
+        NodeError::OtherThanAgreed { agreed: Digest::of(b"a"), found: Digest::of(b"b") },
         NodeError::DesiredFile { path: "/x".into(), why: String::new() },
         NodeError::Architecture,
         NodeError::NeverLetIn { digest: Digest::of(b""), why: String::new() },
