@@ -492,6 +492,8 @@ fn a_package_that_is_replaced_between_plan_and_step_does_not_come_in() {
     assert!(said.contains("because install z\n  because its package is sha256:"), "{said}");
     let names: Vec<String> = services(&node);
     assert_eq!(names.len(), 6, "{names:?}");
+    let deeds = node.json(&["history", "z"]);
+    assert_eq!((&deeds[0]["what"], &deeds[0]["tried"]), (&json!("install"), &json!("2.0.0")));
     assert_eq!(desired(&node)["reached"], false);
 }
 

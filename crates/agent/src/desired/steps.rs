@@ -53,12 +53,13 @@ impl Node {
         match (step.what, wanted) {
             (StepKind::Install, Some(wanted)) => {
                 let install = install(wanted, leave);
-                self.deed(told, service, || self.install_agreed(install, step.index)).map(drop)
+                let work = || self.install_agreed(install, step.index);
+                self.deed_with(told, service, &wanted.package, work).map(drop)
             }
             (StepKind::Upgrade, Some(wanted)) => {
                 let upgrade = self.upgrade_to(wanted, leave)?;
                 let work = || self.upgrade_agreed(service.clone(), upgrade, step.index);
-                self.deed(told, service, work).map(drop)
+                self.deed_with(told, service, &wanted.package, work).map(drop)
             }
             (StepKind::Set, Some(wanted)) => {
                 let set = self.set_to(wanted, leave)?;
