@@ -498,6 +498,35 @@ fn a_package_that_is_replaced_between_plan_and_step_does_not_come_in() {
 }
 
 #[test]
+fn a_start_goes_on_with_what_was_agreed_to_alone() {
+    let mut node = node();
+    moves(&node, "exec-moving.oci", "exec-1.0.0.oci");
+    applied(&node, &one("old", "1.0.0", ""), &[]);
+    node.stop();
+    let mut skepd = node.skepd();
+    skepd.args(["--fault", "install.Begin.before"]);
+    node.start_as(skepd);
+    write(&node, &one("z", "moving", ""));
+    node.refused(&["apply", "-f", "services.toml", "--yes", "--prune"]);
+    node.died();
+    moves(&node, "exec-moving.oci", "exec-2.0.0.oci");
+    node.start();
+    wait::until("the start to say why", || desired(&node)["error"].is_string());
+    let now = desired(&node);
+    assert!(now["error"].as_str().unwrap().starts_with("z: its package is sha256:"), "{now}");
+    assert_eq!(
+        (&now["reached"], services(&node)),
+        (&json!(false), vec!["old 1.0.0 running".to_owned()])
+    );
+    moves(&node, "exec-moving.oci", "exec-1.0.0.oci");
+    node.kill();
+    node.start();
+    wait::until("the start to go on", || desired(&node)["reached"] == true);
+    assert_eq!(services(&node), ["z 1.0.0 running"]);
+    assert_eq!(desired(&node)["services"][0]["in_sync"], true);
+}
+
+#[test]
 fn who_was_slower_and_what_is_no_desired_state_is_refused() {
     let node = node();
     let layout = node.path("exec-1.0.0.oci");

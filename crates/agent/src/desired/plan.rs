@@ -12,7 +12,7 @@ use super::look::defaults_of;
 use super::order::{Needs, closure, ordered};
 use super::weigh::step;
 use crate::error::NodeError;
-use crate::node::Node;
+use crate::node::{Node, is_agreed};
 use crate::outdated::did_not_answer;
 use crate::set::Before;
 
@@ -36,7 +36,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The plan for these services. Packages of which it is known that they run are not asked for again.
+    /// The plan for these services. Where it is known which package was agreed to, it is that one or none; one that runs is not asked
+    /// for again.
     pub(super) fn of(
         node: &Node,
         (services, prune): (&[Wanted], bool),
@@ -130,6 +131,10 @@ impl<'a> Planner<'a> {
                 Some(_) => self.runs(service).map_err(|error| error.body()),
                 None => self.comes(wanted, runs, &mut away),
             };
+            let came = came.and_then(|came| {
+                let is_agreed = is_agreed(came.index, index);
+                is_agreed.map(|()| came).map_err(|error| error.body())
+            });
             let came = match came {
                 Ok(came) => came,
                 Err(error) => {
