@@ -518,11 +518,13 @@ fn a_start_goes_on_with_what_was_agreed_to_alone() {
         (&now["reached"], services(&node)),
         (&json!(false), vec!["old 1.0.0 running".to_owned()])
     );
+    // What somebody installs since stays.
+    node.run(&["install", "./exec-2.0.0.oci", "--as", "byhand"]);
     moves(&node, "exec-moving.oci", "exec-1.0.0.oci");
     node.kill();
     node.start();
     wait::until("the start to go on", || desired(&node)["reached"] == true);
-    assert_eq!(services(&node), ["z 1.0.0 running"]);
+    assert_eq!(services(&node), ["byhand 2.0.0 running", "z 1.0.0 running"]);
     assert_eq!(desired(&node)["services"][0]["in_sync"], true);
 }
 

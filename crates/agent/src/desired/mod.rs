@@ -26,7 +26,7 @@ use skep_api::{Applied, Desired, DesiredState, PackageSource, StepState, Wanted}
 use skep_spec::source::services::MOST_SERVICES;
 use skep_spec::{Digest, ServiceName};
 
-use self::plan::{Leave, Plan};
+use self::plan::{Leave, Plan, Prune};
 use self::record::{Line, Record};
 use crate::blocking::blocking;
 use crate::error::NodeError;
@@ -143,7 +143,7 @@ impl Node {
         let known = self.recorded()?;
         is_in_place_of(desired, &known)?;
         let leave = Leave { unsigned: desired.allow_unsigned, downgrade: desired.allow_downgrade };
-        let (services, prune) = (&desired.services, desired.prune);
+        let (services, prune) = (&desired.services, desired.prune.then_some(Prune::All));
         Ok(Plan::of(self, (services, prune), leave, None).applied(known.revision))
     }
 
@@ -157,7 +157,8 @@ impl Node {
         let known = self.recorded()?;
         is_in_place_of(desired, &known)?;
         let leave = Leave { unsigned: desired.allow_unsigned, downgrade: desired.allow_downgrade };
-        let plan = Plan::of(self, (&desired.services, desired.prune), leave, None);
+        let prune = desired.prune.then_some(Prune::All);
+        let plan = Plan::of(self, (&desired.services, prune), leave, None);
         if desired.plan.is_some_and(|agreed| agreed != plan.digest()) {
             return Err(NodeError::PlanChanged);
         }
@@ -175,7 +176,8 @@ impl Node {
             true => known,
             false => {
                 let (at, by, prune) = (now(), by.to_owned(), desired.prune);
-                Record { revision, at, by, prune, reached: false, services }
+                let removes = plan.removes();
+                Record { revision, at, by, prune, removes, reached: false, services }
             }
         };
         self.bring_about(by, record, plan, leave)
@@ -197,7 +199,8 @@ impl Node {
         let leave = Leave { unsigned: false, downgrade: false };
         let services: Vec<Wanted> =
             record.services.iter().map(|line| line.wanted.clone()).collect();
-        let plan = Plan::of(self, (&services, record.prune), leave, Some(&record.indexes()));
+        let prune = record.prune.then_some(Prune::These(&record.removes));
+        let plan = Plan::of(self, (&services, prune), leave, Some(&record.indexes()));
         for trouble in &plan.refused {
             let (service, why) = (&trouble.service, &trouble.error.message);
             tracing::error!(%service, why, "cannot be brought where it is to be; each start tries again");

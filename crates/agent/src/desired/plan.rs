@@ -25,6 +25,23 @@ pub(super) struct Leave {
     pub(super) downgrade: bool,
 }
 
+/// Which services go that nobody asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Prune<'a> {
+    All,
+    /// Those that a plan named, and none that came since.
+    These(&'a BTreeSet<ServiceName>),
+}
+
+impl Prune<'_> {
+    fn takes(self, service: &ServiceName) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(names) => names.contains(service),
+        }
+    }
+}
+
 /// What is to be done, or why nothing is.
 pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
@@ -40,7 +57,7 @@ impl Plan {
     /// for again.
     pub(super) fn of(
         node: &Node,
-        (services, prune): (&[Wanted], bool),
+        (services, prune): (&[Wanted], Option<Prune<'_>>),
         leave: Leave,
         known: Option<&BTreeMap<ServiceName, Digest>>,
     ) -> Self {
@@ -71,6 +88,12 @@ impl Plan {
         };
         let steps: Vec<Step> = self.steps.iter().map(bare).collect();
         Digest::of(&serde_json::to_vec(&steps).unwrap_or_default())
+    }
+
+    /// Which services it removes.
+    pub(super) fn removes(&self) -> BTreeSet<ServiceName> {
+        let removes = self.steps.iter().filter(|step| step.what == StepKind::Remove);
+        removes.map(|step| step.service.clone()).collect()
     }
 
     /// As it is answered.
@@ -286,16 +309,19 @@ impl<'a> Planner<'a> {
     }
 
     /// What becomes of services that nobody asked for, and that nobody needs who was.
-    fn rest(&mut self, wanted: &BTreeSet<ServiceName>, prune: bool) {
+    fn rest(&mut self, wanted: &BTreeSet<ServiceName>, prune: Option<Prune<'_>>) {
         let needed = closure(wanted.iter().cloned(), &self.needs);
         let names = self.node.runtime().names();
-        let beside: BTreeSet<ServiceName> =
-            names.into_iter().filter(|name| !needed.contains(name)).collect();
-        if !prune {
-            self.plan.beside = beside;
-            return;
-        }
-        for service in ordered(&beside, &self.needs).into_iter().rev() {
+        let beside = names.into_iter().filter(|name| !needed.contains(name));
+        let takes = |name: &ServiceName| prune.is_some_and(|prune| prune.takes(name));
+        let (go, mut stay): (BTreeSet<_>, BTreeSet<_>) = beside.partition(takes);
+        // What one needs that stays does not go either.
+        let needed = closure(stay.iter().cloned(), &self.needs);
+        let (needed, go): (BTreeSet<_>, BTreeSet<_>) =
+            go.into_iter().partition(|name| needed.contains(name));
+        stay.extend(needed);
+        self.plan.beside = stay;
+        for service in ordered(&go, &self.needs).into_iter().rev() {
             let from = self.node.runtime().standing(&service).map(|(_, version)| version);
             self.plan.steps.push(Step { from, ..step(&service, StepKind::Remove) });
         }

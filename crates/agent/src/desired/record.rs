@@ -1,5 +1,6 @@
 //! What was desired last, on the disk: whole or as before, and by a newer skepd's word not touched by an older one.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use skep_api::Wanted;
 use skep_oci::durable;
-use skep_spec::Digest;
+use skep_spec::{Digest, ServiceName};
 
 use crate::error::NodeError;
 
@@ -28,6 +29,9 @@ pub(super) struct Record {
     /// Who did.
     pub(super) by: String,
     pub(super) prune: bool,
+    /// Which services its plan was to remove: what came since stays.
+    #[serde(default)]
+    pub(super) removes: BTreeSet<ServiceName>,
     /// Whether the node was brought there since.
     pub(super) reached: bool,
     pub(super) services: Vec<Line>,
@@ -105,7 +109,8 @@ mod tests {
         let wanted = Wanted { service, package, params, held: None, stopped: false };
         let services = vec![Line { wanted, index: Digest::of(b"exec") }];
         let by = "root".to_owned();
-        Record { revision: 7, at: 1, by, prune: true, reached: false, services }
+        let removes = ["old".parse().unwrap()].into();
+        Record { revision: 7, at: 1, by, prune: true, removes, reached: false, services }
     }
 
     #[test]
