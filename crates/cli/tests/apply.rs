@@ -225,6 +225,7 @@ fn what_would_be_refused_is_named_and_nothing_is_done() {
         one("range", "1.0.0", "set = { rate = 5000 }\n"),
         one("wrong", "1.0.0", "set = { rat = 1 }\n"),
         one("unsigned", "3.0.0", ""),
+        one("unsigned-too", "3.0.0", ""),
         "[service.gone]\npackage = \"127.0.0.1:1/acme/exec:1.0.0\"\n".to_owned(),
     ];
     write(&node, &all.concat());
@@ -232,21 +233,34 @@ fn what_would_be_refused_is_named_and_nothing_is_done() {
         let (status, said) = node.refused(&[&["apply", "-f", "services.toml"], args].concat());
         assert_eq!(status, 4, "{said}");
         assert!(
-            said.starts_with("error: 5 services would be refused, and nothing was done\n"),
+            said.starts_with("error: 6 services would be refused, and nothing was done\n"),
             "{said}"
         );
         for (service, why) in [
             ("held", "held is held at 1.0.0"),
             ("range", "5000 is outside 1 to 1000"),
             ("wrong", "did you mean 'rate'?"),
-            ("unsigned", "acme/exec"),
+            ("unsigned (trust.unsigned)", "acme/exec"),
+            ("unsigned-too (trust.unsigned)", "acme/exec"),
             ("gone", "127.0.0.1:1"),
         ] {
             let named =
                 said.split("  because ").find(|part| part.starts_with(&format!("{service}: ")));
             assert!(named.is_some_and(|named| named.contains(why)), "{service}: {said}");
         }
-        assert!(said.contains("--allow-unsigned"), "{said}");
+        assert_eq!(said.matches("--allow-unsigned").count(), 1, "{said}");
+    }
+    // Programs have the list of them, and the code where it is one.
+    for (file, services, code) in
+        [(all.concat(), 6, "refused"), (one("unsigned", "3.0.0", ""), 1, "trust.unsigned")]
+    {
+        write(&node, &file);
+        let args = ["apply", "-f", "services.toml", "--yes", "--output", "json"];
+        let output = wait::output(&mut node.skep(&args));
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["refused"].as_array().unwrap().len(), services, "{answer}");
+        let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(error["code"], code, "{error}");
     }
     assert_eq!(services(&node), ["held 1.0.0 running held"]);
     assert_eq!(desired(&node), before);
@@ -262,7 +276,7 @@ fn what_would_be_refused_is_named_and_nothing_is_done() {
     write(&node, &(one("held", "1.0.0", "") + &one("unsigned", "3.0.0", "set = { only = 1 }\n")));
     let (status, said) = node.refused(&["apply", "-f", "services.toml", "--yes"]);
     assert_eq!(status, 4, "{said}");
-    assert!(said.contains("  because unsigned: "), "{said}");
+    assert!(said.contains("  because unsigned (trust.unsigned): "), "{said}");
     // A file that lets go, and asks for another version.
     let let_go = one("held", "2.0.0", "hold = false\n") + &one("unsigned", "3.0.0", "");
     let said = applied(&node, &let_go, &[]);

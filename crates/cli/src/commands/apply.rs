@@ -2,6 +2,7 @@
 
 mod page;
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, stdin};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -61,6 +62,9 @@ impl Apply {
         if self.dry_run {
             output.answer(&plan, || page::planned(&plan));
             return is_good(&plan);
+        }
+        if !plan.refused.is_empty() && output.is_json() {
+            output.answer(&plan, String::new);
         }
         is_let_through(&plan)?;
         if !plan.steps.is_empty() {
@@ -172,13 +176,28 @@ fn is_let_through(applied: &Applied) -> Result<()> {
         1 => "one service would be refused, and nothing was done".to_owned(),
         several => format!("{several} services would be refused, and nothing was done"),
     };
-    let mut all = Error::new(kind, what);
+    let all = Error::new(kind, what);
+    let mut all = match code_of_all(&applied.refused) {
+        Some(code) => all.known_as(code), // people see the standard's beside each reason
+        None => all,
+    };
     let mut hints: Vec<String> = Vec::new();
     for (trouble, error) in errors {
         let why = std::iter::once(error.message()).chain(error.causes().iter().map(String::as_str));
-        all = all.because(format!("{}: {}", trouble.service, why.collect::<Vec<_>>().join("\n")));
-        hints.extend(error.hints().iter().cloned());
+        let why = why.collect::<Vec<_>>().join("\n");
+        let standard = trouble.error.standard.as_ref().map(|code| format!(" ({code})"));
+        all = all.because(format!("{}{}: {why}", trouble.service, standard.unwrap_or_default()));
+        let new = error.hints().iter().filter(|hint| !hints.contains(hint));
+        let new: Vec<String> = new.cloned().collect();
+        hints.extend(new);
     }
-    hints.dedup();
     Err(hints.into_iter().fold(all, Error::hint))
+}
+
+/// The code that all of them have, the standard's before skepd's; none where they have several.
+fn code_of_all(refused: &[Trouble]) -> Option<String> {
+    let code =
+        |Trouble { error, .. }: &Trouble| error.standard.clone().unwrap_or(error.code.clone());
+    let codes: BTreeSet<String> = refused.iter().map(code).collect();
+    codes.first().filter(|_| codes.len() == 1).cloned()
 }
