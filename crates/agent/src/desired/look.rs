@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use skep_api::{DesiredState, ErrorBody, WantedState};
+use skep_runtime::RuntimeError;
 use skep_spec::life::ServiceState;
 use skep_spec::manifest::Param;
 use skep_spec::{Digest, Manifest, ServiceName};
@@ -40,8 +41,12 @@ impl Node {
 
     fn line_state(&self, Line { wanted, index }: Line) -> WantedState {
         let (stands, ails) = match self.stands(&wanted.service) {
-            Some((stands, ails)) => (Some(stands), ails),
-            None => (None, None),
+            Ok(Some((stands, ails))) => (Some(stands), ails),
+            Ok(None) => (None, None),
+            Err(error) => {
+                let why = vec![error.text()];
+                return WantedState { wanted, index: Some(index), in_sync: false, why };
+            }
         };
         let defaults = match &stands {
             Some(stands) => self.defaults(&stands.index),
@@ -52,9 +57,18 @@ impl Node {
         WantedState { wanted, index: Some(index), in_sync: why.is_empty(), why }
     }
 
-    /// A service as it is, and what is wrong with it.
-    pub(super) fn stands(&self, service: &ServiceName) -> Option<(Stands, Option<ErrorBody>)> {
-        let detail = self.runtime().service(service).ok()?;
+    /// A service as it is, and what is wrong with it; none where there is none of that name.
+    ///
+    /// # Errors
+    /// It is there, and it cannot be said how.
+    pub(super) fn stands(
+        &self,
+        service: &ServiceName,
+    ) -> Result<Option<(Stands, Option<ErrorBody>)>, NodeError> {
+        let detail = match self.runtime().service(service) {
+            Err(RuntimeError::NoService { .. }) => return Ok(None),
+            detail => detail?,
+        };
         let params = detail.params();
         let status = detail.status;
         let (code, stopped) = match status.state {
@@ -69,7 +83,7 @@ impl Node {
             let (code, causes, hint) = (code.to_owned(), Vec::new(), None);
             ErrorBody { code, standard: None, message, causes, hint }
         };
-        Some((stands, ails.map(body)))
+        Ok(Some((stands, ails.map(body))))
     }
 
     /// The defaults of a package that runs; none where it cannot be read.

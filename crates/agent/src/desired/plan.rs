@@ -146,7 +146,13 @@ impl<'a> Planner<'a> {
         let mut away = BTreeMap::new();
         for wanted in services {
             let service = &wanted.service;
-            let looked = self.node.stands(service);
+            let looked = match self.node.stands(service) {
+                Ok(looked) => looked,
+                Err(error) => {
+                    self.add(service, Err(error));
+                    continue;
+                }
+            };
             let (stands, ails) = looked.map_or((None, None), |(stands, ails)| (Some(stands), ails));
             let runs = stands.as_ref().map(|stands| stands.index);
             let index = known.and_then(|known| known.get(service)).copied();
