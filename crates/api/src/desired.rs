@@ -67,6 +67,9 @@ pub struct Applied {
     /// Services that nobody asked for, and that stay.
     #[serde(default)]
     pub beside: BTreeSet<ServiceName>,
+    /// Why it could not be written down that all of it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwritten: Option<ErrorBody>,
 }
 
 /// One thing that is done to one service.

@@ -12,7 +12,7 @@ mod wait;
 mod world;
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -489,16 +489,44 @@ fn moves(node: &Node, to: &str, layout: &str) {
     fs::rename(next, to).unwrap();
 }
 
+/// An apply whose first step installs `a`, once that step is under way.
+fn applying(node: &Node, more: &[&str]) -> Child {
+    let mut apply = node.skep(&[&["apply", "-f", "services.toml", "--yes"], more].concat());
+    let apply = apply.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait::until("the first step", || node.pins("a").exists());
+    apply
+}
+
+#[test]
+fn where_the_end_cannot_be_written_down_what_was_done_is_answered() {
+    let node = node();
+    let file = ('a'..='f').map(|name| one(&name.to_string(), "1.0.0", "")).collect::<String>();
+    write(&node, &file);
+    let apply = applying(&node, &["--output", "json"]);
+    let (record, kept) = (node.path("state/desired"), node.path("state/kept"));
+    fs::rename(&record, &kept).unwrap();
+    fs::create_dir(&record).unwrap();
+    let output = wait::ended("the apply", apply);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(answer["steps"].as_array().unwrap().iter().all(|step| step["state"] == "done"));
+    assert!(answer["unwritten"]["message"].as_str().unwrap().contains("desired"), "{answer}");
+    let (status, said) = node.said(&output);
+    assert_eq!(status, 1, "{said}");
+    assert!(said.contains("all of it was done, and skepd could not write that down"), "{said}");
+    fs::remove_dir(&record).unwrap();
+    fs::rename(&kept, &record).unwrap();
+    assert_eq!(desired(&node)["reached"], false);
+    assert_eq!(applied(&node, &file, &[]), "Nothing to do: that is what runs\n");
+    assert_eq!(desired(&node)["reached"], true);
+}
+
 #[test]
 fn a_package_that_is_replaced_between_plan_and_step_does_not_come_in() {
     let node = node();
     moves(&node, "exec-moving.oci", "exec-1.0.0.oci");
     let before: Vec<String> = ('a'..='f').map(|name| one(&name.to_string(), "1.0.0", "")).collect();
     write(&node, &(before.concat() + &one("z", "moving", "")));
-    let apply = &mut node.skep(&["apply", "-f", "services.toml", "--yes"]);
-    let apply = apply.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // What is pinned is of a step: the plan was made.
-    wait::until("the first step", || node.pins("a").exists());
+    let apply = applying(&node, &[]);
     moves(&node, "exec-moving.oci", "exec-2.0.0.oci");
     let output = wait::ended("the apply", apply);
     let (status, said) = node.said(&output);

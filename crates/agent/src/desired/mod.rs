@@ -240,10 +240,17 @@ impl Node {
         let reached = failed.is_none();
         *self.desiring.failed() = failed;
         let revision = record.revision;
-        if is_new && reached {
-            record::write(file, &Record { reached, ..record })?;
-        }
-        Ok(plan.applied(revision))
+        // What was done is answered whatever becomes of this.
+        let written = match is_new && reached {
+            true => record::write(file, &Record { reached, ..record }),
+            false => Ok(()),
+        };
+        let unwritten = written.err().map(|error| {
+            tracing::error!("was reached, and that is not written down: {}", error.text());
+            *self.desiring.failed() = Some(error.text());
+            error.body()
+        });
+        Ok(Applied { unwritten, ..plan.applied(revision) })
     }
 
     /// What was desired last; a revision 0 where nothing ever was.

@@ -100,7 +100,7 @@ impl Plan {
     pub(super) fn applied(self, revision: u64) -> Applied {
         let plan = self.digest();
         let Self { steps, refused, ailing, beside, .. } = self;
-        Applied { revision, plan, steps, refused, ailing, beside }
+        Applied { revision, plan, steps, refused, ailing, beside, unwritten: None }
     }
 }
 

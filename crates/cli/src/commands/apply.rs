@@ -149,6 +149,11 @@ fn is_good(applied: &Applied) -> Result<()> {
         let what = format!("{done} of {all} steps were done, and then skepd was to end");
         return Err(Error::new(Kind::Failed, what).hint(GOES_ON));
     }
+    if let Some(error) = applied.unwritten.clone() {
+        return Err(of_daemon(ClientError::Answered(error))
+            .of("all of it was done, and skepd could not write that down")
+            .hint("the next start of skepd looks again whether it is so; the same command writes it down"));
+    }
     match applied.ailing.as_slice() {
         [] => Ok(()),
         ailing => {
