@@ -32,9 +32,8 @@ pub(super) fn steps(
         return installed.chain(stopped).chain(held).collect();
     };
     let package = match stands.index == index {
-        true => {
-            (!changed(&stands.params, &wanted.params, defaults).is_empty()).then_some(StepKind::Set)
-        }
+        true => (!changed((&stands.params, defaults), (&wanted.params, defaults)).is_empty())
+            .then_some(StepKind::Set),
         false => Some(StepKind::Upgrade),
     };
     let let_go = stands.held && wanted.held == Some(false);
@@ -48,18 +47,18 @@ pub(super) fn steps(
     steps.into_iter().flatten().collect()
 }
 
-/// The parameters whose value changes; to set what counts already is no change.
+/// The parameters whose value changes, each side with the defaults of its own package; to set what counts already is no change.
 pub(super) fn changed(
-    stands: &BTreeMap<String, String>,
-    wanted: &BTreeMap<String, String>,
-    defaults: &Defaults,
+    (stands, before): (&BTreeMap<String, String>, &Defaults),
+    (wanted, after): (&BTreeMap<String, String>, &Defaults),
 ) -> BTreeMap<String, ParamChange> {
     let names: BTreeSet<&String> = stands.keys().chain(wanted.keys()).collect();
-    let counts = |of: &BTreeMap<String, String>, name: &String| {
+    let counts = |of: &BTreeMap<String, String>, defaults: &Defaults, name: &String| {
         of.get(name).or_else(|| defaults.get(name)).cloned()
     };
     let change = |name: &String| {
-        let change = ParamChange { from: counts(stands, name), to: counts(wanted, name) };
+        let (from, to) = (counts(stands, before, name), counts(wanted, after, name));
+        let change = ParamChange { from, to };
         (change.from != change.to).then(|| (name.clone(), change))
     };
     names.into_iter().filter_map(change).collect()
@@ -93,7 +92,7 @@ pub(super) fn said(
         StepKind::Install | StepKind::Remove | StepKind::Set => String::new(),
     });
     let own = || "the object's own".to_owned();
-    let params = changed(&stands.params, &wanted.params, defaults).into_iter();
+    let params = changed((&stands.params, defaults), (&wanted.params, defaults)).into_iter();
     let params = params.map(|(name, ParamChange { from, to })| {
         let (from, to) = (from.unwrap_or_else(own), to.unwrap_or_else(own));
         format!("parameter {name} is {from}, and not {to}")
@@ -165,9 +164,10 @@ mod tests {
     #[test]
     fn parameters_that_change_are_told_with_what_counts() {
         let defaults = params(&[("rate", "1"), ("room", "16")]);
+        let newer = params(&[("rate", "2"), ("room", "16")]);
         let (is, wants) =
             (params(&[("rate", "5"), ("old", "x")]), params(&[("room", "32"), ("only", "1")]));
-        let changed = changed(&is, &wants, &defaults);
+        let changed = changed((&is, &defaults), (&wants, &newer));
         let told: Vec<String> = changed
             .iter()
             .map(|(name, ParamChange { from, to })| format!("{name} {from:?} {to:?}"))
@@ -177,10 +177,12 @@ mod tests {
             [
                 r#"old Some("x") None"#,
                 r#"only None Some("1")"#,
-                r#"rate Some("5") Some("1")"#,
+                r#"rate Some("5") Some("2")"#,
                 r#"room Some("16") Some("32")"#
             ]
         );
+        let back = changed((&wants, &defaults), (&is, &newer));
+        assert_eq!(back["rate"].from.as_deref(), Some("1"), "of the package that runs");
         let (set, unset) = settings(&is, &wants);
         assert_eq!(set, wants);
         assert_eq!(unset.into_iter().collect::<Vec<_>>(), ["old", "rate"]);

@@ -101,9 +101,14 @@ impl Planner<'_> {
     /// The parameters of a service that change.
     fn params(&self, wanted: &Wanted) -> BTreeMap<String, skep_api::ParamChange> {
         let (service, none) = (&wanted.service, BTreeMap::new());
-        let stands = self.stands.get(service).map_or(&none, |stands| &stands.params);
-        let defaults = self.came.get(service).map_or(&none, |came| &came.defaults);
-        changed(stands, &wanted.params, defaults)
+        let after = self.came.get(service).map_or(&none, |came| &came.defaults);
+        match self.stands.get(service) {
+            Some(stands) => {
+                let before = self.node.defaults(&stands.index);
+                changed((&stands.params, &before), (&wanted.params, after))
+            }
+            None => changed((&none, after), (&wanted.params, after)),
+        }
     }
 }
 
