@@ -15,7 +15,7 @@ use skep_runtime::RuntimeError;
 use skep_runtime::maps::EntryError;
 use skep_spec::dependency::ResolveError;
 use skep_spec::name::NameError;
-use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Version, causes};
+use skep_spec::{Digest, PackageName, PackageRef, ServiceName, Version, causes, line};
 use skep_trust::rotation::RotationError;
 use skep_trust::{AdmitError, TrustError};
 
@@ -364,14 +364,36 @@ impl NodeError {
         }
     }
 
+    /// What failed. Where packages and registries have a hand in it, in one line: names in it are a stranger's.
+    fn message(&self) -> String {
+        let text = self.to_string();
+        if self.has_lines() { text } else { line(&text) }
+    }
+
+    /// Whether what it says may have several lines: a verifier's log, or what is wrong with a file of this node.
+    fn has_lines(&self) -> bool {
+        match self {
+            Self::Runtime(_) | Self::TrustFile { .. } | Self::DesiredFile { .. } => true,
+            Self::Behind { source, .. } => source.has_lines(),
+            _ => false,
+        }
+    }
+
     /// Why, from the outside in.
     fn causes(&self) -> Vec<String> {
         match self {
-            Self::Unfit(unfit) => unfit.causes(),
             Self::Dependency { source, .. } | Self::Companion { source, .. } => {
-                std::iter::once(source.to_string()).chain(source.causes()).collect()
+                std::iter::once(source.message()).chain(source.causes()).collect()
             }
             Self::Behind { source, .. } => source.causes(),
+            error if error.has_lines() => causes(error),
+            error => error.raw_causes().iter().map(|cause| line(cause)).collect(),
+        }
+    }
+
+    fn raw_causes(&self) -> Vec<String> {
+        match self {
+            Self::Unfit(unfit) => unfit.causes(),
             Self::Follow(FollowError::Channel(error)) => {
                 let refusals = error.refusals().iter().map(ToString::to_string);
                 causes(error).into_iter().chain(refusals).collect()
@@ -386,7 +408,7 @@ impl NodeError {
         ErrorBody {
             code: self.code().to_owned(),
             standard: self.standard().map(str::to_owned),
-            message: self.to_string(),
+            message: self.message(),
             causes: self.causes(),
             hint: self.hint(),
         }
@@ -429,7 +451,7 @@ impl NodeError {
     /// All of it in one line: what failed, why, what to do next.
     #[must_use]
     pub fn text(&self) -> String {
-        let whole: Vec<String> = std::iter::once(self.to_string()).chain(self.causes()).collect();
+        let whole: Vec<String> = std::iter::once(self.message()).chain(self.causes()).collect();
         self.hint().iter().fold(whole.join(": "), |text, hint| format!("{text}; {hint}"))
     }
 

@@ -230,3 +230,75 @@ fn an_error_is_json_where_that_is_asked_for_whatever_failed() {
     let help = run(skep(folder).args(["verify", "--help", "--output", "json"]));
     assert!(help.contains("Usage: "), "{help}");
 }
+
+/// A text that is refused with what it names, of which nothing looks like a line of ours.
+fn refused_in_its_lines(folder: &Path, args: &[&str]) {
+    let (_, text, error) = fails(folder, args);
+    let forged = text.lines().find(|line| line.trim_start().starts_with("FORGED"));
+    assert_eq!(forged, None, "{args:?}: {text}");
+    assert!(text.contains("x\\nFORGED\\t"), "{args:?}: {text}");
+    assert!(error.to_string().contains("x\\\\nFORGED"), "{args:?}: {error}");
+}
+
+#[test]
+fn no_name_in_a_file_adds_a_line_to_a_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("a")).unwrap();
+    let head = "spec = \"1.0\"\n[package]\nname = \"acme/a\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n[object.a]\nfile = { x86_64 = \"a.o\" }\n";
+    for end in [
+        "[package.\"x\\nFORGED\\t\"]\n",
+        "[object.\"x\\nFORGED\\t\"]\nfile = { x86_64 = \"a.o\" }\n",
+        "[program.p]\nfunction = \"x\\nFORGED\\t\"\n",
+        "[program.p]\nobject = \"x\\nFORGED\\t\"\n",
+        "[output.o]\nkind = \"x\\nFORGED\\t\"\nmap = \"m\"\n",
+    ] {
+        std::fs::write(folder.join("a/skep.toml"), format!("{head}{end}")).unwrap();
+        refused_in_its_lines(folder, &["lint", "a"]);
+        refused_in_its_lines(folder, &["build", "a"]);
+    }
+    for text in [
+        "\"x\\nFORGED\\t\" = 1\n",
+        "[service.\"x\\nFORGED\\t\"]\npackage = \"acme/a\"\n",
+        "[service.a]\npackage = \"acme/a\"\nstate = \"x\\nFORGED\\t\"\n",
+    ] {
+        std::fs::write(folder.join("services.toml"), text).unwrap();
+        refused_in_its_lines(folder, &["apply", "--file", "services.toml"]);
+    }
+    for text in ["\"x\\nFORGED\\t\" = 1\n", "[[rule]]\npackages = [\"x\\nFORGED\\t\"]\n"] {
+        std::fs::write(folder.join("trust.toml"), text).unwrap();
+        refused_in_its_lines(folder, &["verify", "--policy", "trust.toml", "acme/a:1.0.0"]);
+    }
+}
+
+#[test]
+fn no_name_in_a_layout_adds_a_line_to_a_refusal() {
+    let fixture = signed();
+    let folder = fixture.folder.path();
+    let path = folder.join("layout/index.json");
+    let read =
+        |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap();
+    let whole = read(&path);
+    let blob =
+        |digest: &Value| folder.join("layout/blobs/sha256").join(&digest.as_str().unwrap()[7..]);
+    let mut top = whole.clone();
+    top["manifests"][0]["digest"] = "x\nFORGED\t".into();
+    std::fs::write(&path, top.to_string()).unwrap();
+    refused_in_its_lines(folder, &["inspect", "layout"]);
+    let put = |document: &Value, of: &mut Value| {
+        let bytes = document.to_string().into_bytes();
+        of["digest"] = Digest::of(&bytes).to_string().into();
+        of["size"] = bytes.len().into();
+        std::fs::write(blob(&of["digest"]), bytes).unwrap();
+    };
+    for at in ["/mediaType", "/layers/0/digest", "/layers/0/mediaType"] {
+        let mut top = whole.clone();
+        let mut index = read(&blob(&top["manifests"][0]["digest"]));
+        let mut manifest = read(&blob(&index["manifests"][0]["digest"]));
+        *manifest.pointer_mut(at).unwrap() = "x\nFORGED\t".into();
+        put(&manifest, &mut index["manifests"][0]);
+        put(&index, &mut top["manifests"][0]);
+        std::fs::write(&path, top.to_string()).unwrap();
+        refused_in_its_lines(folder, &["inspect", "layout"]);
+    }
+}

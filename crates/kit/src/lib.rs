@@ -9,7 +9,10 @@ pub mod folder;
 pub mod guest;
 pub mod import;
 pub mod kernels;
+mod lines;
 pub mod lint;
 pub mod pack;
 pub mod project;
 pub mod template;
+
+pub use lines::has_lines;

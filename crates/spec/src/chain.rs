@@ -10,17 +10,38 @@ pub fn chain(error: &dyn Error) -> String {
     texts.join(": ")
 }
 
+/// A text of one line in which others may have had a hand: control characters are escaped, ends of lines and tabs too, so that no
+/// name in it looks like another line.
+#[must_use]
+pub fn line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_debug()) } else { out.push(c) }
+    }
+    out
+}
+
 /// What caused an error, the nearest first, without what a text before it says already: some libraries repeat their source
 /// in their own words.
 #[must_use]
 pub fn causes(error: &dyn Error) -> Vec<String> {
+    causes_as(error, &ToString::to_string)
+}
+
+/// The same, each by what `said` has of it.
+pub fn causes_as(
+    error: &dyn Error,
+    said: &dyn Fn(&(dyn Error + 'static)) -> String,
+) -> Vec<String> {
     let own = error.to_string();
-    let mut causes: Vec<String> = Vec::new();
+    let mut texts: Vec<String> = Vec::new();
+    let mut causes = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        if !own.contains(&text) && !causes.iter().any(|said| said.contains(&text)) {
-            causes.push(text);
+        if !own.contains(&text) && !texts.iter().any(|said| said.contains(&text)) {
+            texts.push(text);
+            causes.push(said(cause));
         }
         next = cause.source();
     }

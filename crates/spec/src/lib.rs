@@ -26,7 +26,7 @@ pub mod target;
 pub mod toml_1_0;
 
 pub use arch::Arch;
-pub use chain::{causes, chain};
+pub use chain::{causes, causes_as, chain, line};
 pub use dependency::Range;
 pub use digest::{Digest, Digesting};
 pub use manifest::Manifest;

@@ -3,11 +3,12 @@
 use skep_object::{ObjectError, Unfit};
 use skep_oci::archive::BundleError;
 use skep_oci::image::ImageError;
+use skep_oci::registry::SettingsError;
 use skep_oci::signatures::SignatureError;
 use skep_oci::{FollowError, RegistryError, StoreError};
-use skep_spec::causes;
 use skep_spec::dependency::Unresolved;
 use skep_spec::oci::DocumentError;
+use skep_spec::{causes_as, line};
 use skep_trust::attestation::AttestationError;
 use skep_trust::channel::ChannelError;
 use skep_trust::layer::LayerError;
@@ -40,9 +41,10 @@ pub fn untrusted(error: TrustError) -> Error {
 
 /// A package that does more than it says; skepd says the same.
 pub fn unfit(error: &Unfit) -> Error {
-    let converted = Error::new(super::daemon::kind(error.code()), error.to_string());
+    let converted = Error::new(super::daemon::kind(error.code()), said(error));
     let converted = converted.known_as(error.code());
-    let converted = error.causes().into_iter().fold(converted, Error::because);
+    let causes = error.causes().into_iter().map(|cause| line(&cause));
+    let converted = causes.fold(converted, Error::because);
     error.hint().into_iter().fold(converted, Error::hint)
 }
 
@@ -54,7 +56,8 @@ pub fn not_followed(error: FollowError) -> Error {
             return failed(error).hint("make it readable and writable for you; without it an old pointer could be played back");
         }
     };
-    let reasons: Vec<String> = error.refusals().iter().map(ToString::to_string).collect();
+    let reasons: Vec<String> =
+        error.refusals().iter().map(|refusal| line(&refusal.to_string())).collect();
     let hint = match &error {
         ChannelError::NoRule(_) => Some("skep trust add PATTERN --key PUB adds one"),
         ChannelError::Unsigned(..) => {
@@ -76,7 +79,7 @@ pub fn not_chosen(error: StoreError) -> Error {
         StoreError::Several { .. } => Some("say which with --package NAME:VERSION"),
         _ => return failed(error),
     };
-    hint.into_iter().fold(Error::usage(error.to_string()), Error::hint)
+    hint.into_iter().fold(Error::usage(said(&error)), Error::hint)
 }
 
 /// An image of others that is not read.
@@ -109,8 +112,16 @@ fn kind(error: &(dyn std::error::Error + 'static)) -> Kind {
 }
 
 fn with_causes(kind: Kind, error: &(dyn std::error::Error + 'static)) -> Error {
-    let (causes, errno) = (causes(error), errno(error));
-    Error { causes, errno, ..Error::new(kind, error.to_string()) }.coded(standard(error))
+    let (causes, errno) = (causes_as(error, &said), errno(error));
+    Error { causes, errno, ..Error::new(kind, said(error)) }.coded(standard(error))
+}
+
+/// What an error says, in one line: names in it may be a stranger's. Some say several of their own.
+pub(super) fn said(error: &(dyn std::error::Error + 'static)) -> String {
+    let of_policy = || matches!(error.downcast_ref(), Some(PolicyError::Syntax(_)));
+    let of_registries = || matches!(error.downcast_ref(), Some(SettingsError::Mistake { .. }));
+    let text = error.to_string();
+    if skep_kit::has_lines(error) || of_policy() || of_registries() { text } else { line(&text) }
 }
 
 /// The standard's code for an error, or for the first of those that caused it that has one.
@@ -150,4 +161,29 @@ fn of_trust(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         .or_else(|| error.downcast_ref().map(RotationError::code))
         .or_else(|| error.downcast_ref().map(PolicyError::code))
         .or_else(|| error.downcast_ref().map(AttestationError::code))
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_spec::Manifest;
+
+    use super::failed;
+
+    #[test]
+    fn no_name_in_a_manifest_adds_a_line() {
+        for text in [
+            r#"{"x\nFORGED\t":1,"x\nFORGED\t":2}"#,
+            r#""spec":"x\nFORGED\t"}"#,
+            r#""spec":"1.0","critical":["x\nFORGED\t"]}"#,
+            r#""spec":"1.0","output":{"x\nFORGED\t":{}}}"#,
+        ] {
+            let package =
+                r#"{"objects":{},"package":{"license":"MIT","name":"acme/a","version":"1.0.0"},"#;
+            let text =
+                if text.starts_with('{') { text.to_owned() } else { format!("{package}{text}") };
+            let text = failed(Manifest::parse(text.as_bytes()).unwrap_err()).text();
+            assert!(text.contains("x\\nFORGED\\t"), "{text}");
+            assert!(!text.contains("\t") && !text.contains("x\n"), "{text}");
+        }
+    }
 }

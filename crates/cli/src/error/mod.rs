@@ -11,13 +11,13 @@ use std::process::ExitCode;
 
 use skep_api::ErrorBody;
 use skep_object::shown_lines;
-use skep_spec::causes;
+use skep_spec::causes_as;
 
 pub use self::daemon::of_daemon;
-use self::libraries::standard;
 pub use self::libraries::{
     failed, misnamed, not_chosen, not_followed, of_image, refused, unfit, untrusted,
 };
+use self::libraries::{said, standard};
 use crate::output;
 
 /// The exit status of a command that a signal stopped, as shells have it of Ctrl-C.
@@ -88,7 +88,7 @@ impl Error {
         message: impl Into<String>,
         cause: &(dyn StdError + 'static),
     ) -> Self {
-        let causes = std::iter::once(cause.to_string()).chain(causes(cause)).collect();
+        let causes = std::iter::once(said(cause)).chain(causes_as(cause, &said)).collect();
         let error = Self { causes, errno: errno(cause), ..Self::new(kind, message) };
         error.coded(standard(cause))
     }

@@ -39,7 +39,7 @@ pub enum PackingError {
         arch: Arch,
     },
     /// The code does more than `[permissions]` say.
-    #[error("[permissions] do not cover what the code does:\n{}", missing.join("\n"))]
+    #[error("[permissions] do not cover what the code does:\n{}", lines(missing))]
     Permissions {
         /// What is not covered.
         missing: Vec<String>,
@@ -67,4 +67,8 @@ pub enum PackingError {
 
 const fn order(big_endian: bool) -> &'static str {
     if big_endian { "big-endian" } else { "little-endian" }
+}
+
+fn lines(missing: &[String]) -> String {
+    missing.iter().map(|one| skep_spec::line(one)).collect::<Vec<_>>().join("\n")
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json};
 
 use super::Code;
 use super::shape::{Key, Shape, expected, not_a_pair};
+use crate::chain::line;
 
 /// What a manifest breaks.
 pub(crate) struct Broken {
@@ -67,16 +68,7 @@ fn value(path: &str, found: &Json, shape: &'static Shape) -> Result<(), Broken> 
 }
 
 fn broken(code: Code, why: String) -> Broken {
-    Broken { code, why: escaped(&why) }
-}
-
-/// What a stranger wrote must not speak to the terminal.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_debug()) } else { out.push(c) }
-    }
-    out
+    Broken { code, why: line(&why) }
 }
 
 fn join(path: &str, key: &str) -> String {

@@ -26,6 +26,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use self::found::{Found, NONE};
+use crate::chain::line;
 use crate::manifest::{
     Alternatives, Dependency, Health, Limits, Manifest, Map, Object, Output, Package, Param,
     Permissions, Program, Requirements,
@@ -230,10 +231,11 @@ pub struct Diagnostic {
     pub hint: Option<String>,
 }
 
+/// In one line, whatever names it repeats.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.line, self.column, self.message)?;
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {hint}"))
+        write!(f, "{}:{}: {}", self.line, self.column, line(&self.message))?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {}", line(hint)))
     }
 }
 

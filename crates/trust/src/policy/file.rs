@@ -15,14 +15,20 @@ pub(super) fn read(text: &str) -> Result<PolicyFile, String> {
     if text.starts_with('\u{feff}') {
         return Err("it begins with a byte order mark".to_owned());
     }
-    let _: PolicyFile = toml::from_str(text).map_err(|error| error.to_string())?;
+    let _: PolicyFile = toml::from_str(text).map_err(|error| said(&error))?;
     if let Some(Later { at, why }) = toml_1_0::later(text).first() {
         let line = text.bytes().take(*at).filter(|byte| *byte == b'\n').count() + 1;
         return Err(format!("line {line}: this is not TOML 1.0: {why}"));
     }
-    let table: toml::Table = toml::from_str(text).map_err(|error| error.to_string())?;
+    let table: toml::Table = toml::from_str(text).map_err(|error| said(&error))?;
     let value = serde_json::to_value(table).map_err(|error| error.to_string())?;
     json::typed(value).map_err(|error| error.to_string())
+}
+
+/// The lines of TOML's reader; what they repeat of the file's names makes no further ones.
+fn said(error: &toml::de::Error) -> String {
+    let message = error.message();
+    error.to_string().replace(message, &skep_spec::line(message))
 }
 
 #[derive(Deserialize, JsonSchema)]
