@@ -192,7 +192,8 @@ impl FromStr for Tasks {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let (what, number) = text.split_once('=').unwrap_or((text, ""));
-        let number = number.parse().ok().filter(|number| *number > 0);
+        let digits = Some(number).filter(|number| number.bytes().all(|b| b.is_ascii_digit()));
+        let number = digits.and_then(|digits| digits.parse().ok()).filter(|number| *number > 0);
         match (what, number) {
             ("pid", Some(pid)) => Ok(Self { pid, tid: 0 }),
             ("tid", Some(tid)) => Ok(Self { pid: 0, tid }),

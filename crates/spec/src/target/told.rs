@@ -34,6 +34,13 @@ macro_rules! named {
     };
 }
 
+/// An iterator with a place that it has none of. Numbers of ten digits that are too large are left to [`Target::told`].
+macro_rules! other_iterator {
+    () => {
+        r"iter(\.s)?/(?!(bpf_map_elem|bpf_sk_storage_map|cgroup):|task(_file|_vma)?:[pt]id=0*[1-9][0-9]{0,9}$)[^:]+:"
+    };
+}
+
 /// How a target is written, for schemas. One with references is held when they are replaced. Of places of other kinds, such as
 /// addresses, this takes more than [`Target::told`].
 #[rustfmt::skip]
@@ -53,7 +60,7 @@ pub const PATTERN: &str = concat!(
     r"|socket(:", interface!(), ")?",
     r"|netfilter(:ipv[46]/(prerouting|input|forward|output|postrouting)(/[-+]?[0-9]+)?)?",
     r"|action(:(ingress|egress)/", interface!(), ")?",
-    r"|(?!\?|(tp|tracepoint|", named!(), r"|k(ret)?probe|u(ret)?probe(\.multi)?(\.s)?|uprobe\.session(\.s)?|usdt(\.s)?|xdp(\.frags)?|tcx|tc|classifier|cgroup_skb|netkit|socket|netfilter|action)([/:]|$))",
+    r"|(?!\?|/|", other_iterator!(), r"|(tp|tracepoint|", named!(), r"|k(ret)?probe|u(ret)?probe(\.multi)?(\.s)?|uprobe\.session(\.s)?|usdt(\.s)?|xdp(\.frags)?|tcx|tc|classifier|cgroup_skb|netkit|socket|netfilter|action)([/:]|$))",
     r"[^ :\u0000-\u001f\u007f-\u009f]+(:", path!(), ")?",
     r"))$",
 );
@@ -116,6 +123,8 @@ const DIRECTION: &str = "behind its kind comes /ingress or /egress, and an inter
 /// A place of a section that has one, where the text goes on behind it.
 fn at(section: &str, place: Option<&String>) -> Held {
     ensure(!section.contains(' '), "no section that programs attach by has a space in its name")?;
+    let slashed = matches!(section, "socket/" | "netfilter/" | "action/");
+    ensure(!slashed, "its place comes behind a colon")?;
     let Some(place) = place else { return Ok(()) };
     match Site::of(section) {
         Some(Site::Netkit | Site::Socket) => interface(place),
@@ -211,7 +220,7 @@ mod tests {
     use super::*;
 
     #[rustfmt::skip]
-    const TAKEN: [&str; 55] = [
+    const TAKEN: [&str; 60] = [
         "tp/sched/sched_switch", "raw_tp/x", "raw_tp.w/x", "raw_tracepoint/x", "tp_btf/x",
         "fentry/a.isra.0", "fentry.s/mod:f", "fmod_ret/f", "lsm/file_open", "lsm.s/file_open",
         "kprobe/f", "kretprobe/f+0x10", "kprobe.multi/vfs_*", "kprobe.session/f",
@@ -225,6 +234,7 @@ mod tests {
         "action:ingress/lo", "action", "sk_msg:sockets", "sk_skb/verdict:a/b", "iter/task:pid=7",
         "perf_event:cpu-clock/99hz", "struct_ops", "struct_ops:ops", "freplace/f:/sys/fs/bpf/x",
         "sk_lookup:/run/netns/a", "lwt_xmit:192.0.2.0/24/eth0", "syscall", "tcp/x",
+        "syscall:x", "iter/ksym", "iter.s/cgroup:/a", "iter/task_vma:tid=4294967295", "iter/:x",
     ];
 
     #[test]
@@ -235,7 +245,7 @@ mod tests {
     }
 
     #[rustfmt::skip]
-    const REFUSED: [&str; 68] = [
+    const REFUSED: [&str; 78] = [
         "", "?xdp", "xdp/", "xdp//", "xdp/a b c", "xdp/a:b", "xdp/.", "xdp/sixteen-letters-",
         "xdp:lo", "xdp/é", "tcx/", "tcx/lo", "tc/ingress/", "tc/ingress//", "tcx/ingress/a/b",
         "tp", "tp/a", "tp/a/", "tp/a/b/c", "tp/a/b c", "raw_tp", "raw_tp/", "raw_tp/a/b",
@@ -247,6 +257,8 @@ mod tests {
         "cgroup/connect4:", "netkit/peer:a b", "netkit/x", "netkit", "socket:", "socket/x",
         "socket:a/b", "netfilter:ipv4/inpt", "netfilter/x", "action:ingress/", "action:lo",
         "action:ingress/a b", "sk_msg:", "some thing", "a b:c", "unknown:", "iter/task:pid=0",
+        "/", "/x", "socket/", "socket/:eth0", "netfilter/", "action/", "iter/ksym:x",
+        "iter.s/foo:x", "iter/task:pid=4294967296", "iter/task:pid=+7",
     ];
 
     #[test]
