@@ -167,8 +167,8 @@ mod tests {
         let newer = params(&[("rate", "2"), ("room", "16")]);
         let (is, wants) =
             (params(&[("rate", "5"), ("old", "x")]), params(&[("room", "32"), ("only", "1")]));
-        let changed = changed((&is, &defaults), (&wants, &newer));
-        let told: Vec<String> = changed
+        let forth = changed((&is, &defaults), (&wants, &newer));
+        let told: Vec<String> = forth
             .iter()
             .map(|(name, ParamChange { from, to })| format!("{name} {from:?} {to:?}"))
             .collect();
