@@ -274,5 +274,11 @@ fn lint_says_what_packing_refuses_of_the_code() {
     refused/skep.toml:10:1: hooks lacks 'raw_tp': program 'on' attaches to raw_tp/task_rename (permission.hook)
     refused/skep.toml:11:1: helpers lacks 'probe_read_kernel', which is called by 'on' (permission.helper)
     "#);
-    assert!(bench.refused(&["pack", "refused"]).contains("for GPL-compatible programs only"));
+    // Packing says the same of licences, all of it and where.
+    let refused = bench.refused(&["pack", "refused"]);
+    for licence in told.lines().filter(|line| line.ends_with("(license.object)")) {
+        assert!(refused.contains(licence), "{refused}");
+    }
+    let refused = bench.refused(&["pack", "refused", "--output", "json"]);
+    assert!(refused.contains(r#""code":"license.object""#), "{refused}");
 }

@@ -13,7 +13,9 @@ use crate::project::{Mistakes, ProjectError};
 pub fn has_lines(error: &(dyn Error + 'static)) -> bool {
     let of_packing = matches!(
         error.downcast_ref(),
-        Some(PackingError::Mistakes(_) | PackingError::Permissions { .. })
+        Some(
+            PackingError::Mistakes(_) | PackingError::License(_) | PackingError::Permissions { .. }
+        )
     );
     let of_project = matches!(error.downcast_ref(), Some(ProjectError::Mistakes(_)));
     let of_build = matches!(error.downcast_ref(), Some(BuildError::Compile { .. }));

@@ -136,6 +136,10 @@ pub fn refused(did: &str, project: &Project, error: &PackingError) -> Error {
         PackingError::Mistakes(mistakes) => mistaken(mistakes),
         PackingError::Permissions { needed, .. } => Error::caused(Kind::Failed, what(), error)
             .hint(format!("what covers all of it:\n\n{needed}")),
+        // Each says its code.
+        PackingError::License(_) => {
+            Error::caused(Kind::Failed, what(), error).known_as("license.object")
+        }
         _ => Error::caused(Kind::Failed, what(), error),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use skep_object::bound;
 use skep_object::named;
 use skep_object::suit::{Unattachable, all_unsuited, attachable, loadable, plain};
-use skep_object::{Btf, Facts, MapOrigin, TypeId, event, gpl, unlisted};
+use skep_object::{Btf, Facts, MapOrigin, TypeId, event, unlisted};
 use skep_spec::manifest::{Manifest, OutputKind, Program};
 use skep_spec::param::{Value, parse_entries, substitute};
 use skep_spec::source::{self, Code, Hint, Mistake};
@@ -33,12 +33,6 @@ pub(super) fn mistakes(manifest: &Manifest, objects: &[Parsed]) -> Vec<Mistake> 
     let mut seen = BTreeSet::new();
     found.retain(|one| seen.insert((one.key.clone(), one.message.clone())));
     found
-}
-
-/// Holds what the code does against the manifest and the licence of its objects.
-pub(super) fn code(manifest: &Manifest, objects: &[Parsed]) -> Result<(), PackingError> {
-    objects.iter().try_for_each(|one| gpl::check(&one.facts))?;
-    covered(manifest, objects)
 }
 
 fn key(parts: [&str; 3]) -> Vec<String> {
@@ -211,7 +205,7 @@ fn no_sizes(manifest: &Manifest) -> impl Iterator<Item = Mistake> {
 }
 
 /// The objects of each architecture are held together, with parameters at their defaults.
-fn covered(manifest: &Manifest, objects: &[Parsed]) -> Result<(), PackingError> {
+pub(super) fn covered(manifest: &Manifest, objects: &[Parsed]) -> Result<(), PackingError> {
     match exceeded(manifest, objects) {
         None => Ok(()),
         Some(exceeded) => Err(PackingError::Permissions {

@@ -1,15 +1,30 @@
 //! Why a project could not be packed.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use skep_object::ObjectError;
 use skep_oci::StoreError;
 use skep_oci::pack::PackError;
 use skep_spec::Arch;
-use skep_spec::license::LicenseError;
 
+use crate::lint::Finding;
 use crate::project::Mistakes;
+
+/// What objects do that asks for another licence than theirs, as `skep lint` says it: each with the place of its object.
+#[derive(Debug, thiserror::Error)]
+#[error("the kernel would refuse what its licence does not allow:\n{}", found(path, list))]
+pub struct Unlicensed {
+    /// The `skep.toml`.
+    pub path: PathBuf,
+    /// All of it.
+    pub list: Vec<Finding>,
+}
+
+fn found(path: &Path, list: &[Finding]) -> String {
+    let line = |one: &Finding| format!("{}:{}", path.display(), skep_spec::line(&one.to_string()));
+    list.iter().map(line).collect::<Vec<_>>().join("\n")
+}
 
 /// Why a project could not be packed.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +62,8 @@ pub enum PackingError {
         needed: String,
     },
     /// The code calls what its own licence does not allow.
-    #[error("the kernel would refuse the object")]
-    License(#[from] LicenseError),
+    #[error(transparent)]
+    License(#[from] Unlicensed),
     /// The README.
     #[error("can't read the README {}", path.display())]
     Readme {

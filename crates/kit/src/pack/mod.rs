@@ -16,7 +16,7 @@ use skep_spec::manifest::Manifest;
 use skep_spec::source;
 use skep_spec::{Arch, Digest, PackageRef};
 
-pub use self::error::PackingError;
+pub use self::error::{PackingError, Unlicensed};
 use self::names::There;
 pub use self::refused::refused;
 use crate::build::Built;
@@ -89,7 +89,8 @@ pub(crate) fn hold(
     objects: &[Parsed],
 ) -> Result<(), PackingError> {
     fits(path, text, manifest, objects)?;
-    check::code(manifest, objects)
+    refused::licensed(path, text, objects)?;
+    check::covered(manifest, objects)
 }
 
 fn fits(path: &Path, text: &str, manifest: &Manifest, objects: &[Parsed]) -> Result<(), Mistakes> {

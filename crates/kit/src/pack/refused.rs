@@ -1,6 +1,7 @@
 //! What packing refuses of code that fits its manifest, as findings of `skep lint`: all of it, each where it is to be mended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use skep_object::declared::{self, Exceeded};
 use skep_object::gpl::{self, GplUse};
@@ -11,7 +12,7 @@ use skep_spec::license::LicenseError;
 use skep_spec::manifest::Manifest;
 use skep_spec::source::place;
 
-use super::{PackingError, Parsed, fits};
+use super::{PackingError, Parsed, Unlicensed, fits};
 use crate::lint::{Finding, Rule};
 use crate::project::Project;
 
@@ -22,14 +23,8 @@ use crate::project::Project;
 pub fn refused(project: &Project, objects: &[Parsed]) -> Result<Vec<Finding>, PackingError> {
     let manifest = project.source.resolve(&BTreeMap::new());
     fits(&project.file_of_source(), &project.text, &manifest, objects)?;
-    let at = |rule: Rule, path: &[&str], message: String| {
-        let [line, column] = place(&project.text, path);
-        Finding { rule, line, column, message }
-    };
-    let licenses = unlicensed(objects);
-    let licenses = licenses
-        .into_iter()
-        .map(|(object, message)| at(Rule::LicenseObject, &["object", object], message));
+    let at = |rule: Rule, path: &[&str], message: String| found(&project.text, rule, path, message);
+    let licenses = licenses(&project.text, objects);
     let lacks = exceeded(&manifest, objects).map(|all| all.lacks).unwrap_or_default();
     // Where there are none at all, that is said once.
     let has_some = manifest.permissions.is_some();
@@ -38,7 +33,24 @@ pub fn refused(project: &Project, objects: &[Parsed]) -> Result<Vec<Finding>, Pa
         let (rule, key) = of_permissions(lack.what);
         at(rule, &["permissions", key], lack.said)
     });
-    Ok(licenses.chain(lacks).collect())
+    Ok(licenses.into_iter().chain(lacks).collect())
+}
+
+/// Holds what the code is and calls against the licences of its objects.
+pub(super) fn licensed(path: &Path, text: &str, objects: &[Parsed]) -> Result<(), Unlicensed> {
+    let list = licenses(text, objects);
+    if list.is_empty() { Ok(()) } else { Err(Unlicensed { path: path.to_owned(), list }) }
+}
+
+fn licenses(text: &str, objects: &[Parsed]) -> Vec<Finding> {
+    let all = unlicensed(objects).into_iter();
+    all.map(|(object, message)| found(text, Rule::LicenseObject, &["object", object], message))
+        .collect()
+}
+
+fn found(text: &str, rule: Rule, path: &[&str], message: String) -> Finding {
+    let [line, column] = place(text, path);
+    Finding { rule, line, column, message }
 }
 
 /// The rule, and the key of `[permissions]`.
