@@ -189,7 +189,8 @@ aya() {
 		rustup -q component add rust-src --toolchain nightly
 	}
 	local manifest=$PWD/crates/object/tests/peers/aya/Cargo.toml
-	(cd / && cargo +nightly fetch --quiet --locked --manifest-path "$manifest")
+	# What core itself is built of comes along.
+	(cd / && cargo +nightly fetch --quiet --locked -Zbuild-std=core --target bpfel-unknown-none --manifest-path "$manifest")
 }
 
 cargo_deny() {
