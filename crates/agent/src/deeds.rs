@@ -149,9 +149,8 @@ impl Node {
         service: &ServiceName,
         (from, with): (Option<Standing>, Option<ServiceName>),
     ) -> Deed {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (what, by, to) = (what.to_owned(), by.to_owned(), self.standing_of(service));
-        let (at, service) = (now.as_secs(), service.clone());
+        let (at, service) = (now(), service.clone());
         Deed { at, service, what, from, to, by, with, tried: None, error: None }
     }
 
@@ -181,6 +180,11 @@ fn of_reference(reference: &PackageRef) -> String {
         (None, None, Some(channel)) => format!("@{channel}"),
         (None, None, None) => "@stable".to_owned(),
     }
+}
+
+/// The clock's seconds, as state and history have them.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn stood(before: &Stood, service: &ServiceName) -> Option<Standing> {

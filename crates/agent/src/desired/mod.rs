@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{ConnectInfo, Query, State};
@@ -29,6 +28,7 @@ use skep_spec::{Digest, ServiceName};
 use self::plan::{Leave, Plan, Prune};
 use self::record::{Line, Record};
 use crate::blocking::blocking;
+use crate::deeds::now;
 use crate::error::NodeError;
 use crate::http::{Peer, Shared, read};
 use crate::node::Node;
@@ -140,11 +140,8 @@ impl Node {
     /// What is desired cannot be read; what speaks against a service is in the answer.
     pub fn plan_apply(&self, desired: &Desired) -> Result<Applied, NodeError> {
         let _turn = Turn::of(self);
-        let known = self.recorded()?;
-        is_in_place_of(desired, &known)?;
-        let leave = Leave { unsigned: desired.allow_unsigned, downgrade: desired.allow_downgrade };
-        let (services, prune) = (&desired.services, desired.prune.then_some(Prune::All));
-        Ok(Plan::of(self, (services, prune), leave, None).applied(known.revision))
+        let (known, _, plan) = self.plan_for(desired)?;
+        Ok(plan.applied(known.revision))
     }
 
     /// Writes down what is desired and brings the node there, unless any of it would be refused.
@@ -154,11 +151,7 @@ impl Node {
     /// service, or failed, is in the answer.
     pub fn apply(&self, by: &str, desired: &Desired) -> Result<Applied, NodeError> {
         let _turn = Turn::of(self);
-        let known = self.recorded()?;
-        is_in_place_of(desired, &known)?;
-        let leave = Leave { unsigned: desired.allow_unsigned, downgrade: desired.allow_downgrade };
-        let prune = desired.prune.then_some(Prune::All);
-        let plan = Plan::of(self, (&desired.services, prune), leave, None);
+        let (known, leave, plan) = self.plan_for(desired)?;
         if desired.plan.is_some_and(|agreed| agreed != plan.digest()) {
             return Err(NodeError::PlanChanged);
         }
@@ -183,12 +176,22 @@ impl Node {
         self.bring_about(by, record, plan, leave)
     }
 
+    /// What was desired before, what is allowed now, and the plan.
+    fn plan_for(&self, desired: &Desired) -> Result<(Record, Leave, Plan), NodeError> {
+        let known = self.recorded()?;
+        is_in_place_of(desired, &known)?;
+        let leave = Leave { unsigned: desired.allow_unsigned, downgrade: desired.allow_downgrade };
+        let prune = desired.prune.then_some(Prune::All);
+        let plan = Plan::of(self, (&desired.services, prune), leave, None);
+        Ok((known, leave, plan))
+    }
+
     /// Goes on with what is written down and was not reached, as a start of skepd does.
     ///
     /// # Errors
     /// It cannot be read or written.
     pub fn go_on(&self) -> Result<(), NodeError> {
-        let turn = Turn::of(self);
+        let _turn = Turn::of(self);
         let record = self.recorded()?;
         if record.reached {
             return Ok(());
@@ -216,7 +219,6 @@ impl Node {
             let why = step.error.as_ref().map(|error| error.message.clone()).unwrap_or_default();
             tracing::error!(service = %step.service, what = step.what.as_str(), why, "failed; each start tries again");
         }
-        drop(turn);
         Ok(())
     }
 
@@ -274,8 +276,4 @@ fn is_in_place_of(desired: &Desired, known: &Record) -> Result<(), NodeError> {
         }
         _ => Ok(()),
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
