@@ -57,6 +57,7 @@ impl Tries {
         if self.failed == MOST {
             return Err(error);
         }
+        // Nothing tells when a registry can answer again but itself, by `least`.
         tokio::time::sleep(self.pause.max(least)).await;
         self.pause *= 2;
         Ok(())
